@@ -1,0 +1,5 @@
+// For src/db/studio.ts, which hands the URL over in the environment: on the command line everybody on the machine could read the
+// password in it.
+import { defineConfig } from 'prisma/config'
+
+export default defineConfig({ datasource: { url: process.env.STUDIO_DATABASE_URL ?? '' } })

@@ -1,0 +1,30 @@
+/** The use cases, wired: what the server calls, whether it speaks GraphQL or REST. */
+import type { Cache } from '../cache/cache.ts'
+import type { Store } from '../db/store.ts'
+import type { EventLog } from '../events/events.ts'
+import { Follower } from '../events/follower.ts'
+import type { Log } from '../model/log.ts'
+import type { Queue } from '../queue/queue.ts'
+import { Contents } from './contents.ts'
+import { Intake } from './intake.ts'
+import { Receipts } from './receipts.ts'
+import { Saves } from './save.ts'
+
+export interface App {
+  saves: Saves
+  contents: Contents
+  receipts: Receipts
+  follower: Follower
+  queue: Queue
+}
+
+export function makeApp(
+  parts: { queue: Queue; store: Store; cache: Cache; events: EventLog; log: Log },
+  options: { contentMaxBytes: number },
+): App {
+  const { queue, store, cache, events, log } = parts
+  const follower = new Follower(events, log)
+  const contents = new Contents(store, cache)
+  const receipts = new Receipts(queue, contents, follower)
+  return { saves: new Saves(new Intake(queue), receipts, options), contents, receipts, follower, queue }
+}

@@ -1,0 +1,117 @@
+/**
+ * Reading contents. Invariants: a page comes from the cache only under the version that stands; however many ask for one page at once, a
+ * process has one query for it under way; and nobody is given what a query read that began before they asked, unless the version proves
+ * that nothing was announced in between.
+ */
+import type { Cache } from '../cache/cache.ts'
+import type { PageQuery, Reader } from '../db/store.ts'
+import { type Content, parseId } from '../model/content.ts'
+import { badInput } from './save.ts'
+
+export const pageLimit = 100
+export const pageDefault = 20
+
+interface Flight {
+  running: Promise<Content[]>
+  /** Who asks while a query runs without a version shares the one after it. */
+  next: Promise<Content[]> | undefined
+}
+
+export class Contents {
+  readonly #store: Reader
+  readonly #cache: Cache
+  readonly #flights = new Map<string, Flight>()
+  #asked: Map<string, PromiseWithResolvers<Content | undefined>> | undefined
+
+  constructor(store: Reader, cache: Cache) {
+    this.#store = store
+    this.#cache = cache
+  }
+
+  /** A page, newest first. Throws BAD_USER_INPUT for a cursor that names no content, STORE_UNAVAILABLE. */
+  async page(query: PageQuery): Promise<Content[]> {
+    if (query.cursor !== undefined && parseId(query.cursor) !== query.cursor) throw unknownCursor()
+    const key = `${query.take},${query.skip},${query.cursor ?? ''}`
+    const { version, value } = await this.#cache.get(key)
+    if (value !== undefined) return parsePage(value)
+    const rows = await (version === undefined ? this.#uncached(key, query) : this.#cacheable(key, query, version))
+    if (rows.length === 0 && query.cursor !== undefined && !(await this.find(query.cursor))) throw unknownCursor()
+    return rows
+  }
+
+  #cacheable(key: string, query: PageQuery, version: string): Promise<Content[]> {
+    const flight = `${version} ${key}`
+    let running = this.#flights.get(flight)?.running
+    if (!running) {
+      running = this.#store
+        .page(query)
+        .then((rows) => {
+          this.#cache.set(key, version, formatPage(rows))
+          return rows
+        })
+        .finally(() => this.#flights.delete(flight))
+      this.#flights.set(flight, { running, next: undefined })
+    }
+    return running
+  }
+
+  /** Without a version, only a query that begins after now will do. */
+  #uncached(key: string, query: PageQuery): Promise<Content[]> {
+    const flight = this.#flights.get(key)
+    if (flight) {
+      flight.next ??= flight.running.then(
+        () => this.#uncached(key, query),
+        () => this.#uncached(key, query),
+      )
+      return flight.next
+    }
+    const running = this.#store.page(query).finally(() => this.#flights.delete(key))
+    this.#flights.set(key, { running, next: undefined })
+    return running
+  }
+
+  /** One content; undefined when there is none. All that are asked for in a tick are one query. Throws STORE_UNAVAILABLE. */
+  find(id: string): Promise<Content | undefined> {
+    if (!this.#asked) {
+      this.#asked = new Map()
+      setImmediate(() => this.#fetch())
+    }
+    let asked = this.#asked.get(id)
+    if (!asked) {
+      asked = Promise.withResolvers()
+      this.#asked.set(id, asked)
+    }
+    return asked.promise
+  }
+
+  async #fetch(): Promise<void> {
+    const asked = [...this.#asked!]
+    this.#asked = undefined
+    for (let i = 0; i < asked.length; i += 1_000) {
+      const chunk = asked.slice(i, i + 1_000)
+      try {
+        const rows = new Map((await this.#store.find(chunk.map(([id]) => id))).map((row) => [row.id, row]))
+        for (const [id, { resolve }] of chunk) resolve(rows.get(id))
+      } catch (error) {
+        for (const [, { reject }] of chunk) reject(error)
+      }
+    }
+  }
+}
+
+function formatPage(rows: readonly Content[]): string {
+  return JSON.stringify(rows.map(({ id, content, createdAt, savedAt }) => [id, content, +createdAt, +savedAt]))
+}
+
+function parsePage(text: string): Content[] {
+  return (JSON.parse(text) as [string, string, number, number][]).map(([id, content, createdAt, savedAt]) => ({
+    id,
+    content,
+    createdAt: new Date(createdAt),
+    savedAt: new Date(savedAt),
+  }))
+}
+
+function unknownCursor() {
+  return badInput('the cursor names no content; use one that a page of contents gave')
+}

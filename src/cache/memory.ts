@@ -1,0 +1,83 @@
+/** Pages in this process' memory, bounded in bytes; the version is wherever `Version` says. */
+import type { Cache, Version } from './cache.ts'
+
+interface Page {
+  version: string
+  value: string
+  expiresAt: number
+}
+
+export interface MemoryCacheOptions {
+  ttlMs: number
+  version: Version
+  /** Of all pages together, in UTF-16 code units; what was not asked for longest goes first. */
+  maxLength?: number
+}
+
+export class MemoryCache implements Cache {
+  readonly #pages = new Map<string, Page>()
+  readonly #options: Required<MemoryCacheOptions>
+  #length = 0
+
+  constructor(options: MemoryCacheOptions) {
+    this.#options = { maxLength: 32 * 1024 * 1024, ...options }
+  }
+
+  async get(key: string): Promise<{ version: string | undefined; value: string | undefined }> {
+    const version = await this.#options.version.current()
+    const page = this.#pages.get(key)
+    if (!page) return { version, value: undefined }
+    this.#drop(key, page)
+    if (page.version !== version || page.expiresAt <= performance.now()) return { version, value: undefined }
+    this.#keep(key, page)
+    return { version, value: page.value }
+  }
+
+  set(key: string, version: string, value: string): void {
+    const old = this.#pages.get(key)
+    if (old) this.#drop(key, old)
+    this.#keep(key, { version, value, expiresAt: performance.now() + this.#options.ttlMs })
+    for (const [oldest, page] of this.#pages) {
+      if (this.#length <= this.#options.maxLength) break
+      this.#drop(oldest, page)
+    }
+  }
+
+  #keep(key: string, page: Page): void {
+    this.#pages.set(key, page)
+    this.#length += key.length + page.value.length
+  }
+
+  #drop(key: string, page: Page): void {
+    this.#pages.delete(key)
+    this.#length -= key.length + page.value.length
+  }
+
+  bump(): Promise<void> {
+    return this.#options.version.bump()
+  }
+
+  async close(): Promise<void> {
+    this.#pages.clear()
+  }
+}
+
+/** A version that the threads of one process share: for the embedded worker. */
+export class SharedVersion implements Version {
+  readonly #counter: BigInt64Array
+
+  readonly buffer: SharedArrayBuffer
+
+  constructor(buffer = new SharedArrayBuffer(8)) {
+    this.buffer = buffer
+    this.#counter = new BigInt64Array(buffer)
+  }
+
+  current(): string {
+    return String(Atomics.load(this.#counter, 0))
+  }
+
+  async bump(): Promise<void> {
+    Atomics.add(this.#counter, 0, 1n)
+  }
+}

@@ -1,0 +1,114 @@
+/**
+ * Pages, or only their version, on a Redis. The version is a random text and not a counter: an instance that may evict would begin a
+ * lost counter anew, and pages of long ago would be good again.
+ */
+import { randomBytes } from 'node:crypto'
+import type { Log } from '../model/log.ts'
+import { type RedisAddress, RedisConnection } from '../redis/connection.ts'
+import type { Cache, Version } from './cache.ts'
+
+const newVersion = () => randomBytes(12).toString('base64url')
+
+/** The pages and their version on an instance of their own: one MGET for all that is asked in a tick. */
+export class RedisCache implements Cache {
+  readonly #connection: RedisConnection
+  readonly #prefix: string
+  readonly #ttlMs: number
+  #asked: Map<string, ((found: { version: string | undefined; value: string | undefined }) => void)[]> | undefined
+
+  constructor(address: RedisAddress, options: { ttlMs: number; log: Log }) {
+    this.#connection = new RedisConnection(address.url, { role: 'cache', log: options.log, deadlineMs: 1_000 })
+    this.#prefix = `{${address.prefix}:cache}:`
+    this.#ttlMs = options.ttlMs
+  }
+
+  get(key: string): Promise<{ version: string | undefined; value: string | undefined }> {
+    return new Promise((resolve) => {
+      if (!this.#asked) {
+        this.#asked = new Map()
+        setImmediate(() => this.#fetch())
+      }
+      const waiting = this.#asked.get(key)
+      if (waiting) waiting.push(resolve)
+      else this.#asked.set(key, [resolve])
+    })
+  }
+
+  async #fetch(): Promise<void> {
+    const asked = this.#asked!
+    this.#asked = undefined
+    const keys = [...asked.keys()]
+    let version: string | undefined
+    let pages: (string | null)[] = []
+    try {
+      const found = await this.#connection.ask((client) =>
+        client.mget(`${this.#prefix}version`, ...keys.map((key) => `${this.#prefix}page:${key}`)),
+      )
+      version = found[0] ?? (await this.#firstVersion())
+      pages = found.slice(1)
+    } catch {
+      // The cache is away: undefined says so.
+    }
+    keys.forEach((key, i) => {
+      const page = pages[i]
+      const good = version !== undefined && page?.startsWith(`${version}\n`)
+      const value = good ? page!.slice(version!.length + 1) : undefined
+      for (const resolve of asked.get(key)!) resolve({ version, value })
+    })
+  }
+
+  /** The version that stands, where none was found: evicted, or the first one ever. */
+  #firstVersion(): Promise<string> {
+    const version = newVersion()
+    return this.#connection.ask(async (client) => {
+      await client.set(`${this.#prefix}version`, version, 'NX')
+      return (await client.get(`${this.#prefix}version`)) ?? version
+    })
+  }
+
+  set(key: string, version: string, value: string): void {
+    this.#connection
+      .ask((client) => client.set(`${this.#prefix}page:${key}`, `${version}\n${value}`, 'PX', this.#ttlMs))
+      .catch(() => {
+        // Then it is not cached.
+      })
+  }
+
+  async bump(): Promise<void> {
+    await this.#connection.ask((client) => client.set(`${this.#prefix}version`, newVersion()))
+  }
+
+  async close(): Promise<void> {
+    this.#connection.close()
+  }
+}
+
+/** Only the version, beside the queue: for `CACHE_URL=memory:` with workers in processes of their own. One GET for all of a tick. */
+export class RedisVersion implements Version {
+  readonly #connection: RedisConnection
+  readonly #key: string
+  #asked: Promise<string | undefined> | undefined
+
+  constructor(address: RedisAddress, options: { log: Log }) {
+    this.#connection = new RedisConnection(address.url, { role: 'cache version', log: options.log, deadlineMs: 1_000 })
+    this.#key = `{${address.prefix}:cache}:version`
+  }
+
+  current(): Promise<string | undefined> {
+    this.#asked ??= new Promise((resolve) => {
+      setImmediate(() => {
+        this.#asked = undefined
+        this.#connection.ask((client) => client.get(this.#key)).then((version) => resolve(version ?? 'none yet'), () => resolve(undefined))
+      })
+    })
+    return this.#asked
+  }
+
+  async bump(): Promise<void> {
+    await this.#connection.ask((client) => client.set(this.#key, newVersion()))
+  }
+
+  close(): void {
+    this.#connection.close()
+  }
+}

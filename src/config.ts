@@ -1,0 +1,187 @@
+/**
+ * Every setting, once; the only reader of process.env. A setting that is unknown or malformed stops the start, with all problems named
+ * in one message, and no value of a URL (it may hold a password) is ever repeated.
+ */
+import { readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
+import { parseEnv } from 'node:util'
+import * as z from 'zod'
+
+const whole = (min: number, max: number, fallback: number) =>
+  z
+    .string()
+    .default(String(fallback))
+    .refine((text) => /^\d+$/.test(text) && Number(text) >= min && Number(text) <= max, {
+      error: `must be a whole number from ${min} to ${max}`,
+    })
+    .transform(Number)
+
+const url = (protocols: string[], expected: string) =>
+  z.string().refine((text) => protocols.some((p) => text.startsWith(p)) && (!text.includes('//') || URL.canParse(text)), {
+    error: `must be ${expected}`,
+  })
+
+/** Where a default is shown in .env.example, the setting may be left out. */
+const settings = z.object({
+  HOST: z.string().default('127.0.0.1').describe('The address to listen on. Any other than loopback needs authentication, or AUTH=none.'),
+  PORT: whole(0, 65535, 8080).describe('0: any free one.'),
+  AUTH: z
+    .string()
+    .refine((text) => text === 'none', { error: 'must be none, or left out' })
+    .optional()
+    .describe('none: let everybody who can reach HOST read and write.'),
+  DATABASE_URL: url(['file:', 'mysql://'], 'file:PATH or mysql://USER:PASSWORD@HOST:PORT/DATABASE')
+    .default('file:./data/spillway.db')
+    .describe('The store: file:PATH (SQLite) or mysql://USER:PASSWORD@HOST:PORT/DATABASE (MySQL 8, MariaDB 10.6 or newer).'),
+  DATABASE_READ_URL: url(['mysql://'], 'mysql://USER:PASSWORD@HOST:PORT/DATABASE')
+    .optional()
+    .describe('A replica to read `contents` from. What is read is then as old as the replica lags.'),
+  QUEUE_URL: url(['file:', 'redis://', 'rediss://'], 'file:PATH, redis://… or rediss://…')
+    .default('file:./data/queue.db')
+    .describe('The queue and the events log: file:PATH (embedded; the API runs the worker itself) or redis://HOST:PORT.'),
+  CACHE_URL: url(['memory:', 'redis://', 'rediss://'], 'memory:, redis://… or rediss://…')
+    .default('memory:')
+    .describe('The cache: memory: or redis://HOST:PORT, an instance of its own that may evict.'),
+  CACHE_TTL_MS: whole(1, 86_400_000, 10_000).describe('How long a page of contents may be kept, in milliseconds.'),
+  CONTENT_MAX_BYTES: whole(1, 1_048_576, 65_536).describe('The longest content, in bytes of UTF-8.'),
+  QUEUE_CAPACITY: whole(1, 100_000_000, 1_000_000).describe('Messages in the queue from which on saves are refused with QUEUE_FULL.'),
+  EVENTS_RETENTION_MS: whole(1_000, 31_536_000_000, 3_600_000).describe('How long a cursor stays good, in milliseconds …'),
+  EVENTS_RETENTION_BYTES: whole(1_048_576, 1_099_511_627_776, 268_435_456).describe('… and up to what size of the events log, in bytes.'),
+  WORKER_BATCH: whole(1, 10_000, 1_000).describe('Rows per statement.'),
+  WORKER_CONCURRENCY: whole(1, 64, 2).describe('Statements at once, per worker process.'),
+  WORKER_MAX_ATTEMPTS: whole(1, 1_000, 5).describe('Tries of a message that fails by itself, before it becomes a dead letter.'),
+})
+
+export interface Config {
+  host: string
+  port: number
+  databaseUrl: string
+  databaseReadUrl: string | undefined
+  queueUrl: string
+  cacheUrl: string
+  cacheTtlMs: number
+  contentMaxBytes: number
+  queueCapacity: number
+  eventsRetentionMs: number
+  eventsRetentionBytes: number
+  workerBatch: number
+  workerConcurrency: number
+  workerMaxAttempts: number
+  /** NODE_ENV=production */
+  production: boolean
+}
+
+/** What is wrong with the settings, one line a problem. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError'
+  constructor(problems: readonly string[]) {
+    super(`These settings have to be mended before Spillway can start:\n${problems.map((p) => `  - ${p}`).join('\n')}`)
+  }
+}
+
+type Env = Record<string, string | undefined>
+
+/** Settings from the environment, and from `.env` where the environment is silent. Throws ConfigError. */
+export function readConfig(env: Env = process.env, file: Env = readEnvFile()): Config {
+  const problems: string[] = []
+  for (const name of Object.keys(file)) {
+    if (!(name in settings.shape) && name !== 'NODE_ENV') problems.push(`${name} in .env is no setting of Spillway's${hint(name)}`)
+  }
+  for (const name of Object.keys(env)) {
+    if (!(name in settings.shape) && looksLikeOurs(name)) problems.push(`${name} is no setting of Spillway's${hint(name)}`)
+  }
+  // A setting that is there and empty is one left out: that is how compose files and shells say it.
+  const given = Object.fromEntries(
+    Object.keys(settings.shape).flatMap((name) => {
+      const value = env[name] || file[name]
+      return value ? [[name, value.trim()]] : []
+    }),
+  )
+  const result = settings.safeParse(given)
+  for (const issue of result.error?.issues ?? []) problems.push(`${String(issue.path[0])} ${issue.message}`)
+  const s = result.data
+  if (s && !isLoopback(s.HOST) && s.AUTH !== 'none') {
+    problems.push(
+      `HOST=${s.HOST} can be reached from other machines, and no authentication is set: use HOST=127.0.0.1, or say AUTH=none if everybody may read and write`,
+    )
+  }
+  if (s?.DATABASE_READ_URL && !s.DATABASE_URL.startsWith('mysql:')) {
+    problems.push('DATABASE_READ_URL names a replica, which DATABASE_URL=file:… cannot have: leave it out, or use mysql://… for both')
+  }
+  if (s?.DATABASE_URL.startsWith('mysql:') && URL.canParse(s.DATABASE_URL) && new URL(s.DATABASE_URL).pathname.length < 2) {
+    problems.push('DATABASE_URL names no database: add it behind the host, as in mysql://HOST:3306/spillway')
+  }
+  if (problems.length > 0 || !s) throw new ConfigError(problems)
+  return {
+    host: s.HOST,
+    port: s.PORT,
+    databaseUrl: s.DATABASE_URL,
+    databaseReadUrl: s.DATABASE_READ_URL,
+    queueUrl: s.QUEUE_URL,
+    cacheUrl: s.CACHE_URL,
+    cacheTtlMs: s.CACHE_TTL_MS,
+    contentMaxBytes: s.CONTENT_MAX_BYTES,
+    queueCapacity: s.QUEUE_CAPACITY,
+    eventsRetentionMs: s.EVENTS_RETENTION_MS,
+    eventsRetentionBytes: s.EVENTS_RETENTION_BYTES,
+    workerBatch: s.WORKER_BATCH,
+    workerConcurrency: s.WORKER_CONCURRENCY,
+    workerMaxAttempts: s.WORKER_MAX_ATTEMPTS,
+    production: (env.NODE_ENV || file.NODE_ENV) === 'production',
+  }
+}
+
+/** The text of .env.example; a test compares it with the file. `npm run docs` writes it. */
+export function envExample(): string {
+  const lines = Object.entries(settings.shape).map(([name, schema]) => {
+    const fallback = schema.safeParse(undefined).data
+    return `# ${schema.description}\n# ${name}=${fallback ?? ''}\n`
+  })
+  return `# Spillway's settings, each with its default. Copy this file to .env and take the # off what you change;\n# the environment wins over .env. A setting that is unknown or malformed stops the start.\n\n${lines.join('\n')}`
+}
+
+function readEnvFile(): Env {
+  try {
+    return parseEnv(readFileSync('.env', 'utf8'))
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {}
+    throw new ConfigError([`.env cannot be read: ${(error as Error).message}`])
+  }
+}
+
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
+}
+
+/** Kubernetes puts the address of each service into the environment; a service may well be called "worker" or "queue". */
+const kubernetes = /_SERVICE_(HOST|PORT(_.*)?)$|_PORT(_\d+_(TCP|UDP)(_.*)?)?$/
+
+function looksLikeOurs(name: string): boolean {
+  if (kubernetes.test(name)) return false
+  if (/^(QUEUE|CACHE|CONTENT|EVENTS|WORKER|AUTH|DATABASE)_/.test(name)) return true
+  return name.length >= 8 && closest(name).distance <= 2
+}
+
+function hint(name: string): string {
+  const { match, distance } = closest(name)
+  return distance <= 3 ? `; did you mean ${match}?` : '; .env.example lists all there are'
+}
+
+function closest(name: string): { match: string; distance: number } {
+  return Object.keys(settings.shape)
+    .map((match) => ({ match, distance: editDistance(name, match) }))
+    .reduce((a, b) => (b.distance < a.distance ? b : a))
+}
+
+/** Levenshtein's distance, one row at a time. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i)
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= b.length; j++) {
+      next[j] = Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1))
+    }
+    row = next
+  }
+  return row[b.length]!
+}

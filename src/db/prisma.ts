@@ -1,0 +1,209 @@
+/**
+ * The store over Prisma's clients. Invariant: an insert is one statement, outside any transaction of Prisma's, sorted by id (so that two
+ * workers lock in one order), and is never IGNOREd: what the database will not have is an error.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { PrismaClient } from '../../prisma/mysql/generated/client.ts'
+import type { Content } from '../model/content.ts'
+import { SpillwayError } from '../model/error.ts'
+import type { Log } from '../model/log.ts'
+import { CAUTIOUS, type Dialect } from './dialect.ts'
+import { classifyMysql, classifySqlite, type Fault } from './faults.ts'
+import { migrate } from './migrate.ts'
+import { mysqlDialect } from './mysql.ts'
+import { sqliteDialect } from './sqlite.ts'
+import { type PageQuery, type Store, StoreFault } from './store.ts'
+
+export interface PrismaStoreOptions {
+  /** mysql://… or file:… */
+  url: string
+  /** A replica for `page` and for the GraphQL schema's own reads. MySQL only. */
+  readUrl?: string | undefined
+  /** How many inserts go on at once. */
+  concurrency: number
+  log: Log
+}
+
+const RETRY_AFTER_MS = 1_000
+const PREPARE_RETRY_MS = { first: 200, most: 5_000 }
+/** While it waits for its database, a process says so this often. */
+const SAY_AGAIN_MS = 30_000
+
+export class PrismaStore implements Store {
+  /** For the GraphQL schema: reads, from the replica where there is one. */
+  readonly prisma: PrismaClient
+  readonly #dialect: Dialect
+  readonly #classify: (error: unknown) => Fault
+  readonly #log: Log
+  #limits = CAUTIOUS
+  #closed: Promise<void> | undefined
+
+  constructor({ url, readUrl, concurrency, log }: PrismaStoreOptions) {
+    if (url.startsWith('mysql:')) {
+      this.#dialect = mysqlDialect({ url, readUrl, concurrency })
+      this.#classify = classifyMysql
+    } else if (url.startsWith('file:')) {
+      if (readUrl !== undefined)
+        throw new Error('DATABASE_READ_URL is for mysql:// stores; a file has no replica: leave it out')
+      this.#dialect = sqliteDialect(url)
+      this.#classify = classifySqlite
+    } else {
+      throw new Error('DATABASE_URL must begin with mysql:// or file:')
+    }
+    this.prisma = this.#dialect.replica
+    this.#log = log
+  }
+
+  get maxRows(): number {
+    return this.#limits.rows
+  }
+
+  get maxBytes(): number {
+    return this.#limits.bytes
+  }
+
+  async prepare(signal: AbortSignal): Promise<void> {
+    let delay = PREPARE_RETRY_MS.first
+    let said = Number.NEGATIVE_INFINITY
+    for (;;) {
+      signal.throwIfAborted()
+      try {
+        this.#limits = await this.#dialect.limits()
+        const applied = await this.#migrate(signal)
+        this.#log.info(
+          { applied },
+          applied.length > 0 ? `applied migrations: ${applied.join(', ')}` : 'the schema is up to date',
+        )
+        return
+      } catch (error) {
+        const fault = this.#classify(error)
+        if (fault.kind !== 'unavailable') throw error
+        if (performance.now() - said > SAY_AGAIN_MS) {
+          said = performance.now()
+          this.#log.warn({ code: fault.vendorCode }, `waiting for the database: ${fault.message}`)
+        }
+      }
+      await sleep(delay, undefined, { signal })
+      delay = Math.min(delay * 2, PREPARE_RETRY_MS.most)
+    }
+  }
+
+  async #migrate(signal: AbortSignal): Promise<string[]> {
+    const database = await this.#dialect.migratable(signal)
+    try {
+      return await migrate(database, this.#log)
+    } finally {
+      await database.close().catch(() => {})
+    }
+  }
+
+  /** Two steps where a cursor is given: Prisma's own `cursor` asks with subqueries under an OR, which SQLite answers by walking the index
+   *  from its end (115 ms in the middle of a million rows; this takes 1). */
+  page({ take, skip, cursor }: PageQuery): Promise<Content[]> {
+    return this.#read(async () => {
+      const order = take < 0 ? 'asc' : 'desc'
+      let where = {}
+      if (cursor !== undefined) {
+        const row = await this.prisma.content.findUnique({ where: { id: cursor }, select: { createdAt: true } })
+        if (!row) return []
+        where = from({ id: cursor, createdAt: row.createdAt }, order, skip > 0)
+      }
+      const rows = await this.prisma.content.findMany({
+        where,
+        orderBy: [{ createdAt: order }, { id: order }],
+        take: Math.abs(take),
+      })
+      return take < 0 ? rows.reverse() : rows
+    })
+  }
+
+  find(ids: readonly string[]): Promise<Content[]> {
+    return this.#read(() => this.#rowsOf(ids))
+  }
+
+  async existing(ids: readonly string[]): Promise<Content[]> {
+    try {
+      return await this.#rowsOf(ids)
+    } catch (error) {
+      throw faultOf(this.#classify(error), error)
+    }
+  }
+
+  #rowsOf(ids: readonly string[]): Promise<Content[]> {
+    return this.#dialect.primary.content.findMany({ where: { id: { in: [...ids] } } })
+  }
+
+  async insert(rows: readonly Content[]): Promise<void> {
+    if (rows.length === 0) return
+    const bytes = rows.reduce((sum, { content }) => sum + Buffer.byteLength(content), 0)
+    if (rows.length > this.maxRows || bytes > this.maxBytes) throw tooLarge(rows.length, bytes, this.#limits)
+    // Building the text anew takes microseconds; keeping one for each number of rows would not be worth its memory.
+    const sql = `INSERT INTO Content (id, content, createdAt, savedAt) VALUES ${'(?,?,?,?),'.repeat(rows.length - 1)}(?,?,?,?)`
+    const args: string[] = []
+    for (const row of rows.toSorted((a, b) => (a.id < b.id ? -1 : 1))) {
+      args.push(row.id, row.content, this.#dialect.timestamp(row.createdAt), this.#dialect.timestamp(row.savedAt))
+    }
+    try {
+      await this.#dialect.primary.$executeRawUnsafe(sql, ...args)
+    } catch (error) {
+      const fault = this.#classify(error)
+      if (fault.kind === 'unavailable' && (await this.#outgrew(rows.length, bytes))) {
+        throw tooLarge(rows.length, bytes, this.#limits)
+      }
+      throw faultOf(fault, error)
+    }
+  }
+
+  /** A server may answer a packet that is too large by hanging up, which looks like any lost connection. Its limit tells them apart; it
+   *  was read at the start and may have been lowered since. */
+  async #outgrew(rows: number, bytes: number): Promise<boolean> {
+    try {
+      this.#limits = await this.#dialect.limits()
+    } catch {
+      return false
+    }
+    return rows > this.maxRows || bytes > this.maxBytes
+  }
+
+  async #read<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      if (this.#classify(error).kind !== 'unavailable') throw error
+      throw new SpillwayError('STORE_UNAVAILABLE', 'the database cannot be read at the moment; saves go on', {
+        retryAfterMs: RETRY_AFTER_MS,
+        cause: error,
+      })
+    }
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#dialect.close()
+    return this.#closed
+  }
+}
+
+/** The rows from this one on, as a range that (createdAt, id) serves: the first condition bounds it, the second trims its one end. */
+function from(row: { id: string; createdAt: Date }, order: 'asc' | 'desc', beyond: boolean) {
+  const { createdAt, id } = row
+  return order === 'desc'
+    ? {
+        createdAt: { lte: createdAt },
+        OR: [{ createdAt: { lt: createdAt } }, { id: beyond ? { lt: id } : { lte: id } }],
+      }
+    : {
+        createdAt: { gte: createdAt },
+        OR: [{ createdAt: { gt: createdAt } }, { id: beyond ? { gt: id } : { gte: id } }],
+      }
+}
+
+function faultOf({ kind, vendorCode, message }: Fault, cause: unknown): StoreFault {
+  return new StoreFault(kind, message, vendorCode === undefined ? { cause } : { vendorCode, cause })
+}
+
+function tooLarge(rows: number, bytes: number, limits: { rows: number; bytes: number }): StoreFault {
+  return new StoreFault(
+    'too-large',
+    `${rows} rows with ${bytes} bytes of content; one statement takes at most ${limits.rows} and ${limits.bytes}`,
+  )
+}

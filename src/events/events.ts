@@ -1,0 +1,97 @@
+/**
+ * The events log: what was saved (or failed), in the one order that every subscriber sees. The log is the truth; a wake-up only says
+ * that there is more of it. Invariant: positions only grow; each entry names its predecessor, so that a reader notices a gap.
+ */
+import type { Content } from '../model/content.ts'
+import { type Failure, SpillwayError } from '../model/error.ts'
+
+export type Event = { type: 'saved'; content: Content } | { type: 'failed'; id: string; failure: Failure }
+
+/** A place in a log: `epoch` names the log, `major` and `minor` order its entries. */
+export interface Position {
+  epoch: string
+  major: number
+  minor: number
+}
+
+/** One announcement. */
+export interface LogEntry {
+  position: Position
+  /** The position of the entry before it; undefined for the first of a log. */
+  previous: Position | undefined
+  events: readonly Event[]
+}
+
+/** Events as JSON text: dates as milliseconds since 1970. */
+export function encodeEvents(events: readonly Event[]): string {
+  return JSON.stringify(
+    events.map((event) =>
+      event.type === 'saved'
+        ? { ...event, content: { ...event.content, createdAt: +event.content.createdAt, savedAt: +event.content.savedAt } }
+        : { ...event, failure: { ...event.failure, failedAt: +event.failure.failedAt } },
+    ),
+  )
+}
+
+/** The events of a parsed JSON text of encodeEvents; changes it in place. */
+export function reviveEvents(parsed: unknown): Event[] {
+  for (const event of parsed as Event[]) {
+    if (event.type === 'saved') {
+      event.content.createdAt = new Date(event.content.createdAt)
+      event.content.savedAt = new Date(event.content.savedAt)
+    } else {
+      event.failure.failedAt = new Date(event.failure.failedAt)
+    }
+  }
+  return parsed as Event[]
+}
+
+export function expired(): SpillwayError {
+  return new SpillwayError(
+    'CURSOR_EXPIRED',
+    'What was saved since this cursor is not kept any more, or the cursor is from another log. Read `contents`, then subscribe without `after`.',
+  )
+}
+
+export interface EventLog {
+  /** Appends the entries in order, atomically and durably, and wakes every follower. An entry holds at least one event.
+   *  Throws QUEUE_UNAVAILABLE or OUTCOME_UNKNOWN (then it may be there; appending again is harmless: at least once). */
+  append(entries: readonly (readonly Event[])[]): Promise<void>
+  /** Where the log ends now. The epoch is made when there is none yet. Throws QUEUE_UNAVAILABLE. */
+  tail(): Promise<Position>
+  /** The entries after a position, oldest first, at most `limit` and at most some megabytes; [] at the end. Throws CURSOR_EXPIRED
+   *  where what follows the position cannot be told without a hole (trimmed, flushed, another log), QUEUE_UNAVAILABLE. */
+  read(after: Position, limit: number): Promise<LogEntry[]>
+  /** Calls back on each wake-up, with the entry where it came along; at most once for each, none is promised, and a wake-up without an
+   *  entry means "look". Called also after every reconnect. Goes on by itself through outages until the returned function is called. */
+  follow(wake: (entry?: LogEntry) => void): () => Promise<void>
+  close(): Promise<void>
+}
+
+/** Below zero when a comes before b in one log. */
+export function compare(a: Position, b: Position): number {
+  return a.major - b.major || a.minor - b.minor
+}
+
+/**
+ * A cursor is a place between two events: behind all entries up to `position` and behind the first `index` events of the entry after it.
+ * The cursor behind the last event of an entry is the one of that entry and 0. Fixed width, so that cursors of one log sort as text, too.
+ */
+export interface Cursor {
+  position: Position
+  index: number
+}
+
+export function formatCursor({ position, index }: Cursor): string {
+  const part = (n: number, width: number) => String(n).padStart(width, '0')
+  return `${position.epoch}.${part(position.major, 14)}.${part(position.minor, 6)}.${part(index, 6)}`
+}
+
+/** The cursor, or undefined where the text cannot be one. */
+export function parseCursor(text: string): Cursor | undefined {
+  const match = /^([A-Za-z0-9_-]{1,32})\.(\d{14,16})\.(\d{6,16})\.(\d{6,9})$/.exec(text)
+  if (!match) return undefined
+  const [, epoch, major, minor, index] = match as unknown as [string, string, string, string, string]
+  const cursor = { position: { epoch, major: Number(major), minor: Number(minor) }, index: Number(index) }
+  return Number.isSafeInteger(cursor.position.major) && Number.isSafeInteger(cursor.position.minor) ? cursor : undefined
+}

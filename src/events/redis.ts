@@ -1,0 +1,170 @@
+/**
+ * The events log on Redis: a stream, and a channel (through graphql-redis-subscriptions) that wakes its followers.
+ *
+ *   {spillway:events}:log    the stream: entries of `p` (the id of the one before) and `d` (the events, JSON)
+ *   {spillway:events}:meta   epoch, last (the id appended last), bytes
+ *   {spillway:events}:sizes  "id bytes" of each entry, for trimming by size
+ *
+ * Ids are the stream's own: they never go back within one key, and a log that was flushed and begun anew has another epoch. A log whose
+ * tail was lost (a power cut without fsync, a failover to a replica that was behind) goes on with ids that differ from the lost ones;
+ * a cursor among these is not found, and the entry after it names another predecessor, so that it is expired, never a hole.
+ */
+import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { RedisPubSub } from 'graphql-redis-subscriptions'
+import type { Redis } from 'ioredis'
+import { SpillwayError } from '../model/error.ts'
+import type { Log } from '../model/log.ts'
+import { type RedisAddress, RedisConnection } from '../redis/connection.ts'
+import { type Event, type EventLog, encodeEvents, expired, type LogEntry, type Position, reviveEvents } from './events.ts'
+
+export interface RedisEventLogOptions {
+  retentionMs: number
+  retentionBytes: number
+  log: Log
+}
+
+/** A larger announcement is read from the log by who wants it: Redis keeps a copy of each for every slow subscriber. */
+const publishWholeBytes = 256 * 1024
+
+const heartbeatMs = 5_000
+
+const appendScript = readFileSync(new URL('lua/append.lua', import.meta.url), 'utf8')
+
+interface Wake {
+  epoch: string
+  id: string
+  previous: string
+  events?: unknown[]
+}
+
+export class RedisEventLog implements EventLog {
+  readonly #address: RedisAddress
+  readonly #options: RedisEventLogOptions
+  readonly #connection: RedisConnection
+  readonly #keys: { log: string; meta: string; sizes: string }
+  readonly #channel: string
+  readonly #followers = new Set<() => Promise<void>>()
+
+  constructor(address: RedisAddress, options: RedisEventLogOptions) {
+    this.#address = address
+    this.#options = options
+    const key = (name: string) => `{${address.prefix}:events}:${name}`
+    this.#keys = { log: key('log'), meta: key('meta'), sizes: key('sizes') }
+    this.#channel = key('wake')
+    this.#connection = new RedisConnection(address.url, { role: 'events log', log: options.log, deadlineMs: 5_000 })
+    this.#connection.client.defineCommand('spillAppend', { numberOfKeys: 3, lua: appendScript })
+  }
+
+  async append(entries: readonly (readonly Event[])[]): Promise<void> {
+    if (entries.length === 0) return
+    const { log, meta, sizes } = this.#keys
+    await this.#connection.ask((client) =>
+      (client as Redis & { spillAppend(...args: (string | number)[]): Promise<string[]> }).spillAppend(
+        log,
+        meta,
+        sizes,
+        this.#channel,
+        randomBytes(9).toString('base64url'),
+        this.#options.retentionMs,
+        this.#options.retentionBytes,
+        publishWholeBytes,
+        ...entries.map(encodeEvents),
+      ),
+    )
+  }
+
+  async tail(): Promise<Position> {
+    const [epoch, last] = await this.#connection.ask(async (client) => {
+      await client.hsetnx(this.#keys.meta, 'epoch', randomBytes(9).toString('base64url'))
+      return await client.hmget(this.#keys.meta, 'epoch', 'last')
+    })
+    return position(epoch!, last ?? '')
+  }
+
+  async read(after: Position, limit: number): Promise<LogEntry[]> {
+    const from = `${after.major}-${after.minor}`
+    const [meta, found] = await this.#connection.ask(async (client) => {
+      const replies = await client
+        .multi()
+        .hmget(this.#keys.meta, 'epoch', 'last')
+        // With the entry of the position itself, which proves that it is one of this log's.
+        .xrange(this.#keys.log, from === '0-0' ? '-' : from, '+', 'COUNT', Math.min(limit, 16) + 1)
+        .exec()
+      return replies!.map(([error, reply]) => {
+        if (error) throw error
+        return reply
+      }) as [[string | null, string | null], [string, string[]][]]
+    })
+    const [epoch, last] = meta
+    if (epoch !== after.epoch) throw expired()
+    const entries = found[0]?.[0] === from ? found.slice(1) : found
+    // Either the position's own entry was there, or the one after it names it, or it is where the log ends.
+    const proven = found.length > entries.length || (entries[0] ? (entries[0][1][1] || '0-0') : (last ?? '0-0')) === from
+    if (!proven) throw expired()
+    return entries.map(([id, fields]) => ({
+      position: position(epoch, id),
+      previous: fields[1] ? position(epoch, fields[1]) : undefined,
+      events: reviveEvents(JSON.parse(fields[3]!)),
+    }))
+  }
+
+  follow(wake: (entry?: LogEntry) => void): () => Promise<void> {
+    const { log } = this.#options
+    const subscriber = new RedisConnection(this.#address.url, { role: 'events wake-up', log, redis: { autoResubscribe: false } })
+    // Again and again: the first SUBSCRIBE subscribes, the later ones ask a silent connection whether it is still alive.
+    let refused = false
+    const subscribe = async () => {
+      if (!subscriber.ready) return
+      try {
+        await subscriber.ask((client) => client.subscribe(this.#channel))
+        refused = false
+      } catch (error) {
+        if (!refused) log.warn({ reason: (error as Error).message }, 'cannot subscribe to wake-ups; events come with delay')
+        refused = true
+      }
+    }
+    subscriber.client.on('ready', async () => {
+      await subscribe()
+      // What was published meanwhile was not heard.
+      wake()
+    })
+    const heartbeat = setInterval(subscribe, heartbeatMs)
+    // One subscription for this process, since the library buffers without bound for each. Its own SUBSCRIBE, when refused, raises an
+    // unhandled rejection that ends the process; so it is told yes, and the real one is made above.
+    const pubsub = new RedisPubSub({
+      publisher: this.#connection.client,
+      subscriber: {
+        on: (event: string, listener: (...args: unknown[]) => void) => subscriber.client.on(event, listener),
+        subscribe: (_channel: string, answer: (error: null) => void) => answer(null),
+      } as never,
+    })
+    void pubsub.subscribe(this.#channel, (message: Wake) => wake(entryOf(message)))
+    const stop = async () => {
+      clearInterval(heartbeat)
+      this.#followers.delete(stop)
+      subscriber.close()
+    }
+    this.#followers.add(stop)
+    return stop
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#followers].map((stop) => stop()))
+    this.#connection.close()
+  }
+}
+
+function position(epoch: string, id: string): Position {
+  const [major = 0, minor = 0] = id === '' ? [] : id.split('-').map(Number)
+  return { epoch, major, minor }
+}
+
+function entryOf({ epoch, id, previous, events }: Wake): LogEntry | undefined {
+  if (!events) return undefined
+  return {
+    position: position(epoch, id),
+    previous: previous === '' ? undefined : position(epoch, previous),
+    events: reviveEvents(events),
+  }
+}

@@ -1,0 +1,76 @@
+/**
+ * The embedded events log: in the same SQLite file as the embedded queue, behind the same thread (../sqlite/). Positions are the numbers
+ * of its entries, without gaps; `minor` is always 0.
+ */
+import type { MessagePort } from 'node:worker_threads'
+import type { LogRow } from '../sqlite/events-tables.ts'
+import { SqlitePort } from '../sqlite/port.ts'
+import {
+  type Event,
+  type EventLog,
+  encodeEvents,
+  expired,
+  type LogEntry,
+  type Position,
+  reviveEvents,
+} from './events.ts'
+
+export class SqliteEventLog implements EventLog {
+  readonly #port: SqlitePort
+  readonly #followers = new Set<{ wake(entry?: LogEntry): void }>()
+
+  /** A port of SqliteFile's `connect`, for this log alone. */
+  constructor(port: MessagePort) {
+    this.#port = new SqlitePort(port)
+    this.#port.onWake = (row) => {
+      for (const follower of [...this.#followers])
+        follower.wake(row?.events === undefined ? undefined : entryOf(row, row.events))
+    }
+  }
+
+  async append(entries: readonly (readonly Event[])[]): Promise<void> {
+    if (entries.length > 0) await this.#port.call('append', [entries.map(encodeEvents)])
+  }
+
+  async tail(): Promise<Position> {
+    const { epoch, major } = await this.#port.call('tail', [])
+    return { epoch, major, minor: 0 }
+  }
+
+  async read(after: Position, limit: number): Promise<LogEntry[]> {
+    const rows = await this.#port.call('read', [after, limit])
+    if (rows === 'expired') throw expired()
+    return rows.map((row) => entryOf(row, row.events!))
+  }
+
+  follow(wake: (entry?: LogEntry) => void): () => Promise<void> {
+    const follower = { wake }
+    this.#followers.add(follower)
+    const followed = this.#follow()
+    // What was appended before the thread heard of it woke nobody.
+    void followed.then(() => this.#followers.has(follower) && wake())
+    return async () => {
+      this.#followers.delete(follower)
+      await followed
+      await this.#follow()
+    }
+  }
+
+  async #follow(): Promise<void> {
+    // Fails only where the thread is gone, and then there is nothing to be woken by.
+    await this.#port.call('follow', [this.#followers.size > 0]).catch(() => {})
+  }
+
+  async close(): Promise<void> {
+    this.#followers.clear()
+    await this.#port.close()
+  }
+}
+
+function entryOf({ epoch, major, previous }: LogRow, events: string): LogEntry {
+  return {
+    position: { epoch, major, minor: 0 },
+    previous: previous === 0 ? undefined : { epoch, major: previous, minor: 0 },
+    events: reviveEvents(JSON.parse(events)),
+  }
+}

@@ -1,0 +1,50 @@
+/**
+ * Every error a client can be told of, by code. One table (server/errors.ts) turns a code into GraphQL and HTTP; whatever is not
+ * a SpillwayError is a defect of ours and reaches the client masked, as INTERNAL_SERVER_ERROR.
+ */
+export type Code =
+  /** The input breaks a rule that the message names, with its limit. Sending it again will not help. */
+  | 'BAD_USER_INPUT'
+  | 'UNAUTHENTICATED'
+  | 'FORBIDDEN'
+  /** Certainly not accepted: the queue is at its capacity. */
+  | 'QUEUE_FULL'
+  /** Certainly not accepted: the queue cannot be reached, or refuses to write. */
+  | 'QUEUE_UNAVAILABLE'
+  /** The queue was asked and did not answer in time. Retry with the id: it is saved once. */
+  | 'OUTCOME_UNKNOWN'
+  /** The database cannot be read at the moment. Saves go on. */
+  | 'STORE_UNAVAILABLE'
+  /** The id is taken by other content. */
+  | 'ID_CONFLICT'
+  /** The cursor is too old, or comes from another log: what was missed cannot be told. Read `contents` and subscribe anew. */
+  | 'CURSOR_EXPIRED'
+  | 'INTERNAL_SERVER_ERROR'
+
+export class SpillwayError extends Error {
+  override readonly name = 'SpillwayError'
+  readonly code: Code
+  /** How long to wait before trying again, in milliseconds; absent where trying again will not help. */
+  readonly retryAfterMs: number | undefined
+  /** The ids of the saves whose outcome is unknown, to retry with. */
+  readonly ids: readonly string[] | undefined
+
+  constructor(code: Code, message: string, details: { retryAfterMs?: number; ids?: readonly string[]; cause?: unknown } = {}) {
+    super(message, { cause: details.cause })
+    this.code = code
+    this.retryAfterMs = details.retryAfterMs
+    this.ids = details.ids
+  }
+}
+
+/** Why a message became a dead letter. */
+export interface Failure {
+  /** ID_CONFLICT, UNDECODABLE, REJECTED (the database will not have it), CRASHED (it kept killing its worker) or GAVE_UP. */
+  code: FailureCode
+  message: string
+  /** How often it was tried by itself. */
+  attempts: number
+  failedAt: Date
+}
+
+export type FailureCode = 'ID_CONFLICT' | 'UNDECODABLE' | 'REJECTED' | 'CRASHED' | 'GAVE_UP'

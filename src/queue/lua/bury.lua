@@ -1,0 +1,33 @@
+-- Moves entries from the queue to the dead letters, in one step.
+-- KEYS: 1 stream, 2 pending, 3 dead index, 4 dead letters, 5 attempts
+-- ARGV: 1 group; then, for each: handle, failure (JSON), now (milliseconds)
+-- Returns how many it moved; an entry that is gone already is passed over
+local moved = 0
+for i = 2, #ARGV, 3 do
+  local handle = ARGV[i]
+  local found = redis.call('XRANGE', KEYS[1], handle, handle)[1]
+  if found then
+    local entry = {}
+    for f = 1, #found[2], 2 do entry[found[2][f]] = found[2][f + 1] end
+    local id, body = entry.id, entry.m
+    if not body then body = cjson.encode(entry) end
+    if not id then id = handle end
+    local digest, at = '-', ARGV[i + 2]
+    local pending = redis.call('HGET', KEYS[2], id)
+    if pending then
+      local d, t, h = pending:match('^(%S+) (%S+) (%S+)')
+      if h == handle then
+        digest, at = d, t
+        redis.call('HDEL', KEYS[2], id)
+      end
+    end
+    local letter = redis.call('XADD', KEYS[4], '*', 'id', id, 'm', body, 'f', ARGV[i + 1], 'd', digest, 'at', at)
+    local others = redis.call('HGET', KEYS[3], id)
+    redis.call('HSET', KEYS[3], id, (others and others .. ' ' or '') .. digest .. ' ' .. letter)
+    redis.call('XACK', KEYS[1], ARGV[1], handle)
+    redis.call('XDEL', KEYS[1], handle)
+    redis.call('HDEL', KEYS[5], handle)
+    moved = moved + 1
+  end
+end
+return moved

@@ -1,0 +1,111 @@
+/**
+ * The queue: where an acknowledged save is until its row is committed and announced. Invariant: an id that `accept` took is, at every
+ * moment, pending, or buried, or settled; each step from one to the next is atomic and durable.
+ *
+ * Two readers, two interfaces: the API accepts and asks (Queue), a worker takes and settles (Consumer).
+ */
+import type { Failure, SpillwayError } from '../model/error.ts'
+
+/** A message as the queue sees it: it looks into the body only to tell its age. */
+export interface Item {
+  id: string
+  /** Same digest, same content: what tells a retry from a conflict. At most 64 characters, none of them a space. */
+  digest: string
+  /** When it was accepted, in milliseconds since 1970. */
+  at: number
+  body: string
+}
+
+/** Where a save stands, as far as the queue knows. */
+export interface Standing {
+  status: 'QUEUED' | 'SAVED' | 'FAILED'
+  digest: string
+  /** Milliseconds since 1970. */
+  at: number
+  /** With FAILED. */
+  failure?: Failure
+}
+
+/** FSYNC: on disk before it is acknowledged. EVERYSEC: a power cut may cost about a second of it. MEMORY: a restart may cost all. */
+export type Durability = 'FSYNC' | 'EVERYSEC' | 'MEMORY'
+
+export interface QueueStatus {
+  /** Messages accepted and neither settled nor buried; those in flight included. */
+  depth: number
+  /** Of these, how many a worker holds. */
+  inFlight: number
+  /** Age of the oldest of them; 0 when there is none. */
+  oldestAgeMs: number
+  deadLetters: number
+  capacity: number
+  durability: Durability
+}
+
+export interface DeadLetter {
+  /** The id of the message; where it had none, the queue's own handle of it. */
+  id: string
+  failure: Failure
+  /** The message as it was. */
+  body: string
+}
+
+export interface Queue {
+  /**
+   * Accepts each group whole or not at all; the whole call is one atomic step, durable when it resolves. At most 1,000 items a call,
+   * or one group. Per group: what became of each item, in order, or why the group was refused (QUEUE_FULL, ID_CONFLICT).
+   * An item whose id is known with the same digest is not added again: `duplicate`, with where the first stands. Other digest: the
+   * group is refused with ID_CONFLICT while the first is pending (or in the same group), and accepted otherwise: the store will tell.
+   * Settled ids are remembered for at least the last 50,000. Throws QUEUE_UNAVAILABLE: certainly nothing was accepted;
+   * OUTCOME_UNKNOWN: it may have been.
+   */
+  accept(groups: readonly (readonly Item[])[]): Promise<(Accepted[] | SpillwayError)[]>
+  /** Where these ids stand, in order; undefined for one that is neither pending, nor buried, nor among those settled lately. A dead
+   *  letter wins over a settled one, a pending one over both. */
+  find(ids: readonly string[]): Promise<(Standing | undefined)[]>
+  status(): Promise<QueueStatus>
+  /** Dead letters, oldest first, at most `first`, after the given handle (exclusive). */
+  deadLetters(first: number, after?: string): Promise<{ handle: string; letter: DeadLetter }[]>
+  /** Back into the queue, atomically, under the ids they had. How many letters that were. Unknown ids are passed over. */
+  retry(ids: readonly string[]): Promise<number>
+  /** Gone for good. How many letters that were. */
+  discard(ids: readonly string[]): Promise<number>
+  /** A consumer of its own. `name` is stable for a worker slot: what a dead one of the same name left, the next one takes first. */
+  consumer(name: string): Consumer
+  /** Finishes what was asked and lets go. May be called twice. */
+  close(): Promise<void>
+}
+
+export interface Accepted extends Standing {
+  duplicate: boolean
+}
+
+/** A message in the queue, as a worker holds it. */
+export interface Entry {
+  /** What the queue knows it by; opaque. */
+  handle: string
+  /** The id it was accepted under; undefined for a foreign object that somebody else put there. */
+  id: string | undefined
+  body: string
+  /** How often it was handed out, this time included: 1 for the first. */
+  deliveries: number
+}
+
+export interface Consumer {
+  /**
+   * The next entries: those of dead workers first, then new ones, oldest first. Waits up to `waitMs` for the first; [] when there is
+   * none by then, or when the queue is out of reach (it goes on trying by itself and never throws for that). `rows` and `bytes` bound
+   * what comes back; bytes roughly, and one entry always fits. One call at a time.
+   */
+  take(limit: { rows: number; bytes: number }, waitMs: number): Promise<Entry[]>
+  /** Done: gone from the queue, atomically, remembered as saved. An entry that somebody else settled meanwhile is passed over.
+   *  Throws QUEUE_UNAVAILABLE or OUTCOME_UNKNOWN; calling it again is harmless. */
+  settle(entries: readonly Entry[]): Promise<void>
+  /** Out of the queue and into the dead letters, atomically. Throws like settle. */
+  bury(letters: readonly { entry: Entry; failure: Failure }[]): Promise<void>
+  /** Says that these are still being worked on, so that nobody takes them for a dead worker's. Throws like settle. */
+  hold(entries: readonly Entry[]): Promise<void>
+  /** Counts, durably, one try of this entry by itself and tells how many there were, this one included. Throws like settle. */
+  attempt(entry: Entry): Promise<number>
+  /** Gives back what it took and did not settle, and lets go. A take under way resolves. May be called twice. */
+  close(): Promise<void>
+}

@@ -1,0 +1,256 @@
+/**
+ * A worker's side of the queue on Redis. Invariant: an entry this consumer was given stays in its pending list until it is settled or
+ * buried, and comes back, to this consumer or to another one, however its reply got lost:
+ *
+ * - after the start, a reconnect or an UNBLOCKED reply it reads its own pending entries (id 0) before new ones: `>` never shows an entry
+ *   again whose first reply was lost;
+ * - it claims what has been idle too long, its own name included, and renews its hold on what it works on;
+ * - the blocking read has a connection of its own, a finite BLOCK and a deadline: a deaf connection is replaced;
+ * - a lost group is made again at 0, never at $, which would pass over what was added in between.
+ */
+import type { Redis } from 'ioredis'
+import { type Failure, SpillwayError } from '../model/error.ts'
+import type { Log } from '../model/log.ts'
+import type { RedisConnection } from '../redis/connection.ts'
+import type { Consumer, Entry } from './queue.ts'
+import { type QueueKeys, record, type Scripts } from './redis-scripts.ts'
+
+interface Options {
+  name: string
+  keys: QueueKeys
+  /** For the blocking read only. */
+  reading: RedisConnection
+  settling: RedisConnection
+  scripts: Redis & Scripts
+  group: string
+  rememberedIds: number
+  reclaimMs: number
+  log: Log
+}
+
+type Raw = [handle: string, fields: string[] | null]
+
+/** A read that is answered late costs a reconnect; a busy server may well need a second more than it was given. */
+const graceMs = 2_000
+
+export class RedisConsumer implements Consumer {
+  readonly #o: Options
+  readonly #held = new Set<string>()
+  readonly #closing = new AbortController()
+  #groupKnown = false
+  /** Where in its own pending list it reads next; undefined when that is done and new entries are due. */
+  #ownFrom: string | undefined = '0'
+  #claimFrom = '0-0'
+  #claimAt = 0
+  #averageBytes = 1_024
+  #taking: Promise<unknown> = Promise.resolve()
+  #closed: Promise<void> | undefined
+
+  constructor(options: Options) {
+    this.#o = options
+    options.reading.client.on('ready', () => {
+      this.#ownFrom = '0'
+    })
+  }
+
+  take(limit: { rows: number; bytes: number }, waitMs: number): Promise<Entry[]> {
+    const taking = this.#take(limit, waitMs)
+    this.#taking = taking
+    return taking
+  }
+
+  async #take(limit: { rows: number; bytes: number }, waitMs: number): Promise<Entry[]> {
+    if (!(await this.#o.reading.whenReady(waitMs, this.#closing.signal)) || this.#closing.signal.aborted) return []
+    const count = Math.max(1, Math.min(limit.rows, Math.floor(limit.bytes / this.#averageBytes)))
+    try {
+      if (!this.#groupKnown) await this.#makeGroup()
+      const entries = (await this.#own(count)) ?? (await this.#claim(count)) ?? (await this.#fresh(count, waitMs))
+      for (const entry of entries) this.#held.add(entry.handle)
+      this.#learn(entries)
+      return entries
+    } catch (error) {
+      return await this.#recover(error as Error, waitMs)
+    }
+  }
+
+  /** Entries of its own pending list that it does not hold; undefined when there are none left. */
+  async #own(count: number): Promise<Entry[] | undefined> {
+    const { keys, group, name } = this.#o
+    while (this.#ownFrom !== undefined) {
+      const from = this.#ownFrom
+      const read = await this.#ask((client) => client.xreadgroup('GROUP', group, name, 'COUNT', count, 'STREAMS', keys.stream, from))
+      const raw = rows(read)
+      this.#ownFrom = raw.length === 0 ? undefined : raw.at(-1)![0]
+      const entries = await this.#known(raw.filter(([handle]) => !this.#held.has(handle)))
+      if (entries.length > 0) return entries
+    }
+    return undefined
+  }
+
+  /** Entries that nobody has been heard of for; undefined when there are none, or it is too early to look again. */
+  async #claim(count: number): Promise<Entry[] | undefined> {
+    const { keys, group, name, reclaimMs } = this.#o
+    while (Date.now() >= this.#claimAt) {
+      const [next, raw] = (await this.#ask((client) =>
+        client.xautoclaim(keys.stream, group, name, reclaimMs, this.#claimFrom, 'COUNT', count),
+      )) as [string, Raw[]]
+      this.#claimFrom = next
+      if (next === '0-0') this.#claimAt = Date.now() + reclaimMs / 4
+      const entries = await this.#known(raw.filter(([handle]) => !this.#held.has(handle)))
+      if (entries.length > 0) {
+        this.#o.log.warn({ entries: entries.length }, 'took entries that another worker left unfinished')
+        return entries
+      }
+    }
+    return undefined
+  }
+
+  async #fresh(count: number, waitMs: number): Promise<Entry[]> {
+    const { keys, group, name, reclaimMs } = this.#o
+    // Not past the next look for what a dead worker left.
+    const block = Math.max(1, Math.min(waitMs, reclaimMs / 4))
+    const read = await this.#ask(
+      (client) => client.xreadgroup('GROUP', group, name, 'COUNT', count, 'BLOCK', block, 'STREAMS', keys.stream, '>'),
+      block + graceMs,
+    )
+    return rows(read).map(([handle, fields]) => entry(handle, fields!, 1))
+  }
+
+  /** Entries that were handed out before, with how often. One whose message is gone (somebody deleted it) is dropped, loudly. */
+  async #known(raw: Raw[]): Promise<Entry[]> {
+    const { keys, group, name, log } = this.#o
+    const gone = raw.filter(([, fields]) => fields === null).map(([handle]) => handle)
+    if (gone.length > 0) {
+      log.error({ entries: gone.length }, 'entries were deleted from the queue before they were saved; somebody else writes to this stream')
+      await this.#ask((client) => client.xack(keys.stream, group, ...gone))
+    }
+    const there = raw.filter(([, fields]) => fields !== null)
+    if (there.length === 0) return []
+    const pending = (await this.#ask((client) =>
+      client.xpending(keys.stream, group, there[0]![0], there.at(-1)![0], there.length * 2, name),
+    )) as [string, string, number, number][]
+    const deliveries = new Map(pending.map(([handle, , , count]) => [handle, count]))
+    return there.map(([handle, fields]) => entry(handle, fields!, deliveries.get(handle) ?? 2))
+  }
+
+  #ask<T>(run: (client: Redis) => Promise<T>, deadlineMs?: number): Promise<T> {
+    return this.#o.reading.ask(run, deadlineMs)
+  }
+
+  async #makeGroup(): Promise<void> {
+    const { keys, group } = this.#o
+    await this.#ask(async (client) => {
+      try {
+        await client.xgroup('CREATE', keys.stream, group, '0', 'MKSTREAM')
+      } catch (error) {
+        if (!(error as Error).message.startsWith('BUSYGROUP')) throw error
+      }
+    })
+    this.#groupKnown = true
+    this.#ownFrom = '0'
+  }
+
+  /** Nothing of what may go wrong while reading is the caller's concern; but it must not become a hot loop either. */
+  async #recover(error: Error, waitMs: number): Promise<Entry[]> {
+    if (this.#closing.signal.aborted) return []
+    if (!(error instanceof SpillwayError)) throw error
+    const reason = (error.cause as Error | undefined)?.message ?? error.message
+    // NOGROUP, or UNBLOCKED because the stream went away or the master became a replica.
+    if (/^(NOGROUP|UNBLOCKED)/.test(String(reason))) {
+      this.#o.log.error({ reason }, 'the queue lost its consumer group (flushed, or failed over); making it again')
+      this.#groupKnown = false
+    }
+    this.#ownFrom = '0'
+    await pause(Math.min(waitMs, 100 + Math.random() * 200), this.#closing.signal)
+    return []
+  }
+
+  #learn(entries: readonly Entry[]): void {
+    if (entries.length === 0) return
+    const bytes = entries.reduce((sum, { body }) => sum + body.length, 0) / entries.length
+    // Up at once, down slowly: memory is what must not be guessed too low.
+    this.#averageBytes = Math.max(64, bytes, this.#averageBytes * 0.8)
+  }
+
+  async settle(entries: readonly Entry[]): Promise<void> {
+    const { keys: k, group, rememberedIds, settling, scripts } = this.#o
+    for (let i = 0; i < entries.length; i += 1_000) {
+      const args = entries.slice(i, i + 1_000).flatMap(({ handle, id }) => [handle, id ?? ''])
+      await settling.ask(() => scripts.spillSettle(k.stream, k.pending, k.settled, k.settledBefore, k.attempts, group, rememberedIds, ...args))
+    }
+    this.#release(entries)
+  }
+
+  async bury(letters: readonly { entry: Entry; failure: Failure }[]): Promise<void> {
+    const { keys: k, group, settling, scripts } = this.#o
+    for (let i = 0; i < letters.length; i += 500) {
+      const args = letters
+        .slice(i, i + 500)
+        .flatMap(({ entry, failure }) => [entry.handle, JSON.stringify(failure), Date.now()])
+      await settling.ask(() => scripts.spillBury(k.stream, k.pending, k.deadIndex, k.dead, k.attempts, group, ...args))
+    }
+    this.#release(letters.map(({ entry }) => entry))
+  }
+
+  async hold(entries: readonly Entry[]): Promise<void> {
+    await this.#hold(entries.map(({ handle }) => handle), 0)
+  }
+
+  async #hold(handles: readonly string[], idleMs: number): Promise<void> {
+    const { keys, group, name, settling, scripts } = this.#o
+    for (let i = 0; i < handles.length; i += 1_000) {
+      await settling.ask(() => scripts.spillHold(keys.stream, group, name, idleMs, ...handles.slice(i, i + 1_000)))
+    }
+  }
+
+  async attempt(entry: Entry): Promise<number> {
+    return await this.#o.settling.ask((client) => client.hincrby(this.#o.keys.attempts, entry.handle, 1))
+  }
+
+  #release(entries: readonly Entry[]): void {
+    for (const { handle } of entries) this.#held.delete(handle)
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  async #close(): Promise<void> {
+    const { keys, group, name, reading, settling, scripts, reclaimMs } = this.#o
+    this.#closing.abort()
+    reading.close()
+    await this.#taking
+    try {
+      // As if they had been idle for long enough: the next worker that looks takes them.
+      if (this.#held.size > 0) await this.#hold([...this.#held], reclaimMs * 2)
+      else await settling.ask(() => scripts.spillLeave(keys.stream, group, name))
+    } catch {
+      // Out of reach: the entries are taken by another worker when they have been idle for long enough.
+    }
+    settling.close()
+  }
+}
+
+function rows(read: unknown): Raw[] {
+  return ((read as [string, Raw[]][] | null)?.[0]?.[1] ?? []) as Raw[]
+}
+
+function entry(handle: string, fields: string[], deliveries: number): Entry {
+  const { id, m } = record(fields)
+  // A foreign object has no message; show what it has.
+  return { handle, id, body: m ?? JSON.stringify(record(fields)), deliveries }
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', done)
+      resolve()
+    }
+    const timer = setTimeout(done, ms)
+    signal.addEventListener('abort', done)
+    if (signal.aborted) done()
+  })
+}

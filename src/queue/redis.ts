@@ -1,0 +1,191 @@
+/**
+ * The queue on Redis: a stream with one consumer group, and beside it, under one hash tag so that Redis Cluster keeps them together,
+ *
+ *   {spillway:0}:queue     the stream: entries of `id` and `m` (the message)
+ *   {spillway:0}:pending   id -> "digest at handle", for every id in the stream
+ *   {spillway:0}:settled, :settled-before   id -> "digest at", the ids settled last, in two generations
+ *   {spillway:0}:dead      the dead letters: a stream of `id`, `m`, `f` (why), `d` (digest), `at`
+ *   {spillway:0}:dead-index   id -> "digest handle", once for each of its letters
+ *   {spillway:0}:attempts  handle -> tries by itself
+ *
+ * What an id is, changes only inside the scripts in lua/, each one atomic step. The stream is never trimmed: MAXLEN would delete
+ * messages that no worker has seen. Works on Redis 6.2, 7 and Valkey.
+ */
+import type { Redis } from 'ioredis'
+import { type Failure, SpillwayError } from '../model/error.ts'
+import type { Log } from '../model/log.ts'
+import { type RedisAddress, RedisConnection, retryAfterMs } from '../redis/connection.ts'
+import type { Accepted, Consumer, DeadLetter, Durability, Item, Queue, QueueStatus, Standing } from './queue.ts'
+import { RedisConsumer } from './redis-consumer.ts'
+import { defineScripts, type QueueKeys, queueKeys, record, type Scripts } from './redis-scripts.ts'
+
+const group = 'workers'
+const rememberedIds = 50_000
+
+export interface RedisQueueOptions {
+  capacity: number
+  log: Log
+  /** Entries whose worker has not been heard of for so long are taken by another one. Workers are heard of three times as often. */
+  reclaimMs?: number
+}
+
+export class RedisQueue implements Queue {
+  readonly #address: RedisAddress
+  readonly #options: RedisQueueOptions
+  readonly #connection: RedisConnection
+  readonly #scripts: Redis & Scripts
+  readonly #keys: QueueKeys
+  readonly #consumers = new Set<Consumer>()
+  #durability: Durability | undefined
+
+  constructor(address: RedisAddress, options: RedisQueueOptions) {
+    this.#address = address
+    this.#options = options
+    this.#keys = queueKeys(address.prefix)
+    this.#connection = new RedisConnection(address.url, { role: 'queue', log: options.log })
+    this.#scripts = defineScripts(this.#connection.client)
+    // A restarted or replaced server may have other settings.
+    this.#connection.client.on('ready', () => {
+      this.#durability = undefined
+    })
+  }
+
+  /** The connection that status and receipts use; others who only ask may share it. */
+  get connection(): RedisConnection {
+    return this.#connection
+  }
+
+  async accept(groups: readonly (readonly Item[])[]): Promise<(Accepted[] | SpillwayError)[]> {
+    const k = this.#keys
+    const args: (string | number)[] = [this.#options.capacity]
+    for (const group of groups) {
+      args.push(group.length)
+      for (const item of group) args.push(item.id, item.digest, item.at, item.body)
+    }
+    const replies = await this.#connection.ask(() =>
+      this.#scripts.spillAccept(k.stream, k.pending, k.deadIndex, k.settled, k.settledBefore, k.dead, ...args),
+    )
+    return replies.map((reply, g) => {
+      if (typeof reply === 'string') return this.#refusal(reply)
+      return groups[g]!.map((item, n): Accepted => {
+        const known = reply === 0 ? 0 : reply[n]!
+        if (known === 0) return { status: 'QUEUED', digest: item.digest, at: item.at, duplicate: false }
+        return { ...standing(known), duplicate: true }
+      })
+    })
+  }
+
+  #refusal(reply: string): SpillwayError {
+    if (reply === 'QUEUE_FULL') {
+      return new SpillwayError('QUEUE_FULL', `The queue is at its capacity of ${this.#options.capacity} messages; try again shortly.`, {
+        retryAfterMs,
+      })
+    }
+    const id = reply.slice('ID_CONFLICT '.length)
+    return new SpillwayError('ID_CONFLICT', `The id ${id} was accepted with other content; use an id of its own for each content.`)
+  }
+
+  async find(ids: readonly string[]): Promise<(Standing | undefined)[]> {
+    if (ids.length === 0) return []
+    const k = this.#keys
+    const replies = await this.#connection.ask(() =>
+      this.#scripts.spillFind(k.pending, k.deadIndex, k.settled, k.settledBefore, k.dead, ...ids),
+    )
+    return replies.map((reply) => (reply === 0 ? undefined : standing(reply)))
+  }
+
+  async status(): Promise<QueueStatus> {
+    const k = this.#keys
+    const [depth, inFlight, oldest, deadLetters, durability] = await this.#connection.ask((client) =>
+      Promise.all([
+        client.xlen(k.stream),
+        client.xpending(k.stream, group).then(
+          (summary) => Number(summary[0]),
+          (error: Error) => (error.message.startsWith('NOGROUP') ? 0 : Promise.reject(error)),
+        ),
+        client.xrange(k.stream, '-', '+', 'COUNT', 1),
+        client.xlen(k.dead),
+        this.#durability ?? readDurability(client),
+      ]),
+    )
+    this.#durability = durability
+    return { depth, inFlight, oldestAgeMs: age(oldest[0]), deadLetters, capacity: this.#options.capacity, durability }
+  }
+
+  async deadLetters(first: number, after?: string): Promise<{ handle: string; letter: DeadLetter }[]> {
+    const start = after === undefined ? '-' : `(${after}`
+    const found = await this.#connection.ask((client) => client.xrange(this.#keys.dead, start, '+', 'COUNT', first))
+    return found.map(([handle, fields]) => {
+      const letter = record(fields)
+      return { handle, letter: { id: letter.id ?? handle, body: letter.m ?? '', failure: parseFailure(letter.f) } }
+    })
+  }
+
+  retry(ids: readonly string[]): Promise<number> {
+    return this.#redrive('retry', ids)
+  }
+
+  discard(ids: readonly string[]): Promise<number> {
+    return this.#redrive('discard', ids)
+  }
+
+  async #redrive(how: 'retry' | 'discard', ids: readonly string[]): Promise<number> {
+    if (ids.length === 0) return 0
+    const k = this.#keys
+    return await this.#connection.ask(() => this.#scripts.spillRedrive(k.stream, k.pending, k.deadIndex, k.dead, how, ...ids))
+  }
+
+  consumer(name: string): Consumer {
+    const { log, reclaimMs = 10_000 } = this.#options
+    const settling = new RedisConnection(this.#address.url, { role: 'worker', log, deadlineMs: 5_000 })
+    const consumer = new RedisConsumer({
+      name,
+      keys: this.#keys,
+      reading: new RedisConnection(this.#address.url, { role: 'worker-reader', log }),
+      settling,
+      scripts: defineScripts(settling.client),
+      group,
+      rememberedIds,
+      reclaimMs,
+      log,
+    })
+    this.#consumers.add(consumer)
+    return consumer
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#consumers].map((consumer) => consumer.close()))
+    this.#connection.close()
+  }
+}
+
+function standing(reply: string[]): Standing {
+  const [status, digest, at, failure] = reply as [Standing['status'], string, string, string?]
+  return { status, digest, at: Number(at), ...(failure === undefined ? {} : { failure: parseFailure(failure) }) }
+}
+
+function parseFailure(text: string | undefined): Failure {
+  const failure = JSON.parse(text ?? '{}')
+  return { ...failure, failedAt: new Date(failure.failedAt) }
+}
+
+/** The message's own time, not the entry's id: ids follow the server's clock and never go back, times may. */
+function age(entry: [string, string[]] | undefined): number {
+  if (!entry) return 0
+  const at = /"at":(\d+)/.exec(record(entry[1]).m?.slice(0, 200) ?? '')?.[1] ?? entry[0].split('-')[0]
+  return Math.max(0, Date.now() - Number(at))
+}
+
+/** What the server really does, not what somebody meant to set. A server that hides CONFIG is believed as far as INFO goes. */
+async function readDurability(client: Redis): Promise<Durability> {
+  try {
+    const settings = record((await client.config('GET', 'append*')) as string[])
+    const rewrite = record((await client.config('GET', 'no-appendfsync-on-rewrite')) as string[])
+    if (settings.appendonly !== 'yes') return 'MEMORY'
+    if (settings.appendfsync === 'always' && rewrite['no-appendfsync-on-rewrite'] !== 'yes') return 'FSYNC'
+    return settings.appendfsync === 'no' ? 'MEMORY' : 'EVERYSEC'
+  } catch (error) {
+    if ((error as Error).name !== 'ReplyError') throw error
+    return /^aof_enabled:1/m.test(await client.info('persistence')) ? 'EVERYSEC' : 'MEMORY'
+  }
+}

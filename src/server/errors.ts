@@ -1,0 +1,78 @@
+/**
+ * Errors on their way to a client: one table from code to HTTP, used by GraphQL and REST alike. What is no SpillwayError of ours, and
+ * not the client's own mistake, is masked: no stack, SQL or host name reaches a client.
+ */
+import { PothosValidationError } from '@pothos/core'
+import { GraphQLError, type GraphQLFormattedError } from 'graphql'
+import { type Code, SpillwayError } from '../model/error.ts'
+import type { Log } from '../model/log.ts'
+
+export const httpStatus: Record<Code, number> = {
+  BAD_USER_INPUT: 400,
+  UNAUTHENTICATED: 401,
+  FORBIDDEN: 403,
+  ID_CONFLICT: 409,
+  CURSOR_EXPIRED: 410,
+  QUEUE_FULL: 503,
+  QUEUE_UNAVAILABLE: 503,
+  OUTCOME_UNKNOWN: 503,
+  STORE_UNAVAILABLE: 503,
+  INTERNAL_SERVER_ERROR: 500,
+}
+
+/** How long to wait, give or take half of it, so that those who were refused together do not come back together. */
+const jitter = (ms: number) => Math.round(ms * (0.5 + Math.random()))
+
+/** What a client is told. */
+export interface PublicError {
+  message: string
+  status: number
+  code: Code
+  retryAfterMs?: number
+  id?: string
+  ids?: readonly string[]
+}
+
+/** Turns anything thrown into what a client may know, and logs what it may not. */
+export function publicError(error: unknown, log: Log): PublicError {
+  if (error instanceof SpillwayError) {
+    const { message, code, retryAfterMs, ids } = error
+    return {
+      message,
+      code,
+      status: httpStatus[code],
+      ...(retryAfterMs === undefined ? {} : { retryAfterMs: jitter(retryAfterMs) }),
+      ...(ids === undefined ? {} : ids.length === 1 ? { id: ids[0]! } : { ids }),
+    }
+  }
+  // Pothos' own checks of connection arguments.
+  if (error instanceof PothosValidationError) return { message: error.message, code: 'BAD_USER_INPUT', status: 400 }
+  log.error({ err: error }, 'unexpected error')
+  return { message: 'Unexpected error.', code: 'INTERNAL_SERVER_ERROR', status: 500 }
+}
+
+/** The headers that go with an error. */
+export function errorHeaders(error: PublicError): Record<string, string> {
+  return error.retryAfterMs === undefined ? {} : { 'retry-after': String(Math.ceil(error.retryAfterMs / 1_000)) }
+}
+
+/** For Yoga's `maskedErrors`: GraphQL's own errors (parse, validation, variables) pass; thrown ones become public ones. */
+export function maskError(log: Log): (error: unknown) => Error {
+  return (error) => {
+    const original = error instanceof GraphQLError ? error.originalError : error
+    if (error instanceof GraphQLError && (original === undefined || original === null || original instanceof GraphQLError)) return error
+    const { message, status, ...extensions } = publicError(original, log)
+    const known = error instanceof GraphQLError ? error : undefined
+    return new GraphQLError(message, {
+      ...(known?.nodes ? { nodes: known.nodes } : {}),
+      ...(known?.path ? { path: known.path } : {}),
+      extensions: { ...extensions, http: { status, headers: errorHeaders({ message, status, ...extensions }) } },
+    })
+  }
+}
+
+/** The body of a refusal that GraphQL and REST share: a GraphQL error, so that a client reads both alike. */
+export function errorBody(error: PublicError): { errors: GraphQLFormattedError[] } {
+  const { message, status: _, ...extensions } = error
+  return { errors: [{ message, extensions }] }
+}

@@ -1,0 +1,142 @@
+/**
+ * The HTTP server: reads bodies (bounded, and only well-formed UTF-8), routes, and stops cleanly. Invariant: every request gets one
+ * answer, and after `close` no connection is left.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { SpillwayError } from '../model/error.ts'
+import type { Log } from '../model/log.ts'
+import { errorBody, errorHeaders, type PublicError, publicError } from './errors.ts'
+
+/** One route: its methods, and what each does. The body has been read where the method has one. */
+export type Handler = (request: IncomingMessage, response: ServerResponse, body: string, url: URL) => Promise<void> | void
+export type Routes = (path: string) => Partial<Record<'GET' | 'POST' | 'OPTIONS', Handler>> | undefined
+
+export interface HttpServer {
+  /** http://HOST:PORT, with the real port. */
+  url: string
+  /** Stops listening, lets what is under way finish, ends the streams. May be called twice. */
+  close(): Promise<void>
+}
+
+export interface HttpOptions {
+  host: string
+  port: number
+  maxBodyBytes: number
+  log: Log
+}
+
+export class HttpError extends Error {
+  readonly error: PublicError
+  readonly headers: Record<string, string>
+  constructor(status: number, message: string, headers: Record<string, string> = {}) {
+    super(message)
+    this.error = { message, status, code: 'BAD_USER_INPUT' }
+    this.headers = headers
+  }
+}
+
+/** Rejects where the address cannot be listened on, saying so. */
+export async function listen(routes: Routes, options: HttpOptions): Promise<HttpServer> {
+  const { host, port, log } = options
+  const server = createServer({ headersTimeout: 5_000, requestTimeout: 20_000, connectionsCheckingInterval: 1_000 }, (request, response) => {
+    handle(routes, options, request, response).catch((error) => fail(response, error, log))
+  })
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) =>
+      reject(
+        error.code === 'EADDRINUSE'
+          ? new Error(`Port ${port} on ${host} is in use: stop what listens there, or set PORT to another one.`)
+          : new Error(`Cannot listen on ${host}:${port}: ${error.message}. Check HOST and PORT.`),
+      ),
+    )
+    server.listen(port, host, resolve)
+  })
+  const address = server.address() as AddressInfo
+  const name = address.family === 'IPv6' ? `[${address.address}]` : address.address
+  let closed: Promise<void> | undefined
+  return {
+    url: `http://${name}:${address.port}`,
+    close: () => {
+      closed ??= close(server)
+      return closed
+    },
+  }
+}
+
+async function handle(routes: Routes, options: HttpOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const url = new URL(request.url ?? '/', 'http://localhost')
+  const methods = routes(url.pathname)
+  if (!methods) throw new HttpError(404, `There is nothing at ${url.pathname}; try /graphql, POST /save, GET / or GET /receipts/:id.`)
+  const method = request.method === 'HEAD' ? 'GET' : request.method!
+  const handler = methods[method as keyof typeof methods]
+  if (!handler) {
+    const allow = Object.keys(methods).join(', ')
+    throw new HttpError(405, `${url.pathname} takes ${allow}, not ${request.method}.`, { allow })
+  }
+  // A page of another site cannot set this header, and its browser always does.
+  if (method === 'POST' && request.headers['sec-fetch-site'] === 'cross-site') {
+    throw new SpillwayError('FORBIDDEN', 'Requests from pages of other sites are refused.')
+  }
+  const body = method === 'POST' ? await readBody(request, options.maxBodyBytes) : ''
+  await handler(request, response, body, url)
+}
+
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false })
+
+async function readBody(request: IncomingMessage, maxBytes: number): Promise<string> {
+  const tooLarge = () => new HttpError(413, `The body is larger than ${maxBytes} bytes; send less at once.`, { connection: 'close' })
+  if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLarge()
+  const encoding = request.headers['content-encoding']
+  if (encoding && encoding !== 'identity') throw new HttpError(415, `Content-Encoding ${encoding} is not supported; send the body as it is.`)
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.length
+    if (bytes > maxBytes) throw tooLarge()
+    chunks.push(chunk)
+  }
+  try {
+    // Bytes that are not UTF-8 would become U+FFFD: something else than what was sent.
+    return decoder.decode(chunks.length === 1 ? chunks[0] : Buffer.concat(chunks))
+  } catch {
+    throw new HttpError(400, 'The body is not well-formed UTF-8.')
+  }
+}
+
+export function sendJson(response: ServerResponse, status: number, value: unknown, headers: Record<string, string> = {}): void {
+  const body = JSON.stringify(value)
+  response.writeHead(status, {
+    'content-type': 'application/json; charset=utf-8',
+    'content-length': Buffer.byteLength(body),
+    'cache-control': 'no-store',
+    ...headers,
+  })
+  response.end(response.req.method === 'HEAD' ? undefined : `${body}`)
+}
+
+function fail(response: ServerResponse, error: unknown, log: Log): void {
+  if (response.headersSent || response.destroyed) {
+    response.destroy()
+    return
+  }
+  // The client hung up while sending: nobody is there to be told.
+  if ((error as NodeJS.ErrnoException).code === 'ECONNRESET') {
+    response.destroy()
+    return
+  }
+  const shown = error instanceof HttpError ? error.error : publicError(error, log)
+  const headers = error instanceof HttpError ? error.headers : errorHeaders(shown)
+  sendJson(response, shown.status, errorBody(shown), headers)
+  // The rest of a body that is too large is not worth reading.
+  if (shown.status === 413) response.once('finish', () => response.req.destroy())
+}
+
+async function close(server: Server): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+  server.closeIdleConnections()
+  // Requests under way have a moment; streams are ended by who holds them.
+  const timer = setTimeout(() => server.closeAllConnections(), 3_000)
+  await closed
+  clearTimeout(timer)
+}

@@ -1,0 +1,24 @@
+/** Checks of arguments that GraphQL and REST share. */
+import { pageLimit } from '../app/contents.ts'
+import { badInput } from '../app/save.ts'
+import { parseId } from '../model/content.ts'
+
+export function checkId(id: string): string {
+  const parsed = parseId(id)
+  if (!parsed) throw badInput(`id must be a UUID, got ${JSON.stringify(id.slice(0, 50))}`)
+  return parsed
+}
+
+interface PageSize {
+  first?: number | null | undefined
+  last?: number | null | undefined
+}
+
+export function checkPage({ first, last }: PageSize): void {
+  if (first != null && last != null) throw badInput('first and last cannot be used together; ask for one of them')
+  for (const [name, size] of [['first', first] as const, ['last', last] as const]) {
+    if (size == null) continue
+    if (size < 0) throw badInput(`${name} must not be negative, got ${size}`)
+    if (size > pageLimit) throw badInput(`${name} must be at most ${pageLimit}, got ${size}`)
+  }
+}

@@ -1,0 +1,136 @@
+/** The queue and its dead letters in GraphQL. */
+import type { DeadLetter as DeadLetterShape, QueueStatus } from '../queue/queue.ts'
+import { decode } from '../model/message.ts'
+import { pageDefault } from '../app/contents.ts'
+import { badInput } from '../app/save.ts'
+import { builder } from './builder.ts'
+import { checkPage } from './input.ts'
+import { iterate } from './iterate.ts'
+import { Failure } from './receipt.ts'
+
+const Durability = builder.enumType('Durability', {
+  description: 'What the queue does before it acknowledges.',
+  values: {
+    FSYNC: { description: 'On disk: a power cut loses nothing.' },
+    EVERYSEC: { description: 'A power cut may lose about a second.' },
+    MEMORY: { description: 'A restart of the queue may lose all of it.' },
+  } as const,
+})
+
+const Queue = builder.objectRef<QueueStatus>('Queue').implement({
+  fields: (t) => ({
+    depth: t.exposeInt('depth', { description: 'Messages accepted and not yet saved; those in flight included.' }),
+    inFlight: t.exposeInt('inFlight', { description: 'Messages that a worker holds.' }),
+    oldestAgeMs: t.exposeInt('oldestAgeMs'),
+    deadLetters: t.exposeInt('deadLetters'),
+    capacity: t.exposeInt('capacity', { description: 'The depth from which on saves are refused.' }),
+    durability: t.expose('durability', { type: Durability }),
+  }),
+})
+
+interface Letter extends DeadLetterShape {
+  content: string | undefined
+  acceptedAt: Date | undefined
+}
+
+const DeadLetter = builder.objectRef<Letter>('DeadLetter').implement({
+  description: 'A message that could not be saved. It stays until somebody retries or discards it.',
+  fields: (t) => ({
+    id: t.exposeID('id'),
+    content: t.string({ nullable: true, resolve: ({ content }) => content ?? null }),
+    failure: t.expose('failure', { type: Failure }),
+    acceptedAt: t.field({ type: 'DateTime', nullable: true, resolve: ({ acceptedAt }) => acceptedAt ?? null }),
+  }),
+})
+
+builder.queryField('queue', (t) => t.field({ type: Queue, resolve: (_root, _args, { app }) => app.queue.status() }))
+
+const QueryDeadLettersConnection = builder.connectionObject({ type: DeadLetter, name: 'QueryDeadLettersConnection' })
+
+builder.queryField('deadLetters', (t) =>
+  t.field({
+    type: QueryDeadLettersConnection,
+    description: 'Oldest first. first: at most 100, default 20.',
+    args: { first: t.arg.int(), after: t.arg.string() },
+    resolve: async (_root, { first, after }, { app }) => {
+      checkPage({ first })
+      if (after != null && !/^\d+(-\d+)?$/.test(after)) throw badInput('after is not a cursor; use one that deadLetters gave')
+      const size = first ?? pageDefault
+      const found = await app.queue.deadLetters(size + 1, after ?? undefined)
+      const edges = found.slice(0, size).map(({ handle, letter }) => ({ cursor: handle, node: read(letter) }))
+      return {
+        edges,
+        pageInfo: {
+          hasNextPage: found.length > size,
+          hasPreviousPage: after != null,
+          startCursor: edges[0]?.cursor ?? null,
+          endCursor: edges.at(-1)?.cursor ?? null,
+        },
+      }
+    },
+  }),
+)
+
+function read(letter: DeadLetterShape): Letter {
+  const message = decode(letter.body)
+  if ('problem' in message) return { ...letter, content: undefined, acceptedAt: undefined }
+  return { ...letter, content: message.content, acceptedAt: new Date(message.at) }
+}
+
+builder.mutationFields((t) => ({
+  retryDeadLetters: t.int({
+    description: 'Back into the queue under the ids they had. How many there were.',
+    args: { ids: t.arg.idList({ required: true }) },
+    resolve: (_root, { ids }, { app }) => app.queue.retry(checkIds(ids)),
+  }),
+  discardDeadLetters: t.int({
+    description: 'Away for good. How many there were.',
+    args: { ids: t.arg.idList({ required: true }) },
+    resolve: (_root, { ids }, { app }) => app.queue.discard(checkIds(ids)),
+  }),
+}))
+
+/** A dead letter's id is the message's; one that had none goes by the queue's handle. */
+function checkIds(ids: readonly string[]): string[] {
+  if (ids.length > 1_000) throw badInput(`at most 1,000 ids may be named at once, got ${ids.length}`)
+  return ids.map((id) => id.toLowerCase())
+}
+
+const everyMs = 1_000
+
+builder.subscriptionField('queue', (t) =>
+  t.field({
+    type: Queue,
+    description: 'Once a second while it changes.',
+    subscribe: (_root, _args, { app }) => {
+      const leaving = new AbortController()
+      let last: string | undefined
+      return iterate<QueueStatus>(
+        async () => {
+          while (!leaving.signal.aborted) {
+            if (last !== undefined) await tick(everyMs, leaving.signal)
+            const status = await app.queue.status()
+            const text = JSON.stringify(status)
+            if (text !== last) {
+              last = text
+              return status
+            }
+          }
+          return undefined
+        },
+        () => leaving.abort(),
+      )
+    },
+    resolve: (status) => status,
+  }),
+)
+
+function tick(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms)
+    signal.addEventListener('abort', () => {
+      clearTimeout(timer)
+      resolve()
+    }, { once: true })
+  })
+}

@@ -1,0 +1,85 @@
+/** The plain HTTP routes, for curl and webhooks: the same use cases as GraphQL, the same errors. */
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { formatPrismaCursor, parsePrismaCursor } from '@pothos/plugin-prisma'
+import type { App } from '../app/app.ts'
+import { pageDefault } from '../app/contents.ts'
+import type { Receipt } from '../app/receipts.ts'
+import { badInput, type SaveInput } from '../app/save.ts'
+import { SpillwayError } from '../model/error.ts'
+import { HttpError, sendJson } from './http.ts'
+import { checkId, checkPage } from './input.ts'
+
+/** POST /save: the body is JSON whatever Content-Type says, since `curl -d` says something else. */
+export async function postSave(app: App, response: ServerResponse, body: string): Promise<void> {
+  const { id, status } = await app.saves.save(parseSave(body))
+  sendJson(response, 202, { id, status })
+}
+
+function parseSave(body: string): SaveInput {
+  const expected = 'expected JSON such as {"content":"something"}'
+  if (body.trim() === '') throw badInput(`the body is empty; ${expected}`)
+  let value: unknown
+  try {
+    value = JSON.parse(body)
+  } catch {
+    throw badInput(`the body is not JSON; ${expected}`)
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw badInput(`the body is not a JSON object; ${expected}`)
+  if (!Object.hasOwn(value, 'content')) throw badInput(`content is missing; ${expected}`)
+  const { content, id } = value as Record<string, unknown>
+  return { content, id }
+}
+
+/** GET /: a page of contents, newest first. */
+export async function getContents(app: App, response: ServerResponse, url: URL): Promise<void> {
+  for (const name of url.searchParams.keys()) {
+    if (name !== 'first' && name !== 'after') throw badInput(`there is no parameter ${JSON.stringify(name)}; there are first and after`)
+  }
+  const text = url.searchParams.get('first')
+  if (text !== null && !/^-?\d{1,9}$/.test(text)) throw badInput('first must be a whole number')
+  const first = text === null ? pageDefault : Number(text)
+  checkPage({ first })
+  const after = url.searchParams.get('after')
+  const rows = await app.contents.page({ take: first + 1, skip: after === null ? 0 : 1, ...(after === null ? {} : { cursor: cursorId(after) }) })
+  const results = rows.slice(0, first).map(({ id, content, createdAt }) => ({ id, content, created_at: createdAt.toISOString() }))
+  const next = rows.length > first && results.length > 0 ? formatPrismaCursor({ id: results.at(-1)!.id }, 'id') : null
+  sendJson(response, 200, { results, next })
+}
+
+/** The same cursors as GraphQL's. */
+function cursorId(cursor: string): string {
+  try {
+    return String(parsePrismaCursor(cursor))
+  } catch {
+    throw badInput('after is not a cursor; use one that `next` gave')
+  }
+}
+
+/** GET /receipts/:id */
+export async function getReceipt(app: App, response: ServerResponse, id: string): Promise<void> {
+  const receipt = await app.receipts.find(checkId(id))
+  if (!receipt) throw new HttpError(404, `No save with the id ${checkId(id)} was ever accepted, or it is long gone.`)
+  sendJson(response, 200, await receiptJson(app, receipt))
+}
+
+async function receiptJson(app: App, receipt: Receipt) {
+  const { id, status, duplicate, acceptedAt, failure } = receipt
+  const content = status === 'QUEUED' ? undefined : (receipt.content ?? (await app.contents.find(id)))
+  return { id, status, duplicate, acceptedAt, content: content ?? null, failure: failure ?? null }
+}
+
+/** GET /readyz: whether saves can be accepted. That the database is away is no reason not to. */
+export async function getReady(app: App, response: ServerResponse): Promise<void> {
+  try {
+    const { depth, capacity, durability } = await app.queue.status()
+    const ready = depth < capacity
+    sendJson(response, ready ? 200 : 503, { status: ready ? 'ready' : 'queue full', queue: { depth, capacity, durability } })
+  } catch (error) {
+    if (!(error instanceof SpillwayError)) throw error
+    sendJson(response, 503, { status: 'queue unavailable', reason: error.message })
+  }
+}
+
+export function getLive(_request: IncomingMessage, response: ServerResponse): void {
+  sendJson(response, 200, { status: 'alive' })
+}

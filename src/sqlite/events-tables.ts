@@ -1,0 +1,125 @@
+/**
+ * The embedded events log, in the thread that owns the database. Invariant: entries are numbered without a gap and only ever removed
+ * from the front, never the last of them; each one names the one before it, so that a hole made by other hands is seen.
+ */
+import type { DatabaseSync } from 'node:sqlite'
+import type { Lane } from './lane.ts'
+import { prepareAll, type Statements } from './statements.ts'
+
+/** An entry of the log; `events` is the JSON text, absent where it is too long to be sent to every follower. */
+export interface LogRow {
+  epoch: string
+  major: number
+  /** 0: it is the first of the log. */
+  previous: number
+  events?: string
+}
+
+export interface EventsOptions {
+  retentionMs: number
+  retentionBytes: number
+}
+
+const readBytes = 4 * 1024 * 1024
+const wakeBytes = 256 * 1024
+/** Trimming goes in small steps, each faster than what is appended. */
+const trimSlack = 16
+
+export class EventsTables {
+  readonly #lane: Lane
+  readonly #options: EventsOptions
+  readonly #wake: (row?: LogRow) => void
+  readonly #sql: Statements
+  readonly #epoch: string
+  /** The last entry that followers were told of. */
+  #told: number
+
+  constructor(db: DatabaseSync, lane: Lane, options: EventsOptions, wake: (row?: LogRow) => void) {
+    this.#lane = lane
+    this.#options = options
+    this.#wake = wake
+    this.#sql = prepareAll(db, new URL('events.sql', import.meta.url))
+    this.#epoch = (this.#sql('epoch').get() as { epoch: string }).epoch
+    this.#told = this.#last()
+  }
+
+  async append(entries: readonly string[]): Promise<void> {
+    const { first, rows } = await this.#lane.write({ durable: true }, () => {
+      const first = this.#last()
+      let previous = first
+      let added = 0
+      const rows = entries.map((events): LogRow => {
+        const bytes = Buffer.byteLength(events)
+        const major = Number(this.#sql('append').run(previous, Date.now(), bytes, events).lastInsertRowid)
+        const row = { epoch: this.#epoch, major, previous, ...(bytes <= wakeBytes && { events }) }
+        previous = major
+        added += bytes
+        return row
+      })
+      this.#trim(added, entries.length)
+      return { first, rows }
+    })
+    // Another process has appended in between: look there first.
+    if (first > this.#told) this.#wake()
+    this.#told = rows.at(-1)!.major
+    for (const row of rows) this.#wake(row)
+  }
+
+  #trim(added: number, entries: number): void {
+    const { retentionMs, retentionBytes } = this.#options
+    let { value: bytes } = this.#sql('bytes').get() as { value: number }
+    bytes += added
+    let change = added
+    let upTo = 0
+    const last = this.#last()
+    const oldest = this.#sql('oldest').all(entries * 2 + trimSlack) as unknown as {
+      major: number
+      at: number
+      bytes: number
+    }[]
+    for (const row of oldest) {
+      if (row.major === last || (row.at >= Date.now() - retentionMs && bytes <= retentionBytes)) break
+      upTo = row.major
+      bytes -= row.bytes
+      change -= row.bytes
+    }
+    if (upTo > 0) this.#sql('trim').run(upTo)
+    this.#sql('count bytes').run(change)
+  }
+
+  tail(): Promise<LogRow> {
+    return this.#lane.read(() => ({ epoch: this.#epoch, major: this.#last(), previous: 0 }))
+  }
+
+  /** 'expired' where what follows the position cannot be told. */
+  read(after: { epoch: string; major: number; minor: number }, limit: number): Promise<LogRow[] | 'expired'> {
+    return this.#lane.read(() => {
+      if (after.epoch !== this.#epoch || after.minor !== 0 || after.major > this.#last()) return 'expired'
+      const rows: LogRow[] = []
+      let expected = after.major
+      let bytes = 0
+      for (const found of this.#sql('after').iterate(after.major, limit)) {
+        const row = found as unknown as { major: number; previous: number; bytes: number; events: string }
+        // Reading on from here, the next call says so.
+        if (row.previous !== expected) break
+        bytes += row.bytes
+        if (rows.length > 0 && bytes > readBytes) break
+        rows.push({ epoch: this.#epoch, major: row.major, previous: row.previous, events: row.events })
+        expected = row.major
+      }
+      return rows.length === 0 && after.major < this.#last() ? 'expired' : rows
+    })
+  }
+
+  /** Tells the followers of what other processes have appended. */
+  look(): void {
+    const last = this.#last()
+    if (last > this.#told) this.#wake()
+    this.#told = last
+  }
+
+  /** The entry appended last, kept or not; 0 for none. */
+  #last(): number {
+    return (this.#sql('last').get() as { seq: number } | undefined)?.seq ?? 0
+  }
+}

@@ -1,0 +1,25 @@
+-- The statements of events-tables.ts, by name.
+
+-- name: epoch
+SELECT epoch FROM epoch
+
+-- name: last
+SELECT seq FROM sqlite_sequence WHERE name = 'log'
+
+-- name: append
+INSERT INTO log (previous, at, bytes, events) VALUES (?, ?, ?, ?)
+
+-- name: after
+SELECT major, previous, bytes, events FROM log WHERE major > ? ORDER BY major LIMIT ?
+
+-- name: oldest
+SELECT major, at, bytes FROM log ORDER BY major LIMIT ?
+
+-- name: trim
+DELETE FROM log WHERE major <= ?
+
+-- name: bytes
+SELECT value FROM counter WHERE name = 'log bytes'
+
+-- name: count bytes
+UPDATE counter SET value = value + ? WHERE name = 'log bytes'

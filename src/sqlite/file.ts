@@ -1,0 +1,81 @@
+/**
+ * The embedded queue's database file, as the process that uses it sees it: a thread that owns the file, and message ports to it. A port
+ * can be handed to another worker thread, whose SqliteQueue and SqliteEventLog then share the file without opening it again.
+ */
+import { once } from 'node:events'
+import { mkdirSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads'
+import type { Log } from '../model/log.ts'
+
+export interface SqliteFileOptions {
+  /** Messages the queue takes. */
+  capacity: number
+  /** How long, and up to what size, the events log is kept. */
+  retentionMs: number
+  retentionBytes: number
+  /** How long a message stays with who took it, unless held; it matters only to what other processes left behind. */
+  leaseMs?: number
+  /** How long a lock of another process is waited for. */
+  busyMs?: number
+  /** The size the file may grow to, in pages of 4 KiB; no limit but the disk's when absent. */
+  maxPages?: number
+  log?: Log
+}
+
+export type ThreadOptions = Required<Omit<SqliteFileOptions, 'maxPages' | 'log'>> & { maxPages: number | undefined }
+
+export class SqliteFile {
+  readonly #thread: Worker
+  #closed: Promise<void> | undefined
+
+  private constructor(thread: Worker) {
+    this.#thread = thread
+  }
+
+  /** Throws an error that says what is wrong with the file, or its folder, and what to do. */
+  static async open(path: string, options: SqliteFileOptions): Promise<SqliteFile> {
+    const { log, leaseMs = 60_000, busyMs = 5_000, maxPages, capacity, retentionMs, retentionBytes } = options
+    const file = resolve(path)
+    try {
+      mkdirSync(dirname(file), { recursive: true })
+    } catch (error) {
+      throw new Error(`The embedded queue's folder ${dirname(file)} cannot be made: ${(error as Error).message}`, {
+        cause: error,
+      })
+    }
+    const threadOptions: ThreadOptions = { capacity, retentionMs, retentionBytes, leaseMs, busyMs, maxPages }
+    const thread = new Worker(new URL('thread.ts', import.meta.url), {
+      name: 'spillway-sqlite',
+      workerData: { path: file, options: threadOptions },
+      execArgv: [...process.execArgv, '--disable-warning=ExperimentalWarning'],
+    })
+    await once(thread, 'message')
+    // Its ports close with it: whoever asks is told that the queue is unavailable.
+    thread.on('error', (error) =>
+      log?.error({ err: error }, 'the thread of the embedded queue has died; restart Spillway'),
+    )
+    return new SqliteFile(thread)
+  }
+
+  /** A new way to the file, for one SqliteQueue or one SqliteEventLog, in this thread or in another. */
+  connect(): MessagePort {
+    if (this.#closed) throw new Error('The embedded queue is closed already: connect before closing it.')
+    const { port1, port2 } = new MessageChannel()
+    this.#thread.postMessage({ connect: port2 }, [port2])
+    return port1
+  }
+
+  /** Finishes what was asked, and lets go of the file. May be called twice. */
+  close(): Promise<void> {
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  async #close(): Promise<void> {
+    if (this.#thread.threadId === -1) return
+    const exited = once(this.#thread, 'exit')
+    this.#thread.postMessage('close')
+    await exited
+  }
+}

@@ -1,0 +1,358 @@
+/**
+ * The embedded queue, in the thread that owns the database. Invariant: an id that was accepted is a row of `message`, or of `letter`, or
+ * (for as long as it is remembered) of `settled`, and each step between them is one transaction.
+ *
+ * A message that was taken has a row in `delivery`, which says who holds it until when; it stays there when it is given back, since the
+ * count of its deliveries must survive. New messages are those after the newest one taken: `seq` only grows.
+ */
+import type { DatabaseSync } from 'node:sqlite'
+import { type Code, type Failure, type FailureCode, SpillwayError } from '../model/error.ts'
+import type { Accepted, DeadLetter, Entry, Item, QueueStatus, Standing } from '../queue/queue.ts'
+import { retryAfterMs } from './fault.ts'
+import type { Lane } from './lane.ts'
+import { mayLive, thisProcess } from './process.ts'
+import { prepareAll, type Statements } from './statements.ts'
+
+/** Why a group was not accepted; a plain object, since errors lose their fields on the way to another thread. */
+export interface Refusal {
+  code: Code
+  message: string
+  retryAfterMs?: number
+}
+
+/** What the thread knows of a consumer. */
+export interface Taker {
+  name: string
+  /** Its row in `owner`, from the first take on. */
+  owner: number | undefined
+  closed: boolean
+}
+
+export interface QueueOptions {
+  capacity: number
+  leaseMs: number
+}
+
+const rememberedIds = 60_000
+const pauseAfterFaultMs = 250
+
+interface LetterRow {
+  seq: number
+  id: string
+  digest: string
+  at: number
+  body: string
+  code: FailureCode
+  message: string
+  attempts: number
+  failed_at: number
+}
+
+interface MessageRow {
+  seq: number
+  id: string
+  body: string
+  count: number
+}
+
+export class QueueTables {
+  readonly #lane: Lane
+  readonly #options: QueueOptions
+  readonly #sql: Statements
+  readonly #waiting = new Set<() => void>()
+  /** The newest message this process has taken. Only committed takes move it. */
+  #newest = 0
+  #wakes = 0
+  #closing = false
+
+  constructor(db: DatabaseSync, lane: Lane, options: QueueOptions) {
+    this.#lane = lane
+    this.#options = options
+    this.#sql = prepareAll(db, new URL('queue.sql', import.meta.url))
+  }
+
+  async accept(groups: readonly (readonly Item[])[]): Promise<(Accepted[] | Refusal)[]> {
+    const outcome = await this.#lane.write({ durable: true }, () => {
+      let depth = this.#counter('messages')
+      const before = depth
+      const replies = groups.map((group) => {
+        const reply = this.#judge(group, depth)
+        if (!Array.isArray(reply)) return reply
+        for (const [i, item] of group.entries()) {
+          if (reply[i]!.duplicate) continue
+          this.#sql('add').run(item.id, item.digest, item.at, item.body)
+          depth++
+        }
+        return reply
+      })
+      this.#count('messages', depth - before)
+      return { replies, added: depth > before }
+    })
+    if (outcome.added) this.wake()
+    return outcome.replies
+  }
+
+  /** What accepting the group would come to. Changes nothing. */
+  #judge(group: readonly Item[], depth: number): Accepted[] | Refusal {
+    const ours = new Map<string, Standing>()
+    let fresh = 0
+    const accepted: Accepted[] = []
+    for (const { id, digest, at } of group) {
+      const pending = ours.get(id) ?? this.#pending(id)
+      if (pending && pending.digest !== digest) {
+        return {
+          code: 'ID_CONFLICT',
+          message: `The id ${id} was accepted with other content; use an id of its own for each content.`,
+        }
+      }
+      const known = pending ?? this.#buried(id, digest) ?? this.#settled(id, digest)
+      if (known) {
+        accepted.push({ ...known, duplicate: true })
+        continue
+      }
+      const standing: Standing = { status: 'QUEUED', digest, at }
+      ours.set(id, standing)
+      accepted.push({ ...standing, duplicate: false })
+      fresh++
+    }
+    if (fresh > 0 && depth + fresh > this.#options.capacity) {
+      const message = `The queue is at its capacity of ${this.#options.capacity} messages; try again shortly.`
+      return { code: 'QUEUE_FULL', message, retryAfterMs }
+    }
+    return accepted
+  }
+
+  find(ids: readonly string[]): Promise<(Standing | undefined)[]> {
+    return this.#lane.read(() => ids.map((id) => this.#pending(id) ?? this.#buried(id) ?? this.#settled(id)))
+  }
+
+  #pending(id: string): Standing | undefined {
+    const row = this.#sql('pending').get(id) as { digest: string; at: number } | undefined
+    return row && { status: 'QUEUED', digest: row.digest, at: row.at }
+  }
+
+  /** The newest letter of the id; with a digest, of that content. */
+  #buried(id: string, digest?: string): Standing | undefined {
+    const letters = this.#sql('buried').all(id) as unknown as LetterRow[]
+    const row = letters.find((letter) => digest === undefined || letter.digest === digest)
+    return row && { status: 'FAILED', digest: row.digest, at: row.at, failure: failureOf(row) }
+  }
+
+  #settled(id: string, digest?: string): Standing | undefined {
+    const row = this.#sql('settled').get(id) as { digest: string; at: number } | undefined
+    if (!row || (digest !== undefined && row.digest !== digest)) return undefined
+    return { status: 'SAVED', digest: row.digest, at: row.at }
+  }
+
+  status(): Promise<QueueStatus> {
+    return this.#lane.read(() => {
+      const now = Date.now()
+      const oldest = this.#sql('oldest').get() as { at: number } | undefined
+      const { value: inFlight } = this.#sql('in flight').get(now) as { value: number }
+      return {
+        depth: this.#counter('messages'),
+        inFlight,
+        oldestAgeMs: oldest ? Math.max(0, now - oldest.at) : 0,
+        deadLetters: this.#counter('letters'),
+        capacity: this.#options.capacity,
+        durability: 'FSYNC',
+      }
+    })
+  }
+
+  deadLetters(first: number, after: string | undefined): Promise<{ handle: string; letter: DeadLetter }[]> {
+    return this.#lane.read(() => {
+      const rows = this.#sql('letters').all(Number(after ?? 0), first) as unknown as LetterRow[]
+      return rows.map((row) => ({
+        handle: String(row.seq),
+        letter: { id: row.id, failure: failureOf(row), body: row.body },
+      }))
+    })
+  }
+
+  async retry(ids: readonly string[]): Promise<number> {
+    const moved = await this.#lane.write({ durable: true }, () => {
+      let count = 0
+      for (const id of ids) {
+        for (const { seq } of this.#sql('letters of').all(id) as unknown as { seq: number }[]) {
+          // One id, one message in the queue; the other letters of that id wait for the next retry.
+          if (this.#pending(id)) break
+          this.#sql('put back').run(seq)
+          this.#sql('drop letter').run(seq)
+          count++
+        }
+      }
+      this.#count('messages', count)
+      this.#count('letters', -count)
+      return count
+    })
+    if (moved > 0) this.wake()
+    return moved
+  }
+
+  discard(ids: readonly string[]): Promise<number> {
+    return this.#lane.write({ durable: true }, () => {
+      const gone = Number(this.#sql('discard').run(JSON.stringify(ids)).changes)
+      this.#count('letters', -gone)
+      return gone
+    })
+  }
+
+  /** Waits inside the thread that owns the database, so that a message is handed out the moment it is accepted. */
+  async take(taker: Taker, limit: { rows: number; bytes: number }, waitMs: number): Promise<Entry[]> {
+    const until = performance.now() + waitMs
+    for (;;) {
+      const wakes = this.#wakes
+      let faulty = false
+      try {
+        // Not fsynced: should a power cut undo it, the messages are merely handed out once more.
+        const { rows, owner } = await this.#lane.write({ durable: false }, () => this.#take(taker, limit))
+        taker.owner = owner
+        for (const row of rows) if (row.count === 0) this.#newest = Math.max(this.#newest, row.seq)
+        if (rows.length > 0) return rows.map(entryOf)
+      } catch (error) {
+        if (!(error instanceof SpillwayError)) throw error
+        faulty = true
+      }
+      const left = until - performance.now()
+      if (left <= 0 || taker.closed || this.#closing) return []
+      if (faulty) await this.#woken(Math.min(left, pauseAfterFaultMs))
+      else if (wakes === this.#wakes) await this.#woken(left)
+    }
+  }
+
+  #take(taker: Taker, limit: { rows: number; bytes: number }): { rows: MessageRow[]; owner: number | undefined } {
+    if (taker.closed) return { rows: [], owner: taker.owner }
+    const { host, process } = thisProcess
+    let { owner } = taker
+    if (owner === undefined) {
+      // What had its name in this process was never closed, and is replaced by this.
+      this.#sql('release those of').run(taker.name, host, process)
+      this.#sql('drop those of').run(taker.name, host, process)
+      owner = Number(this.#sql('add owner').run(taker.name, host, process).lastInsertRowid)
+    }
+    const now = Date.now()
+    const rows: MessageRow[] = []
+    let bytes = 0
+    const fill = (found: Iterable<MessageRow>) => {
+      for (const row of found) {
+        bytes += Buffer.byteLength(row.body)
+        if (rows.length > 0 && bytes > limit.bytes) return
+        rows.push(row)
+      }
+    }
+    fill(this.#sql('returned').iterate(now, limit.rows) as unknown as Iterable<MessageRow>)
+    const room = limit.rows - rows.length
+    if (room > 0 && bytes <= limit.bytes)
+      fill(this.#sql('fresh').iterate(this.#newest, room) as unknown as Iterable<MessageRow>)
+    for (const { seq } of rows) this.#sql('deliver').run(seq, owner, now + this.#options.leaseMs)
+    return { rows, owner }
+  }
+
+  settle(handles: readonly number[]): Promise<void> {
+    const list = JSON.stringify(handles)
+    return this.#lane.write({ durable: true }, () => {
+      this.#sql('remember').run(list)
+      this.#sql('forget').run(rememberedIds)
+      this.#remove(list)
+    })
+  }
+
+  bury(letters: readonly { handle: number; failure: Failure }[]): Promise<void> {
+    return this.#lane.write({ durable: true }, () => {
+      let count = 0
+      for (const { handle, failure } of letters) {
+        const { code, message, attempts, failedAt } = failure
+        count += Number(this.#sql('bury').run(code, message, attempts, failedAt.getTime(), handle).changes)
+        // At once, so that an entry that is named twice makes one letter.
+        this.#remove(`[${handle}]`)
+      }
+      this.#count('letters', count)
+    })
+  }
+
+  #remove(list: string): void {
+    this.#sql('remove deliveries').run(list)
+    this.#count('messages', -Number(this.#sql('remove').run(list).changes))
+  }
+
+  async hold(taker: Taker, handles: readonly number[]): Promise<void> {
+    const { owner } = taker
+    if (owner === undefined) return
+    await this.#lane.write({ durable: false }, () => {
+      this.#sql('hold').run(Date.now() + this.#options.leaseMs, owner, JSON.stringify(handles))
+    })
+  }
+
+  /** 1 for an entry that somebody else settled meanwhile: there is nothing left to count. */
+  attempt(handle: number): Promise<number> {
+    return this.#lane.write({ durable: true }, () => {
+      const row = this.#sql('attempt').get(handle) as { attempts: number } | undefined
+      return row?.attempts ?? 1
+    })
+  }
+
+  /** Gives back what it holds. */
+  async leave(taker: Taker): Promise<void> {
+    taker.closed = true
+    // Lets a take under way see it, and puts this one behind it.
+    this.wake()
+    await this.#lane.write({ durable: false }, () => {
+      if (taker.owner === undefined) return
+      this.#sql('release').run(taker.owner)
+      this.#sql('drop owner').run(taker.owner)
+    })
+    this.wake()
+  }
+
+  /** Gives back what processes held that are gone. */
+  async releaseDead(): Promise<void> {
+    await this.#lane.write({ durable: false }, () => {
+      for (const owner of this.#sql('owners').all() as unknown as { id: number; host: string; process: string }[]) {
+        if (mayLive(owner)) continue
+        this.#sql('release').run(owner.id)
+        this.#sql('drop owner').run(owner.id)
+      }
+    })
+  }
+
+  /** There may be something to take. */
+  wake(): void {
+    this.#wakes++
+    for (const wake of this.#waiting) wake()
+  }
+
+  /** Takes under way resolve. */
+  close(): void {
+    this.#closing = true
+    this.wake()
+  }
+
+  #woken(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const done = () => {
+        clearTimeout(timer)
+        this.#waiting.delete(done)
+        resolve()
+      }
+      const timer = setTimeout(done, ms)
+      this.#waiting.add(done)
+    })
+  }
+
+  #counter(name: string): number {
+    return (this.#sql('counter').get(name) as { value: number }).value
+  }
+
+  #count(name: string, change: number): void {
+    if (change !== 0) this.#sql('count').run(change, name)
+  }
+}
+
+function failureOf(row: LetterRow): Failure {
+  return { code: row.code, message: row.message, attempts: row.attempts, failedAt: new Date(row.failed_at) }
+}
+
+function entryOf({ seq, id, body, count }: MessageRow): Entry {
+  return { handle: String(seq), id, body, deliveries: count + 1 }
+}

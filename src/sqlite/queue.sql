@@ -1,0 +1,93 @@
+-- The statements of queue-tables.ts, by name. Lists come as JSON arrays.
+
+-- name: count
+UPDATE counter SET value = value + ? WHERE name = ?
+
+-- name: counter
+SELECT value FROM counter WHERE name = ?
+
+-- name: pending
+SELECT digest, at FROM message WHERE id = ?
+
+-- name: buried
+SELECT seq, digest, at, code, message, attempts, failed_at FROM letter WHERE id = ? ORDER BY seq DESC
+
+-- name: settled
+SELECT digest, at FROM settled WHERE id = ?
+
+-- name: add
+INSERT INTO message (id, digest, at, body) VALUES (?, ?, ?, ?)
+
+-- name: oldest
+SELECT at FROM message ORDER BY seq LIMIT 1
+
+-- name: in flight
+SELECT count(*) AS value FROM delivery WHERE until > ?
+
+-- name: release those of
+UPDATE delivery SET until = 0 WHERE owner IN (SELECT id FROM owner WHERE name = ? AND host = ? AND process = ?)
+
+-- name: drop those of
+DELETE FROM owner WHERE name = ? AND host = ? AND process = ?
+
+-- name: add owner
+INSERT INTO owner (name, host, process) VALUES (?, ?, ?)
+
+-- name: owners
+SELECT id, host, process FROM owner
+
+-- name: drop owner
+DELETE FROM owner WHERE id = ?
+
+-- name: release
+UPDATE delivery SET until = 0 WHERE owner = ?
+
+-- name: returned
+SELECT m.seq, m.id, m.body, d.count FROM delivery d CROSS JOIN message m ON m.seq = d.seq
+WHERE d.until <= ? ORDER BY d.seq LIMIT ?
+
+-- name: fresh
+SELECT m.seq, m.id, m.body, 0 AS count FROM message m
+WHERE m.seq > ? AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.seq = m.seq) ORDER BY m.seq LIMIT ?
+
+-- name: deliver
+INSERT INTO delivery (seq, owner, until, count, attempts) VALUES (?, ?, ?, 1, 0)
+ON CONFLICT (seq) DO UPDATE SET owner = excluded.owner, until = excluded.until, count = count + 1
+
+-- name: hold
+UPDATE delivery SET until = ? WHERE owner = ? AND seq IN (SELECT value FROM json_each(?))
+
+-- name: attempt
+UPDATE delivery SET attempts = attempts + 1 WHERE seq = ? RETURNING attempts
+
+-- name: remember
+INSERT OR REPLACE INTO settled (id, digest, at)
+SELECT id, digest, at FROM message WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq
+
+-- name: forget
+DELETE FROM settled WHERE seq <= (SELECT max(seq) FROM settled) - ?
+
+-- name: remove deliveries
+DELETE FROM delivery WHERE seq IN (SELECT value FROM json_each(?))
+
+-- name: remove
+DELETE FROM message WHERE seq IN (SELECT value FROM json_each(?))
+
+-- name: bury
+INSERT INTO letter (id, digest, at, body, code, message, attempts, failed_at)
+SELECT id, digest, at, body, ?, ?, ?, ? FROM message WHERE seq = ?
+
+-- name: letters
+SELECT seq, id, body, code, message, attempts, failed_at FROM letter WHERE seq > ? ORDER BY seq LIMIT ?
+
+-- name: letters of
+SELECT seq FROM letter WHERE id = ? ORDER BY seq
+
+-- name: put back
+INSERT INTO message (id, digest, at, body) SELECT id, digest, at, body FROM letter WHERE seq = ?
+
+-- name: drop letter
+DELETE FROM letter WHERE seq = ?
+
+-- name: discard
+DELETE FROM letter WHERE id IN (SELECT value FROM json_each(?))

@@ -1,0 +1,269 @@
+/**
+ * Settings in, running system out. The only place that names implementations: it picks them by URL, wires them by hand, and returns what
+ * stops them again. main.ts, the worker and the end-to-end tests all use it.
+ */
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { hostname } from 'node:os'
+import { fileURLToPath } from 'node:url'
+import { type MessagePort, Worker as Thread } from 'node:worker_threads'
+import { Worker } from '../worker/worker.ts'
+import { makeApp } from './app/app.ts'
+import type { Cache } from './cache/cache.ts'
+import { MemoryCache, SharedVersion } from './cache/memory.ts'
+import { RedisCache, RedisVersion } from './cache/redis.ts'
+import type { Config } from './config.ts'
+import { PrismaStore } from './db/prisma.ts'
+import type { EventLog } from './events/events.ts'
+import { RedisEventLog } from './events/redis.ts'
+import { SqliteEventLog } from './events/sqlite.ts'
+import { SpillwayError } from './model/error.ts'
+import type { Log } from './model/log.ts'
+import type { Queue } from './queue/queue.ts'
+import { RedisQueue } from './queue/redis.ts'
+import { SqliteQueue } from './queue/sqlite.ts'
+import { describeRedis, parseRedisUrl } from './redis/connection.ts'
+import { serve } from './server/server.ts'
+import { SqliteFile } from './sqlite/file.ts'
+
+export interface Running {
+  /** Stops taking work, finishes what is in hand, lets go of everything. May be called twice. */
+  close(): Promise<void>
+  /** Rejects when a part died without which nothing can go on. Never resolves. */
+  failed: Promise<never>
+}
+
+/** How long the start waits for the database before it begins to accept saves without it. */
+const storePatienceMs = 3_000
+
+/** The API; with an embedded queue, the worker, too. */
+export async function startApi(config: Config, log: Log): Promise<Running & { url: string }> {
+  const closing = new Closing()
+  const failure = Promise.withResolvers<never>()
+  failure.promise.catch(() => {})
+  try {
+    const version = new SharedVersion()
+    const { queue, events, file } = await openQueue(config, log, closing)
+    const cache = openCache(config, version, log, closing)
+    const store = openStore(config, log, closing)
+    const preparing = store.prepare(closing.signal)
+    preparing.catch((error) => closing.signal.aborted || failure.reject(error))
+    await Promise.race([preparing, pause(storePatienceMs, closing.signal)])
+
+    if (file) closing.add(await startWorkerThread(config, file, version, failure.reject))
+    const app = makeApp({ queue, store, cache, events, log }, config)
+    app.follower.start()
+    const server = await serve(app, store.prisma, {
+      host: config.host,
+      port: config.port,
+      contentMaxBytes: config.contentMaxBytes,
+      graphiql: !config.production,
+      log,
+    })
+    closing.add(async () => {
+      // The streams end when the follower does; then the server has only short requests left.
+      const closed = server.close()
+      await app.follower.close()
+      await closed
+    })
+    log.info({ url: server.url, ...inUse(config) }, 'listening')
+    void warnOfDurability(queue, log, closing.signal)
+    return { url: server.url, close: () => closing.close(), failed: failure.promise }
+  } catch (error) {
+    await closing.close()
+    throw error
+  }
+}
+
+/** A worker process beside an API whose queue is on Redis. */
+export async function startWorker(config: Config, log: Log): Promise<Running> {
+  if (config.queueUrl.startsWith('file:')) {
+    throw new Error('QUEUE_URL=file:… is the embedded queue: `npm start` runs its worker already. Set QUEUE_URL=redis://… to run workers of their own.')
+  }
+  const closing = new Closing()
+  try {
+    const { queue, events } = await openQueue(config, log, closing)
+    const cache = openCache(config, new SharedVersion(), log, closing)
+    const failed = startWorking(config, { queue, events, cache, log, closing })
+    log.info(inUse(config), 'working')
+    return { close: () => closing.close(), failed }
+  } catch (error) {
+    await closing.close()
+    throw error
+  }
+}
+
+/** What the thread of the embedded worker is given. */
+export interface ThreadData {
+  config: Config
+  queuePort: MessagePort
+  eventsPort: MessagePort
+  version: SharedArrayBuffer
+}
+
+/** The worker of an embedded queue, in a thread of its own, so that writing to a SQLite file never holds up the API. */
+export async function startThread(data: ThreadData, log: Log): Promise<Running> {
+  const closing = new Closing()
+  const queue = new SqliteQueue(data.queuePort)
+  const events = new SqliteEventLog(data.eventsPort)
+  const cache = openCache(data.config, new SharedVersion(data.version), log, closing)
+  closing.add(() => queue.close())
+  closing.add(() => events.close())
+  const failed = startWorking(data.config, { queue, events, cache, log, closing })
+  return { close: () => closing.close(), failed }
+}
+
+interface Parts {
+  queue: Queue
+  events: EventLog
+  cache: Cache
+  log: Log
+  closing: Closing
+}
+
+/** Begins to work as soon as the store is there. The promise rejects when it never will be. */
+function startWorking(config: Config, { queue, events, cache, log, closing }: Parts): Promise<never> {
+  const store = openStore(config, log, closing)
+  const consumer = queue.consumer(`${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}`)
+  const worker = new Worker(
+    { consumer, store, cache, events },
+    {
+      batch: config.workerBatch,
+      concurrency: config.workerConcurrency,
+      maxAttempts: config.workerMaxAttempts,
+      cacheTtlMs: config.cacheTtlMs,
+      log,
+    },
+  )
+  closing.add(() => worker.stop())
+  return new Promise((_, reject) => {
+    store.prepare(closing.signal).then(
+      () => closing.signal.aborted || worker.start(),
+      (error) => closing.signal.aborted || reject(error),
+    )
+  })
+}
+
+async function startWorkerThread(config: Config, file: SqliteFile, version: SharedVersion, fail: (error: Error) => void) {
+  const data: ThreadData = { config, queuePort: file.connect(), eventsPort: file.connect(), version: version.buffer }
+  const thread = new Thread(fileURLToPath(new URL('../worker/thread.ts', import.meta.url)), {
+    name: 'spillway-worker',
+    workerData: data,
+    transferList: [data.queuePort, data.eventsPort],
+    execArgv: [...process.execArgv, '--disable-warning=ExperimentalWarning'],
+  })
+  const exited = once(thread, 'exit')
+  exited.catch(() => {})
+  thread.on('error', fail)
+  return async () => {
+    if (thread.threadId === -1) return
+    thread.postMessage('stop')
+    await exited
+  }
+}
+
+async function openQueue(config: Config, log: Log, closing: Closing): Promise<{ queue: Queue; events: EventLog; file?: SqliteFile }> {
+  const { queueUrl, queueCapacity: capacity, eventsRetentionMs: retentionMs, eventsRetentionBytes: retentionBytes } = config
+  if (queueUrl.startsWith('file:')) {
+    const file = await SqliteFile.open(filePath(queueUrl), { capacity, retentionMs, retentionBytes, log })
+    closing.add(() => file.close())
+    const queue = new SqliteQueue(file.connect())
+    const events = new SqliteEventLog(file.connect())
+    closing.add(() => Promise.all([queue.close(), events.close()]))
+    return { queue, events, file }
+  }
+  const address = parseRedisUrl(queueUrl)
+  const queue = new RedisQueue(address, { capacity, log })
+  const events = new RedisEventLog(address, { retentionMs, retentionBytes, log })
+  closing.add(() => Promise.all([queue.close(), events.close()]))
+  return { queue, events }
+}
+
+function openCache(config: Config, shared: SharedVersion, log: Log, closing: Closing): Cache {
+  const { cacheUrl, cacheTtlMs: ttlMs, queueUrl } = config
+  if (cacheUrl !== 'memory:') {
+    const cache = new RedisCache(parseRedisUrl(cacheUrl), { ttlMs, log })
+    closing.add(() => cache.close())
+    return cache
+  }
+  if (queueUrl.startsWith('file:')) return new MemoryCache({ ttlMs, version: shared })
+  // Pages in this process, but committed to by workers in others: the version has to stand where both can see it.
+  const version = new RedisVersion(parseRedisUrl(queueUrl), { log })
+  closing.add(async () => version.close())
+  return new MemoryCache({ ttlMs, version })
+}
+
+function openStore(config: Config, log: Log, closing: Closing): PrismaStore {
+  const store = new PrismaStore({
+    url: config.databaseUrl,
+    readUrl: config.databaseReadUrl,
+    concurrency: config.workerConcurrency,
+    log,
+  })
+  closing.add(() => store.close())
+  return store
+}
+
+/** Says aloud what an acknowledged save can survive, as soon as the queue can be asked. */
+async function warnOfDurability(queue: Queue, log: Log, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    try {
+      const { durability } = await queue.status()
+      if (durability === 'FSYNC') return
+      const loss = durability === 'EVERYSEC' ? 'about a second of acknowledged saves' : 'every acknowledged save that is not in the database yet'
+      log.warn({ durability }, `a power cut may cost ${loss}; set "appendonly yes" and "appendfsync always" in the queue's Redis`)
+      return
+    } catch (error) {
+      if (!(error instanceof SpillwayError)) throw error
+      await pause(1_000, signal)
+    }
+  }
+}
+
+/** Which store, queue and cache, for the log; without passwords. */
+function inUse({ databaseUrl, queueUrl, cacheUrl }: Config) {
+  const describe = (url: string) => (url.startsWith('redis') ? describeRedis(url) : url)
+  const database = databaseUrl.startsWith('file:') ? databaseUrl : `mysql://${new URL(databaseUrl).host}${new URL(databaseUrl).pathname}`
+  return { store: database, queue: describe(queueUrl), cache: describe(cacheUrl) }
+}
+
+/** The path of file:PATH, whether relative (file:./data/x.db) or a proper URL (file:///data/x.db). */
+function filePath(url: string): string {
+  return url.startsWith('file://') ? fileURLToPath(url) : url.slice('file:'.length)
+}
+
+/** What has to be undone, undone in reverse order, once. */
+class Closing {
+  readonly #controller = new AbortController()
+  readonly #steps: (() => Promise<unknown>)[] = []
+  #closed: Promise<void> | undefined
+
+  get signal(): AbortSignal {
+    return this.#controller.signal
+  }
+
+  add(step: () => Promise<unknown>): void {
+    this.#steps.push(step)
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  async #close(): Promise<void> {
+    this.#controller.abort()
+    for (const step of this.#steps.reverse()) await step()
+  }
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer)
+      resolve()
+    }
+    const timer = setTimeout(done, ms)
+    signal.addEventListener('abort', done, { once: true })
+  })
+}

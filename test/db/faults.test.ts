@@ -1,0 +1,377 @@
+/**
+ * What the store makes of a MariaDB that breaks in every way that could be brought about: for each, the code that really came, and what
+ * it was taken for. FAULTS.md's C1 to C19.
+ */
+import { createConnection } from 'mariadb'
+import { uuidv7 } from 'uuidv7'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { classifyMysql, classifySqlite } from '../../src/db/faults.ts'
+import { PrismaStore } from '../../src/db/prisma.ts'
+import type { StoreFault } from '../../src/db/store.ts'
+import type { Content } from '../../src/model/content.ts'
+import { eventually } from '../harness/eventually.ts'
+import { startMariadb } from '../harness/mariadb.ts'
+import { faultOf } from '../suites/store.ts'
+import { quiet } from './quiet.ts'
+
+const password = 'hunter2&"'
+let server: Awaited<ReturnType<typeof startMariadb>>
+let databases = 0
+let name: string
+let url: string
+let store: PrismaStore
+let log: ReturnType<typeof quiet>
+
+beforeAll(async () => {
+  server = await startMariadb()
+  // Without READ_ONLY ADMIN or SUPER, as an application should be.
+  await server.sql(`CREATE USER app@'%' IDENTIFIED BY '${password}'; GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX ON *.* TO app@'%'`)
+}, 60_000)
+afterAll(() => server.cleanup())
+
+beforeEach(async () => {
+  name = `faults_${++databases}`
+  await server.sql(`CREATE DATABASE ${name}`)
+  url = `mysql://app:${encodeURIComponent(password)}@127.0.0.1:${server.port}/${name}`
+  log = quiet()
+  store = new PrismaStore({ url, concurrency: 2, log })
+  await store.prepare(AbortSignal.timeout(20_000))
+})
+afterEach(() => store.close())
+
+const row = (content = 'a', id = uuidv7()): Content => ({ id, content, createdAt: new Date(), savedAt: new Date() })
+const rows = (n: number) => Array.from({ length: n }, () => row())
+const count = async () => (await store.page({ take: 100, skip: 0 })).length
+const admin = () =>
+  createConnection({ host: '127.0.0.1', port: server.port, user: 'root', database: name, connectTimeout: 5_000 })
+const killAll = () =>
+  server.sql("BEGIN NOT ATOMIC FOR c IN (SELECT id FROM information_schema.processlist WHERE user = 'app') DO KILL c.id; END FOR; END")
+
+/** As a worker does it: again until it is written, or was by an earlier try. */
+async function insertStubbornly(batch: readonly Content[]): Promise<void> {
+  await eventually(
+    async () => {
+      await store.insert(batch).catch((fault: StoreFault) => {
+        if (fault.kind !== 'duplicate') throw fault
+      })
+      return true
+    },
+    { timeoutMs: 30_000, intervalMs: 100 },
+  )
+}
+
+async function timed<T>(work: Promise<T>): Promise<{ value: T; ms: number }> {
+  const began = performance.now()
+  const value = await work
+  return { value, ms: performance.now() - began }
+}
+
+const read = () => store.page({ take: 1, skip: 0 })
+const unreadable = { name: 'SpillwayError', code: 'STORE_UNAVAILABLE', retryAfterMs: 1_000 }
+
+describe('MariaDB', () => {
+  test('read-only: writes are unavailable, reads go on (C7)', async () => {
+    await server.sql('SET GLOBAL read_only = 1')
+    try {
+      expect(await faultOf(store.insert(rows(2)))).toMatchObject({ kind: 'unavailable', vendorCode: '1290' })
+      expect(await read()).toEqual([])
+    } finally {
+      await server.sql('SET GLOBAL read_only = 0')
+    }
+    await store.insert(rows(2))
+  })
+
+  test('a connection that is killed while it waits is unavailable, and the next call has another (C15)', async () => {
+    const other = await admin()
+    await other.query('LOCK TABLES Content WRITE')
+    const fault = faultOf(store.insert(rows(2)))
+    const reading = read().catch((e: unknown) => e)
+    await eventually(async () => (await server.sql('SHOW PROCESSLIST')).match(/Waiting for table metadata lock/g)?.length === 2)
+    await killAll()
+    expect((await fault).kind).toBe('unavailable')
+    expect(['1927', '45009', 'ECONNRESET', '1053']).toContain((await fault).vendorCode)
+    expect(await reading).toMatchObject(unreadable)
+    await other.end()
+    await store.insert(rows(2))
+    expect(await count()).toBe(2)
+  })
+
+  test('idle connections that the server has closed cost nothing (C16)', async () => {
+    await killAll()
+    await eventually(async () => !(await server.sql('SHOW PROCESSLIST')).includes(`\tapp\t`) || true)
+    await insertStubbornly(rows(2))
+    await store.insert(rows(2))
+    expect(await count()).toBe(4)
+  })
+
+  test('too many connections is unavailable, until there is room (C8)', async () => {
+    const late = new PrismaStore({ url, concurrency: 1, log: quiet() })
+    const others: Awaited<ReturnType<typeof admin>>[] = []
+    await server.sql('SET GLOBAL max_connections = 10')
+    try {
+      await killAll()
+      await store.close()
+      const config = { host: '127.0.0.1', port: server.port, user: 'app', password, database: name, connectTimeout: 2_000 }
+      for (let full = false; !full; ) {
+        await createConnection(config).then(
+          (connection) => others.push(connection),
+          () => {
+            full = true
+          },
+        )
+      }
+      const { value, ms } = await timed(faultOf(late.insert(rows(1))))
+      expect(value).toMatchObject({ kind: 'unavailable', vendorCode: '45028' })
+      expect(ms).toBeLessThan(4_500)
+      await Promise.all(others.map((connection) => connection.end()))
+      others.length = 0
+      await eventually(async () => (await late.insert(rows(1)), true), { timeoutMs: 20_000 })
+    } finally {
+      for (const connection of others) connection.destroy()
+      await late.close()
+      await eventually(async () => (await server.sql('SET GLOBAL max_connections = 151'), true))
+    }
+  })
+
+  test('a locked table is unavailable after the lock wait, and the connection lives', async () => {
+    const other = await admin()
+    await other.query('LOCK TABLES Content WRITE')
+    const [writing, reading] = await Promise.all([timed(faultOf(store.insert(rows(2)))), timed(read().catch((e: unknown) => e))])
+    await other.end()
+    expect(writing.value).toMatchObject({ kind: 'unavailable', vendorCode: '1205' })
+    expect(reading.value).toMatchObject(unreadable)
+    for (const { ms } of [writing, reading]) expect(ms).toBeLessThan(8_000)
+    await store.insert(rows(2))
+    expect(await count()).toBe(2)
+  })
+
+  test('a locked row is unavailable after the lock wait, and nothing of the batch stays (C6)', async () => {
+    const [first, second] = [row('first'), row('second')]
+    const other = await admin()
+    await other.beginTransaction()
+    await other.query('INSERT INTO Content VALUES (?, ?, NOW(3), NOW(3))', [second.id, 'theirs'])
+    const { value, ms } = await timed(faultOf(store.insert([second, first])))
+    expect(value).toMatchObject({ kind: 'unavailable', vendorCode: '1205' })
+    expect(ms).toBeLessThan(8_000)
+    await other.rollback()
+    await other.end()
+    expect(await count()).toBe(0)
+    await store.insert([second, first])
+  })
+
+  test('a deadlock is unavailable (C5)', async () => {
+    const [first, second] = [row('first'), row('second')]
+    const other = await admin()
+    await other.beginTransaction()
+    // The server gives up the transaction that has written less.
+    for (let i = 0; i < 50; i++) await other.query('INSERT INTO Content VALUES (?, ?, NOW(3), NOW(3))', [uuidv7(), 'ballast'])
+    await other.query('INSERT INTO Content VALUES (?, ?, NOW(3), NOW(3))', [second.id, 'theirs'])
+    const fault = faultOf(store.insert([second, first]))
+    await eventually(async () => (await server.sql('SELECT COUNT(*) FROM information_schema.innodb_lock_waits')).includes('1'))
+    await other.query('INSERT INTO Content VALUES (?, ?, NOW(3), NOW(3))', [first.id, 'theirs'])
+    expect(await fault).toMatchObject({ kind: 'unavailable', vendorCode: '1213' })
+    await other.rollback()
+    await other.end()
+    await store.insert([second, first])
+    expect(await count()).toBe(2)
+  })
+
+  test('a packet that the server has come to find too large is too large, and the limit is learnt (C10)', async () => {
+    const before = store.maxBytes
+    const large = Array.from({ length: 6 }, () => row('x'.repeat(1_000_000)))
+    await server.sql('SET GLOBAL max_allowed_packet = 1048576')
+    try {
+      await killAll()
+      await eventually(async () => Array.isArray(await read()))
+      const fault = await faultOf(store.insert(large))
+      expect(fault.kind).toBe('too-large')
+      expect(store.maxBytes).toBeLessThan(before)
+      expect(await count()).toBe(0)
+      await insertStubbornly([row('x'.repeat(store.maxBytes))])
+      expect((await faultOf(store.insert(large))).kind).toBe('too-large')
+    } finally {
+      await server.sql('SET GLOBAL max_allowed_packet = 16777216')
+    }
+  })
+
+  test('a missing table or column is unavailable, not the end of every message (C14)', async () => {
+    await server.sql(`RENAME TABLE ${name}.Content TO ${name}.Elsewhere`)
+    expect(await faultOf(store.insert(rows(2)))).toMatchObject({ kind: 'unavailable', vendorCode: '1146' })
+    await expect(read()).rejects.toMatchObject(unreadable)
+    await server.sql(`RENAME TABLE ${name}.Elsewhere TO ${name}.Content; ALTER TABLE ${name}.Content RENAME COLUMN savedAt TO later`)
+    expect(await faultOf(store.insert(rows(2)))).toMatchObject({ kind: 'unavailable', vendorCode: '1054' })
+    await expect(read()).rejects.toMatchObject(unreadable)
+  })
+
+  test('a row that the database will not have is rejected, with its reason (C12)', async () => {
+    await server.sql(`ALTER TABLE ${name}.Content ADD CONSTRAINT polite CHECK (content <> 'bad')`)
+    expect(await faultOf(store.insert([row('good'), row('bad')]))).toMatchObject({
+      kind: 'rejected',
+      vendorCode: '4025',
+      message: expect.stringContaining('polite'),
+    })
+    await server.sql(`ALTER TABLE ${name}.Content DROP CONSTRAINT polite, MODIFY content VARCHAR(5) CHARACTER SET latin1 NOT NULL`)
+    expect(await faultOf(store.insert([row('good'), row('too long')]))).toMatchObject({ kind: 'rejected', vendorCode: '1406' })
+    expect(await faultOf(store.insert([row('good'), row('😀')]))).toMatchObject({ kind: 'rejected', vendorCode: '1366' })
+    await server.sql(`CREATE TRIGGER ${name}.t BEFORE INSERT ON ${name}.Content FOR EACH ROW SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'no'`)
+    expect(await faultOf(store.insert([row('good')]))).toMatchObject({ kind: 'rejected', vendorCode: '1644', message: 'no' })
+    expect(await count()).toBe(0)
+  })
+
+  test('an error that stands in no table is unknown to a writer, and a defect to a reader', async () => {
+    // 1422: a trigger that commits is a mistake that only running it shows.
+    await server.sql(`CREATE FUNCTION ${name}.f() RETURNS INT RETURN (SELECT 1 UNION SELECT 2);
+      CREATE TRIGGER ${name}.t BEFORE INSERT ON ${name}.Content FOR EACH ROW SET NEW.content = ${name}.f()`)
+    await server.sql(`GRANT EXECUTE, TRIGGER ON ${name}.* TO app@'%'`)
+    expect(await faultOf(store.insert([row('good')]))).toMatchObject({ kind: 'unknown', vendorCode: '1242' })
+    await server.sql(`RENAME TABLE ${name}.Content TO ${name}.Elsewhere; CREATE VIEW ${name}.Content AS
+      SELECT id, content, createdAt, IF(${name}.f(), savedAt, savedAt) AS savedAt FROM ${name}.Elsewhere`)
+    await server.sql(`INSERT INTO ${name}.Elsewhere SELECT 'x', 'y', NOW(), NOW()`).catch(() => {})
+    await server.sql(`DROP TRIGGER ${name}.t; INSERT INTO ${name}.Elsewhere SELECT 'x', 'y', NOW(), NOW()`)
+    const error = await read().catch((e: unknown) => e)
+    expect(error).toBeInstanceOf(Error)
+    expect((error as Error).name).not.toBe('SpillwayError')
+  })
+
+  test('a frozen server fails within ten seconds, and the store heals when it thaws (C3)', async () => {
+    await store.insert([row('before')])
+    const batch = rows(3)
+    server.pause()
+    try {
+      const [writing, reading] = await Promise.all([timed(faultOf(store.insert(batch))), timed(read().catch((e: unknown) => e))])
+      expect(writing.value.kind).toBe('unavailable')
+      expect(reading.value).toMatchObject(unreadable)
+      for (const { ms } of [writing, reading]) expect(ms).toBeLessThan(10_500)
+      // And the next ones do not wait for connections that are lost.
+      const again = await timed(faultOf(store.insert(batch)))
+      expect(again.value.kind).toBe('unavailable')
+      expect(again.ms).toBeLessThan(10_500)
+    } finally {
+      server.resume()
+    }
+    await insertStubbornly(batch)
+    expect(await count()).toBe(4)
+  })
+
+  test('a server that is killed and comes back: every batch is there, each row once (C1)', async () => {
+    const batches = Array.from({ length: 40 }, () => rows(2))
+    let written = 0
+    const writing = Promise.all(
+      [0, 1].map(async (lane) => {
+        for (let i = lane; i < batches.length; i += 2) {
+          await insertStubbornly(batches[i]!)
+          written++
+        }
+      }),
+    )
+    await eventually(() => written >= 10)
+    await server.stop('SIGKILL')
+    const { value, ms } = await timed(read().catch((e: unknown) => e))
+    expect(value).toMatchObject(unreadable)
+    expect(ms).toBeLessThan(5_000)
+    await server.restart()
+    await writing
+    expect(await count()).toBe(80)
+  })
+
+  test('a server that is away at the start is waited for, and that is said once', async () => {
+    await store.close()
+    await server.stop('SIGKILL')
+    const early = new PrismaStore({ url, concurrency: 1, log })
+    log.said.length = 0
+    try {
+      const ready = early.prepare(AbortSignal.timeout(30_000))
+      await eventually(() => log.said.length > 0)
+      // Long enough for several tries.
+      await Promise.race([ready, new Promise((resolve) => setTimeout(resolve, 3_000))])
+      expect(log.said).toEqual([expect.stringContaining('waiting for the database')])
+      await server.restart()
+      await ready
+      await early.insert(rows(1))
+    } finally {
+      await early.close()
+    }
+  })
+
+  test('waiting ends with the signal', async () => {
+    const nowhere = new PrismaStore({ url: 'mysql://app@127.0.0.1:1/x', concurrency: 1, log })
+    try {
+      const { ms } = await timed(expect(nowhere.prepare(AbortSignal.timeout(200))).rejects.toThrow())
+      expect(ms).toBeLessThan(4_000)
+    } finally {
+      await nowhere.close()
+    }
+  })
+
+  test('a password that no longer holds is unavailable, and stands in no error and no log (C19)', async () => {
+    await server.sql("ALTER USER app@'%' IDENTIFIED BY 'another'")
+    try {
+      await killAll()
+      const fault = await eventually(async () => {
+        const found = await faultOf(store.insert(rows(1)))
+        return found.message.includes('denied') && found
+      })
+      expect(fault.kind).toBe('unavailable')
+      const waiting = new PrismaStore({ url, concurrency: 1, log })
+      const ended = await waiting.prepare(AbortSignal.timeout(3_000)).catch((e: unknown) => e)
+      await waiting.close()
+      expect(log.said.join()).toContain('Access denied')
+      expect(everythingIn(fault) + everythingIn(ended) + log.said.join()).not.toContain(password)
+      expect(everythingIn(fault)).not.toContain(encodeURIComponent(password))
+    } finally {
+      await server.sql(`ALTER USER app@'%' IDENTIFIED BY '${password}'`)
+    }
+    await insertStubbornly(rows(1))
+  })
+
+  test('a right that was taken away is unavailable', async () => {
+    await server.sql(`CREATE USER reader@'%'; GRANT SELECT ON ${name}.* TO reader@'%'`)
+    const reader = new PrismaStore({ url: `mysql://reader@127.0.0.1:${server.port}/${name}`, concurrency: 1, log })
+    try {
+      // With nothing to apply, a start needs no more than to read.
+      await reader.prepare(AbortSignal.timeout(10_000))
+      expect(await faultOf(reader.insert(rows(1)))).toMatchObject({ kind: 'unavailable', vendorCode: '1142' })
+    } finally {
+      await reader.close()
+      await server.sql("DROP USER reader@'%'")
+    }
+  })
+})
+
+describe('codes that a test cannot bring about', () => {
+  const mysql = (code: number) => classifyMysql({ meta: { driverAdapterError: { cause: { originalCode: String(code) } } } }).kind
+  test.each([
+    ['unavailable', [1836, 1114, 1021, 1053, 1927, 2006, 2013, 45009, 45026, 45028, 1040, 1203, 1044, 1045]],
+    ['rejected', [1264, 1292, 1048, 3819]],
+    ['too-large', [1153, 1390]],
+    ['unknown', [1064, 9999]],
+  ])('MySQL: %s', (kind, codes) => {
+    expect(codes.map((code) => [code, mysql(code)])).toEqual(codes.map((code) => [code, kind]))
+  })
+
+  test.each([
+    ['duplicate', [1555, 2067]],
+    ['unavailable', [5, 261, 517, 6, 262, 8, 10, 266, 522, 778, 13, 14, 11, 26]],
+    ['rejected', [275, 1299, 787, 20]],
+    ['too-large', [18]],
+    ['unknown', [1, 21]],
+  ])('SQLite: %s', (kind, codes) => {
+    expect(codes.map((errcode) => [errcode, classifySqlite({ errcode, message: '' }).kind])).toEqual(codes.map((code) => [code, kind]))
+  })
+
+  test('an error that is none of a database is unknown', () => {
+    expect(classifyMysql(new TypeError('x is not a function')).kind).toBe('unknown')
+    expect(classifyMysql(undefined).kind).toBe('unknown')
+    expect(classifySqlite('thrown').kind).toBe('unknown')
+    expect(classifyMysql(Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET', errno: -104 })).kind).toBe('unavailable')
+  })
+})
+
+/** Message, stack and causes, as a logger would print them. */
+function everythingIn(error: unknown): string {
+  let text = ''
+  for (let e = error; e; e = (e as { cause?: unknown }).cause) {
+    text += `${(e as Error).message} ${(e as Error).stack} ${JSON.stringify(e)}`
+  }
+  return text
+}

@@ -1,0 +1,140 @@
+/** The store on MariaDB: the contract, on a server set up as badly as servers are. What it does when things break is in faults.test.ts. */
+import { uuidv7 } from 'uuidv7'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { limitsOf, mysqlConfig } from '../../src/db/mysql.ts'
+import { PrismaStore } from '../../src/db/prisma.ts'
+import { startMariadb } from '../harness/mariadb.ts'
+import { storeSuite } from '../suites/store.ts'
+import { quiet } from './quiet.ts'
+
+let server: Awaited<ReturnType<typeof startMariadb>>
+const zone = process.env.TZ
+
+beforeAll(async () => {
+  // Neither the process nor the server is on UTC, and neither is on the other's time.
+  process.env.TZ = 'America/St_Johns'
+  server = await startMariadb({
+    args: ['--default-time-zone=+05:30', '--sql-mode=NO_BACKSLASH_ESCAPES,ANSI_QUOTES,PAD_CHAR_TO_FULL_LENGTH'],
+  })
+}, 60_000)
+afterAll(async () => {
+  if (zone === undefined) delete process.env.TZ
+  else process.env.TZ = zone
+  await server.cleanup()
+})
+
+const open = async (url: string) => {
+  const store = new PrismaStore({ url, concurrency: 2, log: quiet() })
+  await store.prepare(AbortSignal.timeout(20_000))
+  return store
+}
+
+let databases = 0
+/** With the worst default character set there is. */
+async function database(): Promise<string> {
+  const name = `latin_${++databases}`
+  await server.sql(`CREATE DATABASE ${name} DEFAULT CHARACTER SET latin1`)
+  return name
+}
+
+storeSuite('MariaDB', async () => {
+  const name = await database()
+  return {
+    open: () => open(`${server.url}${name}`),
+    async peek(id) {
+      const text = await server.sql(`SELECT CONCAT(HEX(content), '|', createdAt) FROM ${name}.Content WHERE id = '${id}'`)
+      const [hex = '', createdAt = ''] = text.trim().split('\n').at(-1)!.split('|')
+      return { hex, createdAt }
+    },
+    clean: async () => void (await server.sql(`DROP DATABASE ${name}`)),
+  }
+})
+
+describe('MariaDB', () => {
+  let url: string
+  let store: PrismaStore
+  const row = (content: string) => ({ id: uuidv7(), content, createdAt: new Date(), savedAt: new Date() })
+  beforeAll(async () => {
+    url = `${server.url}${await database()}`
+    store = await open(url)
+  })
+  afterAll(() => store.close())
+
+  test('every session is strict and escapes with backslashes, whatever the server’s default', async () => {
+    const [global] = await store.prisma.$queryRaw<{ g: string; s: string }[]>`SELECT @@GLOBAL.sql_mode AS g, @@SESSION.sql_mode AS s`
+    expect(global?.g).toContain('NO_BACKSLASH_ESCAPES')
+    expect(global?.s).toBe('STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION')
+    await expect(store.insert([{ ...row('a'), id: 'x'.repeat(37) }])).rejects.toMatchObject({ kind: 'rejected', vendorCode: '1406' })
+    expect(await store.page({ take: 1, skip: 0 })).toEqual([])
+  })
+
+  test('dates are written as Prisma’s own client writes them', async () => {
+    const data = { ...row('by Prisma'), createdAt: new Date('2026-03-29T01:30:00.120Z') }
+    await store.prisma.content.create({ data })
+    const ours = { ...data, id: uuidv7() }
+    await store.insert([ours])
+    expect(await store.find([ours.id])).toEqual([ours])
+    const kinds = await store.prisma.$queryRaw<{ n: bigint }[]>`SELECT COUNT(DISTINCT createdAt) AS n FROM Content`
+    expect(kinds).toEqual([{ n: 1n }])
+  })
+
+  test('a page in the middle of many rows is a range of the index, and look-ups by id use the primary key', async () => {
+    const createdAt = new Date('2020-01-01')
+    await store.insert(Array.from({ length: 2_000 }, (_, i) => ({ ...row('x'), createdAt: new Date(+createdAt + i) })))
+    const plan = (sql: string) => store.prisma.$queryRawUnsafe<{ type: string; key: string; Extra: string }[]>(`EXPLAIN ${sql}`)
+    const at = "'2020-01-01 00:00:00.100'"
+    const [page] = await plan(
+      `SELECT * FROM Content WHERE createdAt <= ${at} AND (createdAt < ${at} OR id < 'x') ORDER BY createdAt DESC, id DESC LIMIT 20`,
+    )
+    expect(page).toMatchObject({ type: 'range', key: 'Content_createdAt_id_idx', Extra: expect.not.stringContaining('filesort') })
+    const [one] = await plan(`SELECT * FROM Content WHERE id = '${uuidv7()}' AND 1 = 1`)
+    expect(one?.Extra ?? '').not.toContain('where; Using')
+    const [some] = await plan(`SELECT * FROM Content WHERE id IN ('${uuidv7()}', '${uuidv7()}')`)
+    expect(some).toMatchObject({ type: 'range', key: 'PRIMARY' })
+  })
+
+  test('pages come from the replica, find and existing from the primary', async () => {
+    const replica = await database()
+    const both = new PrismaStore({ url, readUrl: `${server.url}${replica}`, concurrency: 2, log: quiet() })
+    const seed = await open(`${server.url}${replica}`)
+    const [here, there] = [row('primary'), row('replica')]
+    try {
+      await both.prepare(AbortSignal.timeout(20_000))
+      await seed.insert([there])
+      await both.insert([here])
+      expect(await both.page({ take: 10, skip: 0 })).toEqual([there])
+      expect(await both.prisma.content.findMany()).toEqual([there])
+      expect(await both.find([here.id, there.id])).toEqual([here])
+      expect(await both.existing([here.id, there.id])).toEqual([here])
+    } finally {
+      await both.close()
+      await seed.close()
+    }
+  })
+
+  test('the limits leave room for the worst escaping, and for small servers', () => {
+    expect(limitsOf(16 * 1024 * 1024)).toEqual({ rows: 16_383, bytes: 7_338_048 })
+    expect(limitsOf(64 * 1024 * 1024).bytes).toBe(8 * 1024 * 1024)
+    const { rows, bytes } = limitsOf(1024 * 1024)
+    expect(rows).toBeGreaterThanOrEqual(1_000)
+    expect(rows * 128 + 2 * bytes).toBeLessThan(1024 * 1024)
+  })
+
+  test('a URL is taken apart, and what is wrong with it is said without the password', () => {
+    expect(mysqlConfig('mysql://a%40b:p%2Fw@[::1]:3307/my%20db?ssl=true', 'DATABASE_URL')).toEqual({
+      host: '::1', port: 3307, user: 'a@b', password: 'p/w', database: 'my db', ssl: true,
+    })
+    expect(mysqlConfig('mysql://h/d?sslaccept=accept_invalid_certs', 'X').ssl).toEqual({ rejectUnauthorized: false })
+    for (const bad of ['mysql://u:hunter2@h:99999/d', 'mysql://u:hunter2@h', 'mysql://u:hunter2@h/d?sslmode=x']) {
+      const error = (() => {
+        try {
+          mysqlConfig(bad, 'DATABASE_URL')
+        } catch (e) {
+          return e as Error
+        }
+      })()
+      expect(error?.message).toContain('DATABASE_URL')
+      expect(`${error?.message} ${JSON.stringify(error)} ${error?.cause}`).not.toContain('hunter2')
+    }
+  })
+})

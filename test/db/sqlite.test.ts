@@ -1,0 +1,187 @@
+/** The store on SQLite: the contract, and what is particular to a file that other processes write to, too. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { uuidv7 } from 'uuidv7'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { classifySqlite } from '../../src/db/faults.ts'
+import { whileBusy } from '../../src/db/node-sqlite.ts'
+import { PrismaStore } from '../../src/db/prisma.ts'
+import { sqlitePath } from '../../src/db/sqlite.ts'
+import { storeSuite } from '../suites/store.ts'
+import { quiet } from './quiet.ts'
+
+const open = async (path: string) => {
+  const store = new PrismaStore({ url: `file:${path}`, concurrency: 2, log: quiet() })
+  await store.prepare(AbortSignal.timeout(20_000))
+  return store
+}
+
+storeSuite('SQLite', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'spillway-store-'))
+  const path = join(dir, 'made', 'on the way', 'store.db')
+  return {
+    open: () => open(path),
+    async peek(id) {
+      const db = new DatabaseSync(path, { readOnly: true })
+      const row = db.prepare('SELECT hex(content) AS hex, CAST(createdAt AS TEXT) AS createdAt FROM Content WHERE id = ?').get(id)
+      db.close()
+      return row as { hex: string; createdAt: string }
+    },
+    clean: () => rm(dir, { recursive: true }),
+  }
+})
+
+describe('SQLite', () => {
+  let dir: string
+  let path: string
+  let store: PrismaStore
+  beforeEach(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'spillway-store-'))
+    path = join(dir, 'store.db')
+    store = await open(path)
+  })
+  afterEach(async () => {
+    await store.close()
+    await rm(dir, { recursive: true })
+  })
+  const row = (content: string) => ({ id: uuidv7(), content, createdAt: new Date(), savedAt: new Date() })
+  const pragma = async (name: string) => Object.values((await store.prisma.$queryRawUnsafe<object[]>(`PRAGMA ${name}`))[0]!)[0]
+
+  test('every connection is WAL and syncs fully, those of transactions too, and the one after them', async () => {
+    const settings = async (client: Pick<typeof store.prisma, '$queryRawUnsafe'>) =>
+      Promise.all(
+        ['journal_mode', 'synchronous'].map(async (name) => Object.values((await client.$queryRawUnsafe<object[]>(`PRAGMA ${name}`))[0]!)[0]),
+      )
+    expect((await settings(store.prisma)).map(String)).toEqual(['wal', '2'])
+    await store.prisma.$transaction(async (tx) => expect((await settings(tx)).map(String)).toEqual(['wal', '2']))
+    expect((await settings(store.prisma)).map(String)).toEqual(['wal', '2'])
+    expect(String(await pragma('integrity_check'))).toBe('ok')
+  })
+
+  test('insert waits while another process holds the write lock for 3 s, without holding up the process, and writes once', async () => {
+    const other = await lockHolder(path)
+    const row1 = row('waited')
+    const began = performance.now()
+    let ticks = 0
+    const ticking = setInterval(() => ticks++, 10)
+    const released = release(other, 3_000)
+    await store.insert([row1])
+    clearInterval(ticking)
+    await released
+    expect(performance.now() - began).toBeGreaterThan(2_900)
+    expect(ticks).toBeGreaterThan(50)
+    expect(await store.find([row1.id])).toEqual([row1])
+    const rows = [row('later'), row('later still')]
+    await store.insert(rows)
+    expect(await store.page({ take: 10, skip: 0 })).toHaveLength(3)
+    // The lock is free again: another process can have it at once.
+    await release(await lockHolder(path), 0)
+  })
+
+  test('a lock that is never given back is unavailable, and leaves nothing behind', async () => {
+    const other = await lockHolder(path)
+    const error = await whileBusy(200, () => {
+      const db = new DatabaseSync(path, { timeout: 1 })
+      try {
+        db.exec("INSERT INTO Content VALUES ('a', 'b', 'c', 'd')")
+      } finally {
+        db.close()
+      }
+    }).catch((e: unknown) => e)
+    expect(classifySqlite(error)).toMatchObject({ kind: 'unavailable', vendorCode: '5' })
+    await release(other, 0)
+    await store.insert([row('after')])
+    expect(await store.page({ take: 10, skip: 0 })).toHaveLength(1)
+  })
+
+  test('reads go on while another process holds the write lock', async () => {
+    await store.insert([row('a')])
+    const other = await lockHolder(path)
+    const began = performance.now()
+    expect(await store.page({ take: 10, skip: 0 })).toHaveLength(1)
+    expect(performance.now() - began).toBeLessThan(1_000)
+    await release(other, 0)
+  })
+
+  test('a transaction of Prisma’s is rolled back whole, and the store goes on', async () => {
+    const data = row('in a transaction')
+    await expect(
+      store.prisma.$transaction(async (tx) => {
+        await tx.content.create({ data })
+        throw new Error('changed my mind')
+      }),
+    ).rejects.toThrow('changed my mind')
+    expect(await store.find([data.id])).toEqual([])
+    await store.prisma.$transaction([store.prisma.content.create({ data })])
+    expect(await store.find([data.id])).toEqual([data])
+  })
+
+  test('dates are written as Prisma’s own client writes them, so that both kinds of rows order together', async () => {
+    const data = row('by Prisma')
+    await store.prisma.content.create({ data })
+    await store.insert([{ ...data, id: uuidv7(), content: 'by us' }])
+    const kinds = await store.prisma.$queryRawUnsafe<object[]>('SELECT DISTINCT CAST(createdAt AS TEXT) AS t, typeof(createdAt) AS k FROM Content')
+    expect(kinds).toEqual([{ t: data.createdAt.toISOString().replace('Z', '+00:00'), k: 'text' }])
+  })
+
+  test('a table that is not there yet is unavailable, to readers and writers', async () => {
+    await store.prisma.$executeRawUnsafe('ALTER TABLE Content RENAME TO Elsewhere')
+    await expect(store.insert([row('a')])).rejects.toMatchObject({ kind: 'unavailable', vendorCode: '1' })
+    await expect(store.page({ take: 1, skip: 0 })).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', retryAfterMs: 1_000 })
+  })
+
+  test('a row that the database will not have is rejected', async () => {
+    await store.prisma.$executeRawUnsafe(
+      "CREATE TRIGGER no_bad BEFORE INSERT ON Content WHEN new.content = 'bad' BEGIN SELECT RAISE(ABORT, 'no bad'); END",
+    )
+    await expect(store.insert([row('good'), row('bad')])).rejects.toMatchObject({ kind: 'rejected', vendorCode: '1811', message: 'no bad' })
+    expect(await store.page({ take: 1, skip: 0 })).toEqual([])
+  })
+
+  test('a full disk is unavailable', async () => {
+    const pages = Number(await pragma('page_count'))
+    await pragma(`max_page_count = ${pages}`)
+    await expect(store.insert([row('x'.repeat(100_000))])).rejects.toMatchObject({ kind: 'unavailable', vendorCode: '13' })
+    await pragma('max_page_count = 1000000')
+    await store.insert([row('x'.repeat(100_000))])
+  })
+
+  test('a page in the middle of many rows is a range of the index', async () => {
+    const plan = await store.prisma.$queryRawUnsafe<{ detail: string }[]>(
+      'EXPLAIN QUERY PLAN SELECT * FROM Content WHERE createdAt <= ? AND (createdAt < ? OR id < ?) ORDER BY createdAt DESC, id DESC LIMIT 20',
+      '2026', '2026', 'x',
+    )
+    expect(plan.map(({ detail }) => detail)).toEqual(['SEARCH Content USING INDEX Content_createdAt_id_idx (createdAt<?)'])
+  })
+
+  test('says what is wrong with a URL', () => {
+    expect(sqlitePath('file:///var/lib/a%20b.db')).toBe('/var/lib/a b.db')
+    expect(() => sqlitePath('file::memory:')).toThrow(/must be a file/)
+    expect(() => sqlitePath('file:a.db?mode=ro')).toThrow(/must be a file/)
+    expect(() => new PrismaStore({ url: 'postgres://a:secret@b/c', concurrency: 1, log: quiet() })).toThrow(/mysql:\/\/ or file:/)
+    expect(() => new PrismaStore({ url: 'file:a.db', readUrl: 'mysql://a/b', concurrency: 1, log: quiet() })).toThrow(/no replica/)
+  })
+})
+
+/** Another process, in the middle of a write. */
+async function lockHolder(path: string): Promise<ChildProcess> {
+  const script = `
+    const { DatabaseSync } = require('node:sqlite')
+    const db = new DatabaseSync(process.argv[1], { timeout: 5000 })
+    db.exec('BEGIN IMMEDIATE')
+    console.log('locked')
+    process.stdin.once('data', () => { db.exec('COMMIT'); db.close(); process.exit() })`
+  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', '-e', script, path], { stdio: ['pipe', 'pipe', 'inherit'] })
+  await once(child.stdout!, 'data')
+  return child
+}
+
+async function release(child: ChildProcess, afterMs: number): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, afterMs))
+  child.stdin!.write('now')
+  await once(child, 'exit')
+}

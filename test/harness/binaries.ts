@@ -1,0 +1,29 @@
+/** Where the servers are that the tests run against: on the PATH, or where Debian keeps what only root has on its PATH. */
+import { accessSync, constants } from 'node:fs'
+import { delimiter, join } from 'node:path'
+
+/** The first of these programs that there is. */
+export function find(...names: string[]): string | undefined {
+  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin']
+  for (const name of names) {
+    for (const folder of folders) {
+      const file = join(folder, name)
+      try {
+        accessSync(file, constants.X_OK)
+        return file
+      } catch {
+        // Not here.
+      }
+    }
+  }
+  return undefined
+}
+
+export const findRedis = () => find('redis-server', 'valkey-server')
+export const findMariadb = () => find('mariadbd', 'mysqld')
+
+/** As above, for who cannot do without. servers.ts has installed them by then, so that this is for a harness used by itself. */
+export function need(file: string | undefined, name: string): string {
+  if (file) return file
+  throw new Error(`${name} is not installed. Run the tests with "npm test", which installs it or says how.`)
+}

@@ -1,0 +1,71 @@
+/** A Redis of a test's own, as durable as the promises ask for (appendfsync always) unless told otherwise. */
+import { mkdtemp } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Redis } from 'ioredis'
+import { findRedis, need } from './binaries.ts'
+import { launch } from './child.ts'
+import { type Daemon, startDaemon } from './daemon.ts'
+
+export interface TestRedis extends Daemon {
+  readonly url: string
+  /** One command on a connection of its own; rejects with what Redis answered, or after 10 s. */
+  cli(...args: (string | number | Buffer)[]): Promise<unknown>
+}
+
+/** `args` come after the defaults and win over them, as in `['--appendfsync', 'everysec']`. `dir` is the caller's and is kept. */
+export async function startRedis(
+  options: { args?: readonly string[]; dir?: string; env?: NodeJS.ProcessEnv } = {},
+): Promise<TestRedis> {
+  const binary = need(findRedis(), 'redis-server')
+  const dir = options.dir ?? (await mkdtemp(join(tmpdir(), 'spillway-redis-')))
+  const defaults = {
+    dir,
+    bind: '127.0.0.1',
+    appendonly: 'yes',
+    appendfsync: 'always',
+    save: '',
+    'maxmemory-policy': 'noeviction',
+  }
+  const settings = Object.entries(defaults).flatMap(([name, value]) => [`--${name}`, value])
+  const cli = (port: number, args: readonly (string | number | Buffer)[]) => command(port, args)
+  const daemon = await startDaemon({
+    name: 'redis-server',
+    dir,
+    throwAway: options.dir === undefined,
+    launch: (port) =>
+      launch(binary, ['--port', String(port), ...settings, ...(options.args ?? [])], {
+        env: { ...process.env, ...options.env },
+        throwAway: options.dir === undefined ? dir : undefined,
+      }),
+    // Rejects while Redis still loads its file.
+    ping: (port) => cli(port, ['PING']),
+    readyMs: 30_000,
+  })
+  const url = `redis://127.0.0.1:${daemon.port}/0`
+  return Object.defineProperties(daemon, {
+    url: { value: url, enumerable: true },
+    cli: { value: (...args: (string | number | Buffer)[]) => cli(daemon.port, args), enumerable: true },
+  }) as TestRedis
+}
+
+async function command(port: number, [name, ...args]: readonly (string | number | Buffer)[]): Promise<unknown> {
+  const redis = new Redis({
+    host: '127.0.0.1',
+    port,
+    lazyConnect: true,
+    enableReadyCheck: false,
+    maxRetriesPerRequest: 0,
+    retryStrategy: () => null,
+    commandTimeout: 10_000,
+    connectTimeout: 10_000,
+  })
+  // What goes wrong rejects the call as well.
+  redis.on('error', () => {})
+  try {
+    await redis.connect()
+    return await redis.call(String(name), ...args)
+  } finally {
+    redis.disconnect()
+  }
+}

@@ -1,0 +1,110 @@
+/**
+ * From rows to events. Invariant: commit, then cache, then event, then settle, in that order, always. A crash in between announces again,
+ * with the same contents. Batches that come while an announcement is under way go together into the next one.
+ */
+import type { Cache } from '../src/cache/cache.ts'
+import type { Event, EventLog } from '../src/events/events.ts'
+import type { Content } from '../src/model/content.ts'
+import type { Log } from '../src/model/log.ts'
+import type { Consumer } from '../src/queue/queue.ts'
+import { persistently } from './backoff.ts'
+import type { Letter, Outcome } from './persist.ts'
+
+/** Announcements do not follow each other faster: that bounds how often the cache is emptied. An idle worker announces at once. */
+const spacingMs = 10
+/** Of one entry of the events log, in characters of content; a larger batch becomes several entries. */
+const entryLength = 512 * 1024
+/** Of a page that was being read, at the commit, by a process that could reach the cache when we could not. */
+const readMarginMs = 5_000
+
+export class Announcer {
+  readonly #parts: { cache: Pick<Cache, 'bump'>; events: Pick<EventLog, 'append'>; consumer: Consumer }
+  readonly #options: { cacheTtlMs: number; log: Log; signal: AbortSignal }
+  #waiting: { outcome: Outcome; done: PromiseWithResolvers<void> }[] = []
+  #running = false
+
+  constructor(
+    parts: { cache: Pick<Cache, 'bump'>; events: Pick<EventLog, 'append'>; consumer: Consumer },
+    options: { cacheTtlMs: number; log: Log; signal: AbortSignal },
+  ) {
+    this.#parts = parts
+    this.#options = options
+  }
+
+  /** Resolves when all of it is announced and out of the queue. Rejects with Stopped when the signal aborts before. */
+  announce(outcome: Outcome): Promise<void> {
+    const done = Promise.withResolvers<void>()
+    this.#waiting.push({ outcome, done })
+    if (!this.#running) void this.#run()
+    return done.promise
+  }
+
+  async #run(): Promise<void> {
+    this.#running = true
+    while (this.#waiting.length > 0) {
+      const batch = this.#waiting
+      this.#waiting = []
+      const started = performance.now()
+      try {
+        await this.#all(batch.map(({ outcome }) => outcome))
+        for (const { done } of batch) done.resolve()
+      } catch (error) {
+        for (const { done } of batch) done.reject(error)
+      }
+      const rest = spacingMs - (performance.now() - started)
+      if (rest > 0 && !this.#options.signal.aborted) await new Promise((resolve) => setTimeout(resolve, rest))
+    }
+    this.#running = false
+  }
+
+  async #all(outcomes: readonly Outcome[]): Promise<void> {
+    const { events, consumer } = this.#parts
+    const saved = outcomes.flatMap((outcome) => outcome.saved)
+    const entries = outcomes.flatMap((outcome) => outcome.entries)
+    const letters = outcomes.flatMap((outcome) => outcome.letters)
+    // Buried before it is announced: who hears of a failure finds the dead letter.
+    if (letters.length > 0) await this.#persistently('bury', () => consumer.bury(letters))
+    if (saved.length > 0) await this.#bump()
+    const log = logEntries(saved, letters)
+    if (log.length > 0) await this.#persistently('announce', () => events.append(log))
+    if (entries.length > 0) await this.#persistently('settle', () => consumer.settle(entries))
+  }
+
+  /** Until the bump has succeeded, or every page of before has expired by itself. */
+  async #bump(): Promise<void> {
+    const givenUpAt = performance.now() + this.#options.cacheTtlMs + readMarginMs
+    await this.#persistently('bump', async () => {
+      try {
+        await this.#parts.cache.bump()
+      } catch (error) {
+        if (performance.now() < givenUpAt) throw error
+        this.#options.log.warn({ reason: (error as Error).message }, 'the cache is away; its old pages have expired, announcing without it')
+      }
+    })
+  }
+
+  #persistently(step: string, act: () => Promise<void>): Promise<void> {
+    const { log, signal } = this.#options
+    return persistently(act, signal, (error, tries) => {
+      if (tries === 1 || tries % 10 === 0) log.warn({ step, reason: error.message, tries }, 'a batch is committed but not done yet; trying again')
+    })
+  }
+}
+
+function logEntries(saved: readonly Content[], letters: readonly Letter[]): Event[][] {
+  const all: Event[] = saved.map((content) => ({ type: 'saved', content }))
+  for (const { id, failure } of letters) if (id !== undefined) all.push({ type: 'failed', id, failure })
+  const entries: Event[][] = []
+  let length = Number.POSITIVE_INFINITY
+  for (const event of all) {
+    const size = event.type === 'saved' ? event.content.content.length + 150 : 300
+    if (length + size > entryLength || entries.at(-1)!.length >= 1_000) {
+      entries.push([])
+      length = 0
+    }
+    entries.at(-1)!.push(event)
+    length += size
+  }
+  return entries
+}
+

@@ -1,0 +1,42 @@
+/** Waits between tries: exponential, with jitter, cut short by a signal. */
+
+const firstMs = 50
+const lastMs = 5_000
+
+/** How long to wait before try `n + 1`, in milliseconds; n counts from 1. */
+export function delay(n: number): number {
+  return Math.min(firstMs * 2 ** Math.min(n - 1, 10), lastMs) * (0.5 + Math.random() / 2)
+}
+
+/** Resolves after `ms`, or at once when the signal aborts. */
+export function wait(ms: number, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve()
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', done)
+      resolve()
+    }
+    const timer = setTimeout(done, ms)
+    signal.addEventListener('abort', done)
+  })
+}
+
+/** Thrown where work is left as it is because the worker stops: its messages stay in the queue. */
+export class Stopped extends Error {
+  override readonly name = 'Stopped'
+}
+
+/** Does it until it succeeds; `onError` is told of each failure and may throw to give up. Throws Stopped when the signal aborts. */
+export async function persistently<T>(act: () => Promise<T>, signal: AbortSignal, onError: (error: Error, tries: number) => void): Promise<T> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await act()
+    } catch (error) {
+      onError(error as Error, tries)
+      if (signal.aborted) throw new Stopped()
+      await wait(delay(tries), signal)
+      if (signal.aborted) throw new Stopped()
+    }
+  }
+}

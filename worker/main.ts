@@ -1,0 +1,5 @@
+/** npm run worker: a worker of a queue on Redis; run as many as you like. */
+import { run } from '../src/run.ts'
+import { startWorker } from '../src/start.ts'
+
+await run(startWorker)

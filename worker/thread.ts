@@ -1,0 +1,15 @@
+/** The worker of an embedded queue, as a thread of the API's process. */
+import { parentPort, workerData } from 'node:worker_threads'
+import { makeLog } from '../src/run.ts'
+import { startThread, type ThreadData } from '../src/start.ts'
+
+const data = workerData as ThreadData
+const running = await startThread(data, makeLog(data.config.production))
+// Not to be caught: an error here ends the thread, and the process with it.
+running.failed.catch((error) => {
+  throw error
+})
+parentPort!.on('message', async () => {
+  await running.close()
+  parentPort!.close()
+})
