@@ -186,11 +186,11 @@ function openCache(config: Config, shared: SharedVersion, log: Log, closing: Clo
     closing.add(() => cache.close())
     return cache
   }
-  if (queueUrl.startsWith('file:')) return new MemoryCache({ ttlMs, version: shared })
   // Pages in this process, but committed to by workers in others: the version has to stand where both can see it.
-  const version = new RedisVersion(parseRedisUrl(queueUrl), { log })
-  closing.add(async () => version.close())
-  return new MemoryCache({ ttlMs, version })
+  const version = queueUrl.startsWith('file:') ? shared : new RedisVersion(parseRedisUrl(queueUrl), { log })
+  const cache = new MemoryCache({ ttlMs, version })
+  closing.add(() => cache.close())
+  return cache
 }
 
 function openStore(config: Config, log: Log, closing: Closing): PrismaStore {

@@ -33,8 +33,10 @@ export class Contents {
     if (query.cursor !== undefined && parseId(query.cursor) !== query.cursor) throw unknownCursor()
     const key = `${query.take},${query.skip},${query.cursor ?? ''}`
     const { version, value } = await this.#cache.get(key)
-    if (value !== undefined) return parsePage(value)
-    const rows = await (version === undefined ? this.#uncached(key, query) : this.#cacheable(key, query, version))
+    const rows =
+      value !== undefined
+        ? parsePage(value)
+        : await (version === undefined ? this.#uncached(key, query) : this.#cacheable(key, query, version))
     if (rows.length === 0 && query.cursor !== undefined && !(await this.find(query.cursor))) throw unknownCursor()
     return rows
   }

@@ -7,6 +7,7 @@ import type { Content } from '../model/content.ts'
 import { type Failure, SpillwayError } from '../model/error.ts'
 import type { Queue, Standing } from '../queue/queue.ts'
 import type { Contents } from './contents.ts'
+import { digestOf } from './digest.ts'
 
 export interface Receipt {
   id: string
@@ -49,7 +50,8 @@ export class Receipts {
     const receipt = receiptOf(id, standing)
     try {
       const content = await this.#contents.find(id)
-      if (content && +content.createdAt !== standing.at) return { ...receipt, status: 'SAVED', acceptedAt: content.createdAt, content }
+      const resent = content && +content.createdAt !== standing.at && digestOf(content.content) === standing.digest
+      if (resent) return { ...receipt, status: 'SAVED', acceptedAt: content.createdAt, content }
     } catch (error) {
       // That the database is away is no reason to say less than the queue knows.
       if (!(error instanceof SpillwayError)) throw error

@@ -1,10 +1,10 @@
 /** The use case `save`: check, number, digest, accept. Nothing here waits for the database. */
-import { hash } from 'node:crypto'
 import { uuidv7 } from 'uuidv7'
 import { parseId, problemOf } from '../model/content.ts'
 import { SpillwayError } from '../model/error.ts'
 import { encode } from '../model/message.ts'
 import type { Item } from '../queue/queue.ts'
+import { digestOf } from './digest.ts'
 import type { Intake } from './intake.ts'
 import { type Receipt, type Receipts, receiptOf } from './receipts.ts'
 
@@ -65,8 +65,7 @@ export class Saves {
     if (id === undefined) throw badInput(`${path}id must be a UUID, such as ${uuidv7()}; leave it out to be given one`)
     const text = content as string
     const at = Date.now()
-    const digest = hash('sha256', text, 'base64url').slice(0, 22)
-    return { id, digest, at, body: encode({ v: 1, type: 'content', id, at, content: text }) }
+    return { id, digest: digestOf(text), at, body: encode({ v: 1, type: 'content', id, at, content: text }) }
   }
 }
 

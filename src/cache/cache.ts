@@ -10,6 +10,7 @@ export interface Cache {
   set(key: string, version: string, value: string): void
   /** Makes every page of before worthless, in every process, before it resolves. Throws when that cannot be said. */
   bump(): Promise<void>
+  /** May be called twice. */
   close(): Promise<void>
 }
 
@@ -18,4 +19,5 @@ export interface Version {
   /** Undefined when it cannot be told. Never throws. */
   current(): Promise<string | undefined> | string
   bump(): Promise<void>
+  close(): void
 }

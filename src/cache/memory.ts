@@ -59,6 +59,7 @@ export class MemoryCache implements Cache {
 
   async close(): Promise<void> {
     this.#pages.clear()
+    this.#options.version.close()
   }
 }
 
@@ -80,4 +81,6 @@ export class SharedVersion implements Version {
   async bump(): Promise<void> {
     Atomics.add(this.#counter, 0, 1n)
   }
+
+  close(): void {}
 }

@@ -51,6 +51,11 @@ const network = new Set(
   ),
 )
 
+/** How a lost connection shows that the server may have ended over what was being sent. */
+const hangUps = new Set(['ECONNRESET', 'EPIPE', '45009', '45013', '2006', '2013'])
+
+export const isHangUp = ({ vendorCode }: Fault) => hangUps.has(vendorCode ?? '')
+
 export function classifyMysql(error: unknown): Fault {
   const { code, message } = vendor(error)
   if (network.has(code ?? '')) return { kind: 'unavailable', vendorCode: code, message }
@@ -90,7 +95,8 @@ function vendor(error: unknown): { code: string | undefined; message: string } {
     const why = typeof adapter.cause === 'string' ? ` (${firstLine(adapter.cause)})` : ''
     return { code: adapter.originalCode, message: firstLine(adapter.originalMessage ?? '') + why }
   }
-  const message = firstLine(outer?.sqlMessage ?? outer?.message ?? String(error))
+  // Prisma puts the call in front of what happened.
+  const message = outer?.sqlMessage ? firstLine(outer.sqlMessage) : lastLine(outer?.message ?? String(error))
   if (network.has(outer?.code ?? '')) return { code: outer?.code, message }
   if (outer?.errcode) return { code: String(outer.errcode), message }
   if (outer?.errno && outer.errno > 0) return { code: String(outer.errno), message }
@@ -104,3 +110,4 @@ interface AdapterCause {
 }
 
 const firstLine = (text: string) => text.trim().split('\n')[0] ?? ''
+const lastLine = (text: string) => text.trim().split('\n').at(-1) ?? ''

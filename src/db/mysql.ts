@@ -10,7 +10,7 @@ import type { Dialect, Limits } from './dialect.ts'
 import type { Migratable } from './migrate.ts'
 
 /** A server that says nothing for so long while it is being asked is given up, and the connection with it. */
-const SILENCE_MS = 8_000
+const SILENCE_MS = 7_000
 /** Below SILENCE_MS: a lock that is not to be had should come back as the server's own error, with the connection whole. */
 const LOCK_WAIT_S = 5
 /** How long a call waits for a free connection, and so what it costs while the server is away. */

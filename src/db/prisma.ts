@@ -8,7 +8,7 @@ import type { Content } from '../model/content.ts'
 import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import { CAUTIOUS, type Dialect } from './dialect.ts'
-import { classifyMysql, classifySqlite, type Fault } from './faults.ts'
+import { classifyMysql, classifySqlite, type Fault, isHangUp } from './faults.ts'
 import { migrate } from './migrate.ts'
 import { mysqlDialect } from './mysql.ts'
 import { sqliteDialect } from './sqlite.ts'
@@ -68,7 +68,7 @@ export class PrismaStore implements Store {
     for (;;) {
       signal.throwIfAborted()
       try {
-        this.#limits = await this.#dialect.limits()
+        this.#limits = await orAborted(this.#dialect.limits(), signal)
         const applied = await this.#migrate(signal)
         this.#log.info(
           { applied },
@@ -147,8 +147,8 @@ export class PrismaStore implements Store {
       await this.#dialect.primary.$executeRawUnsafe(sql, ...args)
     } catch (error) {
       const fault = this.#classify(error)
-      if (fault.kind === 'unavailable' && (await this.#outgrew(rows.length, bytes))) {
-        throw tooLarge(rows.length, bytes, this.#limits)
+      if (fault.kind === 'too-large' || isHangUp(fault)) {
+        if (await this.#outgrew(rows.length, bytes)) throw tooLarge(rows.length, bytes, this.#limits)
       }
       throw faultOf(fault, error)
     }
@@ -206,4 +206,16 @@ function tooLarge(rows: number, bytes: number, limits: { rows: number; bytes: nu
     'too-large',
     `${rows} rows with ${bytes} bytes of content; one statement takes at most ${limits.rows} and ${limits.bytes}`,
   )
+}
+
+/** The connection that is being waited for may take seconds to fail; whoever wants to stop should not. */
+async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const over = Promise.withResolvers<never>()
+  const abort = () => over.reject(signal.reason)
+  signal.addEventListener('abort', abort, { once: true })
+  try {
+    return await Promise.race([work, over.promise])
+  } finally {
+    signal.removeEventListener('abort', abort)
+  }
 }

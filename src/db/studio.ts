@@ -7,12 +7,12 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import { readConfig } from '../config.ts'
 import { sqlitePath } from './sqlite.ts'
 
-/** Studio opens SQLite by an absolute URL only, and would make a file that is not there. */
+/** Studio opens SQLite by an absolute URL only, takes what follows file:// as it stands, and would make a file that is not there. */
 function studioUrl(databaseUrl: string): string {
   if (!databaseUrl.startsWith('file:')) return databaseUrl
   const path = sqlitePath(databaseUrl)
   if (!existsSync(path)) throw new Error(`There is no ${path} yet: run "npm run migrate" or "npm start" first`)
-  return pathToFileURL(path).href
+  return `file://${path}`
 }
 
 function prismaCli(): string {

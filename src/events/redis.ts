@@ -102,7 +102,7 @@ export class RedisEventLog implements EventLog {
     // Either the position's own entry was there, or the one after it names it, or it is where the log ends.
     const proven = found.length > entries.length || (entries[0] ? (entries[0][1][1] || '0-0') : (last ?? '0-0')) === from
     if (!proven) throw expired()
-    return entries.map(([id, fields]) => ({
+    return entries.slice(0, limit).map(([id, fields]) => ({
       position: position(epoch, id),
       previous: fields[1] ? position(epoch, fields[1]) : undefined,
       events: reviveEvents(JSON.parse(fields[3]!)),
@@ -111,6 +111,7 @@ export class RedisEventLog implements EventLog {
 
   follow(wake: (entry?: LogEntry) => void): () => Promise<void> {
     const { log } = this.#options
+    let stopped = false
     const subscriber = new RedisConnection(this.#address.url, { role: 'events wake-up', log, redis: { autoResubscribe: false } })
     // Again and again: the first SUBSCRIBE subscribes, the later ones ask a silent connection whether it is still alive.
     let refused = false
@@ -127,7 +128,7 @@ export class RedisEventLog implements EventLog {
     subscriber.client.on('ready', async () => {
       await subscribe()
       // What was published meanwhile was not heard.
-      wake()
+      if (!stopped) wake()
     })
     const heartbeat = setInterval(subscribe, heartbeatMs)
     // One subscription for this process, since the library buffers without bound for each. Its own SUBSCRIBE, when refused, raises an
@@ -139,8 +140,11 @@ export class RedisEventLog implements EventLog {
         subscribe: (_channel: string, answer: (error: null) => void) => answer(null),
       } as never,
     })
-    void pubsub.subscribe(this.#channel, (message: Wake) => wake(entryOf(message)))
+    void pubsub.subscribe(this.#channel, (message: Wake) => {
+      if (!stopped) wake(entryOf(message))
+    })
     const stop = async () => {
+      stopped = true
       clearInterval(heartbeat)
       this.#followers.delete(stop)
       subscriber.close()

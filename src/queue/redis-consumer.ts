@@ -186,7 +186,7 @@ export class RedisConsumer implements Consumer {
     for (let i = 0; i < letters.length; i += 500) {
       const args = letters
         .slice(i, i + 500)
-        .flatMap(({ entry, failure }) => [entry.handle, JSON.stringify(failure), Date.now()])
+        .flatMap(({ entry, failure }) => [entry.handle, JSON.stringify(failure), Date.now(), entry.body])
       await settling.ask(() => scripts.spillBury(k.stream, k.pending, k.deadIndex, k.dead, k.attempts, group, ...args))
     }
     this.#release(letters.map(({ entry }) => entry))

@@ -56,6 +56,7 @@ export class RedisQueue implements Queue {
   }
 
   async accept(groups: readonly (readonly Item[])[]): Promise<(Accepted[] | SpillwayError)[]> {
+    if (groups.length === 0) return []
     const k = this.#keys
     const args: (string | number)[] = [this.#options.capacity]
     for (const group of groups) {

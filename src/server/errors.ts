@@ -60,8 +60,10 @@ export function errorHeaders(error: PublicError): Record<string, string> {
 export function maskError(log: Log): (error: unknown) => Error {
   return (error) => {
     const original = error instanceof GraphQLError ? error.originalError : error
-    if (error instanceof GraphQLError && (original === undefined || original === null || original instanceof GraphQLError)) return error
-    const { message, status, ...extensions } = publicError(original, log)
+    const thrown = error instanceof PothosValidationError ? error : original
+    const byGraphQL = thrown === undefined || thrown === null || (thrown instanceof GraphQLError && !(thrown instanceof PothosValidationError))
+    if (error instanceof GraphQLError && byGraphQL) return error
+    const { message, status, ...extensions } = publicError(thrown, log)
     const known = error instanceof GraphQLError ? error : undefined
     return new GraphQLError(message, {
       ...(known?.nodes ? { nodes: known.nodes } : {}),

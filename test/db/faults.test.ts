@@ -11,8 +11,8 @@ import type { StoreFault } from '../../src/db/store.ts'
 import type { Content } from '../../src/model/content.ts'
 import { eventually } from '../harness/eventually.ts'
 import { startMariadb } from '../harness/mariadb.ts'
+import { quiet } from '../harness/quiet.ts'
 import { faultOf } from '../suites/store.ts'
-import { quiet } from './quiet.ts'
 
 const password = 'hunter2&"'
 let server: Awaited<ReturnType<typeof startMariadb>>
@@ -25,7 +25,10 @@ let log: ReturnType<typeof quiet>
 beforeAll(async () => {
   server = await startMariadb()
   // Without READ_ONLY ADMIN or SUPER, as an application should be.
-  await server.sql(`CREATE USER app@'%' IDENTIFIED BY '${password}'; GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX ON *.* TO app@'%'`)
+  await sql(
+    `CREATE USER app@'%' IDENTIFIED BY '${password}'`,
+    "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX ON *.* TO app@'%'",
+  )
 }, 60_000)
 afterAll(() => server.cleanup())
 
@@ -39,13 +42,27 @@ beforeEach(async () => {
 })
 afterEach(() => store.close())
 
+/** Several statements, one after the other. */
+async function sql(...statements: string[]): Promise<void> {
+  for (const statement of statements) await server.sql(statement)
+}
+
 const row = (content = 'a', id = uuidv7()): Content => ({ id, content, createdAt: new Date(), savedAt: new Date() })
 const rows = (n: number) => Array.from({ length: n }, () => row())
 const count = async () => (await store.page({ take: 100, skip: 0 })).length
-const admin = () =>
-  createConnection({ host: '127.0.0.1', port: server.port, user: 'root', database: name, connectTimeout: 5_000 })
-const killAll = () =>
-  server.sql("BEGIN NOT ATOMIC FOR c IN (SELECT id FROM information_schema.processlist WHERE user = 'app') DO KILL c.id; END FOR; END")
+async function admin() {
+  const connection = await createConnection({ host: '127.0.0.1', port: server.port, user: 'root', database: name })
+  // It may be open still when the server is killed.
+  connection.on('error', () => {})
+  return connection
+}
+/** Ends every connection of the application's, as an administrator would. */
+async function killAll(): Promise<void> {
+  const killer = await admin()
+  const connections = await killer.query("SELECT id FROM information_schema.processlist WHERE user = 'app'")
+  for (const { id } of connections) await killer.query(`KILL ${id}`).catch(() => {})
+  await killer.end()
+}
 
 /** As a worker does it: again until it is written, or was by an earlier try. */
 async function insertStubbornly(batch: readonly Content[]): Promise<void> {
@@ -86,7 +103,12 @@ describe('MariaDB', () => {
     await other.query('LOCK TABLES Content WRITE')
     const fault = faultOf(store.insert(rows(2)))
     const reading = read().catch((e: unknown) => e)
-    await eventually(async () => (await server.sql('SHOW PROCESSLIST')).match(/Waiting for table metadata lock/g)?.length === 2)
+    await eventually(async () => {
+      const waiting = await server.sql(
+        "SELECT id FROM information_schema.processlist WHERE state LIKE 'Waiting for table%'",
+      )
+      return waiting.length === 2
+    })
     await killAll()
     expect((await fault).kind).toBe('unavailable')
     expect(['1927', '45009', 'ECONNRESET', '1053']).toContain((await fault).vendorCode)
@@ -97,46 +119,54 @@ describe('MariaDB', () => {
   })
 
   test('idle connections that the server has closed cost nothing (C16)', async () => {
-    await killAll()
-    await eventually(async () => !(await server.sql('SHOW PROCESSLIST')).includes(`\tapp\t`) || true)
-    await insertStubbornly(rows(2))
-    await store.insert(rows(2))
+    for (const batch of [rows(2), rows(2)]) {
+      await killAll()
+      await store.insert(batch)
+    }
     expect(await count()).toBe(4)
   })
 
   test('too many connections is unavailable, until there is room (C8)', async () => {
-    const late = new PrismaStore({ url, concurrency: 1, log: quiet() })
+    await store.close()
+    const config = {
+      host: '127.0.0.1',
+      port: server.port,
+      user: 'app',
+      password,
+      database: name,
+      connectTimeout: 2_000,
+    }
     const others: Awaited<ReturnType<typeof admin>>[] = []
     await server.sql('SET GLOBAL max_connections = 10')
+    for (let full = false; !full; ) {
+      await createConnection(config).then(
+        (connection) => others.push(connection),
+        () => {
+          full = true
+        },
+      )
+    }
+    const late = new PrismaStore({ url, concurrency: 1, log: quiet() })
     try {
-      await killAll()
-      await store.close()
-      const config = { host: '127.0.0.1', port: server.port, user: 'app', password, database: name, connectTimeout: 2_000 }
-      for (let full = false; !full; ) {
-        await createConnection(config).then(
-          (connection) => others.push(connection),
-          () => {
-            full = true
-          },
-        )
-      }
       const { value, ms } = await timed(faultOf(late.insert(rows(1))))
       expect(value).toMatchObject({ kind: 'unavailable', vendorCode: '45028' })
+      expect(value.message).toContain('Too many connections')
       expect(ms).toBeLessThan(4_500)
       await Promise.all(others.map((connection) => connection.end()))
-      others.length = 0
-      await eventually(async () => (await late.insert(rows(1)), true), { timeoutMs: 20_000 })
+      await eventually(() => late.insert(rows(1)).then(() => true), { timeoutMs: 20_000 })
     } finally {
-      for (const connection of others) connection.destroy()
       await late.close()
-      await eventually(async () => (await server.sql('SET GLOBAL max_connections = 151'), true))
+      await eventually(() => server.sql('SET GLOBAL max_connections = 151').then(() => true))
     }
   })
 
   test('a locked table is unavailable after the lock wait, and the connection lives', async () => {
     const other = await admin()
     await other.query('LOCK TABLES Content WRITE')
-    const [writing, reading] = await Promise.all([timed(faultOf(store.insert(rows(2)))), timed(read().catch((e: unknown) => e))])
+    const [writing, reading] = await Promise.all([
+      timed(faultOf(store.insert(rows(2)))),
+      timed(read().catch((e: unknown) => e)),
+    ])
     await other.end()
     expect(writing.value).toMatchObject({ kind: 'unavailable', vendorCode: '1205' })
     expect(reading.value).toMatchObject(unreadable)
@@ -164,10 +194,11 @@ describe('MariaDB', () => {
     const other = await admin()
     await other.beginTransaction()
     // The server gives up the transaction that has written less.
-    for (let i = 0; i < 50; i++) await other.query('INSERT INTO Content VALUES (?, ?, NOW(3), NOW(3))', [uuidv7(), 'ballast'])
+    for (let i = 0; i < 50; i++)
+      await other.query('INSERT INTO Content VALUES (?, ?, NOW(3), NOW(3))', [uuidv7(), 'ballast'])
     await other.query('INSERT INTO Content VALUES (?, ?, NOW(3), NOW(3))', [second.id, 'theirs'])
     const fault = faultOf(store.insert([second, first]))
-    await eventually(async () => (await server.sql('SELECT COUNT(*) FROM information_schema.innodb_lock_waits')).includes('1'))
+    await eventually(async () => (await server.sql('SELECT * FROM information_schema.innodb_lock_waits')).length > 0)
     await other.query('INSERT INTO Content VALUES (?, ?, NOW(3), NOW(3))', [first.id, 'theirs'])
     expect(await fault).toMatchObject({ kind: 'unavailable', vendorCode: '1213' })
     await other.rollback()
@@ -198,7 +229,10 @@ describe('MariaDB', () => {
     await server.sql(`RENAME TABLE ${name}.Content TO ${name}.Elsewhere`)
     expect(await faultOf(store.insert(rows(2)))).toMatchObject({ kind: 'unavailable', vendorCode: '1146' })
     await expect(read()).rejects.toMatchObject(unreadable)
-    await server.sql(`RENAME TABLE ${name}.Elsewhere TO ${name}.Content; ALTER TABLE ${name}.Content RENAME COLUMN savedAt TO later`)
+    await sql(
+      `RENAME TABLE ${name}.Elsewhere TO ${name}.Content`,
+      `ALTER TABLE ${name}.Content RENAME COLUMN savedAt TO later`,
+    )
     expect(await faultOf(store.insert(rows(2)))).toMatchObject({ kind: 'unavailable', vendorCode: '1054' })
     await expect(read()).rejects.toMatchObject(unreadable)
   })
@@ -210,24 +244,43 @@ describe('MariaDB', () => {
       vendorCode: '4025',
       message: expect.stringContaining('polite'),
     })
-    await server.sql(`ALTER TABLE ${name}.Content DROP CONSTRAINT polite, MODIFY content VARCHAR(5) CHARACTER SET latin1 NOT NULL`)
-    expect(await faultOf(store.insert([row('good'), row('too long')]))).toMatchObject({ kind: 'rejected', vendorCode: '1406' })
-    expect(await faultOf(store.insert([row('good'), row('😀')]))).toMatchObject({ kind: 'rejected', vendorCode: '1366' })
-    await server.sql(`CREATE TRIGGER ${name}.t BEFORE INSERT ON ${name}.Content FOR EACH ROW SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'no'`)
-    expect(await faultOf(store.insert([row('good')]))).toMatchObject({ kind: 'rejected', vendorCode: '1644', message: 'no' })
+    await server.sql(
+      `ALTER TABLE ${name}.Content DROP CONSTRAINT polite, MODIFY content VARCHAR(5) CHARACTER SET latin1 NOT NULL`,
+    )
+    expect(await faultOf(store.insert([row('good'), row('too long')]))).toMatchObject({
+      kind: 'rejected',
+      vendorCode: '1406',
+    })
+    expect(await faultOf(store.insert([row('good'), row('😀')]))).toMatchObject({
+      kind: 'rejected',
+      vendorCode: '1366',
+    })
+    await server.sql(
+      `CREATE TRIGGER ${name}.t BEFORE INSERT ON ${name}.Content FOR EACH ROW SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'no'`,
+    )
+    expect(await faultOf(store.insert([row('good')]))).toMatchObject({
+      kind: 'rejected',
+      vendorCode: '1644',
+      message: 'no',
+    })
     expect(await count()).toBe(0)
   })
 
   test('an error that stands in no table is unknown to a writer, and a defect to a reader', async () => {
-    // 1422: a trigger that commits is a mistake that only running it shows.
-    await server.sql(`CREATE FUNCTION ${name}.f() RETURNS INT RETURN (SELECT 1 UNION SELECT 2);
-      CREATE TRIGGER ${name}.t BEFORE INSERT ON ${name}.Content FOR EACH ROW SET NEW.content = ${name}.f()`)
-    await server.sql(`GRANT EXECUTE, TRIGGER ON ${name}.* TO app@'%'`)
+    // 1242: a subquery that gives two rows where one may be, which only running it shows.
+    await sql(
+      `CREATE FUNCTION ${name}.f() RETURNS INT RETURN (SELECT 1 UNION SELECT 2)`,
+      `CREATE TRIGGER ${name}.t BEFORE INSERT ON ${name}.Content FOR EACH ROW SET NEW.content = ${name}.f()`,
+      `GRANT EXECUTE, TRIGGER ON ${name}.* TO app@'%'`,
+    )
     expect(await faultOf(store.insert([row('good')]))).toMatchObject({ kind: 'unknown', vendorCode: '1242' })
-    await server.sql(`RENAME TABLE ${name}.Content TO ${name}.Elsewhere; CREATE VIEW ${name}.Content AS
-      SELECT id, content, createdAt, IF(${name}.f(), savedAt, savedAt) AS savedAt FROM ${name}.Elsewhere`)
-    await server.sql(`INSERT INTO ${name}.Elsewhere SELECT 'x', 'y', NOW(), NOW()`).catch(() => {})
-    await server.sql(`DROP TRIGGER ${name}.t; INSERT INTO ${name}.Elsewhere SELECT 'x', 'y', NOW(), NOW()`)
+    await sql(
+      `DROP TRIGGER ${name}.t`,
+      `INSERT INTO ${name}.Content SELECT 'x', 'y', NOW(), NOW()`,
+      `RENAME TABLE ${name}.Content TO ${name}.Elsewhere`,
+      `CREATE VIEW ${name}.Content AS
+         SELECT id, content, createdAt, IF(${name}.f(), savedAt, savedAt) AS savedAt FROM ${name}.Elsewhere`,
+    )
     const error = await read().catch((e: unknown) => e)
     expect(error).toBeInstanceOf(Error)
     expect((error as Error).name).not.toBe('SpillwayError')
@@ -238,17 +291,29 @@ describe('MariaDB', () => {
     const batch = rows(3)
     server.pause()
     try {
-      const [writing, reading] = await Promise.all([timed(faultOf(store.insert(batch))), timed(read().catch((e: unknown) => e))])
-      expect(writing.value.kind).toBe('unavailable')
+      // The signal takes a moment to arrive: until nobody is greeted any more.
+      await eventually(async () =>
+        createConnection({ host: '127.0.0.1', port: server.port, user: 'root', connectTimeout: 300 }).then(
+          (connection) => connection.destroy(),
+          () => true,
+        ),
+      )
+      const [writing, reading] = await Promise.all([
+        timed(faultOf(store.insert(batch))),
+        timed(read().catch((e: unknown) => e)),
+      ])
+      expect(writing.value).toMatchObject({ kind: 'unavailable', vendorCode: 'ETIMEDOUT' })
+      expect(writing.value.message).toMatch(/^the database server did not answer within/)
       expect(reading.value).toMatchObject(unreadable)
-      for (const { ms } of [writing, reading]) expect(ms).toBeLessThan(10_500)
+      for (const { ms } of [writing, reading]) expect(ms).toBeLessThan(10_000)
       // And the next ones do not wait for connections that are lost.
       const again = await timed(faultOf(store.insert(batch)))
       expect(again.value.kind).toBe('unavailable')
-      expect(again.ms).toBeLessThan(10_500)
+      expect(again.ms).toBeLessThan(10_000)
     } finally {
       server.resume()
     }
+    // What it had been sent it may have done on waking: each row is there once all the same.
     await insertStubbornly(batch)
     expect(await count()).toBe(4)
   })
@@ -297,7 +362,7 @@ describe('MariaDB', () => {
     const nowhere = new PrismaStore({ url: 'mysql://app@127.0.0.1:1/x', concurrency: 1, log })
     try {
       const { ms } = await timed(expect(nowhere.prepare(AbortSignal.timeout(200))).rejects.toThrow())
-      expect(ms).toBeLessThan(4_000)
+      expect(ms).toBeLessThan(1_000)
     } finally {
       await nowhere.close()
     }
@@ -309,11 +374,11 @@ describe('MariaDB', () => {
       await killAll()
       const fault = await eventually(async () => {
         const found = await faultOf(store.insert(rows(1)))
-        return found.message.includes('denied') && found
+        return found.message.includes('denied') ? found : null
       })
       expect(fault.kind).toBe('unavailable')
       const waiting = new PrismaStore({ url, concurrency: 1, log })
-      const ended = await waiting.prepare(AbortSignal.timeout(3_000)).catch((e: unknown) => e)
+      const ended = await waiting.prepare(AbortSignal.timeout(6_000)).catch((e: unknown) => e)
       await waiting.close()
       expect(log.said.join()).toContain('Access denied')
       expect(everythingIn(fault) + everythingIn(ended) + log.said.join()).not.toContain(password)
@@ -325,7 +390,7 @@ describe('MariaDB', () => {
   })
 
   test('a right that was taken away is unavailable', async () => {
-    await server.sql(`CREATE USER reader@'%'; GRANT SELECT ON ${name}.* TO reader@'%'`)
+    await sql("CREATE USER reader@'%'", `GRANT SELECT ON ${name}.* TO reader@'%'`)
     const reader = new PrismaStore({ url: `mysql://reader@127.0.0.1:${server.port}/${name}`, concurrency: 1, log })
     try {
       // With nothing to apply, a start needs no more than to read.
@@ -339,7 +404,8 @@ describe('MariaDB', () => {
 })
 
 describe('codes that a test cannot bring about', () => {
-  const mysql = (code: number) => classifyMysql({ meta: { driverAdapterError: { cause: { originalCode: String(code) } } } }).kind
+  const mysql = (code: number) =>
+    classifyMysql({ meta: { driverAdapterError: { cause: { originalCode: String(code) } } } }).kind
   test.each([
     ['unavailable', [1836, 1114, 1021, 1053, 1927, 2006, 2013, 45009, 45026, 45028, 1040, 1203, 1044, 1045]],
     ['rejected', [1264, 1292, 1048, 3819]],
@@ -356,14 +422,18 @@ describe('codes that a test cannot bring about', () => {
     ['too-large', [18]],
     ['unknown', [1, 21]],
   ])('SQLite: %s', (kind, codes) => {
-    expect(codes.map((errcode) => [errcode, classifySqlite({ errcode, message: '' }).kind])).toEqual(codes.map((code) => [code, kind]))
+    expect(codes.map((errcode) => [errcode, classifySqlite({ errcode, message: '' }).kind])).toEqual(
+      codes.map((code) => [code, kind]),
+    )
   })
 
   test('an error that is none of a database is unknown', () => {
     expect(classifyMysql(new TypeError('x is not a function')).kind).toBe('unknown')
     expect(classifyMysql(undefined).kind).toBe('unknown')
     expect(classifySqlite('thrown').kind).toBe('unknown')
-    expect(classifyMysql(Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET', errno: -104 })).kind).toBe('unavailable')
+    expect(classifyMysql(Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET', errno: -104 })).kind).toBe(
+      'unavailable',
+    )
   })
 })
 

@@ -11,7 +11,7 @@ import { mysqlDialect } from '../../src/db/mysql.ts'
 import { PrismaStore } from '../../src/db/prisma.ts'
 import { sqliteDialect } from '../../src/db/sqlite.ts'
 import { startMariadb } from '../harness/mariadb.ts'
-import { quiet } from './quiet.ts'
+import { quiet } from '../harness/quiet.ts'
 
 let server: Awaited<ReturnType<typeof startMariadb>>
 let dir: string
@@ -40,19 +40,24 @@ const folder = (kind: string) => new URL(`../../prisma/${kind}/migrations/`, imp
 async function schema(kind: string) {
   const text = await readFile(new URL(`../../prisma/${kind}/schema.prisma`, import.meta.url), 'utf8')
   return [...text.matchAll(/^model (\w+) \{\n([\s\S]*?)^\}/gm)].map(([, name = '', body = '']) => {
-    const lines = body.split('\n').map((line) => line.trim()).filter((line) => line && !line.startsWith('//'))
+    const lines = body
+      .split('\n')
+      .map((line) => line.trim())
+      .filter((line) => line && !line.startsWith('//'))
     return {
       name,
-      columns: lines.filter((line) => !line.startsWith('@@')).map((line) => {
-        const [column = '', type = '', ...attributes] = line.split(/\s+/)
-        return {
-          column,
-          type: type.replace('?', ''),
-          nullable: type.endsWith('?'),
-          id: attributes.includes('@id'),
-          native: attributes.find((attribute) => attribute.startsWith('@db.'))?.slice(4),
-        }
-      }),
+      columns: lines
+        .filter((line) => !line.startsWith('@@'))
+        .map((line) => {
+          const [column = '', type = '', ...attributes] = line.split(/\s+/)
+          return {
+            column,
+            type: type.replace('?', ''),
+            nullable: type.endsWith('?'),
+            id: attributes.includes('@id'),
+            native: attributes.find((attribute) => attribute.startsWith('@db.'))?.slice(4),
+          }
+        }),
       indexes: lines.flatMap((line) => {
         const [, columns] = /^@@index\(\[(.*)\]\)$/.exec(line) ?? []
         return columns ? [columns.split(/,\s*/)] : []
@@ -98,7 +103,9 @@ describe.each(Object.entries(databases))('migrations on %s', (kind, { url: newUr
     } finally {
       await Promise.all(stores.map((store) => store.close()))
     }
-    const names = (await readdir(folder(kind), { withFileTypes: true })).filter((e) => e.isDirectory()).map(({ name }) => name)
+    const names = (await readdir(folder(kind), { withFileTypes: true }))
+      .filter((e) => e.isDirectory())
+      .map(({ name }) => name)
     await using(url, async (database, dialect) => {
       const rows = await account(dialect)
       expect(rows.map((row) => row.migration_name)).toEqual(names.sort())
@@ -111,16 +118,40 @@ describe.each(Object.entries(databases))('migrations on %s', (kind, { url: newUr
       })
       expect(Number(rows[0]?.applied_steps_count)).toBe(1)
       // Prisma's dates, in UTC: read back they are now.
-      for (const name of ['started_at', 'finished_at']) expect(Math.abs(Date.now() - +(rows[0]![name] as Date))).toBeLessThan(60_000)
+      for (const name of ['started_at', 'finished_at'])
+        expect(Math.abs(Date.now() - +(rows[0]![name] as Date))).toBeLessThan(60_000)
       expect(await migrate(database, quiet())).toEqual([])
     })
+  })
+
+  test('nobody applies anything while another runner is at it', async () => {
+    const url = await newUrl()
+    await using(url, (first) =>
+      using(url, async (second) => {
+        await first.lock()
+        let over = false
+        const applied = migrate(second, quiet()).finally(() => {
+          over = true
+        })
+        // Until the second has had the time for it several times over.
+        await Promise.race([applied, new Promise((resolve) => setTimeout(resolve, 500))])
+        expect(over).toBe(false)
+        expect(await first.hasTable('Content')).toBe(false)
+        await first.unlock(true)
+        expect(await applied).toHaveLength(1)
+      }),
+    )
   })
 
   test('a new migration is applied, after those that were', async () => {
     await using(await newUrl(), async (real, dialect) => {
       const database = { ...real, folder: await ownFolder() }
       const first = await migrate(database, quiet())
-      await add(database.folder, '20990101000000_note', 'CREATE TABLE Note (id INTEGER PRIMARY KEY);\nINSERT INTO Note VALUES (1);\n')
+      await add(
+        database.folder,
+        '20990101000000_note',
+        'CREATE TABLE Note (id INTEGER PRIMARY KEY);\nINSERT INTO Note VALUES (1);\n',
+      )
       expect(first).toHaveLength(1)
       expect(await migrate(database, quiet())).toEqual(['20990101000000_note'])
       expect(await dialect.primary.$queryRawUnsafe('SELECT id FROM Note')).toEqual([{ id: 1 }])
@@ -133,7 +164,9 @@ describe.each(Object.entries(databases))('migrations on %s', (kind, { url: newUr
       const [name] = await migrate(database, quiet())
       await writeFile(new URL(`${name}/migration.sql`, database.folder), '-- changed\n')
       await add(database.folder, '20990101000000_note', 'CREATE TABLE Note (id INTEGER PRIMARY KEY);')
-      await expect(migrate(database, quiet())).rejects.toThrow(/was changed after it had been applied.*Restore the file/)
+      await expect(migrate(database, quiet())).rejects.toThrow(
+        /was changed after it had been applied.*Restore the file/,
+      )
       expect(await database.hasTable('Note')).toBe(false)
     })
   })
@@ -162,9 +195,14 @@ describe.each(Object.entries(databases))('migrations on %s', (kind, { url: newUr
       } else {
         const again = await migrate(database, quiet()).catch((e: Error) => e.message)
         expect(again).toMatch(/was begun and did not finish.*DELETE FROM _prisma_migrations WHERE migration_name/)
-        expect((await account(dialect)).at(-1)).toMatchObject({ finished_at: null, logs: expect.stringContaining('Nowhere') })
+        expect((await account(dialect)).at(-1)).toMatchObject({
+          finished_at: null,
+          logs: expect.stringContaining('Nowhere'),
+        })
         await dialect.primary.$executeRawUnsafe('DROP TABLE Note')
-        await dialect.primary.$executeRawUnsafe("DELETE FROM _prisma_migrations WHERE migration_name = '20990101000000_note'")
+        await dialect.primary.$executeRawUnsafe(
+          "DELETE FROM _prisma_migrations WHERE migration_name = '20990101000000_note'",
+        )
         await add(database.folder, '20990101000000_note', 'CREATE TABLE Note (id INTEGER PRIMARY KEY);')
       }
       expect((await migrate(database, quiet())).at(-1)).toBe('20990101000000_note')
@@ -187,17 +225,28 @@ describe('what the migrations make', () => {
       const database = await dialect.migratable(AbortSignal.timeout(20_000))
       await migrate(database, quiet())
       const ask = (sql: string) => database.query(sql)
-      const tables = await ask("SELECT table_name AS t FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name NOT LIKE '\\_%'")
+      const tables = await ask(
+        "SELECT table_name AS t FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name NOT LIKE '\\_%'",
+      )
       const models = await schema('mysql')
       expect(tables.map(({ t }) => t).sort()).toEqual(models.map(({ name }) => name).sort())
-      const types: Record<string, string> = { 'Char(36)': 'char(36)', MediumText: 'mediumtext', 'DateTime(3)': 'datetime(3)' }
+      const types: Record<string, string> = {
+        'Char(36)': 'char(36)',
+        MediumText: 'mediumtext',
+        'DateTime(3)': 'datetime(3)',
+      }
       for (const { name, columns, indexes } of models) {
         const found = await ask(
           `SELECT column_name AS c, column_type AS t, is_nullable AS n, column_key AS k, column_default AS d FROM information_schema.columns
            WHERE table_schema = DATABASE() AND table_name = '${name}' ORDER BY ordinal_position`,
         )
         expect(found.map(({ c, t, n, d }) => ({ c, t, n, d }))).toEqual(
-          columns.map(({ column, native, nullable }) => ({ c: column, t: types[native!], n: nullable ? 'YES' : 'NO', d: null })),
+          columns.map(({ column, native, nullable }) => ({
+            c: column,
+            t: types[native!],
+            n: nullable ? 'YES' : 'NO',
+            d: null,
+          })),
         )
         const keys = await ask(
           `SELECT index_name AS i, GROUP_CONCAT(column_name ORDER BY seq_in_index) AS c, MIN(non_unique) AS n FROM information_schema.statistics
@@ -205,7 +254,10 @@ describe('what the migrations make', () => {
         )
         expect(keys.map(({ i, c, n }) => `${i} ${c} ${n}`)).toEqual([
           ...indexes.map((of) => `${name}_${of.join('_')}_idx ${of.join(',')} 1`),
-          `PRIMARY ${columns.filter(({ id }) => id).map(({ column }) => column).join(',')} 0`,
+          `PRIMARY ${columns
+            .filter(({ id }) => id)
+            .map(({ column }) => column)
+            .join(',')} 0`,
         ])
       }
       const charsets = await ask(
@@ -213,7 +265,9 @@ describe('what the migrations make', () => {
          WHERE table_schema = DATABASE() AND table_name = 'Content' AND collation_name IS NOT NULL ORDER BY ordinal_position`,
       )
       expect(charsets.map(({ c, s }) => `${c} ${s}`)).toEqual(['id ascii ascii_bin', 'content utf8mb4 utf8mb4_bin'])
-      const [table] = await ask("SELECT table_collation AS c FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'Content'")
+      const [table] = await ask(
+        "SELECT table_collation AS c FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'Content'",
+      )
       expect(table?.c).toMatch(/^utf8mb4_/)
       await database.close()
     } finally {
@@ -227,20 +281,32 @@ describe('what the migrations make', () => {
       const database = await dialect.migratable(AbortSignal.timeout(20_000))
       await migrate(database, quiet())
       const models = await schema('sqlite')
-      const tables = await database.query("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE '\\_%' ESCAPE '\\'")
+      const tables = await database.query(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE '\\_%' ESCAPE '\\'",
+      )
       expect(tables.map(({ name }) => name).sort()).toEqual(models.map(({ name }) => name).sort())
       const types: Record<string, string> = { String: 'TEXT', DateTime: 'DATETIME' }
       for (const { name, columns, indexes } of models) {
-        const found = await database.query(`SELECT name, type, "notnull", dflt_value, pk FROM pragma_table_info('${name}')`)
+        const found = await database.query(
+          `SELECT name, type, "notnull", dflt_value, pk FROM pragma_table_info('${name}')`,
+        )
         expect(found.map((column) => ({ ...column }))).toEqual(
           columns.map(({ column, type, nullable, id }) => ({
-            name: column, type: types[type], notnull: nullable ? 0 : 1, dflt_value: null, pk: id ? 1 : 0,
+            name: column,
+            type: types[type],
+            notnull: nullable ? 0 : 1,
+            dflt_value: null,
+            pk: id ? 1 : 0,
           })),
         )
-        const made = await database.query(`SELECT name FROM pragma_index_list('${name}') WHERE origin = 'c' ORDER BY name`)
+        const made = await database.query(
+          `SELECT name FROM pragma_index_list('${name}') WHERE origin = 'c' ORDER BY name`,
+        )
         expect(made.map((index) => index.name)).toEqual(indexes.map((of) => `${name}_${of.join('_')}_idx`))
         for (const of of indexes) {
-          const index = await database.query(`SELECT name FROM pragma_index_info('${name}_${of.join('_')}_idx') ORDER BY seqno`)
+          const index = await database.query(
+            `SELECT name FROM pragma_index_info('${name}_${of.join('_')}_idx') ORDER BY seqno`,
+          )
           expect(index.map((column) => column.name)).toEqual(of)
         }
       }

@@ -4,8 +4,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { limitsOf, mysqlConfig } from '../../src/db/mysql.ts'
 import { PrismaStore } from '../../src/db/prisma.ts'
 import { startMariadb } from '../harness/mariadb.ts'
+import { quiet } from '../harness/quiet.ts'
 import { storeSuite } from '../suites/store.ts'
-import { quiet } from './quiet.ts'
 
 let server: Awaited<ReturnType<typeof startMariadb>>
 const zone = process.env.TZ
@@ -42,9 +42,10 @@ storeSuite('MariaDB', async () => {
   return {
     open: () => open(`${server.url}${name}`),
     async peek(id) {
-      const text = await server.sql(`SELECT CONCAT(HEX(content), '|', createdAt) FROM ${name}.Content WHERE id = '${id}'`)
-      const [hex = '', createdAt = ''] = text.trim().split('\n').at(-1)!.split('|')
-      return { hex, createdAt }
+      const [found] = await server.sql(
+        `SELECT HEX(content) AS hex, CAST(createdAt AS CHAR) AS createdAt FROM ${name}.Content WHERE id = '${id}'`,
+      )
+      return found as { hex: string; createdAt: string }
     },
     clean: async () => void (await server.sql(`DROP DATABASE ${name}`)),
   }
@@ -61,10 +62,15 @@ describe('MariaDB', () => {
   afterAll(() => store.close())
 
   test('every session is strict and escapes with backslashes, whatever the server’s default', async () => {
-    const [global] = await store.prisma.$queryRaw<{ g: string; s: string }[]>`SELECT @@GLOBAL.sql_mode AS g, @@SESSION.sql_mode AS s`
+    const [global] = await store.prisma.$queryRaw<
+      { g: string; s: string }[]
+    >`SELECT @@GLOBAL.sql_mode AS g, @@SESSION.sql_mode AS s`
     expect(global?.g).toContain('NO_BACKSLASH_ESCAPES')
     expect(global?.s).toBe('STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION')
-    await expect(store.insert([{ ...row('a'), id: 'x'.repeat(37) }])).rejects.toMatchObject({ kind: 'rejected', vendorCode: '1406' })
+    await expect(store.insert([{ ...row('a'), id: 'x'.repeat(37) }])).rejects.toMatchObject({
+      kind: 'rejected',
+      vendorCode: '1406',
+    })
     expect(await store.page({ take: 1, skip: 0 })).toEqual([])
   })
 
@@ -81,12 +87,17 @@ describe('MariaDB', () => {
   test('a page in the middle of many rows is a range of the index, and look-ups by id use the primary key', async () => {
     const createdAt = new Date('2020-01-01')
     await store.insert(Array.from({ length: 2_000 }, (_, i) => ({ ...row('x'), createdAt: new Date(+createdAt + i) })))
-    const plan = (sql: string) => store.prisma.$queryRawUnsafe<{ type: string; key: string; Extra: string }[]>(`EXPLAIN ${sql}`)
+    const plan = (sql: string) =>
+      store.prisma.$queryRawUnsafe<{ type: string; key: string; Extra: string }[]>(`EXPLAIN ${sql}`)
     const at = "'2020-01-01 00:00:00.100'"
     const [page] = await plan(
       `SELECT * FROM Content WHERE createdAt <= ${at} AND (createdAt < ${at} OR id < 'x') ORDER BY createdAt DESC, id DESC LIMIT 20`,
     )
-    expect(page).toMatchObject({ type: 'range', key: 'Content_createdAt_id_idx', Extra: expect.not.stringContaining('filesort') })
+    expect(page).toMatchObject({
+      type: 'range',
+      key: 'Content_createdAt_id_idx',
+      Extra: expect.not.stringContaining('filesort'),
+    })
     const [one] = await plan(`SELECT * FROM Content WHERE id = '${uuidv7()}' AND 1 = 1`)
     expect(one?.Extra ?? '').not.toContain('where; Using')
     const [some] = await plan(`SELECT * FROM Content WHERE id IN ('${uuidv7()}', '${uuidv7()}')`)
@@ -122,7 +133,12 @@ describe('MariaDB', () => {
 
   test('a URL is taken apart, and what is wrong with it is said without the password', () => {
     expect(mysqlConfig('mysql://a%40b:p%2Fw@[::1]:3307/my%20db?ssl=true', 'DATABASE_URL')).toEqual({
-      host: '::1', port: 3307, user: 'a@b', password: 'p/w', database: 'my db', ssl: true,
+      host: '::1',
+      port: 3307,
+      user: 'a@b',
+      password: 'p/w',
+      database: 'my db',
+      ssl: true,
     })
     expect(mysqlConfig('mysql://h/d?sslaccept=accept_invalid_certs', 'X').ssl).toEqual({ rejectUnauthorized: false })
     for (const bad of ['mysql://u:hunter2@h:99999/d', 'mysql://u:hunter2@h', 'mysql://u:hunter2@h/d?sslmode=x']) {

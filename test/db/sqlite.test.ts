@@ -11,8 +11,8 @@ import { classifySqlite } from '../../src/db/faults.ts'
 import { whileBusy } from '../../src/db/node-sqlite.ts'
 import { PrismaStore } from '../../src/db/prisma.ts'
 import { sqlitePath } from '../../src/db/sqlite.ts'
+import { quiet } from '../harness/quiet.ts'
 import { storeSuite } from '../suites/store.ts'
-import { quiet } from './quiet.ts'
 
 const open = async (path: string) => {
   const store = new PrismaStore({ url: `file:${path}`, concurrency: 2, log: quiet() })
@@ -27,7 +27,9 @@ storeSuite('SQLite', async () => {
     open: () => open(path),
     async peek(id) {
       const db = new DatabaseSync(path, { readOnly: true })
-      const row = db.prepare('SELECT hex(content) AS hex, CAST(createdAt AS TEXT) AS createdAt FROM Content WHERE id = ?').get(id)
+      const row = db
+        .prepare('SELECT hex(content) AS hex, CAST(createdAt AS TEXT) AS createdAt FROM Content WHERE id = ?')
+        .get(id)
       db.close()
       return row as { hex: string; createdAt: string }
     },
@@ -49,12 +51,15 @@ describe('SQLite', () => {
     await rm(dir, { recursive: true })
   })
   const row = (content: string) => ({ id: uuidv7(), content, createdAt: new Date(), savedAt: new Date() })
-  const pragma = async (name: string) => Object.values((await store.prisma.$queryRawUnsafe<object[]>(`PRAGMA ${name}`))[0]!)[0]
+  const pragma = async (name: string) =>
+    Object.values((await store.prisma.$queryRawUnsafe<object[]>(`PRAGMA ${name}`))[0]!)[0]
 
   test('every connection is WAL and syncs fully, those of transactions too, and the one after them', async () => {
     const settings = async (client: Pick<typeof store.prisma, '$queryRawUnsafe'>) =>
       Promise.all(
-        ['journal_mode', 'synchronous'].map(async (name) => Object.values((await client.$queryRawUnsafe<object[]>(`PRAGMA ${name}`))[0]!)[0]),
+        ['journal_mode', 'synchronous'].map(
+          async (name) => Object.values((await client.$queryRawUnsafe<object[]>(`PRAGMA ${name}`))[0]!)[0],
+        ),
       )
     expect((await settings(store.prisma)).map(String)).toEqual(['wal', '2'])
     await store.prisma.$transaction(async (tx) => expect((await settings(tx)).map(String)).toEqual(['wal', '2']))
@@ -124,28 +129,40 @@ describe('SQLite', () => {
     const data = row('by Prisma')
     await store.prisma.content.create({ data })
     await store.insert([{ ...data, id: uuidv7(), content: 'by us' }])
-    const kinds = await store.prisma.$queryRawUnsafe<object[]>('SELECT DISTINCT CAST(createdAt AS TEXT) AS t, typeof(createdAt) AS k FROM Content')
+    const kinds = await store.prisma.$queryRawUnsafe<object[]>(
+      'SELECT DISTINCT CAST(createdAt AS TEXT) AS t, typeof(createdAt) AS k FROM Content',
+    )
     expect(kinds).toEqual([{ t: data.createdAt.toISOString().replace('Z', '+00:00'), k: 'text' }])
   })
 
   test('a table that is not there yet is unavailable, to readers and writers', async () => {
     await store.prisma.$executeRawUnsafe('ALTER TABLE Content RENAME TO Elsewhere')
     await expect(store.insert([row('a')])).rejects.toMatchObject({ kind: 'unavailable', vendorCode: '1' })
-    await expect(store.page({ take: 1, skip: 0 })).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', retryAfterMs: 1_000 })
+    await expect(store.page({ take: 1, skip: 0 })).rejects.toMatchObject({
+      code: 'STORE_UNAVAILABLE',
+      retryAfterMs: 1_000,
+    })
   })
 
   test('a row that the database will not have is rejected', async () => {
     await store.prisma.$executeRawUnsafe(
       "CREATE TRIGGER no_bad BEFORE INSERT ON Content WHEN new.content = 'bad' BEGIN SELECT RAISE(ABORT, 'no bad'); END",
     )
-    await expect(store.insert([row('good'), row('bad')])).rejects.toMatchObject({ kind: 'rejected', vendorCode: '1811', message: 'no bad' })
+    await expect(store.insert([row('good'), row('bad')])).rejects.toMatchObject({
+      kind: 'rejected',
+      vendorCode: '1811',
+      message: 'no bad',
+    })
     expect(await store.page({ take: 1, skip: 0 })).toEqual([])
   })
 
   test('a full disk is unavailable', async () => {
     const pages = Number(await pragma('page_count'))
     await pragma(`max_page_count = ${pages}`)
-    await expect(store.insert([row('x'.repeat(100_000))])).rejects.toMatchObject({ kind: 'unavailable', vendorCode: '13' })
+    await expect(store.insert([row('x'.repeat(100_000))])).rejects.toMatchObject({
+      kind: 'unavailable',
+      vendorCode: '13',
+    })
     await pragma('max_page_count = 1000000')
     await store.insert([row('x'.repeat(100_000))])
   })
@@ -153,17 +170,25 @@ describe('SQLite', () => {
   test('a page in the middle of many rows is a range of the index', async () => {
     const plan = await store.prisma.$queryRawUnsafe<{ detail: string }[]>(
       'EXPLAIN QUERY PLAN SELECT * FROM Content WHERE createdAt <= ? AND (createdAt < ? OR id < ?) ORDER BY createdAt DESC, id DESC LIMIT 20',
-      '2026', '2026', 'x',
+      '2026',
+      '2026',
+      'x',
     )
-    expect(plan.map(({ detail }) => detail)).toEqual(['SEARCH Content USING INDEX Content_createdAt_id_idx (createdAt<?)'])
+    expect(plan.map(({ detail }) => detail)).toEqual([
+      'SEARCH Content USING INDEX Content_createdAt_id_idx (createdAt<?)',
+    ])
   })
 
   test('says what is wrong with a URL', () => {
     expect(sqlitePath('file:///var/lib/a%20b.db')).toBe('/var/lib/a b.db')
     expect(() => sqlitePath('file::memory:')).toThrow(/must be a file/)
     expect(() => sqlitePath('file:a.db?mode=ro')).toThrow(/must be a file/)
-    expect(() => new PrismaStore({ url: 'postgres://a:secret@b/c', concurrency: 1, log: quiet() })).toThrow(/mysql:\/\/ or file:/)
-    expect(() => new PrismaStore({ url: 'file:a.db', readUrl: 'mysql://a/b', concurrency: 1, log: quiet() })).toThrow(/no replica/)
+    expect(() => new PrismaStore({ url: 'postgres://a:secret@b/c', concurrency: 1, log: quiet() })).toThrow(
+      /mysql:\/\/ or file:/,
+    )
+    expect(() => new PrismaStore({ url: 'file:a.db', readUrl: 'mysql://a/b', concurrency: 1, log: quiet() })).toThrow(
+      /no replica/,
+    )
   })
 })
 
@@ -175,7 +200,9 @@ async function lockHolder(path: string): Promise<ChildProcess> {
     db.exec('BEGIN IMMEDIATE')
     console.log('locked')
     process.stdin.once('data', () => { db.exec('COMMIT'); db.close(); process.exit() })`
-  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', '-e', script, path], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', '-e', script, path], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
   await once(child.stdout!, 'data')
   return child
 }

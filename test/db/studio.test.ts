@@ -10,7 +10,7 @@ import { PrismaStore } from '../../src/db/prisma.ts'
 import { freePort } from '../harness/daemon.ts'
 import { eventually } from '../harness/eventually.ts'
 import { startMariadb } from '../harness/mariadb.ts'
-import { quiet } from './quiet.ts'
+import { quiet } from '../harness/quiet.ts'
 
 let server: Awaited<ReturnType<typeof startMariadb>>
 let dir: string
@@ -53,9 +53,8 @@ test.each([
     })
     expect(await answer.json()).toEqual([null, [{ n: 0 }]])
   } finally {
-    const exited = once(child, 'exit')
     child.kill('SIGTERM')
-    await exited
+    await eventually(() => child.exitCode !== null || child.signalCode !== null)
   }
   await expect(fetch(`http://127.0.0.1:${port}`)).rejects.toThrow()
 })

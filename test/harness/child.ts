@@ -21,7 +21,12 @@ const logLimit = 4_000_000
 export function launch(
   command: string,
   args: readonly string[],
-  options: { env?: NodeJS.ProcessEnv; cwd?: string; throwAway?: string | undefined; onLine?: (line: string) => void } = {},
+  options: {
+    env?: NodeJS.ProcessEnv
+    cwd?: string
+    throwAway?: string | undefined
+    onLine?: (line: string) => void
+  } = {},
 ): Child {
   const child = spawn(command, args, {
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -1,15 +1,29 @@
 /** How tests wait: for a condition, never for a time. */
 
+interface Patience {
+  timeoutMs?: number
+  intervalMs?: number
+}
+
 /**
  * What `fn` returns as soon as that is truthy. While `fn` throws or returns something falsy it is asked again; after `timeoutMs` this
- * throws what was in the way last. An assertion style function ends with `return true`: undefined is not taken for success, since a
- * look-up that finds nothing returns it, too.
+ * throws what was in the way last. Nothing returned is no success: a look-up that finds nothing returns undefined, too. For
+ * assertions there is `holds`.
  */
-export async function eventually<T>(
-  fn: () => T | Promise<T>,
-  options: { timeoutMs?: number; intervalMs?: number } = {},
-): Promise<NonNullable<T>> {
-  const { timeoutMs = 10_000, intervalMs = 20 } = options
+export async function eventually<T>(fn: () => T | Promise<T>, patience?: Patience): Promise<NonNullable<T>> {
+  return await poll(async () => {
+    const value = await fn()
+    if (!value) throw new Error(`it returned ${JSON.stringify(value)}`)
+    return value
+  }, patience)
+}
+
+/** Waits until the assertions in `fn` hold: asks it again while it throws, and returns what it returns. */
+export async function holds<T>(fn: () => T | Promise<T>, patience?: Patience): Promise<T> {
+  return await poll(async () => await fn(), patience)
+}
+
+async function poll<T>(fn: () => Promise<T>, { timeoutMs = 10_000, intervalMs = 20 }: Patience = {}): Promise<T> {
   const until = performance.now() + timeoutMs
   let obstacle: unknown = new Error('it never answered')
   for (;;) {
@@ -18,8 +32,7 @@ export async function eventually<T>(
     try {
       const value = await within(fn, left)
       if (value === late) break
-      if (value) return value as NonNullable<T>
-      obstacle = new Error(`it returned ${JSON.stringify(value)}, and something truthy was awaited`)
+      return value
     } catch (error) {
       obstacle = error
     }
@@ -31,7 +44,7 @@ export async function eventually<T>(
 
 const late = Symbol('late')
 
-async function within<T>(fn: () => T | Promise<T>, ms: number): Promise<T | typeof late> {
+async function within<T>(fn: () => Promise<T>, ms: number): Promise<T | typeof late> {
   let timer: NodeJS.Timeout | undefined
   try {
     const timeout = new Promise<typeof late>((resolve) => {

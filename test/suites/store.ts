@@ -14,7 +14,12 @@ export interface StoreBed {
 }
 
 const at = (ms: number) => new Date(Date.UTC(2026, 0, 1) + ms)
-const row = (content: string, createdAt = at(0), savedAt = at(1)): Content => ({ id: uuidv7(), content, createdAt, savedAt })
+const row = (content: string, createdAt = at(0), savedAt = at(1)): Content => ({
+  id: uuidv7(),
+  content,
+  createdAt,
+  savedAt,
+})
 
 /** The fault that an insert ends with. */
 export async function faultOf(insert: Promise<unknown>): Promise<StoreFault> {
@@ -38,7 +43,7 @@ const awkward = {
   combining: 'e\u0301 \u00e9 \u1100\u1161 \uac00',
   noncharacters: '\uffff\ufffe\ufdd0\u{1fffe}\u{10ffff}',
   'byte order mark': '\ufeffa',
-  controls: Array.from({ length: 33 }, (_, i) => String.fromCharCode(i)).join('') + '\x7f\x80\x9f\u2028\u2029',
+  controls: `${Array.from({ length: 33 }, (_, i) => String.fromCharCode(i)).join('')}\x7f\x80\x9f\u2028\u2029`,
   'placeholders and comments': '? ?? :a $1 -- # /* */ ; \x1a %s {{',
   numbers: '0123',
   'what looks like a date': '2026-01-01T00:00:00.000Z',
@@ -66,19 +71,22 @@ export function storeSuite(name: string, make: () => Promise<StoreBed>): void {
 
     test('P8: what is read is what was written: any Unicode text', async () => {
       await fc.assert(
-        fc.asyncProperty(fc.array(fc.string({ unit: 'binary', maxLength: 50 }), { minLength: 1, maxLength: 20 }), async (texts) => {
-          const rows = texts.map((text) => row(text))
-          await store.insert(rows)
-          expect(byId(await store.find(rows.map(({ id }) => id)))).toEqual(byId(rows))
-        }),
+        fc.asyncProperty(
+          fc.array(fc.string({ unit: 'binary', maxLength: 50 }), { minLength: 1, maxLength: 20 }),
+          async (texts) => {
+            const rows = texts.map((text) => row(text))
+            await store.insert(rows)
+            expect(byId(await store.find(rows.map(({ id }) => id)))).toEqual(byId(rows))
+          },
+        ),
         { numRuns: 50 },
       )
     })
 
     test('dates keep their milliseconds, in UTC, whatever the time zones of process, session and server', async () => {
       const dates = [0, 1, 10, 100, 999, 1_000].map((ms) => new Date(Date.UTC(2026, 2, 29, 1, 30) + ms))
-      const rows = [...dates, new Date(Date.UTC(1970, 0, 1)), new Date(Date.UTC(2099, 11, 31, 23, 59, 59, 999))].map((date) =>
-        row('a date', date, date),
+      const rows = [...dates, new Date(Date.UTC(1970, 0, 1)), new Date(Date.UTC(2099, 11, 31, 23, 59, 59, 999))].map(
+        (date) => row('a date', date, date),
       )
       await store.insert(rows)
       expect(byId(await store.find(rows.map(({ id }) => id)))).toEqual(byId(rows))
@@ -114,18 +122,21 @@ export function storeSuite(name: string, make: () => Promise<StoreBed>): void {
       expect((await faultOf(store.insert([...rows, row('one more')]))).kind).toBe('too-large')
     })
 
-    test.each(['x', '\\', "'", '\0', '😀'])('insert takes maxBytes bytes, and refuses one more as too large: %j', async (unit) => {
-      const bytes = Buffer.byteLength(unit)
-      const most = unit.repeat(Math.floor(store.maxBytes / bytes))
-      const half = Math.floor(most.length / 2 / unit.length) * unit.length
-      const createdAt = at(-86_400_000)
-      const rows = [row(most.slice(0, half), createdAt), row(most.slice(half), createdAt)]
-      await store.insert(rows)
-      expect(byId(await store.find(rows.map(({ id }) => id)))).toEqual(byId(rows))
-      const fault = await faultOf(store.insert([...rows, row(unit.repeat(bytes))]))
-      expect(fault.kind).toBe('too-large')
-      expect(fault.message).toContain(String(store.maxBytes))
-    })
+    test.each(['x', '\\', "'", '\0', '😀'])(
+      'insert takes maxBytes bytes, and refuses one more as too large: %j',
+      async (unit) => {
+        const bytes = Buffer.byteLength(unit)
+        const most = unit.repeat(Math.floor(store.maxBytes / bytes))
+        const half = Math.floor(most.length / 2 / unit.length) * unit.length
+        const createdAt = at(-86_400_000)
+        const rows = [row(most.slice(0, half), createdAt), row(most.slice(half), createdAt)]
+        await store.insert(rows)
+        expect(byId(await store.find(rows.map(({ id }) => id)))).toEqual(byId(rows))
+        const fault = await faultOf(store.insert([...rows, row(unit.repeat(bytes))]))
+        expect(fault.kind).toBe('too-large')
+        expect(fault.message).toContain(String(store.maxBytes))
+      },
+    )
 
     test('find and existing give the rows there are of up to 1,000 ids', async () => {
       const rows = Array.from({ length: 600 }, (_, i) => row(`${i}`))
@@ -140,14 +151,20 @@ export function storeSuite(name: string, make: () => Promise<StoreBed>): void {
     test('an id is itself and nothing that resembles it', async () => {
       const there = row('there')
       await store.insert([there])
-      expect(await store.find([there.id.toUpperCase(), ` ${there.id}`, there.id.slice(0, -1), `${there.id}\0`])).toEqual([])
+      expect(
+        await store.find([there.id.toUpperCase(), ` ${there.id}`, there.id.slice(0, -1), `${there.id}\0`]),
+      ).toEqual([])
     })
 
     test('writers at the same time, with overlapping rows, write each row once', async () => {
       const second = await bed.open()
       try {
-        const rows = Array.from({ length: 300 }, (_, i) => row(`${i}`))
-        const batches = Array.from({ length: 60 }, (_, i) => shuffled(rows.slice((i % 30) * 10, (i % 30) * 10 + 10)))
+        // Each batch twice, the second time the other way round: were it not for one order, these would lock each other out.
+        const rows = Array.from({ length: 900 }, (_, i) => row(`${i}`))
+        const batches = Array.from({ length: 30 }, (_, i) => rows.slice(i * 30, i * 30 + 30)).flatMap((batch) => [
+          batch,
+          batch.toReversed(),
+        ])
         const outcomes = await Promise.all(
           batches.map((batch, i) =>
             (i % 2 ? store : second).insert(batch).then(
@@ -215,5 +232,8 @@ const byId = (rows: readonly Content[]) => rows.toSorted((a, b) => (a.id < b.id 
 
 /** In another order, the same for the same length. */
 function shuffled<T>(items: readonly T[]): T[] {
-  return items.map((item, i) => ({ item, key: (i * 7919) % 104_729 % 97 })).sort((a, b) => a.key - b.key).map(({ item }) => item)
+  return items
+    .map((item, i) => ({ item, key: ((i * 7919) % 104_729) % 97 }))
+    .sort((a, b) => a.key - b.key)
+    .map(({ item }) => item)
 }

@@ -1,16 +1,16 @@
 -- Moves entries from the queue to the dead letters, in one step.
 -- KEYS: 1 stream, 2 pending, 3 dead index, 4 dead letters, 5 attempts
--- ARGV: 1 group; then, for each: handle, failure (JSON), now (milliseconds)
+-- ARGV: 1 group; then, for each: handle, failure (JSON), now (milliseconds), what to show of an entry that is no message of ours
 -- Returns how many it moved; an entry that is gone already is passed over
 local moved = 0
-for i = 2, #ARGV, 3 do
+for i = 2, #ARGV, 4 do
   local handle = ARGV[i]
   local found = redis.call('XRANGE', KEYS[1], handle, handle)[1]
   if found then
     local entry = {}
     for f = 1, #found[2], 2 do entry[found[2][f]] = found[2][f + 1] end
     local id, body = entry.id, entry.m
-    if not body then body = cjson.encode(entry) end
+    if not body then body = ARGV[i + 3] end
     if not id then id = handle end
     local digest, at = '-', ARGV[i + 2]
     local pending = redis.call('HGET', KEYS[2], id)

@@ -1,0 +1,73 @@
+import { readFileSync } from 'node:fs'
+import { describe, expect, it } from 'vitest'
+import { ConfigError, envExample, readConfig } from '../src/config.ts'
+
+function problems(env: Record<string, string>, file: Record<string, string> = {}): string {
+  try {
+    readConfig(env, file)
+  } catch (error) {
+    expect(error).toBeInstanceOf(ConfigError)
+    return (error as Error).message
+  }
+  throw new Error('expected these settings to be refused')
+}
+
+describe('settings', () => {
+  it('have the documented defaults', () => {
+    expect(readConfig({}, {})).toEqual({
+      host: '127.0.0.1',
+      port: 8080,
+      databaseUrl: 'file:./data/spillway.db',
+      databaseReadUrl: undefined,
+      queueUrl: 'file:./data/queue.db',
+      cacheUrl: 'memory:',
+      cacheTtlMs: 10_000,
+      contentMaxBytes: 65_536,
+      queueCapacity: 1_000_000,
+      eventsRetentionMs: 3_600_000,
+      eventsRetentionBytes: 268_435_456,
+      workerBatch: 1_000,
+      workerConcurrency: 2,
+      workerMaxAttempts: 5,
+      production: false,
+    })
+  })
+
+  it('come from the environment first, then from .env; empty ones count as left out', () => {
+    const config = readConfig({ PORT: '1', WORKER_BATCH: '' }, { PORT: '2', CACHE_TTL_MS: '500', WORKER_BATCH: '7' })
+    expect(config).toMatchObject({ port: 1, cacheTtlMs: 500, workerBatch: 7 })
+  })
+
+  it('are refused with every problem named in one message', () => {
+    const message = problems({ PORT: 'eighty', QUEUE_CAPACITY: '0', WORKER_BATCH: '1e3', CACHE_TTL_MS: '-1', DATABASE_URL: 'postgres://x' })
+    expect(message.match(/^ {2}- /gm)).toHaveLength(5)
+    for (const name of ['PORT must be', 'QUEUE_CAPACITY', 'WORKER_BATCH', 'CACHE_TTL_MS', 'DATABASE_URL']) expect(message).toContain(name)
+  })
+
+  it('are refused when unknown, with the one that was meant', () => {
+    expect(problems({ QUEUE_CAPACTIY: '10' })).toContain('QUEUE_CAPACTIY is no setting of Spillway\'s; did you mean QUEUE_CAPACITY?')
+    expect(problems({ DATABSE_URL: 'file:x' })).toContain('did you mean DATABASE_URL?')
+    expect(problems({}, { COLOUR: 'red' })).toContain('COLOUR in .env is no setting')
+  })
+
+  it('are not mistaken for what others put into the environment', () => {
+    const others = { HOSTNAME: 'x', QUEUE_SERVICE_HOST: '10.0.0.1', WORKER_PORT_80_TCP: 'tcp://10.0.0.1:80', QUEUE_PORT: 'tcp://…', PATH: '/bin' }
+    expect(() => readConfig(others, {})).not.toThrow()
+  })
+
+  it('never repeat a password', () => {
+    expect(problems({ DATABASE_URL: 'mysql//root:hunter2@db/x', QUEUE_URL: 'redsi://:hunter2@x', CACHE_URL: 'redis://:hunter2@[' })).not.toContain('hunter2')
+  })
+
+  it('do not open the server to others by accident (P10)', () => {
+    expect(problems({ HOST: '0.0.0.0' })).toContain('AUTH=none')
+    expect(problems({ HOST: '::' })).toContain('AUTH=none')
+    expect(problems({ HOST: '192.168.1.5' })).toContain('AUTH=none')
+    expect(readConfig({ HOST: '0.0.0.0', AUTH: 'none' }, {}).host).toBe('0.0.0.0')
+    for (const HOST of ['127.0.0.1', '127.9.9.9', 'localhost', '::1']) expect(readConfig({ HOST }, {}).host).toBe(HOST)
+  })
+
+  it('stand in .env.example as they are (npm run docs writes it)', () => {
+    expect(readFileSync('.env.example', 'utf8')).toBe(envExample())
+  })
+})

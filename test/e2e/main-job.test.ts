@@ -1,0 +1,146 @@
+/** The main job, end to end, as its users see it: save, event, contents; on both set-ups, in real processes. */
+import { randomUUID } from 'node:crypto'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { holds } from '../harness/eventually.ts'
+import { SseClient } from '../harness/sse.ts'
+import { System, setUps } from '../harness/system.ts'
+
+const saved = 'subscription { saved { cursor content { id content } } }'
+
+describe.each(setUps)('%s', (setUp) => {
+  let system: System
+  beforeAll(async () => {
+    system = await System.start(setUp)
+  })
+  afterAll(() => system?.stop())
+
+  it('answers the two calls of the service this grew from', async () => {
+    const response = await fetch(`${system.url}/save`, {
+      method: 'POST',
+      // What curl -d sends.
+      headers: { 'content-type': 'application/x-www-form-urlencoded' },
+      body: '{"content":"something"}',
+    })
+    expect(response.status).toBe(202)
+    const { id, ...rest } = (await response.json()) as { id: string; status: string }
+    expect(rest).toEqual({ status: 'QUEUED' })
+    expect(id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$/)
+    const page = await holds(async () => {
+      const body = await (await fetch(system.url)).json()
+      expect(body).toMatchObject({ results: [{ id, content: 'something' }] })
+      return body as { results: { created_at: string }[]; next: unknown }
+    })
+    expect(page.next).toBeNull()
+    expect(page.results[0]!.created_at).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
+    const receipt = await holds(async () => {
+      const found = await (await fetch(`${system.url}/receipts/${id.toUpperCase()}`)).json()
+      expect(found).toMatchObject({ id, status: 'SAVED', duplicate: false, failure: null })
+      return found as { content: { content: string } }
+    })
+    expect(receipt.content.content).toBe('something')
+  })
+
+  it('saves over GraphQL: the event arrives, and contents shows it (P5)', async () => {
+    const subscriber = await SseClient.open(system.url, saved)
+    const { body } = await system.graphql('mutation { save(content: "over GraphQL") { id status duplicate failure { code } content { id } } }')
+    expect(body.data.save).toEqual({ id: expect.any(String), status: 'QUEUED', duplicate: false, failure: null, content: null })
+    const { id } = body.data.save
+    await holds(() => expect(subscriber.results.map(({ data }) => data.saved.content)).toContainEqual({ id, content: 'over GraphQL' }))
+    const now = await system.graphql('query ($id: ID!) { contents(first: 1) { edges { node { id } } } content(id: $id) { content } receipt(id: $id) { status } }', { id })
+    expect(now.body.data).toEqual({ contents: { edges: [{ node: { id } }] }, content: { content: 'over GraphQL' }, receipt: { status: 'SAVED' } })
+    subscriber.close()
+  })
+
+  it('waits for SAVED when asked to', async () => {
+    const { body } = await system.graphql('mutation { save(content: "wait", waitMs: 20000) { id status content { content createdAt savedAt } acceptedAt } }')
+    expect(body.data.save).toMatchObject({ status: 'SAVED', content: { content: 'wait', createdAt: body.data.save.acceptedAt } })
+    expect(Date.parse(body.data.save.content.savedAt)).toBeGreaterThanOrEqual(Date.parse(body.data.save.acceptedAt))
+  })
+
+  it('follows a receipt until it is SAVED, and completes', async () => {
+    const id = randomUUID()
+    await system.graphql('mutation ($id: ID!) { save(content: "followed", id: $id) { id } }', { id })
+    const subscriber = await SseClient.open(system.url, 'subscription ($id: ID!) { receipt(id: $id) { status content { content } } }', { id })
+    await subscriber.ended
+    expect(subscriber.results.at(-1)).toEqual({ data: { receipt: { status: 'SAVED', content: { content: 'followed' } } } })
+    expect(subscriber.frames.at(-1)!.event).toBe('complete')
+  })
+
+  it('takes a retry for what it is (P3)', async () => {
+    const id = randomUUID()
+    const save = 'mutation ($id: ID!, $content: String!) { save(content: $content, id: $id, waitMs: 20000) { status duplicate failure { code } } }'
+    const first = await system.graphql(save, { id, content: 'once' })
+    expect(first.body.data.save).toEqual({ status: 'SAVED', duplicate: false, failure: null })
+    const again = await system.graphql(save, { id: id.toUpperCase(), content: 'once' })
+    expect(again.body.data.save).toEqual({ status: 'SAVED', duplicate: true, failure: null })
+    const other = await system.graphql(save, { id, content: 'something else' })
+    expect(other.body.data.save).toMatchObject({ status: 'FAILED', failure: { code: 'ID_CONFLICT' } })
+    const letters = await system.graphql('{ deadLetters { edges { node { id content failure { code attempts } } } } }')
+    expect(letters.body.data.deadLetters.edges).toContainEqual({ node: { id, content: 'something else', failure: { code: 'ID_CONFLICT', attempts: 1 } } })
+    expect((await system.graphql('query ($id: ID!) { content(id: $id) { content } }', { id })).body.data.content.content).toBe('once')
+    expect((await system.graphql('mutation ($ids: [ID!]!) { discardDeadLetters(ids: $ids) }', { ids: [id] })).body.data.discardDeadLetters).toBe(1)
+  })
+
+  it('saves many at once, or none of them', async () => {
+    const many = 'mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id status } }'
+    const inputs = Array.from({ length: 1_000 }, (_, i) => ({ content: `many ${i}`, id: randomUUID() }))
+    const { body } = await system.graphql(many, { inputs })
+    expect(body.data.saveMany).toEqual(inputs.map(({ id }) => ({ id, status: 'QUEUED' })))
+    const bad = await system.graphql(many, { inputs: [{ content: 'never saved' }, { content: 'x', id: 'no UUID' }] })
+    expect(bad.body.errors[0]).toMatchObject({ message: expect.stringContaining('inputs[1].id must be a UUID'), extensions: { code: 'BAD_USER_INPUT' } })
+    await holds(async () => expect(await system.depth()).toBe(0))
+    const contents = await system.contents()
+    expect(new Set(contents.map(({ id }) => id)).size).toBe(contents.length)
+    expect(contents.filter(({ content }) => content.startsWith('many'))).toHaveLength(1_000)
+    expect(contents.some(({ content }) => content === 'never saved')).toBe(false)
+  })
+})
+
+describe.each(setUps)('%s under load', (setUp) => {
+  let system: System
+  beforeAll(async () => {
+    system = await System.start(setUp)
+  })
+  afterAll(() => system?.stop())
+
+  it('makes 1,000 rows and 1,000 events of 1,000 saves from 20 clients', async () => {
+    const subscriber = await SseClient.open(system.url, saved)
+    const ids = (await Promise.all(Array.from({ length: 20 }, (_, client) => saveInTurn(system, client, 50)))).flat()
+    await holds(() => expect(subscriber.results).toHaveLength(1_000))
+    const events = subscriber.results.map(({ data }) => data.saved)
+    expect(events.map(({ content }) => content.id).sort()).toEqual([...ids].sort())
+    const cursors = events.map(({ cursor }) => cursor)
+    expect([...cursors].sort()).toEqual(cursors)
+    expect(new Set(cursors).size).toBe(1_000)
+    expect((await system.contents()).map(({ id }) => id).sort()).toEqual([...ids].sort())
+    subscriber.close()
+  })
+
+  it('misses nothing when everything is killed in the middle (P2)', async () => {
+    const before = (await system.contents()).length
+    const clients = Array.from({ length: 10 }, (_, client) => saveInTurn(system, client, 100))
+    const acknowledged = Promise.all(clients)
+    await holds(async () => expect((await system.contents()).length).toBeGreaterThan(before + 50))
+    await system.crash()
+    const ids = (await acknowledged).flat()
+    await holds(async () => expect(await system.depth()).toBe(0), { timeoutMs: 40_000 })
+    const rows = new Set((await system.contents()).map(({ id }) => id))
+    expect(ids.length).toBeGreaterThan(50)
+    expect(ids.filter((id) => !rows.has(id))).toEqual([])
+  }, 90_000)
+})
+
+/** One client's saves, one after another, until one fails; the ids that were acknowledged. */
+async function saveInTurn(system: System, client: number, count: number): Promise<string[]> {
+  const ids: string[] = []
+  const { url } = system
+  for (let i = 0; i < count; i++) {
+    try {
+      const { body } = await system.graphql('mutation ($content: String!) { save(content: $content) { id } }', { content: `client ${client} says ${i}` }, url)
+      ids.push(body.data.save.id)
+    } catch {
+      break
+    }
+  }
+  return ids
+}

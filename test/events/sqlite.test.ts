@@ -1,0 +1,66 @@
+import { DatabaseSync } from 'node:sqlite'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { SqliteEventLog } from '../../src/events/sqlite.ts'
+import { type TestSqlite, testSqlite } from '../harness/sqlite.ts'
+import { eventsSuite } from '../suites/events.ts'
+
+eventsSuite('SqliteEventLog', async (retention) => {
+  const { events, cleanup } = await testSqlite(retention)
+  return { open: events, cleanup }
+})
+
+describe('SqliteEventLog', () => {
+  let sqlite: TestSqlite
+
+  beforeEach(async () => {
+    sqlite = await testSqlite()
+  })
+  afterEach(() => sqlite.cleanup())
+
+  const failed = (message: string) =>
+    ({
+      type: 'failed',
+      id: 'an id',
+      failure: { code: 'GAVE_UP', message, attempts: 1, failedAt: new Date(0) },
+    }) as const
+
+  test('a hole that other hands have made is not passed over', async () => {
+    const log = await sqlite.events()
+    const start = await log.tail()
+    await log.append([1, 2, 3, 4, 5].map((n) => [failed(String(n))]))
+    const db = new DatabaseSync(sqlite.path)
+    db.exec('DELETE FROM log WHERE major = 3')
+    db.close()
+    const upToHole = await log.read(start, 10)
+    expect(upToHole.map(({ position }) => position.major)).toEqual([1, 2])
+    await expect(log.read(upToHole[1]!.position, 10)).rejects.toMatchObject({ code: 'CURSOR_EXPIRED' })
+    await expect(log.read({ ...start, major: 3 }, 10)).resolves.toHaveLength(2)
+  })
+
+  test('one read brings some megabytes at most, and one entry always', async () => {
+    const log = await sqlite.events()
+    const start = await log.tail()
+    await log.append([1, 2, 3, 4, 5].map((n) => [failed(String(n).repeat(1_500_000))]))
+    await log.append([[failed('x'.repeat(6_000_000))]])
+    expect(await log.read(start, 10)).toHaveLength(2)
+    expect(await log.read({ ...start, major: 5 }, 10)).toHaveLength(1)
+  })
+
+  test('trimming keeps the file from growing without end', async () => {
+    const file = await sqlite.file({ retentionBytes: 1_048_576 })
+    const log = new SqliteEventLog(file.connect())
+    for (let i = 0; i < 100; i++) await log.append([[failed('x'.repeat(100_000))]])
+    await log.close()
+    await file.close()
+    const db = new DatabaseSync(sqlite.path)
+    const { kept } = db.prepare('SELECT sum(bytes) AS kept FROM log').get() as { kept: number }
+    const { counted } = db.prepare("SELECT value AS counted FROM counter WHERE name = 'log bytes'").get() as {
+      counted: number
+    }
+    const { page_count: pages } = db.prepare('PRAGMA page_count').get() as { page_count: number }
+    db.close()
+    expect(kept).toBeLessThanOrEqual(1_048_576)
+    expect(counted).toBe(kept)
+    expect(pages * 4096).toBeLessThan(4_000_000)
+  })
+})

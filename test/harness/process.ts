@@ -1,0 +1,94 @@
+/** A process of Spillway's as its users run it: `src/main.ts` or `worker/main.ts`, with the settings of the test and no others. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { type Exit, launch } from './child.ts'
+import { eventually } from './eventually.ts'
+
+export interface SpillwayProcess {
+  readonly pid: number
+  /** Where the API listens; undefined for a worker, and for an API that was not waited for and does not listen yet. */
+  readonly url?: string
+  /** Its stdout and stderr so far. */
+  logs(): string
+  kill(signal: NodeJS.Signals): void
+  /** The exit code, or the signal that ended it. */
+  readonly exited: Promise<Exit>
+}
+
+const roles = {
+  api: { file: '../../src/main.ts', ready: 'listening' },
+  worker: { file: '../../worker/main.ts', ready: 'working' },
+}
+
+/**
+ * Resolves when the process says that it is ready; rejects with its output when it ends before that. With `ready: false` it resolves at
+ * once: for a start that is to fail, or to wait. The working directory is an empty one unless given, so that neither a .env nor a
+ * data/ of the checkout takes part.
+ */
+export async function spawnSpillway(
+  role: 'api' | 'worker',
+  env: Record<string, string>,
+  options: { ready?: boolean; timeoutMs?: number; cwd?: string; execArgv?: string[] } = {},
+): Promise<SpillwayProcess> {
+  const { file, ready } = roles[role]
+  const cwd = options.cwd ?? (await mkdtemp(join(tmpdir(), `spillway-${role}-`)))
+  const { PATH, HOME, TMPDIR } = process.env
+  let isReady = false
+  let url: string | undefined
+  const child = launch(
+    process.execPath,
+    [
+      '--disable-warning=ExperimentalWarning',
+      ...(options.execArgv ?? []),
+      fileURLToPath(new URL(file, import.meta.url)),
+    ],
+    {
+      cwd,
+      env: { PATH, HOME, ...(TMPDIR && { TMPDIR }), ...(role === 'api' && { PORT: '0' }), ...env },
+      throwAway: options.cwd ? undefined : cwd,
+      onLine(line) {
+        const entry = parse(line)
+        if (entry?.msg !== ready) return
+        isReady = true
+        if (typeof entry.url === 'string') url = entry.url
+      },
+    },
+  )
+  let exit: Exit | undefined
+  const exited = child.exited.then(async (code) => {
+    exit = code
+    if (!options.cwd) await rm(cwd, { recursive: true, force: true })
+    return code
+  })
+  const spillway: SpillwayProcess = {
+    pid: child.pid,
+    get url() {
+      return url!
+    },
+    logs: child.logs,
+    kill(signal) {
+      child.kill(signal)
+    },
+    exited,
+  }
+  if (options.ready === false) return spillway
+  try {
+    await eventually(() => isReady || exit !== undefined, { timeoutMs: options.timeoutMs ?? 20_000 })
+    if (!isReady) throw new Error(`it ended with ${exit}`)
+    return spillway
+  } catch (error) {
+    child.kill('SIGKILL')
+    await exited
+    throw new Error(`the ${role} did not get ready: ${(error as Error).message}\n${child.logs().slice(-4000)}`)
+  }
+}
+
+function parse(line: string): { msg?: unknown; url?: unknown } | undefined {
+  try {
+    return JSON.parse(line)
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,83 @@
+/**
+ * Before the first test (vitest's globalSetup): one Redis and one MariaDB for the whole run. Where a server is not installed it is
+ * installed, as root on Debian and Ubuntu, and elsewhere the run stops with the command to type. Nothing is skipped for want of it.
+ */
+import { spawnSync } from 'node:child_process'
+import { existsSync, rmSync, writeFileSync } from 'node:fs'
+import type { TestProject } from 'vitest/node'
+import { find, findMariadb, findRedis } from './binaries.ts'
+import { startMariadb } from './mariadb.ts'
+import { startRedis } from './redis.ts'
+
+declare module 'vitest' {
+  export interface ProvidedContext {
+    redisUrl: string
+    /** Of the server; it names no database. */
+    databaseUrl: string
+  }
+}
+
+/** TEST_REDIS_URL and TEST_DATABASE_URL (a user who may create databases) take the place of the servers started here. */
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const { TEST_REDIS_URL, TEST_DATABASE_URL } = process.env
+  checkNode()
+  // Whatever the URLs say: fault tests take servers of their own.
+  installMissing()
+  const [redis, mariadb] = await Promise.all([
+    TEST_REDIS_URL ? undefined : startRedis(),
+    TEST_DATABASE_URL ? undefined : startMariadb(),
+  ])
+  project.provide('redisUrl', TEST_REDIS_URL ?? redis!.url)
+  project.provide('databaseUrl', TEST_DATABASE_URL ?? mariadb!.url)
+  return async () => {
+    await Promise.all([redis?.cleanup(), mariadb?.cleanup()])
+  }
+}
+
+function checkNode(): void {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
+  if (major > 22 || (major === 22 && minor >= 18)) return
+  throw new Error(
+    `this is Node ${process.versions.node}; Spillway needs 22.18 or newer. "npm test" runs on the one in node_modules.`,
+  )
+}
+
+function installMissing(): void {
+  const missing = [...(findRedis() ? [] : ['redis-server']), ...(findMariadb() ? [] : ['mariadb-server'])]
+  if (missing.length === 0) return
+  const command = `apt-get install -y --no-install-recommends ${missing.join(' ')}`
+  if (!find('apt-get') || process.getuid?.() !== 0) throw new Error(advice(missing, command))
+  console.log(`The tests run against real servers. Installing ${missing.join(' and ')}: ${command}`)
+  withoutServices(() => {
+    run('apt-get', ['update'])
+    run('apt-get', ['install', '-y', '--no-install-recommends', ...missing])
+  })
+  if (!findRedis() || !findMariadb())
+    throw new Error(`${missing.join(' and ')} were installed, and are not on the PATH`)
+}
+
+function advice(missing: readonly string[], command: string): string {
+  const brew = missing.map((name) => name.replace(/-server$/, '')).join(' ')
+  return (
+    `the tests run against real servers, and ${missing.join(' and ')} cannot be found on the PATH. ` +
+    `Debian, Ubuntu: sudo ${command}. macOS: brew install ${brew}. Then run npm test again.`
+  )
+}
+
+/** Keeps the packages from starting services on the standard ports: Debian asks policy-rc.d, and 101 means no. */
+function withoutServices(install: () => void): void {
+  const policy = '/usr/sbin/policy-rc.d'
+  const ours = !existsSync(policy)
+  if (ours) writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 })
+  try {
+    install()
+  } finally {
+    if (ours) rmSync(policy)
+  }
+}
+
+function run(command: string, args: string[]): void {
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
+  const { status, error } = spawnSync(command, args, { env, stdio: ['ignore', 'inherit', 'inherit'] })
+  if (status !== 0) throw new Error(`${command} ${args.join(' ')} failed: ${error?.message ?? `exit code ${status}`}`)
+}

@@ -1,0 +1,64 @@
+/** A subscriber over Server-Sent Events that keeps what it got. */
+export interface Frame {
+  id: string | undefined
+  event: string | undefined
+  data: string
+}
+
+export class SseClient {
+  readonly frames: Frame[] = []
+  readonly status: number
+  /** Resolves when the stream ends, however it ends. */
+  readonly ended: Promise<void>
+  readonly #abort: AbortController
+
+  private constructor(response: Response, abort: AbortController) {
+    this.status = response.status
+    this.#abort = abort
+    this.ended = this.#read(response).catch(() => {})
+  }
+
+  /** Resolves when the server has answered, with its first bytes on their way. */
+  static async open(
+    url: string,
+    query: string,
+    variables: Record<string, unknown> = {},
+    headers: Record<string, string> = {},
+  ): Promise<SseClient> {
+    const abort = new AbortController()
+    const response = await fetch(`${url}/graphql`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', accept: 'text/event-stream', ...headers },
+      body: JSON.stringify({ query, variables }),
+      signal: abort.signal,
+    })
+    return new SseClient(response, abort)
+  }
+
+  async #read(response: Response): Promise<void> {
+    let text = ''
+    const decoder = new TextDecoder()
+    for await (const chunk of response.body!) {
+      text += decoder.decode(chunk, { stream: true })
+      for (let end = text.indexOf('\n\n'); end >= 0; end = text.indexOf('\n\n')) {
+        const frame: Frame = { id: undefined, event: undefined, data: '' }
+        for (const line of text.slice(0, end).split('\n')) {
+          const [, field, value] = /^([a-z]+): ?(.*)$/.exec(line) ?? []
+          if (field === 'id' || field === 'event' || field === 'data') frame[field] = value!
+        }
+        if (frame.event || frame.data || frame.id) this.frames.push(frame)
+        text = text.slice(end + 2)
+      }
+    }
+  }
+
+  /** What came in `next` frames, parsed. */
+  // biome-ignore lint/suspicious/noExplicitAny: as in system.ts.
+  get results(): any[] {
+    return this.frames.filter(({ event }) => event === 'next').map(({ data }) => JSON.parse(data))
+  }
+
+  close(): void {
+    this.#abort.abort()
+  }
+}

@@ -1,0 +1,348 @@
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { fileURLToPath } from 'node:url'
+import { Worker } from 'node:worker_threads'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { Accepted } from '../../src/queue/queue.ts'
+import { SqliteQueue } from '../../src/queue/sqlite.ts'
+import { Lane } from '../../src/sqlite/lane.ts'
+import { type Child, launch } from '../harness/child.ts'
+import { eventually } from '../harness/eventually.ts'
+import { type TestSqlite, testSqlite } from '../harness/sqlite.ts'
+import { item, queueSuite } from '../suites/queue.ts'
+
+const shortLeaseMs = 1_000
+
+queueSuite('SqliteQueue', async ({ capacity }) => {
+  const { queue, cleanup } = await testSqlite({ capacity, leaseMs: shortLeaseMs })
+  return { open: queue, reclaimMs: shortLeaseMs, cleanup }
+})
+
+const lots = { rows: 1_000, bytes: 64_000_000 }
+const one = () => item(randomUUID(), 'something')
+
+describe('SqliteQueue', () => {
+  let sqlite: TestSqlite
+  let children: Child[]
+
+  beforeEach(async () => {
+    sqlite = await testSqlite()
+    children = []
+  })
+  afterEach(async () => {
+    for (const child of children) child.kill('SIGKILL')
+    await Promise.all(children.map(({ exited }) => exited))
+    await sqlite.cleanup()
+  })
+
+  function child(what: string, args: string[] = [], onLine: (line: string) => void = () => {}): Child {
+    const script = fileURLToPath(new URL('../harness/sqlite-child.ts', import.meta.url))
+    const started = launch(
+      process.execPath,
+      ['--disable-warning=ExperimentalWarning', script, what, sqlite.path, ...args],
+      { onLine },
+    )
+    children.push(started)
+    return started
+  }
+
+  /** Resolves when the child says the line. */
+  async function said(started: Child, line: string): Promise<void> {
+    await eventually(() => started.logs().includes(`${line}\n`) || !started.running(), { timeoutMs: 20_000 })
+    if (!started.logs().includes(`${line}\n`)) throw new Error(`it never said "${line}": ${started.logs()}`)
+  }
+
+  describe('while another process holds the write lock', () => {
+    test('for three seconds, accepts wait and none is lost; questions are answered', { timeout: 30_000 }, async () => {
+      const queue = await sqlite.queue()
+      await queue.accept([[one()]])
+      const holder = child('lock', ['3000'])
+      await said(holder, 'locked')
+      const all = Array.from({ length: 200 }, one)
+      let answered = 0
+      const accepting = all.map(async (message) => {
+        const replies = await queue.accept([[message]])
+        answered++
+        return replies
+      })
+      const taking = queue.consumer('w').take({ rows: 1, bytes: 1_000 }, 10_000)
+      expect(await queue.status()).toMatchObject({ depth: 1 })
+      expect(await queue.find([all[0]!.id])).toEqual([undefined])
+      expect(answered).toBe(0)
+      const replies = (await Promise.all(accepting)) as Accepted[][][]
+      expect(replies.every(([reply]) => reply?.[0]?.duplicate === false)).toBe(true)
+      expect(await queue.status()).toMatchObject({ depth: 201 })
+      expect(await taking).toHaveLength(1)
+    })
+
+    test('for longer than the busy timeout, QUEUE_UNAVAILABLE says so, and nothing was accepted', async () => {
+      const queue = new SqliteQueue((await sqlite.file({ busyMs: 300 })).connect())
+      const holder = child('lock', ['60000'])
+      await said(holder, 'locked')
+      const message = one()
+      await expect(queue.accept([[message]])).rejects.toMatchObject({
+        code: 'QUEUE_UNAVAILABLE',
+        message: expect.stringMatching(/another process has kept its file locked for more than 300 ms.*Studio/),
+        retryAfterMs: expect.any(Number),
+      })
+      // A take does not throw; it goes on trying.
+      const taking = queue.consumer('w').take(lots, 20_000)
+      holder.kill('SIGKILL')
+      await holder.exited
+      expect(await queue.find([message.id])).toEqual([undefined])
+      expect(await queue.accept([[message]])).toMatchObject([[{ duplicate: false }]])
+      expect(await taking).toMatchObject([{ id: message.id, deliveries: 1 }])
+      await queue.close()
+    })
+  })
+
+  describe('after the kill -9 of a process', () => {
+    test('everything it had acknowledged is there', { timeout: 60_000 }, async () => {
+      const acknowledged: string[] = []
+      const accepting = child('accept', [], (line) => acknowledged.push(line))
+      await eventually(() => acknowledged.length > 1_000, { timeoutMs: 30_000 })
+      accepting.kill('SIGKILL')
+      await accepting.exited
+      const queue = await sqlite.queue()
+      const standings = await queue.find(acknowledged)
+      expect(standings.map((standing) => standing?.status)).toEqual(acknowledged.map(() => 'QUEUED'))
+      const { depth } = await queue.status()
+      // Its last transaction may have been committed and not told of any more.
+      expect(depth).toBeGreaterThanOrEqual(acknowledged.length)
+      const entries = await queue.consumer('w').take({ rows: 1_000_000, bytes: 1e9 }, 0)
+      expect(entries).toHaveLength(depth)
+    })
+
+    test('what it had taken is handed out at once, and the delivery was counted', { timeout: 30_000 }, async () => {
+      const queue = await sqlite.queue()
+      const all = [one(), one(), one()]
+      await queue.accept([all])
+      const taker = child('take')
+      await said(taker, 'taken')
+      // It is alive: its lease of a minute holds, for those who open the file later, too.
+      const early = (await sqlite.queue()).consumer('early')
+      expect(await early.take(lots, 0)).toEqual([])
+      taker.kill('SIGKILL')
+      await taker.exited
+      const consumer = (await sqlite.queue()).consumer('w')
+      const entries = await consumer.take(lots, 0)
+      expect(entries.map(({ id, deliveries }) => [id, deliveries])).toEqual(all.map(({ id }) => [id, 2]))
+    })
+  })
+
+  test('what a worker thread took over a port is given back when the thread dies', { timeout: 30_000 }, async () => {
+    const file = await sqlite.file()
+    const queue = new SqliteQueue(file.connect())
+    const all = [one(), one()]
+    await queue.accept([all])
+    const port = file.connect()
+    const thread = new Worker(new URL('../harness/sqlite-taker.ts', import.meta.url), {
+      workerData: { port },
+      transferList: [port],
+    })
+    const [taken] = await once(thread, 'message')
+    expect(taken).toEqual(all.map(({ id }) => id))
+    const consumer = queue.consumer('w')
+    expect(await consumer.take(lots, 0)).toEqual([])
+    const taking = consumer.take(lots, 20_000)
+    await thread.terminate()
+    expect(await taking).toMatchObject(all.map(({ id }) => ({ id, deliveries: 2 })))
+    await queue.close()
+  })
+
+  test('a full disk is QUEUE_UNAVAILABLE; what was accepted stays, and with room it goes on', async () => {
+    const queue = new SqliteQueue((await sqlite.file({ maxPages: 200 })).connect())
+    const accepted: string[] = []
+    const large = () => item(randomUUID(), 'x'.repeat(20_000))
+    let refused = large()
+    await expect(
+      (async () => {
+        for (let i = 0; i < 100; i++) {
+          refused = large()
+          await queue.accept([[refused]])
+          accepted.push(refused.id)
+        }
+      })(),
+    ).rejects.toMatchObject({
+      code: 'QUEUE_UNAVAILABLE',
+      message: expect.stringMatching(/disk.*full.*free some space/),
+    })
+    expect(accepted.length).toBeGreaterThan(10)
+    // One that fits is not held up by one that does not, sent at the same time.
+    const small = item(randomUUID(), 'x')
+    const [large1, small1] = await Promise.allSettled([queue.accept([[large()]]), queue.accept([[small]])])
+    expect([large1.status, small1.status]).toEqual(['rejected', 'fulfilled'])
+    accepted.push(small.id)
+    expect(await queue.find([refused.id])).toEqual([undefined])
+    expect(await queue.status()).toMatchObject({ depth: accepted.length })
+    const consumer = queue.consumer('w')
+    const entries = await consumer.take(lots, 1_000)
+    expect(entries.map(({ id }) => id)).toEqual(accepted)
+    await consumer.settle(entries.slice(0, 5))
+    expect(await queue.accept([[refused]])).toMatchObject([[{ duplicate: false }]])
+    await queue.close()
+  })
+
+  test('a file that was moved away is not written to any more', async () => {
+    const queue = await sqlite.queue()
+    await queue.accept([[one()]])
+    await rename(sqlite.path, `${sqlite.path}.elsewhere`)
+    await expect(queue.accept([[one()]])).rejects.toMatchObject({
+      code: 'QUEUE_UNAVAILABLE',
+      message: expect.stringContaining('moved, deleted or replaced'),
+    })
+    await rename(`${sqlite.path}.elsewhere`, sqlite.path)
+    await queue.accept([[one()]])
+    expect(await queue.status()).toMatchObject({ depth: 2 })
+  })
+
+  describe('what cannot be opened is said so', () => {
+    const refusal = (pattern: RegExp) => ({ message: expect.stringMatching(pattern) })
+
+    test('a folder that cannot be made', async () => {
+      await mkdir(dirname(dirname(sqlite.path)), { recursive: true })
+      await writeFile(dirname(sqlite.path), 'a file where the folder should be')
+      await expect(sqlite.file()).rejects.toMatchObject(refusal(/folder .* cannot be made/))
+    })
+
+    test('a file that is no database', async () => {
+      await mkdir(dirname(sqlite.path))
+      await writeFile(sqlite.path, 'something else entirely '.repeat(100))
+      await expect(sqlite.file()).rejects.toMatchObject(refusal(/queue\.db: its file is not a SQLite database/))
+    })
+
+    test('a folder in the place of the file', async () => {
+      await mkdir(sqlite.path, { recursive: true })
+      await expect(sqlite.file()).rejects.toMatchObject(refusal(/cannot be opened/))
+    })
+
+    test('the database of something else, which is left as it was', async () => {
+      await mkdir(dirname(sqlite.path))
+      const db = new DatabaseSync(sqlite.path)
+      db.exec('CREATE TABLE Content (id TEXT)')
+      db.close()
+      const before = await readFile(sqlite.path)
+      await expect(sqlite.file()).rejects.toMatchObject(
+        refusal(/database of something else; give the queue a file of its own/),
+      )
+      expect((await readFile(sqlite.path)).equals(before)).toBe(true)
+    })
+
+    test('the file of another release', async () => {
+      await (await sqlite.file()).close()
+      const db = new DatabaseSync(sqlite.path)
+      db.exec('PRAGMA user_version = 99')
+      db.close()
+      await expect(sqlite.file()).rejects.toMatchObject(refusal(/version 99, and this release .* version 1/))
+    })
+
+    test('a file that cannot be written', async () => {
+      await (await sqlite.file()).close()
+      // A write version that SQLite does not know makes a file read-only for everybody, root included, whom no rights stop.
+      const file = await open(sqlite.path, 'r+')
+      await file.write(Buffer.from([3]), 0, 1, 18)
+      await file.close()
+      await expect(sqlite.file()).rejects.toMatchObject(refusal(/cannot be written; check the rights/))
+    })
+  })
+
+  test('asked after its file was closed, it answers QUEUE_UNAVAILABLE at once', async () => {
+    const file = await sqlite.file()
+    const queue = new SqliteQueue(file.connect())
+    const consumer = queue.consumer('w')
+    await queue.accept([[one()]])
+    const taking = consumer.take({ rows: 1, bytes: 1 }, 0)
+    await taking
+    const waiting = consumer.take(lots, 20_000)
+    await queue.status()
+    await file.close()
+    await file.close()
+    expect(await waiting).toEqual([])
+    await eventually(() =>
+      queue.accept([[one()]]).then(
+        () => false,
+        (error) => error.code === 'QUEUE_UNAVAILABLE',
+      ),
+    )
+    await expect(queue.find([''])).rejects.toMatchObject({ code: 'QUEUE_UNAVAILABLE' })
+    await queue.close()
+    // What the queue's consumer held is free again, though it never said goodbye.
+    expect(await (await sqlite.queue()).consumer('other').take(lots, 0)).toMatchObject([{ deliveries: 2 }])
+  })
+
+  test('a process that closed everything ends by itself', { timeout: 30_000 }, async () => {
+    const started = child('come and go')
+    await said(started, 'closed')
+    expect(await started.exited).toBe(0)
+    expect(started.logs()).toBe('closed\n')
+    // Closed in order, it leaves one file and nothing beside it.
+    await rm(sqlite.path)
+    await expect(rm(dirname(sqlite.path), { recursive: false })).rejects.toMatchObject({ code: 'ERR_FS_EISDIR' })
+    await expect(readFile(`${sqlite.path}-wal`)).rejects.toMatchObject({ code: 'ENOENT' })
+  })
+})
+
+describe('Lane', () => {
+  let sqlite: TestSqlite
+  let db: DatabaseSync
+  let lane: Lane
+
+  beforeEach(async () => {
+    sqlite = await testSqlite()
+    await (await sqlite.file()).close()
+    const path = join(dirname(sqlite.path), 'lane.db')
+    db = new DatabaseSync(path)
+    db.exec('PRAGMA journal_mode = WAL; CREATE TABLE t (a INTEGER PRIMARY KEY)')
+    lane = new Lane(db, path, 1_000)
+  })
+  afterEach(async () => {
+    await lane.drained()
+    db.close()
+    await sqlite.cleanup()
+  })
+
+  const rows = () =>
+    db
+      .prepare('SELECT a FROM t ORDER BY a')
+      .all()
+      .map(({ a }) => a)
+  const insert = (a: number) => db.prepare('INSERT INTO t VALUES (?)').run(a)
+
+  test('what is durable is committed with synchronous=FULL, whatever was before it', async () => {
+    const level = () => (db.prepare('PRAGMA synchronous').get() as { synchronous: number }).synchronous
+    const durable = { durable: true }
+    const relaxed = { durable: false }
+    expect(await lane.write(durable, level)).toBe(2)
+    expect(await lane.write(relaxed, level)).toBe(1)
+    expect(await lane.write(durable, level)).toBe(2)
+    expect(await Promise.all([lane.write(relaxed, level), lane.write(durable, level)])).toEqual([2, 2])
+  })
+
+  test('one that fails leaves nothing behind, and takes none of its companions with it', async () => {
+    const outcomes = await Promise.allSettled([
+      lane.write({ durable: true }, () => void insert(1)),
+      lane.write({ durable: true }, () => {
+        insert(2)
+        throw new Error('a defect')
+      }),
+      lane.write({ durable: true }, () => void insert(3)),
+    ])
+    expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
+    expect(outcomes[1]).toMatchObject({ reason: { message: 'a defect' } })
+    expect(rows()).toEqual([1, 3])
+  })
+
+  test('a COMMIT that fails otherwise than for certain is OUTCOME_UNKNOWN, and the next one is well', async () => {
+    // A deferred constraint is seen by COMMIT only, as a failed fsync is.
+    db.exec('CREATE TABLE child (a INTEGER REFERENCES t (a) DEFERRABLE INITIALLY DEFERRED)')
+    await expect(lane.write({ durable: true }, () => db.exec('INSERT INTO child VALUES (7)'))).rejects.toMatchObject({
+      code: 'OUTCOME_UNKNOWN',
+    })
+    await lane.write({ durable: true }, () => insert(4))
+    expect(rows()).toEqual([4])
+    expect(db.prepare('SELECT count(*) AS n FROM child').get()).toEqual({ n: 0 })
+  })
+})

@@ -1,0 +1,95 @@
+/** The contract of a cache, whatever it is on. */
+import { randomUUID } from 'node:crypto'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { Cache } from '../../src/cache/cache.ts'
+import { holds } from '../harness/eventually.ts'
+
+export interface CacheMaker {
+  ttlMs: number
+  /** One more view of the same cache, as another process has it. */
+  open(): Promise<Cache>
+}
+
+export function cacheSuite(name: string, make: () => Promise<CacheMaker>): void {
+  describe(`cache: ${name}`, () => {
+    let maker: CacheMaker
+    let cache: Cache
+    let other: Cache
+    beforeAll(async () => {
+      maker = await make()
+      cache = await maker.open()
+      other = await maker.open()
+      await holds(async () => expect((await cache.get('x')).version).toBeDefined())
+      await holds(async () => expect((await other.get('x')).version).toBeDefined())
+    })
+    afterAll(async () => {
+      await Promise.all([cache?.close(), other?.close()])
+    })
+
+    const keep = async (key: string, value: string) => {
+      const { version } = await cache.get(key)
+      cache.set(key, version!, value)
+      await holds(async () => expect((await cache.get(key)).value).toBe(value))
+    }
+
+    it('gives a page back as it was, text for text', async () => {
+      const value = JSON.stringify({ text: 'line\nbreak \0 "quotes" 🙂' })
+      await keep(randomUUID(), value)
+      await keep(randomUUID(), '')
+    })
+
+    it('has nothing under a key that was never set', async () => {
+      expect((await cache.get(randomUUID())).value).toBeUndefined()
+    })
+
+    it('drops every page at a bump, in every process, and not before', async () => {
+      const [a, b] = [randomUUID(), randomUUID()]
+      await keep(a, 'one')
+      await keep(b, 'two')
+      const before = await cache.get(a)
+      await other.bump()
+      const after = await cache.get(a)
+      expect(after.value).toBeUndefined()
+      expect(after.version).not.toBe(before.version)
+      expect((await cache.get(b)).value).toBeUndefined()
+    })
+
+    it('does not take a page that was read under a version of before', async () => {
+      const key = randomUUID()
+      const { version } = await cache.get(key)
+      await other.bump()
+      cache.set(key, version!, 'stale')
+      // A later set on the same connection is there: so is the stale one, if it ever will be.
+      await keep(randomUUID(), 'fence')
+      expect((await cache.get(key)).value).toBeUndefined()
+    })
+
+    it('never takes up a version again', async () => {
+      const versions = new Set<string>()
+      for (let i = 0; i < 20; i++) {
+        versions.add((await cache.get('x')).version!)
+        await other.bump()
+      }
+      expect(versions.size).toBe(20)
+    })
+
+    it('answers many at once, each what it asked for', async () => {
+      const keys = Array.from({ length: 50 }, () => randomUUID())
+      await Promise.all(keys.map((key) => keep(key, `value of ${key}`)))
+      const found = await Promise.all([...keys, ...keys].map((key) => cache.get(key)))
+      expect(found.map(({ value }) => value)).toEqual([...keys, ...keys].map((key) => `value of ${key}`))
+    })
+
+    it('forgets a page after its time', async () => {
+      const key = randomUUID()
+      await keep(key, 'short-lived')
+      await holds(async () => expect((await cache.get(key)).value).toBeUndefined(), { timeoutMs: maker.ttlMs * 5 })
+    })
+
+    it('may be closed twice', async () => {
+      const third = await maker.open()
+      await third.close()
+      await third.close()
+    })
+  })
+}

@@ -1,0 +1,646 @@
+/**
+ * What every Queue keeps, whatever it is made of: each test holds one sentence of src/queue/queue.ts. A maker gives connections to one
+ * set of data; a consumer that is left alone, never closed, is a dead worker's.
+ */
+import { randomUUID } from 'node:crypto'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { type Failure, SpillwayError } from '../../src/model/error.ts'
+import { encode } from '../../src/model/message.ts'
+import type { Consumer, Entry, Item, Queue } from '../../src/queue/queue.ts'
+import { eventually } from '../harness/eventually.ts'
+
+export interface QueueBench {
+  /** A connection of its own to the same data, ready to be asked: another process' view. */
+  open(): Promise<Queue>
+  /** For how long a dead consumer keeps what it took from consumers of other names. */
+  reclaimMs: number
+  /** Closes every connection (closing one twice is harmless) and removes the data. */
+  cleanup(): Promise<void>
+}
+
+const lots = { rows: 1_000, bytes: 64_000_000 }
+
+/** An item as the API makes it. */
+export function item(id: string, content: string, digest = `digest-of-${content.slice(0, 20)}`, at = Date.now()): Item {
+  return { id, digest, at, body: encode({ v: 1, type: 'content', id, at, content }) }
+}
+
+const items = (count: number, content = 'something'): Item[] =>
+  Array.from({ length: count }, () => item(randomUUID(), content))
+
+const failure: Failure = {
+  code: 'REJECTED',
+  message: 'the database will not have it: “é” 😀\n\0',
+  attempts: 3,
+  failedAt: new Date('2026-11-25T12:34:56.789Z'),
+}
+
+/** Takes until there is nothing more. */
+async function takeAll(consumer: Consumer): Promise<Entry[]> {
+  const all: Entry[] = []
+  for (;;) {
+    const entries = await consumer.take(lots, 50)
+    if (entries.length === 0) return all
+    all.push(...entries)
+  }
+}
+
+/** One take that is not empty. */
+const takeSome = (consumer: Consumer, limit = lots): Promise<Entry[]> =>
+  eventually(
+    async () => {
+      const entries = await consumer.take(limit, 100)
+      return entries.length > 0 && entries
+    },
+    { timeoutMs: 20_000 },
+  ) as Promise<Entry[]>
+
+const ids = (entries: readonly Entry[]) => entries.map(({ id }) => id)
+
+/** `foreign` puts something into the queue that no `accept` has put there; left out where that cannot be done. */
+export function queueSuite<B extends QueueBench>(
+  name: string,
+  make: (options: { capacity: number }) => Promise<B>,
+  foreign?: (bench: B) => Promise<void>,
+): void {
+  describe(`${name} keeps the contract of a queue`, () => {
+    const capacity = 100_000
+    let bench: B
+    let queue: Queue
+
+    beforeEach(async () => {
+      bench = await make({ capacity })
+      queue = await bench.open()
+    })
+    afterEach(() => bench.cleanup())
+
+    async function accept(...group: Item[]): Promise<void> {
+      const [reply] = await queue.accept([group])
+      expect(reply).toEqual(group.map(({ digest, at }) => ({ status: 'QUEUED', digest, at, duplicate: false })))
+    }
+
+    /** Accepts, takes and buries it. */
+    async function buried(one: Item, consumer: Consumer): Promise<void> {
+      await accept(one)
+      const [entry] = await takeSome(consumer)
+      expect(entry?.id).toBe(one.id)
+      await consumer.bury([{ entry: entry!, failure }])
+    }
+
+    describe('accept', () => {
+      test('answers per group and item, in order', async () => {
+        const [a, b, c] = items(3) as [Item, Item, Item]
+        await accept(b)
+        const replies = await queue.accept([[a, b], [], [c]])
+        expect(replies).toEqual([
+          [
+            { status: 'QUEUED', digest: a.digest, at: a.at, duplicate: false },
+            { status: 'QUEUED', digest: b.digest, at: b.at, duplicate: true },
+          ],
+          [],
+          [{ status: 'QUEUED', digest: c.digest, at: c.at, duplicate: false }],
+        ])
+        expect((await queue.status()).depth).toBe(3)
+        expect(await queue.accept([])).toEqual([])
+      })
+
+      test('an id that is pending, with the same digest, is not added again', async () => {
+        const first = item(randomUUID(), 'one', 'same', 1_000_000)
+        await accept(first)
+        const [reply] = await queue.accept([[{ ...first, at: 2_000_000 }]])
+        expect(reply).toEqual([{ status: 'QUEUED', digest: 'same', at: 1_000_000, duplicate: true }])
+        expect((await queue.status()).depth).toBe(1)
+      })
+
+      test('nor twice within one call, in one group or in two', async () => {
+        const [one] = items(1) as [Item]
+        const replies = (await queue.accept([[one, one], [one]])) as { duplicate: boolean }[][]
+        expect(replies.map((group) => group.map(({ duplicate }) => duplicate))).toEqual([[false, true], [true]])
+        expect((await queue.status()).depth).toBe(1)
+      })
+
+      test('an id that was settled, with the same digest, is a duplicate that is SAVED', async () => {
+        const [one] = items(1) as [Item]
+        await accept(one)
+        const consumer = queue.consumer('w')
+        await consumer.settle(await takeSome(consumer))
+        const [reply] = await queue.accept([[{ ...one, at: one.at + 5 }]])
+        expect(reply).toEqual([{ status: 'SAVED', digest: one.digest, at: one.at, duplicate: true }])
+        expect((await queue.status()).depth).toBe(0)
+      })
+
+      test('an id that was buried, with the same digest, is a duplicate that is FAILED, and says why', async () => {
+        const [one] = items(1) as [Item]
+        await buried(one, queue.consumer('w'))
+        const [reply] = await queue.accept([[one]])
+        expect(reply).toEqual([{ status: 'FAILED', digest: one.digest, at: one.at, failure, duplicate: true }])
+        expect((await queue.status()).depth).toBe(0)
+      })
+
+      test('another digest is refused while the first is pending: the whole group, and no other', async () => {
+        const first = item(randomUUID(), 'one')
+        const [a, b] = items(2) as [Item, Item]
+        await accept(first)
+        const [refused, accepted] = await queue.accept([[a, item(first.id, 'two')], [b]])
+        expect(refused).toBeInstanceOf(SpillwayError)
+        expect(refused).toMatchObject({ code: 'ID_CONFLICT', message: expect.stringContaining(first.id) })
+        expect(accepted).toMatchObject([{ status: 'QUEUED', duplicate: false }])
+        expect(await queue.find([a.id, b.id])).toMatchObject([undefined, { status: 'QUEUED' }])
+        expect((await queue.status()).depth).toBe(2)
+      })
+
+      test('and while the first is in flight', async () => {
+        const first = item(randomUUID(), 'one')
+        await accept(first)
+        await takeSome(queue.consumer('w'))
+        expect(await queue.accept([[item(first.id, 'two')]])).toMatchObject([{ code: 'ID_CONFLICT' }])
+      })
+
+      test('another digest within the same group, or in an earlier one of the call, is refused', async () => {
+        const id = randomUUID()
+        const other = randomUUID()
+        const replies = await queue.accept([
+          [item(id, 'one'), item(id, 'two')],
+          [item(other, 'one')],
+          [item(other, 'two')],
+          [item(id, 'two')],
+        ])
+        expect(replies).toMatchObject([
+          { code: 'ID_CONFLICT' },
+          [{ duplicate: false }],
+          { code: 'ID_CONFLICT' },
+          [{ duplicate: false }],
+        ])
+        expect((await queue.status()).depth).toBe(2)
+      })
+
+      test('another digest is accepted once the first is settled or buried', async () => {
+        const consumer = queue.consumer('w')
+        const settled = item(randomUUID(), 'one')
+        await accept(settled)
+        await consumer.settle(await takeSome(consumer))
+        const dead = item(randomUUID(), 'one')
+        await buried(dead, consumer)
+        await accept(item(settled.id, 'two'), item(dead.id, 'two'))
+        expect((await queue.status()).depth).toBe(2)
+      })
+
+      test('a group of 1,000, and 1,000 groups of one', async () => {
+        const group = items(1_000)
+        const single = items(1_000)
+        await accept(...group)
+        const replies = await queue.accept(single.map((one) => [one]))
+        expect(replies).toHaveLength(1_000)
+        expect(replies.every((reply) => Array.isArray(reply) && reply[0]!.duplicate === false)).toBe(true)
+        expect(ids(await takeAll(queue.consumer('w')))).toEqual([...group, ...single].map(({ id }) => id))
+      })
+
+      test('capacity is exact, and a group is accepted whole or not at all', async () => {
+        const small = await make({ capacity: 10 })
+        try {
+          const queue = await small.open()
+          const [six, five, four, one] = [items(6), items(5), items(4), items(1)]
+          const replies = await queue.accept([six, five, four, one])
+          expect(replies[0]).toHaveLength(6)
+          expect(replies[1]).toBeInstanceOf(SpillwayError)
+          expect(replies[1]).toMatchObject({ code: 'QUEUE_FULL', retryAfterMs: expect.any(Number) })
+          expect(replies[2]).toHaveLength(4)
+          expect(replies[3]).toMatchObject({ code: 'QUEUE_FULL' })
+          expect(await queue.find(five.map(({ id }) => id))).toEqual(five.map(() => undefined))
+          expect(await queue.status()).toMatchObject({ depth: 10, capacity: 10 })
+          // A retry of what is in the queue adds nothing, so that it is answered.
+          expect(await queue.accept([six])).toMatchObject([six.map(() => ({ status: 'QUEUED', duplicate: true }))])
+          // What is in flight counts.
+          const consumer = queue.consumer('w')
+          const entries = await takeSome(consumer, { rows: 2, bytes: 1_000_000 })
+          expect(await queue.accept([one])).toMatchObject([{ code: 'QUEUE_FULL' }])
+          await consumer.settle(entries.slice(0, 1))
+          expect(await queue.accept([one])).toMatchObject([[{ duplicate: false }]])
+          expect(await queue.accept([items(1)])).toMatchObject([{ code: 'QUEUE_FULL' }])
+        } finally {
+          await small.cleanup()
+        }
+      })
+
+      test('of two connections that bring the same ids at once, one is first', async () => {
+        const other = await bench.open()
+        const all = items(300)
+        const calls = all.flatMap((one) => [queue.accept([[one]]), other.accept([[one]])])
+        const replies = (await Promise.all(calls)).map(([reply]) => (reply as { duplicate: boolean }[])[0]!.duplicate)
+        for (let i = 0; i < replies.length; i += 2) expect([replies[i], replies[i + 1]].sort()).toEqual([false, true])
+        expect((await queue.status()).depth).toBe(300)
+      })
+
+      test('and of two different contents, one is refused', async () => {
+        const other = await bench.open()
+        const all = items(100)
+        const calls = all.flatMap((one) => [queue.accept([[one]]), other.accept([[item(one.id, 'else')]])])
+        const refused = (await Promise.all(calls)).map(([reply]) => reply instanceof SpillwayError && reply.code)
+        for (let i = 0; i < refused.length; i += 2) {
+          expect([refused[i], refused[i + 1]].filter(Boolean)).toEqual(['ID_CONFLICT'])
+        }
+        expect((await queue.status()).depth).toBe(100)
+      })
+
+      test('remembers the last 50,000 settled ids', { timeout: 120_000 }, async () => {
+        const consumer = queue.consumer('w')
+        const first = items(1_000)
+        await accept(...first)
+        for (let i = 1; i < 50; i++) {
+          await queue.accept([items(1_000)])
+          await consumer.settle(await takeSome(consumer))
+        }
+        await consumer.settle(await takeAll(consumer))
+        expect((await queue.status()).depth).toBe(0)
+        const standings = await queue.find(first.map(({ id }) => id))
+        expect(standings.map((standing) => standing?.status)).toEqual(first.map(() => 'SAVED'))
+      })
+    })
+
+    describe('find', () => {
+      test('answers in order; undefined for an id that is unknown', async () => {
+        const consumer = queue.consumer('w')
+        const [dead, settled, pending] = items(3) as [Item, Item, Item]
+        await buried(dead, consumer)
+        await accept(settled)
+        await consumer.settle(await takeSome(consumer))
+        await accept(pending)
+        expect(await queue.find([pending.id, randomUUID(), settled.id, '__proto__', dead.id, pending.id])).toEqual([
+          { status: 'QUEUED', digest: pending.digest, at: pending.at },
+          undefined,
+          { status: 'SAVED', digest: settled.digest, at: settled.at },
+          undefined,
+          { status: 'FAILED', digest: dead.digest, at: dead.at, failure },
+          { status: 'QUEUED', digest: pending.digest, at: pending.at },
+        ])
+        expect(await queue.find([])).toEqual([])
+      })
+
+      test('a pending one wins over a dead letter, a dead letter over a settled one', async () => {
+        const consumer = queue.consumer('w')
+        const id = randomUUID()
+        const status = async () => (await queue.find([id]))[0]?.status
+        await accept(item(id, 'one'))
+        await consumer.settle(await takeSome(consumer))
+        expect(await status()).toBe('SAVED')
+        await buried(item(id, 'two'), consumer)
+        expect(await status()).toBe('FAILED')
+        await accept(item(id, 'three'))
+        expect(await status()).toBe('QUEUED')
+        await consumer.settle(await takeSome(consumer))
+        expect(await status()).toBe('FAILED')
+        await queue.discard([id])
+        expect(await status()).toBe('SAVED')
+      })
+    })
+
+    test('status tells depth, what is in flight, the age of the oldest, dead letters, capacity and durability', async () => {
+      const consumer = queue.consumer('w')
+      expect(await queue.status()).toEqual({
+        depth: 0,
+        inFlight: 0,
+        oldestAgeMs: 0,
+        deadLetters: 0,
+        capacity,
+        durability: 'FSYNC',
+      })
+      await buried(item(randomUUID(), 'dead'), consumer)
+      await accept(item(randomUUID(), 'old', 'd', Date.now() - 60_000), ...items(4))
+      const entries = await takeSome(consumer, { rows: 2, bytes: 1_000_000 })
+      expect(entries).toHaveLength(2)
+      const status = await queue.status()
+      expect(status).toMatchObject({ depth: 5, inFlight: 2, deadLetters: 1 })
+      expect(status.oldestAgeMs).toBeGreaterThanOrEqual(60_000)
+      expect(status.oldestAgeMs).toBeLessThan(120_000)
+      await consumer.settle(entries)
+      const settled = await queue.status()
+      expect(settled).toMatchObject({ depth: 3, inFlight: 0 })
+      expect(settled.oldestAgeMs).toBeLessThan(60_000)
+    })
+
+    describe('take', () => {
+      test('oldest first, within `rows`; each entry once', async () => {
+        const all = items(25)
+        await accept(...all)
+        const consumer = queue.consumer('w')
+        const taken: Entry[] = []
+        while (taken.length < 25) {
+          const entries = await takeSome(consumer, { rows: 10, bytes: 1_000_000 })
+          expect(entries.length).toBeLessThanOrEqual(10)
+          taken.push(...entries)
+        }
+        expect(ids(taken)).toEqual(all.map(({ id }) => id))
+        expect(taken.map(({ body }) => body)).toEqual(all.map(({ body }) => body))
+        expect(new Set(taken.map(({ handle }) => handle)).size).toBe(25)
+        expect(taken.every(({ deliveries }) => deliveries === 1)).toBe(true)
+        expect(await consumer.take(lots, 0)).toEqual([])
+      })
+
+      test('within `bytes`, roughly; and one entry always fits', async () => {
+        const all = items(20, 'x'.repeat(10_000))
+        await accept(...all)
+        const consumer = queue.consumer('w')
+        const taken = await takeSome(consumer, { rows: 1_000, bytes: 1 })
+        expect(taken).toHaveLength(1)
+        while (taken.length < 20) {
+          const entries = await takeSome(consumer, { rows: 1_000, bytes: 35_000 })
+          expect(entries.reduce((bytes, { body }) => bytes + Buffer.byteLength(body), 0)).toBeLessThanOrEqual(70_000)
+          taken.push(...entries)
+        }
+        expect(ids(taken)).toEqual(all.map(({ id }) => id))
+      })
+
+      test('waits, and has a message of any connection as soon as it is accepted', async () => {
+        const other = await bench.open()
+        for (const accepting of [queue, other]) {
+          const consumer = queue.consumer(`w-${accepting === other}`)
+          const taking = consumer.take(lots, 30_000)
+          // The question behind the take has been answered: the take is waiting by now, or nearly.
+          await accepting.status()
+          const since = performance.now()
+          const [one] = items(1) as [Item]
+          await accepting.accept([[one]])
+          const entries = await taking
+          expect(ids(entries)).toEqual([one.id])
+          expect(performance.now() - since).toBeLessThan(5_000)
+          await consumer.settle(entries)
+        }
+      })
+
+      test('[] when there is nothing; not so soon that a loop of takes would run hot, nor much after its time', async () => {
+        const since = performance.now()
+        expect(await queue.consumer('w').take(lots, 400)).toEqual([])
+        expect(performance.now() - since).toBeGreaterThan(100)
+        expect(performance.now() - since).toBeLessThan(5_000)
+      })
+
+      test('two consumers on two connections never hold the same entry', async () => {
+        const other = await bench.open()
+        const all = items(2_000)
+        await queue.accept([all.slice(0, 1_000)])
+        await queue.accept([all.slice(1_000)])
+        const taken = await Promise.all(
+          [queue.consumer('a'), other.consumer('b')].map(async (consumer) => {
+            const mine: Entry[] = []
+            for (;;) {
+              const entries = await consumer.take({ rows: 50, bytes: 1_000_000 }, 50)
+              if (entries.length === 0) return mine
+              mine.push(...entries)
+            }
+          }),
+        )
+        expect(ids(taken.flat()).sort()).toEqual(all.map(({ id }) => id).sort())
+      })
+
+      test('what a consumer gave back by closing comes first, and the delivery is counted', async () => {
+        const other = await bench.open()
+        const all = items(5)
+        await accept(...all.slice(0, 3))
+        const a = queue.consumer('a')
+        const [first] = await takeSome(a)
+        await a.settle([first!])
+        await accept(...all.slice(3))
+        await a.close()
+        await a.close()
+        expect((await queue.status()).depth).toBe(4)
+        const b = other.consumer('b')
+        const taken = await takeSome(b)
+        taken.push(...(await takeAll(b)))
+        expect(taken.map(({ id, deliveries }) => [id, deliveries])).toEqual(
+          all.slice(1).map(({ id }, i) => [id, i < 2 ? 2 : 1]),
+        )
+      })
+
+      test('what a dead consumer took goes to the next one of its name first', async () => {
+        const all = items(4)
+        await accept(...all.slice(0, 2))
+        await takeSome(queue.consumer('w'))
+        await accept(...all.slice(2))
+        const next = (await bench.open()).consumer('w')
+        const taken = await takeSome(next)
+        taken.push(...(await takeAll(next)))
+        expect(taken.map(({ id, deliveries }) => [id, deliveries])).toEqual(all.map(({ id }, i) => [id, i < 2 ? 2 : 1]))
+      })
+
+      test('and to one of another name after a while', { timeout: 60_000 }, async () => {
+        const other = await bench.open()
+        const all = items(3)
+        await accept(...all)
+        await takeSome(queue.consumer('dead'))
+        const alive = other.consumer('alive')
+        expect(await alive.take(lots, 0)).toEqual([])
+        const taken = await takeSome(alive)
+        taken.push(...(await takeAll(alive)))
+        expect(taken.map(({ id, deliveries }) => [id, deliveries])).toEqual(all.map(({ id }) => [id, 2]))
+      })
+
+      test('but not while it is held', { timeout: 60_000 }, async () => {
+        const other = await bench.open()
+        await accept(...items(3))
+        const slow = queue.consumer('slow')
+        const entries = await takeSome(slow)
+        const quick = other.consumer('quick')
+        const until = performance.now() + bench.reclaimMs * 2.5
+        while (performance.now() < until) {
+          await slow.hold(entries)
+          expect(await quick.take(lots, bench.reclaimMs / 5)).toEqual([])
+        }
+        await slow.settle(entries)
+        expect((await queue.status()).depth).toBe(0)
+      })
+
+      test('a take under way resolves when its consumer closes', async () => {
+        const consumer = queue.consumer('w')
+        const since = performance.now()
+        const taking = consumer.take(lots, 60_000)
+        await queue.status()
+        await consumer.close()
+        expect(await taking).toEqual([])
+        expect(performance.now() - since).toBeLessThan(10_000)
+        expect(await consumer.take(lots, 0)).toEqual([])
+      })
+    })
+
+    describe('settle', () => {
+      test('may be called twice, and with nothing', async () => {
+        const [one] = items(1) as [Item]
+        await accept(one, ...items(1))
+        const consumer = queue.consumer('w')
+        const entries = await takeSome(consumer, { rows: 1, bytes: 1_000_000 })
+        await consumer.settle(entries)
+        await consumer.settle(entries)
+        await consumer.settle([])
+        await consumer.bury([])
+        await consumer.hold([])
+        expect(await queue.find([one.id])).toMatchObject([{ status: 'SAVED' }])
+        expect((await queue.status()).depth).toBe(1)
+      })
+
+      test('passes over what somebody else settled, and leaves a later message of the same id alone', async () => {
+        const id = randomUUID()
+        await accept(item(id, 'one'))
+        const late = queue.consumer('late')
+        const entries = await takeSome(late)
+        await late.close()
+        const other = queue.consumer('other')
+        await other.settle(await takeSome(other))
+        await accept(item(id, 'two'))
+        await other.settle(entries)
+        await other.bury(entries.map((entry) => ({ entry, failure })))
+        expect(await queue.find([id])).toMatchObject([{ status: 'QUEUED', digest: item(id, 'two').digest }])
+        expect(await queue.status()).toMatchObject({ depth: 1, deadLetters: 0 })
+        expect(ids(await takeSome(other))).toEqual([id])
+      })
+    })
+
+    test('attempt counts the tries of one entry, whoever makes them', async () => {
+      const all = items(2)
+      await accept(...all)
+      const a = queue.consumer('a')
+      const [first, second] = await takeSome(a)
+      expect(await a.attempt(first!)).toBe(1)
+      expect(await a.attempt(first!)).toBe(2)
+      expect(await a.attempt(second!)).toBe(1)
+      await a.close()
+      const b = (await bench.open()).consumer('b')
+      const again = await takeSome(b)
+      expect(await b.attempt(again.find(({ id }) => id === all[0]!.id)!)).toBe(3)
+    })
+
+    describe('dead letters', () => {
+      test('say what and why, oldest first, page by page', async () => {
+        const consumer = queue.consumer('w')
+        const all = items(5)
+        for (const one of all) await buried(one, consumer)
+        expect(await queue.status()).toMatchObject({ depth: 0, inFlight: 0, deadLetters: 5 })
+        const other = await bench.open()
+        const pages = []
+        let after: string | undefined
+        for (;;) {
+          const page = await other.deadLetters(2, after)
+          if (page.length === 0) break
+          pages.push(page)
+          after = page.at(-1)!.handle
+        }
+        expect(pages.map((page) => page.length)).toEqual([2, 2, 1])
+        expect(pages.flat().map(({ letter }) => letter)).toEqual(all.map(({ id, body }) => ({ id, body, failure })))
+      })
+
+      test('burying twice makes one letter; settling it afterwards changes nothing', async () => {
+        const [one] = items(1) as [Item]
+        await accept(one)
+        const consumer = queue.consumer('w')
+        const [entry] = (await takeSome(consumer)) as [Entry]
+        await consumer.bury([{ entry, failure }])
+        await consumer.bury([{ entry, failure }])
+        await consumer.settle([entry])
+        expect(await queue.deadLetters(10)).toHaveLength(1)
+        expect(await queue.find([one.id])).toMatchObject([{ status: 'FAILED' }])
+        expect(await queue.status()).toMatchObject({ depth: 0, deadLetters: 1 })
+      })
+
+      test('retry puts them back under the ids they had; unknown ids are passed over', async () => {
+        const consumer = queue.consumer('w')
+        const [a, b] = items(2) as [Item, Item]
+        await buried(a, consumer)
+        await buried(b, consumer)
+        expect(await queue.retry([a.id, randomUUID()])).toBe(1)
+        expect(await queue.find([a.id, b.id])).toMatchObject([
+          { status: 'QUEUED', digest: a.digest, at: a.at },
+          { status: 'FAILED' },
+        ])
+        expect(await queue.status()).toMatchObject({ depth: 1, deadLetters: 1 })
+        const [entry] = (await takeSome(consumer)) as [Entry]
+        expect(entry).toMatchObject({ id: a.id, body: a.body, deliveries: 1 })
+        expect(await consumer.attempt(entry)).toBe(1)
+        await consumer.settle([entry])
+        expect(await queue.find([a.id])).toMatchObject([{ status: 'SAVED' }])
+        expect(await queue.retry([])).toBe(0)
+      })
+
+      test('one id may have several; they go back one at a time', async () => {
+        const consumer = queue.consumer('w')
+        const id = randomUUID()
+        await buried(item(id, 'one'), consumer)
+        await buried(item(id, 'two'), consumer)
+        expect(await queue.deadLetters(10)).toMatchObject([{ letter: { id } }, { letter: { id } }])
+        expect(await queue.retry([id])).toBe(1)
+        // One of that id is pending now.
+        expect(await queue.retry([id])).toBe(0)
+        expect(await queue.status()).toMatchObject({ depth: 1, deadLetters: 1 })
+        await consumer.settle(await takeSome(consumer))
+        expect(await queue.retry([id])).toBe(1)
+        expect(await queue.status()).toMatchObject({ depth: 1, deadLetters: 0 })
+      })
+
+      test('discard removes them, all of an id, for good', async () => {
+        const consumer = queue.consumer('w')
+        const id = randomUUID()
+        await buried(item(id, 'one'), consumer)
+        await buried(item(id, 'two'), consumer)
+        await buried(item(randomUUID(), 'three'), consumer)
+        expect(await queue.discard([id, randomUUID()])).toBe(2)
+        expect(await queue.discard([id])).toBe(0)
+        expect(await queue.discard([])).toBe(0)
+        expect(await queue.status()).toMatchObject({ depth: 0, deadLetters: 1 })
+        expect(await queue.find([id])).toEqual([undefined])
+        await accept(item(id, 'one'))
+      })
+    })
+
+    test('bodies come back as they were', async () => {
+      const contents = [
+        '',
+        '😀👩‍👩‍👧‍👦 é',
+        'a\0b',
+        `'"\`\\;--`,
+        'x'.repeat(65_536),
+        '😀'.repeat(16_384),
+        '\u2028\r\n\t{"at":1}',
+      ]
+      const all = [
+        ...contents.map((content, i) => item(randomUUID(), content, `digest-${i}`)),
+        ...contents.slice(1).map((body, i): Item => ({ id: randomUUID(), digest: `raw-${i}`, at: 1, body })),
+      ]
+      await accept(...all)
+      const consumer = queue.consumer('w')
+      const entries = await takeAll(consumer)
+      expect(entries.map(({ body }) => body)).toEqual(all.map(({ body }) => body))
+      await consumer.bury(entries.map((entry) => ({ entry, failure })))
+      expect((await queue.deadLetters(100)).map(({ letter }) => letter.body)).toEqual(all.map(({ body }) => body))
+    })
+
+    test('what was accepted, settled and buried is there for who opens it anew', async () => {
+      const consumer = queue.consumer('w')
+      const [dead, settled, pending] = items(3) as [Item, Item, Item]
+      await buried(dead, consumer)
+      await accept(settled)
+      await consumer.settle(await takeSome(consumer))
+      await accept(pending)
+      await queue.close()
+      await queue.close()
+      const again = await bench.open()
+      expect(await again.find([dead.id, settled.id, pending.id])).toMatchObject([
+        { status: 'FAILED' },
+        { status: 'SAVED' },
+        { status: 'QUEUED' },
+      ])
+      expect(await again.status()).toMatchObject({ depth: 1, deadLetters: 1 })
+      expect(ids(await takeSome(again.consumer('w')))).toEqual([pending.id])
+    })
+
+    if (foreign) {
+      test('a foreign object is taken, can be buried, and is discarded by its handle', async () => {
+        await foreign(bench)
+        const consumer = queue.consumer('w')
+        const [entry] = (await takeSome(consumer)) as [Entry]
+        expect(entry.id).toBeUndefined()
+        await consumer.bury([{ entry, failure: { ...failure, code: 'UNDECODABLE' } }])
+        const [found] = await queue.deadLetters(10)
+        expect(found!.letter).toMatchObject({ body: entry.body, failure: { code: 'UNDECODABLE' } })
+        expect(await queue.discard([found!.letter.id])).toBe(1)
+        expect(await queue.status()).toMatchObject({ depth: 0, deadLetters: 0 })
+      })
+    }
+  })
+}
