@@ -69,6 +69,8 @@ export interface Config {
   workerMaxAttempts: number
   /** NODE_ENV=production */
   production: boolean
+  /** SPILLWAY_FAILPOINT, with NODE_ENV=test only: where a worker is to die. */
+  failpoint: string | undefined
 }
 
 /** What is wrong with the settings, one line a problem. */
@@ -128,6 +130,7 @@ export function readConfig(env: Env = process.env, file: Env = readEnvFile()): C
     workerConcurrency: s.WORKER_CONCURRENCY,
     workerMaxAttempts: s.WORKER_MAX_ATTEMPTS,
     production: (env.NODE_ENV || file.NODE_ENV) === 'production',
+    failpoint: env.NODE_ENV === 'test' ? env.SPILLWAY_FAILPOINT : undefined,
   }
 }
 

@@ -7,6 +7,7 @@ import { once } from 'node:events'
 import { hostname } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { type MessagePort, Worker as Thread } from 'node:worker_threads'
+import { arm } from '../worker/failpoint.ts'
 import { Worker } from '../worker/worker.ts'
 import { makeApp } from './app/app.ts'
 import type { Cache } from './cache/cache.ts'
@@ -43,7 +44,7 @@ export async function startApi(config: Config, log: Log): Promise<Running & { ur
   failure.promise.catch(() => {})
   try {
     const version = new SharedVersion()
-    const { queue, events, file } = await openQueue(config, log, closing)
+    const { queue, events, file } = await openQueue(config, log, closing, failure.reject)
     const cache = openCache(config, version, log, closing)
     const store = openStore(config, log, closing)
     const preparing = store.prepare(closing.signal)
@@ -93,6 +94,15 @@ export async function startWorker(config: Config, log: Log): Promise<Running> {
   }
 }
 
+/** Only the queue, for a command that looks after it. Throws QUEUE_UNAVAILABLE when it cannot be reached. */
+export async function openQueueAlone(config: Config): Promise<{ queue: Queue; close(): Promise<void> }> {
+  const closing = new Closing()
+  const silent: Log = { info() {}, warn() {}, error() {} }
+  const { queue } = await openQueue(config, silent, closing)
+  if (queue instanceof RedisQueue) await queue.connection.whenReady(3_000)
+  return { queue, close: () => closing.close() }
+}
+
 /** What the thread of the embedded worker is given. */
 export interface ThreadData {
   config: Config
@@ -123,6 +133,7 @@ interface Parts {
 
 /** Begins to work as soon as the store is there. The promise rejects when it never will be. */
 function startWorking(config: Config, { queue, events, cache, log, closing }: Parts): Promise<never> {
+  if (config.failpoint) arm(config.failpoint)
   const store = openStore(config, log, closing)
   const consumer = queue.consumer(`${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}`)
   const worker = new Worker(
@@ -162,7 +173,13 @@ async function startWorkerThread(config: Config, file: SqliteFile, version: Shar
   }
 }
 
-async function openQueue(config: Config, log: Log, closing: Closing): Promise<{ queue: Queue; events: EventLog; file?: SqliteFile }> {
+/** `onUnfit` is told when the queue turns out to be one that cannot be trusted with saves; a worker, which only drains it, need not care. */
+async function openQueue(
+  config: Config,
+  log: Log,
+  closing: Closing,
+  onUnfit: (error: Error) => void = () => {},
+): Promise<{ queue: Queue; events: EventLog; file?: SqliteFile }> {
   const { queueUrl, queueCapacity: capacity, eventsRetentionMs: retentionMs, eventsRetentionBytes: retentionBytes } = config
   if (queueUrl.startsWith('file:')) {
     const file = await SqliteFile.open(filePath(queueUrl), { capacity, retentionMs, retentionBytes, log })
@@ -173,7 +190,7 @@ async function openQueue(config: Config, log: Log, closing: Closing): Promise<{ 
     return { queue, events, file }
   }
   const address = parseRedisUrl(queueUrl)
-  const queue = new RedisQueue(address, { capacity, log })
+  const queue = new RedisQueue(address, { capacity, log, onEvicting: onUnfit })
   const events = new RedisEventLog(address, { retentionMs, retentionBytes, log })
   closing.add(() => Promise.all([queue.close(), events.close()]))
   return { queue, events }

@@ -30,6 +30,7 @@ describe('settings', () => {
       workerConcurrency: 2,
       workerMaxAttempts: 5,
       production: false,
+      failpoint: undefined,
     })
   })
 

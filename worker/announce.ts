@@ -8,6 +8,7 @@ import type { Content } from '../src/model/content.ts'
 import type { Log } from '../src/model/log.ts'
 import type { Consumer } from '../src/queue/queue.ts'
 import { persistently } from './backoff.ts'
+import { failpoint } from './failpoint.ts'
 import type { Letter, Outcome } from './persist.ts'
 
 /** Announcements do not follow each other faster: that bounds how often the cache is emptied. An idle worker announces at once. */
@@ -64,10 +65,14 @@ export class Announcer {
     const letters = outcomes.flatMap((outcome) => outcome.letters)
     // Buried before it is announced: who hears of a failure finds the dead letter.
     if (letters.length > 0) await this.#persistently('bury', () => consumer.bury(letters))
+    failpoint('committed')
     if (saved.length > 0) await this.#bump()
+    failpoint('bumped')
     const log = logEntries(saved, letters)
     if (log.length > 0) await this.#persistently('announce', () => events.append(log))
+    failpoint('announced')
     if (entries.length > 0) await this.#persistently('settle', () => consumer.settle(entries))
+    failpoint('settled')
   }
 
   /** Until the bump has succeeded, or every page of before has expired by itself. */

@@ -9,6 +9,7 @@ import type { Log } from '../src/model/log.ts'
 import type { Consumer, Entry } from '../src/queue/queue.ts'
 import { Announcer } from './announce.ts'
 import { delay, persistently, Stopped, wait } from './backoff.ts'
+import { failpoint } from './failpoint.ts'
 import { letter, Persister } from './persist.ts'
 
 export interface WorkerOptions {
@@ -77,6 +78,7 @@ export class Worker {
   }
 
   #begin(entries: readonly Entry[]): void {
+    failpoint('taken')
     const work = { entries, since: performance.now(), done: Promise.resolve() }
     this.#inHand.add(work)
     work.done = this.#work(entries)

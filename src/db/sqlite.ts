@@ -53,7 +53,7 @@ function sqliteMigratable(db: DatabaseSync): Migratable {
     folder: new URL('../../prisma/sqlite/migrations/', import.meta.url),
     accountTable: new URL('./migrations.sqlite.sql', import.meta.url),
     transactional: true,
-    lock: () => whileBusy(PATIENCE_MS, () => db.exec('BEGIN')),
+    lock: () => whileBusy(PATIENCE_MS, () => db.exec('BEGIN IMMEDIATE')),
     unlock: async (keep) => db.exec(keep ? 'COMMIT' : 'ROLLBACK'),
     hasTable: async (name) => db.prepare('SELECT 1 FROM sqlite_schema WHERE name = ?').get(name) !== undefined,
     run: async (script) => db.exec(script),

@@ -21,10 +21,15 @@ import { defineScripts, type QueueKeys, queueKeys, record, type Scripts } from '
 
 const group = 'workers'
 const rememberedIds = 50_000
+const lookEveryMs = 1_000
+/** Of maxmemory: saves are refused from here on, so that what the workers have to write still fits. */
+const fullAt = 0.9
 
 export interface RedisQueueOptions {
   capacity: number
   log: Log
+  /** Told when the server is found to evict keys at will: no queue can be kept there. */
+  onEvicting?: (error: Error) => void
   /** Entries whose worker has not been heard of for so long are taken by another one. Workers are heard of three times as often. */
   reclaimMs?: number
 }
@@ -36,7 +41,9 @@ export class RedisQueue implements Queue {
   readonly #scripts: Redis & Scripts
   readonly #keys: QueueKeys
   readonly #consumers = new Set<Consumer>()
-  #durability: Durability | undefined
+  readonly #looking: NodeJS.Timeout
+  /** What the server was last seen to do; undefined until it was asked, and again after every reconnect. */
+  #server: Promise<ServerState | undefined> | undefined
 
   constructor(address: RedisAddress, options: RedisQueueOptions) {
     this.#address = address
@@ -44,9 +51,22 @@ export class RedisQueue implements Queue {
     this.#keys = queueKeys(address.prefix)
     this.#connection = new RedisConnection(address.url, { role: 'queue', log: options.log })
     this.#scripts = defineScripts(this.#connection.client)
-    // A restarted or replaced server may have other settings.
     this.#connection.client.on('ready', () => {
-      this.#durability = undefined
+      // A restarted or replaced server may have other settings.
+      this.#server = undefined
+      this.#look()
+    })
+    this.#looking = setInterval(() => this.#look(), lookEveryMs)
+  }
+
+  /** Asks the server how it is; what it said last stands until the answer is there. */
+  #look(): void {
+    if (!this.#connection.ready) return
+    const asked = this.#connection.ask(readServer).catch(() => undefined)
+    this.#server ??= asked
+    void asked.then((state) => {
+      this.#server = asked
+      if (state?.evicts) this.#options.onEvicting?.(evicting(state.evicts))
     })
   }
 
@@ -57,6 +77,8 @@ export class RedisQueue implements Queue {
 
   async accept(groups: readonly (readonly Item[])[]): Promise<(Accepted[] | SpillwayError)[]> {
     if (groups.length === 0) return []
+    const refused = refusalOf(await this.#server)
+    if (refused) return groups.map(() => refused)
     const k = this.#keys
     const args: (string | number)[] = [this.#options.capacity]
     for (const group of groups) {
@@ -97,7 +119,7 @@ export class RedisQueue implements Queue {
 
   async status(): Promise<QueueStatus> {
     const k = this.#keys
-    const [depth, inFlight, oldest, deadLetters, durability] = await this.#connection.ask((client) =>
+    const [depth, inFlight, oldest, deadLetters, server] = await this.#connection.ask((client) =>
       Promise.all([
         client.xlen(k.stream),
         client.xpending(k.stream, group).then(
@@ -106,11 +128,11 @@ export class RedisQueue implements Queue {
         ),
         client.xrange(k.stream, '-', '+', 'COUNT', 1),
         client.xlen(k.dead),
-        this.#durability ?? readDurability(client),
+        this.#server?.then((state) => state ?? readServer(client)) ?? readServer(client),
       ]),
     )
-    this.#durability = durability
-    return { depth, inFlight, oldestAgeMs: age(oldest[0]), deadLetters, capacity: this.#options.capacity, durability }
+    const { capacity } = this.#options
+    return { depth, inFlight, oldestAgeMs: age(oldest[0]), deadLetters, capacity, durability: server.durability }
   }
 
   async deadLetters(first: number, after?: string): Promise<{ handle: string; letter: DeadLetter }[]> {
@@ -155,6 +177,7 @@ export class RedisQueue implements Queue {
   }
 
   async close(): Promise<void> {
+    clearInterval(this.#looking)
     await Promise.all([...this.#consumers].map((consumer) => consumer.close()))
     this.#connection.close()
   }
@@ -177,16 +200,57 @@ function age(entry: [string, string[]] | undefined): number {
   return Math.max(0, Date.now() - Number(at))
 }
 
+interface ServerState {
+  durability: Durability
+  /** The policy by which it evicts keys at will; undefined when it does not. */
+  evicts: string | undefined
+  /** It is so near its maxmemory that the workers' own writes are in danger. */
+  nearlyFull: boolean
+}
+
 /** What the server really does, not what somebody meant to set. A server that hides CONFIG is believed as far as INFO goes. */
-async function readDurability(client: Redis): Promise<Durability> {
-  try {
-    const settings = record((await client.config('GET', 'append*')) as string[])
-    const rewrite = record((await client.config('GET', 'no-appendfsync-on-rewrite')) as string[])
-    if (settings.appendonly !== 'yes') return 'MEMORY'
-    if (settings.appendfsync === 'always' && rewrite['no-appendfsync-on-rewrite'] !== 'yes') return 'FSYNC'
-    return settings.appendfsync === 'no' ? 'MEMORY' : 'EVERYSEC'
-  } catch (error) {
-    if ((error as Error).name !== 'ReplyError') throw error
-    return /^aof_enabled:1/m.test(await client.info('persistence')) ? 'EVERYSEC' : 'MEMORY'
+async function readServer(client: Redis): Promise<ServerState> {
+  const [memory, persistence, ...settings] = await Promise.all([
+    client.info('memory'),
+    client.info('persistence'),
+    ...['append*', 'no-appendfsync-on-rewrite'].map((name) =>
+      client.config('GET', name).then(
+        (found) => record(found as string[]),
+        (error: Error) => (error.name === 'ReplyError' ? {} : Promise.reject(error)),
+      ),
+    ),
+  ])
+  const { appendonly, appendfsync, 'no-appendfsync-on-rewrite': relaxed } = Object.assign({}, ...settings)
+  const used = Number(infoField(memory, 'used_memory'))
+  const most = Number(infoField(memory, 'maxmemory'))
+  const policy = infoField(memory, 'maxmemory_policy')
+  return {
+    durability: durabilityOf(appendonly ?? (infoField(persistence, 'aof_enabled') === '1' ? 'yes' : 'no'), appendfsync ?? 'everysec', relaxed),
+    evicts: policy === undefined || policy === 'noeviction' ? undefined : policy,
+    nearlyFull: most > 0 && used > most * fullAt,
   }
+}
+
+function durabilityOf(appendonly: string, appendfsync: string, relaxed: string | undefined): Durability {
+  if (appendonly !== 'yes' || appendfsync === 'no') return 'MEMORY'
+  // With "yes" there is no fsync while the file is rewritten, not even under "always".
+  return appendfsync === 'always' && relaxed !== 'yes' ? 'FSYNC' : 'EVERYSEC'
+}
+
+function infoField(info: string, name: string): string | undefined {
+  return new RegExp(`^${name}:(.*?)\r?$`, 'm').exec(info)?.[1]
+}
+
+function evicting(policy: string): SpillwayError {
+  return new SpillwayError(
+    'QUEUE_UNAVAILABLE',
+    `The queue's Redis evicts keys when its memory is full (maxmemory-policy is ${policy}), acknowledged saves among them. Set maxmemory-policy noeviction, or use another instance.`,
+    { retryAfterMs },
+  )
+}
+
+function refusalOf(state: ServerState | undefined): SpillwayError | undefined {
+  if (state?.evicts) return evicting(state.evicts)
+  if (!state?.nearlyFull) return undefined
+  return new SpillwayError('QUEUE_FULL', "The queue's Redis is close to its memory limit; try again shortly.", { retryAfterMs })
 }

@@ -133,6 +133,20 @@ describe('SqliteQueue', () => {
     })
   })
 
+  test('a take that waits has what is accepted at once, not at the next look around', async () => {
+    const queue = await sqlite.queue()
+    const consumer = queue.consumer('w')
+    const since = performance.now()
+    for (let i = 0; i < 20; i++) {
+      const taking = consumer.take(lots, 10_000)
+      await queue.status()
+      await queue.accept([[one()]])
+      await consumer.settle(await taking)
+    }
+    // Looking around once a second would make it ten seconds and more.
+    expect(performance.now() - since).toBeLessThan(5_000)
+  })
+
   test('what a worker thread took over a port is given back when the thread dies', { timeout: 30_000 }, async () => {
     const file = await sqlite.file()
     const queue = new SqliteQueue(file.connect())

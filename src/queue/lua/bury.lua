@@ -7,6 +7,8 @@ for i = 2, #ARGV, 4 do
   local handle = ARGV[i]
   local found = redis.call('XRANGE', KEYS[1], handle, handle)[1]
   if found then
+    -- First, since it frees memory: a script that has begun to write may go on writing when the server is full.
+    redis.call('XACK', KEYS[1], ARGV[1], handle)
     local entry = {}
     for f = 1, #found[2], 2 do entry[found[2][f]] = found[2][f + 1] end
     local id, body = entry.id, entry.m
@@ -24,7 +26,6 @@ for i = 2, #ARGV, 4 do
     local letter = redis.call('XADD', KEYS[4], '*', 'id', id, 'm', body, 'f', ARGV[i + 1], 'd', digest, 'at', at)
     local others = redis.call('HGET', KEYS[3], id)
     redis.call('HSET', KEYS[3], id, (others and others .. ' ' or '') .. digest .. ' ' .. letter)
-    redis.call('XACK', KEYS[1], ARGV[1], handle)
     redis.call('XDEL', KEYS[1], handle)
     redis.call('HDEL', KEYS[5], handle)
     moved = moved + 1

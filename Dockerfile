@@ -1,0 +1,24 @@
+# Both roles in one image: the API by default, a worker with `node worker/main.ts` for a command (docker-compose.yml has both).
+FROM node:24-slim AS build
+WORKDIR /app
+# What `npm ci` reads; its `prepare` makes the Prisma clients, with what is no devDependency.
+COPY package.json package-lock.json prisma.config.ts ./
+COPY prisma ./prisma
+RUN npm ci --omit=dev
+
+FROM node:24-slim
+ENV NODE_ENV=production
+WORKDIR /app
+# All of it is root's, and the server cannot change it. data/ is for the embedded store and queue: `-v spillway-data:/app/data`.
+RUN install -d -o node -g node data
+COPY --from=build /app/node_modules ./node_modules
+COPY --from=build /app/prisma ./prisma
+COPY package.json LICENSE ./
+COPY src ./src
+COPY worker ./worker
+USER node
+# It listens on the container's own loopback until HOST and AUTH say otherwise: nobody gets in by accident.
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
+  CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT || 8080}/livez`).then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
+CMD ["node", "--disable-warning=ExperimentalWarning", "src/main.ts"]
