@@ -17,13 +17,18 @@ const whole = (min: number, max: number, fallback: number) =>
     .transform(Number)
 
 const url = (protocols: string[], expected: string) =>
-  z.string().refine((text) => protocols.some((p) => text.startsWith(p)) && (!text.includes('//') || URL.canParse(text)), {
-    error: `must be ${expected}`,
-  })
+  z
+    .string()
+    .refine((text) => protocols.some((p) => text.startsWith(p)) && (!text.includes('//') || URL.canParse(text)), {
+      error: `must be ${expected}`,
+    })
 
 /** Where a default is shown in .env.example, the setting may be left out. */
 const settings = z.object({
-  HOST: z.string().default('127.0.0.1').describe('The address to listen on. Any other than loopback needs authentication, or AUTH=none.'),
+  HOST: z
+    .string()
+    .default('127.0.0.1')
+    .describe('The address to listen on. Any other than loopback needs authentication, or AUTH=none.'),
   PORT: whole(0, 65535, 8080).describe('0: any free one.'),
   AUTH: z
     .string()
@@ -32,24 +37,36 @@ const settings = z.object({
     .describe('none: let everybody who can reach HOST read and write.'),
   DATABASE_URL: url(['file:', 'mysql://'], 'file:PATH or mysql://USER:PASSWORD@HOST:PORT/DATABASE')
     .default('file:./data/spillway.db')
-    .describe('The store: file:PATH (SQLite) or mysql://USER:PASSWORD@HOST:PORT/DATABASE (MySQL 8, MariaDB 10.6 or newer).'),
+    .describe(
+      'The store: file:PATH (SQLite) or mysql://USER:PASSWORD@HOST:PORT/DATABASE (MySQL 8, MariaDB 10.6 or newer).',
+    ),
   DATABASE_READ_URL: url(['mysql://'], 'mysql://USER:PASSWORD@HOST:PORT/DATABASE')
     .optional()
     .describe('A replica to read `contents` from. What is read is then as old as the replica lags.'),
   QUEUE_URL: url(['file:', 'redis://', 'rediss://'], 'file:PATH, redis://… or rediss://…')
     .default('file:./data/queue.db')
-    .describe('The queue and the events log: file:PATH (embedded; the API runs the worker itself) or redis://HOST:PORT.'),
+    .describe(
+      'The queue and the events log: file:PATH (embedded; the API runs the worker itself) or redis://HOST:PORT.',
+    ),
   CACHE_URL: url(['memory:', 'redis://', 'rediss://'], 'memory:, redis://… or rediss://…')
     .default('memory:')
     .describe('The cache: memory: or redis://HOST:PORT, an instance of its own that may evict.'),
   CACHE_TTL_MS: whole(1, 86_400_000, 10_000).describe('How long a page of contents may be kept, in milliseconds.'),
   CONTENT_MAX_BYTES: whole(1, 1_048_576, 65_536).describe('The longest content, in bytes of UTF-8.'),
-  QUEUE_CAPACITY: whole(1, 100_000_000, 1_000_000).describe('Messages in the queue from which on saves are refused with QUEUE_FULL.'),
-  EVENTS_RETENTION_MS: whole(1_000, 31_536_000_000, 3_600_000).describe('How long a cursor stays good, in milliseconds …'),
-  EVENTS_RETENTION_BYTES: whole(1_048_576, 1_099_511_627_776, 268_435_456).describe('… and up to what size of the events log, in bytes.'),
+  QUEUE_CAPACITY: whole(1, 100_000_000, 1_000_000).describe(
+    'Messages in the queue from which on saves are refused with QUEUE_FULL.',
+  ),
+  EVENTS_RETENTION_MS: whole(1_000, 31_536_000_000, 3_600_000).describe(
+    'How long a cursor stays good, in milliseconds …',
+  ),
+  EVENTS_RETENTION_BYTES: whole(1_048_576, 1_099_511_627_776, 268_435_456).describe(
+    '… and up to what size of the events log, in bytes.',
+  ),
   WORKER_BATCH: whole(1, 10_000, 1_000).describe('Rows per statement.'),
   WORKER_CONCURRENCY: whole(1, 64, 2).describe('Statements at once, per worker process.'),
-  WORKER_MAX_ATTEMPTS: whole(1, 1_000, 5).describe('Tries of a message that fails by itself, before it becomes a dead letter.'),
+  WORKER_MAX_ATTEMPTS: whole(1, 1_000, 5).describe(
+    'Tries of a message that fails by itself, before it becomes a dead letter.',
+  ),
 })
 
 export interface Config {
@@ -87,10 +104,12 @@ type Env = Record<string, string | undefined>
 export function readConfig(env: Env = process.env, file: Env = readEnvFile()): Config {
   const problems: string[] = []
   for (const name of Object.keys(file)) {
-    if (!(name in settings.shape) && name !== 'NODE_ENV') problems.push(`${name} in .env is no setting of Spillway's${hint(name)}`)
+    if (!(name in settings.shape) && name !== 'NODE_ENV')
+      problems.push(`${name} in .env is no setting of Spillway's${hint(name)}`)
   }
   for (const name of Object.keys(env)) {
-    if (!(name in settings.shape) && looksLikeOurs(name)) problems.push(`${name} is no setting of Spillway's${hint(name)}`)
+    if (!(name in settings.shape) && looksLikeOurs(name))
+      problems.push(`${name} is no setting of Spillway's${hint(name)}`)
   }
   // A setting that is there and empty is one left out: that is how compose files and shells say it.
   const given = Object.fromEntries(
@@ -108,10 +127,19 @@ export function readConfig(env: Env = process.env, file: Env = readEnvFile()): C
     )
   }
   if (s?.DATABASE_READ_URL && !s.DATABASE_URL.startsWith('mysql:')) {
-    problems.push('DATABASE_READ_URL names a replica, which DATABASE_URL=file:… cannot have: leave it out, or use mysql://… for both')
+    problems.push(
+      'DATABASE_READ_URL names a replica, which DATABASE_URL=file:… cannot have: leave it out, or use mysql://… for both',
+    )
   }
-  if (s?.DATABASE_URL.startsWith('mysql:') && URL.canParse(s.DATABASE_URL) && new URL(s.DATABASE_URL).pathname.length < 2) {
+  if (
+    s?.DATABASE_URL.startsWith('mysql:') &&
+    URL.canParse(s.DATABASE_URL) &&
+    new URL(s.DATABASE_URL).pathname.length < 2
+  ) {
     problems.push('DATABASE_URL names no database: add it behind the host, as in mysql://HOST:3306/spillway')
+  }
+  if (s?.DATABASE_URL.startsWith('file:') && s.DATABASE_URL === s.QUEUE_URL) {
+    problems.push('DATABASE_URL and QUEUE_URL name the same file: the store and the queue need one each')
   }
   if (problems.length > 0 || !s) throw new ConfigError(problems)
   return {

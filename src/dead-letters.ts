@@ -10,7 +10,10 @@ const usage = `usage: npm run dead-letters -- list
        npm run dead-letters -- discard ID… | --all`
 
 async function main(): Promise<void> {
-  const { positionals, values } = parseArgs({ allowPositionals: true, options: { all: { type: 'boolean', default: false } } })
+  const { positionals, values } = parseArgs({
+    allowPositionals: true,
+    options: { all: { type: 'boolean', default: false } },
+  })
   const [command, ...named] = positionals
   const known = command === 'list' || command === 'retry' || command === 'discard'
   if (!known || (command !== 'list' && values.all === named.length > 0)) throw new Error(usage)
@@ -33,7 +36,9 @@ async function list(queue: Queue): Promise<void> {
     const message = decode(body)
     const text = 'problem' in message ? body : message.content
     const { code, attempts, failedAt, message: why } = failure
-    console.log(`${id}  ${failedAt.toISOString()}  ${code}  after ${attempts}  ${JSON.stringify(why)}  ${JSON.stringify(text.slice(0, 60))}`)
+    console.log(
+      `${id}  ${failedAt.toISOString()}  ${code}  after ${attempts}  ${JSON.stringify(why)}  ${JSON.stringify(text.slice(0, 60))}`,
+    )
   }
   console.log(`dead letters: ${(await queue.status()).deadLetters}`)
 }

@@ -79,7 +79,9 @@ export async function startApi(config: Config, log: Log): Promise<Running & { ur
 /** A worker process beside an API whose queue is on Redis. */
 export async function startWorker(config: Config, log: Log): Promise<Running> {
   if (config.queueUrl.startsWith('file:')) {
-    throw new Error('QUEUE_URL=file:… is the embedded queue: `npm start` runs its worker already. Set QUEUE_URL=redis://… to run workers of their own.')
+    throw new Error(
+      'QUEUE_URL=file:… is the embedded queue: `npm start` runs its worker already. Set QUEUE_URL=redis://… to run workers of their own.',
+    )
   }
   const closing = new Closing()
   try {
@@ -155,7 +157,12 @@ function startWorking(config: Config, { queue, events, cache, log, closing }: Pa
   })
 }
 
-async function startWorkerThread(config: Config, file: SqliteFile, version: SharedVersion, fail: (error: Error) => void) {
+async function startWorkerThread(
+  config: Config,
+  file: SqliteFile,
+  version: SharedVersion,
+  fail: (error: Error) => void,
+) {
   const data: ThreadData = { config, queuePort: file.connect(), eventsPort: file.connect(), version: version.buffer }
   const thread = new Thread(fileURLToPath(new URL('../worker/thread.ts', import.meta.url)), {
     name: 'spillway-worker',
@@ -180,7 +187,12 @@ async function openQueue(
   closing: Closing,
   onUnfit: (error: Error) => void = () => {},
 ): Promise<{ queue: Queue; events: EventLog; file?: SqliteFile }> {
-  const { queueUrl, queueCapacity: capacity, eventsRetentionMs: retentionMs, eventsRetentionBytes: retentionBytes } = config
+  const {
+    queueUrl,
+    queueCapacity: capacity,
+    eventsRetentionMs: retentionMs,
+    eventsRetentionBytes: retentionBytes,
+  } = config
   if (queueUrl.startsWith('file:')) {
     const file = await SqliteFile.open(filePath(queueUrl), { capacity, retentionMs, retentionBytes, log })
     closing.add(() => file.close())
@@ -227,8 +239,14 @@ async function warnOfDurability(queue: Queue, log: Log, signal: AbortSignal): Pr
     try {
       const { durability } = await queue.status()
       if (durability === 'FSYNC') return
-      const loss = durability === 'EVERYSEC' ? 'about a second of acknowledged saves' : 'every acknowledged save that is not in the database yet'
-      log.warn({ durability }, `a power cut may cost ${loss}; set "appendonly yes" and "appendfsync always" in the queue's Redis`)
+      const loss =
+        durability === 'EVERYSEC'
+          ? 'about a second of acknowledged saves'
+          : 'every acknowledged save that is not in the database yet'
+      log.warn(
+        { durability },
+        `a power cut may cost ${loss}; set "appendonly yes" and "appendfsync always" in the queue's Redis`,
+      )
       return
     } catch (error) {
       if (!(error instanceof SpillwayError)) throw error
@@ -240,7 +258,9 @@ async function warnOfDurability(queue: Queue, log: Log, signal: AbortSignal): Pr
 /** Which store, queue and cache, for the log; without passwords. */
 function inUse({ databaseUrl, queueUrl, cacheUrl }: Config) {
   const describe = (url: string) => (url.startsWith('redis') ? describeRedis(url) : url)
-  const database = databaseUrl.startsWith('file:') ? databaseUrl : `mysql://${new URL(databaseUrl).host}${new URL(databaseUrl).pathname}`
+  const database = databaseUrl.startsWith('file:')
+    ? databaseUrl
+    : `mysql://${new URL(databaseUrl).host}${new URL(databaseUrl).pathname}`
   return { store: database, queue: describe(queueUrl), cache: describe(cacheUrl) }
 }
 

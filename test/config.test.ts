@@ -40,24 +40,49 @@ describe('settings', () => {
   })
 
   it('are refused with every problem named in one message', () => {
-    const message = problems({ PORT: 'eighty', QUEUE_CAPACITY: '0', WORKER_BATCH: '1e3', CACHE_TTL_MS: '-1', DATABASE_URL: 'postgres://x' })
+    const message = problems({
+      PORT: 'eighty',
+      QUEUE_CAPACITY: '0',
+      WORKER_BATCH: '1e3',
+      CACHE_TTL_MS: '-1',
+      DATABASE_URL: 'postgres://x',
+    })
     expect(message.match(/^ {2}- /gm)).toHaveLength(5)
-    for (const name of ['PORT must be', 'QUEUE_CAPACITY', 'WORKER_BATCH', 'CACHE_TTL_MS', 'DATABASE_URL']) expect(message).toContain(name)
+    for (const name of ['PORT must be', 'QUEUE_CAPACITY', 'WORKER_BATCH', 'CACHE_TTL_MS', 'DATABASE_URL'])
+      expect(message).toContain(name)
   })
 
   it('are refused when unknown, with the one that was meant', () => {
-    expect(problems({ QUEUE_CAPACTIY: '10' })).toContain('QUEUE_CAPACTIY is no setting of Spillway\'s; did you mean QUEUE_CAPACITY?')
+    expect(problems({ QUEUE_CAPACTIY: '10' })).toContain(
+      "QUEUE_CAPACTIY is no setting of Spillway's; did you mean QUEUE_CAPACITY?",
+    )
     expect(problems({ DATABSE_URL: 'file:x' })).toContain('did you mean DATABASE_URL?')
     expect(problems({}, { COLOUR: 'red' })).toContain('COLOUR in .env is no setting')
   })
 
   it('are not mistaken for what others put into the environment', () => {
-    const others = { HOSTNAME: 'x', QUEUE_SERVICE_HOST: '10.0.0.1', WORKER_PORT_80_TCP: 'tcp://10.0.0.1:80', QUEUE_PORT: 'tcp://…', PATH: '/bin' }
+    const others = {
+      HOSTNAME: 'x',
+      QUEUE_SERVICE_HOST: '10.0.0.1',
+      WORKER_PORT_80_TCP: 'tcp://10.0.0.1:80',
+      QUEUE_PORT: 'tcp://…',
+      PATH: '/bin',
+    }
     expect(() => readConfig(others, {})).not.toThrow()
   })
 
+  it('do not put store and queue into one file', () => {
+    expect(problems({ DATABASE_URL: 'file:./x.db', QUEUE_URL: 'file:./x.db' })).toContain('name the same file')
+  })
+
   it('never repeat a password', () => {
-    expect(problems({ DATABASE_URL: 'mysql//root:hunter2@db/x', QUEUE_URL: 'redsi://:hunter2@x', CACHE_URL: 'redis://:hunter2@[' })).not.toContain('hunter2')
+    expect(
+      problems({
+        DATABASE_URL: 'mysql//root:hunter2@db/x',
+        QUEUE_URL: 'redsi://:hunter2@x',
+        CACHE_URL: 'redis://:hunter2@[',
+      }),
+    ).not.toContain('hunter2')
   })
 
   it('do not open the server to others by accident (P10)', () => {

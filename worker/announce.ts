@@ -83,7 +83,10 @@ export class Announcer {
         await this.#parts.cache.bump()
       } catch (error) {
         if (performance.now() < givenUpAt) throw error
-        this.#options.log.warn({ reason: (error as Error).message }, 'the cache is away; its old pages have expired, announcing without it')
+        this.#options.log.warn(
+          { reason: (error as Error).message },
+          'the cache is away; its old pages have expired, announcing without it',
+        )
       }
     })
   }
@@ -91,7 +94,8 @@ export class Announcer {
   #persistently(step: string, act: () => Promise<void>): Promise<void> {
     const { log, signal } = this.#options
     return persistently(act, signal, (error, tries) => {
-      if (tries === 1 || tries % 10 === 0) log.warn({ step, reason: error.message, tries }, 'a batch is committed but not done yet; trying again')
+      if (tries === 1 || tries % 10 === 0)
+        log.warn({ step, reason: error.message, tries }, 'a batch is committed but not done yet; trying again')
     })
   }
 }
@@ -112,4 +116,3 @@ function logEntries(saved: readonly Content[], letters: readonly Letter[]): Even
   }
   return entries
 }
-

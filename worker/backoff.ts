@@ -28,7 +28,11 @@ export class Stopped extends Error {
 }
 
 /** Does it until it succeeds; `onError` is told of each failure and may throw to give up. Throws Stopped when the signal aborts. */
-export async function persistently<T>(act: () => Promise<T>, signal: AbortSignal, onError: (error: Error, tries: number) => void): Promise<T> {
+export async function persistently<T>(
+  act: () => Promise<T>,
+  signal: AbortSignal,
+  onError: (error: Error, tries: number) => void,
+): Promise<T> {
   for (let tries = 1; ; tries += 1) {
     try {
       return await act()

@@ -67,7 +67,8 @@ export class Persister {
       }
       const { id, content, at } = message
       // What the API checked, checked again: the queue may hold what never came through it.
-      const problem = parseId(id) === id ? problemOf(content, Number.POSITIVE_INFINITY) : 'the id is not a lower-case UUID'
+      const problem =
+        parseId(id) === id ? problemOf(content, Number.POSITIVE_INFINITY) : 'the id is not a lower-case UUID'
       if (problem) {
         letters.push(letter(entry, 'REJECTED', problem))
         continue
@@ -117,7 +118,10 @@ export class Persister {
         }
         if (error.kind === 'unavailable' || (error.kind === 'unknown' && tries < this.#maxAttempts)) {
           if (tries === 1 || tries % 10 === 0) {
-            this.#log.warn({ reason: error.message, code: error.vendorCode, rows: left.length, tries }, 'the database did not take a batch; trying again')
+            this.#log.warn(
+              { reason: error.message, code: error.vendorCode, rows: left.length, tries },
+              'the database did not take a batch; trying again',
+            )
           }
           await wait(delay(tries), this.#signal)
           if (this.#signal.aborted) throw new Stopped()
@@ -130,7 +134,10 @@ export class Persister {
           return
         }
         const code = error.kind === 'unknown' ? 'GAVE_UP' : 'REJECTED'
-        this.#log.error({ reason: error.message, code: error.vendorCode, id: left[0]!.content.id }, 'the database will not have a message; burying it')
+        this.#log.error(
+          { reason: error.message, code: error.vendorCode, id: left[0]!.content.id },
+          'the database will not have a message; burying it',
+        )
         letters.push(...left[0]!.entries.map((entry) => letter(entry, code, reason(error), tries)))
         return
       }

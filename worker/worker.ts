@@ -46,7 +46,10 @@ export class Worker {
   #loop: Promise<void> | undefined
   #holding: NodeJS.Timeout | undefined
 
-  constructor(parts: { consumer: Consumer; store: Writer; cache: Pick<Cache, 'bump'>; events: Pick<EventLog, 'append'> }, options: WorkerOptions) {
+  constructor(
+    parts: { consumer: Consumer; store: Writer; cache: Pick<Cache, 'bump'>; events: Pick<EventLog, 'append'> },
+    options: WorkerOptions,
+  ) {
     const { consumer, store, cache, events } = parts
     const { log, maxAttempts, cacheTtlMs } = options
     const signal = this.#giveUp.signal
@@ -119,14 +122,18 @@ export class Worker {
       (error) => log.warn({ reason: error.message }, 'cannot count a try; trying again'),
     )
     if (attempts <= maxAttempts) return await this.#finish([entry])
-    log.error({ id: entry.id, attempts: attempts - 1 }, 'a message was never finished, however often it was tried alone; burying it')
+    log.error(
+      { id: entry.id, attempts: attempts - 1 },
+      'a message was never finished, however often it was tried alone; burying it',
+    )
     const blamed = letter(entry, 'CRASHED', 'whoever worked on this message did not live to finish it', attempts - 1)
     await this.#announcer.announce({ saved: [], entries: [], letters: [blamed] })
   }
 
   /** At most `concurrency` statements at once, in the order they were asked for. */
   async #withSlot<T>(act: () => Promise<T>): Promise<T> {
-    if (this.#statements >= this.#options.concurrency) await new Promise<void>((resolve) => this.#slotFree.push(resolve))
+    if (this.#statements >= this.#options.concurrency)
+      await new Promise<void>((resolve) => this.#slotFree.push(resolve))
     else this.#statements += 1
     try {
       return await act()

@@ -34,9 +34,13 @@ export class Intake {
   accept(group: readonly Item[]): Promise<Accepted[]> {
     const bytes = sizeOf(group)
     if (this.#items + group.length > waitingItems || this.#bytes + bytes > waitingBytes) {
-      const error = new SpillwayError('QUEUE_FULL', 'More saves are waiting for the queue than this process may hold; try again shortly.', {
-        retryAfterMs: 1_000,
-      })
+      const error = new SpillwayError(
+        'QUEUE_FULL',
+        'More saves are waiting for the queue than this process may hold; try again shortly.',
+        {
+          retryAfterMs: 1_000,
+        },
+      )
       return Promise.reject(error)
     }
     this.#items += group.length
@@ -96,9 +100,13 @@ function sizeOf(group: readonly Item[]): number {
 function forGroup(error: Error, group: readonly Item[]): Error {
   if (!(error instanceof SpillwayError) || error.code !== 'OUTCOME_UNKNOWN') return error
   const ids = group.map(({ id }) => id)
-  return new SpillwayError('OUTCOME_UNKNOWN', `${error.message} Retry with the id ${ids[0]}${ids.length > 1 ? ' …' : ''}: it is saved once.`, {
-    ...(error.retryAfterMs === undefined ? {} : { retryAfterMs: error.retryAfterMs }),
-    ids,
-    cause: error,
-  })
+  return new SpillwayError(
+    'OUTCOME_UNKNOWN',
+    `${error.message} Retry with the id ${ids[0]}${ids.length > 1 ? ' …' : ''}: it is saved once.`,
+    {
+      ...(error.retryAfterMs === undefined ? {} : { retryAfterMs: error.retryAfterMs }),
+      ids,
+      cause: error,
+    },
+  )
 }

@@ -51,7 +51,8 @@ export class Saves {
 
   /** Accepts all or none. */
   async saveMany(inputs: readonly SaveInput[]): Promise<Receipt[]> {
-    if (inputs.length > saveManyLimit) throw badInput(`at most ${saveManyLimit} inputs may be saved at once, got ${inputs.length}`)
+    if (inputs.length > saveManyLimit)
+      throw badInput(`at most ${saveManyLimit} inputs may be saved at once, got ${inputs.length}`)
     if (inputs.length === 0) return []
     const items = inputs.map((input, i) => this.#item(input, `inputs[${i}].`))
     const accepted = await this.#intake.accept(items)

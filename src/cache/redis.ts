@@ -98,7 +98,12 @@ export class RedisVersion implements Version {
     this.#asked ??= new Promise((resolve) => {
       setImmediate(() => {
         this.#asked = undefined
-        this.#connection.ask((client) => client.get(this.#key)).then((version) => resolve(version ?? 'none yet'), () => resolve(undefined))
+        this.#connection
+          .ask((client) => client.get(this.#key))
+          .then(
+            (version) => resolve(version ?? 'none yet'),
+            () => resolve(undefined),
+          )
       })
     })
     return this.#asked

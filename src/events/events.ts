@@ -27,7 +27,10 @@ export function encodeEvents(events: readonly Event[]): string {
   return JSON.stringify(
     events.map((event) =>
       event.type === 'saved'
-        ? { ...event, content: { ...event.content, createdAt: +event.content.createdAt, savedAt: +event.content.savedAt } }
+        ? {
+            ...event,
+            content: { ...event.content, createdAt: +event.content.createdAt, savedAt: +event.content.savedAt },
+          }
         : { ...event, failure: { ...event.failure, failedAt: +event.failure.failedAt } },
     ),
   )

@@ -63,7 +63,13 @@ export class Follower {
 
   #wake(entry: LogEntry | undefined): void {
     if (entry && this.#tail && !this.#catching && follows(entry, this.#tail)) this.#push([entry])
-    else if (!entry || !this.#tail || entry.position.epoch !== this.#tail.epoch || compare(entry.position, this.#tail) > 0) this.#look()
+    else if (
+      !entry ||
+      !this.#tail ||
+      entry.position.epoch !== this.#tail.epoch ||
+      compare(entry.position, this.#tail) > 0
+    )
+      this.#look()
   }
 
   /** Reads what the log has behind the tail; once more, if somebody asked meanwhile. */
@@ -167,7 +173,12 @@ export class Follower {
     let timer: NodeJS.Timeout | undefined
     const timeout = new Promise<never>((_, reject) => {
       timer = setTimeout(
-        () => reject(new SpillwayError('QUEUE_UNAVAILABLE', 'The events log cannot be reached; subscribe again shortly.', { retryAfterMs: 1_000 })),
+        () =>
+          reject(
+            new SpillwayError('QUEUE_UNAVAILABLE', 'The events log cannot be reached; subscribe again shortly.', {
+              retryAfterMs: 1_000,
+            }),
+          ),
         2_000,
       )
     })
@@ -186,7 +197,10 @@ export class Follower {
           const { position, index } = cursor
           const events = entry.events.slice(index).map((event, i): FeedEvent => {
             const seen = index + i + 1
-            return { event, cursor: seen < entry.events.length ? { position, index: seen } : { position: entry.position, index: 0 } }
+            return {
+              event,
+              cursor: seen < entry.events.length ? { position, index: seen } : { position: entry.position, index: 0 },
+            }
           })
           cursor = { position: entry.position, index: 0 }
           if (events.length > 0) return events
@@ -259,5 +273,7 @@ export class Follower {
 
 function follows(entry: LogEntry, position: Position): boolean {
   if (entry.position.epoch !== position.epoch) return false
-  return entry.previous ? compare(entry.previous, position) === 0 : compare(position, { ...position, major: 0, minor: 0 }) === 0
+  return entry.previous
+    ? compare(entry.previous, position) === 0
+    : compare(position, { ...position, major: 0, minor: 0 }) === 0
 }

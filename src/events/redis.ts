@@ -13,10 +13,17 @@ import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { RedisPubSub } from 'graphql-redis-subscriptions'
 import type { Redis } from 'ioredis'
-import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import { type RedisAddress, RedisConnection } from '../redis/connection.ts'
-import { type Event, type EventLog, encodeEvents, expired, type LogEntry, type Position, reviveEvents } from './events.ts'
+import {
+  type Event,
+  type EventLog,
+  encodeEvents,
+  expired,
+  type LogEntry,
+  type Position,
+  reviveEvents,
+} from './events.ts'
 
 export interface RedisEventLogOptions {
   retentionMs: number
@@ -100,7 +107,7 @@ export class RedisEventLog implements EventLog {
     if (epoch !== after.epoch) throw expired()
     const entries = found[0]?.[0] === from ? found.slice(1) : found
     // Either the position's own entry was there, or the one after it names it, or it is where the log ends.
-    const proven = found.length > entries.length || (entries[0] ? (entries[0][1][1] || '0-0') : (last ?? '0-0')) === from
+    const proven = found.length > entries.length || (entries[0] ? entries[0][1][1] || '0-0' : (last ?? '0-0')) === from
     if (!proven) throw expired()
     return entries.slice(0, limit).map(([id, fields]) => ({
       position: position(epoch, id),
@@ -112,7 +119,11 @@ export class RedisEventLog implements EventLog {
   follow(wake: (entry?: LogEntry) => void): () => Promise<void> {
     const { log } = this.#options
     let stopped = false
-    const subscriber = new RedisConnection(this.#address.url, { role: 'events wake-up', log, redis: { autoResubscribe: false } })
+    const subscriber = new RedisConnection(this.#address.url, {
+      role: 'events wake-up',
+      log,
+      redis: { autoResubscribe: false },
+    })
     // Again and again: the first SUBSCRIBE subscribes, the later ones ask a silent connection whether it is still alive.
     let refused = false
     const subscribe = async () => {
@@ -121,7 +132,8 @@ export class RedisEventLog implements EventLog {
         await subscriber.ask((client) => client.subscribe(this.#channel))
         refused = false
       } catch (error) {
-        if (!refused) log.warn({ reason: (error as Error).message }, 'cannot subscribe to wake-ups; events come with delay')
+        if (!refused)
+          log.warn({ reason: (error as Error).message }, 'cannot subscribe to wake-ups; events come with delay')
         refused = true
       }
     }

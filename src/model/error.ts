@@ -29,7 +29,11 @@ export class SpillwayError extends Error {
   /** The ids of the saves whose outcome is unknown, to retry with. */
   readonly ids: readonly string[] | undefined
 
-  constructor(code: Code, message: string, details: { retryAfterMs?: number; ids?: readonly string[]; cause?: unknown } = {}) {
+  constructor(
+    code: Code,
+    message: string,
+    details: { retryAfterMs?: number; ids?: readonly string[]; cause?: unknown } = {},
+  ) {
     super(message, { cause: details.cause })
     this.code = code
     this.retryAfterMs = details.retryAfterMs

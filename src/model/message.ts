@@ -29,7 +29,8 @@ export function decode(body: string): Message | { problem: string } {
   if (typeof value !== 'object' || value === null) return { problem: 'the message is not a JSON object' }
   const { v, type, id, at, content } = value as Record<string, unknown>
   if (v !== 1) return { problem: `the message has version ${JSON.stringify(v)}; this worker understands version 1` }
-  if (type !== 'content') return { problem: `the message has type ${JSON.stringify(type)}; this worker understands "content"` }
+  if (type !== 'content')
+    return { problem: `the message has type ${JSON.stringify(type)}; this worker understands "content"` }
   if (typeof id !== 'string' || typeof content !== 'string' || typeof at !== 'number' || !Number.isFinite(at)) {
     return { problem: 'the message lacks a well-formed id, at or content' }
   }

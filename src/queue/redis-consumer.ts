@@ -78,7 +78,9 @@ export class RedisConsumer implements Consumer {
     const { keys, group, name } = this.#o
     while (this.#ownFrom !== undefined) {
       const from = this.#ownFrom
-      const read = await this.#ask((client) => client.xreadgroup('GROUP', group, name, 'COUNT', count, 'STREAMS', keys.stream, from))
+      const read = await this.#ask((client) =>
+        client.xreadgroup('GROUP', group, name, 'COUNT', count, 'STREAMS', keys.stream, from),
+      )
       const raw = rows(read)
       this.#ownFrom = raw.length === 0 ? undefined : raw.at(-1)![0]
       const entries = await this.#known(raw.filter(([handle]) => !this.#held.has(handle)))
@@ -121,7 +123,10 @@ export class RedisConsumer implements Consumer {
     const { keys, group, name, log } = this.#o
     const gone = raw.filter(([, fields]) => fields === null).map(([handle]) => handle)
     if (gone.length > 0) {
-      log.error({ entries: gone.length }, 'entries were deleted from the queue before they were saved; somebody else writes to this stream')
+      log.error(
+        { entries: gone.length },
+        'entries were deleted from the queue before they were saved; somebody else writes to this stream',
+      )
       await this.#ask((client) => client.xack(keys.stream, group, ...gone))
     }
     const there = raw.filter(([, fields]) => fields !== null)
@@ -176,7 +181,9 @@ export class RedisConsumer implements Consumer {
     const { keys: k, group, rememberedIds, settling, scripts } = this.#o
     for (let i = 0; i < entries.length; i += 1_000) {
       const args = entries.slice(i, i + 1_000).flatMap(({ handle, id }) => [handle, id ?? ''])
-      await settling.ask(() => scripts.spillSettle(k.stream, k.pending, k.settled, k.settledBefore, k.attempts, group, rememberedIds, ...args))
+      await settling.ask(() =>
+        scripts.spillSettle(k.stream, k.pending, k.settled, k.settledBefore, k.attempts, group, rememberedIds, ...args),
+      )
     }
     this.#release(entries)
   }
@@ -193,7 +200,10 @@ export class RedisConsumer implements Consumer {
   }
 
   async hold(entries: readonly Entry[]): Promise<void> {
-    await this.#hold(entries.map(({ handle }) => handle), 0)
+    await this.#hold(
+      entries.map(({ handle }) => handle),
+      0,
+    )
   }
 
   async #hold(handles: readonly string[], idleMs: number): Promise<void> {

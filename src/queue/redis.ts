@@ -100,12 +100,19 @@ export class RedisQueue implements Queue {
 
   #refusal(reply: string): SpillwayError {
     if (reply === 'QUEUE_FULL') {
-      return new SpillwayError('QUEUE_FULL', `The queue is at its capacity of ${this.#options.capacity} messages; try again shortly.`, {
-        retryAfterMs,
-      })
+      return new SpillwayError(
+        'QUEUE_FULL',
+        `The queue is at its capacity of ${this.#options.capacity} messages; try again shortly.`,
+        {
+          retryAfterMs,
+        },
+      )
     }
     const id = reply.slice('ID_CONFLICT '.length)
-    return new SpillwayError('ID_CONFLICT', `The id ${id} was accepted with other content; use an id of its own for each content.`)
+    return new SpillwayError(
+      'ID_CONFLICT',
+      `The id ${id} was accepted with other content; use an id of its own for each content.`,
+    )
   }
 
   async find(ids: readonly string[]): Promise<(Standing | undefined)[]> {
@@ -155,7 +162,9 @@ export class RedisQueue implements Queue {
   async #redrive(how: 'retry' | 'discard', ids: readonly string[]): Promise<number> {
     if (ids.length === 0) return 0
     const k = this.#keys
-    return await this.#connection.ask(() => this.#scripts.spillRedrive(k.stream, k.pending, k.deadIndex, k.dead, how, ...ids))
+    return await this.#connection.ask(() =>
+      this.#scripts.spillRedrive(k.stream, k.pending, k.deadIndex, k.dead, how, ...ids),
+    )
   }
 
   consumer(name: string): Consumer {
@@ -225,7 +234,11 @@ async function readServer(client: Redis): Promise<ServerState> {
   const most = Number(infoField(memory, 'maxmemory'))
   const policy = infoField(memory, 'maxmemory_policy')
   return {
-    durability: durabilityOf(appendonly ?? (infoField(persistence, 'aof_enabled') === '1' ? 'yes' : 'no'), appendfsync ?? 'everysec', relaxed),
+    durability: durabilityOf(
+      appendonly ?? (infoField(persistence, 'aof_enabled') === '1' ? 'yes' : 'no'),
+      appendfsync ?? 'everysec',
+      relaxed,
+    ),
     evicts: policy === undefined || policy === 'noeviction' ? undefined : policy,
     nearlyFull: most > 0 && used > most * fullAt,
   }
@@ -252,5 +265,7 @@ function evicting(policy: string): SpillwayError {
 function refusalOf(state: ServerState | undefined): SpillwayError | undefined {
   if (state?.evicts) return evicting(state.evicts)
   if (!state?.nearlyFull) return undefined
-  return new SpillwayError('QUEUE_FULL', "The queue's Redis is close to its memory limit; try again shortly.", { retryAfterMs })
+  return new SpillwayError('QUEUE_FULL', "The queue's Redis is close to its memory limit; try again shortly.", {
+    retryAfterMs,
+  })
 }

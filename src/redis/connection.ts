@@ -55,7 +55,8 @@ export class RedisConnection {
     let down = false
     this.client.on('error', (error: Error) => {
       this.#lastError = error.message || error.name
-      if (!down) options.log.warn({ role: options.role, reason: this.#lastError }, 'Redis is out of reach; trying again')
+      if (!down)
+        options.log.warn({ role: options.role, reason: this.#lastError }, 'Redis is out of reach; trying again')
       down = true
     })
     this.client.on('ready', () => {
@@ -134,14 +135,21 @@ export class RedisConnection {
   }
 
   #unavailable(reason: string, cause?: unknown): SpillwayError {
-    return new SpillwayError('QUEUE_UNAVAILABLE', `The ${this.#role} cannot take this now: ${reason}. Nothing was changed; try again.`, {
-      retryAfterMs,
-      cause,
-    })
+    return new SpillwayError(
+      'QUEUE_UNAVAILABLE',
+      `The ${this.#role} cannot take this now: ${reason}. Nothing was changed; try again.`,
+      {
+        retryAfterMs,
+        cause,
+      },
+    )
   }
 
   #unknown(reason: string, cause?: unknown): SpillwayError {
-    return new SpillwayError('OUTCOME_UNKNOWN', `The ${this.#role} was asked, but ${reason}. It may have been done.`, { retryAfterMs, cause })
+    return new SpillwayError('OUTCOME_UNKNOWN', `The ${this.#role} was asked, but ${reason}. It may have been done.`, {
+      retryAfterMs,
+      cause,
+    })
   }
 
   close(): void {

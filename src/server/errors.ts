@@ -61,7 +61,10 @@ export function maskError(log: Log): (error: unknown) => Error {
   return (error) => {
     const original = error instanceof GraphQLError ? error.originalError : error
     const thrown = error instanceof PothosValidationError ? error : original
-    const byGraphQL = thrown === undefined || thrown === null || (thrown instanceof GraphQLError && !(thrown instanceof PothosValidationError))
+    const byGraphQL =
+      thrown === undefined ||
+      thrown === null ||
+      (thrown instanceof GraphQLError && !(thrown instanceof PothosValidationError))
     if (error instanceof GraphQLError && byGraphQL) return error
     const { message, status, ...extensions } = publicError(thrown, log)
     const known = error instanceof GraphQLError ? error : undefined

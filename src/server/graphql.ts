@@ -5,6 +5,7 @@ import { createYoga, type Plugin } from 'graphql-yoga'
 import type { Log } from '../model/log.ts'
 import type { Context } from './builder.ts'
 import { maskError } from './errors.ts'
+import { FastPath } from './fast.ts'
 import { schema } from './schema.ts'
 
 /**
@@ -12,20 +13,26 @@ import { schema } from './schema.ts'
  * a 200, as GraphQL over HTTP has it.
  */
 const statusOnlyWithoutData: Plugin = {
-  onExecute: () => ({
-    onExecuteDone({ result }) {
-      if (!('data' in result) || result.data == null || !result.errors) return
-      for (const error of result.errors) delete (error.extensions as { http?: unknown }).http
-    },
-  }),
+  onExecutionResult({ result }) {
+    if (!result || !('data' in result) || result.data == null) return
+    for (const error of result.errors ?? []) delete (error.extensions as { http?: unknown }).http
+  },
 }
 
 export interface GraphQLServer {
-  handle(request: IncomingMessage, response: ServerResponse): Promise<void>
+  handle(request: IncomingMessage, response: ServerResponse, body: string): Promise<void>
 }
 
-export function makeGraphQL(context: Context, options: { graphiql: boolean; log: Log }): GraphQLServer {
+export interface GraphQLOptions {
+  graphiql: boolean
+  /** false: everything through Yoga, to compare with. */
+  fast: boolean
+  log: Log
+}
+
+export function makeGraphQL(context: Context, options: GraphQLOptions): GraphQLServer {
   const { log } = options
+  const mask = maskError(log)
   const yoga = createYoga<{ req: IncomingMessage; res: ServerResponse }>({
     schema,
     context: () => context,
@@ -38,12 +45,30 @@ export function makeGraphQL(context: Context, options: { graphiql: boolean; log:
     multipart: false,
     // The body is read, bounded, in front of Yoga.
     maxRequestBodySize: false,
-    maskedErrors: { maskError: maskError(log), isDev: false },
-    logging: { debug() {}, info() {}, warn: (...args) => log.warn({ args }, 'yoga'), error: (...args) => log.error({ args }, 'yoga') },
-    plugins: [statusOnlyWithoutData],
+    maskedErrors: { maskError: mask, isDev: false },
+    logging: {
+      debug() {},
+      info() {},
+      warn: (...args) => log.warn({ args }, 'yoga'),
+      error: (...args) => log.error({ args }, 'yoga'),
+    },
+    plugins: [
+      statusOnlyWithoutData,
+      {
+        onResponse: ({ request, response }) => {
+          if (request.method === 'POST')
+            fast.learn(request.headers.get('accept') ?? '', response.status, response.headers.get('content-type'))
+        },
+      },
+    ],
   })
+  const fast: FastPath = new FastPath({ yoga, context, maskError: mask })
   return {
-    handle: async (request, response) => {
+    handle: async (request, response, body) => {
+      const post = request.method === 'POST'
+      if (post && options.fast && (await fast.handle(request, response, body))) return
+      // Yoga takes a body that was read already from here.
+      if (post) (request as unknown as { body: string }).body = body
       await yoga(request, response)
     },
   }

@@ -2,14 +2,20 @@
  * The HTTP server: reads bodies (bounded, and only well-formed UTF-8), routes, and stops cleanly. Invariant: every request gets one
  * answer, and after `close` no connection is left.
  */
+import { isUtf8 } from 'node:buffer'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import { errorBody, errorHeaders, type PublicError, publicError } from './errors.ts'
 
-/** One route: its methods, and what each does. The body has been read where the method has one. */
-export type Handler = (request: IncomingMessage, response: ServerResponse, body: string, url: URL) => Promise<void> | void
+/** What a route does with a method. The body has been read where the method has one; `query` is what stands behind the `?`. */
+export type Handler = (
+  request: IncomingMessage,
+  response: ServerResponse,
+  body: string,
+  query: string,
+) => Promise<void> | void
 export type Routes = (path: string) => Partial<Record<'GET' | 'POST' | 'OPTIONS', Handler>> | undefined
 
 export interface HttpServer {
@@ -39,9 +45,12 @@ export class HttpError extends Error {
 /** Rejects where the address cannot be listened on, saying so. */
 export async function listen(routes: Routes, options: HttpOptions): Promise<HttpServer> {
   const { host, port, log } = options
-  const server = createServer({ headersTimeout: 5_000, requestTimeout: 20_000, connectionsCheckingInterval: 1_000 }, (request, response) => {
-    handle(routes, options, request, response).catch((error) => fail(response, error, log))
-  })
+  const server = createServer(
+    { headersTimeout: 5_000, requestTimeout: 20_000, connectionsCheckingInterval: 1_000 },
+    (request, response) => {
+      handle(routes, options, request, response).catch((error) => fail(response, error, log))
+    },
+  )
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) =>
       reject(
@@ -64,55 +73,90 @@ export async function listen(routes: Routes, options: HttpOptions): Promise<Http
   }
 }
 
-async function handle(routes: Routes, options: HttpOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const url = new URL(request.url ?? '/', 'http://localhost')
-  const methods = routes(url.pathname)
-  if (!methods) throw new HttpError(404, `There is nothing at ${url.pathname}; try /graphql, POST /save, GET / or GET /receipts/:id.`)
-  const method = request.method === 'HEAD' ? 'GET' : request.method!
-  const handler = methods[method as keyof typeof methods]
+async function handle(
+  routes: Routes,
+  options: HttpOptions,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const { url = '/', method = 'GET' } = request
+  const mark = url.indexOf('?')
+  const path = mark < 0 ? url : url.slice(0, mark)
+  const methods = routes(path)
+  if (!methods) {
+    throw new HttpError(404, `There is nothing at ${path}; try /graphql, POST /save, GET / or GET /receipts/:id.`)
+  }
+  const handler = methods[(method === 'HEAD' ? 'GET' : method) as keyof typeof methods]
   if (!handler) {
     const allow = Object.keys(methods).join(', ')
-    throw new HttpError(405, `${url.pathname} takes ${allow}, not ${request.method}.`, { allow })
+    throw new HttpError(405, `${path} takes ${allow}, not ${method}.`, { allow })
   }
   // A page of another site cannot set this header, and its browser always does.
   if (method === 'POST' && request.headers['sec-fetch-site'] === 'cross-site') {
     throw new SpillwayError('FORBIDDEN', 'Requests from pages of other sites are refused.')
   }
-  const body = method === 'POST' ? await readBody(request, options.maxBodyBytes) : ''
-  await handler(request, response, body, url)
+  const body = method === 'POST' ? decode(await readBody(request, options.maxBodyBytes)) : ''
+  await handler(request, response, body, mark < 0 ? '' : url.slice(mark + 1))
 }
 
-const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false })
-
-async function readBody(request: IncomingMessage, maxBytes: number): Promise<string> {
-  const tooLarge = () => new HttpError(413, `The body is larger than ${maxBytes} bytes; send less at once.`, { connection: 'close' })
+function readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
+  const tooLarge = () =>
+    new HttpError(413, `The body is larger than ${maxBytes} bytes; send less at once.`, { connection: 'close' })
   if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLarge()
   const encoding = request.headers['content-encoding']
-  if (encoding && encoding !== 'identity') throw new HttpError(415, `Content-Encoding ${encoding} is not supported; send the body as it is.`)
-  const chunks: Buffer[] = []
-  let bytes = 0
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    bytes += chunk.length
-    if (bytes > maxBytes) throw tooLarge()
-    chunks.push(chunk)
+  if (encoding && encoding !== 'identity') {
+    throw new HttpError(415, `Content-Encoding ${encoding} is not supported; send the body as it is.`)
   }
-  try {
-    // Bytes that are not UTF-8 would become U+FFFD: something else than what was sent.
-    return decoder.decode(chunks.length === 1 ? chunks[0] : Buffer.concat(chunks))
-  } catch {
-    throw new HttpError(400, 'The body is not well-formed UTF-8.')
-  }
+  // Listeners and not `for await`: an async iterator costs a fifth of the throughput.
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = []
+    let bytes = 0
+    request.on('data', (chunk: Buffer) => {
+      bytes += chunk.length
+      if (bytes > maxBytes) {
+        request.pause()
+        reject(tooLarge())
+      } else {
+        chunks.push(chunk)
+      }
+    })
+    request.on('end', () => resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)))
+    request.on('error', reject)
+    request.on('close', () => reject(new HttpError(400, 'The body ended early.')))
+  })
 }
 
-export function sendJson(response: ServerResponse, status: number, value: unknown, headers: Record<string, string> = {}): void {
-  const body = JSON.stringify(value)
+/** Bytes that are not UTF-8 would become U+FFFD: something else than what was sent. */
+function decode(body: Buffer): string {
+  if (!isUtf8(body)) throw new HttpError(400, 'The body is not well-formed UTF-8.')
+  const text = body.toString()
+  return text.charCodeAt(0) === 0xfeff ? text.slice(1) : text
+}
+
+export function sendJson(
+  response: ServerResponse,
+  status: number,
+  value: unknown,
+  headers?: Record<string, string>,
+): void {
+  sendText(response, status, 'application/json; charset=utf-8', JSON.stringify(value), headers)
+}
+
+export function sendText(
+  response: ServerResponse,
+  status: number,
+  type: string,
+  body: string,
+  headers?: Record<string, string>,
+): void {
+  const length = Buffer.byteLength(body)
   response.writeHead(status, {
-    'content-type': 'application/json; charset=utf-8',
-    'content-length': Buffer.byteLength(body),
+    'content-type': type,
+    'content-length': length,
     'cache-control': 'no-store',
     ...headers,
   })
-  response.end(response.req.method === 'HEAD' ? undefined : `${body}`)
+  response.end(response.req.method === 'HEAD' ? undefined : body)
 }
 
 function fail(response: ServerResponse, error: unknown, log: Log): void {

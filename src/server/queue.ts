@@ -1,8 +1,9 @@
 /** The queue and its dead letters in GraphQL. */
-import type { DeadLetter as DeadLetterShape, QueueStatus } from '../queue/queue.ts'
-import { decode } from '../model/message.ts'
+
 import { pageDefault } from '../app/contents.ts'
 import { badInput } from '../app/save.ts'
+import { decode } from '../model/message.ts'
+import type { DeadLetter as DeadLetterShape, QueueStatus } from '../queue/queue.ts'
 import { builder } from './builder.ts'
 import { checkPage } from './input.ts'
 import { iterate } from './iterate.ts'
@@ -54,7 +55,8 @@ builder.queryField('deadLetters', (t) =>
     args: { first: t.arg.int(), after: t.arg.string() },
     resolve: async (_root, { first, after }, { app }) => {
       checkPage({ first })
-      if (after != null && !/^\d+(-\d+)?$/.test(after)) throw badInput('after is not a cursor; use one that deadLetters gave')
+      if (after != null && !/^\d+(-\d+)?$/.test(after))
+        throw badInput('after is not a cursor; use one that deadLetters gave')
       const size = first ?? pageDefault
       const found = await app.queue.deadLetters(size + 1, after ?? undefined)
       const edges = found.slice(0, size).map(({ handle, letter }) => ({ cursor: handle, node: read(letter) }))
@@ -128,9 +130,13 @@ builder.subscriptionField('queue', (t) =>
 function tick(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, ms)
-    signal.addEventListener('abort', () => {
-      clearTimeout(timer)
-      resolve()
-    }, { once: true })
+    signal.addEventListener(
+      'abort',
+      () => {
+        clearTimeout(timer)
+        resolve()
+      },
+      { once: true },
+    )
   })
 }

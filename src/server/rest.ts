@@ -24,24 +24,33 @@ function parseSave(body: string): SaveInput {
   } catch {
     throw badInput(`the body is not JSON; ${expected}`)
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw badInput(`the body is not a JSON object; ${expected}`)
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw badInput(`the body is not a JSON object; ${expected}`)
   if (!Object.hasOwn(value, 'content')) throw badInput(`content is missing; ${expected}`)
   const { content, id } = value as Record<string, unknown>
   return { content, id }
 }
 
 /** GET /: a page of contents, newest first. */
-export async function getContents(app: App, response: ServerResponse, url: URL): Promise<void> {
-  for (const name of url.searchParams.keys()) {
-    if (name !== 'first' && name !== 'after') throw badInput(`there is no parameter ${JSON.stringify(name)}; there are first and after`)
+export async function getContents(app: App, response: ServerResponse, query: string): Promise<void> {
+  const asked = new URLSearchParams(query)
+  for (const name of asked.keys()) {
+    if (name !== 'first' && name !== 'after')
+      throw badInput(`there is no parameter ${JSON.stringify(name)}; there are first and after`)
   }
-  const text = url.searchParams.get('first')
+  const text = asked.get('first')
   if (text !== null && !/^-?\d{1,9}$/.test(text)) throw badInput('first must be a whole number')
   const first = text === null ? pageDefault : Number(text)
   checkPage({ first })
-  const after = url.searchParams.get('after')
-  const rows = await app.contents.page({ take: first + 1, skip: after === null ? 0 : 1, ...(after === null ? {} : { cursor: cursorId(after) }) })
-  const results = rows.slice(0, first).map(({ id, content, createdAt }) => ({ id, content, created_at: createdAt.toISOString() }))
+  const after = asked.get('after')
+  const rows = await app.contents.page({
+    take: first + 1,
+    skip: after === null ? 0 : 1,
+    ...(after === null ? {} : { cursor: cursorId(after) }),
+  })
+  const results = rows
+    .slice(0, first)
+    .map(({ id, content, createdAt }) => ({ id, content, created_at: createdAt.toISOString() }))
   const next = rows.length > first && results.length > 0 ? formatPrismaCursor({ id: results.at(-1)!.id }, 'id') : null
   sendJson(response, 200, { results, next })
 }
@@ -73,7 +82,10 @@ export async function getReady(app: App, response: ServerResponse): Promise<void
   try {
     const { depth, capacity, durability } = await app.queue.status()
     const ready = depth < capacity
-    sendJson(response, ready ? 200 : 503, { status: ready ? 'ready' : 'queue full', queue: { depth, capacity, durability } })
+    sendJson(response, ready ? 200 : 503, {
+      status: ready ? 'ready' : 'queue full',
+      queue: { depth, capacity, durability },
+    })
   } catch (error) {
     if (!(error instanceof SpillwayError)) throw error
     sendJson(response, 503, { status: 'queue unavailable', reason: error.message })

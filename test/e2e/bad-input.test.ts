@@ -17,12 +17,24 @@ describe.each(setUps)('%s', (setUp) => {
   })
 
   const post = async (body: string | Uint8Array<ArrayBuffer>, path = '/save', headers: Record<string, string> = {}) => {
-    const response = await fetch(`${system.url}${path}`, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body })
-    return { status: response.status, headers: response.headers, body: (await response.json()) as { errors?: Problem[] } }
+    const response = await fetch(`${system.url}${path}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...headers },
+      body,
+    })
+    return {
+      status: response.status,
+      headers: response.headers,
+      body: (await response.json()) as { errors?: Problem[] },
+    }
   }
   const get = async (path: string, method = 'GET') => {
     const response = await fetch(`${system.url}${path}`, { method })
-    return { status: response.status, headers: response.headers, body: (await response.json()) as { errors?: Problem[] } }
+    return {
+      status: response.status,
+      headers: response.headers,
+      body: (await response.json()) as { errors?: Problem[] },
+    }
   }
   interface Problem {
     message: string
@@ -41,7 +53,11 @@ describe.each(setUps)('%s', (setUp) => {
       ['no content', '{"contents":"something"}', /content is missing/],
       ['content that is a number', '{"content":5}', /content must be a string, got number/],
       ['content that is null', '{"content":null}', /content must be a string, got null/],
-      ['content one byte too long', JSON.stringify({ content: `${'é'.repeat(32_768)}x` }), /65537 bytes of UTF-8; at most 65536/],
+      [
+        'content one byte too long',
+        JSON.stringify({ content: `${'é'.repeat(32_768)}x` }),
+        /65537 bytes of UTF-8; at most 65536/,
+      ],
       ['a lone surrogate', '{"content":"\\ud800"}', /lone surrogate/],
       ['an id that is no UUID', '{"content":"x","id":"42"}', /id must be a UUID/],
       ['an id that is a number', '{"content":"x","id":42}', /id must be a UUID/],
@@ -56,11 +72,21 @@ describe.each(setUps)('%s', (setUp) => {
 
     it('refuses a body of 10 MB before reading it, and one of unknown length while reading it', async () => {
       expect(await rawPost(system.url, '/save', { 'content-length': String(10_000_000) }, [])).toBe(413)
-      expect(await rawPost(system.url, '/save', {}, Array.from({ length: 160 }, () => 'x'.repeat(65_536)))).toBe(413)
+      expect(
+        await rawPost(
+          system.url,
+          '/save',
+          {},
+          Array.from({ length: 160 }, () => 'x'.repeat(65_536)),
+        ),
+      ).toBe(413)
     })
 
     it('refuses a page of another site', async () => {
-      expect(await post('{"content":"x"}', '/save', { 'sec-fetch-site': 'cross-site' })).toMatchObject({ status: 403, body: refused(/other sites/, 'FORBIDDEN') })
+      expect(await post('{"content":"x"}', '/save', { 'sec-fetch-site': 'cross-site' })).toMatchObject({
+        status: 403,
+        body: refused(/other sites/, 'FORBIDDEN'),
+      })
     })
   })
 
@@ -116,7 +142,10 @@ describe.each(setUps)('%s', (setUp) => {
       ['after: "unknown"', /Invalid cursor: unknown/],
       [`after: "${btoa('GPC:S:00000000-0000-7000-8000-000000000000')}"`, /the cursor names no content/],
     ])('refuses contents(%s)', async (args, message) => {
-      expect(await fail(`{ contents(${args}) { edges { node { id } } } }`)).toMatchObject({ status: 400, body: { data: null, ...refused(message) } })
+      expect(await fail(`{ contents(${args}) { edges { node { id } } } }`)).toMatchObject({
+        status: 400,
+        body: { data: null, ...refused(message) },
+      })
     })
 
     it.each([
@@ -132,8 +161,15 @@ describe.each(setUps)('%s', (setUp) => {
     })
 
     it('refuses a cursor and a waitMs that cannot be', async () => {
-      expect(await fail('mutation { save(content: "x", waitMs: -1) { id } }')).toMatchObject({ status: 400, body: refused(/waitMs must be from 0 to 60000/) })
-      const answer = await post(JSON.stringify({ query: 'subscription { saved(after: "yesterday") { cursor } }' }), '/graphql', { accept: 'application/json' })
+      expect(await fail('mutation { save(content: "x", waitMs: -1) { id } }')).toMatchObject({
+        status: 400,
+        body: refused(/waitMs must be from 0 to 60000/),
+      })
+      const answer = await post(
+        JSON.stringify({ query: 'subscription { saved(after: "yesterday") { cursor } }' }),
+        '/graphql',
+        { accept: 'application/json' },
+      )
       expect(answer.body.errors![0]).toBeDefined()
     })
 
@@ -146,12 +182,21 @@ describe.each(setUps)('%s', (setUp) => {
     })
 
     it('refuses to change anything by GET', async () => {
-      const response = await fetch(`${system.url}/graphql?query=${encodeURIComponent('mutation { save(content: "x") { id } }')}`)
+      const response = await fetch(
+        `${system.url}/graphql?query=${encodeURIComponent('mutation { save(content: "x") { id } }')}`,
+      )
       expect(response.status).toBe(405)
     })
 
     it('refuses a body of 10 MB', async () => {
-      expect(await rawPost(system.url, '/graphql', { 'content-length': String(10_000_000), 'content-type': 'application/json' }, [])).toBe(413)
+      expect(
+        await rawPost(
+          system.url,
+          '/graphql',
+          { 'content-length': String(10_000_000), 'content-type': 'application/json' },
+          [],
+        ),
+      ).toBe(413)
     })
 
     it('shows nothing of its inside', async () => {

@@ -42,33 +42,62 @@ describe.each(setUps)('%s', (setUp) => {
 
   it('saves over GraphQL: the event arrives, and contents shows it (P5)', async () => {
     const subscriber = await SseClient.open(system.url, saved)
-    const { body } = await system.graphql('mutation { save(content: "over GraphQL") { id status duplicate failure { code } content { id } } }')
-    expect(body.data.save).toEqual({ id: expect.any(String), status: 'QUEUED', duplicate: false, failure: null, content: null })
+    const { body } = await system.graphql(
+      'mutation { save(content: "over GraphQL") { id status duplicate failure { code } content { id } } }',
+    )
+    expect(body.data.save).toEqual({
+      id: expect.any(String),
+      status: 'QUEUED',
+      duplicate: false,
+      failure: null,
+      content: null,
+    })
     const { id } = body.data.save
-    await holds(() => expect(subscriber.results.map(({ data }) => data.saved.content)).toContainEqual({ id, content: 'over GraphQL' }))
-    const now = await system.graphql('query ($id: ID!) { contents(first: 1) { edges { node { id } } } content(id: $id) { content } receipt(id: $id) { status } }', { id })
-    expect(now.body.data).toEqual({ contents: { edges: [{ node: { id } }] }, content: { content: 'over GraphQL' }, receipt: { status: 'SAVED' } })
+    await holds(() =>
+      expect(subscriber.results.map(({ data }) => data.saved.content)).toContainEqual({ id, content: 'over GraphQL' }),
+    )
+    const now = await system.graphql(
+      'query ($id: ID!) { contents(first: 1) { edges { node { id } } } content(id: $id) { content } receipt(id: $id) { status } }',
+      { id },
+    )
+    expect(now.body.data).toEqual({
+      contents: { edges: [{ node: { id } }] },
+      content: { content: 'over GraphQL' },
+      receipt: { status: 'SAVED' },
+    })
     subscriber.close()
   })
 
   it('waits for SAVED when asked to', async () => {
-    const { body } = await system.graphql('mutation { save(content: "wait", waitMs: 20000) { id status content { content createdAt savedAt } acceptedAt } }')
-    expect(body.data.save).toMatchObject({ status: 'SAVED', content: { content: 'wait', createdAt: body.data.save.acceptedAt } })
+    const { body } = await system.graphql(
+      'mutation { save(content: "wait", waitMs: 20000) { id status content { content createdAt savedAt } acceptedAt } }',
+    )
+    expect(body.data.save).toMatchObject({
+      status: 'SAVED',
+      content: { content: 'wait', createdAt: body.data.save.acceptedAt },
+    })
     expect(Date.parse(body.data.save.content.savedAt)).toBeGreaterThanOrEqual(Date.parse(body.data.save.acceptedAt))
   })
 
   it('follows a receipt until it is SAVED, and completes', async () => {
     const id = randomUUID()
     await system.graphql('mutation ($id: ID!) { save(content: "followed", id: $id) { id } }', { id })
-    const subscriber = await SseClient.open(system.url, 'subscription ($id: ID!) { receipt(id: $id) { status content { content } } }', { id })
+    const subscriber = await SseClient.open(
+      system.url,
+      'subscription ($id: ID!) { receipt(id: $id) { status content { content } } }',
+      { id },
+    )
     await subscriber.ended
-    expect(subscriber.results.at(-1)).toEqual({ data: { receipt: { status: 'SAVED', content: { content: 'followed' } } } })
+    expect(subscriber.results.at(-1)).toEqual({
+      data: { receipt: { status: 'SAVED', content: { content: 'followed' } } },
+    })
     expect(subscriber.frames.at(-1)!.event).toBe('complete')
   })
 
   it('takes a retry for what it is (P3)', async () => {
     const id = randomUUID()
-    const save = 'mutation ($id: ID!, $content: String!) { save(content: $content, id: $id, waitMs: 20000) { status duplicate failure { code } } }'
+    const save =
+      'mutation ($id: ID!, $content: String!) { save(content: $content, id: $id, waitMs: 20000) { status duplicate failure { code } } }'
     const first = await system.graphql(save, { id, content: 'once' })
     expect(first.body.data.save).toEqual({ status: 'SAVED', duplicate: false, failure: null })
     const again = await system.graphql(save, { id: id.toUpperCase(), content: 'once' })
@@ -76,9 +105,16 @@ describe.each(setUps)('%s', (setUp) => {
     const other = await system.graphql(save, { id, content: 'something else' })
     expect(other.body.data.save).toMatchObject({ status: 'FAILED', failure: { code: 'ID_CONFLICT' } })
     const letters = await system.graphql('{ deadLetters { edges { node { id content failure { code attempts } } } } }')
-    expect(letters.body.data.deadLetters.edges).toContainEqual({ node: { id, content: 'something else', failure: { code: 'ID_CONFLICT', attempts: 1 } } })
-    expect((await system.graphql('query ($id: ID!) { content(id: $id) { content } }', { id })).body.data.content.content).toBe('once')
-    expect((await system.graphql('mutation ($ids: [ID!]!) { discardDeadLetters(ids: $ids) }', { ids: [id] })).body.data.discardDeadLetters).toBe(1)
+    expect(letters.body.data.deadLetters.edges).toContainEqual({
+      node: { id, content: 'something else', failure: { code: 'ID_CONFLICT', attempts: 1 } },
+    })
+    expect(
+      (await system.graphql('query ($id: ID!) { content(id: $id) { content } }', { id })).body.data.content.content,
+    ).toBe('once')
+    expect(
+      (await system.graphql('mutation ($ids: [ID!]!) { discardDeadLetters(ids: $ids) }', { ids: [id] })).body.data
+        .discardDeadLetters,
+    ).toBe(1)
   })
 
   it('saves many at once, or none of them', async () => {
@@ -87,7 +123,10 @@ describe.each(setUps)('%s', (setUp) => {
     const { body } = await system.graphql(many, { inputs })
     expect(body.data.saveMany).toEqual(inputs.map(({ id }) => ({ id, status: 'QUEUED' })))
     const bad = await system.graphql(many, { inputs: [{ content: 'never saved' }, { content: 'x', id: 'no UUID' }] })
-    expect(bad.body.errors[0]).toMatchObject({ message: expect.stringContaining('inputs[1].id must be a UUID'), extensions: { code: 'BAD_USER_INPUT' } })
+    expect(bad.body.errors[0]).toMatchObject({
+      message: expect.stringContaining('inputs[1].id must be a UUID'),
+      extensions: { code: 'BAD_USER_INPUT' },
+    })
     await holds(async () => expect(await system.depth()).toBe(0))
     const contents = await system.contents()
     expect(new Set(contents.map(({ id }) => id)).size).toBe(contents.length)
@@ -136,7 +175,11 @@ async function saveInTurn(system: System, client: number, count: number): Promis
   const { url } = system
   for (let i = 0; i < count; i++) {
     try {
-      const { body } = await system.graphql('mutation ($content: String!) { save(content: $content) { id } }', { content: `client ${client} says ${i}` }, url)
+      const { body } = await system.graphql(
+        'mutation ($content: String!) { save(content: $content) { id } }',
+        { content: `client ${client} says ${i}` },
+        url,
+      )
       ids.push(body.data.save.id)
     } catch {
       break

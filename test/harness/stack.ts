@@ -99,7 +99,12 @@ export class Stack {
   async #startEmbedded(): Promise<void> {
     this.#dir = await mkdtemp(join(tmpdir(), 'spillway-stack-'))
     this.database = `${this.#dir}/spillway.db`
-    this.env = { NODE_ENV: 'test', DATABASE_URL: `file:${this.database}`, QUEUE_URL: `file:${this.#dir}/queue.db`, ...this.#options.env }
+    this.env = {
+      NODE_ENV: 'test',
+      DATABASE_URL: `file:${this.database}`,
+      QUEUE_URL: `file:${this.#dir}/queue.db`,
+      ...this.#options.env,
+    }
   }
 
   /** Where the embedded files are. */
@@ -190,14 +195,23 @@ export class Stack {
   }
 
   async drained(timeoutMs = 60_000): Promise<void> {
-    await holds(async () => expect((await this.graphql('{ queue { depth inFlight } }')).data.queue).toEqual({ depth: 0, inFlight: 0 }), { timeoutMs })
+    await holds(
+      async () =>
+        expect((await this.graphql('{ queue { depth inFlight } }')).data.queue).toEqual({ depth: 0, inFlight: 0 }),
+      { timeoutMs },
+    )
   }
 
   async rows(): Promise<Map<string, string>> {
     if (this.#options.embedded) {
       const db = new DatabaseSync(this.database, { readOnly: true })
       try {
-        return new Map(db.prepare('SELECT id, content FROM Content').all().map(({ id, content }) => [id as string, content as string]))
+        return new Map(
+          db
+            .prepare('SELECT id, content FROM Content')
+            .all()
+            .map(({ id, content }) => [id as string, content as string]),
+        )
       } finally {
         db.close()
       }
@@ -206,7 +220,9 @@ export class Stack {
     return new Map(rows.map(({ id, content }) => [id, content]))
   }
 
-  async deadLetters(): Promise<{ id: string; content: string | null; failure: { code: string; message: string; attempts: number } }[]> {
+  async deadLetters(): Promise<
+    { id: string; content: string | null; failure: { code: string; message: string; attempts: number } }[]
+  > {
     const letters = []
     let after: string | null = null
     do {
@@ -232,7 +248,8 @@ export class Stack {
       for (;;) {
         const entries = await log.read(position, 16)
         if (entries.length === 0) return ids
-        for (const { events } of entries) for (const event of events) if (event.type === 'saved') ids.add(event.content.id)
+        for (const { events } of entries)
+          for (const event of events) if (event.type === 'saved') ids.add(event.content.id)
         position = entries.at(-1)!.position
       }
     } finally {

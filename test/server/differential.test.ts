@@ -1,0 +1,327 @@
+/** The fast path answers as Yoga does: the same requests down both ways, on one application; status, headers and body are compared. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import fc from 'fast-check'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type App, makeApp } from '../../src/app/app.ts'
+import { Contents } from '../../src/app/contents.ts'
+import { MemoryCache, SharedVersion } from '../../src/cache/memory.ts'
+import { PrismaStore } from '../../src/db/prisma.ts'
+import { SqliteEventLog } from '../../src/events/sqlite.ts'
+import { SpillwayError } from '../../src/model/error.ts'
+import { SqliteQueue } from '../../src/queue/sqlite.ts'
+import { serve } from '../../src/server/server.ts'
+import { SqliteFile } from '../../src/sqlite/file.ts'
+import { quiet } from '../harness/quiet.ts'
+
+interface Answer {
+  status: number
+  headers: Record<string, string | null>
+  body: string
+}
+
+const id = '00000000-0000-7000-8000-00000000000'
+
+describe('the fast path', () => {
+  let app: App
+  let fast: string
+  let plain: string
+  let close: () => Promise<void>
+
+  beforeAll(async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'spillway-differential-'))
+    const log = quiet()
+    const file = await SqliteFile.open(join(dir, 'queue.db'), { capacity: 1e6, retentionMs: 1e6, retentionBytes: 1e9 })
+    const queue = new SqliteQueue(file.connect())
+    const events = new SqliteEventLog(file.connect())
+    const store = new PrismaStore({ url: `file:${dir}/store.db`, concurrency: 1, log })
+    await store.prepare(new AbortController().signal)
+    await store.insert(
+      Array.from({ length: 5 }, (_, i) => ({
+        id: `${id}${i}`,
+        content: `content ${i} "é" 🙂`,
+        createdAt: new Date(1e12 + i),
+        savedAt: new Date(1e12 + 5),
+      })),
+    )
+    const cache = new MemoryCache({ ttlMs: 1e6, version: new SharedVersion() })
+    app = makeApp({ queue, store, cache, events, log }, { contentMaxBytes: 1_000 })
+    app.follower.start()
+    const options = { host: '127.0.0.1', port: 0, contentMaxBytes: 1_000, graphiql: false, log }
+    const servers = [
+      await serve(app, store.prisma, options),
+      await serve(app, store.prisma, { ...options, fast: false }),
+    ] as const
+    fast = servers[0].url
+    plain = servers[1].url
+    close = async () => {
+      await Promise.all(servers.map((server) => server.close()))
+      await app.follower.close()
+      await Promise.all([queue.close(), events.close(), store.close()])
+      await file.close()
+      await rm(dir, { recursive: true })
+    }
+  })
+  afterAll(() => close?.())
+
+  async function send(url: string, body: string, headers: Record<string, string>): Promise<Answer> {
+    const response = await fetch(`${url}/graphql`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...headers },
+      body,
+    })
+    const shown = ['content-type', 'retry-after', 'allow', 'access-control-allow-origin']
+    return {
+      status: response.status,
+      headers: Object.fromEntries(shown.map((name) => [name, response.headers.get(name)])),
+      body: await response.text(),
+    }
+  }
+
+  /** What differs from one request to the next by itself. */
+  function settled({ status, headers, body }: Answer): Answer {
+    return {
+      status,
+      headers: { ...headers, 'retry-after': headers['retry-after'] ? 'some' : null },
+      body: body
+        .replace(/[0-9a-f]{8}-[0-9a-f]{4}-[1-9a-f][0-9a-f]{3}-[89ab][0-9a-f]{3}-(?!0{11})[0-9a-f]{12}/g, 'an id')
+        .replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z/g, 'a time')
+        .replace(/"retryAfterMs":\d+/g, '"retryAfterMs":some')
+        .replace(/"(depth|oldestAgeMs)":\d+/g, '"$1":some'),
+    }
+  }
+
+  async function same(body: string, headers: Record<string, string> = {}): Promise<Answer> {
+    const expected = settled(await send(plain, body, headers))
+    // Once for Yoga to be learnt from, once to be seen, once to be compiled and answered by the fast path, once from the kept document.
+    for (let i = 0; i < 4; i++)
+      expect(settled(await send(fast, body, headers)), `time ${i + 1}: ${body.slice(0, 300)}`).toEqual(expected)
+    return expected
+  }
+
+  const query = (text: string, variables?: unknown, operationName?: unknown) =>
+    JSON.stringify({
+      query: text,
+      ...(variables === undefined ? {} : { variables }),
+      ...(operationName === undefined ? {} : { operationName }),
+    })
+
+  it('is really taken', async () => {
+    const yogas: string[] = []
+    const text = '{ contents(first: 2) { edges { node { id } } } }'
+    for (let i = 0; i < 3; i++) {
+      // Yoga announces nothing, but only the fast path says that nothing of its answers may be stored.
+      const response = await fetch(`${fast}/graphql`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', accept: 'application/json' },
+        body: query(text),
+      })
+      yogas.push(response.headers.get('cache-control') ?? 'yoga')
+    }
+    expect(yogas.at(-1)).toBe('no-store')
+    expect(yogas[0]).toBe('yoga')
+  })
+
+  const saveText =
+    'mutation Save($content: String!, $id: ID) { save(content: $content, id: $id) { id status duplicate acceptedAt content { id } failure { code } } }'
+  const corpus: [string, string][] = [
+    ['a save', query(saveText, { content: 'x' })],
+    ['a save without variables', query('mutation { save(content: "x") { id status } }')],
+    ['aliases', query('mutation { a: save(content: "a") { status } b: save(content: "b") { s: status __typename } }')],
+    [
+      'a fragment',
+      query(
+        'query { contents(first: 2) { ...Page } } fragment Page on QueryContentsConnection { edges { cursor node { ...Row } } pageInfo { hasNextPage } } fragment Row on Content { id content createdAt savedAt }',
+      ),
+    ],
+    ['an inline fragment', query('{ contents(first: 1) { edges { node { ... on Content { content } } } } }')],
+    [
+      'directives',
+      query(
+        'query ($yes: Boolean!, $no: Boolean!) { contents(first: 1) { edges @include(if: $yes) { cursor } pageInfo @skip(if: $no) { hasNextPage } } }',
+        { yes: true, no: false },
+      ),
+    ],
+    [
+      'directives the other way',
+      query(
+        'query ($yes: Boolean!, $no: Boolean!) { contents(first: 1) { edges @include(if: $yes) { cursor } pageInfo @skip(if: $no) { hasNextPage } } }',
+        { yes: false, no: false },
+      ),
+    ],
+    ['an operation by name', query('query A { __typename } query B { queue { capacity durability } }', {}, 'B')],
+    ['another by name', query('query A { __typename } query B { queue { capacity durability } }', {}, 'A')],
+    ['a name that is not there', query('query A { __typename }', {}, 'C')],
+    ['two operations and no name', query('query A { __typename } query B { __typename }')],
+    ['an empty name', query('query A { __typename }', {}, '')],
+    ['a name of null', query('query A { __typename }', null, null)],
+    ['default values', query('query ($first: Int = 1) { contents(first: $first) { edges { node { id } } } }')],
+    ['backwards', query('{ contents(last: 2) { edges { node { id } } pageInfo { hasPreviousPage startCursor } } }')],
+    ['one content', query(`{ content(id: "${id}1") { content } }`)],
+    ['no content', query(`{ content(id: "${id}9") { content } }`)],
+    ['a nullable field that fails', query('{ content(id: "x") { id } queue { capacity } }')],
+    [
+      'a nullable field that fails beside one that does not',
+      query(`{ a: content(id: "x") { id } b: content(id: "${id}2") { id } }`),
+    ],
+    ['an unknown receipt', query(`{ receipt(id: "${id}9") { status } }`)],
+    ['content too long', query(saveText, { content: 'x'.repeat(1_001) })],
+    ['a lone surrogate', query(saveText, { content: '\ud800' })],
+    ['an id that is no UUID', query(saveText, { content: 'x', id: 'x' })],
+    ['an id that is a number', query(saveText, { content: 'x', id: 42 })],
+    ['first: -1', query('{ contents(first: -1) { edges { cursor } } }')],
+    ['first: 1000', query('{ contents(first: 1000) { edges { cursor } } }')],
+    ['an unknown cursor', query('{ contents(after: "?") { edges { cursor } } }')],
+    ['waitMs out of range', query('mutation { save(content: "x", waitMs: -1) { id } }')],
+    ['an Int that is too large', query('mutation { save(content: "x", waitMs: 99999999999) { id } }')],
+    ['a missing variable', query(saveText, {})],
+    ['a variable of null', query(saveText, { content: null })],
+    ['a variable of another type', query(saveText, { content: 5 })],
+    ['a variable that is an object', query(saveText, { content: { a: 1 } })],
+    ['a variable too many', query(saveText, { content: 'x', other: 1 })],
+    [
+      'a list with a bad member',
+      query('mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id } }', {
+        inputs: [{ content: 'x' }, { contents: 'y' }],
+      }),
+    ],
+    [
+      'a list with a null member',
+      query('mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id } }', { inputs: [null] }),
+    ],
+    [
+      'one where a list is due',
+      query('mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { status } }', { inputs: { content: 'x' } }),
+    ],
+    ['an empty list', query('mutation { saveMany(inputs: []) { id } }')],
+    [
+      '__proto__ in variables',
+      `{"query":${JSON.stringify(saveText)},"variables":{"content":"x","__proto__":{"id":"y"}}}`,
+    ],
+    ['variables that are a list', query(saveText, ['x'])],
+    ['variables that are a text', query(saveText, 'x')],
+    ['a field that is not there', query('{ contetns { edges { cursor } } }')],
+    ['a syntax error', query('{ contents(')],
+    ['an empty document', query('')],
+    ['a document of comments', query('# nothing')],
+    ['a document that is no text', JSON.stringify({ query: 5 })],
+    ['no document', '{}'],
+    ['no object', '[]'],
+    ['null', 'null'],
+    ['no JSON', '{"query":'],
+    ['a batch', JSON.stringify([{ query: '{ __typename }' }])],
+    ['extensions', JSON.stringify({ query: '{ __typename }', extensions: {} })],
+    ['an unknown parameter', JSON.stringify({ query: '{ __typename }', colour: 'red' })],
+    ['introspection', query('{ __schema { queryType { name } } __type(name: "Content") { name } }')],
+    ['__typename', query('{ __typename contents(first: 0) { __typename } }')],
+  ]
+  it.each(corpus)('answers %s as Yoga does', async (_what, body) => {
+    await same(body)
+    await same(body, { accept: 'application/json' })
+    await same(body, { accept: 'application/graphql-response+json' })
+  })
+
+  it('leaves a subscription to Yoga', async () => {
+    for (const accept of ['application/json', 'application/graphql-response+json']) {
+      expect((await same(query('subscription { saved { cursor } }'), { accept })).status).toBe(406)
+    }
+  })
+
+  it.each([
+    '*/*',
+    'application/json, */*;q=0.1',
+    'application/graphql-response+json, application/json;q=0.9',
+    'application/json;charset=utf-8',
+    'text/html',
+    'application/xml',
+    'text/event-stream',
+    'text/event-stream, application/json',
+    'multipart/mixed, application/json',
+    'nonsense',
+  ])('answers Accept: %s as Yoga does', async (accept) => {
+    await same(query('{ queue { capacity } }'), { accept })
+  })
+
+  it.each([
+    'application/json; charset=utf-8',
+    'application/json;charset=UTF-8',
+    'APPLICATION/JSON',
+    'text/plain',
+    'application/x-www-form-urlencoded',
+    'application/jsonp',
+    'application/graphql+json',
+    'application/json; charset=latin1',
+  ])('answers Content-Type: %s as Yoga does', async (type) => {
+    await same(query('{ queue { capacity } }'), { 'content-type': type })
+  })
+
+  it('answers every error code as Yoga does', async () => {
+    const codes = [
+      'BAD_USER_INPUT',
+      'UNAUTHENTICATED',
+      'FORBIDDEN',
+      'QUEUE_FULL',
+      'QUEUE_UNAVAILABLE',
+      'OUTCOME_UNKNOWN',
+      'STORE_UNAVAILABLE',
+      'ID_CONFLICT',
+      'CURSOR_EXPIRED',
+      'INTERNAL_SERVER_ERROR',
+    ] as const
+    const { saves, contents } = app
+    try {
+      for (const code of codes) {
+        const error = new SpillwayError(code, `this is ${code}`, { retryAfterMs: 1_000, ids: [`${id}1`] })
+        app.saves = Object.assign(Object.create(saves), { save: async () => Promise.reject(error) })
+        app.contents = Object.assign(Object.create(Contents.prototype), { find: async () => Promise.reject(error) })
+        const whole = await same(query('mutation { save(content: "x") { id } }'))
+        expect(whole.body).toContain(code)
+        expect(whole.status).toBeGreaterThanOrEqual(400)
+        await same(query(`{ content(id: "${id}1") { id } }`))
+        await same(query(`{ content(id: "${id}1") { id } queue { capacity } }`))
+      }
+      app.saves = Object.assign(Object.create(saves), {
+        save: async () => Promise.reject(new TypeError('SELECT secrets FROM host')),
+      })
+      expect((await same(query('mutation { save(content: "x") { id } }'))).body).not.toContain('secrets')
+    } finally {
+      app.saves = saves
+      app.contents = contents
+    }
+  })
+
+  it('answers whatever fields, arguments and variables are put together as Yoga does', async () => {
+    const leaf = fc.constantFrom('id', 'content', 'createdAt', 'savedAt', '__typename', 'nonsense')
+    const row = fc
+      .array(fc.tuple(fc.constantFrom('', 'a: ', 'b: '), leaf), { minLength: 1, maxLength: 4 })
+      .map((fields) => fields.map((f) => f.join('')).join(' '))
+    const value = fc.oneof(
+      fc.integer({ min: -2, max: 6 }),
+      fc.constant(null),
+      fc.string({ maxLength: 4 }),
+      fc.double(),
+      fc.boolean(),
+      fc.constant({}),
+      fc.constant([]),
+    )
+    const page = fc.tuple(row, value, value).map(([fields, first, last]) => ({
+      query: `query ($first: Int, $last: Int) { contents(first: $first, last: $last) { edges { node { ${fields} } } pageInfo { hasNextPage hasPreviousPage } } }`,
+      variables: { first, last },
+    }))
+    const save = fc
+      .tuple(fc.string({ unit: 'binary', maxLength: 40 }), value)
+      .map(([content, saveId]) => ({ query: saveText, variables: { content, id: saveId } }))
+    await fc.assert(
+      fc.asyncProperty(fc.oneof(page, save), async (params) => {
+        await same(JSON.stringify(params))
+      }),
+      { numRuns: 150 },
+    )
+  }, 60_000)
+
+  it('keeps a bounded number of documents', async () => {
+    for (let i = 0; i < 1_500; i++) await send(fast, query(`{ a${i}: __typename }`), {})
+    await same(query('{ queue { capacity } }'))
+  }, 60_000)
+})
