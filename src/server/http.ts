@@ -114,7 +114,7 @@ function readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
     request.on('data', (chunk: Buffer) => {
       bytes += chunk.length
       if (bytes > maxBytes) {
-        request.pause()
+        request.removeAllListeners('data')
         reject(tooLarge())
       } else {
         chunks.push(chunk)
@@ -133,13 +133,15 @@ function decode(body: Buffer): string {
   return text.charCodeAt(0) === 0xfeff ? text.slice(1) : text
 }
 
+const jsonType = 'application/json; charset=utf-8'
+
 export function sendJson(
   response: ServerResponse,
   status: number,
   value: unknown,
   headers?: Record<string, string>,
 ): void {
-  sendText(response, status, 'application/json; charset=utf-8', JSON.stringify(value), headers)
+  sendText(response, status, jsonType, JSON.stringify(value), headers)
 }
 
 export function sendText(
@@ -171,9 +173,27 @@ function fail(response: ServerResponse, error: unknown, log: Log): void {
   }
   const shown = error instanceof HttpError ? error.error : publicError(error, log)
   const headers = error instanceof HttpError ? error.headers : errorHeaders(shown)
-  sendJson(response, shown.status, errorBody(shown), headers)
-  // The rest of a body that is too large is not worth reading.
-  if (shown.status === 413) response.once('finish', () => response.req.destroy())
+  if (shown.status === 413) sendWhileTheySend(response, shown, headers)
+  else sendJson(response, shown.status, errorBody(shown), headers)
+}
+
+/**
+ * The answer to a body that is too large. A connection that is closed while the client still sends is reset, and takes the answer along;
+ * so what else comes is let in and thrown away, for a moment.
+ */
+function sendWhileTheySend(response: ServerResponse, shown: PublicError, headers: Record<string, string>): void {
+  const { req: request } = response
+  const body = JSON.stringify(errorBody(shown))
+  response.writeHead(413, { 'content-type': jsonType, 'content-length': Buffer.byteLength(body), ...headers })
+  response.write(body)
+  const end = () => {
+    clearTimeout(timer)
+    response.end()
+  }
+  const timer = setTimeout(end, 1_000)
+  request.once('end', end)
+  request.once('close', end)
+  request.resume()
 }
 
 async function close(server: Server): Promise<void> {
