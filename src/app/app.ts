@@ -16,6 +16,7 @@ export interface App {
   receipts: Receipts
   follower: Follower
   queue: Queue
+  cache: Cache
 }
 
 export function makeApp(
@@ -26,5 +27,5 @@ export function makeApp(
   const follower = new Follower(events, log)
   const contents = new Contents(store, cache)
   const receipts = new Receipts(queue, contents, follower)
-  return { saves: new Saves(new Intake(queue), receipts, options), contents, receipts, follower, queue }
+  return { saves: new Saves(new Intake(queue), receipts, options), contents, receipts, follower, queue, cache }
 }

@@ -33,6 +33,10 @@ export class MemoryCache implements Cache {
     return { version, value: page.value }
   }
 
+  version(): Promise<string | undefined> | string {
+    return this.#options.version.current()
+  }
+
   set(key: string, version: string, value: string): void {
     const old = this.#pages.get(key)
     if (old) this.#drop(key, old)

@@ -9,12 +9,22 @@ import type { Cache, Version } from './cache.ts'
 
 const newVersion = () => randomBytes(12).toString('base64url')
 
+interface Found {
+  version: string | undefined
+  value: string | undefined
+}
+
+interface Asked {
+  version: PromiseWithResolvers<string | undefined>
+  pages: Map<string, ((found: Found) => void)[]>
+}
+
 /** The pages and their version on an instance of their own: one MGET for all that is asked in a tick. */
 export class RedisCache implements Cache {
   readonly #connection: RedisConnection
   readonly #prefix: string
   readonly #ttlMs: number
-  #asked: Map<string, ((found: { version: string | undefined; value: string | undefined }) => void)[]> | undefined
+  #asked: Asked | undefined
 
   constructor(address: RedisAddress, options: { ttlMs: number; log: Log }) {
     this.#connection = new RedisConnection(address.url, { role: 'cache', log: options.log, deadlineMs: 1_000 })
@@ -22,22 +32,32 @@ export class RedisCache implements Cache {
     this.#ttlMs = options.ttlMs
   }
 
-  get(key: string): Promise<{ version: string | undefined; value: string | undefined }> {
+  get(key: string): Promise<Found> {
     return new Promise((resolve) => {
-      if (!this.#asked) {
-        this.#asked = new Map()
-        setImmediate(() => this.#fetch())
-      }
-      const waiting = this.#asked.get(key)
+      const { pages } = this.#ask()
+      const waiting = pages.get(key)
       if (waiting) waiting.push(resolve)
-      else this.#asked.set(key, [resolve])
+      else pages.set(key, [resolve])
     })
+  }
+
+  version(): Promise<string | undefined> {
+    return this.#ask().version.promise
+  }
+
+  /** What is asked for in this tick. */
+  #ask(): Asked {
+    if (!this.#asked) {
+      this.#asked = { version: Promise.withResolvers(), pages: new Map() }
+      setImmediate(() => this.#fetch())
+    }
+    return this.#asked
   }
 
   async #fetch(): Promise<void> {
     const asked = this.#asked!
     this.#asked = undefined
-    const keys = [...asked.keys()]
+    const keys = [...asked.pages.keys()]
     let version: string | undefined
     let pages: (string | null)[] = []
     try {
@@ -49,11 +69,12 @@ export class RedisCache implements Cache {
     } catch {
       // The cache is away: undefined says so.
     }
+    asked.version.resolve(version)
     keys.forEach((key, i) => {
       const page = pages[i]
       const good = version !== undefined && page?.startsWith(`${version}\n`)
       const value = good ? page!.slice(version!.length + 1) : undefined
-      for (const resolve of asked.get(key)!) resolve({ version, value })
+      for (const resolve of asked.pages.get(key)!) resolve({ version, value })
     })
   }
 

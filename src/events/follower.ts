@@ -5,7 +5,7 @@
  */
 import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
-import { type Cursor, compare, type Event, type EventLog, type LogEntry, type Position } from './events.ts'
+import { type Cursor, compare, type Event, type EventLog, expired, type LogEntry, type Position } from './events.ts'
 
 export interface FeedEvent {
   /** The place behind this event: resume with it. */
@@ -18,7 +18,7 @@ export interface Feed {
   /** Where it stands: behind everything it gave. */
   readonly cursor: Cursor
   /** The next events, at least one, at most an entry's; waits for them. Undefined once closed. Rejects with CURSOR_EXPIRED. One call at a time. */
-  next(): Promise<FeedEvent[] | undefined>
+  next(): Promise<readonly FeedEvent[] | undefined>
   /** May be called twice. A `next` under way resolves with undefined. */
   close(): void
 }
@@ -38,6 +38,7 @@ export class Follower {
   readonly #closing = new AbortController()
   readonly #watchers = new Map<string, Set<Watcher>>()
   readonly #reads = new Map<string, Promise<LogEntry[]>>()
+  readonly #whole = new WeakMap<LogEntry, readonly FeedEvent[]>()
   #ring: LogEntry[] = []
   #ringEvents = 0
   #tail: Position | undefined
@@ -166,7 +167,14 @@ export class Follower {
   /** A feed from behind `after`, or from now on. Throws QUEUE_UNAVAILABLE where the log cannot be reached to tell where now is. */
   async feed(after?: Cursor): Promise<Feed> {
     if (!this.#tail) await this.#started()
+    if (after) await this.#prove(after)
     return this.#makeFeed(after ?? { position: this.#tail!, index: 0 })
+  }
+
+  /** Throws CURSOR_EXPIRED at once where nothing can be told from there; that the log is away just now is no reason to. */
+  async #prove({ position, index }: Cursor): Promise<void> {
+    const entry = this.#fromRing(position) ?? (await this.#fromLog(position))
+    if (index > (entry?.events.length ?? 0) && entry) throw expired()
   }
 
   async #started(): Promise<void> {
@@ -189,19 +197,12 @@ export class Follower {
     let cursor = start
     let closed = false
     let wakeUp = () => {}
-    const next = async (): Promise<FeedEvent[] | undefined> => {
+    const next = async (): Promise<readonly FeedEvent[] | undefined> => {
       while (!closed && !this.#closing.signal.aborted) {
         const entry = this.#fromRing(cursor.position) ?? (await this.#fromLog(cursor.position))
         if (closed) break
         if (entry) {
-          const { position, index } = cursor
-          const events = entry.events.slice(index).map((event, i): FeedEvent => {
-            const seen = index + i + 1
-            return {
-              event,
-              cursor: seen < entry.events.length ? { position, index: seen } : { position: entry.position, index: 0 },
-            }
-          })
+          const events = this.#feedEvents(entry, cursor)
           cursor = { position: entry.position, index: 0 }
           if (events.length > 0) return events
         } else {
@@ -224,6 +225,19 @@ export class Follower {
         wakeUp()
       },
     }
+  }
+
+  /** What is left of an entry behind a cursor. One array for all who read it from its beginning, so that it is rendered once for them. */
+  #feedEvents(entry: LogEntry, { position, index }: Cursor): readonly FeedEvent[] {
+    const whole = index === 0 ? this.#whole.get(entry) : undefined
+    if (whole) return whole
+    const events = entry.events.slice(index).map((event, i): FeedEvent => {
+      const seen = index + i + 1
+      const last = seen === entry.events.length
+      return { event, cursor: last ? { position: entry.position, index: 0 } : { position, index: seen } }
+    })
+    if (index === 0) this.#whole.set(entry, events)
+    return events
   }
 
   /** The entry behind a position, where the ring has it. */

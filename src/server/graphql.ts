@@ -1,12 +1,19 @@
 /** GraphQL over HTTP: Yoga, with our errors, our limits and no features that were not asked for. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
 import { renderGraphiQL } from '@graphql-yoga/render-graphiql'
 import { createYoga, type Plugin } from 'graphql-yoga'
 import type { Log } from '../model/log.ts'
 import type { Context } from './builder.ts'
+import { Documents } from './documents.ts'
 import { maskError } from './errors.ts'
 import { FastPath } from './fast.ts'
+import { paramsOfBody, paramsOfQuery } from './params.ts'
+import type { Responses } from './responses.ts'
 import { schema } from './schema.ts'
+import { SseServer, wantsEventStream } from './sse.ts'
+import { SavedStreams } from './streams.ts'
+import { WsServer } from './ws.ts'
 
 /**
  * An error of the whole operation sets the HTTP status (503 and Retry-After for a full queue); with an error beside data the answer is
@@ -20,13 +27,19 @@ const statusOnlyWithoutData: Plugin = {
 }
 
 export interface GraphQLServer {
-  handle(request: IncomingMessage, response: ServerResponse, body: string): Promise<void>
+  handle(request: IncomingMessage, response: ServerResponse, body: string, query: string): Promise<void>
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
+  /** Sends WebSocket clients away; streams over HTTP end with the follower. */
+  close(): void
 }
 
 export interface GraphQLOptions {
   graphiql: boolean
   /** false: everything through Yoga, to compare with. */
   fast: boolean
+  responses: Responses
+  /** Of one WebSocket message. */
+  maxMessageBytes: number
   log: Log
 }
 
@@ -62,14 +75,26 @@ export function makeGraphQL(context: Context, options: GraphQLOptions): GraphQLS
       },
     ],
   })
-  const fast: FastPath = new FastPath({ yoga, context, maskError: mask })
+  const documents = new Documents(yoga, context)
+  const fast: FastPath = new FastPath({ documents, context, responses: options.responses, maskError: mask })
+  const streams = new SavedStreams(documents, context)
+  const sse = new SseServer(streams, log)
+  const ws = new WsServer({ yoga, context, streams, maskError: mask, maxMessageBytes: options.maxMessageBytes, log })
   return {
-    handle: async (request, response, body) => {
+    handle: async (request, response, body, query) => {
       const post = request.method === 'POST'
-      if (post && options.fast && (await fast.handle(request, response, body))) return
+      if (wantsEventStream(request)) {
+        const params = post ? paramsOfBody(body) : paramsOfQuery(query)
+        if (params && (await sse.handle(request, response, params))) return
+      } else if (post && options.fast && (await fast.handle(request, response, body))) return
       // Yoga takes a body that was read already from here.
       if (post) (request as unknown as { body: string }).body = body
       await yoga(request, response)
+    },
+    upgrade: (request, socket, head) => ws.upgrade(request, socket, head),
+    close: () => {
+      sse.close()
+      ws.close()
     },
   }
 }

@@ -5,6 +5,7 @@
 import { isUtf8 } from 'node:buffer'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import { errorBody, errorHeaders, type PublicError, publicError } from './errors.ts'
@@ -17,6 +18,8 @@ export type Handler = (
   query: string,
 ) => Promise<void> | void
 export type Routes = (path: string) => Partial<Record<'GET' | 'POST' | 'OPTIONS', Handler>> | undefined
+
+export type Upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer) => void
 
 export interface HttpServer {
   /** http://HOST:PORT, with the real port. */
@@ -43,14 +46,22 @@ export class HttpError extends Error {
 }
 
 /** Rejects where the address cannot be listened on, saying so. */
-export async function listen(routes: Routes, options: HttpOptions): Promise<HttpServer> {
+export async function listen(
+  { route, upgrade }: { route: Routes; upgrade: Upgrade },
+  options: HttpOptions,
+): Promise<HttpServer> {
   const { host, port, log } = options
   const server = createServer(
     { headersTimeout: 5_000, requestTimeout: 20_000, connectionsCheckingInterval: 1_000 },
     (request, response) => {
-      handle(routes, options, request, response).catch((error) => fail(response, error, log))
+      handle(route, options, request, response).catch((error) => fail(response, error, log))
     },
   )
+  server.on('upgrade', (request, socket, head) => {
+    // Nobody else listens while the handshake is made.
+    socket.on('error', () => socket.destroy())
+    upgrade(request, socket, head)
+  })
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) =>
       reject(
@@ -133,7 +144,7 @@ function decode(body: Buffer): string {
   return text.charCodeAt(0) === 0xfeff ? text.slice(1) : text
 }
 
-const jsonType = 'application/json; charset=utf-8'
+export const jsonType = 'application/json; charset=utf-8'
 
 export function sendJson(
   response: ServerResponse,
@@ -148,10 +159,10 @@ export function sendText(
   response: ServerResponse,
   status: number,
   type: string,
-  body: string,
+  body: string | Buffer,
   headers?: Record<string, string>,
 ): void {
-  const length = Buffer.byteLength(body)
+  const length = typeof body === 'string' ? Buffer.byteLength(body) : body.length
   response.writeHead(status, {
     'content-type': type,
     'content-length': length,

@@ -6,8 +6,9 @@ import { pageDefault } from '../app/contents.ts'
 import type { Receipt } from '../app/receipts.ts'
 import { badInput, type SaveInput } from '../app/save.ts'
 import { SpillwayError } from '../model/error.ts'
-import { HttpError, sendJson } from './http.ts'
+import { HttpError, jsonType, sendJson, sendText } from './http.ts'
 import { checkId, checkPage } from './input.ts'
+import type { Responses } from './responses.ts'
 
 /** POST /save: the body is JSON whatever Content-Type says, since `curl -d` says something else. */
 export async function postSave(app: App, response: ServerResponse, body: string): Promise<void> {
@@ -32,7 +33,17 @@ function parseSave(body: string): SaveInput {
 }
 
 /** GET /: a page of contents, newest first. */
-export async function getContents(app: App, response: ServerResponse, query: string): Promise<void> {
+export async function getContents(
+  app: App,
+  responses: Responses,
+  response: ServerResponse,
+  query: string,
+): Promise<void> {
+  const page = await responses.get(`GET /?${query}`, () => contentsPage(app, query))
+  sendText(response, 200, jsonType, page!)
+}
+
+async function contentsPage(app: App, query: string): Promise<string> {
   const asked = new URLSearchParams(query)
   for (const name of asked.keys()) {
     if (name !== 'first' && name !== 'after')
@@ -52,7 +63,7 @@ export async function getContents(app: App, response: ServerResponse, query: str
     .slice(0, first)
     .map(({ id, content, createdAt }) => ({ id, content, created_at: createdAt.toISOString() }))
   const next = rows.length > first && results.length > 0 ? formatPrismaCursor({ id: results.at(-1)!.id }, 'id') : null
-  sendJson(response, 200, { results, next })
+  return JSON.stringify({ results, next })
 }
 
 /** The same cursors as GraphQL's. */

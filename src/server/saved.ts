@@ -37,7 +37,7 @@ builder.subscriptionField('saved', (t) =>
             if (!next) {
               const more = await feed.next()
               if (!more) return undefined
-              events = more
+              events = [...more]
             } else if (next.event.type === 'saved') {
               return { cursor: formatCursor(next.cursor), content: next.event.content }
             }

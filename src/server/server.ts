@@ -3,7 +3,8 @@ import type { App } from '../app/app.ts'
 import type { Log } from '../model/log.ts'
 import type { Context } from './builder.ts'
 import { makeGraphQL } from './graphql.ts'
-import { HttpError, type HttpServer, listen, type Routes } from './http.ts'
+import { HttpError, type HttpServer, listen, type Routes, type Upgrade } from './http.ts'
+import { Responses } from './responses.ts'
 import { getContents, getLive, getReady, getReceipt, postSave } from './rest.ts'
 
 export interface ServerOptions {
@@ -16,14 +17,17 @@ export interface ServerOptions {
   log: Log
 }
 
-export function serve(app: App, prisma: Context['prisma'], options: ServerOptions): Promise<HttpServer> {
-  const graphql = makeGraphQL({ app, prisma }, { fast: true, ...options })
+export async function serve(app: App, prisma: Context['prisma'], options: ServerOptions): Promise<HttpServer> {
+  // A content whose every character is escaped as \\u0000 takes six bytes for one; and saveMany wants some room.
+  const maxBodyBytes = 2 * 1024 * 1024 + options.contentMaxBytes * 6
+  const responses = new Responses(app.cache)
+  const graphql = makeGraphQL({ app, prisma }, { fast: true, responses, maxMessageBytes: maxBodyBytes, ...options })
   const routes = new Map<string, ReturnType<Routes>>([
     [
       '/graphql',
       {
-        GET: (request, response, body) => graphql.handle(request, response, body),
-        POST: async (request, response, body) => {
+        GET: (request, response, body, query) => graphql.handle(request, response, body, query),
+        POST: async (request, response, body, query) => {
           const type = request.headers['content-type'] ?? ''
           // Forms and plain text can be sent by any page of any site.
           if (type !== 'application/json' && !/^application\/(graphql\+)?json\s*(;|$)/i.test(type)) {
@@ -32,12 +36,12 @@ export function serve(app: App, prisma: Context['prisma'], options: ServerOption
           }
           // Yoga takes it in lower case only.
           request.headers['content-type'] = 'application/json'
-          await graphql.handle(request, response, body)
+          await graphql.handle(request, response, body, query)
         },
       },
     ],
     ['/save', { POST: (_request, response, body) => postSave(app, response, body) }],
-    ['/', { GET: (_request, response, _body, query) => getContents(app, response, query) }],
+    ['/', { GET: (_request, response, _body, query) => getContents(app, responses, response, query) }],
     ['/livez', { GET: getLive }],
     ['/readyz', { GET: (_request, response) => getReady(app, response) }],
   ])
@@ -46,7 +50,21 @@ export function serve(app: App, prisma: Context['prisma'], options: ServerOption
     if (!path.startsWith(receipts)) return routes.get(path)
     return { GET: (_request, response) => getReceipt(app, response, path.slice(receipts.length)) }
   }
-  // A content whose every character is escaped as \\u0000 takes six bytes for one; and saveMany wants some room.
-  const maxBodyBytes = 2 * 1024 * 1024 + options.contentMaxBytes * 6
-  return listen(route, { ...options, maxBodyBytes })
+  const upgrade: Upgrade = (request, socket, head) => {
+    const refuse = (status: string) =>
+      socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
+    if (request.url?.split('?')[0] !== '/graphql') return refuse('404 Not Found')
+    // A page of another site can open a WebSocket here, and its browser always says which site that is.
+    const { origin, host } = request.headers
+    if (origin && (!URL.canParse(origin) || new URL(origin).host !== host)) return refuse('403 Forbidden')
+    graphql.upgrade(request, socket, head)
+  }
+  const server = await listen({ route, upgrade }, { ...options, maxBodyBytes })
+  return {
+    url: server.url,
+    close: async () => {
+      graphql.close()
+      await server.close()
+    },
+  }
 }

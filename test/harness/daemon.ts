@@ -15,8 +15,8 @@ export interface Daemon {
   logs(): string
   /** Resolves when the process is gone. Harmless when it is gone already. */
   stop(signal?: NodeJS.Signals): Promise<Exit>
-  /** Same port, same data; stops it first (SIGTERM) where it runs. Ready when it resolves. */
-  restart(): Promise<void>
+  /** Same port, same data; stops it first (SIGTERM) where it runs. Ready when it resolves. `args`: for this life only (Redis). */
+  restart(args?: readonly string[]): Promise<void>
   /** Freezes it: connections stay open and nothing is answered, until `resume`. */
   pause(): void
   resume(): void
@@ -29,7 +29,7 @@ export interface DaemonSpec {
   dir: string
   /** The directory is not the caller's: it goes with the process. */
   throwAway: boolean
-  launch(port: number): Child
+  launch(port: number, args: readonly string[]): Child
   /** Resolves when the server answers. */
   ping(port: number): Promise<unknown>
   readyMs: number
@@ -49,8 +49,8 @@ export async function startDaemon(spec: DaemonSpec): Promise<Daemon> {
 }
 
 async function startOn(port: number, spec: DaemonSpec): Promise<Daemon> {
-  const start = async () => {
-    const child = spec.launch(port)
+  const start = async (args: readonly string[] = []) => {
+    const child = spec.launch(port, args)
     let exit: Exit | undefined
     void child.exited.then((code) => {
       exit = code
@@ -89,9 +89,9 @@ async function startOn(port: number, spec: DaemonSpec): Promise<Daemon> {
     dir: spec.dir,
     logs: () => child.logs(),
     stop,
-    async restart() {
+    async restart(args) {
       if (child.running()) await stop()
-      child = await start()
+      child = await start(args)
     },
     pause: () => child.kill('SIGSTOP'),
     resume: () => child.kill('SIGCONT'),

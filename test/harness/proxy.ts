@@ -15,10 +15,15 @@ export type Mode =
   | { kind: 'cut' }
   /**
    * The server gets the request and executes it; instead of its reply the client gets a closed connection. Connections that sent no
-   * such request are left alone. `when` says which piece of a request counts (default: any), `times` how often it happens before the
-   * proxy passes everything again (default: for ever).
+   * such request are left alone. `when` says which piece of a request counts (default: any), `reply` which piece of its reply (default:
+   * the first), `times` how often it happens before the proxy passes everything again (default: for ever).
    */
-  | { kind: 'cut-before-reply'; times?: number; when?: (request: Buffer) => boolean }
+  | {
+      kind: 'cut-before-reply'
+      times?: number
+      when?: (request: Buffer) => boolean
+      reply?: (reply: Buffer) => boolean
+    }
 
 export interface TestProxy {
   readonly port: number
@@ -29,6 +34,8 @@ export interface TestProxy {
   readonly mode: Mode
   /** Closes the connections there are, whatever the mode. */
   disconnect(): void
+  /** Another server from now on: what a failover looks like from outside. */
+  retarget(target: string): void
   /** How many connections are open. */
   connections(): number
   /** How many replies `cut-before-reply` has kept back. */
@@ -38,10 +45,7 @@ export interface TestProxy {
 
 /** `target` is a URL with a port (redis://…, mysql://…) or { host, port }. */
 export async function startProxy(target: string | { host?: string; port: number }): Promise<TestProxy> {
-  const upstream =
-    typeof target === 'string'
-      ? { host: new URL(target).hostname, port: Number(new URL(target).port) }
-      : { host: target.host ?? '127.0.0.1', port: target.port }
+  let upstream = addressOf(target)
   let mode: Mode = { kind: 'pass' }
   let keptReplies = 0
   let keptBefore = 0
@@ -84,6 +88,10 @@ export async function startProxy(target: string | { host?: string; port: number 
     disconnect() {
       for (const pair of pairs) pair.destroy()
     },
+    retarget(to) {
+      upstream = addressOf(to)
+      for (const pair of pairs) pair.destroy()
+    },
     connections: () => pairs.size,
     kept: () => keptReplies,
     async close() {
@@ -93,6 +101,11 @@ export async function startProxy(target: string | { host?: string; port: number 
       await closed
     },
   }
+}
+
+function addressOf(target: string | { host?: string; port: number }): { host: string; port: number } {
+  if (typeof target === 'string') return { host: new URL(target).hostname, port: Number(new URL(target).port) }
+  return { host: target.host ?? '127.0.0.1', port: target.port }
 }
 
 /** One client, and the server as it sees it. */
@@ -157,13 +170,13 @@ class Pair {
 
   #reply(chunk: Buffer): void {
     if (this.#kept) return
-    if (this.#armed) {
+    const mode = this.#proxy.mode()
+    if (this.#armed && !(mode.kind === 'cut-before-reply' && mode.reply?.(chunk) === false)) {
       this.#kept = true
       this.#client.destroy()
       this.#proxy.kept()
       return
     }
-    const mode = this.#proxy.mode()
     const wait = mode.kind === 'delay' && new Promise<void>((resolve) => setTimeout(resolve, mode.ms))
     this.#delayed = Promise.all([this.#delayed, wait]).then(() => {
       if (!this.#client.destroyed && !this.#client.write(chunk)) this.#server.pause()

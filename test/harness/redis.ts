@@ -33,8 +33,8 @@ export async function startRedis(
     name: 'redis-server',
     dir,
     throwAway: options.dir === undefined,
-    launch: (port) =>
-      launch(binary, ['--port', String(port), ...settings, ...(options.args ?? [])], {
+    launch: (port, args) =>
+      launch(binary, ['--port', String(port), ...settings, ...(options.args ?? []), ...args], {
         env: { ...process.env, ...options.env },
         throwAway: options.dir === undefined ? dir : undefined,
       }),

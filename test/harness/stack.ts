@@ -41,9 +41,29 @@ export interface StackOptions {
   workers?: number
   redisArgs?: string[]
   mariadbArgs?: string[]
+  /** For the servers themselves: LD_PRELOAD, say. */
+  redisEnv?: NodeJS.ProcessEnv
+  /** Embedded: where the files are to be, in place of a directory of its own. It is kept. */
+  dir?: string
   /** In place of the servers' own addresses: through a proxy, say. */
   queueUrl?: (url: string) => Promise<string>
   databaseUrl?: (url: string) => Promise<string>
+}
+
+interface Refusal {
+  code: string
+  retryAfterMs?: number
+  id?: string
+}
+
+/** To a save: what it came to, and where it was refused, why. */
+export interface Answer extends Partial<Refusal> {
+  id: string
+  status: number
+  tookMs: number
+  /** The header. */
+  retryAfter: string | null
+  message: string | undefined
 }
 
 export class Stack {
@@ -80,9 +100,9 @@ export class Stack {
   }
 
   async #startServers(): Promise<void> {
-    const { redisArgs = [], mariadbArgs = [], env = {} } = this.#options
+    const { redisArgs = [], redisEnv = {}, mariadbArgs = [], env = {} } = this.#options
     ;[this.redis, this.cache, this.mariadb] = await Promise.all([
-      startRedis({ args: redisArgs }),
+      startRedis({ args: redisArgs, env: redisEnv }),
       startRedis({ args: ['--appendonly', 'no', '--maxmemory', '64mb', '--maxmemory-policy', 'allkeys-lru'] }),
       startMariadb({ args: mariadbArgs }),
     ])
@@ -97,7 +117,7 @@ export class Stack {
   }
 
   async #startEmbedded(): Promise<void> {
-    this.#dir = await mkdtemp(join(tmpdir(), 'spillway-stack-'))
+    this.#dir = this.#options.dir ?? (await mkdtemp(join(tmpdir(), 'spillway-stack-')))
     this.database = `${this.#dir}/spillway.db`
     this.env = {
       NODE_ENV: 'test',
@@ -169,6 +189,32 @@ export class Stack {
       await new Promise((resolve) => setTimeout(resolve, 20))
     }
     return false
+  }
+
+  /** Saves one, once; tells what the client was told, and after how long. An answer that never comes is an error. */
+  async once(
+    content: string,
+    options: { id?: string; api?: SpillwayProcess; timeoutMs?: number } = {},
+  ): Promise<Answer> {
+    const { id = randomUUID(), api = this.apis[0]!, timeoutMs = 10_000 } = options
+    this.sent.set(id, content)
+    const since = performance.now()
+    const response = await fetch(`${api.url}/save`, {
+      method: 'POST',
+      body: JSON.stringify({ id, content }),
+      signal: AbortSignal.timeout(timeoutMs),
+    })
+    const body = (await response.json()) as { errors?: [{ message: string; extensions: Refusal }] }
+    if (response.status === 202) this.acknowledged.add(id)
+    const refusal = body.errors?.[0]
+    return {
+      id,
+      status: response.status,
+      tookMs: performance.now() - since,
+      retryAfter: response.headers.get('retry-after'),
+      message: refusal?.message,
+      ...refusal?.extensions,
+    }
   }
 
   /** Waits until so many more saves were acknowledged: the load goes on around whatever is being done. */
@@ -285,7 +331,7 @@ export class Stack {
     await Promise.all(processes.map(({ exited }) => exited))
     await Promise.all(this.#clients)
     await Promise.all([this.redis?.cleanup(), this.cache?.cleanup(), this.mariadb?.cleanup()])
-    if (this.#dir) await rm(this.#dir, { recursive: true, force: true })
+    if (this.#dir && !this.#options.dir) await rm(this.#dir, { recursive: true, force: true })
   }
 }
 

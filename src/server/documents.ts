@@ -1,0 +1,117 @@
+/**
+ * Documents that were parsed and validated once, through Yoga's own pipeline, so that every rule of every plugin holds, and compiled
+ * (graphql-jit). Invariant: what is kept is bounded, whatever documents are sent.
+ */
+import {
+  type DocumentNode,
+  type FieldNode,
+  getOperationAST,
+  getVariableValues,
+  Kind,
+  type OperationDefinitionNode,
+  type SelectionSetNode,
+  visit,
+} from 'graphql'
+import { type CompiledQuery, compileQuery, isCompiledQuery } from 'graphql-jit'
+import type { YogaServerInstance } from 'graphql-yoga'
+import type { Context } from './builder.ts'
+import { Kept } from './kept.ts'
+import type { Params } from './params.ts'
+
+export interface Document {
+  /** Executes it; for a subscription, on one event. */
+  execute: CompiledQuery['query']
+  operation: OperationDefinitionNode
+  /** Whether these variables are what it declares; Yoga says what is wrong with others. */
+  fits(variables: Record<string, unknown>): boolean
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: whatever contexts Yoga was made with.
+export type Yoga = YogaServerInstance<any, any>
+
+/** Of one kept document, in characters; a longer one is Yoga's each time. */
+const documentLength = 10_000
+const documentsKept = 500
+/** Documents seen once. Only one that comes again is worth compiling: a stream of new ones costs no more than Yoga's own work. */
+const seenKept = 2_000
+
+export class Documents {
+  readonly #yoga: Yoga
+  readonly #context: Context
+  /** null: not one that can be compiled. */
+  readonly #documents = new Kept<Document | null>(documentsKept)
+  readonly #seen = new Kept<true>(seenKept)
+
+  constructor(yoga: Yoga, context: Context) {
+    this.#yoga = yoga
+    this.#context = context
+  }
+
+  /** The document; null where it is invalid, too long, about the schema, or was never seen before: then it is Yoga's. */
+  get(params: Params): Document | null {
+    if (params.query.length > documentLength) return null
+    const key = keyOf(params)
+    const kept = this.#documents.get(key)
+    if (kept !== undefined) return kept
+    if (this.#seen.get(key)) return this.#keep(key, params)
+    this.#seen.set(key, true)
+    return null
+  }
+
+  /** As get, but compiled even if it was never seen before: for a subscription, which lasts. */
+  getNow(params: Params): Document | null {
+    if (params.query.length > documentLength) return null
+    const key = keyOf(params)
+    const kept = this.#documents.get(key)
+    return kept !== undefined ? kept : this.#keep(key, params)
+  }
+
+  #keep(key: string, params: Params): Document | null {
+    const document = this.#compile(params)
+    this.#documents.set(key, document)
+    return document
+  }
+
+  #compile({ query, operationName }: Params): Document | null {
+    try {
+      const { schema, parse, validate } = this.#yoga.getEnveloped({
+        ...this.#context,
+        params: { query, operationName },
+      })
+      const document: DocumentNode = parse(query)
+      if (validate(schema, document).length > 0) return null
+      const operation = getOperationAST(document, operationName)
+      if (!operation || asksAboutSchema(document)) return null
+      const compiled = compileQuery(schema, document, operationName)
+      if (!isCompiledQuery(compiled)) return null
+      const declared = operation.variableDefinitions ?? []
+      const fits = (variables: Record<string, unknown>) => !getVariableValues(schema, declared, variables).errors
+      return { execute: compiled.query, operation, fits }
+    } catch {
+      // Yoga says what is wrong with it.
+      return null
+    }
+  }
+}
+
+function keyOf({ query, operationName }: Params): string {
+  return `${operationName ?? ''}\n${query}`
+}
+
+/** The root fields, where they are plain ones: no fragments and no directives. */
+export function rootFields({ selections }: SelectionSetNode): FieldNode[] | undefined {
+  const fields = selections.filter((selection) => selection.kind === Kind.FIELD)
+  return fields.length === selections.length && fields.every(({ directives }) => !directives?.length)
+    ? fields
+    : undefined
+}
+
+function asksAboutSchema(document: DocumentNode): boolean {
+  let asks = false
+  visit(document, {
+    [Kind.FIELD]: ({ name }) => {
+      if (name.value === '__schema' || name.value === '__type') asks = true
+    },
+  })
+  return asks
+}

@@ -1,0 +1,127 @@
+/**
+ * `saved` over Server-Sent Events (GraphQL over SSE, distinct connections): by POST, and by GET for a browser's own EventSource, which
+ * resumes by itself with Last-Event-ID. Invariant: bytes wait in at most one batch per socket; a socket that does not drain waits.
+ *
+ * A server that stops ends the stream without `complete`: to a client, complete means that there will never be more.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { formatCursor } from '../events/events.ts'
+import type { Log } from '../model/log.ts'
+import { errorBody, publicError } from './errors.ts'
+import type { Params } from './params.ts'
+import type { SavedStream, SavedStreams } from './streams.ts'
+
+const heartbeatMs = 12_000
+/** A socket that took nothing for so long has nobody at its other end. A client that comes back resumes with its cursor. */
+const stuckMs = 60_000
+
+export class SseServer {
+  readonly #streams: SavedStreams
+  readonly #log: Log
+  /** Since when its socket does not drain; undefined: it does. */
+  readonly #open = new Map<ServerResponse, number | undefined>()
+  readonly #heartbeat: NodeJS.Timeout
+
+  constructor(streams: SavedStreams, log: Log) {
+    this.#streams = streams
+    this.#log = log
+    this.#heartbeat = setInterval(() => this.#beat(), heartbeatMs)
+  }
+
+  get open(): number {
+    return this.#open.size
+  }
+
+  /** Serves the subscription until either side ends it; false where it is for Yoga. */
+  async handle(request: IncomingMessage, response: ServerResponse, params: Params): Promise<boolean> {
+    let stream: SavedStream | undefined
+    try {
+      stream = await this.#streams.open(params, header(request, 'last-event-id'))
+    } catch (error) {
+      begin(response)
+      this.#fail(response, error)
+      return true
+    }
+    if (!stream) return false
+    // The client may have left while the log was asked.
+    if (response.destroyed) {
+      stream.close()
+      return true
+    }
+    begin(response)
+    // A place to resume from even before the first event.
+    response.write(`id: ${formatCursor(stream.feed.cursor)}\n\n`)
+    this.#open.set(response, undefined)
+    response.on('close', () => {
+      this.#open.delete(response)
+      stream.close()
+    })
+    await this.#pump(response, stream)
+    return true
+  }
+
+  async #pump(response: ServerResponse, { feed, render }: SavedStream): Promise<void> {
+    try {
+      for (;;) {
+        const events = await feed.next()
+        if (!events) break
+        const { frames } = await render(events)
+        if (response.destroyed) return
+        if (frames.length > 0 && !response.write(frames)) await this.#drained(response)
+      }
+      response.end()
+    } catch (error) {
+      this.#fail(response, error)
+    }
+  }
+
+  async #drained(response: ServerResponse): Promise<void> {
+    this.#open.set(response, performance.now())
+    await new Promise<void>((resolve) => {
+      response.once('drain', resolve)
+      response.once('close', resolve)
+      if (response.destroyed) resolve()
+    })
+    if (this.#open.has(response)) this.#open.set(response, undefined)
+  }
+
+  /** Tells the client what is wrong, and that nothing will come: it has to subscribe in another way. */
+  #fail(response: ServerResponse, error: unknown): void {
+    const body = JSON.stringify(errorBody(publicError(error, this.#log)))
+    // An empty id: a browser is not to come back with the cursor that did not work.
+    response.end(`id:\nevent: next\ndata: ${body}\n\nevent: complete\ndata:\n\n`)
+  }
+
+  #beat(): void {
+    const now = performance.now()
+    for (const [response, stuckSince] of this.#open) {
+      if (stuckSince === undefined) response.write(':\n\n')
+      else if (now - stuckSince > stuckMs) response.destroy()
+    }
+  }
+
+  close(): void {
+    clearInterval(this.#heartbeat)
+  }
+}
+
+export function wantsEventStream(request: IncomingMessage): boolean {
+  return request.headers.accept?.includes('text/event-stream') ?? false
+}
+
+function begin(response: ServerResponse): void {
+  // Ended by the end of the connection: no chunk sizes between the frames, so that all sockets get the same bytes.
+  response.useChunkedEncodingByDefault = false
+  response.writeHead(200, {
+    'content-type': 'text/event-stream; charset=utf-8',
+    'cache-control': 'no-cache, no-transform',
+    // Proxies that would otherwise collect the stream before they pass it on.
+    'x-accel-buffering': 'no',
+  })
+  response.socket?.setNoDelay(true)
+}
+
+function header(request: IncomingMessage, name: string): string | undefined {
+  const value = request.headers[name]
+  return typeof value === 'string' ? value : undefined
+}

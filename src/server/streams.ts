@@ -1,0 +1,135 @@
+/**
+ * `saved` for many subscribers at the price of one. A subscriber is a feed, a place in the log; what it is sent is rendered once for all
+ * who asked the same (document, and variables but for `after`), however many they are and however far apart they read. Invariant: a
+ * subscriber holds no more than the batch it is being sent; one that does not read is not read for.
+ */
+import { type ExecutionResult, Kind } from 'graphql'
+import { badInput } from '../app/save.ts'
+import { type Cursor, formatCursor, parseCursor } from '../events/events.ts'
+import type { Feed, FeedEvent, Follower } from '../events/follower.ts'
+import type { Context } from './builder.ts'
+import { type Document, type Documents, rootFields } from './documents.ts'
+import type { Params } from './params.ts'
+
+/** Some events of the log as subscribers of one kind get them. */
+export interface Rendered {
+  results: ExecutionResult[]
+  /** The same as frames of Server-Sent Events, with the cursors for ids. */
+  frames: Buffer
+}
+
+export interface SavedStream {
+  feed: Feed
+  render(events: readonly FeedEvent[]): Promise<Rendered>
+  /** May be called twice. */
+  close(): void
+}
+
+/** Those who asked the same. */
+interface Audience {
+  members: number
+  render(events: readonly FeedEvent[]): Promise<Rendered>
+}
+
+export class SavedStreams {
+  readonly #documents: Documents
+  readonly #context: Context
+  readonly #follower: Follower
+  readonly #audiences = new Map<string, Audience>()
+
+  constructor(documents: Documents, context: Context) {
+    this.#documents = documents
+    this.#context = context
+    this.#follower = context.app.follower
+  }
+
+  /**
+   * Opens the subscription, where it is one to `saved`; undefined where it is anything else, or wrong in a way that Yoga will tell.
+   * `lastEventId` wins over `after`: a browser sends it when it comes back. Throws BAD_USER_INPUT, CURSOR_EXPIRED, QUEUE_UNAVAILABLE.
+   */
+  async open(params: Params, lastEventId?: string): Promise<SavedStream | undefined> {
+    const document = this.#documents.getNow(params)
+    const saved = document && savedField(document)
+    if (!saved || !document.fits(params.variables)) return undefined
+    const { [saved.variable ?? '']: _, ...variables } = params.variables
+    const after = cursorOf(lastEventId || afterOf(saved, params.variables))
+    const feed = await this.#follower.feed(after)
+    const key = `${params.operationName ?? ''}\n${params.query}\n${JSON.stringify(variables)}`
+    const audience = this.#audiences.get(key) ?? { members: 0, render: renderer(document, this.#context, variables) }
+    audience.members += 1
+    this.#audiences.set(key, audience)
+    let open = true
+    return {
+      feed,
+      render: audience.render,
+      close: () => {
+        feed.close()
+        if (!open) return
+        open = false
+        audience.members -= 1
+        if (audience.members === 0) this.#audiences.delete(key)
+      },
+    }
+  }
+}
+
+interface SavedField {
+  /** The variable that gives `after`, if one does. */
+  variable: string | undefined
+  /** What `after` is where the variable does not say: the literal, or the variable's default. */
+  text: string | undefined
+}
+
+function savedField({ operation }: Document): SavedField | undefined {
+  const [field] = rootFields(operation.selectionSet) ?? []
+  if (operation.operation !== 'subscription' || field?.name.value !== 'saved') return undefined
+  const value = field.arguments?.find(({ name }) => name.value === 'after')?.value
+  if (value?.kind !== Kind.VARIABLE) {
+    return { variable: undefined, text: value?.kind === Kind.STRING ? value.value : undefined }
+  }
+  const variable = value.name.value
+  const declared = operation.variableDefinitions?.find((definition) => definition.variable.name.value === variable)
+  const fallback = declared?.defaultValue
+  return { variable, text: fallback?.kind === Kind.STRING ? fallback.value : undefined }
+}
+
+function afterOf({ variable, text }: SavedField, variables: Record<string, unknown>): string | undefined {
+  if (variable === undefined || !Object.hasOwn(variables, variable)) return text
+  return (variables[variable] as string | null) ?? undefined
+}
+
+function cursorOf(text: string | undefined): Cursor | undefined {
+  if (text === undefined) return undefined
+  const cursor = parseCursor(text)
+  if (!cursor) throw badInput('after is not a cursor; use one that a `saved` event gave')
+  return cursor
+}
+
+/** Renders each batch once: the follower hands the same array to everybody who reads the same entry. */
+function renderer(document: Document, context: Context, variables: Record<string, unknown>): Audience['render'] {
+  const rendered = new WeakMap<readonly FeedEvent[], Promise<Rendered>>()
+  const render = async (events: readonly FeedEvent[]): Promise<Rendered> => {
+    const results: ExecutionResult[] = []
+    const frames: string[] = []
+    for (const { cursor, event } of events) {
+      if (event.type !== 'saved') continue
+      const id = formatCursor(cursor)
+      const result = (await document.execute(
+        { cursor: id, content: event.content },
+        context,
+        variables,
+      )) as ExecutionResult
+      results.push(result)
+      frames.push(`id: ${id}\nevent: next\ndata: ${JSON.stringify(result)}\n\n`)
+    }
+    return { results, frames: Buffer.from(frames.join('')) }
+  }
+  return (events) => {
+    let promise = rendered.get(events)
+    if (!promise) {
+      promise = render(events)
+      rendered.set(events, promise)
+    }
+    return promise
+  }
+}

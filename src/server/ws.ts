@@ -1,0 +1,160 @@
+/**
+ * GraphQL over WebSocket (`graphql-transport-ws`, by graphql-ws). Subscriptions to `saved` share what SSE's do; everything else runs
+ * through Yoga's pipeline. Invariant: a socket is written to only when it has taken what came before, so that a slow one holds one
+ * message and its place in the log.
+ */
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import type { ExecutionArgs, ExecutionResult, FormattedExecutionResult, GraphQLError } from 'graphql'
+import { CloseCode, handleProtocols, makeServer } from 'graphql-ws'
+import { type WebSocket, WebSocketServer } from 'ws'
+import type { Log } from '../model/log.ts'
+import type { Context } from './builder.ts'
+import type { Yoga } from './documents.ts'
+import { iterate } from './iterate.ts'
+import type { SavedStream, SavedStreams } from './streams.ts'
+
+const heartbeatMs = 12_000
+const initWaitMs = 3_000
+/** Service restart (RFC 6455's registry): clients of graphql-ws come back by themselves. */
+const serviceRestart = 1012
+
+export interface WsParts {
+  yoga: Yoga
+  context: Context
+  streams: SavedStreams
+  maskError: (error: unknown) => Error
+  maxMessageBytes: number
+  log: Log
+}
+
+type Args = ExecutionArgs & { stream?: SavedStream; enveloped: ReturnType<Yoga['getEnveloped']> }
+
+export class WsServer {
+  readonly #parts: WsParts
+  readonly #sockets: WebSocketServer
+  readonly #protocol: ReturnType<typeof makeServer<Record<string, unknown>, undefined>>
+
+  constructor(parts: WsParts) {
+    this.#parts = parts
+    this.#sockets = new WebSocketServer({ noServer: true, maxPayload: parts.maxMessageBytes, handleProtocols })
+    this.#protocol = makeServer<Record<string, unknown>, undefined>({
+      connectionInitWaitTimeout: initWaitMs,
+      onSubscribe: async (_ctx, _id, { query, variables, operationName }) => {
+        const params = { query, variables: variables ?? {}, operationName: operationName ?? undefined }
+        const enveloped = parts.yoga.getEnveloped({ ...parts.context, params })
+        try {
+          const stream = await parts.streams.open(params)
+          const document = enveloped.parse(query)
+          if (!stream) {
+            const errors = enveloped.validate(enveloped.schema, document)
+            if (errors.length > 0) return errors as GraphQLError[]
+          }
+          const args: Args = {
+            schema: enveloped.schema,
+            document,
+            variableValues: variables ?? null,
+            operationName: operationName ?? null,
+            contextValue: await enveloped.contextFactory(),
+            enveloped,
+            ...(stream ? { stream } : {}),
+          }
+          return args
+        } catch (error) {
+          return [publicGraphQLError(parts.maskError(error))]
+        }
+      },
+      execute: (args) => (args as Args).enveloped.execute(args),
+      subscribe: (args) => {
+        const { stream, enveloped } = args as Args
+        return stream ? results(stream) : enveloped.subscribe(args)
+      },
+      onNext: (_ctx, _id, _payload, _args, result) => publicResult(result as ExecutionResult),
+    })
+    this.#sockets.on('connection', (socket: WebSocket) => this.#serve(socket))
+  }
+
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    this.#sockets.handleUpgrade(request, socket, head, (client) => this.#sockets.emit('connection', client, request))
+  }
+
+  #serve(socket: WebSocket): void {
+    const { log } = this.#parts
+    let alive = true
+    const heartbeat = setInterval(() => {
+      if (!alive) return socket.terminate()
+      alive = false
+      socket.ping()
+    }, heartbeatMs)
+    socket.on('pong', () => {
+      alive = true
+    })
+    // What the peer sent is no WebSocket; ws closes the connection itself.
+    socket.on('error', () => {})
+    const closed = this.#protocol.opened(
+      {
+        protocol: socket.protocol,
+        send: (data) =>
+          new Promise((resolve) => {
+            // Resolves when the kernel has it: that is the back-pressure. A broken socket is about to close, and ends everything.
+            if (socket.readyState === socket.OPEN) socket.send(data, () => resolve())
+            else resolve()
+          }),
+        close: (code, reason) => socket.close(code, reason),
+        onMessage: (handle) => {
+          socket.on('message', async (data) => {
+            try {
+              await handle(String(data))
+            } catch (error) {
+              log.error({ err: error }, 'a WebSocket message could not be handled')
+              socket.close(CloseCode.InternalServerError, 'Unexpected error.')
+            }
+          })
+        },
+      },
+      undefined,
+    )
+    socket.on('close', (code, reason) => {
+      clearInterval(heartbeat)
+      void closed(code, String(reason))
+    })
+  }
+
+  get open(): number {
+    return this.#sockets.clients.size
+  }
+
+  /** Sends every client away, to come back elsewhere with its cursor. */
+  close(): void {
+    for (const socket of this.#sockets.clients) {
+      socket.close(serviceRestart, 'The server stops; connect again.')
+      // Whoever does not answer the goodbye is not waited for.
+      setTimeout(() => socket.terminate(), 1_000).unref()
+    }
+    this.#sockets.close()
+  }
+}
+
+function results({ feed, render, close }: SavedStream): AsyncIterableIterator<ExecutionResult> {
+  let ready: ExecutionResult[] = []
+  return iterate<ExecutionResult>(async () => {
+    while (ready.length === 0) {
+      const events = await feed.next()
+      if (!events) return undefined
+      ready = [...(await render(events)).results]
+    }
+    return ready.shift()
+  }, close)
+}
+
+/** Without what is only for HTTP. */
+function publicResult(result: ExecutionResult): FormattedExecutionResult {
+  const { errors, ...rest } = result
+  return errors ? { errors: errors.map((error) => publicGraphQLError(error).toJSON()), ...rest } : rest
+}
+
+function publicGraphQLError(error: Error): GraphQLError {
+  const shown = error as GraphQLError
+  delete (shown.extensions as { http?: unknown } | undefined)?.http
+  return shown
+}
