@@ -23,6 +23,16 @@ const url = (protocols: string[], expected: string) =>
       error: `must be ${expected}`,
     })
 
+const list = z
+  .string()
+  .default('')
+  .transform((text) =>
+    text
+      .split(',')
+      .map((item) => item.trim())
+      .filter(Boolean),
+  )
+
 /** Where a default is shown in .env.example, the setting may be left out. */
 const settings = z.object({
   HOST: z
@@ -35,6 +45,23 @@ const settings = z.object({
     .refine((text) => text === 'none', { error: 'must be none, or left out' })
     .optional()
     .describe('none: let everybody who can reach HOST read and write.'),
+  AUTH_JWT_SECRET: z
+    .string()
+    .refine((text) => Buffer.byteLength(text) >= 32, { error: 'must be at least 32 bytes' })
+    .optional()
+    .describe('Ask for a bearer token (JWT), signed with this secret (HS256, at least 32 bytes).'),
+  AUTH_JWKS_URL: url(['https://', 'http://'], 'https://…')
+    .optional()
+    .describe('Ask for a bearer token (JWT), signed with one of the keys published here (RS, PS, ES, EdDSA).'),
+  AUTH_ISSUER: z.string().optional().describe("What a token's `iss` has to be."),
+  AUTH_AUDIENCE: z
+    .string()
+    .optional()
+    .describe("What a token's `aud` has to be, or hold. Required with AUTH_JWKS_URL."),
+  ALLOWED_HOSTS: list.describe(
+    'Host names to answer for, by commas. Left out: on loopback without authentication its own names, else all.',
+  ),
+  CORS_ORIGINS: list.describe('Origins whose pages may call this server, by commas, as in https://app.example.'),
   DATABASE_URL: url(['file:', 'mysql://'], 'file:PATH or mysql://USER:PASSWORD@HOST:PORT/DATABASE')
     .default('file:./data/spillway.db')
     .describe(
@@ -72,6 +99,15 @@ const settings = z.object({
 export interface Config {
   host: string
   port: number
+  auth: {
+    secret: string | undefined
+    jwksUrl: string | undefined
+    issuer: string | undefined
+    audience: string | undefined
+  }
+  /** Host names to answer for; empty: all. */
+  allowedHosts: string[]
+  corsOrigins: string[]
   databaseUrl: string
   databaseReadUrl: string | undefined
   queueUrl: string
@@ -86,7 +122,7 @@ export interface Config {
   workerMaxAttempts: number
   /** NODE_ENV=production */
   production: boolean
-  /** SPILLWAY_FAILPOINT, with NODE_ENV=test only: where a worker is to die. */
+  /** SPILLWAY_FAILPOINT, with NODE_ENV=test only: where the process is to die. */
   failpoint: string | undefined
 }
 
@@ -121,11 +157,20 @@ export function readConfig(env: Env = process.env, file: Env = readEnvFile()): C
   const result = settings.safeParse(given)
   for (const issue of result.error?.issues ?? []) problems.push(`${String(issue.path[0])} ${issue.message}`)
   const s = result.data
-  if (s && !isLoopback(s.HOST) && s.AUTH !== 'none') {
+  const authenticated = s?.AUTH_JWT_SECRET !== undefined || s?.AUTH_JWKS_URL !== undefined
+  if (s && !isLoopback(s.HOST) && !authenticated && s.AUTH !== 'none') {
     problems.push(
-      `HOST=${s.HOST} can be reached from other machines, and no authentication is set: use HOST=127.0.0.1, or say AUTH=none if everybody may read and write`,
+      `HOST=${s.HOST} can be reached from other machines, and no authentication is set: set AUTH_JWT_SECRET or AUTH_JWKS_URL, use HOST=127.0.0.1, or say AUTH=none if everybody may read and write`,
     )
   }
+  if (authenticated && s?.AUTH === 'none') {
+    problems.push('AUTH=none and AUTH_JWT_SECRET or AUTH_JWKS_URL contradict each other: leave one of them out')
+  }
+  if (s?.AUTH_JWT_SECRET && s.AUTH_JWKS_URL) {
+    problems.push('AUTH_JWT_SECRET and AUTH_JWKS_URL are two ways to check a token: leave one of them out')
+  }
+  // Keys of an issuer sign tokens for others, too; only the audience says that one is for us.
+  if (s?.AUTH_JWKS_URL && !s.AUTH_AUDIENCE) problems.push('AUTH_JWKS_URL needs AUTH_AUDIENCE')
   if (s?.DATABASE_READ_URL && !s.DATABASE_URL.startsWith('mysql:')) {
     problems.push(
       'DATABASE_READ_URL names a replica, which DATABASE_URL=file:… cannot have: leave it out, or use mysql://… for both',
@@ -145,6 +190,10 @@ export function readConfig(env: Env = process.env, file: Env = readEnvFile()): C
   return {
     host: s.HOST,
     port: s.PORT,
+    auth: { secret: s.AUTH_JWT_SECRET, jwksUrl: s.AUTH_JWKS_URL, issuer: s.AUTH_ISSUER, audience: s.AUTH_AUDIENCE },
+    allowedHosts:
+      s.ALLOWED_HOSTS.length > 0 || authenticated || !isLoopback(s.HOST) ? s.ALLOWED_HOSTS : ownNames(s.HOST),
+    corsOrigins: s.CORS_ORIGINS,
     databaseUrl: s.DATABASE_URL,
     databaseReadUrl: s.DATABASE_READ_URL,
     queueUrl: s.QUEUE_URL,
@@ -180,7 +229,10 @@ function readEnvFile(): Env {
   }
 }
 
-export function isLoopback(host: string): boolean {
+/** Against DNS rebinding: nobody means this machine's loopback by another name. */
+const ownNames = (host: string) => [...new Set(['localhost', '127.0.0.1', '::1', host])]
+
+function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
 }
 

@@ -7,7 +7,6 @@ import { once } from 'node:events'
 import { hostname } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { type MessagePort, Worker as Thread } from 'node:worker_threads'
-import { arm } from '../worker/failpoint.ts'
 import { Worker } from '../worker/worker.ts'
 import { makeApp } from './app/app.ts'
 import type { Cache } from './cache/cache.ts'
@@ -19,6 +18,7 @@ import type { EventLog } from './events/events.ts'
 import { RedisEventLog } from './events/redis.ts'
 import { SqliteEventLog } from './events/sqlite.ts'
 import { SpillwayError } from './model/error.ts'
+import { arm } from './model/failpoint.ts'
 import type { Log } from './model/log.ts'
 import type { Queue } from './queue/queue.ts'
 import { RedisQueue } from './queue/redis.ts'
@@ -39,6 +39,7 @@ const storePatienceMs = 3_000
 
 /** The API; with an embedded queue, the worker, too. */
 export async function startApi(config: Config, log: Log): Promise<Running & { url: string }> {
+  if (config.failpoint) arm(config.failpoint)
   const closing = new Closing()
   const failure = Promise.withResolvers<never>()
   failure.promise.catch(() => {})
@@ -59,6 +60,9 @@ export async function startApi(config: Config, log: Log): Promise<Running & { ur
       port: config.port,
       contentMaxBytes: config.contentMaxBytes,
       graphiql: !config.production,
+      auth: config.auth,
+      hosts: config.allowedHosts,
+      origins: config.corsOrigins,
       log,
     })
     closing.add(async () => {

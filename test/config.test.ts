@@ -17,6 +17,9 @@ describe('settings', () => {
     expect(readConfig({}, {})).toEqual({
       host: '127.0.0.1',
       port: 8080,
+      auth: { secret: undefined, jwksUrl: undefined, issuer: undefined, audience: undefined },
+      allowedHosts: ['localhost', '127.0.0.1', '::1'],
+      corsOrigins: [],
       databaseUrl: 'file:./data/spillway.db',
       databaseReadUrl: undefined,
       queueUrl: 'file:./data/queue.db',
@@ -91,6 +94,20 @@ describe('settings', () => {
     expect(problems({ HOST: '192.168.1.5' })).toContain('AUTH=none')
     expect(readConfig({ HOST: '0.0.0.0', AUTH: 'none' }, {}).host).toBe('0.0.0.0')
     for (const HOST of ['127.0.0.1', '127.9.9.9', 'localhost', '::1']) expect(readConfig({ HOST }, {}).host).toBe(HOST)
+  })
+
+  it('ask for a token that means us, checked in one way', () => {
+    expect(problems({ AUTH_JWT_SECRET: 'short' })).toContain('at least 32 bytes')
+    const secret = 'x'.repeat(32)
+    expect(problems({ AUTH_JWT_SECRET: secret, AUTH: 'none' })).toContain('contradict each other')
+    expect(problems({ AUTH_JWT_SECRET: secret, AUTH_JWKS_URL: 'https://x/keys', AUTH_AUDIENCE: 'a' })).toContain(
+      'two ways',
+    )
+    expect(problems({ AUTH_JWKS_URL: 'https://x/keys' })).toContain('AUTH_AUDIENCE')
+    expect(readConfig({ HOST: '0.0.0.0', AUTH_JWT_SECRET: secret }, {})).toMatchObject({
+      auth: { secret },
+      allowedHosts: [],
+    })
   })
 
   it('stand in .env.example as they are (npm run docs writes it)', () => {

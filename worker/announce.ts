@@ -5,10 +5,10 @@
 import type { Cache } from '../src/cache/cache.ts'
 import type { Event, EventLog } from '../src/events/events.ts'
 import type { Content } from '../src/model/content.ts'
+import { failpoint } from '../src/model/failpoint.ts'
 import type { Log } from '../src/model/log.ts'
 import type { Consumer } from '../src/queue/queue.ts'
 import { persistently } from './backoff.ts'
-import { failpoint } from './failpoint.ts'
 import type { Letter, Outcome } from './persist.ts'
 
 /** Announcements do not follow each other faster: that bounds how often the cache is emptied. An idle worker announces at once. */

@@ -5,11 +5,11 @@
 import type { Cache } from '../src/cache/cache.ts'
 import type { Writer } from '../src/db/store.ts'
 import type { EventLog } from '../src/events/events.ts'
+import { failpoint } from '../src/model/failpoint.ts'
 import type { Log } from '../src/model/log.ts'
 import type { Consumer, Entry } from '../src/queue/queue.ts'
 import { Announcer } from './announce.ts'
 import { delay, persistently, Stopped, wait } from './backoff.ts'
-import { failpoint } from './failpoint.ts'
 import { letter, Persister } from './persist.ts'
 
 export interface WorkerOptions {

@@ -92,12 +92,12 @@ export class RedisConsumer implements Consumer {
   /** Entries that nobody has been heard of for; undefined when there are none, or it is too early to look again. */
   async #claim(count: number): Promise<Entry[] | undefined> {
     const { keys, group, name, reclaimMs } = this.#o
-    while (Date.now() >= this.#claimAt) {
+    while (performance.now() >= this.#claimAt) {
       const [next, raw] = (await this.#ask((client) =>
         client.xautoclaim(keys.stream, group, name, reclaimMs, this.#claimFrom, 'COUNT', count),
       )) as [string, Raw[]]
       this.#claimFrom = next
-      if (next === '0-0') this.#claimAt = Date.now() + reclaimMs / 4
+      if (next === '0-0') this.#claimAt = performance.now() + reclaimMs / 4
       const entries = await this.#known(raw.filter(([handle]) => !this.#held.has(handle)))
       if (entries.length > 0) {
         this.#o.log.warn({ entries: entries.length }, 'took entries that another worker left unfinished')

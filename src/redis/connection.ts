@@ -43,7 +43,8 @@ export class RedisConnection {
     this.#role = options.role
     this.#deadlineMs = options.deadlineMs ?? 2_000
     this.client = new Redis(url, {
-      connectionName: `spillway-${options.role}`,
+      // Redis takes no name with a space in it.
+      connectionName: `spillway-${options.role.replaceAll(' ', '-')}`,
       enableOfflineQueue: false,
       maxRetriesPerRequest: 0,
       connectTimeout: readyDeadlineMs,

@@ -14,7 +14,6 @@ import {
 } from 'graphql'
 import { type CompiledQuery, compileQuery, isCompiledQuery } from 'graphql-jit'
 import type { YogaServerInstance } from 'graphql-yoga'
-import type { Context } from './builder.ts'
 import { Kept } from './kept.ts'
 import type { Params } from './params.ts'
 
@@ -37,14 +36,12 @@ const seenKept = 2_000
 
 export class Documents {
   readonly #yoga: Yoga
-  readonly #context: Context
   /** null: not one that can be compiled. */
   readonly #documents = new Kept<Document | null>(documentsKept)
   readonly #seen = new Kept<true>(seenKept)
 
-  constructor(yoga: Yoga, context: Context) {
+  constructor(yoga: Yoga) {
     this.#yoga = yoga
-    this.#context = context
   }
 
   /** The document; null where it is invalid, too long, about the schema, or was never seen before: then it is Yoga's. */
@@ -74,10 +71,7 @@ export class Documents {
 
   #compile({ query, operationName }: Params): Document | null {
     try {
-      const { schema, parse, validate } = this.#yoga.getEnveloped({
-        ...this.#context,
-        params: { query, operationName },
-      })
+      const { schema, parse, validate } = this.#yoga.getEnveloped({ params: { query, operationName } })
       const document: DocumentNode = parse(query)
       if (validate(schema, document).length > 0) return null
       const operation = getOperationAST(document, operationName)

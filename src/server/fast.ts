@@ -4,11 +4,12 @@
  * goes to Yoga. Invariant: what comes out is what Yoga would have sent; test/server/differential.test.ts sends the same requests down
  * both ways.
  */
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { ServerResponse } from 'node:http'
 import type { ExecutionResult, GraphQLError } from 'graphql'
+import type { Grant } from './access.ts'
 import type { Context } from './builder.ts'
 import { type Document, type Documents, rootFields } from './documents.ts'
-import { sendText } from './http.ts'
+import { type Call, sendText } from './http.ts'
 import { Kept } from './kept.ts'
 import { type Params, paramsOfBody } from './params.ts'
 import type { Responses } from './responses.ts'
@@ -19,7 +20,7 @@ const pageRequestLength = 20_000
 
 export interface FastPathParts {
   documents: Documents
-  context: Context
+  contextOf: (grant: Grant) => Context
   responses: Responses
   maskError: (error: unknown) => Error
 }
@@ -39,17 +40,18 @@ export class FastPath {
   }
 
   /** Answers the request; false where Yoga has to. */
-  async handle(request: IncomingMessage, response: ServerResponse, body: string): Promise<boolean> {
+  async handle({ request, response, body, grant }: Call): Promise<boolean> {
     const type = this.#types.get(request.headers.accept ?? '')
     if (type === undefined) return false
     // Known to be for a page of contents: its JSON need not even be read.
-    if (this.#parts.responses.has(body) && (await this.#sendPage(response, type, body))) return true
+    const mayRead = grant.scopes.has('read')
+    if (mayRead && this.#parts.responses.has(body) && (await this.#sendPage(response, type, body, grant))) return true
     const params = paramsOfBody(body)
     const document = params && this.#parts.documents.get(params)
     if (!document || document.operation.operation === 'subscription') return false
-    if (body.length <= pageRequestLength && isPageOnly(document) && (await this.#sendPage(response, type, body)))
-      return true
-    const result = await this.#execute(document, params)
+    const keepable = mayRead && body.length <= pageRequestLength && isPageOnly(document)
+    if (keepable && (await this.#sendPage(response, type, body, grant))) return true
+    const result = await this.#execute(document, params, grant)
     // Variables that do not fit. Nothing was executed, and Yoga says it in its own words.
     if (!('data' in result) || result.data === undefined) return false
     if (result.errors) this.#sendErrors(response, type, result)
@@ -57,16 +59,16 @@ export class FastPath {
     return true
   }
 
-  async #execute(document: Document, { variables }: Params): Promise<ExecutionResult> {
-    return (await document.execute(undefined, this.#parts.context, variables)) as ExecutionResult
+  async #execute(document: Document, { variables }: Params, grant: Grant): Promise<ExecutionResult> {
+    return (await document.execute(undefined, this.#parts.contextOf(grant), variables)) as ExecutionResult
   }
 
-  async #sendPage(response: ServerResponse, type: string, body: string): Promise<boolean> {
+  async #sendPage(response: ServerResponse, type: string, body: string, grant: Grant): Promise<boolean> {
     const page = await this.#parts.responses.get(body, async () => {
       const params = paramsOfBody(body)
       const document = params && this.#parts.documents.get(params)
       if (!document) return undefined
-      const result = await this.#execute(document, params)
+      const result = await this.#execute(document, params, grant)
       return result.errors || result.data === undefined ? undefined : JSON.stringify(result)
     })
     if (page) sendText(response, 200, type, page)

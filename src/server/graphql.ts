@@ -4,10 +4,12 @@ import type { Duplex } from 'node:stream'
 import { renderGraphiQL } from '@graphql-yoga/render-graphiql'
 import { createYoga, type Plugin } from 'graphql-yoga'
 import type { Log } from '../model/log.ts'
+import { type Access, type Grant, timerMs } from './access.ts'
 import type { Context } from './builder.ts'
 import { Documents } from './documents.ts'
 import { maskError } from './errors.ts'
 import { FastPath } from './fast.ts'
+import type { Call } from './http.ts'
 import { paramsOfBody, paramsOfQuery } from './params.ts'
 import type { Responses } from './responses.ts'
 import { schema } from './schema.ts'
@@ -27,7 +29,7 @@ const statusOnlyWithoutData: Plugin = {
 }
 
 export interface GraphQLServer {
-  handle(request: IncomingMessage, response: ServerResponse, body: string, query: string): Promise<void>
+  handle(call: Call): Promise<void>
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
   /** Sends WebSocket clients away; streams over HTTP end with the follower. */
   close(): void
@@ -40,15 +42,19 @@ export interface GraphQLOptions {
   responses: Responses
   /** Of one WebSocket message. */
   maxMessageBytes: number
+  access: Access
   log: Log
 }
 
-export function makeGraphQL(context: Context, options: GraphQLOptions): GraphQLServer {
+export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, options: GraphQLOptions): GraphQLServer {
   const { log } = options
   const mask = maskError(log)
+  const contextOf = (grant: Grant): Context => ({ app, prisma, grant })
+  const grants = new WeakMap<IncomingMessage, Grant>()
   const yoga = createYoga<{ req: IncomingMessage; res: ServerResponse }>({
     schema,
-    context: () => context,
+    // Every request comes through `handle`.
+    context: ({ req }) => contextOf(grants.get(req)!),
     graphqlEndpoint: '/graphql',
     // The bundled one: the default one is loaded from a server on the internet.
     renderGraphiQL,
@@ -75,18 +81,21 @@ export function makeGraphQL(context: Context, options: GraphQLOptions): GraphQLS
       },
     ],
   })
-  const documents = new Documents(yoga, context)
-  const fast: FastPath = new FastPath({ documents, context, responses: options.responses, maskError: mask })
-  const streams = new SavedStreams(documents, context)
+  const documents = new Documents(yoga)
+  const fast: FastPath = new FastPath({ documents, contextOf, responses: options.responses, maskError: mask })
+  const streams = new SavedStreams(documents, app.follower, contextOf)
   const sse = new SseServer(streams, log)
-  const ws = new WsServer({ yoga, context, streams, maskError: mask, maxMessageBytes: options.maxMessageBytes, log })
+  const ws = new WsServer({ yoga, streams, contextOf, maskError: mask, ...options })
   return {
-    handle: async (request, response, body, query) => {
+    handle: async (call) => {
+      const { request, response, body, query, grant } = call
       const post = request.method === 'POST'
       if (wantsEventStream(request)) {
+        endWith(grant, response)
         const params = post ? paramsOfBody(body) : paramsOfQuery(query)
-        if (params && (await sse.handle(request, response, params))) return
-      } else if (post && options.fast && (await fast.handle(request, response, body))) return
+        if (params && (await sse.handle(call, params))) return
+      } else if (post && options.fast && (await fast.handle(call))) return
+      grants.set(request, grant)
       // Yoga takes a body that was read already from here.
       if (post) (request as unknown as { body: string }).body = body
       await yoga(request, response)
@@ -97,6 +106,13 @@ export function makeGraphQL(context: Context, options: GraphQLOptions): GraphQLS
       ws.close()
     },
   }
+}
+
+/** A stream ends when the token that opened it does. */
+function endWith({ expiresAt }: Grant, response: ServerResponse): void {
+  if (expiresAt === undefined) return
+  const timer = setTimeout(() => response.destroy(), timerMs(expiresAt))
+  response.once('close', () => clearTimeout(timer))
 }
 
 const welcome = `# Save something, and see it arrive.

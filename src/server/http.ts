@@ -6,18 +6,35 @@ import { isUtf8 } from 'node:buffer'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
+import { type Access, type Grant, requireScope, type Scope } from './access.ts'
 import { errorBody, errorHeaders, type PublicError, publicError } from './errors.ts'
+import { type Guard, preflightHeaders } from './guard.ts'
 
-/** What a route does with a method. The body has been read where the method has one; `query` is what stands behind the `?`. */
-export type Handler = (
-  request: IncomingMessage,
-  response: ServerResponse,
-  body: string,
-  query: string,
-) => Promise<void> | void
-export type Routes = (path: string) => Partial<Record<'GET' | 'POST' | 'OPTIONS', Handler>> | undefined
+/** One request, as a route gets it. */
+export interface Call {
+  request: IncomingMessage
+  response: ServerResponse
+  /** Read already, where the method has one. */
+  body: string
+  /** What stands behind the `?`. */
+  query: string
+  grant: Grant
+}
+
+export interface Route {
+  GET?: (call: Call) => Promise<void> | void
+  POST?: (call: Call) => Promise<void> | void
+  /** What it takes to use it; 'any': a token, whatever its scopes; 'open': not even that. */
+  scope: Scope | 'any' | 'open'
+}
+
+export interface Front {
+  route(path: string): Route | undefined
+  upgrade: Upgrade
+  access: Access
+  guard: Guard
+}
 
 export type Upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer) => void
 
@@ -46,21 +63,23 @@ export class HttpError extends Error {
 }
 
 /** Rejects where the address cannot be listened on, saying so. */
-export async function listen(
-  { route, upgrade }: { route: Routes; upgrade: Upgrade },
-  options: HttpOptions,
-): Promise<HttpServer> {
+export async function listen(front: Front, options: HttpOptions): Promise<HttpServer> {
   const { host, port, log } = options
   const server = createServer(
     { headersTimeout: 5_000, requestTimeout: 20_000, connectionsCheckingInterval: 1_000 },
     (request, response) => {
-      handle(route, options, request, response).catch((error) => fail(response, error, log))
+      handle(front, options, request, response).catch((error) => fail(response, error, log))
     },
   )
   server.on('upgrade', (request, socket, head) => {
     // Nobody else listens while the handshake is made.
     socket.on('error', () => socket.destroy())
-    upgrade(request, socket, head)
+    try {
+      front.guard.check(request)
+      front.upgrade(request, socket, head)
+    } catch {
+      socket.end('HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
+    }
   })
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) =>
@@ -84,30 +103,42 @@ export async function listen(
   }
 }
 
+const nobody: Grant = { subject: undefined, scopes: new Set(), expiresAt: undefined }
+
 async function handle(
-  routes: Routes,
+  front: Front,
   options: HttpOptions,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
   const { url = '/', method = 'GET' } = request
+  const crossOrigin = front.guard.check(request)
+  if (crossOrigin) {
+    for (const name in crossOrigin) response.setHeader(name, crossOrigin[name]!)
+    if (method === 'OPTIONS') {
+      response.writeHead(204, preflightHeaders).end()
+      return
+    }
+  }
   const mark = url.indexOf('?')
   const path = mark < 0 ? url : url.slice(0, mark)
-  const methods = routes(path)
-  if (!methods) {
+  const route = front.route(path)
+  if (!route) {
     throw new HttpError(404, `There is nothing at ${path}; try /graphql, POST /save, GET / or GET /receipts/:id.`)
   }
-  const handler = methods[(method === 'HEAD' ? 'GET' : method) as keyof typeof methods]
+  const handler = method === 'GET' || method === 'HEAD' ? route.GET : method === 'POST' ? route.POST : undefined
   if (!handler) {
-    const allow = Object.keys(methods).join(', ')
+    const allow = [route.GET && 'GET', route.POST && 'POST'].filter(Boolean).join(', ')
     throw new HttpError(405, `${path} takes ${allow}, not ${method}.`, { allow })
   }
-  // A page of another site cannot set this header, and its browser always does.
-  if (method === 'POST' && request.headers['sec-fetch-site'] === 'cross-site') {
-    throw new SpillwayError('FORBIDDEN', 'Requests from pages of other sites are refused.')
+  let grant = nobody
+  if (route.scope !== 'open') {
+    const asked = front.access.grant(request.headers.authorization)
+    grant = asked instanceof Promise ? await asked : asked
+    if (route.scope !== 'any') requireScope(grant, route.scope)
   }
   const body = method === 'POST' ? decode(await readBody(request, options.maxBodyBytes)) : ''
-  await handler(request, response, body, mark < 0 ? '' : url.slice(mark + 1))
+  await handler({ request, response, body, query: mark < 0 ? '' : url.slice(mark + 1), grant })
 }
 
 function readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
@@ -184,6 +215,7 @@ function fail(response: ServerResponse, error: unknown, log: Log): void {
   }
   const shown = error instanceof HttpError ? error.error : publicError(error, log)
   const headers = error instanceof HttpError ? error.headers : errorHeaders(shown)
+  if (shown.status === 401) headers['www-authenticate'] = 'Bearer'
   if (shown.status === 413) sendWhileTheySend(response, shown, headers)
   else sendJson(response, shown.status, errorBody(shown), headers)
 }

@@ -44,13 +44,16 @@ const DeadLetter = builder.objectRef<Letter>('DeadLetter').implement({
   }),
 })
 
-builder.queryField('queue', (t) => t.field({ type: Queue, resolve: (_root, _args, { app }) => app.queue.status() }))
+builder.queryField('queue', (t) =>
+  t.field({ type: Queue, authScopes: { admin: true }, resolve: (_root, _args, { app }) => app.queue.status() }),
+)
 
 const QueryDeadLettersConnection = builder.connectionObject({ type: DeadLetter, name: 'QueryDeadLettersConnection' })
 
 builder.queryField('deadLetters', (t) =>
   t.field({
     type: QueryDeadLettersConnection,
+    authScopes: { admin: true },
     description: 'Oldest first. first: at most 100, default 20.',
     args: { first: t.arg.int(), after: t.arg.string() },
     resolve: async (_root, { first, after }, { app }) => {
@@ -81,11 +84,13 @@ function read(letter: DeadLetterShape): Letter {
 
 builder.mutationFields((t) => ({
   retryDeadLetters: t.int({
+    authScopes: { admin: true },
     description: 'Back into the queue under the ids they had. How many there were.',
     args: { ids: t.arg.idList({ required: true }) },
     resolve: (_root, { ids }, { app }) => app.queue.retry(checkIds(ids)),
   }),
   discardDeadLetters: t.int({
+    authScopes: { admin: true },
     description: 'Away for good. How many there were.',
     args: { ids: t.arg.idList({ required: true }) },
     resolve: (_root, { ids }, { app }) => app.queue.discard(checkIds(ids)),
@@ -103,6 +108,7 @@ const everyMs = 1_000
 builder.subscriptionField('queue', (t) =>
   t.field({
     type: Queue,
+    authScopes: { admin: true },
     description: 'Once a second while it changes.',
     subscribe: (_root, _args, { app }) => {
       const leaving = new AbortController()

@@ -1,5 +1,5 @@
 /** The plain HTTP routes, for curl and webhooks: the same use cases as GraphQL, the same errors. */
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { ServerResponse } from 'node:http'
 import { formatPrismaCursor, parsePrismaCursor } from '@pothos/plugin-prisma'
 import type { App } from '../app/app.ts'
 import { pageDefault } from '../app/contents.ts'
@@ -103,6 +103,6 @@ export async function getReady(app: App, response: ServerResponse): Promise<void
   }
 }
 
-export function getLive(_request: IncomingMessage, response: ServerResponse): void {
+export function getLive(response: ServerResponse): void {
   sendJson(response, 200, { status: 'alive' })
 }

@@ -8,6 +8,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { formatCursor } from '../events/events.ts'
 import type { Log } from '../model/log.ts'
 import { errorBody, publicError } from './errors.ts'
+import type { Call } from './http.ts'
 import type { Params } from './params.ts'
 import type { SavedStream, SavedStreams } from './streams.ts'
 
@@ -33,10 +34,10 @@ export class SseServer {
   }
 
   /** Serves the subscription until either side ends it; false where it is for Yoga. */
-  async handle(request: IncomingMessage, response: ServerResponse, params: Params): Promise<boolean> {
+  async handle({ request, response, grant }: Call, params: Params): Promise<boolean> {
     let stream: SavedStream | undefined
     try {
-      stream = await this.#streams.open(params, header(request, 'last-event-id'))
+      stream = await this.#streams.open(params, grant, header(request, 'last-event-id'))
     } catch (error) {
       begin(response)
       this.#fail(response, error)

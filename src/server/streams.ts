@@ -7,6 +7,7 @@ import { type ExecutionResult, Kind } from 'graphql'
 import { badInput } from '../app/save.ts'
 import { type Cursor, formatCursor, parseCursor } from '../events/events.ts'
 import type { Feed, FeedEvent, Follower } from '../events/follower.ts'
+import { type Grant, requireScope } from './access.ts'
 import type { Context } from './builder.ts'
 import { type Document, type Documents, rootFields } from './documents.ts'
 import type { Params } from './params.ts'
@@ -33,29 +34,34 @@ interface Audience {
 
 export class SavedStreams {
   readonly #documents: Documents
-  readonly #context: Context
   readonly #follower: Follower
+  readonly #contextOf: (grant: Grant) => Context
   readonly #audiences = new Map<string, Audience>()
 
-  constructor(documents: Documents, context: Context) {
+  constructor(documents: Documents, follower: Follower, contextOf: (grant: Grant) => Context) {
     this.#documents = documents
-    this.#context = context
-    this.#follower = context.app.follower
+    this.#follower = follower
+    this.#contextOf = contextOf
   }
 
   /**
    * Opens the subscription, where it is one to `saved`; undefined where it is anything else, or wrong in a way that Yoga will tell.
-   * `lastEventId` wins over `after`: a browser sends it when it comes back. Throws BAD_USER_INPUT, CURSOR_EXPIRED, QUEUE_UNAVAILABLE.
+   * `lastEventId` wins over `after`: a browser sends it when it comes back. Throws BAD_USER_INPUT, CURSOR_EXPIRED,
+   * QUEUE_UNAVAILABLE, FORBIDDEN.
    */
-  async open(params: Params, lastEventId?: string): Promise<SavedStream | undefined> {
+  async open(params: Params, grant: Grant, lastEventId?: string): Promise<SavedStream | undefined> {
     const document = this.#documents.getNow(params)
     const saved = document && savedField(document)
     if (!saved || !document.fits(params.variables)) return undefined
     const { [saved.variable ?? '']: _, ...variables } = params.variables
+    requireScope(grant, 'read')
     const after = cursorOf(lastEventId || afterOf(saved, params.variables))
     const feed = await this.#follower.feed(after)
     const key = `${params.operationName ?? ''}\n${params.query}\n${JSON.stringify(variables)}`
-    const audience = this.#audiences.get(key) ?? { members: 0, render: renderer(document, this.#context, variables) }
+    const audience = this.#audiences.get(key) ?? {
+      members: 0,
+      render: renderer(document, this.#contextOf(grant), variables),
+    }
     audience.members += 1
     this.#audiences.set(key, audience)
     let open = true

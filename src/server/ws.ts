@@ -9,6 +9,7 @@ import type { ExecutionArgs, ExecutionResult, FormattedExecutionResult, GraphQLE
 import { CloseCode, handleProtocols, makeServer } from 'graphql-ws'
 import { type WebSocket, WebSocketServer } from 'ws'
 import type { Log } from '../model/log.ts'
+import { type Access, type Grant, timerMs } from './access.ts'
 import type { Context } from './builder.ts'
 import type { Yoga } from './documents.ts'
 import { iterate } from './iterate.ts'
@@ -21,11 +22,20 @@ const serviceRestart = 1012
 
 export interface WsParts {
   yoga: Yoga
-  context: Context
   streams: SavedStreams
+  access: Access
+  contextOf: (grant: Grant) => Context
   maskError: (error: unknown) => Error
   maxMessageBytes: number
   log: Log
+}
+
+interface Extra {
+  /** Of the request that opened the socket; connection_init may bring one, too. */
+  authorization: string | undefined
+  grant: Grant | undefined
+  /** Called when the grant is known. */
+  granted(grant: Grant): void
 }
 
 type Args = ExecutionArgs & { stream?: SavedStream; enveloped: ReturnType<Yoga['getEnveloped']> }
@@ -33,18 +43,31 @@ type Args = ExecutionArgs & { stream?: SavedStream; enveloped: ReturnType<Yoga['
 export class WsServer {
   readonly #parts: WsParts
   readonly #sockets: WebSocketServer
-  readonly #protocol: ReturnType<typeof makeServer<Record<string, unknown>, undefined>>
+  readonly #protocol: ReturnType<typeof makeServer<Record<string, unknown>, Extra>>
 
   constructor(parts: WsParts) {
     this.#parts = parts
     this.#sockets = new WebSocketServer({ noServer: true, maxPayload: parts.maxMessageBytes, handleProtocols })
-    this.#protocol = makeServer<Record<string, unknown>, undefined>({
+    this.#protocol = makeServer<Record<string, unknown>, Extra>({
       connectionInitWaitTimeout: initWaitMs,
-      onSubscribe: async (_ctx, _id, { query, variables, operationName }) => {
-        const params = { query, variables: variables ?? {}, operationName: operationName ?? undefined }
-        const enveloped = parts.yoga.getEnveloped({ ...parts.context, params })
+      onConnect: async ({ connectionParams, extra }) => {
         try {
-          const stream = await parts.streams.open(params)
+          const given = connectionParams?.authorization ?? connectionParams?.Authorization
+          extra.grant = await parts.access.grant(typeof given === 'string' ? given : extra.authorization)
+          extra.granted(extra.grant)
+          return true
+        } catch {
+          // 4403, as the protocol has it.
+          return false
+        }
+      },
+      onSubscribe: async ({ extra }, _id, { query, variables, operationName }) => {
+        const params = { query, variables: variables ?? {}, operationName: operationName ?? undefined }
+        // There is no subscribe before a connection_init that was accepted.
+        const grant = extra.grant!
+        const enveloped = parts.yoga.getEnveloped({ params })
+        try {
+          const stream = await parts.streams.open(params, grant)
           const document = enveloped.parse(query)
           if (!stream) {
             const errors = enveloped.validate(enveloped.schema, document)
@@ -55,7 +78,7 @@ export class WsServer {
             document,
             variableValues: variables ?? null,
             operationName: operationName ?? null,
-            contextValue: await enveloped.contextFactory(),
+            contextValue: parts.contextOf(grant),
             enveloped,
             ...(stream ? { stream } : {}),
           }
@@ -71,15 +94,24 @@ export class WsServer {
       },
       onNext: (_ctx, _id, _payload, _args, result) => publicResult(result as ExecutionResult),
     })
-    this.#sockets.on('connection', (socket: WebSocket) => this.#serve(socket))
+    this.#sockets.on('connection', (socket: WebSocket, request: IncomingMessage) => this.#serve(socket, request))
   }
 
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     this.#sockets.handleUpgrade(request, socket, head, (client) => this.#sockets.emit('connection', client, request))
   }
 
-  #serve(socket: WebSocket): void {
+  #serve(socket: WebSocket, request: IncomingMessage): void {
     const { log } = this.#parts
+    let expiry: NodeJS.Timeout | undefined
+    const extra: Extra = {
+      authorization: request.headers.authorization,
+      grant: undefined,
+      granted: ({ expiresAt }) => {
+        if (expiresAt === undefined) return
+        expiry = setTimeout(() => socket.close(CloseCode.Unauthorized, 'The token has expired.'), timerMs(expiresAt))
+      },
+    }
     let alive = true
     const heartbeat = setInterval(() => {
       if (!alive) return socket.terminate()
@@ -112,10 +144,11 @@ export class WsServer {
           })
         },
       },
-      undefined,
+      extra,
     )
     socket.on('close', (code, reason) => {
       clearInterval(heartbeat)
+      clearTimeout(expiry)
       void closed(code, String(reason))
     })
   }

@@ -1,11 +1,12 @@
 /**
- * Before the first test (vitest's globalSetup): one Redis and one MariaDB for the whole run. Where a server is not installed it is
- * installed, as root on Debian and Ubuntu, and elsewhere the run stops with the command to type. Nothing is skipped for want of it.
+ * Before the first test (vitest's globalSetup): one Redis and one MariaDB for the whole run. Where a server (or the browser) is not
+ * installed it is installed, as root on Debian and Ubuntu, and elsewhere the run stops with the command to type. Nothing is skipped for want of it.
  */
 import { spawnSync } from 'node:child_process'
 import { existsSync, rmSync, writeFileSync } from 'node:fs'
 import type { TestProject } from 'vitest/node'
 import { find, findMariadb, findRedis } from './binaries.ts'
+import { findChromium } from './browser.ts'
 import { startMariadb } from './mariadb.ts'
 import { startRedis } from './redis.ts'
 
@@ -43,7 +44,11 @@ function checkNode(): void {
 }
 
 function installMissing(): void {
-  const missing = [...(findRedis() ? [] : ['redis-server']), ...(findMariadb() ? [] : ['mariadb-server'])]
+  const missing = [
+    ...(findRedis() ? [] : ['redis-server']),
+    ...(findMariadb() ? [] : ['mariadb-server']),
+    ...(findChromium() ? [] : ['chromium']),
+  ]
   if (missing.length === 0) return
   const command = `apt-get install -y --no-install-recommends ${missing.join(' ')}`
   if (!find('apt-get') || process.getuid?.() !== 0) throw new Error(advice(missing, command))
@@ -52,7 +57,7 @@ function installMissing(): void {
     run('apt-get', ['update'])
     run('apt-get', ['install', '-y', '--no-install-recommends', ...missing])
   })
-  if (!findRedis() || !findMariadb())
+  if (!findRedis() || !findMariadb() || !findChromium())
     throw new Error(`${missing.join(' and ')} were installed, and are not on the PATH`)
 }
 

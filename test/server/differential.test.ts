@@ -48,7 +48,16 @@ describe('the fast path', () => {
     const cache = new MemoryCache({ ttlMs: 1e6, version: new SharedVersion() })
     app = makeApp({ queue, store, cache, events, log }, { contentMaxBytes: 1_000 })
     app.follower.start()
-    const options = { host: '127.0.0.1', port: 0, contentMaxBytes: 1_000, graphiql: false, log }
+    const options = {
+      host: '127.0.0.1',
+      port: 0,
+      contentMaxBytes: 1_000,
+      graphiql: false,
+      auth: {},
+      hosts: [],
+      origins: [],
+      log,
+    }
     const servers = [
       await serve(app, store.prisma, options),
       await serve(app, store.prisma, { ...options, fast: false }),
