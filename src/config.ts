@@ -7,14 +7,15 @@ import { isIP } from 'node:net'
 import { parseEnv } from 'node:util'
 import * as z from 'zod'
 
-const whole = (min: number, max: number, fallback: number) =>
+const number = (min: number, max: number) =>
   z
     .string()
-    .default(String(fallback))
     .refine((text) => /^\d+$/.test(text) && Number(text) >= min && Number(text) <= max, {
       error: `must be a whole number from ${min} to ${max}`,
     })
     .transform(Number)
+
+const whole = (min: number, max: number, fallback: number) => number(min, max).prefault(String(fallback))
 
 const url = (protocols: string[], expected: string) =>
   z
@@ -91,6 +92,9 @@ const settings = z.object({
   ),
   WORKER_BATCH: whole(1, 10_000, 1_000).describe('Rows per statement.'),
   WORKER_CONCURRENCY: whole(1, 64, 2).describe('Statements at once, per worker process.'),
+  WORKER_PORT: number(0, 65535)
+    .optional()
+    .describe('Where a worker answers /livez, /readyz and /metrics, on HOST; left out: nowhere.'),
   WORKER_MAX_ATTEMPTS: whole(1, 1_000, 5).describe(
     'Tries of a message that fails by itself, before it becomes a dead letter.',
   ),
@@ -120,6 +124,7 @@ export interface Config {
   workerBatch: number
   workerConcurrency: number
   workerMaxAttempts: number
+  workerPort: number | undefined
   /** NODE_ENV=production */
   production: boolean
   /** SPILLWAY_FAILPOINT, with NODE_ENV=test only: where the process is to die. */
@@ -206,6 +211,7 @@ export function readConfig(env: Env = process.env, file: Env = readEnvFile()): C
     workerBatch: s.WORKER_BATCH,
     workerConcurrency: s.WORKER_CONCURRENCY,
     workerMaxAttempts: s.WORKER_MAX_ATTEMPTS,
+    workerPort: s.WORKER_PORT,
     production: (env.NODE_ENV || file.NODE_ENV) === 'production',
     failpoint: env.NODE_ENV === 'test' ? env.SPILLWAY_FAILPOINT : undefined,
   }

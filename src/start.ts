@@ -20,10 +20,13 @@ import { SqliteEventLog } from './events/sqlite.ts'
 import { SpillwayError } from './model/error.ts'
 import { arm } from './model/failpoint.ts'
 import type { Log } from './model/log.ts'
+import type { Meter } from './model/meter.ts'
 import type { Queue } from './queue/queue.ts'
 import { RedisQueue } from './queue/redis.ts'
 import { SqliteQueue } from './queue/sqlite.ts'
 import { describeRedis, parseRedisUrl } from './redis/connection.ts'
+import { serveHealth } from './server/health.ts'
+import { Metrics } from './server/metrics.ts'
 import { serve } from './server/server.ts'
 import { SqliteFile } from './sqlite/file.ts'
 
@@ -50,10 +53,18 @@ export async function startApi(config: Config, log: Log): Promise<Running & { ur
     const store = openStore(config, log, closing)
     const preparing = store.prepare(closing.signal)
     preparing.catch((error) => closing.signal.aborted || failure.reject(error))
+    let prepared = false
+    preparing.then(
+      () => {
+        prepared = true
+      },
+      () => {},
+    )
     await Promise.race([preparing, pause(storePatienceMs, closing.signal)])
 
-    if (file) closing.add(await startWorkerThread(config, file, version, failure.reject))
-    const app = makeApp({ queue, store, cache, events, log }, config)
+    const metrics = new Metrics()
+    if (file) closing.add(await startWorkerThread(config, file, version, metrics, failure.reject))
+    const app = makeApp({ queue, store, cache, events, log, meter: metrics }, config)
     app.follower.start()
     const server = await serve(app, store.prisma, {
       host: config.host,
@@ -61,6 +72,9 @@ export async function startApi(config: Config, log: Log): Promise<Running & { ur
       contentMaxBytes: config.contentMaxBytes,
       graphiql: !config.production,
       auth: config.auth,
+      metrics,
+      store,
+      prepared: () => prepared,
       hosts: config.allowedHosts,
       origins: config.corsOrigins,
       log,
@@ -91,9 +105,17 @@ export async function startWorker(config: Config, log: Log): Promise<Running> {
   try {
     const { queue, events } = await openQueue(config, log, closing)
     const cache = openCache(config, new SharedVersion(), log, closing)
-    const failed = startWorking(config, { queue, events, cache, log, closing })
-    log.info(inUse(config), 'working')
-    return { close: () => closing.close(), failed }
+    const metrics = new Metrics()
+    const working = startWorking(config, { queue, events, cache, meter: metrics, log, closing })
+    let url: string | undefined
+    if (config.workerPort !== undefined) {
+      const { host, auth, allowedHosts: hosts, corsOrigins: origins, workerPort: port } = config
+      const server = await serveHealth({ queue, metrics, ...working }, { host, port, auth, hosts, origins, log })
+      closing.add(() => server.close())
+      url = server.url
+    }
+    log.info({ ...inUse(config), ...(url ? { url } : {}) }, 'working')
+    return { close: () => closing.close(), failed: working.failed }
   } catch (error) {
     await closing.close()
     throw error
@@ -118,14 +140,14 @@ export interface ThreadData {
 }
 
 /** The worker of an embedded queue, in a thread of its own, so that writing to a SQLite file never holds up the API. */
-export async function startThread(data: ThreadData, log: Log): Promise<Running> {
+export async function startThread(data: ThreadData, meter: Meter, log: Log): Promise<Running> {
   const closing = new Closing()
   const queue = new SqliteQueue(data.queuePort)
   const events = new SqliteEventLog(data.eventsPort)
   const cache = openCache(data.config, new SharedVersion(data.version), log, closing)
   closing.add(() => queue.close())
   closing.add(() => events.close())
-  const failed = startWorking(data.config, { queue, events, cache, log, closing })
+  const { failed } = startWorking(data.config, { queue, events, cache, meter, log, closing })
   return { close: () => closing.close(), failed }
 }
 
@@ -133,12 +155,13 @@ interface Parts {
   queue: Queue
   events: EventLog
   cache: Cache
+  meter: Meter
   log: Log
   closing: Closing
 }
 
-/** Begins to work as soon as the store is there. The promise rejects when it never will be. */
-function startWorking(config: Config, { queue, events, cache, log, closing }: Parts): Promise<never> {
+/** Begins to work as soon as the store is there. `failed` rejects when it never will be. */
+function startWorking(config: Config, { queue, events, cache, meter, log, closing }: Parts) {
   if (config.failpoint) arm(config.failpoint)
   const store = openStore(config, log, closing)
   const consumer = queue.consumer(`${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}`)
@@ -150,21 +173,28 @@ function startWorking(config: Config, { queue, events, cache, log, closing }: Pa
       maxAttempts: config.workerMaxAttempts,
       cacheTtlMs: config.cacheTtlMs,
       log,
+      meter,
     },
   )
   closing.add(() => worker.stop())
-  return new Promise((_, reject) => {
+  let prepared = false
+  const failed = new Promise<never>((_, reject) => {
     store.prepare(closing.signal).then(
-      () => closing.signal.aborted || worker.start(),
+      () => {
+        prepared = true
+        if (!closing.signal.aborted) worker.start()
+      },
       (error) => closing.signal.aborted || reject(error),
     )
   })
+  return { failed, store, prepared: () => prepared }
 }
 
 async function startWorkerThread(
   config: Config,
   file: SqliteFile,
   version: SharedVersion,
+  meter: Meter,
   fail: (error: Error) => void,
 ) {
   const data: ThreadData = { config, queuePort: file.connect(), eventsPort: file.connect(), version: version.buffer }
@@ -177,6 +207,13 @@ async function startWorkerThread(
   const exited = once(thread, 'exit')
   exited.catch(() => {})
   thread.on('error', fail)
+  thread.on(
+    'message',
+    ({ stage, committed }: { stage?: Parameters<Meter['stage']>; committed?: Parameters<Meter['committed']> }) => {
+      if (stage) meter.stage(...stage)
+      if (committed) meter.committed(...committed)
+    },
+  )
   return async () => {
     if (thread.threadId === -1) return
     thread.postMessage('stop')

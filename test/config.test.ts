@@ -32,6 +32,7 @@ describe('settings', () => {
       workerBatch: 1_000,
       workerConcurrency: 2,
       workerMaxAttempts: 5,
+      workerPort: undefined,
       production: false,
       failpoint: undefined,
     })

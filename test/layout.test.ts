@@ -36,7 +36,7 @@ const rules: { files: RegExp; may: string[]; alone?: true; own?: false }[] = [
   { files: /^src\/docs\.ts$/, may: ['src/config.ts', 'src/server/', 'schema.graphql', '.env.example'], own: false },
   { files: /^src\/dead-letters\.ts$/, may: ['src/config.ts', 'src/start.ts', 'src/queue/queue.ts', model], own: false },
   { files: /^src\/start\.ts$/, may: ['src/', 'worker/'], own: false },
-  { files: /^worker\/(main|thread)\.ts$/, may: ['src/run.ts', 'src/start.ts'], own: false },
+  { files: /^worker\/(main|thread)\.ts$/, may: ['src/run.ts', 'src/start.ts', 'src/model/'], own: false },
   { files: /^worker\//, may: [model, ...interfaces] },
 ]
 

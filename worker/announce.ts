@@ -7,6 +7,7 @@ import type { Event, EventLog } from '../src/events/events.ts'
 import type { Content } from '../src/model/content.ts'
 import { failpoint } from '../src/model/failpoint.ts'
 import type { Log } from '../src/model/log.ts'
+import type { Meter, Stage } from '../src/model/meter.ts'
 import type { Consumer } from '../src/queue/queue.ts'
 import { persistently } from './backoff.ts'
 import type { Letter, Outcome } from './persist.ts'
@@ -20,13 +21,13 @@ const readMarginMs = 5_000
 
 export class Announcer {
   readonly #parts: { cache: Pick<Cache, 'bump'>; events: Pick<EventLog, 'append'>; consumer: Consumer }
-  readonly #options: { cacheTtlMs: number; log: Log; signal: AbortSignal }
+  readonly #options: { cacheTtlMs: number; log: Log; signal: AbortSignal; meter?: Meter }
   #waiting: { outcome: Outcome; done: PromiseWithResolvers<void> }[] = []
   #running = false
 
   constructor(
     parts: { cache: Pick<Cache, 'bump'>; events: Pick<EventLog, 'append'>; consumer: Consumer },
-    options: { cacheTtlMs: number; log: Log; signal: AbortSignal },
+    options: { cacheTtlMs: number; log: Log; signal: AbortSignal; meter?: Meter },
   ) {
     this.#parts = parts
     this.#options = options
@@ -64,21 +65,21 @@ export class Announcer {
     const entries = outcomes.flatMap((outcome) => outcome.entries)
     const letters = outcomes.flatMap((outcome) => outcome.letters)
     // Buried before it is announced: who hears of a failure finds the dead letter.
-    if (letters.length > 0) await this.#persistently('bury', () => consumer.bury(letters))
+    if (letters.length > 0) await this.#timed('bury', () => consumer.bury(letters))
     failpoint('committed')
     if (saved.length > 0) await this.#bump()
     failpoint('bumped')
     const log = logEntries(saved, letters)
-    if (log.length > 0) await this.#persistently('announce', () => events.append(log))
+    if (log.length > 0) await this.#timed('append', () => events.append(log))
     failpoint('announced')
-    if (entries.length > 0) await this.#persistently('settle', () => consumer.settle(entries))
+    if (entries.length > 0) await this.#timed('settle', () => consumer.settle(entries))
     failpoint('settled')
   }
 
   /** Until the bump has succeeded, or every page of before has expired by itself. */
   async #bump(): Promise<void> {
     const givenUpAt = performance.now() + this.#options.cacheTtlMs + readMarginMs
-    await this.#persistently('bump', async () => {
+    await this.#timed('bump', async () => {
       try {
         await this.#parts.cache.bump()
       } catch (error) {
@@ -91,7 +92,13 @@ export class Announcer {
     })
   }
 
-  #persistently(step: string, act: () => Promise<void>): Promise<void> {
+  async #timed(stage: Stage, act: () => Promise<void>): Promise<void> {
+    const started = performance.now()
+    await this.#persistently(stage, act)
+    this.#options.meter?.stage(stage, (performance.now() - started) / 1_000)
+  }
+
+  #persistently(step: Stage, act: () => Promise<void>): Promise<void> {
     const { log, signal } = this.#options
     return persistently(act, signal, (error, tries) => {
       if (tries === 1 || tries % 10 === 0)

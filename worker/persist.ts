@@ -10,6 +10,7 @@ import type { Failure, FailureCode } from '../src/model/error.ts'
 import { failpoint } from '../src/model/failpoint.ts'
 import type { Log } from '../src/model/log.ts'
 import { decode } from '../src/model/message.ts'
+import { type Meter, noMeter } from '../src/model/meter.ts'
 import type { Entry } from '../src/queue/queue.ts'
 import { delay, Stopped, wait } from './backoff.ts'
 
@@ -37,12 +38,14 @@ export class Persister {
   readonly #store: Writer
   readonly #maxAttempts: number
   readonly #log: Log
+  readonly #meter: Meter
   readonly #signal: AbortSignal
 
-  constructor(store: Writer, options: { maxAttempts: number; log: Log; signal: AbortSignal }) {
+  constructor(store: Writer, options: { maxAttempts: number; log: Log; signal: AbortSignal; meter?: Meter }) {
     this.#store = store
     this.#maxAttempts = options.maxAttempts
     this.#log = options.log
+    this.#meter = options.meter ?? noMeter
     this.#signal = options.signal
   }
 
@@ -105,8 +108,10 @@ export class Persister {
     let left = rows
     for (let tries = 1; left.length > 0; tries += 1) {
       try {
+        const started = performance.now()
         await this.#store.insert(left.map(({ content }) => content))
         saved.push(...left)
+        this.#committed(left, started)
         return
       } catch (error) {
         if (!(error instanceof StoreFault)) throw error
@@ -144,6 +149,12 @@ export class Persister {
         return
       }
     }
+  }
+
+  #committed(rows: readonly Row[], started: number): void {
+    this.#meter.stage('insert', (performance.now() - started) / 1_000)
+    const oldest = rows.reduce((min, { content }) => Math.min(min, +content.createdAt), Number.POSITIVE_INFINITY)
+    this.#meter.committed(rows.length, Math.max(0, Date.now() - oldest) / 1_000)
   }
 
   /** Sorts out what is there already: equal rows count as saved, different ones are conflicts. What is left is new. */

@@ -1,10 +1,17 @@
 /** The worker of an embedded queue, as a thread of the API's process. */
 import { parentPort, workerData } from 'node:worker_threads'
+import { type Meter, noMeter } from '../src/model/meter.ts'
 import { makeLog } from '../src/run.ts'
 import { startThread, type ThreadData } from '../src/start.ts'
 
 const data = workerData as ThreadData
-const running = await startThread(data, makeLog(data.config.production))
+// What it counts is counted by the process: the metrics are there.
+const meter: Meter = {
+  ...noMeter,
+  stage: (...args) => parentPort!.postMessage({ stage: args }),
+  committed: (...args) => parentPort!.postMessage({ committed: args }),
+}
+const running = await startThread(data, meter, makeLog(data.config.production))
 // Not to be caught: an error here ends the thread, and the process with it.
 running.failed.catch((error) => {
   throw error

@@ -7,6 +7,7 @@ import type { Writer } from '../src/db/store.ts'
 import type { EventLog } from '../src/events/events.ts'
 import { failpoint } from '../src/model/failpoint.ts'
 import type { Log } from '../src/model/log.ts'
+import { type Meter, noMeter } from '../src/model/meter.ts'
 import type { Consumer, Entry } from '../src/queue/queue.ts'
 import { Announcer } from './announce.ts'
 import { delay, persistently, Stopped, wait } from './backoff.ts'
@@ -20,6 +21,7 @@ export interface WorkerOptions {
   maxAttempts: number
   cacheTtlMs: number
   log: Log
+  meter?: Meter
   /** How often it tells the queue what it is still working on. */
   holdEveryMs?: number
 }
@@ -51,12 +53,12 @@ export class Worker {
     options: WorkerOptions,
   ) {
     const { consumer, store, cache, events } = parts
-    const { log, maxAttempts, cacheTtlMs } = options
+    const { log, maxAttempts, cacheTtlMs, meter = noMeter } = options
     const signal = this.#giveUp.signal
     this.#consumer = consumer
     this.#options = options
-    this.#persister = new Persister(store, { maxAttempts, log, signal })
-    this.#announcer = new Announcer({ cache, events, consumer }, { cacheTtlMs, log, signal })
+    this.#persister = new Persister(store, { maxAttempts, log, signal, meter })
+    this.#announcer = new Announcer({ cache, events, consumer }, { cacheTtlMs, log, signal, meter })
   }
 
   start(): void {

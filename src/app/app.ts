@@ -4,6 +4,7 @@ import type { Store } from '../db/store.ts'
 import type { EventLog } from '../events/events.ts'
 import { Follower } from '../events/follower.ts'
 import type { Log } from '../model/log.ts'
+import { type Meter, noMeter } from '../model/meter.ts'
 import type { Queue } from '../queue/queue.ts'
 import { Contents } from './contents.ts'
 import { Intake } from './intake.ts'
@@ -20,12 +21,19 @@ export interface App {
 }
 
 export function makeApp(
-  parts: { queue: Queue; store: Store; cache: Cache; events: EventLog; log: Log },
+  parts: { queue: Queue; store: Store; cache: Cache; events: EventLog; log: Log; meter?: Meter },
   options: { contentMaxBytes: number },
 ): App {
-  const { queue, store, cache, events, log } = parts
+  const { queue, store, cache, events, log, meter = noMeter } = parts
   const follower = new Follower(events, log)
-  const contents = new Contents(store, cache)
+  const contents = new Contents(store, cache, meter)
   const receipts = new Receipts(queue, contents, follower)
-  return { saves: new Saves(new Intake(queue), receipts, options), contents, receipts, follower, queue, cache }
+  return {
+    saves: new Saves(new Intake(queue), receipts, { ...options, meter, log }),
+    contents,
+    receipts,
+    follower,
+    queue,
+    cache,
+  }
 }

@@ -6,6 +6,7 @@
 import type { Cache } from '../cache/cache.ts'
 import type { PageQuery, Reader } from '../db/store.ts'
 import { type Content, parseId } from '../model/content.ts'
+import { type Meter, noMeter } from '../model/meter.ts'
 import { badInput } from './save.ts'
 
 export const pageLimit = 100
@@ -20,12 +21,14 @@ interface Flight {
 export class Contents {
   readonly #store: Reader
   readonly #cache: Cache
+  readonly #meter: Meter
   readonly #flights = new Map<string, Flight>()
   #asked: Map<string, PromiseWithResolvers<Content | undefined>> | undefined
 
-  constructor(store: Reader, cache: Cache) {
+  constructor(store: Reader, cache: Cache, meter: Meter = noMeter) {
     this.#store = store
     this.#cache = cache
+    this.#meter = meter
   }
 
   /** A page, newest first. Throws BAD_USER_INPUT for a cursor that names no content, STORE_UNAVAILABLE. */
@@ -33,6 +36,7 @@ export class Contents {
     if (query.cursor !== undefined && parseId(query.cursor) !== query.cursor) throw unknownCursor()
     const key = `${query.take},${query.skip},${query.cursor ?? ''}`
     const { version, value } = await this.#cache.get(key)
+    this.#meter.cacheRequest(value !== undefined ? 'hit' : version !== undefined ? 'miss' : 'away')
     const rows =
       value !== undefined
         ? parsePage(value)

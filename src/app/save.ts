@@ -2,8 +2,10 @@
 import { uuidv7 } from 'uuidv7'
 import { parseId, problemOf } from '../model/content.ts'
 import { SpillwayError } from '../model/error.ts'
+import type { Log } from '../model/log.ts'
 import { encode } from '../model/message.ts'
-import type { Item } from '../queue/queue.ts'
+import type { Meter } from '../model/meter.ts'
+import type { Accepted, Item } from '../queue/queue.ts'
 import { digestOf } from './digest.ts'
 import type { Intake } from './intake.ts'
 import { type Receipt, type Receipts, receiptOf } from './receipts.ts'
@@ -19,18 +21,19 @@ export const waitLimitMs = 60_000
 export class Saves {
   readonly #intake: Intake
   readonly #receipts: Receipts
-  readonly #contentMaxBytes: number
+  readonly #options: { contentMaxBytes: number; meter: Meter; log: Log }
+  #refused = 0
 
-  constructor(intake: Intake, receipts: Receipts, options: { contentMaxBytes: number }) {
+  constructor(intake: Intake, receipts: Receipts, options: { contentMaxBytes: number; meter: Meter; log: Log }) {
     this.#intake = intake
     this.#receipts = receipts
-    this.#contentMaxBytes = options.contentMaxBytes
+    this.#options = options
   }
 
   /** Accepts one content. Throws BAD_USER_INPUT, and as Intake.accept says. */
   async save(input: SaveInput): Promise<Receipt> {
     const item = this.#item(input, '')
-    const [accepted] = await this.#intake.accept([item])
+    const [accepted] = await this.#accept([item])
     return receiptOf(item.id, accepted!, accepted!.duplicate)
   }
 
@@ -40,7 +43,7 @@ export class Saves {
     const item = this.#item(input, '')
     const watch = this.#receipts.watch(item.id)
     try {
-      const [accepted] = await this.#intake.accept([item])
+      const [accepted] = await this.#accept([item])
       const receipt = receiptOf(item.id, accepted!, accepted!.duplicate)
       if (waitMs === 0 || receipt.status !== 'QUEUED') return receipt
       return await watch.settled(receipt, AbortSignal.timeout(waitMs))
@@ -55,12 +58,37 @@ export class Saves {
       throw badInput(`at most ${saveManyLimit} inputs may be saved at once, got ${inputs.length}`)
     if (inputs.length === 0) return []
     const items = inputs.map((input, i) => this.#item(input, `inputs[${i}].`))
-    const accepted = await this.#intake.accept(items)
+    const accepted = await this.#accept(items)
     return accepted.map((standing, i) => receiptOf(items[i]!.id, standing, standing.duplicate))
   }
 
+  async #accept(items: readonly Item[]): Promise<Accepted[]> {
+    const { meter } = this.#options
+    const started = performance.now()
+    try {
+      const accepted = await this.#intake.accept(items)
+      meter.accepted(items.length, (performance.now() - started) / 1_000)
+      return accepted
+    } catch (error) {
+      const code = error instanceof SpillwayError ? error.code : 'INTERNAL_SERVER_ERROR'
+      meter.rejected(items.length, code)
+      this.#logRefusal(items.length, code)
+      throw error
+    }
+  }
+
+  /** One line a second at the most, however many are refused. */
+  #logRefusal(saves: number, code: string): void {
+    this.#refused += saves
+    if (this.#refused > saves) return
+    setTimeout(() => {
+      this.#options.log.warn({ saves: this.#refused, code }, 'saves were refused')
+      this.#refused = 0
+    }, 1_000)
+  }
+
   #item({ content, id: given }: SaveInput, path: string): Item {
-    const problem = problemOf(content, this.#contentMaxBytes)
+    const problem = problemOf(content, this.#options.contentMaxBytes)
     if (problem) throw badInput(`${path}${problem}`)
     const id = given === undefined || given === null ? uuidv7() : parseId(given)
     if (id === undefined) throw badInput(`${path}id must be a UUID, such as ${uuidv7()}; leave it out to be given one`)

@@ -28,6 +28,8 @@ type Watcher = (event: Event | undefined) => void
 
 const ringEntries = 1_024
 const ringEvents = 50_000
+/** In UTF-16 code units of content: at most two bytes each. */
+const ringLength = 16 * 1024 * 1024
 const readEntries = 16
 /** How often it looks for itself: wake-ups are not promised. */
 const lookEveryMs = 3_000
@@ -41,8 +43,11 @@ export class Follower {
   readonly #whole = new WeakMap<LogEntry, readonly FeedEvent[]>()
   #ring: LogEntry[] = []
   #ringEvents = 0
+  #ringLength = 0
   #tail: Position | undefined
   #wakers = new Set<() => void>()
+  /** How often the feeds were woken: one that looked while it happened looks again. */
+  #wakes = 0
   /** A read failed since the last look that went well: feeds may be waiting for more than news. */
   #troubled = false
   #catching: Promise<void> | undefined
@@ -108,6 +113,7 @@ export class Follower {
         this.#log.warn({}, 'the events log was replaced or trimmed under the follower; going on from its end')
         this.#ring = []
         this.#ringEvents = 0
+        this.#ringLength = 0
         this.#tail = await this.#source.tail()
         this.#missed()
         continue
@@ -125,6 +131,7 @@ export class Follower {
     for (const entry of entries) {
       this.#ring.push(entry)
       this.#ringEvents += entry.events.length
+      this.#ringLength += lengthOf(entry)
       this.#tail = entry.position
       if (this.#watchers.size > 0) {
         for (const event of entry.events) {
@@ -133,16 +140,25 @@ export class Follower {
         }
       }
     }
-    let drop = 0
-    while (this.#ring.length - drop > 1 && (this.#ring.length - drop > ringEntries || this.#ringEvents > ringEvents)) {
-      this.#ringEvents -= this.#ring[drop]!.events.length
-      drop += 1
-    }
-    if (drop > 0) this.#ring = this.#ring.slice(drop)
+    this.#trim()
     this.#wakeFeeds()
   }
 
+  /** The newest stays, however large it is. */
+  #trim(): void {
+    let drop = 0
+    const full = () =>
+      this.#ring.length - drop > ringEntries || this.#ringEvents > ringEvents || this.#ringLength > ringLength
+    while (this.#ring.length - drop > 1 && full()) {
+      this.#ringEvents -= this.#ring[drop]!.events.length
+      this.#ringLength -= lengthOf(this.#ring[drop]!)
+      drop += 1
+    }
+    if (drop > 0) this.#ring = this.#ring.slice(drop)
+  }
+
   #wakeFeeds(): void {
+    this.#wakes += 1
     const wakers = this.#wakers
     this.#wakers = new Set()
     for (const wake of wakers) wake()
@@ -166,15 +182,16 @@ export class Follower {
 
   /** A feed from behind `after`, or from now on. Throws QUEUE_UNAVAILABLE where the log cannot be reached to tell where now is. */
   async feed(after?: Cursor): Promise<Feed> {
-    if (!this.#tail) await this.#started()
     if (after) await this.#prove(after)
+    else if (!this.#tail) await this.#started()
     return this.#makeFeed(after ?? { position: this.#tail!, index: 0 })
   }
 
   /** Throws CURSOR_EXPIRED at once where nothing can be told from there; that the log is away just now is no reason to. */
   async #prove({ position, index }: Cursor): Promise<void> {
-    const entry = this.#fromRing(position) ?? (await this.#fromLog(position))
-    if (index > (entry?.events.length ?? 0) && entry) throw expired()
+    // A place inside an entry is one only where there is that entry; another process may know it before this one does.
+    const entry = this.#fromRing(position) ?? (await (index > 0 ? this.#read(position) : this.#fromLog(position)))
+    if (entry !== 'away' && index > (entry?.events.length ?? 0)) throw expired()
   }
 
   async #started(): Promise<void> {
@@ -199,13 +216,15 @@ export class Follower {
     let wakeUp = () => {}
     const next = async (): Promise<readonly FeedEvent[] | undefined> => {
       while (!closed && !this.#closing.signal.aborted) {
+        const wakes = this.#wakes
         const entry = this.#fromRing(cursor.position) ?? (await this.#fromLog(cursor.position))
         if (closed) break
-        if (entry) {
+        if (entry && entry !== 'away') {
+          if (cursor.index > entry.events.length) throw expired()
           const events = this.#feedEvents(entry, cursor)
           cursor = { position: entry.position, index: 0 }
           if (events.length > 0) return events
-        } else {
+        } else if (wakes === this.#wakes) {
           await new Promise<void>((resolve) => {
             wakeUp = resolve
             this.#wakers.add(resolve)
@@ -256,10 +275,15 @@ export class Follower {
     return entry && follows(entry, position) ? entry : undefined
   }
 
-  /** The entry behind a position, from the log; undefined at its end, and while it cannot be reached. One read for all who ask the same. */
-  async #fromLog(position: Position): Promise<LogEntry | undefined> {
+  /** The entry behind a position, from the log, which is not asked where this process knows that the position is its end. */
+  async #fromLog(position: Position): Promise<LogEntry | 'away' | undefined> {
     const tail = this.#tail
     if (tail && position.epoch === tail.epoch && compare(position, tail) === 0) return undefined
+    return await this.#read(position)
+  }
+
+  /** The entry behind a position; undefined at the log's end. One read for all who ask the same. */
+  async #read(position: Position): Promise<LogEntry | 'away' | undefined> {
     const key = `${position.epoch} ${position.major} ${position.minor}`
     let read = this.#reads.get(key)
     if (!read) {
@@ -271,18 +295,22 @@ export class Follower {
     } catch (error) {
       if (!(error instanceof SpillwayError) || error.code === 'CURSOR_EXPIRED') throw error
       this.#troubled = true
-      return undefined
+      return 'away'
     }
   }
 
   async close(): Promise<void> {
     this.#closing.abort()
+    this.#wakeFeeds()
     clearInterval(this.#timer)
     this.#ready.promise.catch(() => {})
     await this.#unfollow?.()
     await this.#catching
-    this.#wakeFeeds()
   }
+}
+
+function lengthOf({ events }: LogEntry): number {
+  return events.reduce((sum, event) => sum + (event.type === 'saved' ? event.content.content.length : 0), 0)
 }
 
 function follows(entry: LogEntry, position: Position): boolean {

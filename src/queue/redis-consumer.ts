@@ -109,8 +109,8 @@ export class RedisConsumer implements Consumer {
 
   async #fresh(count: number, waitMs: number): Promise<Entry[]> {
     const { keys, group, name, reclaimMs } = this.#o
-    // Not past the next look for what a dead worker left.
-    const block = Math.max(1, Math.min(waitMs, reclaimMs / 4))
+    // Not past the next look for what a dead worker left. Whole, or Redis refuses it.
+    const block = Math.max(1, Math.floor(Math.min(waitMs, reclaimMs / 4)))
     const read = await this.#ask(
       (client) => client.xreadgroup('GROUP', group, name, 'COUNT', count, 'BLOCK', block, 'STREAMS', keys.stream, '>'),
       block + graceMs,

@@ -76,7 +76,7 @@ export class RedisQueue implements Queue {
   }
 
   async accept(groups: readonly (readonly Item[])[]): Promise<(Accepted[] | SpillwayError)[]> {
-    if (groups.length === 0) return []
+    if (groups.every((group) => group.length === 0)) return groups.map(() => [])
     const refused = refusalOf(await this.#server)
     if (refused) return groups.map(() => refused)
     const k = this.#keys

@@ -10,6 +10,7 @@ import { Documents } from './documents.ts'
 import { maskError } from './errors.ts'
 import { FastPath } from './fast.ts'
 import type { Call } from './http.ts'
+import type { Metrics } from './metrics.ts'
 import { paramsOfBody, paramsOfQuery } from './params.ts'
 import type { Responses } from './responses.ts'
 import { schema } from './schema.ts'
@@ -43,6 +44,7 @@ export interface GraphQLOptions {
   /** Of one WebSocket message. */
   maxMessageBytes: number
   access: Access
+  metrics: Metrics
   log: Log
 }
 
@@ -84,8 +86,9 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
   const documents = new Documents(yoga)
   const fast: FastPath = new FastPath({ documents, contextOf, responses: options.responses, maskError: mask })
   const streams = new SavedStreams(documents, app.follower, contextOf)
-  const sse = new SseServer(streams, log)
-  const ws = new WsServer({ yoga, streams, contextOf, maskError: mask, ...options })
+  const sse = new SseServer(streams, log, options.metrics)
+  options.metrics.watchSubscribers(() => ({ sse: sse.open, websocket: ws.open }))
+  const ws: WsServer = new WsServer({ yoga, streams, contextOf, maskError: mask, meter: options.metrics, ...options })
   return {
     handle: async (call) => {
       const { request, response, body, query, grant } = call

@@ -5,7 +5,6 @@ import type { App } from '../app/app.ts'
 import { pageDefault } from '../app/contents.ts'
 import type { Receipt } from '../app/receipts.ts'
 import { badInput, type SaveInput } from '../app/save.ts'
-import { SpillwayError } from '../model/error.ts'
 import { HttpError, jsonType, sendJson, sendText } from './http.ts'
 import { checkId, checkPage } from './input.ts'
 import type { Responses } from './responses.ts'
@@ -86,23 +85,4 @@ async function receiptJson(app: App, receipt: Receipt) {
   const { id, status, duplicate, acceptedAt, failure } = receipt
   const content = status === 'QUEUED' ? undefined : (receipt.content ?? (await app.contents.find(id)))
   return { id, status, duplicate, acceptedAt, content: content ?? null, failure: failure ?? null }
-}
-
-/** GET /readyz: whether saves can be accepted. That the database is away is no reason not to. */
-export async function getReady(app: App, response: ServerResponse): Promise<void> {
-  try {
-    const { depth, capacity, durability } = await app.queue.status()
-    const ready = depth < capacity
-    sendJson(response, ready ? 200 : 503, {
-      status: ready ? 'ready' : 'queue full',
-      queue: { depth, capacity, durability },
-    })
-  } catch (error) {
-    if (!(error instanceof SpillwayError)) throw error
-    sendJson(response, 503, { status: 'queue unavailable', reason: error.message })
-  }
-}
-
-export function getLive(response: ServerResponse): void {
-  sendJson(response, 200, { status: 'alive' })
 }

@@ -5,9 +5,11 @@ import { Access, type AccessOptions } from './access.ts'
 import type { Context } from './builder.ts'
 import { makeGraphQL } from './graphql.ts'
 import { Guard } from './guard.ts'
+import { type HealthParts, healthRoutes } from './health.ts'
 import { HttpError, type HttpServer, listen, type Route, type Upgrade } from './http.ts'
+import type { Metrics } from './metrics.ts'
 import { Responses } from './responses.ts'
-import { getContents, getLive, getReady, getReceipt, postSave } from './rest.ts'
+import { getContents, getReceipt, postSave } from './rest.ts'
 
 export interface ServerOptions {
   host: string
@@ -15,6 +17,9 @@ export interface ServerOptions {
   contentMaxBytes: number
   graphiql: boolean
   auth: AccessOptions
+  metrics: Metrics
+  store: HealthParts['store']
+  prepared: HealthParts['prepared']
   /** See GuardOptions. */
   hosts: readonly string[]
   origins: readonly string[]
@@ -55,8 +60,7 @@ export async function serve(app: App, prisma: Context['prisma'], options: Server
     ],
     ['/save', { scope: 'write', POST: ({ response, body }) => postSave(app, response, body) }],
     ['/', { scope: 'read', GET: ({ response, query }) => getContents(app, responses, response, query) }],
-    ['/livez', { scope: 'open', GET: ({ response }) => getLive(response) }],
-    ['/readyz', { scope: 'open', GET: ({ response }) => getReady(app, response) }],
+    ...healthRoutes('api', { ...options, queue: app.queue }),
   ])
   const receipts = '/receipts/'
   const route = (path: string): Route | undefined => {

@@ -7,6 +7,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { formatCursor } from '../events/events.ts'
 import type { Log } from '../model/log.ts'
+import type { Meter } from '../model/meter.ts'
 import { errorBody, publicError } from './errors.ts'
 import type { Call } from './http.ts'
 import type { Params } from './params.ts'
@@ -14,17 +15,19 @@ import type { SavedStream, SavedStreams } from './streams.ts'
 
 const heartbeatMs = 12_000
 /** A socket that took nothing for so long has nobody at its other end. A client that comes back resumes with its cursor. */
-const stuckMs = 60_000
+const stuckMs = 45_000
 
 export class SseServer {
   readonly #streams: SavedStreams
   readonly #log: Log
+  readonly #meter: Meter
   /** Since when its socket does not drain; undefined: it does. */
   readonly #open = new Map<ServerResponse, number | undefined>()
   readonly #heartbeat: NodeJS.Timeout
 
-  constructor(streams: SavedStreams, log: Log) {
+  constructor(streams: SavedStreams, log: Log, meter: Meter) {
     this.#streams = streams
+    this.#meter = meter
     this.#log = log
     this.#heartbeat = setInterval(() => this.#beat(), heartbeatMs)
   }
@@ -66,9 +69,11 @@ export class SseServer {
       for (;;) {
         const events = await feed.next()
         if (!events) break
-        const { frames } = await render(events)
+        const { frames, results } = await render(events)
         if (response.destroyed) return
-        if (frames.length > 0 && !response.write(frames)) await this.#drained(response)
+        if (frames.length === 0) continue
+        this.#meter.delivered(results.length)
+        if (!response.write(frames)) await this.#drained(response)
       }
       response.end()
     } catch (error) {
@@ -86,11 +91,13 @@ export class SseServer {
     if (this.#open.has(response)) this.#open.set(response, undefined)
   }
 
-  /** Tells the client what is wrong, and that nothing will come: it has to subscribe in another way. */
+  /** Tells the client what is wrong; and, unless it only has to come back later, that nothing will come. */
   #fail(response: ServerResponse, error: unknown): void {
-    const body = JSON.stringify(errorBody(publicError(error, this.#log)))
-    // An empty id: a browser is not to come back with the cursor that did not work.
-    response.end(`id:\nevent: next\ndata: ${body}\n\nevent: complete\ndata:\n\n`)
+    const shown = publicError(error, this.#log)
+    // An empty id: a browser is not to come back with a cursor that does not work. One that does is kept.
+    const forget = shown.code === 'CURSOR_EXPIRED' || shown.code === 'BAD_USER_INPUT' ? 'id:\n' : ''
+    const complete = shown.retryAfterMs === undefined ? 'event: complete\ndata:\n\n' : ''
+    response.end(`${forget}event: next\ndata: ${JSON.stringify(errorBody(shown))}\n\n${complete}`)
   }
 
   #beat(): void {

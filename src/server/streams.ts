@@ -26,6 +26,9 @@ export interface SavedStream {
   close(): void
 }
 
+/** What is kept of it, for all who ask: in bytes. Who reads from further behind has it rendered anew. */
+const renderedBytes = 32 * 1024 * 1024
+
 /** Those who asked the same. */
 interface Audience {
   members: number
@@ -37,6 +40,7 @@ export class SavedStreams {
   readonly #follower: Follower
   readonly #contextOf: (grant: Grant) => Context
   readonly #audiences = new Map<string, Audience>()
+  readonly #recent = new Recent(renderedBytes)
 
   constructor(documents: Documents, follower: Follower, contextOf: (grant: Grant) => Context) {
     this.#documents = documents
@@ -60,7 +64,7 @@ export class SavedStreams {
     const key = `${params.operationName ?? ''}\n${params.query}\n${JSON.stringify(variables)}`
     const audience = this.#audiences.get(key) ?? {
       members: 0,
-      render: renderer(document, this.#contextOf(grant), variables),
+      render: renderer(document, this.#contextOf(grant), variables, this.#recent),
     }
     audience.members += 1
     this.#audiences.set(key, audience)
@@ -111,8 +115,34 @@ function cursorOf(text: string | undefined): Cursor | undefined {
   return cursor
 }
 
+/** What was made last, up to a size in all; what was made before is forgotten. */
+class Recent {
+  readonly #most: number
+  #made: { size: number; forget: () => void }[] = []
+  #total = 0
+
+  constructor(most: number) {
+    this.#most = most
+  }
+
+  add(size: number, forget: () => void): void {
+    this.#made.push({ size, forget })
+    this.#total += size
+    while (this.#total > this.#most) {
+      const oldest = this.#made.shift()!
+      this.#total -= oldest.size
+      oldest.forget()
+    }
+  }
+}
+
 /** Renders each batch once: the follower hands the same array to everybody who reads the same entry. */
-function renderer(document: Document, context: Context, variables: Record<string, unknown>): Audience['render'] {
+function renderer(
+  document: Document,
+  context: Context,
+  variables: Record<string, unknown>,
+  recent: Recent,
+): Audience['render'] {
   const rendered = new WeakMap<readonly FeedEvent[], Promise<Rendered>>()
   const render = async (events: readonly FeedEvent[]): Promise<Rendered> => {
     const results: ExecutionResult[] = []
@@ -128,7 +158,10 @@ function renderer(document: Document, context: Context, variables: Record<string
       results.push(result)
       frames.push(`id: ${id}\nevent: next\ndata: ${JSON.stringify(result)}\n\n`)
     }
-    return { results, frames: Buffer.from(frames.join('')) }
+    const rendering = { results, frames: Buffer.from(frames.join('')) }
+    // Once as bytes, and about as much again as objects.
+    recent.add(rendering.frames.length * 2 + 1_000, () => rendered.delete(events))
+    return rendering
   }
   return (events) => {
     let promise = rendered.get(events)

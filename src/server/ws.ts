@@ -9,6 +9,7 @@ import type { ExecutionArgs, ExecutionResult, FormattedExecutionResult, GraphQLE
 import { CloseCode, handleProtocols, makeServer } from 'graphql-ws'
 import { type WebSocket, WebSocketServer } from 'ws'
 import type { Log } from '../model/log.ts'
+import type { Meter } from '../model/meter.ts'
 import { type Access, type Grant, timerMs } from './access.ts'
 import type { Context } from './builder.ts'
 import type { Yoga } from './documents.ts'
@@ -16,6 +17,8 @@ import { iterate } from './iterate.ts'
 import type { SavedStream, SavedStreams } from './streams.ts'
 
 const heartbeatMs = 12_000
+/** Pings without an answer, after which nobody is at the other end. Fewer would part with clients that are only slow to read. */
+const mostUnanswered = 3
 const initWaitMs = 3_000
 /** Service restart (RFC 6455's registry): clients of graphql-ws come back by themselves. */
 const serviceRestart = 1012
@@ -27,6 +30,7 @@ export interface WsParts {
   contextOf: (grant: Grant) => Context
   maskError: (error: unknown) => Error
   maxMessageBytes: number
+  meter: Meter
   log: Log
 }
 
@@ -90,7 +94,7 @@ export class WsServer {
       execute: (args) => (args as Args).enveloped.execute(args),
       subscribe: (args) => {
         const { stream, enveloped } = args as Args
-        return stream ? results(stream) : enveloped.subscribe(args)
+        return stream ? results(stream, parts.meter) : enveloped.subscribe(args)
       },
       onNext: (_ctx, _id, _payload, _args, result) => publicResult(result as ExecutionResult),
     })
@@ -112,14 +116,14 @@ export class WsServer {
         expiry = setTimeout(() => socket.close(CloseCode.Unauthorized, 'The token has expired.'), timerMs(expiresAt))
       },
     }
-    let alive = true
+    let unanswered = 0
     const heartbeat = setInterval(() => {
-      if (!alive) return socket.terminate()
-      alive = false
+      if (unanswered >= mostUnanswered) return socket.terminate()
+      unanswered += 1
       socket.ping()
     }, heartbeatMs)
     socket.on('pong', () => {
-      alive = true
+      unanswered = 0
     })
     // What the peer sent is no WebSocket; ws closes the connection itself.
     socket.on('error', () => {})
@@ -168,13 +172,14 @@ export class WsServer {
   }
 }
 
-function results({ feed, render, close }: SavedStream): AsyncIterableIterator<ExecutionResult> {
+function results({ feed, render, close }: SavedStream, meter: Meter): AsyncIterableIterator<ExecutionResult> {
   let ready: ExecutionResult[] = []
   return iterate<ExecutionResult>(async () => {
     while (ready.length === 0) {
       const events = await feed.next()
       if (!events) return undefined
       ready = [...(await render(events)).results]
+      meter.delivered(ready.length)
     }
     return ready.shift()
   }, close)

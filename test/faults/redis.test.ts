@@ -243,6 +243,8 @@ fault(
     try {
       await killConnections()
       for (const each of stack.apis) {
+        // That it was turned away, and not only disconnected.
+        await eventually(() => /NOAUTH|WRONGPASS/.test(each.logs()))
         const answer = await answered('QUEUE_UNAVAILABLE', each)
         expectRetryable(answer)
         expect(answer.message).not.toContain(secret)
@@ -263,9 +265,8 @@ fault('B9', 'Redis at its maxmemory: refused at the door, drained inside', async
     stack.write(clients, (i) => `${i} ${'x'.repeat(2_000)}`)
     await stack.more(1_000)
     await stack.stopWriting()
-    await admin.set('ballast', 'x'.repeat(8_000_000))
-    const used = Number(/used_memory:(\d+)/.exec(await admin.info('memory'))![1])
-    await admin.call('CONFIG', 'SET', 'maxmemory', used - 1_000_000)
+    await admin.setrange('ballast', 16_000_000, 'x')
+    await admin.call('CONFIG', 'SET', 'maxmemory', 12_000_000)
     await expect(admin.set('more', 'x')).rejects.toThrow('OOM')
     const refused = await answered('QUEUE_FULL')
     expectRetryable(refused)
@@ -599,11 +600,14 @@ fault('P9', 'a queue slower than the saves: what waits in the process is bounded
 fault('B6', 'Redis loading a large file', async () => {
   stack.write(clients)
   await stack.more(100)
+  await stack.stopWriting()
+  await stack.drained()
   // Few keys, and 10 ms for each while loading: Redis has a setting for it.
   for (let i = 0; i < 200; i++) await admin.set(`ballast ${i}`, 'x'.repeat(100))
   await admin.call('BGREWRITEAOF')
   await eventually(async () => (await admin.info('persistence')).includes('aof_rewrite_in_progress:0'))
   await stack.redis.stop('SIGKILL')
+  stack.write(clients)
   const loaded = stack.redis.restart(['--key-load-delay', '10000', '--loading-process-events-interval-bytes', '1024'])
   try {
     // That it is the loading, and not the death of before.

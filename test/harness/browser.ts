@@ -1,8 +1,6 @@
 /** A real browser for tests: Debian's Chromium, driven by playwright-core. servers.ts installs it as it does the servers. */
 import { type Browser, chromium } from 'playwright-core'
-import { find, need } from './binaries.ts'
-
-export const findChromium = () => find('chromium', 'chromium-browser', 'google-chrome-stable', 'google-chrome')
+import { findChromium, need } from './binaries.ts'
 
 /** Nothing of it leaves the machine: no updates, no sync, no QUIC. Close it yourself. */
 export function launchBrowser(args: readonly string[] = []): Promise<Browser> {

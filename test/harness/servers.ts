@@ -1,12 +1,11 @@
 /**
- * Before the first test (vitest's globalSetup): one Redis and one MariaDB for the whole run. Where a server (or the browser) is not
- * installed it is installed, as root on Debian and Ubuntu, and elsewhere the run stops with the command to type. Nothing is skipped for want of it.
+ * Before the first test (vitest's globalSetup): one Redis and one MariaDB for the whole run. Where a server, or the browser, is not
+ * installed it is installed, as root on Debian and Ubuntu, and elsewhere the run stops with the command to type. Nothing is skipped.
  */
 import { spawnSync } from 'node:child_process'
 import { existsSync, rmSync, writeFileSync } from 'node:fs'
 import type { TestProject } from 'vitest/node'
-import { find, findMariadb, findRedis } from './binaries.ts'
-import { findChromium } from './browser.ts'
+import { find, findChromium, findMariadb, findRedis } from './binaries.ts'
 import { startMariadb } from './mariadb.ts'
 import { startRedis } from './redis.ts'
 

@@ -7,6 +7,8 @@ export interface Frame {
 
 export class SseClient {
   readonly frames: Frame[] = []
+  /** Called with each frame besides, as it comes. */
+  onFrame: (frame: Frame) => void = () => {}
   readonly status: number
   /** Resolves when the stream ends, however it ends. */
   readonly ended: Promise<void>
@@ -46,7 +48,10 @@ export class SseClient {
           const [, field, value] = /^([a-z]+): ?(.*)$/.exec(line) ?? []
           if (field === 'id' || field === 'event' || field === 'data') frame[field] = value!
         }
-        if (frame.event || frame.data || frame.id) this.frames.push(frame)
+        if (frame.event || frame.data || frame.id) {
+          this.frames.push(frame)
+          this.onFrame(frame)
+        }
         text = text.slice(end + 2)
       }
     }

@@ -163,6 +163,8 @@ export class Stack {
       }
     }
     this.#clients = Array.from({ length: clients }, (_, n) => client(n))
+    // What goes wrong is thrown when the writing is stopped, not before.
+    for (const client of this.#clients) client.catch(() => {})
   }
 
   /** Saves one, again and again with the same id until it is acknowledged; false when `signal` came first. */
@@ -181,7 +183,8 @@ export class Stack {
           this.acknowledged.add(id)
           return true
         }
-        if (response.status !== 503) throw new Error(`a save was refused for good: ${JSON.stringify(body)}`)
+        if (response.status !== 503)
+          throw new Error(`a save was refused for good: ${JSON.stringify(body)}\n${api!.logs().slice(-1500)}`)
       } catch (error) {
         if ((error as Error).message.startsWith('a save was refused')) throw error
       }

@@ -11,6 +11,7 @@ import { PrismaStore } from '../../src/db/prisma.ts'
 import { SqliteEventLog } from '../../src/events/sqlite.ts'
 import { SpillwayError } from '../../src/model/error.ts'
 import { SqliteQueue } from '../../src/queue/sqlite.ts'
+import { Metrics } from '../../src/server/metrics.ts'
 import { serve } from '../../src/server/server.ts'
 import { SqliteFile } from '../../src/sqlite/file.ts'
 import { quiet } from '../harness/quiet.ts'
@@ -56,11 +57,13 @@ describe('the fast path', () => {
       auth: {},
       hosts: [],
       origins: [],
+      store,
+      prepared: () => true,
       log,
     }
     const servers = [
-      await serve(app, store.prisma, options),
-      await serve(app, store.prisma, { ...options, fast: false }),
+      await serve(app, store.prisma, { ...options, metrics: new Metrics() }),
+      await serve(app, store.prisma, { ...options, metrics: new Metrics(), fast: false }),
     ] as const
     fast = servers[0].url
     plain = servers[1].url

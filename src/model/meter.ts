@@ -1,0 +1,27 @@
+/** What the layers count, for whoever keeps the numbers. Durations in seconds. */
+export interface Meter {
+  /** Saves that the queue accepted in one answer, and how long that took. */
+  accepted(saves: number, seconds: number): void
+  /** Saves that were refused, by error code. */
+  rejected(saves: number, code: string): void
+  /** A page was asked of the cache. */
+  cacheRequest(result: 'hit' | 'miss' | 'away'): void
+  /** Events that were handed to a subscriber. */
+  delivered(events: number): void
+  /** A worker's step with a batch. */
+  stage(stage: Stage, seconds: number): void
+  /** Rows a worker committed together, and how long ago the oldest of them was accepted. */
+  committed(rows: number, lagSeconds: number): void
+}
+
+export type Stage = 'insert' | 'bump' | 'append' | 'settle' | 'bury'
+
+/** Keeps nothing. */
+export const noMeter: Meter = {
+  accepted() {},
+  rejected() {},
+  cacheRequest() {},
+  delivered() {},
+  stage() {},
+  committed() {},
+}

@@ -1,0 +1,126 @@
+/**
+ * A subscriber to `saved` as the README asks for one: it keeps the cursor of the last event it saw, and comes back with it wherever it
+ * is let in. Invariant: it notes every event in the order it came, and every way in which the server broke the order.
+ */
+import { SseClient } from './sse.ts'
+import { WsClient } from './ws.ts'
+
+export type Wire = 'SSE' | 'WebSocket'
+export const wires: Wire[] = ['SSE', 'WebSocket']
+
+export const savedQuery = 'subscription ($after: String) { saved(after: $after) { cursor content { id } } }'
+
+interface Saved {
+  cursor: string
+  content: { id: string }
+}
+
+export class Subscriber {
+  /** "cursor id" of each event. */
+  readonly seen: string[] = []
+  readonly ids = new Set<string>()
+  /** What it saw that it should not have. */
+  readonly faults: string[] = []
+  connections = 0
+  readonly wire: Wire
+  readonly #where: () => string | undefined
+  readonly #stopping = new AbortController()
+  #after: string
+  #drop = () => {}
+  #done: Promise<void> | undefined
+
+  /** `where` says which server to go to now, if any. `after`: where it begins. */
+  constructor(wire: Wire, after: string, where: () => string | undefined) {
+    this.wire = wire
+    this.#after = after
+    this.#where = where
+  }
+
+  start(): this {
+    this.#done = this.#run()
+    return this
+  }
+
+  /** Loses its connection, without a goodbye. */
+  drop(): void {
+    this.#drop()
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort()
+    this.#drop()
+    await this.#done
+  }
+
+  get cursor(): string {
+    return this.#after
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stopping
+    while (!signal.aborted) {
+      const url = this.#where()
+      // Nobody there is no fault: it asks again.
+      if (url) await (this.wire === 'SSE' ? this.#overSse(url) : this.#overWs(url)).catch(() => {})
+      if (!signal.aborted) await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+  }
+
+  #note({ data, errors }: { data?: { saved: Saved }; errors?: { extensions?: { code?: string } }[] }): void {
+    if (!data) {
+      // Only what cannot be reached just now may be said to a subscriber whose cursor is good.
+      if (errors?.[0]?.extensions?.code !== 'QUEUE_UNAVAILABLE') this.faults.push(JSON.stringify(errors))
+      return
+    }
+    const { cursor, content } = data.saved
+    if (cursor <= this.#after) this.faults.push(`${cursor} after ${this.#after}`)
+    this.#after = cursor
+    this.seen.push(`${cursor} ${content.id}`)
+    this.ids.add(content.id)
+  }
+
+  async #overSse(url: string): Promise<void> {
+    const client = await SseClient.open(url, savedQuery, { after: this.#after })
+    client.onFrame = ({ event, data }) => {
+      if (event === 'next') this.#note(JSON.parse(data))
+      client.frames.length = 0
+    }
+    for (const frame of client.frames.splice(0)) client.onFrame(frame)
+    this.connections += 1
+    this.#drop = () => client.close()
+    if (this.#stopping.signal.aborted) client.close()
+    await client.ended
+  }
+
+  async #overWs(url: string): Promise<void> {
+    const client = await WsClient.connect(url)
+    client.onMessage = ({ type, payload }) => {
+      if (type === 'next') this.#note(payload)
+      if (type === 'error') {
+        this.#note({ errors: payload })
+        client.close()
+      }
+      client.messages.length = 0
+    }
+    this.connections += 1
+    this.#drop = () => client.close()
+    if (this.#stopping.signal.aborted) client.close()
+    client.subscribe('1', savedQuery, { after: this.#after })
+    await client.closed
+  }
+}
+
+/** Where the log ends now, as the first frame over Server-Sent Events tells it. */
+export async function cursorNow(url: string): Promise<string> {
+  const client = await SseClient.open(url, savedQuery)
+  try {
+    return await new Promise<string>((resolve, reject) => {
+      const first = () => client.frames[0]?.id && resolve(client.frames[0].id)
+      client.onFrame = first
+      first()
+      void client.ended.then(() => reject(new Error('the stream ended before it said where it begins')))
+    })
+  } finally {
+    client.close()
+  }
+}

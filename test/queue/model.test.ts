@@ -1,0 +1,446 @@
+/**
+ * Random histories of a queue, each step held against a model of it that fits on a screen: whatever is accepted, taken, left by a crash,
+ * reclaimed, settled (by a zombie, too), buried and redriven, an id is pending, settled or dead exactly when the contract says so, the
+ * counts are exact, and in the end nothing is lost or doubled. fast-check prints the seed and the shortest history that fails.
+ */
+import fc from 'fast-check'
+import { afterAll, describe, expect, test } from 'vitest'
+import { type Failure, SpillwayError } from '../../src/model/error.ts'
+import type { Consumer, Entry, Item, Queue } from '../../src/queue/queue.ts'
+import { RedisQueue } from '../../src/queue/redis.ts'
+import { parseRedisUrl } from '../../src/redis/connection.ts'
+import { freshRedisUrl } from '../harness/fresh.ts'
+import { quiet } from '../harness/quiet.ts'
+import { testSqlite } from '../harness/sqlite.ts'
+import { item } from '../suites/queue.ts'
+
+const reclaimMs = 150
+/** Two clocks, the server's and ours, are read at different moments. */
+const slackMs = 10
+/** Below the number of ids, so that it is reached. */
+const capacity = 5
+const [idCount, textCount, slotCount] = [7, 3, 3]
+const ids = Array.from({ length: idCount }, (_, n) => `00000000-0000-7000-8000-00000000000${n}`)
+const start = Date.UTC(2026, 0, 1)
+
+interface Bench {
+  open(): Promise<Queue>
+  cleanup(): Promise<void>
+}
+
+async function redis(): Promise<Bench> {
+  const address = parseRedisUrl(freshRedisUrl())
+  const queues: RedisQueue[] = []
+  return {
+    open: async () => {
+      const queue = new RedisQueue(address, { capacity, reclaimMs, log: quiet() })
+      queues.push(queue)
+      expect(await queue.connection.whenReady(5_000)).toBe(true)
+      return queue
+    },
+    cleanup: async () => void (await Promise.all(queues.map((queue) => queue.close()))),
+  }
+}
+
+async function sqlite(): Promise<Bench> {
+  const { queue, cleanup } = await testSqlite({ capacity, leaseMs: reclaimMs })
+  return { open: queue, cleanup }
+}
+
+/** `pick`s choose among what there is at that moment: among all entries a consumer was ever given, those it has lost included. */
+type Step =
+  | { do: 'accept'; groups: { id: number; text: number }[][] }
+  | { do: 'take'; slot: number; rows: number; bytes: number }
+  | { do: 'settle' | 'bury' | 'hold'; slot: number; picks: number[] }
+  | { do: 'attempt'; slot: number; pick: number }
+  /** Left alone: its connection, its lease and what it holds stay as they are. The next of the slot has the same name, or another. */
+  | { do: 'crash'; slot: number; sameName: boolean }
+  /** As a crash, but it comes back to life beside the next one and finishes what it had. */
+  | { do: 'wake zombie'; how: 'settle' | 'bury' | 'hold'; pick: number }
+  | { do: 'close'; slot: number }
+  | { do: 'time passes' }
+  | { do: 'retry' | 'discard'; ids: number[] }
+
+const id = fc.nat({ max: idCount - 1 })
+const slot = fc.nat({ max: slotCount - 1 })
+const picks = fc.array(fc.nat({ max: 20 }), { maxLength: 4 })
+const group = fc.array(fc.record({ id, text: fc.nat({ max: textCount - 1 }) }), { maxLength: 4 })
+const step = fc.oneof(
+  { weight: 8, arbitrary: fc.record({ do: fc.constant('accept'), groups: fc.array(group, { maxLength: 3 }) }) },
+  {
+    weight: 7,
+    arbitrary: fc.record({
+      do: fc.constant('take'),
+      slot,
+      rows: fc.integer({ min: 1, max: 5 }),
+      bytes: fc.constantFrom(1, 1_000_000),
+    }),
+  },
+  { weight: 5, arbitrary: fc.record({ do: fc.constant('settle'), slot, picks }) },
+  { weight: 4, arbitrary: fc.record({ do: fc.constant('bury'), slot, picks }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('hold'), slot, picks }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('attempt'), slot, pick: fc.nat({ max: 20 }) }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('crash'), slot, sameName: fc.boolean() }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constant('wake zombie'),
+      how: fc.constantFrom('settle', 'bury', 'hold'),
+      pick: fc.nat({ max: 20 }),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('close'), slot }) },
+  { weight: 1, arbitrary: fc.constant({ do: 'time passes' }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('retry'), ids: fc.array(id, { minLength: 1, maxLength: 4 }) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('discard'), ids: fc.array(id, { minLength: 1, maxLength: 2 }) }) },
+) as fc.Arbitrary<Step>
+
+/** A message that is pending. */
+interface Pending {
+  item: Item
+  /** Known once it was taken. */
+  handle: string | undefined
+  deliveries: number
+  attempts: number
+  /** The hand it was last given to, and before which moment it cannot have been given or held last; undefined: it is anybody's. */
+  held: { by: Hand; since: number } | undefined
+}
+
+interface Letter {
+  item: Item
+  failure: Failure
+}
+
+/** A consumer, and every entry it was ever given. */
+interface Hand {
+  name: string
+  consumer: Consumer
+  entries: Entry[]
+}
+
+/** What a queue of the contract is: a list, a list of letters, and a memory. */
+class Model {
+  pending: Pending[] = []
+  letters: Letter[] = []
+  readonly settled = new Map<string, Item>()
+  /** Every id that was ever accepted, with every item it stood for. */
+  readonly accepted = new Map<string, Item[]>()
+
+  of = (id: string) => this.pending.find(({ item }) => item.id === id)
+  at = (handle: string) => this.pending.find((pending) => pending.handle === handle)
+
+  accept(groups: Item[][]) {
+    return groups.map((group) => {
+      const ours = new Map<string, Item>()
+      const reply = []
+      for (const item of group) {
+        const first = ours.get(item.id) ?? this.of(item.id)?.item
+        if (first && first.digest !== item.digest) return 'ID_CONFLICT'
+        const letter = this.letters.find((letter) => letter.item.id === item.id && letter.item.digest === item.digest)
+        const done = this.settled.get(item.id)
+        if (first) reply.push({ status: 'QUEUED', digest: first.digest, at: first.at, duplicate: true })
+        else if (done?.digest === item.digest)
+          reply.push({ status: 'SAVED', digest: done.digest, at: done.at, duplicate: true })
+        else if (letter) reply.push({ ...standing(letter), duplicate: true })
+        else {
+          ours.set(item.id, item)
+          reply.push({ status: 'QUEUED', digest: item.digest, at: item.at, duplicate: false })
+        }
+      }
+      if (ours.size > 0 && this.pending.length + ours.size > capacity) return 'QUEUE_FULL'
+      for (const item of ours.values()) {
+        this.#add(item)
+        this.accepted.set(item.id, [...(this.accepted.get(item.id) ?? []), item])
+      }
+      return reply
+    })
+  }
+
+  #add(item: Item): void {
+    this.pending.push({ item, handle: undefined, deliveries: 0, attempts: 0, held: undefined })
+  }
+
+  settle(handle: string): boolean {
+    const found = this.#remove(handle)
+    if (found) this.settled.set(found.item.id, found.item)
+    return found !== undefined
+  }
+
+  bury(handle: string, failure: Failure): boolean {
+    const found = this.#remove(handle)
+    if (found) this.letters.push({ item: found.item, failure })
+    return found !== undefined
+  }
+
+  #remove(handle: string): Pending | undefined {
+    const found = this.at(handle)
+    this.pending = this.pending.filter((pending) => pending !== found)
+    return found
+  }
+
+  retry(ids: string[]): number {
+    let count = 0
+    for (const id of ids) {
+      const letter = this.letters.find(({ item }) => item.id === id)
+      if (!letter || this.of(id)) continue
+      this.letters = this.letters.filter((other) => other !== letter)
+      this.#add(letter.item)
+      count += 1
+    }
+    return count
+  }
+
+  discard(ids: string[]): number {
+    const before = this.letters.length
+    this.letters = this.letters.filter(({ item }) => !ids.includes(item.id))
+    return before - this.letters.length
+  }
+
+  find(id: string) {
+    const pending = this.of(id)
+    if (pending) return { status: 'QUEUED', digest: pending.item.digest, at: pending.item.at }
+    const letter = this.letters.findLast(({ item }) => item.id === id)
+    if (letter) return standing(letter)
+    const done = this.settled.get(id)
+    return done && { status: 'SAVED', digest: done.digest, at: done.at }
+  }
+}
+
+function standing({ item: { digest, at }, failure }: Letter) {
+  return { status: 'FAILED', digest, at, failure }
+}
+
+/** What came up in all histories together: a run that never met a zombie would prove nothing about zombies. */
+type Sight = 'full' | 'conflict' | 'duplicate' | 'redelivered' | 'passed over' | 'retried' | 'settled' | 'settled by a zombie'
+
+/** One history on a real queue, with its model beside it. */
+class History {
+  readonly #model = new Model()
+  readonly #queues: [Queue, Queue]
+  readonly #see: (sight: Sight) => void
+  readonly #slots: Hand[] = []
+  readonly #zombies: Hand[] = []
+  #names = 0
+  #clock = start
+
+  constructor(queues: [Queue, Queue], see: (sight: Sight) => void) {
+    this.#queues = queues
+    this.#see = see
+    for (let n = 0; n < slotCount; n++) this.#slots.push(this.#hand(n))
+  }
+
+  /** The slots are spread over two connections, as over two processes. */
+  #hand(slot: number, name = `w${slot}-${this.#names++}`): Hand {
+    return { name, consumer: this.#queues[slot % 2]!.consumer(name), entries: [] }
+  }
+
+  async step(step: Step): Promise<void> {
+    const model = this.#model
+    switch (step.do) {
+      case 'accept':
+        return await this.#accept(step.groups)
+      case 'take':
+        return void (await this.#take(this.#slots[step.slot]!, { rows: step.rows, bytes: step.bytes }))
+      case 'settle':
+      case 'bury':
+      case 'hold': {
+        const hand = this.#slots[step.slot]!
+        return await this.#finish(step.do, hand, chosen(hand.entries, step.picks))
+      }
+      case 'wake zombie': {
+        const hands = this.#zombies.flatMap((hand) => hand.entries.map((entry) => ({ hand, entry })))
+        const [found] = chosen(hands, [step.pick])
+        if (!found) return
+        if (step.how === 'settle' && model.at(found.entry.handle)) this.#see('settled by a zombie')
+        return await this.#finish(step.how, found.hand, [found.entry])
+      }
+      case 'attempt': {
+        const hand = this.#slots[step.slot]!
+        const [entry] = chosen(hand.entries, [step.pick])
+        if (!entry) return
+        const tries = await hand.consumer.attempt(entry)
+        const pending = model.at(entry.handle)
+        if (!pending) return
+        pending.attempts += 1
+        return void expect(tries, 'tries of one entry').toBe(pending.attempts)
+      }
+      case 'crash': {
+        const hand = this.#slots[step.slot]!
+        this.#zombies.push(hand)
+        this.#slots[step.slot] = this.#hand(step.slot, step.sameName ? hand.name : undefined)
+        // The next one of a name has what its predecessor held, from its first take on.
+        if (step.sameName) this.#letGo(hand.name)
+        return
+      }
+      case 'close': {
+        const hand = this.#slots[step.slot]!
+        await hand.consumer.close()
+        this.#slots[step.slot] = this.#hand(step.slot)
+        return this.#letGo(hand.name)
+      }
+      case 'time passes':
+        // The time itself is the event: what is not held is anybody's after it.
+        return await new Promise((resolve) => setTimeout(resolve, reclaimMs * 1.2))
+      case 'retry': {
+        const wanted = step.ids.map((n) => ids[n]!)
+        const moved = model.retry(wanted)
+        if (moved > 0) this.#see('retried')
+        return void expect(await this.#queues[0].retry(wanted), 'letters retried').toBe(moved)
+      }
+      case 'discard': {
+        const wanted = step.ids.map((n) => ids[n]!)
+        return void expect(await this.#queues[1].discard(wanted), 'letters discarded').toBe(model.discard(wanted))
+      }
+    }
+  }
+
+  async #accept(wanted: { id: number; text: number }[][]): Promise<void> {
+    const groups = wanted.map((group) =>
+      group.map(({ id, text }) => item(ids[id]!, `text ${text}`, `digest-${text}`, this.#clock++)),
+    )
+    const expected = this.#model.accept(groups)
+    const replies = await this.#queues[this.#clock % 2]!.accept(groups)
+    expect(replies.map((reply) => (reply instanceof SpillwayError ? reply.code : reply))).toEqual(expected)
+    for (const reply of expected) {
+      if (reply === 'QUEUE_FULL') this.#see('full')
+      else if (reply === 'ID_CONFLICT') this.#see('conflict')
+      else if (typeof reply !== 'string' && reply.some(({ duplicate }) => duplicate)) this.#see('duplicate')
+    }
+  }
+
+  async #take(hand: Hand, limit: { rows: number; bytes: number }): Promise<Entry[]> {
+    const model = this.#model
+    const fresh = model.pending.filter(({ handle }) => handle === undefined)
+    const since = performance.now()
+    // With something new to give there is nothing to wait for; without, there may be nothing.
+    const entries = await hand.consumer.take(limit, fresh.length > 0 ? 5_000 : 0)
+    const until = performance.now()
+    expect(entries.length, 'rows').toBeLessThanOrEqual(limit.rows)
+    if (fresh.length > 0) expect(entries.length, 'a take with new entries there').toBeGreaterThan(0)
+    const firsts = entries.filter(({ handle }) => !model.at(handle))
+    expect(
+      firsts.map(({ id, body, deliveries }) => ({ id, body, deliveries })),
+      'new entries, oldest first',
+    ).toEqual(fresh.slice(0, firsts.length).map(({ item: { id, body } }) => ({ id, body, deliveries: 1 })))
+    for (const [n, { handle }] of firsts.entries()) fresh[n]!.handle = handle
+    for (const { handle, id, body, deliveries } of entries) {
+      const pending = model.at(handle)!
+      expect({ id, body }).toEqual({ id: pending.item.id, body: pending.item.body })
+      if (pending.deliveries > 0) this.#see('redelivered')
+      expect(deliveries, 'deliveries').toBeGreaterThan(pending.deliveries)
+      const { held } = pending
+      if (held) {
+        expect(until - held.since + slackMs, 'time that an entry stays with who took it').toBeGreaterThan(reclaimMs)
+      }
+      pending.deliveries = deliveries
+      pending.held = { by: hand, since }
+    }
+    // What was too long with somebody by the time of this take may have changed hands without being given out.
+    for (const pending of model.pending) {
+      if (pending.held && pending.held.since !== since && until - pending.held.since + slackMs > reclaimMs)
+        pending.held = undefined
+    }
+    hand.entries.push(...entries)
+    return entries
+  }
+
+  async #finish(how: 'settle' | 'bury' | 'hold', hand: Hand, entries: Entry[]): Promise<void> {
+    const model = this.#model
+    if (how === 'hold') {
+      const since = performance.now()
+      await hand.consumer.hold(entries)
+      for (const { handle } of entries) {
+        const held = model.at(handle)?.held
+        if (held?.by === hand && since - held.since + slackMs < reclaimMs) held.since = since
+      }
+      return
+    }
+    const failure: Failure = { code: 'REJECTED', message: `no ${this.#clock}`, attempts: 2, failedAt: new Date(this.#clock++) }
+    if (how === 'settle') await hand.consumer.settle(entries)
+    else await hand.consumer.bury(entries.map((entry) => ({ entry, failure })))
+    for (const { handle } of entries) {
+      const moved = how === 'settle' ? model.settle(handle) : model.bury(handle, failure)
+      this.#see(moved ? 'settled' : 'passed over')
+    }
+  }
+
+  #letGo(name: string): void {
+    for (const pending of this.#model.pending) if (pending.held?.by.name === name) pending.held = undefined
+  }
+
+  /** The queue says of everything what the model says. */
+  async compare(): Promise<void> {
+    const model = this.#model
+    const now = performance.now()
+    const certain = model.pending.filter(({ held }) => held && now - held.since + slackMs < reclaimMs / 2).length
+    const [queue, other] = this.#queues
+    const [standings, status, letters] = await Promise.all([
+      queue.find(ids),
+      other.status(),
+      queue.deadLetters(1_000),
+    ])
+    expect(standings, 'where the ids stand').toEqual(ids.map((id) => model.find(id)))
+    expect(status).toMatchObject({ depth: model.pending.length, deadLetters: model.letters.length, capacity })
+    expect(status.inFlight).toBeLessThanOrEqual(model.pending.filter(({ handle }) => handle !== undefined).length)
+    if (performance.now() - now < reclaimMs / 2) expect(status.inFlight).toBeGreaterThanOrEqual(certain)
+    const ages = model.pending.map(({ item: { at } }) => Date.now() - at)
+    if (ages.length === 0) expect(status.oldestAgeMs).toBe(0)
+    else {
+      expect(status.oldestAgeMs).toBeGreaterThanOrEqual(Math.min(...ages) - 1_000)
+      expect(status.oldestAgeMs).toBeLessThanOrEqual(Math.max(...ages))
+    }
+    expect(letters.map(({ letter }) => letter)).toEqual(
+      model.letters.map(({ item: { id, body }, failure }) => ({ id, body, failure })),
+    )
+  }
+
+  /** One more worker comes and finishes everything: nothing is lost, nothing is there twice. */
+  async drain(): Promise<void> {
+    const model = this.#model
+    const last = this.#hand(0)
+    const until = performance.now() + 20_000
+    while (model.pending.length > 0) {
+      expect(performance.now(), `still pending: ${JSON.stringify(model.pending.map(({ item }) => item.id))}`).toBeLessThan(until)
+      await this.#finish('settle', last, await this.#take(last, { rows: 100, bytes: 1_000_000 }))
+    }
+    await this.compare()
+    const { depth, inFlight } = await this.#queues[0].status()
+    expect({ depth, inFlight }).toEqual({ depth: 0, inFlight: 0 })
+    for (let n = 0; n < 2; n++) expect(await last.consumer.take({ rows: 10, bytes: 1_000 }, 0)).toEqual([])
+  }
+}
+
+function chosen<T>(from: readonly T[], picks: readonly number[]): T[] {
+  return from.length === 0 ? [] : picks.map((pick) => from[pick % from.length]!)
+}
+
+describe.each([
+  ['RedisQueue', redis],
+  ['SqliteQueue', sqlite],
+] as const)('%s, in any history,', (_, make) => {
+  const sights = new Map<Sight, number>()
+  const see = (sight: Sight) => void sights.set(sight, (sights.get(sight) ?? 0) + 1)
+
+  test('says what the model says after every step, and loses and doubles nothing', { timeout: 180_000 }, async () => {
+    const histories = fc.asyncProperty(fc.array(step, { minLength: 10, maxLength: 80, size: 'max' }), async (steps) => {
+      const bench = await make()
+      try {
+        const history = new History([await bench.open(), await bench.open()], see)
+        for (const step of steps) {
+          await history.step(step)
+          await history.compare()
+        }
+        await history.drain()
+      } finally {
+        await bench.cleanup()
+      }
+    })
+    await fc.assert(histories, { numRuns: 40, interruptAfterTimeLimit: 18_000 })
+  })
+
+  afterAll(() => {
+    const all: Sight[] = ['full', 'conflict', 'duplicate', 'redelivered', 'passed over', 'retried', 'settled']
+    for (const sight of [...all, 'settled by a zombie' as const])
+      expect(sights.get(sight) ?? 0, `how often "${sight}" came up`).toBeGreaterThan(0)
+  })
+})

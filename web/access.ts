@@ -1,0 +1,41 @@
+/**
+ * Who we are, where the server wants to know: a bearer token, and what it turned out to allow. Invariant: nothing is known of it while
+ * nobody asked; the first refusal brings the token field, and what was refused is not offered again until the token changes.
+ */
+import { makeStore } from './store.ts'
+
+export type Right = 'read' | 'write' | 'admin'
+
+const key = 'spillway.token'
+
+export const access = makeStore({
+  /** The server asks for a token. */
+  on: sessionStorage.getItem(key) !== null,
+  token: sessionStorage.getItem(key) ?? '',
+  /** Why the token does not do; empty while it does. */
+  problem: '',
+  may: { read: true, write: true, admin: true } as Record<Right, boolean>,
+})
+
+export const token = (): string => access.get().token
+
+export function denied(right: Right, code: string, message: string): void {
+  const { may, problem, token } = access.get()
+  access.patch({
+    on: true,
+    may: { ...may, [right]: false },
+    problem: code === 'UNAUTHENTICATED' ? (token ? message : 'This server asks for a token.') : problem,
+  })
+}
+
+export function granted(right: Right): void {
+  const { may, problem } = access.get()
+  if (!may[right] || problem) access.patch({ may: { ...may, [right]: true }, problem: '' })
+}
+
+export function useToken(text: string): void {
+  const token = text.trim()
+  if (token) sessionStorage.setItem(key, token)
+  else sessionStorage.removeItem(key)
+  access.patch({ token, problem: '', may: { read: true, write: true, admin: true } })
+}
