@@ -63,6 +63,14 @@ const settings = z.object({
     'Host names to answer for, by commas. Left out: on loopback without authentication its own names, else all.',
   ),
   CORS_ORIGINS: list.describe('Origins whose pages may call this server, by commas, as in https://app.example.'),
+  INTROSPECTION: z
+    .enum(['on', 'off'], { error: 'must be on or off' })
+    .optional()
+    .describe('GraphiQL, and asking for the schema. Left out: on, but off with NODE_ENV=production.'),
+  PERSISTED_OPERATIONS: z
+    .string()
+    .optional()
+    .describe('A JSON file with a list of documents, or an object of them: no others may be sent then.'),
   DATABASE_URL: url(['file:', 'mysql://'], 'file:PATH or mysql://USER:PASSWORD@HOST:PORT/DATABASE')
     .default('file:./data/spillway.db')
     .describe(
@@ -125,6 +133,9 @@ export interface Config {
   workerConcurrency: number
   workerMaxAttempts: number
   workerPort: number | undefined
+  introspection: boolean
+  /** The documents that may be sent; undefined: any. */
+  operations: ReadonlySet<string> | undefined
   /** NODE_ENV=production */
   production: boolean
   /** SPILLWAY_FAILPOINT, with NODE_ENV=test only: where the process is to die. */
@@ -144,6 +155,7 @@ type Env = Record<string, string | undefined>
 /** Settings from the environment, and from `.env` where the environment is silent. Throws ConfigError. */
 export function readConfig(env: Env = process.env, file: Env = readEnvFile()): Config {
   const problems: string[] = []
+  const production = (env.NODE_ENV || file.NODE_ENV) === 'production'
   for (const name of Object.keys(file)) {
     if (!(name in settings.shape) && name !== 'NODE_ENV')
       problems.push(`${name} in .env is no setting of Spillway's${hint(name)}`)
@@ -191,6 +203,7 @@ export function readConfig(env: Env = process.env, file: Env = readEnvFile()): C
   if (s?.DATABASE_URL.startsWith('file:') && s.DATABASE_URL === s.QUEUE_URL) {
     problems.push('DATABASE_URL and QUEUE_URL name the same file: the store and the queue need one each')
   }
+  const operations = readOperations(s?.PERSISTED_OPERATIONS, problems)
   if (problems.length > 0 || !s) throw new ConfigError(problems)
   return {
     host: s.HOST,
@@ -212,7 +225,9 @@ export function readConfig(env: Env = process.env, file: Env = readEnvFile()): C
     workerConcurrency: s.WORKER_CONCURRENCY,
     workerMaxAttempts: s.WORKER_MAX_ATTEMPTS,
     workerPort: s.WORKER_PORT,
-    production: (env.NODE_ENV || file.NODE_ENV) === 'production',
+    introspection: s.INTROSPECTION ? s.INTROSPECTION === 'on' : !production,
+    operations,
+    production,
     failpoint: env.NODE_ENV === 'test' ? env.SPILLWAY_FAILPOINT : undefined,
   }
 }
@@ -224,6 +239,19 @@ export function envExample(): string {
     return `# ${schema.description}\n# ${name}=${fallback ?? ''}\n`
   })
   return `# Spillway's settings, each with its default. Copy this file to .env and take the # off what you change;\n# the environment wins over .env. A setting that is unknown or malformed stops the start.\n\n${lines.join('\n')}`
+}
+
+function readOperations(path: string | undefined, problems: string[]): ReadonlySet<string> | undefined {
+  if (path === undefined) return undefined
+  try {
+    const documents: unknown[] = Object.values(JSON.parse(readFileSync(path, 'utf8')))
+    if (documents.every((document) => typeof document === 'string'))
+      return new Set(documents.map((text) => text.trim()))
+    problems.push('PERSISTED_OPERATIONS must name a JSON file with a list of documents, or an object of them')
+  } catch (error) {
+    problems.push(`PERSISTED_OPERATIONS names a file that cannot be read: ${(error as Error).message}`)
+  }
+  return undefined
 }
 
 function readEnvFile(): Env {

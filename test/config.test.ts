@@ -33,6 +33,8 @@ describe('settings', () => {
       workerConcurrency: 2,
       workerMaxAttempts: 5,
       workerPort: undefined,
+      introspection: true,
+      operations: undefined,
       production: false,
       failpoint: undefined,
     })

@@ -33,7 +33,7 @@ export function granted(right: Right): void {
   if (!may[right] || problem) access.patch({ may: { ...may, [right]: true }, problem: '' })
 }
 
-export function useToken(text: string): void {
+export function setToken(text: string): void {
   const token = text.trim()
   if (token) sessionStorage.setItem(key, token)
   else sessionStorage.removeItem(key)

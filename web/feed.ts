@@ -5,10 +5,10 @@
  */
 import { access } from './access.ts'
 import { ask, follow, pause, Refusal, serverAhead } from './api.ts'
+import { count } from './format.ts'
 import { Contents, Saved } from './operations.ts'
 import { noteWritten } from './queue.ts'
 import { say } from './say.ts'
-import { count } from './format.ts'
 import { makeStore } from './store.ts'
 
 export interface Row {
@@ -180,7 +180,7 @@ export async function readAnew(): Promise<void> {
   const last = contents.edges.at(-1)
   // What came while this was asked stays on top.
   const newer = feed.get().rows.filter((row) => !known.has(row.id) && (!last || !isBehind(row, last.node)))
-  const rows = [...nodes.reverse(), ...(feed.get().tail || feed.get().hasOlder ? [] : newer)]
+  const rows = [...nodes.reverse(), ...newer]
   ids.clear()
   for (const { id } of rows) ids.add(id)
   feed.patch({

@@ -10,6 +10,7 @@ import { Documents } from './documents.ts'
 import { maskError } from './errors.ts'
 import { FastPath } from './fast.ts'
 import type { Call } from './http.ts'
+import { type LimitOptions, limits } from './limits.ts'
 import type { Metrics } from './metrics.ts'
 import { paramsOfBody, paramsOfQuery } from './params.ts'
 import type { Responses } from './responses.ts'
@@ -36,7 +37,7 @@ export interface GraphQLServer {
   close(): void
 }
 
-export interface GraphQLOptions {
+export interface GraphQLOptions extends LimitOptions {
   graphiql: boolean
   /** false: everything through Yoga, to compare with. */
   fast: boolean
@@ -74,6 +75,7 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
       error: (...args) => log.error({ args }, 'yoga'),
     },
     plugins: [
+      ...limits(options),
       statusOnlyWithoutData,
       {
         onResponse: ({ request, response }) => {

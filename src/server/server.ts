@@ -7,11 +7,12 @@ import { makeGraphQL } from './graphql.ts'
 import { Guard } from './guard.ts'
 import { type HealthParts, healthRoutes } from './health.ts'
 import { HttpError, type HttpServer, listen, type Route, type Upgrade } from './http.ts'
+import type { LimitOptions } from './limits.ts'
 import type { Metrics } from './metrics.ts'
 import { Responses } from './responses.ts'
 import { getContents, getReceipt, postSave } from './rest.ts'
 
-export interface ServerOptions {
+export interface ServerOptions extends LimitOptions {
   host: string
   port: number
   contentMaxBytes: number

@@ -268,8 +268,7 @@ describe.each(setUps)('%s gives back what was saved', (setUp) => {
 
     it('a lone surrogate in a literal, escaped or as it is: the document is none', async () => {
       for (const literal of ['"\\ud800"', '"\\u{d800}"', '"a\\udfffb"', '"\\ude00\\ud83d"', '"\ud800"', '"""\udfff"""']) {
-        const { status, body } = await system.graphql(`mutation { save(content: ${literal}) { id } }`)
-        expect(status).toBe(400)
+        const { body } = await system.graphql(`mutation { save(content: ${literal}) { id } }`)
         expect(body).toEqual({ errors: [expect.objectContaining({ message: expect.stringMatching(/^Syntax Error: Invalid/) })] })
       }
     })

@@ -45,7 +45,8 @@ export class SseClient {
       for (let end = text.indexOf('\n\n'); end >= 0; end = text.indexOf('\n\n')) {
         const frame: Frame = { id: undefined, event: undefined, data: '' }
         for (const line of text.slice(0, end).split('\n')) {
-          const [, field, value] = /^([a-z]+): ?(.*)$/.exec(line) ?? []
+          // U+2028 ends no line here.
+          const [, field, value] = /^([a-z]+): ?(.*)$/s.exec(line) ?? []
           if (field === 'id' || field === 'event' || field === 'data') frame[field] = value!
         }
         if (frame.event || frame.data || frame.id) {

@@ -11,6 +11,7 @@ import { expect } from 'vitest'
 import type { Position } from '../../src/events/events.ts'
 import { RedisEventLog } from '../../src/events/redis.ts'
 import { parseRedisUrl } from '../../src/redis/connection.ts'
+import type { Exit } from './child.ts'
 import { holds } from './eventually.ts'
 import { startMariadb, type TestMariadb } from './mariadb.ts'
 import { type SpillwayProcess, spawnSpillway } from './process.ts'
@@ -144,12 +145,13 @@ export class Stack {
     return worker
   }
 
-  /** SIGKILLs one and waits until it is gone. Start another one yourself. */
-  async kill(process: SpillwayProcess): Promise<void> {
-    process.kill('SIGKILL')
-    await process.exited
+  /** Ends one, waits until it is gone, and tells how it went. Start another one yourself. */
+  async kill(process: SpillwayProcess, signal: NodeJS.Signals = 'SIGKILL'): Promise<Exit> {
+    process.kill(signal)
+    const exit = await process.exited
     this.apis = this.apis.filter((other) => other !== process)
     this.workers = this.workers.filter((other) => other !== process)
+    return exit
   }
 
   /** Begins to save without pause, each id until it is acknowledged, refused for good, or the writing is stopped. */

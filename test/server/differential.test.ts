@@ -54,6 +54,8 @@ describe('the fast path', () => {
       port: 0,
       contentMaxBytes: 1_000,
       graphiql: false,
+      introspection: true,
+      operations: undefined,
       auth: {},
       hosts: [],
       origins: [],

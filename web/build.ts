@@ -1,0 +1,28 @@
+/**
+ * Builds the console into web/dist (part of `npm ci`); `node web/build.ts dev` serves it with the API of PORT 8080 behind it, and reloads as
+ * files change. Vite is a devDependency: after `npm ci --omit=dev` there is no console, unless web/dist was brought along.
+ */
+import { fileURLToPath } from 'node:url'
+import type { InlineConfig } from 'vite'
+
+const config: InlineConfig = {
+  root: fileURLToPath(new URL('.', import.meta.url)),
+  configFile: false,
+  base: '/console/',
+  logLevel: 'warn',
+  publicDir: false,
+  // No data: URLs and no inline script, so that the Content-Security-Policy can be strict.
+  build: { assetsInlineLimit: 0, modulePreload: { polyfill: false }, target: 'es2023', reportCompressedSize: false },
+  server: { proxy: { '/graphql': 'http://127.0.0.1:8080' } },
+}
+
+const vite = await import('vite').catch((error: NodeJS.ErrnoException) => {
+  if (error.code !== 'ERR_MODULE_NOT_FOUND') throw error
+  return undefined
+})
+if (!vite) console.log('The console is not built: Vite is a devDependency. The API does without it.')
+else if (process.argv[2] === 'dev') {
+  const server = await vite.createServer(config)
+  await server.listen()
+  server.printUrls()
+} else await vite.build(config)

@@ -1,0 +1,133 @@
+/**
+ * A spike: thousands of contents through saveMany, a few requests at a time, each with ids of its own making, so that what got no answer
+ * is sent again and saved once. Invariant: `accepted` counts what the server acknowledged, `saved` what came back as an event.
+ */
+import { uuidv7 } from 'uuidv7'
+import { ask, pause, Refusal } from './api.ts'
+import { onSaved } from './feed.ts'
+import { count, duration } from './format.ts'
+import { SaveMany } from './operations.ts'
+import { look } from './queue.ts'
+import { say } from './say.ts'
+import { makeStore } from './store.ts'
+
+export const sizes = [1_000, 10_000, 100_000]
+const requestsAtOnce = 3
+
+export interface Run {
+  size: number
+  /** What was handed to a request so far; when cancelled, all there will be. */
+  sent: number
+  accepted: number
+  saved: number
+  startedAt: number
+  acceptedMs: number | undefined
+  savedMs: number | undefined
+  cancelled: boolean
+  /** Why it waits, or gave up. */
+  problem: string
+  failed: boolean
+}
+
+export const spike = makeStore({ run: undefined as Run | undefined })
+
+/** Accepted, or on their way, and not seen as an event yet. */
+let open = new Set<string>()
+let stop = new AbortController()
+
+export const sending = (run: Run | undefined): boolean => run !== undefined && run.acceptedMs === undefined && !run.failed
+
+export async function startSpike(size: number): Promise<void> {
+  if (sending(spike.get().run)) return
+  stop = new AbortController()
+  open = new Set()
+  spike.set({
+    run: {
+      size,
+      sent: 0,
+      accepted: 0,
+      saved: 0,
+      startedAt: performance.now(),
+      acceptedMs: undefined,
+      savedMs: undefined,
+      cancelled: false,
+      problem: '',
+      failed: false,
+    },
+  })
+  say(`Saving ${count(size)}.`)
+  look()
+  const perRequest = Math.min(1_000, size / 20)
+  const name = new Date().toLocaleTimeString('en', { hourCycle: 'h23' })
+  await Promise.all(Array.from({ length: requestsAtOnce }, () => send(name, perRequest, stop.signal)))
+  const run = spike.get().run!
+  if (run.failed) return
+  patch({ acceptedMs: performance.now() - run.startedAt, problem: '' })
+  finish()
+}
+
+export function cancelSpike(): void {
+  stop.abort()
+  patch({ cancelled: true })
+  say('Cancelled. What was accepted is still written.')
+}
+
+async function send(name: string, perRequest: number, signal: AbortSignal): Promise<void> {
+  for (;;) {
+    const { size, sent, failed } = spike.get().run!
+    if (sent >= size || signal.aborted || failed) return
+    patch({ sent: sent + perRequest })
+    const inputs = Array.from({ length: perRequest }, (_, i) => ({
+      id: uuidv7(),
+      content: `Spike of ${name}: ${count(sent + i + 1)} of ${count(size)}`,
+    }))
+    for (const { id } of inputs) open.add(id)
+    if (await accept(inputs, signal)) patch({ accepted: spike.get().run!.accepted + perRequest, problem: '' })
+    else for (const { id } of inputs) open.delete(id)
+  }
+}
+
+/** Until it is accepted; false where it never will be, or the spike was cancelled while the server refused. */
+async function accept(inputs: { id: string; content: string }[], signal: AbortSignal): Promise<boolean> {
+  for (let tries = 1; ; tries++) {
+    try {
+      await ask(SaveMany, 'write', { inputs })
+      return true
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error
+      if (error.retryAfterMs === undefined) {
+        patch({ problem: error.message, failed: true })
+        say(`The spike stopped: ${error.message}`)
+        return false
+      }
+      patch({ problem: error.message })
+      await pause(Math.max(error.retryAfterMs, Math.min(5_000, 250 * 2 ** tries)), signal)
+      // It may have been accepted, where there was no answer; those come back as events, and are counted no more.
+      if (signal.aborted) return false
+    }
+  }
+}
+
+export function watchSpike(): void {
+  onSaved((rows) => {
+    if (open.size === 0) return
+    let saved = 0
+    for (const { id } of rows) if (open.delete(id)) saved += 1
+    if (saved === 0) return
+    patch({ saved: spike.get().run!.saved + saved })
+    finish()
+  })
+}
+
+function finish(): void {
+  const run = spike.get().run!
+  if (run.acceptedMs === undefined || run.savedMs !== undefined || open.size > 0) return
+  const savedMs = performance.now() - run.startedAt
+  patch({ savedMs })
+  say(`All ${count(run.saved)} are in the database after ${duration(savedMs)}.`)
+}
+
+function patch(part: Partial<Run>): void {
+  const { run } = spike.get()
+  if (run) spike.set({ run: { ...run, ...part } })
+}
