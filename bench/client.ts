@@ -41,7 +41,7 @@ export function requestOf(url: string, path: string, body?: string): Buffer {
 
 /** One request, for its checked body. */
 export async function once(load: Pick<Load, 'url' | 'requests' | 'check'>): Promise<string> {
-  const connection = await open(load.url)
+  const connection = await open(load.url, true)
   try {
     const body = await new Promise<string>((resolve, reject) => {
       connection.send(load.requests[0]!, (response) => {
@@ -155,7 +155,8 @@ interface Connection {
   close(): void
 }
 
-async function open(url: string): Promise<Connection> {
+/** `whole`: for who wants to read the bodies. */
+async function open(url: string, whole = false): Promise<Connection> {
   const { hostname, port } = new URL(url)
   const socket = await new Promise<Socket>((resolve, reject) => {
     const socket = connect({ host: hostname, port: Number(port), noDelay: true }, () => resolve(socket))
@@ -184,7 +185,7 @@ async function open(url: string): Promise<Connection> {
     if (response && (response.missing === 0 || missing > 0)) answer(response)
     else {
       partial = bytes
-      missing = response?.missing ?? 0
+      missing = whole ? 0 : (response?.missing ?? 0)
     }
   })
   const broken = () => {

@@ -108,6 +108,11 @@ const settings = z.object({
   ),
 })
 
+/** Settings that may be secrets: NAME_FILE names a file to read the value from, as orchestrators mount them. */
+const secrets = ['DATABASE_URL', 'DATABASE_READ_URL', 'QUEUE_URL', 'CACHE_URL', 'AUTH_JWT_SECRET']
+const isKnown = (name: string) =>
+  name in settings.shape || (name.endsWith('_FILE') && secrets.includes(name.slice(0, -5)))
+
 export interface Config {
   host: string
   port: number
@@ -157,17 +162,19 @@ export function readConfig(env: Env = process.env, file: Env = readEnvFile()): C
   const problems: string[] = []
   const production = (env.NODE_ENV || file.NODE_ENV) === 'production'
   for (const name of Object.keys(file)) {
-    if (!(name in settings.shape) && name !== 'NODE_ENV')
-      problems.push(`${name} in .env is no setting of Spillway's${hint(name)}`)
+    if (!isKnown(name) && name !== 'NODE_ENV') problems.push(`${name} in .env is no setting of Spillway's${hint(name)}`)
   }
   for (const name of Object.keys(env)) {
-    if (!(name in settings.shape) && looksLikeOurs(name))
-      problems.push(`${name} is no setting of Spillway's${hint(name)}`)
+    if (!isKnown(name) && looksLikeOurs(name)) problems.push(`${name} is no setting of Spillway's${hint(name)}`)
   }
   // A setting that is there and empty is one left out: that is how compose files and shells say it.
   const given = Object.fromEntries(
     Object.keys(settings.shape).flatMap((name) => {
-      const value = env[name] || file[name]
+      const value =
+        env[name] ||
+        readSecret(name, env[`${name}_FILE`], problems) ||
+        file[name] ||
+        readSecret(name, file[`${name}_FILE`], problems)
       return value ? [[name, value.trim()]] : []
     }),
   )
@@ -238,7 +245,17 @@ export function envExample(): string {
     const fallback = schema.safeParse(undefined).data
     return `# ${schema.description}\n# ${name}=${fallback ?? ''}\n`
   })
-  return `# Spillway's settings, each with its default. Copy this file to .env and take the # off what you change;\n# the environment wins over .env. A setting that is unknown or malformed stops the start.\n\n${lines.join('\n')}`
+  return `# Spillway's settings, each with its default. Copy this file to .env and take the # off what you change;\n# the environment wins over .env. A setting that is unknown or malformed stops the start.\n# ${secrets.join(', ')} may be read from files:\n# NAME_FILE=path in place of NAME.\n\n${lines.join('\n')}`
+}
+
+function readSecret(name: string, path: string | undefined, problems: string[]): string | undefined {
+  if (!path || !secrets.includes(name)) return undefined
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    problems.push(`${name}_FILE names a file that cannot be read: ${(error as NodeJS.ErrnoException).code}`)
+    return undefined
+  }
 }
 
 function readOperations(path: string | undefined, problems: string[]): ReadonlySet<string> | undefined {

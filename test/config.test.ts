@@ -1,4 +1,6 @@
-import { readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { ConfigError, envExample, readConfig } from '../src/config.ts'
 
@@ -111,6 +113,17 @@ describe('settings', () => {
       auth: { secret },
       allowedHosts: [],
     })
+  })
+
+  it('may be read from files, as secrets are mounted', () => {
+    const dir = mkdtempSync(join(tmpdir(), 'spillway-config-'))
+    writeFileSync(join(dir, 'secret'), `${'s'.repeat(40)}\n`)
+    expect(readConfig({ AUTH_JWT_SECRET_FILE: join(dir, 'secret') }, {}).auth.secret).toBe('s'.repeat(40))
+    expect(problems({ DATABASE_URL_FILE: join(dir, 'nothing') })).toContain(
+      'DATABASE_URL_FILE names a file that cannot be read',
+    )
+    expect(problems({ PORT_FILE: 'x', WORKER_BATCH_FILE: 'x' })).toContain('WORKER_BATCH_FILE is no setting')
+    rmSync(dir, { recursive: true })
   })
 
   it('stand in .env.example as they are (npm run docs writes it)', () => {

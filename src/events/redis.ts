@@ -5,11 +5,11 @@
  *   {spillway:events}:meta   epoch, last (the id appended last), bytes
  *   {spillway:events}:sizes  "id bytes" of each entry, for trimming by size
  *
- * Ids are the stream's own: they never go back within one key, and a log that was flushed and begun anew has another epoch. A log whose
- * tail was lost (a power cut without fsync, a failover to a replica that was behind) goes on with ids that differ from the lost ones;
- * a cursor among these is not found, and the entry after it names another predecessor, so that it is expired, never a hole.
+ * Ids never go back within one key, and a log that was flushed and begun anew has another epoch. A log whose tail was lost (a power cut
+ * without fsync, a failover to a replica that was behind) goes on with ids that differ from the lost ones (append.lua sees to that); a
+ * cursor among these is not found, and the entry after it names another predecessor, so that it is expired, never a hole.
  */
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomInt } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { RedisPubSub } from 'graphql-redis-subscriptions'
 import type { Redis } from 'ioredis'
@@ -76,6 +76,7 @@ export class RedisEventLog implements EventLog {
         this.#options.retentionMs,
         this.#options.retentionBytes,
         publishWholeBytes,
+        randomInt(100_000),
         ...entries.map(encodeEvents),
       ),
     )
@@ -109,11 +110,18 @@ export class RedisEventLog implements EventLog {
     // Either the position's own entry was there, or the one after it names it, or it is where the log ends.
     const proven = found.length > entries.length || (entries[0] ? entries[0][1][1] || '0-0' : (last ?? '0-0')) === from
     if (!proven) throw expired()
-    return entries.slice(0, limit).map(([id, fields]) => ({
-      position: position(epoch, id),
-      previous: fields[1] ? position(epoch, fields[1]) : undefined,
-      events: reviveEvents(JSON.parse(fields[3]!)),
-    }))
+    const intact: LogEntry[] = []
+    for (const [id, fields] of entries.slice(0, limit)) {
+      const events = parsed(fields[3])
+      if (!events) {
+        // Damaged, or somebody else's. Whoever stands right before it has lost something, and is told.
+        if (intact.length === 0) throw expired()
+        break
+      }
+      const previous = fields[1] ? position(epoch, fields[1]) : undefined
+      intact.push({ position: position(epoch, id), previous, events })
+    }
+    return intact
   }
 
   follow(wake: (entry?: LogEntry) => void): () => Promise<void> {
@@ -168,6 +176,14 @@ export class RedisEventLog implements EventLog {
   async close(): Promise<void> {
     await Promise.all([...this.#followers].map((stop) => stop()))
     this.#connection.close()
+  }
+}
+
+function parsed(text: string | undefined): Event[] | undefined {
+  try {
+    return reviveEvents(JSON.parse(text ?? ''))
+  } catch {
+    return undefined
   }
 }
 

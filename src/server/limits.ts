@@ -17,13 +17,13 @@ export interface LimitOptions {
 
 export function limits({ introspection, operations }: LimitOptions): Plugin[] {
   const plugins = [
-    // Before anything is parsed: a document of a million tokens costs a second.
-    maxTokensPlugin({ n: 5_000 }),
+    // While it is parsed: a million tokens cost a second, and some thousands nested in each other the whole stack.
+    maxTokensPlugin({ n: 1_500 }),
     maxDepthPlugin({ n: 10 }),
     // Else one request is fifty saves, or the same page fifty times.
     maxAliasesPlugin({ n: 15, allowList: [] }),
     maxDirectivesPlugin({ n: 25 }),
-    costLimitPlugin({ maxCost: 5_000, objectCost: 2, scalarCost: 1, depthCostFactor: 1.5 }),
+    costLimitPlugin({ maxCost: 50_000, objectCost: 2, scalarCost: 1, depthCostFactor: 1.5 }),
   ] as Plugin[]
   if (!introspection) plugins.push(noIntrospection, blockFieldSuggestionsPlugin() as Plugin)
   if (operations) plugins.push(onlyKnown(operations))

@@ -80,7 +80,7 @@ async function missNothing(stack: Stack, random: Random, saves: number, faults: 
   for (const other of others) expect(firstDifference(other.seen, first!.seen)).toBeUndefined()
   for (const { faults } of subscribers) expect(faults, 'a cursor went back, or an error came').toEqual([])
   const connections = subscribers.reduce((sum, subscriber) => sum + subscriber.connections, 0)
-  expect(connections, 'subscribers that never came back prove nothing').toBeGreaterThan(100)
+  expect(connections, 'subscribers that never came back prove nothing').toBeGreaterThan(60)
   console.log(`${rows.length} saves, ${first!.seen.length} events, ${connections} connections`)
 }
 

@@ -2,7 +2,7 @@
 -- woken finds what woke it.
 -- KEYS: 1 log, 2 meta (epoch, last, bytes), 3 sizes (a list of "id bytes", oldest first)
 -- ARGV: 1 channel, 2 an epoch to take where there is none, 3 retention in milliseconds, 4 retention in bytes,
---   5 the largest announcement to publish whole, in bytes; then the announcements, each a JSON array
+--   5 the largest announcement to publish whole, in bytes, 6 a random number; then the announcements, each a JSON array
 -- Returns the ids they got
 -- A script that has begun to write may go on writing when the server is full; this write takes no memory.
 redis.call('HDEL', KEYS[2], 'begun')
@@ -14,8 +14,23 @@ end
 local last = redis.call('HGET', KEYS[2], 'last') or ''
 local bytes = tonumber(redis.call('HGET', KEYS[2], 'bytes') or '0')
 local ids = {}
-for i = 6, #ARGV do
-  local id = redis.call('XADD', KEYS[1], '*', 'p', last, 'd', ARGV[i])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+-- Where the tail of the log gets lost (a failover to a replica that was behind, and whose clock is, too), what is appended next must not
+-- get an id that a lost entry had, or a cursor behind that one would seem good: so a call's first id has something random in it.
+local function first(data)
+  local ms, seq = last:match('^(%d+)-(%d+)$')
+  ms, seq = tonumber(ms or 0), tonumber(seq or 0)
+  local id = ms < now and string.format('%.0f-%.0f', now, ARGV[6]) or string.format('%.0f-%.0f', ms, seq + 1 + ARGV[6])
+  local added = redis.pcall('XADD', KEYS[1], id, 'p', last, 'd', data)
+  -- Others have written to this stream.
+  if type(added) == 'table' then added = redis.call('XADD', KEYS[1], '*', 'p', last, 'd', data) end
+  return added
+end
+
+for i = 7, #ARGV do
+  local id = i == 7 and first(ARGV[i]) or redis.call('XADD', KEYS[1], '*', 'p', last, 'd', ARGV[i])
   redis.call('RPUSH', KEYS[3], id .. ' ' .. #ARGV[i])
   bytes = bytes + #ARGV[i]
   local wake = '{"epoch":"' .. epoch .. '","id":"' .. id .. '","previous":"' .. last .. '"'
@@ -25,8 +40,7 @@ for i = 6, #ARGV do
   last = id
 end
 
-local now = redis.call('TIME')
-local oldest = now[1] * 1000 + math.floor(now[2] / 1000) - tonumber(ARGV[3])
+local oldest = now - tonumber(ARGV[3])
 -- The newest always stays, or a log whose entries are larger than it may be would be no log. A few more than came in, so that a
 -- shortened retention is reached step by step, without stopping the server.
 for _ = 1, #ids * 4 + 16 do

@@ -1,0 +1,70 @@
+/** Who is measured: each one a process (or an API and a worker) of its own, started before the first round and kept until the last. */
+import { fileURLToPath } from 'node:url'
+import { launch } from '../test/harness/child.ts'
+import { eventually } from '../test/harness/eventually.ts'
+import { spawnSpillway } from '../test/harness/process.ts'
+import type { Parts } from './parts.ts'
+
+/** What was measured, by name. `errors`, where it is there, must be 0 for a target to count as reached. */
+export type Figures = Record<string, number>
+
+export interface Contender {
+  name: string
+  role: 'ours' | 'peer' | 'limit'
+  start(parts: Parts, execArgv?: string[]): Promise<Running>
+}
+
+export interface Running {
+  measure(): Promise<Figures>
+  stop(): Promise<void>
+}
+
+export interface Process {
+  url: string
+  pid: number
+  stop(): Promise<void>
+}
+
+/** bench/peers/`name`.ts */
+export async function startPeer(
+  name: string,
+  env: Record<string, string>,
+  execArgv: readonly string[] = [],
+): Promise<Process> {
+  const file = fileURLToPath(new URL(`peers/${name}.ts`, import.meta.url))
+  let said: { url?: string } | undefined
+  const { PATH } = process.env
+  const child = launch(process.execPath, ['--disable-warning=ExperimentalWarning', ...execArgv, file], {
+    env: { PATH, ...env },
+    onLine(line) {
+      if (line.startsWith('{"msg":"ready"')) said = JSON.parse(line)
+    },
+  })
+  await eventually(() => said !== undefined || !child.running(), { timeoutMs: 20_000 })
+  if (!said) throw new Error(`the peer ${name} did not start:\n${child.logs().slice(-4_000)}`)
+  return {
+    url: said.url ?? '',
+    pid: child.pid,
+    stop: async () => {
+      child.kill('SIGTERM')
+      await child.exited
+    },
+  }
+}
+
+export async function startSpillway(
+  role: 'api' | 'worker',
+  env: Record<string, string>,
+  execArgv: string[] = [],
+): Promise<Process> {
+  // More than any scenario fills: the capacity is not what is measured.
+  const child = await spawnSpillway(role, { QUEUE_CAPACITY: '100000000', ...env }, { execArgv })
+  return {
+    url: child.url ?? '',
+    pid: child.pid,
+    stop: async () => {
+      child.kill('SIGTERM')
+      await child.exited
+    },
+  }
+}

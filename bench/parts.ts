@@ -1,0 +1,107 @@
+/** What every contender runs on: the same Redis for queues (fsync before every answer), the same cache, the same MariaDB. */
+import { createConnection } from 'mariadb'
+import { migrate } from '../src/db/migrate.ts'
+import { mysqlDialect } from '../src/db/mysql.ts'
+import { startMariadb, type TestMariadb } from '../test/harness/mariadb.ts'
+import { startRedis, type TestRedis } from '../test/harness/redis.ts'
+import { eventually } from '../test/harness/eventually.ts'
+
+export const redisArgs = ['--auto-aof-rewrite-percentage', '0']
+export const cacheArgs = ['--appendonly', 'no', '--maxmemory', '256mb', '--maxmemory-policy', 'allkeys-lru']
+export const mariadbArgs = ['--innodb-buffer-pool-size=1G', '--innodb-log-file-size=512M', '--max-connections=500']
+
+export interface Pace {
+  /** Of all contenders, one after the other, again and again. */
+  rounds: number
+  /** Measured per contender and round, and before that for warming up. */
+  seconds: number
+  warmUpSeconds: number
+  quick: boolean
+}
+
+export class Parts {
+  readonly redis: TestRedis
+  readonly cache: TestRedis
+  readonly mariadb: TestMariadb
+  readonly databaseUrl: string
+  readonly pace: Pace
+
+  private constructor(servers: [TestRedis, TestRedis, TestMariadb], databaseUrl: string, pace: Pace) {
+    ;[this.redis, this.cache, this.mariadb] = servers
+    this.databaseUrl = databaseUrl
+    this.pace = pace
+  }
+
+  static async start(pace: Pace): Promise<Parts> {
+    const servers = await Promise.all([
+      startRedis({ args: redisArgs }),
+      startRedis({ args: cacheArgs }),
+      startMariadb({ args: mariadbArgs }),
+    ])
+    const databaseUrl = await servers[2].createDatabase()
+    const dialect = mysqlDialect({ url: databaseUrl, concurrency: 1 })
+    const database = await dialect.migratable(AbortSignal.timeout(30_000))
+    await migrate(database, { info() {}, warn() {}, error() {} })
+    await database.close()
+    await dialect.close()
+    return new Parts(servers, databaseUrl, pace)
+  }
+
+  /** For Spillway and for every peer. */
+  get env(): Record<string, string> {
+    return {
+      NODE_ENV: 'production',
+      QUEUE_URL: this.redis.url,
+      CACHE_URL: this.cache.url,
+      DATABASE_URL: this.databaseUrl,
+    }
+  }
+
+  /** Everything empty, and nothing going on in the background. */
+  async reset(): Promise<void> {
+    await Promise.all([this.redis.cli('FLUSHALL'), this.cache.cli('FLUSHALL'), this.sql('TRUNCATE Content')])
+    await this.redis.cli('BGREWRITEAOF')
+    await eventually(
+      async () => /aof_rewrite_in_progress:0/.test(String(await this.redis.cli('INFO', 'persistence'))),
+      { timeoutMs: 60_000 },
+    )
+  }
+
+  // biome-ignore lint/suspicious/noExplicitAny: whoever asks knows what the columns are.
+  sql(statement: string): Promise<any[]> {
+    return this.mariadb.sql(statement, new URL(this.databaseUrl).pathname.slice(1))
+  }
+
+  async rows(): Promise<number> {
+    const [row] = await this.sql('SELECT COUNT(*) AS n FROM Content')
+    return Number(row.n)
+  }
+
+  /** How many INSERTs are under way at once, at the most, until the returned function is called. */
+  async watchInserts(): Promise<() => Promise<number>> {
+    const { hostname, port } = new URL(this.databaseUrl)
+    const connection = await createConnection({ host: hostname, port: Number(port), user: 'root' })
+    let most = 0
+    let watching = true
+    const look = async () => {
+      while (watching) {
+        const [row] = await connection.query(
+          "SELECT COUNT(*) AS n FROM information_schema.processlist WHERE info LIKE 'INSERT%' AND command <> 'Sleep'",
+        )
+        most = Math.max(most, Number(row.n))
+        await new Promise((resolve) => setTimeout(resolve, 20))
+      }
+    }
+    const looked = look()
+    return async () => {
+      watching = false
+      await looked
+      await connection.end()
+      return most
+    }
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([this.redis.cleanup(), this.cache.cleanup(), this.mariadb.cleanup()])
+  }
+}

@@ -1,0 +1,28 @@
+/** Fastify and Mercurius with its JIT, straight to a Redis stream: the fastest of what people put together by themselves. */
+import { randomUUID } from 'node:crypto'
+import { fastify } from 'fastify'
+import { mercurius } from 'mercurius'
+import { queueRedis, ready } from './peer.ts'
+
+const redis = queueRedis()
+const app = fastify()
+
+app.register(mercurius, {
+  jit: 1,
+  schema: `
+    type Receipt { id: ID! status: String! }
+    type Query { ok: Boolean! }
+    type Mutation { save(content: String!): Receipt! }
+  `,
+  resolvers: {
+    Mutation: {
+      save: async (_root: unknown, { content }: { content: string }) => {
+        const id = randomUUID()
+        await redis.xadd('queue', '*', 'id', id, 'content', content)
+        return { id, status: 'QUEUED' }
+      },
+    },
+  },
+})
+
+ready(await app.listen({ host: '127.0.0.1', port: 0 }))

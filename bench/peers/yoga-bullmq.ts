@@ -1,0 +1,30 @@
+/** GraphQL Yoga and Pothos in front of a BullMQ queue: `save` is a job before it is answered. */
+import { randomUUID } from 'node:crypto'
+import SchemaBuilder from '@pothos/core'
+import { Queue } from 'bullmq'
+import { createYoga } from 'graphql-yoga'
+import { queueAddress, serve } from './peer.ts'
+
+const queue = new Queue('save', { connection: queueAddress(), defaultJobOptions: { removeOnComplete: true } })
+const builder = new SchemaBuilder({})
+
+const Receipt = builder.objectRef<{ id: string; status: string }>('Receipt').implement({
+  fields: (t) => ({ id: t.exposeID('id'), status: t.exposeString('status') }),
+})
+builder.queryType({ fields: (t) => ({ ok: t.boolean({ resolve: () => true }) }) })
+builder.mutationType({
+  fields: (t) => ({
+    save: t.field({
+      type: Receipt,
+      args: { content: t.arg.string({ required: true }) },
+      resolve: async (_root, { content }) => {
+        const id = randomUUID()
+        await queue.add('save', { id, content, at: Date.now() })
+        return { id, status: 'QUEUED' }
+      },
+    }),
+  }),
+})
+
+await queue.waitUntilReady()
+serve(createYoga({ schema: builder.toSchema() }))

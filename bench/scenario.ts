@@ -1,0 +1,136 @@
+/**
+ * A scenario: contenders, measured in turns for some rounds, and what is to be reached. Invariant: what is compared was measured in the
+ * same round, minutes apart at most; a ratio is the median of the rounds' ratios.
+ */
+import type { Contender, Figures, Running } from './contender.ts'
+import type { Parts } from './parts.ts'
+import { median } from './samples.ts'
+
+export interface Scenario {
+  /** For --only. */
+  name: string
+  title: string
+  /** The figure that contenders are compared by, and its unit. */
+  figure: string
+  unit: string
+  /** What a reader has to know. */
+  note: string
+  contenders: Contender[]
+  targets: Target[]
+  /** Whose process is profiled in a full run: the first contender's. */
+  profile?: boolean
+  /** What runs beside all contenders; returns what ends it. */
+  stage?(parts: Parts): Promise<() => Promise<void>>
+}
+
+export type Target =
+  /** The first contender's figure is at least so many times this one's. */
+  | { beside: string; atLeast?: number }
+  | { figure: string; unit: string; atLeast?: number; atMost?: number }
+
+export interface Line {
+  scenario: string
+  what: string
+  ours: number
+  unit: string
+  beside?: { name: string; role: Contender['role']; value: number }
+  ratio?: number
+  target: string
+  /** Undefined: nothing was to be reached. */
+  reached: boolean | undefined
+}
+
+export interface Result {
+  scenario: Scenario
+  /** Medians, by contender. */
+  figures: Map<string, Figures>
+  lines: Line[]
+}
+
+export async function runScenario(scenario: Scenario, parts: Parts, progress: (text: string) => void): Promise<Result> {
+  const rounds: Map<string, Figures>[] = []
+  const running = new Map<string, Running>()
+  const leave = await scenario.stage?.(parts)
+  try {
+    for (const contender of scenario.contenders) {
+      progress(`${scenario.name}: starting ${contender.name}`)
+      running.set(contender.name, await contender.start(parts))
+    }
+    for (let round = 1; round <= parts.pace.rounds; round++) {
+      const figures = new Map<string, Figures>()
+      for (const [name, contender] of running) {
+        progress(`${scenario.name}: round ${round} of ${parts.pace.rounds}, ${name}`)
+        const measured = await contender.measure()
+        figures.set(name, measured)
+        progress(`${scenario.name}: round ${round} of ${parts.pace.rounds}, ${name}: ${show(measured)}`)
+      }
+      rounds.push(figures)
+    }
+  } finally {
+    for (const contender of running.values()) await contender.stop()
+    await leave?.()
+  }
+  return summarise(scenario, rounds)
+}
+
+function summarise(scenario: Scenario, rounds: readonly Map<string, Figures>[]): Result {
+  const figures = new Map<string, Figures>()
+  for (const { name } of scenario.contenders) {
+    const all = rounds.map((round) => round.get(name)!)
+    const medians: Figures = {}
+    for (const figure of Object.keys(all[0]!)) {
+      // A single error in any round counts.
+      const values = all.map((measured) => measured[figure]!)
+      medians[figure] = figure === 'errors' ? Math.max(...values) : median(values)
+    }
+    figures.set(name, medians)
+  }
+  const first = scenario.contenders[0]!
+  const ours = figures.get(first.name)!
+  const clean = !ours.errors
+  const lines = scenario.targets.map((target): Line => {
+    if ('beside' in target) {
+      const value = figures.get(target.beside)![scenario.figure]!
+      const ratio = median(
+        rounds.map((round) => round.get(first.name)![scenario.figure]! / round.get(target.beside)![scenario.figure]!),
+      )
+      const { role } = scenario.contenders.find(({ name }) => name === target.beside)!
+      return {
+        scenario: scenario.title,
+        what: scenario.figure,
+        ours: ours[scenario.figure]!,
+        unit: scenario.unit,
+        beside: { name: target.beside, role, value },
+        ratio,
+        target: target.atLeast === undefined ? '' : role === 'limit' ? `≥ ${target.atLeast}` : `≥ ${target.atLeast} ×`,
+        reached: target.atLeast === undefined ? undefined : clean && ratio >= target.atLeast,
+      }
+    }
+    const value = ours[target.figure]!
+    const { atLeast, atMost, unit } = target
+    const bound = atLeast !== undefined ? `≥ ${number(atLeast)}` : atMost !== undefined ? `≤ ${number(atMost)}` : ''
+    return {
+      scenario: scenario.title,
+      what: target.figure,
+      ours: value,
+      unit,
+      target: bound === '' ? '' : `${bound} ${unit}`.trim(),
+      reached: bound === '' ? undefined : clean && value >= (atLeast ?? -Infinity) && value <= (atMost ?? Infinity),
+    }
+  })
+  return { scenario, figures, lines }
+}
+
+export function show(figures: Figures): string {
+  return Object.entries(figures)
+    .map(([name, value]) => `${name} ${number(value)}`)
+    .join(', ')
+}
+
+/** Three digits, or all of a whole number: 31,400 · 4.21 · 0.087 */
+export function number(value: number): string {
+  if (!Number.isFinite(value)) return '–'
+  if (Number.isInteger(value) && Math.abs(value) < 1_000) return String(value)
+  if (Math.abs(value) >= 1_000) return Number(value.toPrecision(3)).toLocaleString('en-US')
+  return String(Number(value.toPrecision(3)))
+}

@@ -1,0 +1,338 @@
+/**
+ * What can happen to the processes of Spillway's own while saves go on (FAULTS.md, A): killed at each step, frozen, told to stop, started
+ * with half the house missing. After each fault every acknowledged id is one row, or a dead letter, and everything was announced.
+ */
+import { randomInt, randomUUID } from 'node:crypto'
+import { createConnection } from 'mariadb'
+import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest'
+import { eventually, holds } from '../harness/eventually.ts'
+import { type SpillwayProcess, spawnSpillway } from '../harness/process.ts'
+import { startProxy } from '../harness/proxy.ts'
+import { SseClient } from '../harness/sse.ts'
+import { expectSound, Stack } from '../harness/stack.ts'
+import { notRun, record } from './table.ts'
+
+const clients = 4
+/** From the death of a worker to another one that has what it left: idle for 10 s, looked for every 2.5 s, and a busy machine. */
+const reclaimedWithinMs = 20_000
+
+let stack: Stack
+
+beforeAll(async () => {
+  stack = await Stack.start()
+})
+afterAll(() => stack?.stop())
+
+/** Injects a fault, and judges. */
+function fault(id: string, name: string, inject: () => Promise<void>, timeoutMs = 60_000): void {
+  it(`${id}: ${name}`, { timeout: timeoutMs }, async () => {
+    try {
+      await inject()
+      const verdict = await stack.verdict(name)
+      record(id, 'redis + mariadb', verdict)
+      expectSound(verdict)
+      expect(await inFlight()).toBe(0)
+    } finally {
+      await stack.stopWriting()
+    }
+  })
+}
+
+/** Entries that some worker holds, a dead one included. */
+async function inFlight(): Promise<number> {
+  const [pending] = (await stack.redis.cli('XPENDING', '{spillway:0}:queue', 'workers')) as [number]
+  return pending
+}
+
+/** Whether the row is there, without Spillway being asked. */
+async function hasRow(id: string): Promise<boolean> {
+  const rows = await stack.mariadb.sql(`SELECT id FROM Content WHERE id = '${id}'`, new URL(stack.database).pathname.slice(1))
+  return rows.length === 1
+}
+
+/** What a client of the HTTP API is told of a save, once. */
+async function save(api: SpillwayProcess, id: string, content: string): Promise<{ status: string; duplicate: boolean }> {
+  const { data } = await stack.graphql(
+    'mutation ($id: ID, $content: String!) { save(id: $id, content: $content) { status duplicate } }',
+    { id, content },
+    api,
+  )
+  return data.save
+}
+
+/** Nobody else writes to it until `work` is done; then it is as before. */
+async function withTableLocked(work: () => Promise<void>): Promise<void> {
+  const { hostname, port, pathname } = new URL(stack.database)
+  const other = await createConnection({ host: hostname, port: Number(port), user: 'root', database: pathname.slice(1) })
+  try {
+    await other.query('LOCK TABLES Content WRITE')
+    await work()
+  } finally {
+    await other.end()
+  }
+}
+
+/** INSERTs that the database is at, as it tells. */
+async function insertsUnderWay(): Promise<number> {
+  const rows = await stack.mariadb.sql("SELECT id FROM information_schema.processlist WHERE info LIKE 'INSERT INTO Content%'")
+  return rows.length
+}
+
+for (const [id, place, what] of [
+  ['A4', 'taken', 'with entries taken and nothing written'],
+  ['A6', 'committed', 'between commit and cache'],
+  ['A7', 'bumped', 'between cache and event'],
+  ['A8', 'announced', 'between event and settling'],
+  ['A9', 'settled', 'right after settling'],
+] as const) {
+  fault(id, `a worker killed ${what}`, async () => {
+    stack.write(clients)
+    const doomed = await stack.startWorker({ SPILLWAY_FAILPOINT: `${place}:3` })
+    expect(await doomed.exited).toBe('SIGKILL')
+    await stack.kill(doomed)
+    const diedAt = performance.now()
+    await stack.stopWriting()
+    // Settling is one step: whoever dies after it left nothing of that batch, and may hold others.
+    if (place !== 'settled') expect(await inFlight()).toBeGreaterThan(0)
+    await stack.drained()
+    expect(performance.now() - diedAt).toBeLessThan(reclaimedWithinMs)
+  })
+}
+it('A9: between XACK and XDEL', () => {
+  notRun('A9', 'redis + mariadb', 'a worker killed between XACK and XDEL', 'settling is one script, which has no such moment')
+})
+
+fault('A5', 'a worker killed while its INSERT is under way', async () => {
+  stack.write(clients)
+  await withTableLocked(async () => {
+    await holds(async () => expect(await insertsUnderWay()).toBe(4))
+    await stack.kill(stack.workers[0]!)
+  })
+  await stack.startWorker()
+  await stack.more(100)
+})
+
+fault('A11', 'a worker frozen until others have taken over its entries, then thawed', async () => {
+  stack.write(clients)
+  const [zombie] = stack.workers
+  try {
+    await withTableLocked(async () => {
+      await holds(async () => expect(await insertsUnderWay()).toBe(4))
+      zombie!.kill('SIGSTOP')
+    })
+    await stack.more(100)
+    await stack.stopWriting()
+    // The other one has to wait until the frozen one is taken for dead.
+    await stack.drained()
+  } finally {
+    zombie!.kill('SIGCONT')
+  }
+  stack.write(clients)
+  await stack.more(200)
+  // What it thought it had to do it has done once more, to no effect.
+  expect(zombie!.logs()).not.toContain('a batch was left in the queue')
+})
+
+for (const [id, place, name] of [
+  ['A1', 'accepting', 'an API killed before it asked the queue'],
+  ['A3', 'accepted', 'an API killed with the save accepted and nobody told'],
+] as const) {
+  fault(id, name, async () => {
+    stack.write(clients)
+    await stack.more(50)
+    const doomed = await spawnSpillway('api', { ...stack.env, SPILLWAY_FAILPOINT: place })
+    const id = randomUUID()
+    const content = `an API died over this at ${place}`
+    await expect(stack.once(content, { id, api: doomed })).rejects.toThrow()
+    expect(await doomed.exited).toBe('SIGKILL')
+    if (place === 'accepted') await eventually(() => hasRow(id))
+    else expect(await hasRow(id)).toBe(false)
+    expect(await save(stack.apis[0]!, id, content)).toMatchObject({ duplicate: place === 'accepted' })
+    stack.acknowledged.add(id)
+  })
+}
+
+fault('A2', 'an API killed between asking the queue and its answer', async () => {
+  stack.write(clients)
+  const proxy = await startProxy(stack.redis.url)
+  onTestFinished(() => proxy.close())
+  const doomed = await spawnSpillway('api', { ...stack.env, QUEUE_URL: proxy.url(stack.redis.url) })
+  const [id, content] = [randomUUID(), 'an API died over this, asking']
+  // The first save makes the server know the script.
+  await stack.once('the way there is free', { api: doomed })
+  proxy.set({ kind: 'delay', ms: 1_500 })
+  const answer = stack.once(content, { id, api: doomed }).catch((error: Error) => error)
+  await eventually(() => hasRow(id))
+  doomed.kill('SIGKILL')
+  expect(await answer).toBeInstanceOf(Error)
+  expect(await save(stack.apis[0]!, id, content)).toMatchObject({ duplicate: true })
+  stack.acknowledged.add(id)
+})
+
+fault('A1-3', 'APIs killed during saves, one after the other', async () => {
+  stack.write(8)
+  for (let i = 0; i < 4; i++) {
+    await stack.more(100)
+    await stack.kill(stack.apis[0]!)
+    await stack.startApi()
+  }
+})
+
+fault('A12', 'SIGTERM to a worker and an API under load', async () => {
+  stack.write(8)
+  await stack.more(300)
+  const [api, worker] = [stack.apis[0]!, stack.workers[0]!]
+  const subscriber = await SseClient.open(api.url!, 'subscription { saved { cursor } }')
+  await eventually(() => subscriber.results.length > 0)
+  await Promise.all(
+    [api, worker].map(async (process) => {
+      const since = performance.now()
+      expect(await stack.kill(process, 'SIGTERM')).toBe(0)
+      expect(performance.now() - since).toBeLessThan(10_000)
+    }),
+  )
+  await subscriber.ended
+  // What the worker had in hand it finished: nothing has to wait until somebody is taken for dead.
+  await stack.stopWriting()
+  await stack.drained(8_000)
+  await stack.startApi()
+  await stack.startWorker()
+})
+
+for (const missing of ['redis', 'mariadb'] as const) {
+  fault('A14', `started without ${missing === 'redis' ? 'Redis' : 'MariaDB'}, which comes later`, async () => {
+    for (const process of [...stack.apis, ...stack.workers]) await stack.kill(process)
+    await stack[missing].stop('SIGKILL')
+    const api = await stack.startApi()
+    const worker = await stack.startWorker()
+    const ask = (path: string) => fetch(`${api.url}${path}`)
+    expect((await ask('/livez')).status).toBe(200)
+    // The database is nothing that accepting saves depends on.
+    expect((await ask('/readyz')).status).toBe(missing === 'redis' ? 503 : 200)
+    if (missing === 'redis') expect((await stack.once('too early')).code).toBe('QUEUE_UNAVAILABLE')
+    else for (let i = 0; i < 30; i++) expect((await stack.once(`early ${i}`)).status).toBe(202)
+
+    await stack[missing].restart()
+    stack.write(clients)
+    await stack.more(200)
+    await stack.stopWriting()
+    await stack.drained()
+    expect((await ask('/readyz')).status).toBe(200)
+    expect(await Promise.race([api.exited, worker.exited, 'alive'])).toBe('alive')
+    await stack.startApi()
+    await stack.startWorker()
+  })
+}
+
+fault(
+  'S4',
+  'a message that kills its worker again and again',
+  async () => {
+    for (const worker of [...stack.workers]) await stack.kill(worker)
+    // Nobody is there to take it before those who die of it; what is saved meanwhile are its neighbours.
+    const [poison, content] = [randomUUID(), 'what lives on this kills']
+    stack.write(clients)
+    await stack.more(100)
+    await stack.once(content, { id: poison })
+    await stack.more(100)
+    await stack.stopWriting()
+
+    const buried = new AbortController()
+    let deaths = 0
+    const env = { SPILLWAY_FAILPOINT: `content:${content}`, WORKER_MAX_ATTEMPTS: '1' }
+    const startOver = async () => {
+      while (!buried.signal.aborted) {
+        const worker = await stack.startWorker(env)
+        await Promise.race([worker.exited, new Promise((resolve) => buried.signal.addEventListener('abort', resolve))])
+        if (buried.signal.aborted) return
+        deaths += 1
+        await stack.kill(worker)
+      }
+    }
+    const keepers = [startOver(), startOver()]
+    try {
+      stack.write(1)
+      await holds(async () => expect(await stack.deadLetters()).toHaveLength(1), { timeoutMs: 60_000, intervalMs: 200 })
+    } finally {
+      buried.abort()
+      await Promise.all(keepers)
+    }
+    const [letter] = await stack.deadLetters()
+    expect(letter).toMatchObject({ id: poison, content, failure: { code: 'CRASHED', attempts: 1 } })
+    // Twice among others, and once alone. More deaths, and its neighbours would have been in danger; fewer, and it was not the cause.
+    expect(deaths).toBe(3)
+
+    // Where it kills nobody, it is saved: a retry keeps the id.
+    for (const worker of [...stack.workers]) await stack.kill(worker, 'SIGTERM')
+    for (let i = 0; i < 2; i++) await stack.startWorker()
+    expect((await stack.graphql(`mutation { retryDeadLetters(ids: ["${poison}"]) }`)).data.retryDeadLetters).toBe(1)
+    await eventually(() => hasRow(poison))
+  },
+  120_000,
+)
+
+fault(
+  'A10',
+  'a worker killed between burying a message and announcing it',
+  async () => {
+    for (const worker of [...stack.workers]) await stack.kill(worker)
+    await stack.redis.cli('XADD', '{spillway:0}:queue', '*', 'm', 'not a message')
+    const doomed = await stack.startWorker({ SPILLWAY_FAILPOINT: 'committed' })
+    expect(await doomed.exited).toBe('SIGKILL')
+    await stack.kill(doomed)
+    // In exactly one of the two places.
+    expect(await stack.redis.cli('XLEN', '{spillway:0}:queue')).toBe(0)
+    const letters = await stack.deadLetters()
+    expect(letters).toMatchObject([{ failure: { code: 'UNDECODABLE' } }])
+    for (let i = 0; i < 2; i++) await stack.startWorker()
+    await stack.graphql('mutation ($ids: [ID!]!) { discardDeadLetters(ids: $ids) }', { ids: letters.map(({ id }) => id) })
+  },
+)
+
+fault(
+  'A13',
+  'twenty kills at random: API, worker, Redis, MariaDB',
+  async () => {
+    const seed = Number(process.env.SPILLWAY_SEED ?? randomInt(2 ** 31))
+    console.log(`the nemesis: SPILLWAY_SEED=${seed} does it again`)
+    const random = mulberry32(seed)
+    const victims = {
+      api: async () => {
+        await stack.kill(stack.apis[Math.floor(random() * stack.apis.length)]!)
+        await stack.startApi()
+      },
+      worker: async () => {
+        await stack.kill(stack.workers[Math.floor(random() * stack.workers.length)]!)
+        await stack.startWorker()
+      },
+      redis: async () => {
+        await stack.redis.stop('SIGKILL')
+        await stack.redis.restart()
+      },
+      mariadb: async () => {
+        await stack.mariadb.stop('SIGKILL')
+        await stack.mariadb.restart()
+      },
+    }
+    const names = Object.keys(victims) as (keyof typeof victims)[]
+    stack.write(clients)
+    for (let i = 0; i < 20; i++) {
+      await victims[names[Math.floor(random() * names.length)]!]()
+      await stack.more(20)
+      // When it strikes is part of what is random.
+      await new Promise((resolve) => setTimeout(resolve, random() * 1_500))
+    }
+  },
+  180_000,
+)
+
+/** The same numbers for the same seed, from 0 to 1. */
+function mulberry32(seed: number): () => number {
+  let state = seed
+  return () => {
+    state = (state + 0x6d2b79f5) | 0
+    let t = Math.imul(state ^ (state >>> 15), 1 | state)
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296
+  }
+}

@@ -1,0 +1,119 @@
+/**
+ * An API in a process of its own that tells what it holds: heap after a collection, sockets, timers. `inspect()` starts it, from a test;
+ * the process itself runs this same file.
+ */
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { ServerResponse } from 'node:http'
+import { Socket } from 'node:net'
+import { fileURLToPath } from 'node:url'
+import { queryObjects } from 'node:v8'
+import { WebSocket } from 'ws'
+import { readConfig } from '../../src/config.ts'
+import { startApi } from '../../src/start.ts'
+
+export interface Holding {
+  /** After a collection: the heap and what buffers hold outside of it. */
+  bytes: number
+  rss: number
+  /** What keeps the process alive, by kind. */
+  resources: Record<string, number>
+  sockets: number
+  responses: number
+  webSockets: number
+}
+
+export interface Inspected {
+  readonly url: string
+  readonly pid: number
+  holding(): Promise<Holding>
+  /** Starts and closes so many more APIs in the same process, each with a subscriber that is there to the end. */
+  cycle(times: number): Promise<void>
+  stop(): Promise<void>
+}
+
+export async function inspect(env: Record<string, string>): Promise<Inspected> {
+  const { PATH, HOME, TMPDIR } = process.env
+  const child = fork(fileURLToPath(import.meta.url), {
+    execArgv: ['--expose-gc', '--disable-warning=ExperimentalWarning'],
+    env: { PATH, HOME, ...(TMPDIR && { TMPDIR }), PORT: '0', ...env },
+  })
+  const { url } = (await answer(child)) as { url: string }
+  const ask = async (question: object) => {
+    child.send(question)
+    return await answer(child)
+  }
+  return {
+    url,
+    pid: child.pid!,
+    holding: async () => (await ask({ ask: 'holding' })) as Holding,
+    cycle: async (times) => void (await ask({ ask: 'cycle', times })),
+    stop: async () => {
+      const exited = once(child, 'exit')
+      child.kill('SIGKILL')
+      await exited
+    },
+  }
+}
+
+async function answer(child: ChildProcess): Promise<unknown> {
+  const [message] = await Promise.race([
+    once(child, 'message'),
+    once(child, 'exit').then(([code, signal]) => {
+      throw new Error(`the inspected API ended with ${code ?? signal}`)
+    }),
+  ])
+  if (message.error) throw new Error(message.error)
+  return message
+}
+
+async function look(): Promise<Holding> {
+  // What a first collection finalises, a second one frees.
+  for (let i = 0; i < 3; i++) {
+    await new Promise((resolve) => setImmediate(resolve))
+    globalThis.gc!()
+  }
+  const { heapUsed, external, rss } = process.memoryUsage()
+  const resources: Record<string, number> = {}
+  for (const kind of process.getActiveResourcesInfo()) resources[kind] = (resources[kind] ?? 0) + 1
+  const count = (constructor: NewableFunction) => queryObjects(constructor as never, { format: 'count' }) as number
+  return {
+    bytes: heapUsed + external,
+    rss,
+    resources,
+    sockets: count(Socket),
+    responses: count(ServerResponse),
+    webSockets: count(WebSocket),
+  }
+}
+
+const silent = { info() {}, warn() {}, error() {} }
+
+async function cycle(times: number): Promise<void> {
+  for (let i = 0; i < times; i++) {
+    const api = await startApi(readConfig(), silent)
+    const subscriber = await fetch(`${api.url}/graphql?query=subscription{saved{cursor}}`, {
+      headers: { accept: 'text/event-stream' },
+    })
+    const socket = new WebSocket(`${api.url.replace('http', 'ws')}/graphql`, 'graphql-transport-ws')
+    await once(socket, 'open')
+    const ended = Promise.all([subscriber.text(), once(socket, 'close')])
+    await api.close()
+    await ended
+  }
+}
+
+if (process.send && process.argv[1] === fileURLToPath(import.meta.url)) {
+  // It does not outlive who started it.
+  process.on('disconnect', () => process.exit())
+  const api = await startApi(readConfig(), silent)
+  process.on('message', async ({ ask, times }: { ask: string; times: number }) => {
+    try {
+      if (ask === 'cycle') await cycle(times)
+      process.send!(ask === 'holding' ? await look() : {})
+    } catch (error) {
+      process.send!({ error: String((error as Error).stack) })
+    }
+  })
+  process.send({ url: api.url })
+}

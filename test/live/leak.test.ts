@@ -1,0 +1,140 @@
+/**
+ * P9: what subscribers cost is given back when they go, however they go: sockets, timers and heap return to where they were. So does
+ * what a whole API holds, when it is closed.
+ */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { RedisEventLog } from '../../src/events/redis.ts'
+import { parseRedisUrl } from '../../src/redis/connection.ts'
+import { type Child, launch } from '../harness/child.ts'
+import { largeEvent } from '../harness/events.ts'
+import { eventually, holds } from '../harness/eventually.ts'
+import { freshDatabase, freshRedisUrl } from '../harness/fresh.ts'
+import { type Holding, type Inspected, inspect } from '../harness/inspected.ts'
+import { quiet } from '../harness/quiet.ts'
+
+/** What a heap may be larger by, from one look to the next, without anything being kept: compiled code, pools that fill. */
+const noise = 3 * 1024 * 1024
+
+let dir: string
+let api: Inspected | undefined
+let crowds: Child[] = []
+
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'spillway-leak-'))
+})
+
+afterEach(async () => {
+  for (const crowd of crowds) crowd.kill('SIGKILL')
+  await Promise.all(crowds.map(({ exited }) => exited))
+  crowds = []
+  await api?.stop()
+  await rm(dir, { recursive: true, force: true })
+})
+
+const embedded = () => ({ DATABASE_URL: `file:${dir}/spillway.db`, QUEUE_URL: `file:${dir}/queue.db` })
+
+async function crowd(url: string, sse: number, webSockets: number): Promise<Child> {
+  const script = fileURLToPath(new URL('../harness/crowd.ts', import.meta.url))
+  const child = launch(process.execPath, ['--disable-warning=ExperimentalWarning', script, url, `${sse}`, `${webSockets}`])
+  crowds.push(child)
+  await eventually(() => child.logs().includes('open'), { timeoutMs: 30_000 })
+  return child
+}
+
+async function leave(crowd: Child): Promise<void> {
+  crowd.kill('SIGUSR2')
+  await eventually(() => crowd.logs().includes('gone'), { timeoutMs: 30_000 })
+  crowd.kill('SIGKILL')
+  await crowd.exited
+}
+
+async function kill(crowd: Child): Promise<void> {
+  crowd.kill('SIGKILL')
+  await crowd.exited
+}
+
+async function save(url: string, content: string): Promise<void> {
+  const response = await fetch(`${url}/save`, { method: 'POST', body: JSON.stringify({ content }) })
+  expect(response.status).toBe(202)
+  await response.arrayBuffer()
+}
+
+/** Waits until it holds no more than before. */
+async function expectGivenBack(api: Inspected, before: Holding, timeoutMs: number): Promise<void> {
+  await holds(
+    async () => {
+      const after = await api.holding()
+      const { sockets, responses, webSockets, resources } = after
+      expect({ sockets, responses, webSockets, resources }).toEqual({
+        sockets: expect.toSatisfy((count: number) => count <= before.sockets, `at most ${before.sockets}`),
+        responses: expect.toSatisfy((count: number) => count <= before.responses, `at most ${before.responses}`),
+        webSockets: before.webSockets,
+        resources: before.resources,
+      })
+      expect(after.bytes - before.bytes).toBeLessThan(noise)
+    },
+    { timeoutMs, intervalMs: 500 },
+  )
+}
+
+test('2,000 subscribers that close, break off or die leave nothing behind', async () => {
+  api = await inspect(embedded())
+  // Once, so that what is made at first use is there.
+  await leave(await crowd(api.url, 50, 50))
+  await save(api.url, 'before')
+  const before = await api.holding()
+  expect(before.webSockets).toBe(0)
+
+  const first = await crowd(api.url, 500, 500)
+  const open = await api.holding()
+  expect(open.responses - before.responses).toBeGreaterThanOrEqual(500)
+  expect(open.webSockets).toBe(500)
+  const each = Math.round((open.bytes - before.bytes) / 1_000)
+  console.log(`${each} bytes of heap and buffers for each of 1,000 subscribers`)
+  // Or the heap would not show that they stayed.
+  expect(each * 1_000).toBeGreaterThan(noise)
+  await save(api.url, 'to all')
+  await leave(first)
+  const second = await crowd(api.url, 500, 500)
+  await save(api.url, 'to all')
+  await kill(second)
+  await expectGivenBack(api, before, 20_000)
+}, 90_000)
+
+test('half-open ones are found out: a frozen client, with and without events', async () => {
+  const database = await freshDatabase()
+  const redis = freshRedisUrl()
+  api = await inspect({ DATABASE_URL: database.url, QUEUE_URL: redis, CACHE_URL: freshRedisUrl() })
+  await leave(await crowd(api.url, 20, 20))
+  const before = await api.holding()
+  const frozen = await crowd(api.url, 4, 200)
+  frozen.kill('SIGSTOP')
+  expect((await api.holding()).webSockets).toBe(200)
+  await fill(api.url, redis)
+  await expectGivenBack(api, before, 75_000)
+}, 120_000)
+
+/** More events than the buffers of two kernels take. */
+async function fill(url: string, redis: string): Promise<void> {
+  const log = new RedisEventLog(parseRedisUrl(redis), { retentionMs: 60_000, retentionBytes: 1_048_576, log: quiet() })
+  try {
+    await holds(() => log.tail())
+    for (let i = 0; i < 64; i++) await log.append([Array.from({ length: 5 }, (_, n) => largeEvent(i * 5 + n))])
+  } finally {
+    await log.close()
+  }
+  await save(url, 'behind them')
+}
+
+test('APIs started and closed, each with subscribers, leave nothing behind', async () => {
+  api = await inspect(embedded())
+  // Their own files, beside those of the API that stays.
+  await api.cycle(5)
+  const before = await api.holding()
+  await api.cycle(40)
+  await expectGivenBack(api, before, 10_000)
+}, 120_000)
