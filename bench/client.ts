@@ -17,8 +17,8 @@ export interface Load {
   /** Requests a second, whether or not the server keeps up; a request that waits for a free connection is late all the same. Without
    *  it each connection sends as soon as it was answered. */
   rate?: number
-  /** A paced load calls it for each request, just before it is sent. */
-  onSend?(index: number): void
+  /** A paced load calls it for each request, just before it is sent, with when it was due. */
+  onSend?(index: number, due: number): void
   /** Measured from here on; what is sent before is for warming up. */
   warmUpSeconds?: number
 }
@@ -32,7 +32,8 @@ export interface Outcome {
 
 export function requestOf(url: string, path: string, body?: string): Buffer {
   const { host } = new URL(url)
-  if (body === undefined) return Buffer.from(`GET ${path} HTTP/1.1\r\nhost: ${host}\r\naccept: application/json\r\n\r\n`)
+  if (body === undefined)
+    return Buffer.from(`GET ${path} HTTP/1.1\r\nhost: ${host}\r\naccept: application/json\r\n\r\n`)
   const length = Buffer.byteLength(body)
   return Buffer.from(
     `POST ${path} HTTP/1.1\r\nhost: ${host}\r\naccept: application/json\r\ncontent-type: application/json\r\ncontent-length: ${length}\r\n\r\n${body}`,
@@ -67,10 +68,11 @@ export async function run(load: Load): Promise<Outcome> {
   const until = measureFrom + load.seconds * 1_000
   let done = 0
   let errors = 0
-  let next = 0
+  // The first one was sent for the check.
+  let next = 1
   const count = (response: Response | undefined, since: number) => {
     const now = performance.now()
-    if (now < measureFrom || now > until) return
+    if (since < measureFrom || (now > until && load.rate === undefined)) return
     if (!isGood(response)) errors += 1
     else {
       done += 1
@@ -79,7 +81,8 @@ export async function run(load: Load): Promise<Outcome> {
   }
   const take = () => load.requests[next++ % load.requests.length]!
   try {
-    if (load.rate === undefined) await Promise.all(connections.map((connection) => saturate(connection, take, count, until)))
+    if (load.rate === undefined)
+      await Promise.all(connections.map((connection) => saturate(connection, take, count, until)))
     else await pace(connections, load, take, count, until)
   } finally {
     for (const connection of connections) connection.close()
@@ -120,7 +123,7 @@ async function pace(
     while (free.length > 0 && sent < due()) {
       const connection = free.pop()!
       const since = started + (sent / rate!) * 1_000
-      onSend?.(sent)
+      onSend?.(sent, since)
       sent += 1
       connection.send(take(), (response) => {
         answered += 1
@@ -134,11 +137,10 @@ async function pace(
     flush()
     await new Promise((resolve) => setTimeout(resolve, 1))
   }
-  // What is under way may finish, and counts no more.
+  // What is under way may finish. What never found a connection, or is not answered by then, is an error.
   const patience = performance.now() + 2_000
   while (answered < sent && performance.now() < patience) await new Promise((resolve) => setTimeout(resolve, 10))
-  // Of what never found a connection, or was never answered, each counts as late as it is by now.
-  for (let i = answered; i < due(); i++) count(undefined, started)
+  for (let i = answered; i < due(); i++) count(undefined, until)
 }
 
 interface Response {
@@ -217,7 +219,7 @@ const lastChunk = Buffer.from('\r\n0\r\n\r\n')
 function parse(bytes: Buffer): Response | undefined {
   const end = bytes.indexOf(headEnd)
   if (end < 0) return undefined
-  const head = bytes.latin1Slice(0, end)
+  const head = bytes.toString('latin1', 0, end)
   const status = Number(head.slice(9, 12))
   const length = /content-length: (\d+)/i.exec(head)?.[1]
   const start = end + 4

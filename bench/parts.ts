@@ -2,9 +2,9 @@
 import { createConnection } from 'mariadb'
 import { migrate } from '../src/db/migrate.ts'
 import { mysqlDialect } from '../src/db/mysql.ts'
+import { eventually } from '../test/harness/eventually.ts'
 import { startMariadb, type TestMariadb } from '../test/harness/mariadb.ts'
 import { startRedis, type TestRedis } from '../test/harness/redis.ts'
-import { eventually } from '../test/harness/eventually.ts'
 
 export const redisArgs = ['--auto-aof-rewrite-percentage', '0']
 export const cacheArgs = ['--appendonly', 'no', '--maxmemory', '256mb', '--maxmemory-policy', 'allkeys-lru']

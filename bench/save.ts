@@ -9,7 +9,10 @@ const saveManyDocument = 'mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $
 const variants = 200
 
 export function contentOf(n: number): string {
-  const text = Array.from({ length: contentLength }, (_, i) => alphabet[(n * 7 + i * (n % 13) + i * i) % alphabet.length])
+  const text = Array.from(
+    { length: contentLength },
+    (_, i) => alphabet[(n * 7 + i * (n % 13) + i * i) % alphabet.length],
+  )
   return text.join('')
 }
 
@@ -38,7 +41,8 @@ export function checkGraphqlSave(body: string): void {
 
 export function checkRestSave(body: string): void {
   const { id, status } = JSON.parse(body)
-  if (!/^[0-9a-f-]{36}$/.test(id) || status !== 'QUEUED') throw new Error(`a save was answered with ${body.slice(0, 500)}`)
+  if (!/^[0-9a-f-]{36}$/.test(id) || status !== 'QUEUED')
+    throw new Error(`a save was answered with ${body.slice(0, 500)}`)
 }
 
 export function checkSaveMany(size: number): (body: string) => void {

@@ -25,8 +25,7 @@ export interface Scenario {
 
 export type Target =
   /** The first contender's figure is at least so many times this one's. */
-  | { beside: string; atLeast?: number }
-  | { figure: string; unit: string; atLeast?: number; atMost?: number }
+  { beside: string; atLeast?: number } | { figure: string; unit: string; atLeast?: number; atMost?: number }
 
 export interface Line {
   scenario: string

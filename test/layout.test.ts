@@ -29,6 +29,8 @@ const rules: { files: RegExp; may: string[]; alone?: true; own?: false }[] = [
   { files: /^src\/cache\//, may: [model, 'src/redis/'] },
   { files: /^src\/(queue|events)\//, may: [model, 'src/redis/', 'src/sqlite/'] },
   { files: /^src\/app\//, may: [model, ...interfaces] },
+  // The console as it was built, to serve it.
+  { files: /^src\/server\/console\.ts$/, may: ['web/dist'] },
   { files: /^src\/server\//, may: [model, ...interfaces, 'src/app/', generated] },
   { files: /^src\/config\.ts$/, may: [], own: false },
   { files: /^src\/main\.ts$/, may: ['src/run.ts', 'src/start.ts'], own: false },

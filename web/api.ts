@@ -41,7 +41,12 @@ export async function ask<Data, Variables>(
   signal?: AbortSignal,
 ): Promise<Data> {
   const timeout = AbortSignal.timeout(answerWithinMs)
-  const response = await send(operation, variables, 'application/json', signal ? AbortSignal.any([signal, timeout]) : timeout)
+  const response = await send(
+    operation,
+    variables,
+    'application/json',
+    signal ? AbortSignal.any([signal, timeout]) : timeout,
+  )
   const date = Date.parse(response.headers.get('date') ?? '')
   if (date) ahead = Math.max(ahead, date - Date.now())
   let answer: Answer<Data>

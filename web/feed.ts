@@ -80,7 +80,8 @@ export async function watchFeed(): Promise<never> {
         say('Too much was missed to be told one by one: the list was read anew.')
       } else if (feed.get().state !== 'paused') {
         feed.patch({ state: 'lost' })
-        if (!stream.signal.aborted) await pause(Math.min(5_000, 250 * 2 ** tries) * (0.5 + Math.random() / 2), stream.signal)
+        if (!stream.signal.aborted)
+          await pause(Math.min(5_000, 250 * 2 ** tries) * (0.5 + Math.random() / 2), stream.signal)
       }
     }
   }

@@ -58,7 +58,8 @@ function outputOf(schema: GraphQLSchema, { selections }: SelectionSetNode, type:
   const parent = getNamedType(type)
   if (!isObjectType(parent)) throw new Error(`${parent} is no object: generate.ts has to learn it`)
   const fields = selections.map((field) => {
-    if (field.kind !== Kind.FIELD || field.alias) throw new Error('fragments and aliases: generate.ts has to learn them')
+    if (field.kind !== Kind.FIELD || field.alias)
+      throw new Error('fragments and aliases: generate.ts has to learn them')
     const { type } = parent.getFields()[field.name.value]!
     return `${field.name.value}: ${typeOf(type, (named) =>
       field.selectionSet ? outputOf(schema, field.selectionSet, named) : leaf(schema, getNamedType(named).name),
@@ -80,7 +81,11 @@ function nonNull(type: GraphQLOutputType, named: (type: GraphQLOutputType) => st
 
 function leaf(schema: GraphQLSchema, name: string): string {
   const type = schema.getType(name)
-  if (isEnumType(type)) return type.getValues().map(({ name }) => `'${name}'`).join(' | ')
+  if (isEnumType(type))
+    return type
+      .getValues()
+      .map(({ name }) => `'${name}'`)
+      .join(' | ')
   return scalars[name] ?? raise(`${name} has no TypeScript type: tell generate.ts`)
 }
 

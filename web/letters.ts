@@ -83,8 +83,13 @@ async function allIds(): Promise<string[]> {
   const ids: string[] = []
   let after: string | null = null
   do {
-    const { deadLetters }: { deadLetters: { edges: { cursor: string; node: Letter }[]; pageInfo: { hasNextPage: boolean } } } =
-      await ask(DeadLetters, 'admin', { first: largePage, after })
+    const {
+      deadLetters,
+    }: { deadLetters: { edges: { cursor: string; node: Letter }[]; pageInfo: { hasNextPage: boolean } } } = await ask(
+      DeadLetters,
+      'admin',
+      { first: largePage, after },
+    )
     ids.push(...deadLetters.edges.map(({ node }) => node.id))
     after = deadLetters.pageInfo.hasNextPage ? deadLetters.edges.at(-1)!.cursor : null
   } while (after !== null)

@@ -71,7 +71,10 @@ interface Standing {
 function settle(id: string, { status, failure }: Standing): void {
   const sent = find(id)
   if (status === 'QUEUED' || !sent || !open.has(id)) return
-  if (status === 'FAILED') return fail(id, `${failure!.message} It is among the dead letters.`)
+  if (status === 'FAILED') {
+    fail(id, `${failure!.message} It is among the dead letters.`)
+    return
+  }
   open.delete(id)
   const savedMs = performance.now() - sent.startedAt
   change(id, { state: 'saved', savedMs, queuedMs: sent.queuedMs ?? savedMs }, 'reason')

@@ -35,7 +35,8 @@ export const spike = makeStore({ run: undefined as Run | undefined })
 let open = new Set<string>()
 let stop = new AbortController()
 
-export const sending = (run: Run | undefined): boolean => run !== undefined && run.acceptedMs === undefined && !run.failed
+export const sending = (run: Run | undefined): boolean =>
+  run !== undefined && run.acceptedMs === undefined && !run.failed
 
 export async function startSpike(size: number): Promise<void> {
   if (sending(spike.get().run)) return

@@ -13,33 +13,38 @@ const lingerMs = 10
 const prisma = prismaClient()
 await prisma.$connect()
 
-let batch: { saves: Save[]; done: Promise<void>; full: () => void } | undefined
+interface Batch {
+  saves: Save[]
+  done: Promise<void>
+  close(): void
+}
+
+let batch: Batch | undefined
 
 function join(save: Save): Promise<void> {
   batch ??= begin()
-  const { saves, done, full } = batch
+  const { saves, done, close } = batch
   saves.push(save)
-  if (saves.length === size) full()
+  if (saves.length === size) close()
   return done
 }
 
-function begin() {
+function begin(): Batch {
   const saves: Save[] = []
-  const gathered = Promise.withResolvers<void>()
-  const timer = setTimeout(gathered.resolve, lingerMs)
-  const done = gathered.promise.then(async () => {
+  const closed = Promise.withResolvers<void>()
+  const close = () => {
     clearTimeout(timer)
     batch = undefined
+    closed.resolve()
+  }
+  const timer = setTimeout(close, lingerMs)
+  const done = closed.promise.then(async () => {
     const savedAt = new Date()
     await prisma.content.createMany({
       data: saves.map(({ id, content, at }) => ({ id, content, createdAt: new Date(at), savedAt })),
     })
   })
-  const full = () => {
-    batch = undefined
-    gathered.resolve()
-  }
-  return { saves, done, full }
+  return { saves, done, close }
 }
 
 const worker = new Worker<Save>('save', ({ data }) => join(data), { connection: queueAddress(), concurrency: size * 2 })

@@ -11,7 +11,8 @@ const prisma = prismaClient()
 const builder = new SchemaBuilder<{ PrismaTypes: PrismaTypes }>({
   plugins: [PrismaPlugin],
   prisma: { client: prisma, dmmf: getDatamodel() },
-})
+  // Spillway's own plugins change the options' type for the whole program.
+} as never)
 
 builder.prismaObject('Content', {
   fields: (t) => ({

@@ -92,7 +92,7 @@ export class RedisEventLog implements EventLog {
 
   async read(after: Position, limit: number): Promise<LogEntry[]> {
     const from = `${after.major}-${after.minor}`
-    const [meta, found] = await this.#connection.ask(async (client) => {
+    const [meta, all] = await this.#connection.ask(async (client) => {
       const replies = await client
         .multi()
         .hmget(this.#keys.meta, 'epoch', 'last')
@@ -106,6 +106,8 @@ export class RedisEventLog implements EventLog {
     })
     const [epoch, last] = meta
     if (epoch !== after.epoch) throw expired()
+    // What somebody else put there is no link of the chain.
+    const found = all.filter(([, [p, , d]]) => p === 'p' && d === 'd')
     const entries = found[0]?.[0] === from ? found.slice(1) : found
     // Either the position's own entry was there, or the one after it names it, or it is where the log ends.
     const proven = found.length > entries.length || (entries[0] ? entries[0][1][1] || '0-0' : (last ?? '0-0')) === from
@@ -114,7 +116,7 @@ export class RedisEventLog implements EventLog {
     for (const [id, fields] of entries.slice(0, limit)) {
       const events = parsed(fields[3])
       if (!events) {
-        // Damaged, or somebody else's. Whoever stands right before it has lost something, and is told.
+        // Damaged. Whoever stands right before it has lost something, and is told.
         if (intact.length === 0) throw expired()
         break
       }

@@ -30,7 +30,7 @@ export interface Route {
 }
 
 export interface Front {
-  route(path: string): Route | undefined
+  route(path: string, request: IncomingMessage): Route | undefined
   upgrade: Upgrade
   access: Access
   guard: Guard
@@ -122,7 +122,7 @@ async function handle(
   }
   const mark = url.indexOf('?')
   const path = mark < 0 ? url : url.slice(0, mark)
-  const route = front.route(path)
+  const route = front.route(path, request)
   if (!route) {
     throw new HttpError(404, `There is nothing at ${path}; try /graphql, POST /save, GET / or GET /receipts/:id.`)
   }

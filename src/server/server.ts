@@ -1,8 +1,10 @@
 /** All routes of the API, in one place. */
+import type { IncomingMessage } from 'node:http'
 import type { App } from '../app/app.ts'
 import type { Log } from '../model/log.ts'
 import { Access, type AccessOptions } from './access.ts'
 import type { Context } from './builder.ts'
+import { Console } from './console.ts'
 import { makeGraphQL } from './graphql.ts'
 import { Guard } from './guard.ts'
 import { type HealthParts, healthRoutes } from './health.ts'
@@ -60,12 +62,23 @@ export async function serve(app: App, prisma: Context['prisma'], options: Server
       },
     ],
     ['/save', { scope: 'write', POST: ({ response, body }) => postSave(app, response, body) }],
-    ['/', { scope: 'read', GET: ({ response, query }) => getContents(app, responses, response, query) }],
+    [
+      '/',
+      {
+        scope: 'read',
+        GET: ({ response, query }) => {
+          // A browser gets the console here.
+          response.setHeader('vary', 'Accept')
+          return getContents(app, responses, response, query)
+        },
+      },
+    ],
     ...healthRoutes('api', { ...options, queue: app.queue }),
   ])
   const receipts = '/receipts/'
-  const route = (path: string): Route | undefined => {
-    if (!path.startsWith(receipts)) return routes.get(path)
+  const page = new Console()
+  const route = (path: string, request: IncomingMessage): Route | undefined => {
+    if (!path.startsWith(receipts)) return page.route(path, request) ?? routes.get(path)
     return { scope: 'read', GET: ({ response }) => getReceipt(app, response, path.slice(receipts.length)) }
   }
   const upgrade: Upgrade = (request, socket, head) => {

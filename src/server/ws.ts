@@ -5,7 +5,13 @@
  */
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import type { ExecutionArgs, ExecutionResult, FormattedExecutionResult, GraphQLError } from 'graphql'
+import {
+  type DocumentNode,
+  type ExecutionArgs,
+  type ExecutionResult,
+  type FormattedExecutionResult,
+  GraphQLError,
+} from 'graphql'
 import { CloseCode, handleProtocols, makeServer } from 'graphql-ws'
 import { type WebSocket, WebSocketServer } from 'ws'
 import type { Log } from '../model/log.ts'
@@ -72,10 +78,10 @@ export class WsServer {
         const enveloped = parts.yoga.getEnveloped({ params })
         try {
           const stream = await parts.streams.open(params, grant)
-          const document = enveloped.parse(query)
+          const document = parseAs(enveloped, query)
           if (!stream) {
             const errors = enveloped.validate(enveloped.schema, document)
-            if (errors.length > 0) return errors as GraphQLError[]
+            if (errors.length > 0) return (errors as GraphQLError[]).map(publicGraphQLError)
           }
           const args: Args = {
             schema: enveloped.schema,
@@ -183,6 +189,16 @@ function results({ feed, render, close }: SavedStream, meter: Meter): AsyncItera
     }
     return ready.shift()
   }, close)
+}
+
+/** As over HTTP: there Yoga gives the code. */
+function parseAs({ parse }: ReturnType<Yoga['getEnveloped']>, query: string): DocumentNode {
+  try {
+    return parse(query)
+  } catch (error) {
+    if (error instanceof GraphQLError) error.extensions.code ??= 'GRAPHQL_PARSE_FAILED'
+    throw error
+  }
 }
 
 /** Without what is only for HTTP. */

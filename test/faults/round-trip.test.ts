@@ -30,18 +30,129 @@ function allOfUnicode(): string[] {
 
 /** What has a meaning of its own to something on the way. */
 const special = [
-  ['', ' ', '\0', '\0\0\0', 'a\0b', '\n', '\r\n', '\r', '\t', '\u2028\u2029\u0085', '\x1b[31mred\x07', '\x7f', '\ufeff', '\ufeffbom'],
-  ['null', 'undefined', 'true', '0', '-0', '1e400', '[]', '{}', '{"content":"x","id":"y"}', '{"v":2,"at":1}', '"quoted"', '\\u0041', '\\'],
-  ['{"__proto__":{"polluted":1}}', '__proto__', 'constructor', '[object Object]', 'NaN', '2026-11-25T12:00:00.000Z', '\\ud800', '\\0', '""'],
-  ["'", "''", '`', '"', "'; DROP TABLE Content; --", "\\'; DROP TABLE Content; #", '%', '_', '?', '??', ':id', '$1', '/* */ --', "x' OR '1'='1"],
-  ['\x1a', '\\\x1a\\%\\_', "_binary'x'", '${x}', '$(reboot)', 'EOF\n', '0x00', 'NULL', ' trailing ', 'trailing\0', 'A', 'a', 'a ', 'Ä', 'A\u0308'],
-  ['שלום עולם', 'مرحبا بالعالم', '\u202eevil\u202c', '\u200f\u200e\u061c', 'é', 'e\u0301', `z${'\u0335\u0322\u0489'.repeat(40)}`, '각', '각'],
-  ['😀', '👩‍👩‍👧‍👦', '🏴󠁧󠁢󠁥󠁮󠁧󠁿', '🇩🇪', '👍🏿', '\u{10ffff}', '\u{1fffe}\u{1ffff}', '\ufdd0\ufdef\ufffe\uffff', '\ufffd', '\u{e0001}', '\u{f0000}\u{100000}', 'İıſK'],
-  ['data: x\n\nid: 1\n\n', 'event: complete\n\n', '</script><script>', '&lt;&amp;', '<!--', ']]>', '#{x}', '{{x}}', '"""', '\\"""', '# comment'],
+  [
+    '',
+    ' ',
+    '\0',
+    '\0\0\0',
+    'a\0b',
+    '\n',
+    '\r\n',
+    '\r',
+    '\t',
+    '\u2028\u2029\u0085',
+    '\x1b[31mred\x07',
+    '\x7f',
+    '\ufeff',
+    '\ufeffbom',
+  ],
+  [
+    'null',
+    'undefined',
+    'true',
+    '0',
+    '-0',
+    '1e400',
+    '[]',
+    '{}',
+    '{"content":"x","id":"y"}',
+    '{"v":2,"at":1}',
+    '"quoted"',
+    '\\u0041',
+    '\\',
+  ],
+  [
+    '{"__proto__":{"polluted":1}}',
+    '__proto__',
+    'constructor',
+    '[object Object]',
+    'NaN',
+    '2026-11-25T12:00:00.000Z',
+    '\\ud800',
+    '\\0',
+    '""',
+  ],
+  [
+    "'",
+    "''",
+    '`',
+    '"',
+    "'; DROP TABLE Content; --",
+    "\\'; DROP TABLE Content; #",
+    '%',
+    '_',
+    '?',
+    '??',
+    ':id',
+    '$1',
+    '/* */ --',
+    "x' OR '1'='1",
+  ],
+  [
+    '\x1a',
+    '\\\x1a\\%\\_',
+    "_binary'x'",
+    '${x}',
+    '$(reboot)',
+    'EOF\n',
+    '0x00',
+    'NULL',
+    ' trailing ',
+    'trailing\0',
+    'A',
+    'a',
+    'a ',
+    'Ä',
+    'A\u0308',
+  ],
+  [
+    'שלום עולם',
+    'مرحبا بالعالم',
+    '\u202eevil\u202c',
+    '\u200f\u200e\u061c',
+    'é',
+    'e\u0301',
+    `z${'\u0335\u0322\u0489'.repeat(40)}`,
+    '각',
+    '각',
+  ],
+  [
+    '😀',
+    '👩‍👩‍👧‍👦',
+    '🏴󠁧󠁢󠁥󠁮󠁧󠁿',
+    '🇩🇪',
+    '👍🏿',
+    '\u{10ffff}',
+    '\u{1fffe}\u{1ffff}',
+    '\ufdd0\ufdef\ufffe\uffff',
+    '\ufffd',
+    '\u{e0001}',
+    '\u{f0000}\u{100000}',
+    'İıſK',
+  ],
+  [
+    'data: x\n\nid: 1\n\n',
+    'event: complete\n\n',
+    '</script><script>',
+    '&lt;&amp;',
+    '<!--',
+    ']]>',
+    '#{x}',
+    '{{x}}',
+    '"""',
+    '\\"""',
+    '# comment',
+  ],
   ['*3\r\n$3\r\nSET\r\n', '*0\r\n', '-ERR', '+OK\r\n', '(%S+)', '0-0', '0-1 0-2', 'x y'],
   // Exactly as long as may be, in characters of 1, 2, 3 and 4 bytes, and with what has to be escaped on the way.
   ['x', '\0', '"', "'", '\\', '\n', '%'].map((one) => one.repeat(limit)),
-  ['é'.repeat(limit / 2), `${'€'.repeat(21_845)}x`, '😀'.repeat(limit / 4), 'x'.repeat(limit - 1), `${'x'.repeat(limit - 4)}😀`],
+  [
+    'é'.repeat(limit / 2),
+    `${'€'.repeat(21_845)}x`,
+    '😀'.repeat(limit / 4),
+    'x'.repeat(limit - 1),
+    `${'x'.repeat(limit - 4)}😀`,
+  ],
 ].flat()
 
 const anyText = fc.string({ unit: 'binary', maxLength: 300 })
@@ -55,7 +166,11 @@ const fuzzed = fc.oneof(
 /** A text as a GraphQL string literal: as JSON would have it, every code unit escaped, every code point escaped. */
 const literals = [
   (text: string) => JSON.stringify(text),
-  (text: string) => `"${text.split('').map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`).join('')}"`,
+  (text: string) =>
+    `"${text
+      .split('')
+      .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+      .join('')}"`,
   (text: string) => `"${[...text].map((point) => `\\u{${point.codePointAt(0)!.toString(16)}}`).join('')}"`,
 ]
 
@@ -78,7 +193,9 @@ const ways: Record<string, (system: System, all: Sent[]) => Promise<void>> = {
     eachOf(all, async ({ id, content }, n) => {
       // Escaping multiplies by up to twelve; the largest would be more than a request may be.
       const literal = literals[bytes(content) > 20_000 ? 0 : n % literals.length]!
-      const { body } = await system.graphql(`mutation { save(id: "${id}", content: ${literal(content)}) { id status } }`)
+      const { body } = await system.graphql(
+        `mutation { save(id: "${id}", content: ${literal(content)}) { id status } }`,
+      )
       expect(body).toEqual({ data: { save: { id, status: 'QUEUED' } } })
     }),
   'POST /save': (system, all) =>
@@ -233,9 +350,20 @@ describe.each(setUps)('%s gives back what was saved', (setUp) => {
   })
 
   describe('or refuses it:', () => {
-    const lone = ['\ud800', '\udfff', 'a\udbff', '\udc00b', 'a\ud83d b', '\ude00\ud83d', '\ud83d\ud83d\ude00', `${'x'.repeat(60_000)}\ud800`]
+    const lone = [
+      '\ud800',
+      '\udfff',
+      'a\udbff',
+      '\udc00b',
+      'a\ud83d b',
+      '\ude00\ud83d',
+      '\ud83d\ud83d\ude00',
+      `${'x'.repeat(60_000)}\ud800`,
+    ]
     const refused = { errors: [{ extensions: { code: 'BAD_USER_INPUT' } }] }
-    const surrogate = { errors: [{ message: expect.stringContaining('lone surrogate'), extensions: { code: 'BAD_USER_INPUT' } }] }
+    const surrogate = {
+      errors: [{ message: expect.stringContaining('lone surrogate'), extensions: { code: 'BAD_USER_INPUT' } }],
+    }
     let before: number
     beforeAll(async () => {
       before = (await system.contents()).length
@@ -243,7 +371,10 @@ describe.each(setUps)('%s gives back what was saved', (setUp) => {
 
     it('a lone surrogate in a variable', async () => {
       for (const content of lone) {
-        const { status, body } = await system.graphql('mutation ($content: String!) { save(content: $content) { id } }', { content })
+        const { status, body } = await system.graphql(
+          'mutation ($content: String!) { save(content: $content) { id } }',
+          { content },
+        )
         expect(status).toBe(400)
         expect(body).toMatchObject({ data: null, ...surrogate })
       }
@@ -252,7 +383,10 @@ describe.each(setUps)('%s gives back what was saved', (setUp) => {
     it('a lone surrogate in one of many', async () => {
       for (const content of lone) {
         const inputs = [{ content: 'good' }, { content }, { content: 'good, too' }]
-        const { body } = await system.graphql('mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id } }', { inputs })
+        const { body } = await system.graphql(
+          'mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id } }',
+          { inputs },
+        )
         expect(body).toMatchObject({ data: null, ...surrogate })
         expect(body.errors[0].message).toContain('inputs[1]')
       }
@@ -267,14 +401,29 @@ describe.each(setUps)('%s gives back what was saved', (setUp) => {
     })
 
     it('a lone surrogate in a literal, escaped or as it is: the document is none', async () => {
-      for (const literal of ['"\\ud800"', '"\\u{d800}"', '"a\\udfffb"', '"\\ude00\\ud83d"', '"\ud800"', '"""\udfff"""']) {
+      for (const literal of [
+        '"\\ud800"',
+        '"\\u{d800}"',
+        '"a\\udfffb"',
+        '"\\ude00\\ud83d"',
+        '"\ud800"',
+        '"""\udfff"""',
+      ]) {
         const { body } = await system.graphql(`mutation { save(content: ${literal}) { id } }`)
-        expect(body).toEqual({ errors: [expect.objectContaining({ message: expect.stringMatching(/^Syntax Error: Invalid/) })] })
+        expect(body).toEqual({
+          errors: [expect.objectContaining({ message: expect.stringMatching(/^Syntax Error: Invalid/) })],
+        })
       }
     })
 
     it('a lone surrogate as bytes, which are no UTF-8', async () => {
-      for (const bad of [[0xed, 0xa0, 0x80], [0xff, 0xfe], [0xc0, 0x80], [0xf4, 0x90, 0x80, 0x80], [0xe2, 0x82]]) {
+      for (const bad of [
+        [0xed, 0xa0, 0x80],
+        [0xff, 0xfe],
+        [0xc0, 0x80],
+        [0xf4, 0x90, 0x80, 0x80],
+        [0xe2, 0x82],
+      ]) {
         const body = Buffer.concat([Buffer.from('{"content":"'), Buffer.from(bad), Buffer.from('"}')])
         const response = await fetch(`${system.url}/save`, { method: 'POST', body })
         expect(response.status).toBe(400)

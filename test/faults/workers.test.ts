@@ -46,12 +46,19 @@ async function inFlight(): Promise<number> {
 
 /** Whether the row is there, without Spillway being asked. */
 async function hasRow(id: string): Promise<boolean> {
-  const rows = await stack.mariadb.sql(`SELECT id FROM Content WHERE id = '${id}'`, new URL(stack.database).pathname.slice(1))
+  const rows = await stack.mariadb.sql(
+    `SELECT id FROM Content WHERE id = '${id}'`,
+    new URL(stack.database).pathname.slice(1),
+  )
   return rows.length === 1
 }
 
 /** What a client of the HTTP API is told of a save, once. */
-async function save(api: SpillwayProcess, id: string, content: string): Promise<{ status: string; duplicate: boolean }> {
+async function save(
+  api: SpillwayProcess,
+  id: string,
+  content: string,
+): Promise<{ status: string; duplicate: boolean }> {
   const { data } = await stack.graphql(
     'mutation ($id: ID, $content: String!) { save(id: $id, content: $content) { status duplicate } }',
     { id, content },
@@ -63,7 +70,12 @@ async function save(api: SpillwayProcess, id: string, content: string): Promise<
 /** Nobody else writes to it until `work` is done; then it is as before. */
 async function withTableLocked(work: () => Promise<void>): Promise<void> {
   const { hostname, port, pathname } = new URL(stack.database)
-  const other = await createConnection({ host: hostname, port: Number(port), user: 'root', database: pathname.slice(1) })
+  const other = await createConnection({
+    host: hostname,
+    port: Number(port),
+    user: 'root',
+    database: pathname.slice(1),
+  })
   try {
     await other.query('LOCK TABLES Content WRITE')
     await work()
@@ -74,7 +86,9 @@ async function withTableLocked(work: () => Promise<void>): Promise<void> {
 
 /** INSERTs that the database is at, as it tells. */
 async function insertsUnderWay(): Promise<number> {
-  const rows = await stack.mariadb.sql("SELECT id FROM information_schema.processlist WHERE info LIKE 'INSERT INTO Content%'")
+  const rows = await stack.mariadb.sql(
+    "SELECT id FROM information_schema.processlist WHERE info LIKE 'INSERT INTO Content%'",
+  )
   return rows.length
 }
 
@@ -99,7 +113,12 @@ for (const [id, place, what] of [
   })
 }
 it('A9: between XACK and XDEL', () => {
-  notRun('A9', 'redis + mariadb', 'a worker killed between XACK and XDEL', 'settling is one script, which has no such moment')
+  notRun(
+    'A9',
+    'redis + mariadb',
+    'a worker killed between XACK and XDEL',
+    'settling is one script, which has no such moment',
+  )
 })
 
 fault('A5', 'a worker killed while its INSERT is under way', async () => {
@@ -271,23 +290,19 @@ fault(
   120_000,
 )
 
-fault(
-  'A10',
-  'a worker killed between burying a message and announcing it',
-  async () => {
-    for (const worker of [...stack.workers]) await stack.kill(worker)
-    await stack.redis.cli('XADD', '{spillway:0}:queue', '*', 'm', 'not a message')
-    const doomed = await stack.startWorker({ SPILLWAY_FAILPOINT: 'committed' })
-    expect(await doomed.exited).toBe('SIGKILL')
-    await stack.kill(doomed)
-    // In exactly one of the two places.
-    expect(await stack.redis.cli('XLEN', '{spillway:0}:queue')).toBe(0)
-    const letters = await stack.deadLetters()
-    expect(letters).toMatchObject([{ failure: { code: 'UNDECODABLE' } }])
-    for (let i = 0; i < 2; i++) await stack.startWorker()
-    await stack.graphql('mutation ($ids: [ID!]!) { discardDeadLetters(ids: $ids) }', { ids: letters.map(({ id }) => id) })
-  },
-)
+fault('A10', 'a worker killed between burying a message and announcing it', async () => {
+  for (const worker of [...stack.workers]) await stack.kill(worker)
+  await stack.redis.cli('XADD', '{spillway:0}:queue', '*', 'm', 'not a message')
+  const doomed = await stack.startWorker({ SPILLWAY_FAILPOINT: 'committed' })
+  expect(await doomed.exited).toBe('SIGKILL')
+  await stack.kill(doomed)
+  // In exactly one of the two places.
+  expect(await stack.redis.cli('XLEN', '{spillway:0}:queue')).toBe(0)
+  const letters = await stack.deadLetters()
+  expect(letters).toMatchObject([{ failure: { code: 'UNDECODABLE' } }])
+  for (let i = 0; i < 2; i++) await stack.startWorker()
+  await stack.graphql('mutation ($ids: [ID!]!) { discardDeadLetters(ids: $ids) }', { ids: letters.map(({ id }) => id) })
+})
 
 fault(
   'A13',

@@ -32,7 +32,11 @@ async function overWs(polite: boolean): Promise<void> {
   socket.send(JSON.stringify({ type: 'connection_init' }))
   await once(socket, 'message')
   socket.send(
-    JSON.stringify({ id: '1', type: 'subscribe', payload: { query: 'subscription { saved { cursor content { id } } }' } }),
+    JSON.stringify({
+      id: '1',
+      type: 'subscribe',
+      payload: { query: 'subscription { saved { cursor content { id } } }' },
+    }),
   )
   // Answered behind the subscription: it is open by then.
   socket.send(JSON.stringify({ type: 'ping' }))

@@ -49,6 +49,7 @@ export async function inspect(env: Record<string, string>): Promise<Inspected> {
     holding: async () => (await ask({ ask: 'holding' })) as Holding,
     cycle: async (times) => void (await ask({ ask: 'cycle', times })),
     stop: async () => {
+      if (child.exitCode !== null || child.signalCode !== null) return
       const exited = once(child, 'exit')
       child.kill('SIGKILL')
       await exited

@@ -110,6 +110,8 @@ test('half-open ones are found out: a frozen client, with and without events', a
   const redis = freshRedisUrl()
   api = await inspect({ DATABASE_URL: database.url, QUEUE_URL: redis, CACHE_URL: freshRedisUrl() })
   await leave(await crowd(api.url, 20, 20))
+  // The follower keeps what came last, with or without anybody there: that is no leak.
+  await fill(api.url, redis)
   const before = await api.holding()
   const frozen = await crowd(api.url, 4, 200)
   frozen.kill('SIGSTOP')

@@ -1,0 +1,116 @@
+/**
+ * npm run bench: Spillway beside what people use instead, and beside what the machine can do at all.
+ *
+ *   npm run bench -- [--quick] [--only NAME]… [--rounds N]
+ *
+ * A run of everything writes bench/RESULTS.md and bench/results.svg; --quick and --only print only.
+ */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { type Pace, Parts } from './parts.ts'
+import { type Profile, readProfile } from './profile.ts'
+import { markdown, terminalTable } from './report.ts'
+import { type Result, runScenario, type Scenario } from './scenario.ts'
+import { acceptGraphql, acceptMany, acceptRest } from './scenarios/accept.ts'
+import { contents } from './scenarios/contents.ts'
+import { draining } from './scenarios/drain.ts'
+import { embedded } from './scenarios/embedded.ts'
+import { delivery, fanOut, idle } from './scenarios/fan-out.ts'
+import { latency } from './scenarios/latency.ts'
+import { spiking } from './scenarios/spike.ts'
+import { picture } from './svg.ts'
+
+const all: Scenario[] = [
+  acceptGraphql,
+  acceptRest,
+  acceptMany,
+  draining,
+  contents,
+  latency,
+  spiking,
+  embedded,
+  fanOut,
+  delivery,
+  idle,
+]
+
+const { values } = parseArgs({
+  options: {
+    quick: { type: 'boolean', default: false },
+    only: { type: 'string', multiple: true },
+    rounds: { type: 'string' },
+    profile: { type: 'boolean', default: false },
+  },
+})
+const names = all.map(({ name }) => name)
+const unknown = values.only?.find((name) => !names.includes(name))
+if (unknown !== undefined) stop(`There is no scenario ${unknown}; there are ${names.join(', ')}.`)
+if (values.rounds !== undefined && !/^[1-9]\d?$/.test(values.rounds))
+  stop('--rounds must be a whole number from 1 to 99.')
+
+const { quick } = values
+const pace: Pace = quick
+  ? { rounds: 1, seconds: 1, warmUpSeconds: 0.7, quick }
+  : { rounds: 5, seconds: 5, warmUpSeconds: 2, quick }
+if (values.rounds) pace.rounds = Number(values.rounds)
+const scenarios = all.filter(({ name }) => values.only?.includes(name) ?? true)
+const started = performance.now()
+
+progress('starting Redis, a cache and MariaDB')
+const parts = await Parts.start(pace)
+const results: Result[] = []
+const profiles = new Map<string, Profile>()
+try {
+  for (const scenario of scenarios) {
+    results.push(await runScenario(scenario, parts, progress))
+    if (scenario.profile && (values.profile || !quick)) {
+      progress(`${scenario.name}: profiling`)
+      const profile = await profiled(scenario)
+      if (profile) profiles.set(scenario.title, profile)
+    }
+  }
+} finally {
+  await parts.stop()
+}
+finishProgress()
+const text = markdown(results, profiles, pace)
+if (quick || scenarios.length < all.length) {
+  console.log(profiles.size > 0 ? text.slice(text.indexOf('## Where')) : '')
+  console.log(terminalTable(results))
+  console.log('\nNothing was written: only a full run writes bench/RESULTS.md.')
+} else {
+  await writeFile(new URL('RESULTS.md', import.meta.url), text)
+  await writeFile(new URL('results.svg', import.meta.url), picture(results))
+  console.log(terminalTable(results))
+  console.log('\nWritten: bench/RESULTS.md, bench/results.svg')
+}
+
+async function profiled(scenario: Scenario): Promise<Profile | undefined> {
+  const dir = await mkdtemp(join(tmpdir(), 'spillway-profile-'))
+  try {
+    const running = await scenario.contenders[0]!.start(parts, ['--cpu-prof', `--cpu-prof-dir=${dir}`])
+    await running.measure()
+    await running.stop()
+    return await readProfile(dir)
+  } finally {
+    await rm(dir, { recursive: true, force: true })
+  }
+}
+
+/** One line that changes where somebody is looking, a line each where nobody is. */
+function progress(line: string): void {
+  const text = `${String(Math.round((performance.now() - started) / 1_000)).padStart(4)} s  ${line}`
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text.slice(0, (process.stderr.columns || 80) - 1)}`)
+  else process.stderr.write(`${text}\n`)
+}
+
+function finishProgress(): void {
+  if (process.stderr.isTTY) process.stderr.write('\r\x1b[K')
+}
+
+function stop(message: string): never {
+  console.error(message)
+  process.exit(2)
+}

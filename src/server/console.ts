@@ -1,0 +1,123 @@
+/**
+ * The console, as `npm ci` built it into web/dist: a page at `/`, and the files it names, with a hash in each name. Invariant: only files
+ * that were there when it was read are ever sent, and a browser runs nothing on the page but them.
+ */
+import { createHash } from 'node:crypto'
+import { readdirSync, readFileSync } from 'node:fs'
+import type { IncomingMessage } from 'node:http'
+import { extname } from 'node:path'
+import { gzipSync } from 'node:zlib'
+import { type Call, HttpError, type Route, sendText } from './http.ts'
+
+const dist = new URL('../../web/dist/', import.meta.url)
+/** As in web/build.ts. */
+const base = '/console/assets/'
+
+const types: Record<string, string> = {
+  '.js': 'text/javascript; charset=utf-8',
+  '.css': 'text/css; charset=utf-8',
+  '.svg': 'image/svg+xml',
+}
+
+const securityHeaders = {
+  'content-security-policy': [
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "img-src 'self'",
+    "connect-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+    "require-trusted-types-for 'script'",
+    "trusted-types 'none'",
+  ].join('; '),
+  'x-content-type-options': 'nosniff',
+  'referrer-policy': 'no-referrer',
+  'cross-origin-opener-policy': 'same-origin',
+  'cross-origin-resource-policy': 'same-origin',
+}
+
+interface File {
+  type: string
+  body: Buffer
+  zipped: Buffer
+  etag: string
+}
+
+export class Console {
+  #page: File | undefined
+  readonly #assets = new Map<string, File>()
+
+  /** The route, where the request is one for the console: a browser at `/`, or a file of it. */
+  route(path: string, request: IncomingMessage): Route | undefined {
+    if (path.startsWith(base)) return { scope: 'open', GET: (call) => this.#sendAsset(call, path.slice(base.length)) }
+    if (path === '/' && request.method !== 'POST' && wantsPage(request)) {
+      return { scope: 'open', GET: (call) => this.#sendPage(call) }
+    }
+    return undefined
+  }
+
+  #sendPage(call: Call): void {
+    this.#read()
+    // The same address is JSON for who asks for it.
+    const headers = { ...securityHeaders, 'cache-control': 'no-cache', vary: 'Accept, Accept-Encoding' }
+    if (this.#page) send(call, this.#page, headers)
+    else
+      sendText(call.response, 503, 'text/plain; charset=utf-8', notBuilt, { ...headers, 'cache-control': 'no-store' })
+  }
+
+  #sendAsset(call: Call, name: string): void {
+    this.#read()
+    const file = this.#assets.get(name)
+    if (!file) throw new HttpError(404, 'The console has no such file; load the page anew.')
+    // Another content would have another name.
+    send(call, file, {
+      ...securityHeaders,
+      'cache-control': 'public, max-age=31536000, immutable',
+      vary: 'Accept-Encoding',
+    })
+  }
+
+  /** Once there is something to read, once. */
+  #read(): void {
+    if (this.#page) return
+    try {
+      for (const name of readdirSync(new URL('assets/', dist))) this.#assets.set(name, read(`assets/${name}`))
+      this.#page = read('index.html')
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    }
+  }
+}
+
+const notBuilt = `The console is not built: its files are missing in web/dist. "npm ci" builds it, and so does "npm run web".
+The API does without it: POST /save, GET / with Accept: application/json, and /graphql.
+`
+
+/** A browser that opens the address, and nothing else, prefers HTML to everything. */
+export function wantsPage(request: IncomingMessage): boolean {
+  const ranges = (request.headers.accept ?? '').split(',').map((range) => range.trim())
+  const html = ranges.findIndex((range) => /^text\/html\b(?!.*;\s*q=0(\.0*)?$)/i.test(range))
+  const json = ranges.findIndex((range) => /^application\/json\b/i.test(range))
+  return html >= 0 && (json < 0 || html < json)
+}
+
+function read(path: string): File {
+  const body = readFileSync(new URL(path, dist))
+  const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`
+  return { type: types[extname(path)] ?? 'text/html; charset=utf-8', body, zipped: gzipSync(body, { level: 9 }), etag }
+}
+
+function send({ request, response }: Call, file: File, headers: Record<string, string>): void {
+  if (request.headers['if-none-match'] === file.etag) {
+    response.writeHead(304, { ...headers, etag: file.etag }).end()
+    return
+  }
+  const zip = /\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))/i.test(String(request.headers['accept-encoding'] ?? ''))
+  sendText(response, 200, file.type, zip ? file.zipped : file.body, {
+    ...headers,
+    etag: file.etag,
+    ...(zip ? { 'content-encoding': 'gzip' } : {}),
+  })
+}

@@ -1,0 +1,471 @@
+/** The follower and its feeds on both events logs: every feed sees the log, all of it, in order, once, whatever becomes of the wake-ups. */
+import { randomUUID } from 'node:crypto'
+import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest'
+import type { Event, EventLog, LogEntry, Position } from '../../src/events/events.ts'
+import { type Feed, type FeedEvent, Follower } from '../../src/events/follower.ts'
+import { RedisEventLog } from '../../src/events/redis.ts'
+import { parseRedisUrl } from '../../src/redis/connection.ts'
+import { eventually, holds } from '../harness/eventually.ts'
+import { freshRedisUrl } from '../harness/fresh.ts'
+import { startProxy } from '../harness/proxy.ts'
+import { quiet } from '../harness/quiet.ts'
+import { testSqlite } from '../harness/sqlite.ts'
+import type { EventsBench, Retention } from '../suites/events.ts'
+
+const ample: Retention = { retentionMs: 3_600_000, retentionBytes: 268_435_456 }
+
+async function redis(retention: Retention, url = freshRedisUrl()): Promise<EventsBench> {
+  const logs: RedisEventLog[] = []
+  return {
+    open: async () => {
+      const log = new RedisEventLog(parseRedisUrl(url), { ...retention, log: quiet() })
+      logs.push(log)
+      await holds(() => log.tail())
+      return log
+    },
+    cleanup: async () => void (await Promise.all(logs.map((log) => log.close()))),
+  }
+}
+
+async function sqlite(retention: Retention): Promise<EventsBench> {
+  const { events, cleanup } = await testSqlite(retention)
+  return { open: events, cleanup }
+}
+
+const saved = (content: string, id = randomUUID()): Event => ({
+  type: 'saved',
+  content: { id, content, createdAt: new Date(0), savedAt: new Date(1) },
+})
+const textOf = (event: Event) => (event.type === 'saved' ? event.content.content : event.failure.message)
+const numbers = (from: number, to: number) => Array.from({ length: to - from }, (_, n) => String(from + n))
+
+type Wake = (entry?: LogEntry) => void
+
+/** The log itself, with an account of its reads, and wake-ups that pass through `hear`. */
+function heard(log: EventLog, hear: (entry: LogEntry | undefined, wake: Wake) => void = (entry, wake) => wake(entry)) {
+  let reads = 0
+  const source: EventLog = {
+    append: (entries) => log.append(entries),
+    tail: () => log.tail(),
+    read(after, limit) {
+      reads += 1
+      return log.read(after, limit)
+    },
+    follow: (wake) => log.follow((entry) => hear(entry, wake)),
+    close: () => log.close(),
+  }
+  return { source, reads: () => reads }
+}
+
+describe.each([
+  ['RedisEventLog', redis],
+  ['SqliteEventLog', sqlite],
+] as const)('on %s', (name, make: (retention: Retention) => Promise<EventsBench>) => {
+  let bench: EventsBench
+  /** Another process' view: what it appends reaches the follower through the log only. */
+  let other: EventLog
+  let start: Position
+  const followers: Follower[] = []
+
+  beforeEach(async () => {
+    bench = await make(ample)
+    other = await bench.open()
+    start = await other.tail()
+  })
+  afterEach(async () => {
+    for (const follower of followers.splice(0)) await follower.close()
+    await bench.cleanup()
+  })
+
+  async function follow(source?: EventLog): Promise<Follower> {
+    const follower = new Follower(source ?? (await bench.open()), quiet())
+    followers.push(follower)
+    follower.start()
+    return follower
+  }
+
+  /** One that follows, and has heard the log's first "look". */
+  async function following(hear?: Parameters<typeof heard>[1]) {
+    const log = heard(await bench.open(), hear)
+    const follower = await follow(log.source)
+    await follower.feed()
+    await settled(log.reads)
+    return { follower, reads: log.reads }
+  }
+
+  /** A follower reads at its start, and when its log says so; then it is quiet. */
+  async function settled(reads: () => number): Promise<void> {
+    let last = -1
+    await eventually(
+      () => {
+        const same = reads() === last
+        last = reads()
+        return same
+      },
+      { intervalMs: 150 },
+    )
+  }
+
+  /** So many events, by their texts; a feed that has fewer is an error. */
+  async function collect(feed: Feed, count: number): Promise<string[]> {
+    const all: FeedEvent[] = []
+    while (all.length < count) {
+      const events = await within(feed.next(), `${count - all.length} more after ${all.length}`)
+      if (!events) throw new Error('the feed ended')
+      all.push(...events)
+    }
+    return all.map(({ event }) => textOf(event))
+  }
+
+  const append = (from: number, to: number) => other.append(numbers(from, to).map((text) => [saved(text)]))
+
+  test('a feed from now on gives what is appended from now on, in order, without a look into the log', async () => {
+    await append(0, 3)
+    const { follower, reads } = await following()
+    const feed = await follower.feed()
+    const before = reads()
+    await append(3, 20)
+    expect(await collect(feed, 17)).toEqual(numbers(3, 20))
+    // What comes from another process with a file is found, not heard; with Redis it comes along.
+    if (name === 'RedisEventLog') expect(reads()).toBe(before)
+    expect(feed.cursor).toEqual({ position: await other.tail(), index: 0 })
+  })
+
+  test('a feed from a cursor gives what came after it: from the log, from the ring, and then live', async () => {
+    await append(0, 10)
+    const [, , third] = await other.read(start, 10)
+    const { follower } = await following()
+    const feeds = [await follower.feed({ position: start, index: 0 }), await follower.feed({ position: third!.position, index: 0 })]
+    await append(10, 20)
+    expect(await collect(feeds[0]!, 20)).toEqual(numbers(0, 20))
+    expect(await collect(feeds[1]!, 17)).toEqual(numbers(3, 20))
+  })
+
+  test('a cursor inside an entry gives the rest of it, and each event has the cursor behind it', async () => {
+    await other.append([[saved('a'), saved('b'), saved('c')], [saved('d')]])
+    const { follower } = await following()
+    const whole = await follower.feed({ position: start, index: 0 })
+    const seen = [...(await whole.next())!, ...(await whole.next())!]
+    expect(seen.map(({ event }) => textOf(event))).toEqual(['a', 'b', 'c', 'd'])
+    expect(seen.map(({ cursor }) => cursor.index)).toEqual([1, 2, 0, 0])
+    for (const [n, { cursor }] of seen.entries()) {
+      const rest = await follower.feed(cursor)
+      await other.append([[saved('live')]])
+      expect((await collect(rest, 4 - n)).slice(0, 3 - n)).toEqual(['a', 'b', 'c', 'd'].slice(n + 1))
+      rest.close()
+    }
+  })
+
+  describe('whatever becomes of the wake-ups,', () => {
+    test.each([
+      ['every second one is lost', (n: number) => (n % 2 ? 0 : 1)],
+      ['all but the last are lost', (n: number) => (n === 59 ? 1 : 0)],
+      ['each comes twice', () => 2],
+    ])('a gap is noticed by the predecessor and read from the log: %s', async (_, times) => {
+      let heardOf = 0
+      const { follower } = await following((entry, wake) => {
+        // A plain "look" would heal the gap, too.
+        if (!entry) return
+        for (let n = times(heardOf); n > 0; n--) wake(entry)
+        heardOf += 1
+      })
+      const watched: string[] = []
+      const ids = numbers(0, 60).map(() => randomUUID())
+      for (const id of ids) follower.watch(id, (event) => event && watched.push(textOf(event)))
+      const feed = await follower.feed()
+      // Its own connection: with a file only that sends entries along.
+      const own = name === 'SqliteEventLog' ? ownLog! : other
+      for (const [n, id] of ids.entries()) await own.append([[saved(String(n), id)]])
+      expect(await collect(feed, 60)).toEqual(numbers(0, 60))
+      expect(watched).toEqual(numbers(0, 60))
+    })
+
+    test('they come in any order: events do not', async () => {
+      let waiting: LogEntry[] = []
+      const { follower } = await following((entry, wake) => {
+        if (!entry) return
+        waiting.push(entry)
+        if (waiting.length < 10) return
+        const all = waiting.reverse()
+        waiting = []
+        for (const one of all) wake(one)
+      })
+      const feed = await follower.feed()
+      const own = name === 'SqliteEventLog' ? ownLog! : other
+      for (const text of numbers(0, 40)) await own.append([[saved(text)]])
+      expect(await collect(feed, 40)).toEqual(numbers(0, 40))
+    })
+
+    test('there are none at all: the follower looks for itself', async () => {
+      const { follower, reads } = await following(() => {})
+      const feed = await follower.feed()
+      const before = reads()
+      await append(0, 40)
+      expect(await collect(feed, 40)).toEqual(numbers(0, 40))
+      // In pages, not one by one, and not in a loop.
+      expect(reads() - before).toBeLessThan(10)
+    })
+  })
+
+  test('feeds that begin while others append miss nothing and get nothing twice', { timeout: 60_000 }, async () => {
+    const { follower } = await following()
+    const total = 400
+    let appended = 0
+    const appending = (async () => {
+      while (appended < total) {
+        const size = 1 + Math.floor(Math.random() * 4)
+        const to = Math.min(total, appended + size)
+        await append(appended, to)
+        appended = to
+      }
+    })()
+    const histories: Promise<void>[] = []
+    while (appended < total) {
+      const from = Math.floor(Math.random() * appended)
+      const [before] = from === 0 ? [undefined] : (await other.read(start, 1_000)).slice(from - 1)
+      const feed = await follower.feed({ position: before?.position ?? start, index: 0 })
+      // The log gives at most 16 entries at a time.
+      const first = before ? Number(textOf(before.events[0]!)) + 1 : 0
+      histories.push(collect(feed, total - first).then((texts) => expect(texts).toEqual(numbers(first, total))))
+    }
+    await appending
+    expect(histories.length).toBeGreaterThan(5)
+    await Promise.all(histories)
+  })
+
+  describe('the ring is bounded', () => {
+    test.each([
+      ['in entries', 1_200, 1, 1, 1_024],
+      ['in events', 60, 1_000, 1, 50],
+      ['in size', 40, 1, 1_000_000, 16],
+    ])('%s: what is in it is not read from the log, what is not is', { timeout: 60_000 }, async (_, entries, events, length, kept) => {
+      const { follower, reads } = await following()
+      const live = await follower.feed()
+      const positions: Position[] = []
+      for (let n = 0; n < entries; n += 100) {
+        const some = Array.from({ length: Math.min(100, entries - n) }, () =>
+          Array.from({ length: events }, () => saved('x'.repeat(length))),
+        )
+        // A log takes only so much at once.
+        for (let m = 0; m < some.length; m += 4) await other.append(some.slice(m, m + 4))
+      }
+      for (let n = 0; n < entries; n++) positions.push((await within(live.next(), `entry ${n}`))!.at(-1)!.cursor.position)
+      await settled(reads)
+      const before = reads()
+      const near = await follower.feed({ position: positions.at(-kept)!, index: 0 })
+      for (let n = 1; n < kept; n++) await within(near.next(), 'what the ring has')
+      expect(reads()).toBe(before)
+      // Behind its beginning.
+      const far = await follower.feed({ position: positions.at(-kept - 2)!, index: 0 })
+      await within(far.next(), 'what the log has')
+      expect(reads()).toBeGreaterThan(before)
+      for (let n = 0; n < kept; n++) await within(far.next(), 'what the ring has')
+      expect(far.cursor.position).toEqual(positions.at(-1))
+    })
+  })
+
+  test('a thousand feeds that wait cost one entry, the same for all, and no read each', async () => {
+    const { follower, reads } = await following()
+    const feeds = await Promise.all(Array.from({ length: 1_000 }, () => follower.feed()))
+    const waiting = feeds.map((feed) => feed.next())
+    const before = reads()
+    await other.append([[saved('to all'), saved('of them')]])
+    const given = await within(Promise.all(waiting), 'an event for each of a thousand')
+    expect(new Set(given).size).toBe(1)
+    expect(given[0]!.map(({ event }) => textOf(event))).toEqual(['to all', 'of them'])
+    // And a thousand that begin at one old place share the read of it.
+    expect(reads() - before).toBeLessThanOrEqual(2)
+    await append(0, 1_100)
+    const live = await follower.feed({ position: await other.tail(), index: 0 })
+    await other.append([[saved('fence')]])
+    await collect(live, 1)
+    const old = await Promise.all(Array.from({ length: 1_000 }, () => follower.feed({ position: start, index: 0 })))
+    const readsBefore = reads()
+    const firsts = await Promise.all(old.map((feed) => feed.next()))
+    expect(new Set(firsts.map((events) => textOf(events![0]!.event)))).toEqual(new Set(['to all']))
+    expect(reads() - readsBefore).toBeLessThanOrEqual(2)
+  })
+
+  describe('CURSOR_EXPIRED, never a silent hole:', () => {
+    const expired = { code: 'CURSOR_EXPIRED' }
+
+    test('at once, for a cursor of another log, of the future, or of no place', async () => {
+      await other.append([[saved('a'), saved('b')]])
+      const { follower } = await following()
+      const tail = await other.tail()
+      for (const cursor of [
+        { position: { ...tail, epoch: 'another-log' }, index: 0 },
+        { position: { ...tail, major: tail.major + 1 }, index: 0 },
+        { position: { ...tail, minor: tail.minor + 1_000 }, index: 0 },
+        { position: start, index: 3 },
+        { position: tail, index: 1 },
+      ]) {
+        await expect(follower.feed(cursor), JSON.stringify(cursor)).rejects.toMatchObject(expired)
+      }
+      await expect(follower.feed({ position: start, index: 2 })).resolves.toBeDefined()
+    })
+
+    test('for what was trimmed, at the start of a feed and under one that is slow', { timeout: 60_000 }, async () => {
+      const small = await make({ retentionMs: 3_600_000, retentionBytes: 3_000_000 })
+      try {
+        const log = await small.open()
+        const begin = await log.tail()
+        const follower = new Follower(await small.open(), quiet())
+        followers.push(follower)
+        follower.start()
+        const slow = await follower.feed({ position: begin, index: 0 })
+        await log.append([[saved('first')]])
+        expect(await collect(slow, 1)).toEqual(['first'])
+        const fast = await follower.feed({ position: begin, index: 0 })
+        // More than the log keeps, and more than the ring does.
+        for (let n = 0; n < 60; n++) {
+          await log.append([[saved(`${n} ${'x'.repeat(500_000)}`)]])
+        }
+        await expect(follower.feed({ position: begin, index: 0 })).rejects.toMatchObject(expired)
+        const outcome = async (feed: Feed) => {
+          for (let n = 0; ; n++) {
+            const events = await within(feed.next(), 'an event or the error')
+            if (textOf(events![0]!.event).startsWith('59 ')) return n
+          }
+        }
+        // Whatever a feed gave before was without a hole; this one is too far behind to be given anything.
+        await expect(outcome(slow)).rejects.toMatchObject(expired)
+        await expect(outcome(fast)).rejects.toMatchObject(expired)
+        const again = await follower.feed()
+        await log.append([[saved('59 afterwards')]])
+        expect(await outcome(again)).toBe(0)
+      } finally {
+        for (const follower of followers.splice(0)) await follower.close()
+        await small.cleanup()
+      }
+    })
+  })
+
+  test('watch tells of each event about an id, and of nothing when it has stopped', async () => {
+    const { follower } = await following()
+    const [id, elsewhere] = [randomUUID(), randomUUID()]
+    const seen: (string | undefined)[] = []
+    const twice: (string | undefined)[] = []
+    const stop = follower.watch(id, (event) => seen.push(event && textOf(event)))
+    const stopTwice = follower.watch(id, (event) => twice.push(event && textOf(event)))
+    const feed = await follower.feed()
+    await other.append([[saved('one', id), saved('else', elsewhere)], [saved('two', id)]])
+    await collect(feed, 3)
+    expect([seen, twice]).toEqual([['one', 'two'], ['one', 'two']])
+    stop()
+    stop()
+    await other.append([[saved('three', id)]])
+    await collect(feed, 1)
+    expect(seen).toEqual(['one', 'two'])
+    expect(twice).toEqual(['one', 'two', 'three'])
+    stopTwice()
+  })
+
+  test('a feed that is closed, or whose follower is, ends', async () => {
+    const { follower } = await following()
+    const [closed, goesOn] = [await follower.feed(), await follower.feed()]
+    const waiting = [closed.next(), goesOn.next()]
+    closed.close()
+    closed.close()
+    expect(await within(waiting[0]!, 'the end')).toBeUndefined()
+    expect(await closed.next()).toBeUndefined()
+    await other.append([[saved('one')]])
+    expect((await within(waiting[1]!, 'an event'))!.map(({ event }) => textOf(event))).toEqual(['one'])
+    const last = goesOn.next()
+    await follower.close()
+    expect(await within(last, 'the end')).toBeUndefined()
+    expect(await goesOn.next()).toBeUndefined()
+  })
+
+  /** The log that the follower of a test is on, where only its own appends send entries along. */
+  let ownLog: EventLog | undefined
+  beforeEach(() => {
+    const open = bench.open.bind(bench)
+    bench.open = async () => {
+      ownLog = await open()
+      return ownLog
+    }
+  })
+})
+
+describe('a log on Redis that is away', () => {
+  const following: { close(): Promise<void> }[] = []
+  afterEach(async () => {
+    for (const one of following.splice(0)) await one.close()
+  })
+
+  async function throughProxy() {
+    const proxy = await startProxy(inject('redisUrl'))
+    const url = freshRedisUrl()
+    const direct = await redis(ample, url)
+    const other = await direct.open()
+    const log = new RedisEventLog(parseRedisUrl(proxy.url(url)), { ...ample, log: quiet() })
+    const follower = new Follower(log, quiet())
+    following.push(follower, log, { close: direct.cleanup }, proxy)
+    return { proxy, other, follower, prefix: parseRedisUrl(url).prefix }
+  }
+
+  test('at the start: a feed is refused, and given once the log is there', async () => {
+    const { proxy, other, follower } = await throughProxy()
+    proxy.set('cut')
+    follower.start()
+    await expect(follower.feed()).rejects.toMatchObject({ code: 'QUEUE_UNAVAILABLE', retryAfterMs: expect.any(Number) })
+    proxy.set('pass')
+    const feed = await holds(() => follower.feed(), { timeoutMs: 20_000 })
+    await other.append([[saved('one')]])
+    expect((await within(feed.next(), 'an event'))!.map(({ event }) => textOf(event))).toEqual(['one'])
+  })
+
+  test('meanwhile: feeds wait, and miss nothing of what was appended by others', async () => {
+    const { proxy, other, follower } = await throughProxy()
+    const begin = await other.tail()
+    follower.start()
+    const feed = await holds(() => follower.feed({ position: begin, index: 0 }))
+    for (let round = 0; round < 3; round++) {
+      const waiting = feed.next()
+      // Whatever the ring has it gives; the rest waits.
+      proxy.set('cut')
+      for (const text of numbers(round * 20, round * 20 + 20)) await other.append([[saved(text)]])
+      proxy.set('pass')
+      const texts = (await within(waiting, 'the first')) ?? []
+      const all = texts.map(({ event }) => textOf(event))
+      while (all.length < 20) all.push(...(await within(feed.next(), 'the rest'))!.map(({ event }) => textOf(event)))
+      expect(all).toEqual(numbers(round * 20, round * 20 + 20))
+    }
+  })
+
+  test('and comes back as another: feeds are expired, watchers look for themselves, new feeds go on', async () => {
+    const { other, follower, prefix } = await throughProxy()
+    follower.start()
+    const feed = await holds(() => follower.feed())
+    await other.append([[saved('before')]])
+    await within(feed.next(), 'an event')
+    const told: unknown[] = []
+    follower.watch(randomUUID(), (event) => told.push(event))
+    const waiting = feed.next()
+    const expired = expect(waiting).rejects.toMatchObject({ code: 'CURSOR_EXPIRED' })
+    const { client } = (await redisClient()) as { client: import('ioredis').Redis }
+    await client.del(...['log', 'meta', 'sizes'].map((key) => `{${prefix}:events}:${key}`))
+    client.disconnect()
+    await other.append([[saved('after')]])
+    await within(expired, 'CURSOR_EXPIRED')
+    expect(told).toContain(undefined)
+    const next = await follower.feed()
+    await other.append([[saved('later')]])
+    expect((await within(next.next(), 'an event'))!.map(({ event }) => textOf(event))).toEqual(['later'])
+  })
+})
+
+async function redisClient() {
+  const { Redis } = await import('ioredis')
+  return { client: new Redis(inject('redisUrl')) }
+}
+
+/** A feed that never answers is a failure, not a test that hangs. */
+async function within<T>(promise: Promise<T>, what: string, ms = 15_000): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`waited ${ms} ms in vain for ${what}`)), ms)
+  })
+  return await Promise.race([promise, late]).finally(() => clearTimeout(timer))
+}

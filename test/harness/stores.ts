@@ -1,0 +1,77 @@
+/** Real stores for tests of what stands on them, and a look at what they are asked. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { PrismaStore } from '../../src/db/prisma.ts'
+import type { Writer } from '../../src/db/store.ts'
+import { freshDatabase } from './fresh.ts'
+import type { Row } from './mariadb.ts'
+import { quiet } from './quiet.ts'
+
+export interface TestStore {
+  readonly store: PrismaStore
+  /** One statement on a connection of its own, past the store. */
+  sql(statement: string): Promise<Row[]>
+  /** Closes the store and removes the data. */
+  cleanup(): Promise<void>
+}
+
+async function open(url: string): Promise<PrismaStore> {
+  const store = new PrismaStore({ url, concurrency: 2, log: quiet() })
+  await store.prepare(AbortSignal.timeout(30_000))
+  return store
+}
+
+/** On a database of its own on the shared server, or on the given one. */
+export async function mariadbStore(database?: { url: string; sql: TestStore['sql'] }): Promise<TestStore> {
+  const { url, sql } = database ?? (await freshDatabase())
+  const store = await open(url)
+  return { store, sql, cleanup: () => store.close() }
+}
+
+export async function sqliteStore(): Promise<TestStore> {
+  const dir = await mkdtemp(join(tmpdir(), 'spillway-store-'))
+  const path = join(dir, 'store.db')
+  const store = await open(`file:${path}`)
+  return {
+    store,
+    async sql(statement) {
+      const db = new DatabaseSync(path, { timeout: 5_000 })
+      try {
+        return db.prepare(statement).all() as Row[]
+      } finally {
+        db.close()
+      }
+    },
+    async cleanup() {
+      await store.close()
+      await rm(dir, { recursive: true, force: true })
+    },
+  }
+}
+
+/** The store itself, with an account of what it was asked to write: rows and bytes of each statement. */
+export function watched(store: Writer): Writer & { inserts: { rows: number; bytes: number }[]; lookUps: number } {
+  return {
+    inserts: [],
+    lookUps: 0,
+    get maxRows() {
+      return store.maxRows
+    },
+    get maxBytes() {
+      return store.maxBytes
+    },
+    insert(rows) {
+      this.inserts.push({
+        rows: rows.length,
+        bytes: rows.reduce((sum, { content }) => sum + Buffer.byteLength(content), 0),
+      })
+      return store.insert(rows)
+    },
+    existing(ids) {
+      this.lookUps += 1
+      return store.existing(ids)
+    },
+  }
+}

@@ -1,0 +1,129 @@
+/** graphql-transport-ws beyond subscriptions to `saved`: other operations, errors, and what a client may not do. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { eventually, holds } from '../harness/eventually.ts'
+import { System, unique } from '../harness/system.ts'
+import { WsClient } from '../harness/ws.ts'
+
+let system: System
+
+beforeAll(async () => {
+  system = await System.start('embedded')
+})
+afterAll(async () => {
+  await system.stop()
+})
+
+test('a mutation and a query over one socket, at once', async () => {
+  const client = await WsClient.connect(system.url)
+  const content = unique()
+  client.subscribe('m', 'mutation ($c: String!) { save(content: $c, waitMs: 20000) { status content { content } } }', {
+    c: content,
+  })
+  client.subscribe('q', '{ queue { durability } }')
+  await holds(() => expect(client.messages.filter(({ type }) => type === 'complete')).toHaveLength(2))
+  expect(client.of('m')).toEqual([
+    { id: 'm', type: 'next', payload: { data: { save: { status: 'SAVED', content: { content } } } } },
+    { id: 'm', type: 'complete' },
+  ])
+  expect(client.of('q')).toEqual([
+    { id: 'q', type: 'next', payload: { data: { queue: { durability: 'FSYNC' } } } },
+    { id: 'q', type: 'complete' },
+  ])
+  client.close()
+})
+
+test('many subscriptions on one socket, each told once; an id that completed can be used again', async () => {
+  const client = await WsClient.connect(system.url)
+  const ids = Array.from({ length: 20 }, (_, i) => `s${i}`)
+  for (const id of ids) client.subscribe(id, `subscription { saved { content { content } cursor } }`)
+  client.send({ type: 'ping' })
+  await eventually(() => client.messages.some(({ type }) => type === 'pong'))
+  client.send({ id: 's0', type: 'complete' })
+  const content = unique()
+  await system.graphql('mutation ($c: String!) { save(content: $c, waitMs: 20000) { status } }', { c: content })
+  await holds(() => expect(client.messages.filter(({ type }) => type === 'next')).toHaveLength(19))
+  for (const id of ids.slice(1)) expect(client.of(id)[0]!.payload.data.saved.content).toEqual({ content })
+  expect(client.of('s0')).toEqual([])
+  client.subscribe('s0', '{ queue { depth } }')
+  await holds(() => expect(client.of('s0').at(-1)?.type).toBe('complete'))
+  client.close()
+})
+
+describe('errors have a code, and nothing of HTTP:', () => {
+  test.each<[string, string | undefined, string, Record<string, unknown>]>([
+    ['a document that cannot be parsed', 'GRAPHQL_PARSE_FAILED', 'subscription {', {}],
+    ['a field that is not there', 'GRAPHQL_VALIDATION_FAILED', 'subscription { nothing }', {}],
+    ['a variable that does not fit', 'BAD_USER_INPUT', 'subscription ($a: String) { saved(after: $a) { cursor } }', { a: 1 }],
+    ['an input that is refused', 'BAD_USER_INPUT', 'mutation { save(content: "x", id: "x") { id } }', {}],
+    ['a cursor that is refused', 'BAD_USER_INPUT', 'subscription { saved(after: "x") { cursor } }', {}],
+    ['the same behind a fragment', 'BAD_USER_INPUT', 'subscription { ...F } fragment F on Subscription { saved(after: "x") { cursor } }', {}],
+    ['an id that is refused', 'BAD_USER_INPUT', 'subscription { receipt(id: "x") { id } }', {}],
+    ['two operations and no name', undefined, 'query A { queue { depth } } query B { queue { depth } }', {}],
+  ])('%s', async (_, code, query, variables) => {
+    const client = await WsClient.connect(system.url)
+    client.subscribe('1', query, variables)
+    const [message] = await eventually(() => client.of('1').length > 0 && client.of('1'))
+    const errors = message!.type === 'error' ? message!.payload : message!.payload.errors
+    expect(errors[0].message).not.toBe('')
+    expect(errors[0].extensions?.code).toBe(code)
+    expect(errors[0].extensions ?? {}).not.toHaveProperty('http')
+    // The socket is none the worse for it.
+    client.subscribe('2', '{ queue { depth } }')
+    await holds(() => expect(client.of('2').at(-1)?.type).toBe('complete'))
+    client.close()
+  })
+})
+
+describe('a client that breaks the protocol is told by the code it is closed with:', () => {
+  test('4408: no connection_init', async () => {
+    expect(await (await WsClient.open(system.url)).closed).toBe(4408)
+  })
+
+  test('4429: connection_init twice', async () => {
+    const client = await WsClient.connect(system.url)
+    client.send({ type: 'connection_init' })
+    expect(await client.closed).toBe(4429)
+  })
+
+  test('4401: subscribe before connection_init', async () => {
+    const client = await WsClient.open(system.url)
+    client.subscribe('1', '{ queue { depth } }')
+    expect(await client.closed).toBe(4401)
+  })
+
+  test.each(['garbage', '{}', '[]', '{"type":"start"}', '{"type":"subscribe","id":"1"}'])('4400: %s', async (text) => {
+    const client = await WsClient.connect(system.url)
+    client.send(text)
+    expect(await client.closed).toBe(4400)
+  })
+
+  test('4409: an id that is in use', async () => {
+    const client = await WsClient.connect(system.url)
+    for (let i = 0; i < 2; i++) client.subscribe('1', 'subscription { saved { cursor } }')
+    expect(await client.closed).toBe(4409)
+  })
+
+  test('4406: another protocol', async () => {
+    const client = await WsClient.open(system.url, {}, 'graphql-ws').catch((error: Error) => error)
+    // ws refuses a protocol that the server did not take before the server can.
+    if (client instanceof WsClient) expect(await client.closed).toBe(4406)
+    else expect(client.message).not.toBe('')
+  })
+
+  test('1009: a message that is too large', async () => {
+    const client = await WsClient.connect(system.url)
+    client.send(JSON.stringify({ id: '1', type: 'subscribe', payload: { query: `{ ${' '.repeat(4_000_000)} }` } }))
+    expect(await client.closed).toBe(1009)
+  })
+})
+
+describe('a page of another site cannot open a socket:', () => {
+  test.each(['https://evil.example', 'null', 'http://127.0.0.1:1', 'http://127.0.0.1.evil.example'])('%s', async (origin) => {
+    await expect(WsClient.open(system.url, { origin })).rejects.toThrow('refused with 403')
+  })
+
+  test('its own origin can', async () => {
+    const client = await WsClient.open(system.url, { origin: system.url })
+    client.close()
+  })
+})

@@ -1,0 +1,391 @@
+/** From entries to rows, on the real stores, with a database that has real reasons to refuse. */
+import { randomUUID } from 'node:crypto'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { encode } from '../../src/model/message.ts'
+import type { Entry } from '../../src/queue/queue.ts'
+import { Persister } from '../../worker/persist.ts'
+import { holds } from '../harness/eventually.ts'
+import { startMariadb, type TestMariadb } from '../harness/mariadb.ts'
+import { quiet } from '../harness/quiet.ts'
+import { mariadbStore, sqliteStore, type TestStore, watched } from '../harness/stores.ts'
+
+/** What a database is made to do, in its own terms. */
+interface Trouble {
+  make(): Promise<TestStore>
+  /** From now on it will not have a content that begins with "bad". */
+  refuseBad(test: TestStore): Promise<void>
+  /** From now on a content that begins with "odd" is an error that stands in no table. */
+  failOnOdd(test: TestStore): Promise<void>
+  /** From now on no two contents may be equal. */
+  onlyUnique(test: TestStore): Promise<void>
+  away(test: TestStore): Promise<void>
+  back(test: TestStore): Promise<void>
+}
+
+let server: TestMariadb
+beforeAll(async () => {
+  server = await startMariadb()
+  // Whom read_only stops, as it should an application.
+  await server.sql("CREATE USER app@'%'")
+  await server.sql("GRANT ALL ON *.* TO app@'%'")
+  await server.sql("REVOKE SUPER, READ_ONLY ADMIN, CONNECTION ADMIN ON *.* FROM app@'%'")
+})
+afterAll(() => server?.cleanup())
+
+const mariadb: Trouble = {
+  async make() {
+    const name = new URL(await server.createDatabase()).pathname.slice(1)
+    return await mariadbStore({
+      url: `mysql://app@127.0.0.1:${server.port}/${name}`,
+      sql: (statement) => server.sql(statement, name),
+    })
+  },
+  refuseBad: ({ sql }) => sql("ALTER TABLE Content ADD CONSTRAINT good CHECK (content NOT LIKE 'bad%')").then(() => {}),
+  async failOnOdd({ sql }) {
+    await sql('CREATE FUNCTION two() RETURNS INT RETURN (SELECT 1 UNION SELECT 2)')
+    await sql(
+      "CREATE TRIGGER odd BEFORE INSERT ON Content FOR EACH ROW SET NEW.content = IF(NEW.content LIKE 'odd%', two(), NEW.content)",
+    )
+  },
+  onlyUnique: ({ sql }) => sql('ALTER TABLE Content ADD UNIQUE (content(100))').then(() => {}),
+  away: () => server.sql('SET GLOBAL read_only = 1').then(() => {}),
+  back: () => server.sql('SET GLOBAL read_only = 0').then(() => {}),
+}
+
+const sqlite: Trouble = {
+  make: sqliteStore,
+  refuseBad: ({ sql }) =>
+    sql(
+      "CREATE TRIGGER good BEFORE INSERT ON Content WHEN new.content LIKE 'bad%' BEGIN SELECT RAISE(ABORT, 'not good'); END",
+    ).then(() => {}),
+  failOnOdd: ({ sql }) =>
+    sql(
+      "CREATE TRIGGER odd BEFORE INSERT ON Content WHEN new.content LIKE 'odd%' BEGIN SELECT json(new.content); END",
+    ).then(() => {}),
+  onlyUnique: ({ sql }) => sql('CREATE UNIQUE INDEX one_each ON Content (content)').then(() => {}),
+  // Somebody's migration under way.
+  away: ({ sql }) => sql('ALTER TABLE Content RENAME TO Elsewhere').then(() => {}),
+  back: ({ sql }) => sql('ALTER TABLE Elsewhere RENAME TO Content').then(() => {}),
+}
+
+let handles = 0
+const at = Date.UTC(2026, 10, 25, 12)
+const raw = (body: string, id: string | undefined = undefined): Entry => ({
+  handle: String(++handles),
+  id,
+  body,
+  deliveries: 1,
+})
+const entry = (content: string, id: string = randomUUID()): Entry =>
+  raw(encode({ v: 1, type: 'content', id, at: at + handles, content }), id)
+const entries = (count: number, content = 'good') => Array.from({ length: count }, (_, n) => entry(`${content} ${n}`))
+const contentOf = ({ body }: Entry) => JSON.parse(body).content as string
+
+describe.each([
+  ['MariaDB', mariadb],
+  ['SQLite', sqlite],
+] as const)('on %s', (name, trouble) => {
+  let made: TestStore
+  let store: ReturnType<typeof watched>
+  let log: ReturnType<typeof quiet>
+  let stopping: AbortController
+  let persister: Persister
+
+  beforeEach(async () => {
+    made = await trouble.make()
+    store = watched(made.store)
+    log = quiet()
+    stopping = new AbortController()
+    persister = new Persister(store, { maxAttempts: 2, log, signal: stopping.signal })
+  })
+  afterEach(() => made.cleanup())
+
+  /** Every row there is: id -> content. */
+  async function rows(): Promise<Map<string, string>> {
+    const all = await made.sql('SELECT id, content FROM Content')
+    return new Map(all.map(({ id, content }) => [id, content]))
+  }
+
+  const expectRows = async (expected: readonly Entry[]) =>
+    expect(await rows()).toEqual(new Map(expected.map((one) => [one.id, contentOf(one)])))
+
+  test('a batch is one statement, and comes out in the order it came in', async () => {
+    const batch = entries(1_000)
+    const before = Date.now()
+    const { saved, entries: done, letters } = await persister.persist(batch)
+    expect(store.inserts).toMatchObject([{ rows: 1_000 }])
+    expect(store.lookUps).toBe(0)
+    expect(letters).toEqual([])
+    expect(done).toEqual(batch)
+    expect(saved.map(({ id, content, createdAt }) => [id, content, +createdAt])).toEqual(
+      batch.map((one) => [one.id, contentOf(one), JSON.parse(one.body).at]),
+    )
+    expect(saved.every(({ savedAt }) => +savedAt >= before && +savedAt <= Date.now())).toBe(true)
+    await expectRows(batch)
+    // What is announced is what a reader finds, to the millisecond.
+    const found = await made.store.find(saved.slice(0, 50).map(({ id }) => id))
+    expect(found.sort((a, b) => (a.id < b.id ? -1 : 1))).toEqual(
+      saved.slice(0, 50).sort((a, b) => (a.id < b.id ? -1 : 1)),
+    )
+    expect(await persister.persist([])).toEqual({ saved: [], entries: [], letters: [] })
+  })
+
+  describe('what is there already', () => {
+    test('counts as saved where it is equal, as it stands in the store, so that it is announced again', async () => {
+      const batch = entries(20)
+      const first = await persister.persist(batch)
+      store.inserts.length = 0
+      const again = batch.map((one) => ({ ...one, handle: `again ${one.handle}`, deliveries: 2 }))
+      const second = await persister.persist(again)
+      expect(second.saved).toEqual(first.saved)
+      expect(second.entries).toEqual(again)
+      expect(second.letters).toEqual([])
+      expect(store.inserts).toHaveLength(1)
+      await expectRows(batch)
+    })
+
+    test('is a conflict where it differs, and stays as it is', async () => {
+      const batch = entries(3)
+      await persister.persist(batch)
+      const others = batch.map(({ id }) => entry('something else', id))
+      const { saved, entries: done, letters } = await persister.persist(others)
+      expect([saved, done]).toEqual([[], []])
+      expect(letters).toMatchObject(
+        others.map((one) => ({ entry: one, id: one.id, failure: { code: 'ID_CONFLICT', attempts: 1 } })),
+      )
+      await expectRows(batch)
+    })
+
+    test.each([
+      ['by a space at the end', 'text', 'text '],
+      ['in upper and lower case', 'text', 'TEXT'],
+      ['in how an accent is written', '\u00e9', 'e\u0301'],
+      ['by an accent', 'e', '\u00e9'],
+      ['by a NUL', 'a', 'a\0'],
+      ['by being nothing', '', ' '],
+    ])('differs %s', async (_, one, other) => {
+      const first = entry(one)
+      await persister.persist([first])
+      const { letters } = await persister.persist([entry(other, first.id)])
+      expect(letters).toMatchObject([{ failure: { code: 'ID_CONFLICT' } }])
+      await expectRows([first])
+    })
+
+    test('is told from what is new, in a few statements', async () => {
+      const old = entries(30, 'old')
+      await persister.persist(old)
+      store.inserts.length = 0
+      const fresh = entries(500, 'new')
+      const equal = old.slice(0, 15).map((one) => ({ ...one }))
+      const different = old.slice(15).map(({ id }) => entry('else', id))
+      const batch = [...fresh.slice(0, 250), ...equal, ...different, ...fresh.slice(250)]
+      const { saved, entries: done, letters } = await persister.persist(batch)
+      expect(saved.map(({ id }) => id)).toEqual([...fresh.slice(0, 250), ...equal, ...fresh.slice(250)].map(({ id }) => id))
+      expect(done).toHaveLength(515)
+      expect(letters.map(({ entry }) => entry)).toEqual(different)
+      expect(store.inserts.map(({ rows }) => rows)).toEqual([530, 500])
+      await expectRows([...old, ...fresh])
+    })
+
+    test('also where it stands in the same batch: equal is one row and all its entries, different is a conflict', async () => {
+      const [a, b] = entries(2) as [Entry, Entry]
+      const twins = [entry(contentOf(a), a.id), entry(contentOf(a), a.id)]
+      const other = entry('something else', a.id)
+      const { saved, entries: done, letters } = await persister.persist([a, twins[0]!, other, b, twins[1]!])
+      expect(saved.map(({ id }) => id)).toEqual([a.id, b.id])
+      expect(new Set(done)).toEqual(new Set([a, ...twins, b]))
+      expect(letters).toMatchObject([{ entry: other, failure: { code: 'ID_CONFLICT' } }])
+      expect(store.inserts).toMatchObject([{ rows: 2 }])
+      await expectRows([a, b])
+    })
+  })
+
+  describe('a row that the database will not have', () => {
+    beforeEach(() => trouble.refuseBad(made))
+
+    test('is found among 1,000, and buried alone', async () => {
+      const batch = entries(1_000)
+      const bad = entry('bad')
+      batch[737] = bad
+      const { saved, entries: done, letters } = await persister.persist(batch)
+      expect(letters).toMatchObject([
+        { entry: bad, id: bad.id, failure: { code: 'REJECTED', message: expect.stringContaining('refuses this content') } },
+      ])
+      // A client is told the reason, and neither the database's own words nor the content.
+      expect(letters[0]!.failure.message).not.toMatch(/not good|CONSTRAINT|bad/)
+      const good = batch.filter((one) => one !== bad)
+      expect(saved.map(({ id }) => id)).toEqual(good.map(({ id }) => id))
+      expect(done).toHaveLength(999)
+      await expectRows(good)
+      // Two for each halving of 1,000, and the first.
+      expect(store.inserts.length).toBeLessThanOrEqual(21)
+    })
+
+    test.each([
+      ['the first', [0]],
+      ['the last', [99]],
+      ['neighbours', [49, 50]],
+      ['many', [0, 1, 2, 30, 63, 64, 98, 99]],
+      ['all', Array.from({ length: 100 }, (_, n) => n)],
+    ])('%s of 100: exactly these are buried', async (_, places) => {
+      const batch = entries(100)
+      for (const place of places) batch[place] = entry(`bad ${place}`)
+      const bad = batch.filter((one) => contentOf(one).startsWith('bad'))
+      const good = batch.filter((one) => !bad.includes(one))
+      const { saved, letters } = await persister.persist(batch)
+      expect(letters.map(({ entry }) => entry)).toEqual(bad)
+      expect(saved.map(({ id }) => id)).toEqual(good.map(({ id }) => id))
+      await expectRows(good)
+    })
+
+    test('among rows that are there already, too', async () => {
+      const old = entries(40)
+      await persister.persist(old)
+      const bad = entry('bad')
+      const other = entry('else', old[0]!.id)
+      const fresh = entries(10, 'new')
+      const { saved, letters } = await persister.persist([...old.slice(1), bad, other, ...fresh])
+      expect(letters.map(({ entry, failure }) => [entry, failure.code])).toEqual(
+        expect.arrayContaining([
+          [bad, 'REJECTED'],
+          [other, 'ID_CONFLICT'],
+        ]),
+      )
+      expect(letters).toHaveLength(2)
+      expect(saved).toHaveLength(49)
+      await expectRows([...old, ...fresh])
+    })
+  })
+
+  test('an error that stands in no table is tried a few times, then blamed on the row that causes it alone', async () => {
+    await trouble.failOnOdd(made)
+    const batch = entries(8)
+    const odd = entry('odd')
+    batch[5] = odd
+    const { saved, letters } = await persister.persist(batch)
+    expect(letters).toMatchObject([{ entry: odd, failure: { code: 'GAVE_UP', attempts: 2 } }])
+    expect(saved).toHaveLength(7)
+    await expectRows(batch.filter((one) => one !== odd))
+  })
+
+  test('a duplicate of something else than the id does not go round for ever', async () => {
+    await trouble.onlyUnique(made)
+    const first = entry('same')
+    await persister.persist([first])
+    const batch = [...entries(5), entry('same'), ...entries(5, 'more')]
+    const { saved, letters } = await persister.persist(batch)
+    expect(letters).toMatchObject([{ entry: batch[5], failure: { code: 'REJECTED' } }])
+    expect(saved).toHaveLength(10)
+    expect((await rows()).size).toBe(11)
+  })
+
+  describe('a message that cannot be a row', () => {
+    test.each([
+      ['no JSON', () => raw('something'), 'UNDECODABLE', /not JSON/],
+      ['JSON that is no object', () => raw('[]'), 'UNDECODABLE', /version/],
+      ['null', () => raw('null'), 'UNDECODABLE', /not a JSON object/],
+      ['a version of the future', () => raw('{"v":2}'), 'UNDECODABLE', /version 2; this worker understands version 1/],
+      ['another type', () => raw('{"v":1,"type":"vote"}'), 'UNDECODABLE', /"vote"/],
+      ['no content', () => raw(JSON.stringify({ v: 1, type: 'content', id: randomUUID(), at })), 'UNDECODABLE', /lacks/],
+      ['a time that is none', () => raw(`{"v":1,"type":"content","id":"${randomUUID()}","at":"now","content":"x"}`), 'UNDECODABLE', /lacks/],
+      ['an id that is no UUID', () => entry('x', '42'), 'REJECTED', /UUID/],
+      ['an id in upper case', () => entry('x', randomUUID().toUpperCase()), 'REJECTED', /lower-case UUID/],
+      ['a lone surrogate', () => entry('\ud800'), 'REJECTED', /lone surrogate/],
+    ])('%s: it is buried, and its neighbours are saved', async (_, make, code, message) => {
+      const good = entries(4)
+      const broken = make()
+      const { saved, entries: done, letters } = await persister.persist([...good.slice(0, 2), broken, ...good.slice(2)])
+      expect(letters).toMatchObject([
+        { entry: broken, failure: { code, message: expect.stringMatching(message), attempts: 1, failedAt: expect.any(Date) } },
+      ])
+      expect(letters[0]!.id).toBe(broken.id)
+      expect(saved.map(({ id }) => id)).toEqual(good.map(({ id }) => id))
+      expect(done).toEqual(good)
+      await expectRows(good)
+    })
+  })
+
+  describe('a database that is away', () => {
+    afterEach(() => trouble.back(made).catch(() => {}))
+
+    test('is waited for, however often it is tried, and nobody is blamed', async () => {
+      const batch = entries(50)
+      await trouble.away(made)
+      const persisting = persister.persist(batch)
+      // More tries than a message gets that fails by itself.
+      await holds(() => expect(store.inserts.length).toBeGreaterThan(4))
+      expect(log.said).toContain('the database did not take a batch; trying again')
+      await trouble.back(made)
+      const { saved, letters } = await persisting
+      expect(saved).toHaveLength(50)
+      expect(letters).toEqual([])
+      await expectRows(batch)
+    })
+
+    test('is waited for no longer than the worker lives', async () => {
+      await trouble.away(made)
+      const persisting = persister.persist(entries(5))
+      const stopped = expect(persisting).rejects.toMatchObject({ name: 'Stopped' })
+      await holds(() => expect(store.inserts.length).toBeGreaterThan(1))
+      const since = performance.now()
+      stopping.abort()
+      await stopped
+      expect(performance.now() - since).toBeLessThan(2_000)
+      await trouble.back(made)
+      await expectRows([])
+    })
+  })
+
+  describe('a statement', () => {
+    test('holds no more rows than the database takes', { timeout: 60_000 }, async () => {
+      const batch = entries(store.maxRows + 10, '')
+      const { saved } = await persister.persist(batch)
+      expect(saved).toHaveLength(batch.length)
+      expect(store.inserts.map(({ rows }) => rows)).toEqual([store.maxRows, 10])
+      expect((await rows()).size).toBe(batch.length)
+    })
+
+    test('nor more bytes, counted in UTF-8', { timeout: 60_000 }, async () => {
+      // 3 bytes each: as code units they would fit into one.
+      const batch = Array.from({ length: 40 }, () => entry('€'.repeat(100_000)))
+      const { saved } = await persister.persist(batch)
+      expect(saved).toHaveLength(40)
+      expect(store.inserts.length).toBeGreaterThan(1)
+      for (const { bytes } of store.inserts) expect(bytes).toBeLessThanOrEqual(store.maxBytes)
+      // And is no smaller than need be.
+      expect(store.inserts.length).toBeLessThanOrEqual(Math.ceil((40 * 300_000) / store.maxBytes) + 1)
+      await expectRows(batch)
+    })
+
+    test('a content that fits into none is buried, its neighbours are saved', { timeout: 60_000 }, async () => {
+      const good = entries(4)
+      const huge = entry('x'.repeat(store.maxBytes + 1))
+      const { saved, letters } = await persister.persist([...good.slice(0, 2), huge, ...good.slice(2)])
+      expect(letters).toMatchObject([
+        { entry: huge, failure: { code: 'REJECTED', message: expect.stringContaining('no statement as large') } },
+      ])
+      expect(saved.map(({ id }) => id)).toEqual(good.map(({ id }) => id))
+    })
+  })
+
+  if (name === 'MariaDB') {
+    test('a server whose limit was lowered meanwhile: the batch is split until it fits', { timeout: 60_000 }, async () => {
+      const before = store.maxBytes
+      await server.sql('SET GLOBAL max_allowed_packet = 1048576')
+      try {
+        // The limit is a session's own: the pool's connections must be new ones.
+        const connections = await server.sql("SELECT id FROM information_schema.processlist WHERE user = 'app'")
+        for (const { id } of connections) await server.sql(`KILL ${id}`).catch(() => {})
+        const small = Array.from({ length: 20 }, () => entry('x'.repeat(200_000)))
+        const huge = entry('y'.repeat(2_000_000))
+        const { saved, letters } = await persister.persist([...small.slice(0, 10), huge, ...small.slice(10)])
+        expect(store.maxBytes).toBeLessThan(before)
+        expect(saved.map(({ id }) => id)).toEqual(small.map(({ id }) => id))
+        expect(letters).toMatchObject([{ entry: huge, failure: { code: 'REJECTED' } }])
+        await expectRows(small)
+      } finally {
+        await server.sql('SET GLOBAL max_allowed_packet = 16777216')
+      }
+    })
+  }
+})

@@ -1,0 +1,15 @@
+/** The console: starts what follows the server, and shows it. */
+import { render } from 'preact'
+import { watchFeed } from './feed.ts'
+import { watchLetters } from './letters.ts'
+import { watchOutbox } from './outbox.ts'
+import { watchQueue } from './queue.ts'
+import { watchSpike } from './spike.ts'
+import { App } from './view/app.tsx'
+
+watchLetters()
+watchSpike()
+void watchOutbox()
+void watchFeed()
+void watchQueue()
+render(<App />, document.getElementById('console')!)

@@ -1,0 +1,142 @@
+/** The live feed: newest on top. Only the rows in sight are in the document, however many there are. */
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
+import { feed, loadOlder, type Row } from '../feed.ts'
+import { count, duration, plural, time } from '../format.ts'
+import { useStore } from '../store.ts'
+import { Dialog } from './dialog.tsx'
+
+const rowHeight = 34
+const overscan = 8
+
+export function Feed() {
+  const { rows, version, state, caughtUp, hasOlder, loadingOlder, problem } = useStore(feed)
+  const box = useRef<HTMLDivElement>(null)
+  const [top, setTop] = useState(0)
+  const [shown, show] = useState<Row>()
+  const height = useHeight(box)
+  const newest = useRef<string | undefined>(undefined)
+
+  // Who reads further down keeps what is before the eyes: what came on top is scrolled by.
+  useLayoutEffect(() => {
+    const before = newest.current
+    newest.current = rows.at(-1)?.id
+    if (!before || before === newest.current || box.current!.scrollTop < rowHeight / 2) return
+    let added = 0
+    while (added < rows.length && rows[rows.length - 1 - added]!.id !== before) added += 1
+    if (added < rows.length) box.current!.scrollTop += added * rowHeight
+  }, [version, rows])
+
+  const first = Math.max(0, Math.floor(top / rowHeight) - overscan)
+  const end = Math.min(rows.length, Math.ceil((top + height) / rowHeight) + overscan)
+  const visible = rows.slice(rows.length - end, rows.length - first).reverse()
+  return (
+    <section class="panel feed" aria-labelledby="feed-title">
+      <div class="row">
+        <h2 id="feed-title">
+          Live feed <small>newest first</small>
+        </h2>
+        <p class="hint" data-feed={state} data-caught-up={caughtUp}>
+          {wordsFor(state, caughtUp) || (rows.length > 0 ? plural(rows.length, 'row') : '')}
+        </p>
+      </div>
+      {problem && <p class="hint bad">{problem}</p>}
+      <div class="scroller">
+        {top > rowHeight && (
+          <button type="button" class="to-top" onClick={() => box.current!.scrollTo({ top: 0 })}>
+            ↑ Newest
+          </button>
+        )}
+        <section
+          class="rows"
+          ref={box}
+          // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by keyboard.
+          tabIndex={0}
+          aria-label="Saved contents"
+          onScroll={() => setTop(box.current!.scrollTop)}
+        >
+          {rows.length === 0 ? (
+            <p class="empty">
+              {state === 'connecting' ? 'Connecting …' : 'Nothing is saved yet. Save something, or make a spike.'}
+            </p>
+          ) : (
+            <ul style={{ height: `${rows.length * rowHeight}px` }}>
+              {visible.map((row, i) => (
+                <li
+                  key={row.id}
+                  style={{ transform: `translateY(${(first + i) * rowHeight}px)` }}
+                  aria-posinset={first + i + 1}
+                  aria-setsize={rows.length}
+                >
+                  <button type="button" onClick={() => show(row)}>
+                    <time dateTime={row.createdAt}>{time(row.createdAt)}</time>
+                    <span class="text" dir="auto">
+                      {row.content.slice(0, 300)}
+                    </span>
+                    <span class="took">{duration(took(row))}</span>
+                  </button>
+                </li>
+              ))}
+            </ul>
+          )}
+          {hasOlder && (
+            <button type="button" class="more" aria-disabled={loadingOlder} onClick={() => void loadOlder()}>
+              {loadingOlder ? 'Loading …' : 'Load older'}
+            </button>
+          )}
+        </div>
+      </div>
+      {shown && <Whole row={shown} close={() => show(undefined)} />}
+    </section>
+  )
+}
+
+function wordsFor(state: ReturnType<typeof feed.get>['state'], caughtUp: number): string {
+  if (state === 'lost') return 'cut off; it goes on where it was'
+  if (state === 'catching up') return 'catching up'
+  if (caughtUp < 0) return 'too much was missed: the list was read anew'
+  return caughtUp > 0 ? `caught up ${count(caughtUp)} missed` : ''
+}
+
+const took = (row: Row) => Date.parse(row.savedAt) - Date.parse(row.createdAt)
+
+function Whole({ row, close }: { row: Row; close: () => void }) {
+  return (
+    <Dialog title="Content" close={close}>
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by keyboard. */}
+      <p class="text whole" dir="auto" tabIndex={0}>
+        {row.content}
+      </p>
+      <dl class="facts">
+        <div>
+          <dt>Id</dt>
+          <dd class="id">{row.id}</dd>
+        </div>
+        <div>
+          <dt>Accepted</dt>
+          <dd>{row.createdAt}</dd>
+        </div>
+        <div>
+          <dt>Written</dt>
+          <dd>
+            {row.savedAt} <span class="hint">after {duration(took(row))}</span>
+          </dd>
+        </div>
+      </dl>
+      <div class="buttons end">
+        <button type="button" onClick={close}>
+          Close
+        </button>
+      </div>
+    </Dialog>
+  )
+}
+
+function useHeight(box: { readonly current: HTMLElement | null }): number {
+  const [height, set] = useState(480)
+  useEffect(() => {
+    const resized = new ResizeObserver(() => set(box.current!.clientHeight))
+    resized.observe(box.current!)
+    return () => resized.disconnect()
+  }, [])
+  return height
+}

@@ -1,0 +1,84 @@
+/** The dead letters: why, how often tried, what it was; back into the queue, or away for good. */
+import { useState } from 'preact/hooks'
+import { count, plural, time } from '../format.ts'
+import { discard, type Letter, letters, loadMore, retry, retryAll } from '../letters.ts'
+import { queue } from '../queue.ts'
+import { useStore } from '../store.ts'
+import { Dialog } from './dialog.tsx'
+
+export function Letters() {
+  const { list, hasMore, busy, problem } = useStore(letters)
+  const { status } = useStore(queue)
+  const [asking, ask] = useState<Letter>()
+  const total = Math.max(list.length, status?.deadLetters ?? 0)
+  return (
+    <section class="panel" aria-labelledby="letters-title">
+      <div class="row">
+        <h2 id="letters-title">Dead letters {total > 0 && <span class="badge">{count(total)}</span>}</h2>
+        {list.length > 0 && (
+          <button type="button" aria-disabled={busy} onClick={() => void retryAll()}>
+            Retry all
+          </button>
+        )}
+      </div>
+      {problem && <p class="hint bad">{problem}</p>}
+      {list.length === 0 ? (
+        <p class="hint">None. What the database refuses waits here until you retry or discard it.</p>
+      ) : (
+        <ul class="letters" aria-label="Dead letters" tabindex={0}>
+          {list.map((letter) => (
+            <li key={letter.id}>
+              <div class="row">
+                <span class="code">{letter.failure.code}</span>
+                <span class="hint">
+                  {plural(letter.failure.attempts, 'attempt')}, {time(letter.failure.failedAt)}
+                </span>
+              </div>
+              <p class="text" dir="auto">
+                {letter.content === null ? <em>No content can be read from it.</em> : letter.content.slice(0, 300)}
+              </p>
+              <p class="hint">{letter.failure.message}</p>
+              <div class="buttons">
+                <button type="button" aria-disabled={busy} onClick={() => void retry([letter.id])}>
+                  Retry
+                </button>
+                <button type="button" class="danger" aria-disabled={busy} onClick={() => ask(letter)}>
+                  Discard
+                </button>
+              </div>
+            </li>
+          ))}
+        </ul>
+      )}
+      {hasMore && (
+        <button type="button" class="more" onClick={() => void loadMore()}>
+          Load more
+        </button>
+      )}
+      {asking && (
+        <Dialog title="Discard this dead letter?" close={() => ask(undefined)}>
+          <p class="text whole" dir="auto">
+            {asking.content?.slice(0, 500) ?? asking.id}
+          </p>
+          <p>It is gone for good then: it was never saved, and cannot be brought back.</p>
+          <div class="buttons end">
+            {/* The first one gets the focus: Enter does no harm. */}
+            <button type="button" onClick={() => ask(undefined)}>
+              Keep
+            </button>
+            <button
+              type="button"
+              class="danger"
+              onClick={() => {
+                ask(undefined)
+                void discard([asking.id])
+              }}
+            >
+              Discard
+            </button>
+          </div>
+        </Dialog>
+      )}
+    </section>
+  )
+}
