@@ -1,9 +1,9 @@
 /**
  * npm run bench: Spillway beside what people use instead, and beside what the machine can do at all.
  *
- *   npm run bench -- [--quick] [--only NAME]… [--rounds N]
+ *   npm run bench -- [--quick] [--only NAME]… [--rounds N] [--profile]
  *
- * A run of everything writes bench/RESULTS.md and bench/results.svg; --quick and --only print only.
+ * A run of everything writes bench/RESULTS.md and bench/results.svg; --quick and --only print only, and profile with --profile only.
  */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -56,6 +56,7 @@ const pace: Pace = quick
   : { rounds: 5, seconds: 5, warmUpSeconds: 2, quick }
 if (values.rounds) pace.rounds = Number(values.rounds)
 const scenarios = all.filter(({ name }) => values.only?.includes(name) ?? true)
+const isWhole = !quick && scenarios.length === all.length
 const started = performance.now()
 
 progress('starting Redis, a cache and MariaDB')
@@ -65,7 +66,7 @@ const profiles = new Map<string, Profile>()
 try {
   for (const scenario of scenarios) {
     results.push(await runScenario(scenario, parts, progress))
-    if (scenario.profile && (values.profile || !quick)) {
+    if (scenario.profile && (values.profile || isWhole)) {
       progress(`${scenario.name}: profiling`)
       const profile = await profiled(scenario)
       if (profile) profiles.set(scenario.title, profile)
@@ -76,7 +77,7 @@ try {
 }
 finishProgress()
 const text = markdown(results, profiles, pace)
-if (quick || scenarios.length < all.length) {
+if (!isWhole) {
   console.log(profiles.size > 0 ? text.slice(text.indexOf('## Where')) : '')
   console.log(terminalTable(results))
   console.log('\nNothing was written: only a full run writes bench/RESULTS.md.')

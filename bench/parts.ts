@@ -77,16 +77,18 @@ export class Parts {
     return Number(row.n)
   }
 
-  /** How many INSERTs are under way at once, at the most, until the returned function is called. */
-  async watchInserts(): Promise<() => Promise<number>> {
-    const { hostname, port } = new URL(this.databaseUrl)
+  /** How many statements are under way in the database at once, at the most, until the returned function is called. */
+  async watchStatements(): Promise<() => Promise<number>> {
+    const { hostname, port, pathname } = new URL(this.databaseUrl)
     const connection = await createConnection({ host: hostname, port: Number(port), user: 'root' })
     let most = 0
     let watching = true
     const look = async () => {
       while (watching) {
+        // Of a statement that fires a trigger the list shows the trigger's: so all that is not asleep counts.
         const [row] = await connection.query(
-          "SELECT COUNT(*) AS n FROM information_schema.processlist WHERE info LIKE 'INSERT%' AND command <> 'Sleep'",
+          "SELECT COUNT(*) AS n FROM information_schema.processlist WHERE db = ? AND command <> 'Sleep'",
+          [pathname.slice(1)],
         )
         most = Math.max(most, Number(row.n))
         await new Promise((resolve) => setTimeout(resolve, 20))

@@ -7,8 +7,6 @@ const streams = new Set<ServerResponse>()
 async function write(stream: ServerResponse, bytes: Buffer, times: number): Promise<void> {
   for (let i = 0; i < times; i++) {
     if (!stream.write(bytes)) await new Promise((resolve) => stream.once('drain', resolve))
-    // As a server that learns of one batch after the other.
-    else await new Promise(setImmediate)
   }
 }
 

@@ -20,17 +20,18 @@ const patienceMs = 120_000
 
 type Publish = (events: number) => Promise<void>
 
-/** The length of one event, as every subscriber is sent it. */
+/** The length of one event, as every subscriber is sent it: measured until two agree, since a heartbeat may come in between. */
 async function lengthOfOne(crowd: Crowd, publish: Publish): Promise<number> {
-  await crowd.quiet()
-  crowd.restart()
-  await publish(1)
-  await crowd.hasReceived(crowd.size, 10_000)
-  await crowd.quiet()
-  const length = crowd.total / crowd.size
-  // A heartbeat may have come in between.
-  if (Math.abs(length - Math.round(length)) > 0.001) return await lengthOfOne(crowd, publish)
-  return length
+  for (let before = 0; ; ) {
+    await crowd.quiet()
+    crowd.restart()
+    await publish(1)
+    await crowd.hasReceived(crowd.size, 10_000)
+    await crowd.quiet()
+    const length = crowd.total / crowd.size
+    if (length === before && Number.isInteger(length)) return length
+    before = length
+  }
 }
 
 function fanningOut(
