@@ -63,6 +63,11 @@ const settings = z.object({
     'Host names to answer for, by commas. Left out: on loopback without authentication its own names, else all.',
   ),
   CORS_ORIGINS: list.describe('Origins whose pages may call this server, by commas, as in https://app.example.'),
+  RATE_LIMIT: number(1, 1_000_000)
+    .optional()
+    .describe(
+      'Requests a second that one token, or else one address, may make at each API process. Left out: no limit.',
+    ),
   INTROSPECTION: z
     .enum(['on', 'off'], { error: 'must be on or off' })
     .optional()
@@ -138,6 +143,7 @@ export interface Config {
   workerConcurrency: number
   workerMaxAttempts: number
   workerPort: number | undefined
+  requestsPerSecond: number | undefined
   introspection: boolean
   /** The documents that may be sent; undefined: any. */
   operations: ReadonlySet<string> | undefined
@@ -232,6 +238,7 @@ export function readConfig(env: Env = process.env, file: Env = readEnvFile()): C
     workerConcurrency: s.WORKER_CONCURRENCY,
     workerMaxAttempts: s.WORKER_MAX_ATTEMPTS,
     workerPort: s.WORKER_PORT,
+    requestsPerSecond: s.RATE_LIMIT,
     introspection: s.INTROSPECTION ? s.INTROSPECTION === 'on' : !production,
     operations,
     production,

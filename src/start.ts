@@ -74,6 +74,7 @@ export async function startApi(config: Config, log: Log): Promise<Running & { ur
       introspection: config.introspection,
       operations: config.operations,
       auth: config.auth,
+      requestsPerSecond: config.requestsPerSecond,
       metrics,
       store,
       prepared: () => prepared,
@@ -204,7 +205,6 @@ async function startWorkerThread(
     name: 'spillway-worker',
     workerData: data,
     transferList: [data.queuePort, data.eventsPort],
-    execArgv: [...process.execArgv, '--disable-warning=ExperimentalWarning'],
   })
   const exited = once(thread, 'exit')
   exited.catch(() => {})

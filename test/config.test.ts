@@ -35,6 +35,7 @@ describe('settings', () => {
       workerConcurrency: 2,
       workerMaxAttempts: 5,
       workerPort: undefined,
+      requestsPerSecond: undefined,
       introspection: true,
       operations: undefined,
       production: false,

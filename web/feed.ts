@@ -46,7 +46,8 @@ export const feed = makeStore({
 const ids = new Set<string>()
 const watchers = new Set<(rows: readonly Row[]) => void>()
 let cursor: string | undefined = sessionStorage.getItem(key) ?? undefined
-let anchor: Tail | undefined
+/** Places to cut at, oldest first. */
+const anchors: Tail[] = []
 let sinceAnchor = 0
 let anchoring = false
 let stream = new AbortController()
@@ -147,7 +148,7 @@ async function takeAnchor(): Promise<void> {
   try {
     const { contents } = await ask(Contents, 'read', { first: 1 })
     const [edge] = contents.edges
-    if (edge) anchor = { id: edge.node.id, createdAt: edge.node.createdAt, cursor: edge.cursor }
+    if (edge) anchors.push({ id: edge.node.id, createdAt: edge.node.createdAt, cursor: edge.cursor })
     sinceAnchor = 0
   } catch {
     // At the next event, then.
@@ -156,13 +157,18 @@ async function takeAnchor(): Promise<void> {
   }
 }
 
-/** Lets go of the rows that `contents` can bring again. */
+/** Lets go of rows that `contents` can bring again, from the oldest place on that leaves few enough. */
 function cut(): void {
   const { rows } = feed.get()
-  let kept = anchor ? rows.filter((row) => !isBehind(row, anchor!)) : rows
-  const tail = kept.length <= keptRows ? anchor : undefined
-  if (!tail) kept = rows.slice(-keptRows / 2)
-  anchor = undefined
+  let kept = rows.slice(-keptRows / 2)
+  let tail: Tail | undefined
+  while (!tail && anchors.length > 0) {
+    const anchor = anchors.shift()!
+    const ahead = rows.filter((row) => !isBehind(row, anchor))
+    if (ahead.length > keptRows * 0.8) continue
+    kept = ahead
+    tail = anchor
+  }
   ids.clear()
   for (const { id } of kept) ids.add(id)
   feed.patch({ rows: kept, tail, hasOlder: true })

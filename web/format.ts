@@ -7,6 +7,8 @@ const day = new Intl.DateTimeFormat('en', { day: 'numeric', month: 'short' })
 
 /** 1,204 */
 export const count = (n: number): string => whole.format(n)
+/** 0.3, 1,204: what happens seldom is not nothing. */
+export const rate = (n: number): string => (n >= 10 || n < 0.05 ? count(n) : n.toFixed(1))
 /** 1.2K, for the axis of a chart. */
 export const compact = (n: number): string => short.format(n)
 /** 0.8 %; never 0 % of something, never 100 % before it is all. */

@@ -9,6 +9,7 @@ import {
   type GraphQLSchema,
   getNamedType,
   isEnumType,
+  isInputObjectType,
   isListType,
   isNonNullType,
   isObjectType,
@@ -101,7 +102,7 @@ function inputOf(schema: GraphQLSchema, type: TypeNode): string {
   if (type.kind === Kind.NON_NULL_TYPE) return inputOf(schema, type.type).replace(/ \| null$/, '')
   if (type.kind === Kind.LIST_TYPE) return `(${inputOf(schema, type.type)})[] | null`
   const input = schema.getType(type.name.value)
-  if (!input || !('getFields' in input)) return `${leaf(schema, type.name.value)} | null`
+  if (!isInputObjectType(input)) return `${leaf(schema, type.name.value)} | null`
   const fields = Object.values(input.getFields()).map((field) => {
     const required = isNonNullType(field.type)
     const name = getNamedType(field.type).name

@@ -21,6 +21,9 @@ export interface Receipt {
   failure: Failure | undefined
 }
 
+/** Not every end is announced: a worker may die between burying a message and saying so, and nobody takes that up. */
+const lookAgainMs = 5_000
+
 export class Receipts {
   readonly #queue: Pick<Queue, 'find'>
   readonly #contents: Pick<Contents, 'find'>
@@ -96,11 +99,18 @@ export class Receipts {
       settled: async (receipt, signal) => {
         const abort = () => wake()
         signal.addEventListener('abort', abort)
+        const timer = setInterval(async () => {
+          // The queue alone is asked: those who wait are not to be felt by the database.
+          const [standing] = await this.#queue.find([receipt.id]).catch(() => [])
+          if (standing?.status === 'QUEUED') return
+          look = true
+          wake()
+        }, lookAgainMs)
         try {
           while (!signal.aborted) {
             if (settled) return { ...receipt, ...settled }
             if (look) {
-              // Once at the start, since it may have happened before the watch began; and whenever events may have been missed.
+              // Once at the start, since it may have happened before the watch began; and whenever an event may have been missed.
               look = false
               const now = await this.find(receipt.id).catch(() => undefined)
               if (now && now.status !== 'QUEUED') return { ...now, duplicate: receipt.duplicate }
@@ -112,6 +122,7 @@ export class Receipts {
           }
           return receipt
         } finally {
+          clearInterval(timer)
           signal.removeEventListener('abort', abort)
         }
       },

@@ -7,6 +7,8 @@ export type Code =
   | 'BAD_USER_INPUT'
   | 'UNAUTHENTICATED'
   | 'FORBIDDEN'
+  /** One client asked for too much at once. */
+  | 'RATE_LIMITED'
   /** Certainly not accepted: the queue is at its capacity. */
   | 'QUEUE_FULL'
   /** Certainly not accepted: the queue cannot be reached, or refuses to write. */

@@ -11,6 +11,7 @@ export const httpStatus: Record<Code, number> = {
   BAD_USER_INPUT: 400,
   UNAUTHENTICATED: 401,
   FORBIDDEN: 403,
+  RATE_LIMITED: 429,
   ID_CONFLICT: 409,
   CURSOR_EXPIRED: 410,
   QUEUE_FULL: 503,
@@ -31,10 +32,12 @@ export interface PublicError {
   retryAfterMs?: number
   id?: string
   ids?: readonly string[]
+  /** Of an unexpected error: what the log has it under. */
+  requestId?: string
 }
 
 /** Turns anything thrown into what a client may know, and logs what it may not. */
-export function publicError(error: unknown, log: Log): PublicError {
+export function publicError(error: unknown, log: Log, requestId?: string): PublicError {
   if (error instanceof SpillwayError) {
     const { message, code, retryAfterMs, ids } = error
     return {
@@ -47,8 +50,9 @@ export function publicError(error: unknown, log: Log): PublicError {
   }
   // Pothos' own checks of connection arguments.
   if (error instanceof PothosValidationError) return { message: error.message, code: 'BAD_USER_INPUT', status: 400 }
-  log.error({ err: error }, 'unexpected error')
-  return { message: 'Unexpected error.', code: 'INTERNAL_SERVER_ERROR', status: 500 }
+  log.error({ err: error, requestId }, 'unexpected error')
+  const shown = { message: 'Unexpected error.', code: 'INTERNAL_SERVER_ERROR', status: 500 } as const
+  return requestId === undefined ? shown : { ...shown, requestId }
 }
 
 /** The headers that go with an error. */
@@ -57,8 +61,8 @@ export function errorHeaders(error: PublicError): Record<string, string> {
 }
 
 /** For Yoga's `maskedErrors`: GraphQL's own errors (parse, validation, variables) pass; thrown ones become public ones. */
-export function maskError(log: Log): (error: unknown) => Error {
-  return (error) => {
+export function maskError(log: Log): (error: unknown, requestId?: string) => Error {
+  return (error, requestId) => {
     const original = error instanceof GraphQLError ? error.originalError : error
     const thrown = error instanceof PothosValidationError ? error : original
     const byGraphQL =
@@ -66,7 +70,7 @@ export function maskError(log: Log): (error: unknown) => Error {
       thrown === null ||
       (thrown instanceof GraphQLError && !(thrown instanceof PothosValidationError))
     if (error instanceof GraphQLError && byGraphQL) return error
-    const { message, status, ...extensions } = publicError(thrown, log)
+    const { message, status, ...extensions } = publicError(thrown, log, requestId)
     const known = error instanceof GraphQLError ? error : undefined
     return new GraphQLError(message, {
       ...(known?.nodes ? { nodes: known.nodes } : {}),

@@ -22,7 +22,7 @@ export interface FastPathParts {
   documents: Documents
   contextOf: (grant: Grant) => Context
   responses: Responses
-  maskError: (error: unknown) => Error
+  maskError: (error: unknown, requestId?: string) => Error
 }
 
 export class FastPath {
@@ -40,7 +40,7 @@ export class FastPath {
   }
 
   /** Answers the request; false where Yoga has to. */
-  async handle({ request, response, body, grant }: Call): Promise<boolean> {
+  async handle({ request, response, body, grant, id }: Call): Promise<boolean> {
     const type = this.#types.get(request.headers.accept ?? '')
     if (type === undefined) return false
     // Known to be for a page of contents: its JSON need not even be read.
@@ -54,7 +54,7 @@ export class FastPath {
     const result = await this.#execute(document, params, grant)
     // Variables that do not fit. Nothing was executed, and Yoga says it in its own words.
     if (!('data' in result) || result.data === undefined) return false
-    if (result.errors) this.#sendErrors(response, type, result)
+    if (result.errors) this.#sendErrors(response, type, result, id)
     else sendText(response, 200, type, JSON.stringify(result))
     return true
   }
@@ -75,11 +75,11 @@ export class FastPath {
     return page !== undefined
   }
 
-  #sendErrors(response: ServerResponse, type: string, { data, errors }: ExecutionResult): void {
+  #sendErrors(response: ServerResponse, type: string, { data, errors }: ExecutionResult, id: string): void {
     let status = 200
     const headers: Record<string, string> = {}
     const shown = errors!.map((error) => {
-      const masked = this.#parts.maskError(error) as GraphQLError
+      const masked = this.#parts.maskError(error, id) as GraphQLError
       const { http, ...extensions } = masked.extensions as {
         http?: { status: number; headers: Record<string, string> }
       }

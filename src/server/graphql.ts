@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { renderGraphiQL } from '@graphql-yoga/render-graphiql'
+import type { GraphQLError } from 'graphql'
 import { createYoga, type Plugin } from 'graphql-yoga'
 import type { Log } from '../model/log.ts'
 import { type Access, type Grant, timerMs } from './access.ts'
@@ -53,11 +54,11 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
   const { log } = options
   const mask = maskError(log)
   const contextOf = (grant: Grant): Context => ({ app, prisma, grant })
-  const grants = new WeakMap<IncomingMessage, Grant>()
+  const calls = new WeakMap<IncomingMessage, Call>()
   const yoga = createYoga<{ req: IncomingMessage; res: ServerResponse }>({
     schema,
     // Every request comes through `handle`.
-    context: ({ req }) => contextOf(grants.get(req)!),
+    context: ({ req }) => contextOf(calls.get(req)!.grant),
     graphqlEndpoint: '/graphql',
     // The bundled one: the default one is loaded from a server on the internet.
     renderGraphiQL,
@@ -67,7 +68,7 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
     multipart: false,
     // The body is read, bounded, in front of Yoga.
     maxRequestBodySize: false,
-    maskedErrors: { maskError: mask, isDev: false },
+    maskedErrors: { maskError: (error) => mask(error), isDev: false },
     logging: {
       debug() {},
       info() {},
@@ -78,6 +79,10 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
       ...limits(options),
       statusOnlyWithoutData,
       {
+        onExecutionResult({ result, context }) {
+          const id = calls.get((context as unknown as { req: IncomingMessage }).req)?.id
+          if (result && 'errors' in result && !Array.isArray(result)) nameUnexpected(result.errors ?? [], id, log)
+        },
         onResponse: ({ request, response }) => {
           if (request.method === 'POST')
             fast.learn(request.headers.get('accept') ?? '', response.status, response.headers.get('content-type'))
@@ -99,8 +104,10 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
         endWith(grant, response)
         const params = post ? paramsOfBody(body) : paramsOfQuery(query)
         if (params && (await sse.handle(call, params))) return
-      } else if (post && options.fast && (await fast.handle(call))) return
-      grants.set(request, grant)
+      }
+      // There are clients (urql) that say of every request that they would take a stream, too.
+      if (post && options.fast && (await fast.handle(call))) return
+      calls.set(request, call)
       // Yoga takes a body that was read already from here.
       if (post) (request as unknown as { body: string }).body = body
       await yoga(request, response)
@@ -111,6 +118,13 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
       ws.close()
     },
   }
+}
+
+/** An unexpected error tells its client under which id the log has it. */
+function nameUnexpected(errors: readonly GraphQLError[], requestId: string | undefined, log: Log): void {
+  const unexpected = errors.filter(({ extensions }) => extensions.code === 'INTERNAL_SERVER_ERROR')
+  for (const { extensions } of unexpected) extensions.requestId = requestId
+  if (unexpected.length > 0) log.error({ requestId, errors: unexpected.length }, 'a request met unexpected errors')
 }
 
 /** A stream ends when the token that opened it does. */

@@ -10,6 +10,7 @@ import { Access, type AccessOptions } from './access.ts'
 import { Guard, type GuardOptions } from './guard.ts'
 import { type HttpServer, listen, type Route, sendJson, sendText } from './http.ts'
 import type { Metrics } from './metrics.ts'
+import { RateLimit } from './rate.ts'
 
 export interface HealthParts {
   queue: Pick<Queue, 'status'>
@@ -83,6 +84,7 @@ export function serveHealth(
       upgrade: (_request, socket) => socket.destroy(),
       access: new Access(options.auth),
       guard: new Guard(options),
+      rate: new RateLimit(undefined),
     },
     { ...options, maxBodyBytes: 0 },
   )

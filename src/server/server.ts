@@ -11,6 +11,7 @@ import { type HealthParts, healthRoutes } from './health.ts'
 import { HttpError, type HttpServer, listen, type Route, type Upgrade } from './http.ts'
 import type { LimitOptions } from './limits.ts'
 import type { Metrics } from './metrics.ts'
+import { RateLimit } from './rate.ts'
 import { Responses } from './responses.ts'
 import { getContents, getReceipt, postSave } from './rest.ts'
 
@@ -20,6 +21,8 @@ export interface ServerOptions extends LimitOptions {
   contentMaxBytes: number
   graphiql: boolean
   auth: AccessOptions
+  /** Per client; undefined: no limit. */
+  requestsPerSecond: number | undefined
   metrics: Metrics
   store: HealthParts['store']
   prepared: HealthParts['prepared']
@@ -85,7 +88,10 @@ export async function serve(app: App, prisma: Context['prisma'], options: Server
     if (request.url?.split('?')[0] === '/graphql') graphql.upgrade(request, socket, head)
     else socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
   }
-  const server = await listen({ route, upgrade, access, guard: new Guard(options) }, { ...options, maxBodyBytes })
+  const server = await listen(
+    { route, upgrade, access, guard: new Guard(options), rate: new RateLimit(options.requestsPerSecond) },
+    { ...options, maxBodyBytes },
+  )
   return {
     url: server.url,
     close: async () => {

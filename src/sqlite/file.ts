@@ -48,7 +48,6 @@ export class SqliteFile {
     const thread = new Worker(new URL('thread.ts', import.meta.url), {
       name: 'spillway-sqlite',
       workerData: { path: file, options: threadOptions },
-      execArgv: [...process.execArgv, '--disable-warning=ExperimentalWarning'],
     })
     await once(thread, 'message')
     // Its ports close with it: whoever asks is told that the queue is unavailable.

@@ -56,6 +56,7 @@ describe('the fast path', () => {
       graphiql: false,
       introspection: true,
       operations: undefined,
+      requestsPerSecond: undefined,
       auth: {},
       hosts: [],
       origins: [],
@@ -101,6 +102,7 @@ describe('the fast path', () => {
       body: body
         .replace(/[0-9a-f]{8}-[0-9a-f]{4}-[1-9a-f][0-9a-f]{3}-[89ab][0-9a-f]{3}-(?!0{11})[0-9a-f]{12}/g, 'an id')
         .replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z/g, 'a time')
+        .replace(/"requestId":"[^"]+"/g, '"requestId":some')
         .replace(/"retryAfterMs":\d+/g, '"retryAfterMs":some')
         .replace(/"(depth|oldestAgeMs)":\d+/g, '"$1":some'),
     }
@@ -275,13 +277,13 @@ describe('the fast path', () => {
       'BAD_USER_INPUT',
       'UNAUTHENTICATED',
       'FORBIDDEN',
+      'RATE_LIMITED',
       'QUEUE_FULL',
       'QUEUE_UNAVAILABLE',
       'OUTCOME_UNKNOWN',
       'STORE_UNAVAILABLE',
       'ID_CONFLICT',
       'CURSOR_EXPIRED',
-      'INTERNAL_SERVER_ERROR',
     ] as const
     const { saves, contents } = app
     try {

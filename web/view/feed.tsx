@@ -16,11 +16,12 @@ export function Feed() {
   const height = useHeight(box)
   const newest = useRef<string | undefined>(undefined)
 
-  // Who reads further down keeps what is before the eyes: what came on top is scrolled by.
+  // Who reads further down, or has the focus on a row, keeps it before the eyes: what came on top is scrolled by.
   useLayoutEffect(() => {
     const before = newest.current
     newest.current = rows.at(-1)?.id
-    if (!before || before === newest.current || box.current!.scrollTop < rowHeight / 2) return
+    const reading = box.current!.scrollTop > rowHeight / 2 || box.current!.querySelector(':focus') !== null
+    if (!before || before === newest.current || !reading) return
     let added = 0
     while (added < rows.length && rows[rows.length - 1 - added]!.id !== before) added += 1
     if (added < rows.length) box.current!.scrollTop += added * rowHeight
@@ -36,7 +37,7 @@ export function Feed() {
           Live feed <small>newest first</small>
         </h2>
         <p class="hint" data-feed={state} data-caught-up={caughtUp}>
-          {wordsFor(state, caughtUp) || (rows.length > 0 ? plural(rows.length, 'row') : '')}
+          {wordsFor(state, caughtUp) || (rows.length > 0 ? `${plural(rows.length, 'row')} loaded` : '')}
         </p>
       </div>
       {problem && <p class="hint bad">{problem}</p>}
@@ -83,7 +84,7 @@ export function Feed() {
               {loadingOlder ? 'Loading …' : 'Load older'}
             </button>
           )}
-        </div>
+        </section>
       </div>
       {shown && <Whole row={shown} close={() => show(undefined)} />}
     </section>

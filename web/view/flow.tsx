@@ -1,6 +1,6 @@
 /** The way of a save, with what is where just now: the console in one line. */
 import { access } from '../access.ts'
-import { count, duration, percent } from '../format.ts'
+import { count, duration, percent, rate } from '../format.ts'
 import { queue } from '../queue.ts'
 import { useStore } from '../store.ts'
 
@@ -12,10 +12,10 @@ export function Flow() {
   const number = (n: number | undefined) => (n === undefined ? '–' : count(n))
   return (
     <ol class="flow" aria-label="From save to database">
-      <li class={savesPerS >= 0.5 ? 'step moving' : 'step'}>
+      <li class={savesPerS > 0 ? 'step moving' : 'step'}>
         <h2>Save</h2>
         <p class="number" data-number="saves">
-          {number(status && savesPerS)} <small>per second</small>
+          {status ? rate(savesPerS) : '–'} <small>per second</small>
         </p>
         <p class="note">acknowledged once it is in the queue</p>
       </li>
@@ -30,7 +30,7 @@ export function Flow() {
         </p>
         {status && <Fill part={depth / status.capacity} />}
       </li>
-      <li class={persistedPerS >= 0.5 ? 'step moving' : 'step'}>
+      <li class={persistedPerS > 0 ? 'step moving' : 'step'}>
         <h2>Worker</h2>
         <p class="number" data-number="in-flight">
           {number(status?.inFlight)} <small>in flight</small>
@@ -40,7 +40,7 @@ export function Flow() {
       <li class="step">
         <h2>Database</h2>
         <p class="number" data-number="persisted">
-          {number(status ? persistedPerS : undefined)} <small>rows per second</small>
+          {rate(persistedPerS)} <small>rows per second</small>
         </p>
         <p class="note" data-number="total">
           {persisted === 0 ? 'no row since you opened this page' : `${count(persisted)} since you opened this page`}

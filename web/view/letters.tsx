@@ -12,7 +12,7 @@ export function Letters() {
   const [asking, ask] = useState<Letter>()
   const total = Math.max(list.length, status?.deadLetters ?? 0)
   return (
-    <section class="panel" aria-labelledby="letters-title">
+    <section class="panel letters-panel" aria-labelledby="letters-title">
       <div class="row">
         <h2 id="letters-title">Dead letters {total > 0 && <span class="badge">{count(total)}</span>}</h2>
         {list.length > 0 && (

@@ -1,5 +1,5 @@
 /** The queue in the last five minutes, as a chart, with its numbers for a legend. */
-import { count, duration } from '../format.ts'
+import { count, duration, rate } from '../format.ts'
 import { queue } from '../queue.ts'
 import { useStore } from '../store.ts'
 import { Chart } from './chart.tsx'
@@ -23,10 +23,10 @@ export function QueuePanel() {
             Backlog <b>{count(status?.depth ?? 0)}</b>
           </li>
           <li class="saves">
-            Saves/s <b>{count(savesPerS)}</b>
+            Saves/s <b>{rate(savesPerS)}</b>
           </li>
           <li class="persisted">
-            Persisted/s <b>{count(persistedPerS)}</b>
+            Persisted/s <b>{rate(persistedPerS)}</b>
           </li>
         </ul>
       </div>

@@ -9,42 +9,52 @@ export function Spike() {
   return (
     <section class="panel" aria-labelledby="spike-title">
       <h2 id="spike-title">Spike</h2>
-      <div class="buttons">
+      <div class="sizes">
         {sizes.map((size) => (
-          <button key={size} type="button" aria-disabled={busy} onClick={() => void startSpike(size)}>
-            Save {count(size)}
+          <button
+            key={size}
+            type="button"
+            aria-label={`Save ${count(size)}`}
+            aria-disabled={busy}
+            onClick={() => void startSpike(size)}
+          >
+            {count(size)}
           </button>
         ))}
-        {busy && (
-          <button type="button" class="danger" onClick={cancelSpike}>
-            Cancel
-          </button>
-        )}
       </div>
-      {run ? <Progress run={run} /> : <p class="hint">Thousands of saves at once. Watch the queue rise and drain.</p>}
+      {run ? <Progress run={run} /> : <p class="hint">So many saves at once. Watch the queue rise and drain.</p>}
     </section>
   )
 }
 
 function Progress({ run }: { run: Run }) {
-  const { size, sent, accepted, saved, acceptedMs, savedMs, cancelled, problem, failed } = run
-  const all = cancelled || failed ? Math.min(sent, size) : size
+  const { size, accepted, saved, acceptedMs, savedMs, cancelled, problem } = run
   return (
     <div class="progress">
       <Bar name="Accepted" value={accepted} all={size} after={acceptedMs} />
       <Bar name="In the database" value={saved} all={size} after={savedMs} />
-      <p class={problem ? 'hint bad' : 'hint'} data-spike={savedMs === undefined ? 'running' : 'done'}>
-        {problem ||
-          (savedMs !== undefined
-            ? `${cancelled ? 'Cancelled: ' : ''}${count(saved)} accepted in ${duration(acceptedMs!)}, written in ${duration(savedMs)}.`
-            : cancelled
-              ? `Cancelled. Of ${count(all)} on their way, what is accepted is still written.`
-              : acceptedMs === undefined
-                ? 'Sending …'
-                : `All acknowledged, ${count(accepted - saved)} still in the queue.`)}
-      </p>
+      <div class="row">
+        <p class={problem ? 'hint bad' : 'hint'} data-spike={savedMs === undefined ? 'running' : 'done'}>
+          {problem || wordsFor(run)}
+        </p>
+        {sending(run) && !cancelled && (
+          <button type="button" class="danger" onClick={cancelSpike}>
+            Cancel
+          </button>
+        )}
+      </div>
     </div>
   )
+}
+
+function wordsFor({ sent, size, accepted, saved, acceptedMs, savedMs, cancelled }: Run): string {
+  if (savedMs !== undefined) {
+    const how = cancelled ? `Cancelled after ${count(accepted)}: accepted` : `${count(saved)} accepted`
+    return `${how} in ${duration(acceptedMs!)}, written in ${duration(savedMs)}.`
+  }
+  if (cancelled) return `Cancelled after ${count(Math.min(sent, size))}; what is accepted is still written.`
+  if (acceptedMs === undefined) return 'Sending …'
+  return `All acknowledged, ${count(accepted - saved)} still in the queue.`
 }
 
 function Bar({ name, value, all, after }: { name: string; value: number; all: number; after: number | undefined }) {

@@ -1,0 +1,333 @@
+/** Where a save stands, asked of two processes' worth of parts at every moment: never unknown once accepted, and never backwards. */
+import { randomUUID } from 'node:crypto'
+import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest'
+import { Contents } from '../../src/app/contents.ts'
+import { digestOf } from '../../src/app/digest.ts'
+import { type Receipt, Receipts } from '../../src/app/receipts.ts'
+import { MemoryCache, SharedVersion } from '../../src/cache/memory.ts'
+import type { EventLog } from '../../src/events/events.ts'
+import { Follower } from '../../src/events/follower.ts'
+import { RedisEventLog } from '../../src/events/redis.ts'
+import { SqliteEventLog } from '../../src/events/sqlite.ts'
+import type { Failure } from '../../src/model/error.ts'
+import type { Entry, Item, Queue } from '../../src/queue/queue.ts'
+import { RedisQueue } from '../../src/queue/redis.ts'
+import { SqliteQueue } from '../../src/queue/sqlite.ts'
+import { parseRedisUrl } from '../../src/redis/connection.ts'
+import { Persister } from '../../worker/persist.ts'
+import { Worker } from '../../worker/worker.ts'
+import { eventually, holds } from '../harness/eventually.ts'
+import { freshRedisUrl } from '../harness/fresh.ts'
+import { startProxy } from '../harness/proxy.ts'
+import { quiet } from '../harness/quiet.ts'
+import { testSqlite } from '../harness/sqlite.ts'
+import { sqliteStore, type TestStore } from '../harness/stores.ts'
+import { item } from '../suites/queue.ts'
+
+interface Queued {
+  open(): Promise<{ queue: Queue; events: EventLog }>
+  cleanup(): Promise<void>
+}
+
+const retention = { retentionMs: 3_600_000, retentionBytes: 268_435_456 }
+
+async function redis(): Promise<Queued & { away(): void; back(): void }> {
+  const proxy = await startProxy(inject('redisUrl'))
+  const address = parseRedisUrl(proxy.url(freshRedisUrl()))
+  const closers: (() => Promise<void>)[] = []
+  return {
+    async open() {
+      const queue = new RedisQueue(address, { capacity: 10_000, log: quiet() })
+      const events = new RedisEventLog(address, { ...retention, log: quiet() })
+      closers.push(
+        () => queue.close(),
+        () => events.close(),
+      )
+      await holds(() => Promise.all([queue.status(), events.tail()]))
+      return { queue, events }
+    },
+    away: () => proxy.set('cut'),
+    back: () => proxy.set('pass'),
+    async cleanup() {
+      for (const close of closers) await close()
+      await proxy.close()
+    },
+  }
+}
+
+async function sqlite(): Promise<Queued> {
+  const { file, cleanup } = await testSqlite()
+  const opened = await file()
+  return {
+    open: async () => ({ queue: new SqliteQueue(opened.connect()), events: new SqliteEventLog(opened.connect()) }),
+    cleanup,
+  }
+}
+
+/** As the API makes it: the digest is that of the content. */
+const save = (content = 'something', id: string = randomUUID(), at = Date.now()): Item =>
+  item(id, content, digestOf(content), at)
+
+describe.each([
+  ['Redis', redis],
+  ['SQLite', sqlite],
+] as const)('on %s', (_, make: () => Promise<Queued>) => {
+  let queued: Queued
+  let stored: TestStore
+  /** The worker's. */
+  let queue: Queue
+  let events: EventLog
+  /** Of two API processes. */
+  let receipts: [Receipts, Receipts]
+  const closers: (() => Promise<void>)[] = []
+
+  beforeEach(async () => {
+    queued = await make()
+    stored = await sqliteStore()
+    const worker = await queued.open()
+    queue = worker.queue
+    events = worker.events
+    receipts = [await api(), await api()]
+  })
+  afterEach(async () => {
+    for (const close of closers.splice(0).reverse()) await close()
+    await queued.cleanup()
+    await stored.cleanup()
+  })
+
+  async function api(): Promise<Receipts> {
+    const { queue, events } = await queued.open()
+    const follower = new Follower(events, quiet())
+    follower.start()
+    closers.push(() => follower.close())
+    await follower.feed()
+    const cache = new MemoryCache({ ttlMs: 1_000, version: new SharedVersion() })
+    return new Receipts(queue, new Contents(stored.store, cache), follower)
+  }
+
+  async function accept(...items: Item[]): Promise<void> {
+    const [reply] = await queue.accept([items])
+    expect(reply).toMatchObject(items.map(() => ({ status: 'QUEUED', duplicate: false })))
+  }
+
+  const consumer = () => queue.consumer(`w-${randomUUID()}`)
+  const take = (from = consumer()): Promise<Entry[]> =>
+    eventually(async () => {
+      const entries = await from.take({ rows: 100, bytes: 1_000_000 }, 200)
+      return entries.length > 0 && entries
+    }) as Promise<Entry[]>
+  const persister = new Persister(
+    { insert: (rows) => stored.store.insert(rows), existing: (ids) => stored.store.existing(ids), maxRows: 1_000, maxBytes: 1e6 },
+    { maxAttempts: 3, log: quiet(), signal: new AbortController().signal },
+  )
+
+  function startWorker(): void {
+    const worker = new Worker(
+      { consumer: consumer(), store: stored.store, cache: { bump: async () => {} }, events },
+      { batch: 20, concurrency: 2, maxAttempts: 3, cacheTtlMs: 1_000, log: quiet() },
+    )
+    worker.start()
+    closers.push(() => worker.stop())
+  }
+
+  /** What both of them say. */
+  async function both(id: string): Promise<Receipt | undefined> {
+    const [one, other] = await Promise.all(receipts.map((receipt) => receipt.find(id)))
+    expect(other?.status).toBe(one?.status)
+    return one
+  }
+
+  test('an id that was never accepted has none', async () => {
+    expect(await both(randomUUID())).toBeUndefined()
+  })
+
+  test('each step on the way of one save', async () => {
+    const one = save('something')
+    const receipt = { id: one.id, duplicate: false, acceptedAt: new Date(one.at), failure: undefined }
+    await accept(one)
+    expect(await both(one.id)).toEqual({ ...receipt, status: 'QUEUED', content: undefined })
+    const worker = consumer()
+    const entries = await take(worker)
+    expect(await both(one.id)).toMatchObject({ status: 'QUEUED' })
+    // Committed: the cache and the subscribers do not know it yet, and a SAVED would send somebody to look.
+    const { saved } = await persister.persist(entries)
+    expect(await both(one.id)).toMatchObject({ status: 'QUEUED', content: undefined })
+    // Announced: who has seen the event must not be told QUEUED, whichever process is asked.
+    await events.append([saved.map((content) => ({ type: 'saved', content }))])
+    expect(await both(one.id)).toEqual({ ...receipt, status: 'SAVED', content: saved[0] })
+    await worker.settle(entries)
+    expect(await both(one.id)).toMatchObject({ ...receipt, status: 'SAVED' })
+  })
+
+  test('never backwards: once anybody was told SAVED, nobody is told anything else', { timeout: 60_000 }, async () => {
+    const all = Array.from({ length: 200 }, (_, n) => save(`content ${n}`))
+    const savedAt = new Map<string, number>()
+    const told = (id: string) => savedAt.has(id) || savedAt.set(id, performance.now())
+    const follower = new Follower(events, quiet())
+    follower.start()
+    closers.push(() => follower.close())
+    const feed = await follower.feed()
+    const listening = (async () => {
+      for (let events = await feed.next(); events; events = await feed.next()) {
+        for (const { event } of events) if (event.type === 'saved') told(event.content.id)
+      }
+    })()
+    const wrong: string[] = []
+    let looks = 0
+    const asking = receipts.flatMap((one) =>
+      [0, 1].map(async (lane) => {
+        for (let left = all; left.length > 0; left = left.filter(({ id }) => !savedAt.has(id))) {
+          for (const { id } of left.filter((_, n) => n % 2 === lane)) {
+            const asked = performance.now()
+            const receipt = await one.find(id)
+            looks += 1
+            if (receipt?.status === 'SAVED') told(id)
+            else if (receipt?.status !== 'QUEUED') wrong.push(`${id} is ${receipt?.status}`)
+            else if ((savedAt.get(id) ?? Number.POSITIVE_INFINITY) < asked) wrong.push(`${id} went back to QUEUED`)
+          }
+        }
+      }),
+    )
+    // While they ask, half of it is in the queue already and half comes in.
+    await accept(...all)
+    startWorker()
+    await Promise.all(asking)
+    feed.close()
+    await listening
+    expect(wrong).toEqual([])
+    expect(looks).toBeGreaterThan(400)
+    expect(savedAt.size).toBe(200)
+  })
+
+  describe('a save of long ago that is sent once more', () => {
+    /** A row that the queue has forgotten. */
+    async function longSaved(content: string): Promise<Item> {
+      const old = save(content, randomUUID(), Date.UTC(2025, 0, 1))
+      await stored.store.insert([{ id: old.id, content, createdAt: new Date(old.at), savedAt: new Date(old.at + 5) }])
+      expect(await both(old.id)).toMatchObject({ status: 'SAVED', acceptedAt: new Date(old.at), content: { content } })
+      return old
+    }
+
+    test('stays SAVED, as it was, while it is in the queue and afterwards', async () => {
+      const { id, at } = await longSaved('old')
+      await accept(save('old', id))
+      expect(await both(id)).toMatchObject({ status: 'SAVED', acceptedAt: new Date(at), content: { content: 'old' } })
+      startWorker()
+      await holds(async () => expect((await queue.status()).depth).toBe(0))
+      expect(await both(id)).toMatchObject({ status: 'SAVED' })
+    })
+
+    test('with other content is another save: QUEUED, then FAILED, and the row stays', async () => {
+      const { id } = await longSaved('old')
+      await accept(save('new', id))
+      expect(await both(id)).toMatchObject({ status: 'QUEUED' })
+      startWorker()
+      await holds(async () => expect(await both(id)).toMatchObject({ status: 'FAILED', failure: { code: 'ID_CONFLICT' } }))
+      expect(await stored.store.find([id])).toMatchObject([{ content: 'old' }])
+    })
+  })
+
+  describe('while the store is away', () => {
+    beforeEach(async () => {
+      await stored.sql('ALTER TABLE Content RENAME TO Elsewhere')
+    })
+
+    test('what the queue knows is said all the same', async () => {
+      const [pending, dead, done] = [save('a'), save('b'), save('c')]
+      const worker = consumer()
+      await accept(done)
+      await worker.settle(await take(worker))
+      await accept(dead)
+      const failure: Failure = { code: 'REJECTED', message: 'no', attempts: 1, failedAt: new Date(5) }
+      await worker.bury((await take(worker)).map((entry) => ({ entry, failure })))
+      await accept(pending)
+      expect(await both(pending.id)).toMatchObject({ status: 'QUEUED' })
+      expect(await both(dead.id)).toMatchObject({ status: 'FAILED', failure })
+      expect(await both(done.id)).toMatchObject({ status: 'SAVED' })
+    })
+
+    test('and of the rest that nobody can tell', async () => {
+      for (const one of receipts) await expect(one.find(randomUUID())).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
+    })
+  })
+
+  describe('who waits', () => {
+    test('has SAVED with the row as soon as it is announced', async () => {
+      const one = save()
+      await accept(one)
+      const waiting = receipts.map(async (receipts) =>
+        receipts.settled((await receipts.find(one.id))!, AbortSignal.timeout(20_000)),
+      )
+      startWorker()
+      for (const receipt of await Promise.all(waiting))
+        expect(receipt).toMatchObject({ id: one.id, status: 'SAVED', content: { content: 'something' } })
+    })
+
+    test('has FAILED with the reason', async () => {
+      const one = save('\ud800')
+      await accept(one)
+      startWorker()
+      const receipt = await receipts[0].settled((await receipts[0].find(one.id))!, AbortSignal.timeout(20_000))
+      expect(receipt).toMatchObject({ status: 'FAILED', failure: { code: 'REJECTED' } })
+      expect(await both(one.id)).toMatchObject({ status: 'FAILED', failure: { code: 'REJECTED' } })
+    })
+
+    test('has what happened before the watch began, too', async () => {
+      const one = save()
+      await accept(one)
+      const early = (await receipts[0].find(one.id))!
+      startWorker()
+      await holds(async () => expect((await queue.status()).depth).toBe(0))
+      expect(await receipts[0].settled(early, AbortSignal.timeout(20_000))).toMatchObject({ status: 'SAVED' })
+    })
+
+    test('gets it as it stands when the time is over', async () => {
+      const one = save()
+      await accept(one)
+      const early = (await receipts[0].find(one.id))!
+      expect(await receipts[0].settled(early, AbortSignal.timeout(100))).toEqual(early)
+    })
+
+    test('by subscription: the state, then the change, then the end', async () => {
+      const one = save()
+      await accept(one)
+      const seen: string[] = []
+      const signal = new AbortController().signal
+      for await (const receipt of receipts[1].changes(one.id, signal)) {
+        seen.push(receipt.status)
+        if (seen.length === 1) startWorker()
+      }
+      expect(seen).toEqual(['QUEUED', 'SAVED'])
+      const again: string[] = []
+      for await (const { status } of receipts[0].changes(one.id, signal)) again.push(status)
+      expect(again).toEqual(['SAVED'])
+      for await (const receipt of receipts[0].changes(randomUUID(), signal)) expect(receipt).toBeUndefined()
+    })
+  })
+})
+
+test('while the queue is away nothing is made up', async () => {
+  const queued = await redis()
+  const stored = await sqliteStore()
+  try {
+    const { queue, events } = await queued.open()
+    const follower = new Follower(events, quiet())
+    const cache = new MemoryCache({ ttlMs: 1_000, version: new SharedVersion() })
+    const receipts = new Receipts(queue, new Contents(stored.store, cache), follower)
+    const one = save()
+    await queue.accept([[one]])
+    await stored.store.insert([{ id: one.id, content: 'something', createdAt: new Date(one.at), savedAt: new Date() }])
+    queued.away()
+    await eventually(() =>
+      receipts.find(one.id).then(
+        () => false,
+        (error) => error.code === 'QUEUE_UNAVAILABLE',
+      ),
+    )
+    queued.back()
+    await holds(async () => expect(await receipts.find(one.id)).toMatchObject({ status: 'QUEUED' }))
+  } finally {
+    await queued.cleanup()
+    await stored.cleanup()
+  }
+})

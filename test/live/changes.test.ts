@@ -1,0 +1,149 @@
+/** `receipt`, `queue` and `waitMs`: what changes is told when it changes, and nobody polls for it. */
+import { randomUUID } from 'node:crypto'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { eventually, holds } from '../harness/eventually.ts'
+import type { SpillwayProcess } from '../harness/process.ts'
+import { SseClient } from '../harness/sse.ts'
+import { Stack } from '../harness/stack.ts'
+import { WsClient } from '../harness/ws.ts'
+
+let stack: Stack
+let worker: SpillwayProcess | undefined
+
+beforeAll(async () => {
+  stack = await Stack.start({ apis: 1, workers: 0 })
+  // Makes the table, so that receipts can be looked up.
+  worker = await stack.startWorker()
+})
+afterAll(async () => {
+  await stack.stop()
+})
+
+async function withoutWorker(): Promise<void> {
+  if (worker) await stack.kill(worker)
+  worker = undefined
+}
+
+async function withWorker(): Promise<void> {
+  worker ??= await stack.startWorker()
+}
+
+test('receipt: QUEUED at once, SAVED when it is, and then it completes', async () => {
+  await withoutWorker()
+  const id = randomUUID()
+  await stack.save(id, 'to follow')
+  const query = 'subscription ($id: ID!) { receipt(id: $id) { status content { content } failure { code } } }'
+  const sse = await SseClient.open(stack.apis[0]!.url!, query, { id })
+  const ws = await WsClient.connect(stack.apis[0]!.url!)
+  ws.subscribe('1', query, { id })
+  const queued = { data: { receipt: { status: 'QUEUED', content: null, failure: null } } }
+  await holds(() => expect([sse.results, ws.of('1').map(({ payload }) => payload)]).toEqual([[queued], [queued]]))
+  await withWorker()
+  await sse.ended
+  await eventually(() => ws.of('1').at(-1)?.type === 'complete')
+  const saved = { data: { receipt: { status: 'SAVED', content: { content: 'to follow' }, failure: null } } }
+  expect(sse.results).toEqual([queued, saved])
+  expect(ws.of('1').map(({ payload }) => payload)).toEqual([queued, saved, undefined])
+  ws.close()
+})
+
+test('receipt: FAILED says why', async () => {
+  await withWorker()
+  const id = randomUUID()
+  await stack.save(id, 'first')
+  await stack.drained()
+  await withoutWorker()
+  // The id is free for the queue and taken in the database.
+  await stack.graphql('mutation ($id: ID!) { save(content: "second", id: $id) { id } }', { id })
+  const query = 'subscription ($id: ID!) { receipt(id: $id) { status failure { code attempts } } }'
+  const sse = await SseClient.open(stack.apis[0]!.url!, query, { id })
+  await eventually(() => sse.results.length > 0)
+  await withWorker()
+  await sse.ended
+  expect(sse.results.map(({ data }) => data.receipt.status)).toEqual(['QUEUED', 'FAILED'])
+  expect(sse.results.at(-1).data.receipt.failure.code).toBe('ID_CONFLICT')
+  await stack.graphql('mutation ($id: ID!) { discardDeadLetters(ids: [$id]) }', { id })
+})
+
+test('queue: once a second while it changes, silent when it is empty', async () => {
+  await withWorker()
+  await stack.drained()
+  const at: number[] = []
+  const client = await SseClient.open(stack.apis[0]!.url!, 'subscription { queue { depth oldestAgeMs } }')
+  client.onFrame = ({ event }) => void (event === 'next' && at.push(performance.now()))
+  await eventually(() => client.results.length > 0)
+  await withoutWorker()
+  await stack.save(randomUUID(), 'to wait')
+  // It grows older all the time.
+  await eventually(() => client.results.length >= 4)
+  expect(client.results.at(-1).data.queue.depth).toBe(1)
+  for (let i = 1; i < at.length; i++) expect(at[i]! - at[i - 1]!).toBeGreaterThan(900)
+  await withWorker()
+  await eventually(() => client.results.at(-1).data.queue.depth === 0)
+  const { length } = client.results
+  // That nothing comes can only be seen by waiting.
+  await new Promise((resolve) => setTimeout(resolve, 2_500))
+  expect(client.results).toHaveLength(length)
+  client.close()
+})
+
+test('waitMs: 300 wait at once and ask Redis nothing meanwhile; each is told as soon as it is saved', async () => {
+  await withoutWorker()
+  const query = 'mutation ($content: String!) { save(content: $content, waitMs: 60000) { status content { content } } }'
+  let answered = 0
+  const waiting = Array.from({ length: 300 }, async (_, i) => {
+    const answer = await stack.graphql(query, { content: `wait ${i}` })
+    answered += 1
+    return answer
+  })
+  await holds(async () =>
+    expect((await stack.graphql('{ queue { depth } }')).data.queue.depth).toBeGreaterThanOrEqual(300),
+  )
+  // Each looks once after it began to wait, in case it was saved before.
+  await holds(async () => {
+    const { total } = await commands()
+    await new Promise((resolve) => setTimeout(resolve, 300))
+    expect((await commands()).total - total).toBeLessThan(20)
+  })
+  const before = await commands()
+  // What is done in this time is what is tested.
+  await new Promise((resolve) => setTimeout(resolve, 3_000))
+  const after = await commands()
+  expect(answered).toBe(0)
+  // The follower's own look, a heartbeat, and this very question.
+  expect(after.total - before.total, JSON.stringify({ before: before.by, after: after.by })).toBeLessThan(20)
+  await withWorker()
+  const answers = await Promise.all(waiting)
+  for (const [i, { data }] of answers.entries())
+    expect(data.save).toEqual({ status: 'SAVED', content: { content: `wait ${i}` } })
+}, 60_000)
+
+test('waitMs under load: every one is told, within the time it gave', async () => {
+  await withWorker()
+  const query = 'mutation ($content: String!) { save(content: $content, waitMs: 20000) { status } }'
+  stack.write(4)
+  const statuses = new Set<string>()
+  const client = async (n: number) => {
+    for (let i = 0; i < 40; i++) statuses.add((await stack.graphql(query, { content: `${n} ${i}` })).data.save.status)
+  }
+  await Promise.all(Array.from({ length: 16 }, (_, n) => client(n)))
+  await stack.stopWriting()
+  expect([...statuses]).toEqual(['SAVED'])
+}, 60_000)
+
+test('waitMs that runs out: QUEUED, and soon', async () => {
+  await withoutWorker()
+  const since = performance.now()
+  const answer = await stack.graphql('mutation { save(content: "nobody works", waitMs: 300) { status } }')
+  expect(answer.data.save.status).toBe('QUEUED')
+  expect(performance.now() - since).toBeGreaterThan(290)
+  expect(performance.now() - since).toBeLessThan(3_000)
+  await withWorker()
+})
+
+/** How many commands Redis has executed, scripts' own included. */
+async function commands(): Promise<{ total: number; by: Record<string, number> }> {
+  const info = String(await stack.redis.cli('INFO', 'commandstats'))
+  const by = Object.fromEntries([...info.matchAll(/cmdstat_(\S+?):calls=(\d+)/g)].map(([, name, calls]) => [name!, Number(calls)]))
+  return { total: Object.values(by).reduce((sum, calls) => sum + calls, 0), by }
+}
