@@ -63,24 +63,32 @@ progress('starting Redis, a cache and MariaDB')
 const parts = await Parts.start(pace)
 const results: Result[] = []
 const profiles = new Map<string, Profile>()
+let failed = false
 try {
   for (const scenario of scenarios) {
-    results.push(await runScenario(scenario, parts, progress))
-    if (scenario.profile && (values.profile || isWhole)) {
-      progress(`${scenario.name}: profiling`)
-      const profile = await profiled(scenario)
-      if (profile) profiles.set(scenario.title, profile)
+    try {
+      results.push(await runScenario(scenario, parts, progress))
+      if (scenario.profile && (values.profile || isWhole)) {
+        progress(`${scenario.name}: profiling`)
+        const profile = await profiled(scenario)
+        if (profile) profiles.set(scenario.title, profile)
+      }
+    } catch (error) {
+      failed = true
+      finishProgress()
+      console.error(`${scenario.name} failed:`, error)
     }
   }
 } finally {
   await parts.stop()
 }
 finishProgress()
+if (failed) process.exitCode = 1
 const text = markdown(results, profiles, pace)
-if (!isWhole) {
+if (!isWhole || failed) {
   console.log(profiles.size > 0 ? text.slice(text.indexOf('## Where')) : '')
   console.log(terminalTable(results))
-  console.log('\nNothing was written: only a full run writes bench/RESULTS.md.')
+  console.log('\nNothing was written: only a full run that fails nowhere writes bench/RESULTS.md.')
 } else {
   await writeFile(new URL('RESULTS.md', import.meta.url), text)
   await writeFile(new URL('results.svg', import.meta.url), picture(results))

@@ -36,8 +36,9 @@ function summarise({ nodes, samples, timeDeltas }: CpuProfile): { busyMs: number
   const functions = new Map<string, number>()
   let all = 0
   let busy = 0
-  samples.forEach((id, i) => {
-    const time = timeDeltas[i]!
+  // The first half is starting and warming up.
+  samples.slice(samples.length >> 1).forEach((id, i) => {
+    const time = timeDeltas[i + (samples.length >> 1)]!
     const frame = frames.get(id)!
     all += time
     if (frame.functionName === '(idle)') return

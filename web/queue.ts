@@ -14,8 +14,10 @@ const everyMs = 1_000
 /** While something is in the queue. */
 const everyMsBusy = 500
 const tickMs = 100
-/** Rates are means over so many samples: what is being settled just now is counted twice for a moment. */
-const smooth = 4
+/** Never more often, whoever wants to know. */
+const leastMs = 250
+/** Rates are means over so long: what is being settled just now is counted twice for a moment. */
+const smoothMs = 2_000
 
 export interface Status {
   depth: number
@@ -42,8 +44,8 @@ export const queue = makeStore({
   persisted: 0,
   /** Since when nobody answers. */
   lostSince: undefined as number | undefined,
-  /** Why the queue itself does not answer, where the server does. */
-  trouble: '',
+  /** Why there is no answer about the queue, where the server does answer. */
+  trouble: undefined as Refusal | undefined,
   /** Since when messages wait and nothing is written. */
   stuckSince: undefined as number | undefined,
 })
@@ -69,7 +71,9 @@ export function writtenBetween(from: number, to: number): number {
 /** Saves and rows per second at one of the samples. */
 export function ratesAt(samples: readonly Sample[], i: number): { saves: number; persisted: number } | undefined {
   const last = samples[i]
-  const first = samples[Math.max(0, i - smooth)]
+  let from = i
+  while (from > 0 && last && last.at - samples[from]!.at < smoothMs) from -= 1
+  const first = samples[from]
   if (!last?.status || !first?.status || first === last) return undefined
   const rows = writtenBetween(first.at, last.at)
   const left = last.status.depth + last.status.deadLetters - first.status.depth - first.status.deadLetters
@@ -79,7 +83,7 @@ export function ratesAt(samples: readonly Sample[], i: number): { saves: number;
 
 /** Asks at once instead of at the next turn: something is about to change. */
 export function look(): void {
-  wake.abort()
+  if (Date.now() - (queue.get().samples.at(-1)?.at ?? 0) >= leastMs) wake.abort()
 }
 
 export async function watchQueue(): Promise<never> {
@@ -99,7 +103,7 @@ async function sample(): Promise<void> {
     const at = Date.now()
     record({ at, status: undefined })
     if (unreachable(error)) queue.patch({ lostSince: queue.get().lostSince ?? at })
-    else if (access.get().may.admin) queue.patch({ trouble: error.message, lostSince: undefined })
+    else if (access.get().may.admin) queue.patch({ trouble: error, lostSince: undefined })
     else queue.patch({ status: undefined, lostSince: undefined })
   }
 }
@@ -115,5 +119,5 @@ function record(sample: Sample): void {
   if (status.depth === 0) lastMoveAt = at
   // Both: a queue that moved lately is not stuck, nor is one whose oldest message just came.
   const since = Math.max(lastMoveAt, at - status.oldestAgeMs)
-  queue.patch({ status, lostSince: undefined, trouble: '', stuckSince: at - since > 5_000 ? since : undefined })
+  queue.patch({ status, lostSince: undefined, trouble: undefined, stuckSince: at - since > 5_000 ? since : undefined })
 }

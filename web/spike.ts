@@ -80,11 +80,13 @@ async function send(name: string, perRequest: number, signal: AbortSignal): Prom
     patch({ sent: sent + perRequest })
     const inputs = Array.from({ length: perRequest }, (_, i) => ({
       id: uuidv7(),
-      content: `Spike of ${name}: ${count(sent + i + 1)} of ${count(size)}`,
+      content: `${count(sent + i + 1)} of ${count(size)}, spike of ${name}`,
     }))
     for (const { id } of inputs) open.add(id)
-    if (await accept(inputs, signal)) patch({ accepted: spike.get().run!.accepted + perRequest, problem: '' })
-    else for (const { id } of inputs) open.delete(id)
+    if (await accept(inputs, signal)) {
+      patch({ accepted: spike.get().run!.accepted + perRequest, problem: '' })
+      look()
+    } else for (const { id } of inputs) open.delete(id)
   }
 }
 

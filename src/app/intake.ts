@@ -12,8 +12,9 @@ interface Waiting {
   reject: (error: Error) => void
 }
 
-/** So many saves a call at the most: one script of Redis must not keep the others waiting for long. */
+/** So much a call at the most, unless one group is more: one script of Redis must not keep the others waiting for long. */
 const itemsPerCall = 256
+const bytesPerCall = 4 * 1024 * 1024
 /** With fewer calls at a time more saves share one write to disk; with more, one slow call does not hold up the next. */
 const callsAtOnce = 4
 const waitingItems = 20_000
@@ -62,10 +63,13 @@ export class Intake {
   }
 
   #next(): Waiting[] {
-    let items = this.#waiting[0]!.group.length
-    let count = 1
-    while (count < this.#waiting.length && items + this.#waiting[count]!.group.length <= itemsPerCall) {
-      items += this.#waiting[count]!.group.length
+    let items = 0
+    let bytes = 0
+    let count = 0
+    for (const { group } of this.#waiting) {
+      items += group.length
+      bytes += sizeOf(group)
+      if (count > 0 && (items > itemsPerCall || bytes > bytesPerCall)) break
       count += 1
     }
     return this.#waiting.splice(0, count)

@@ -47,14 +47,17 @@ export class Receipts {
 
   /**
    * A pending id is QUEUED, unless it was saved long ago and is only sent once more: then it is SAVED, as it was before. A row of the very
-   * message that is pending does not count yet: its event is still to come, and the cache may not know it.
+   * message that is pending counts once its event is in the log, which is a moment before the queue lets go of it: who has seen the event,
+   * from whichever process, is not told QUEUED. Before that it does not count: the cache may not know it.
    */
   async #pending(id: string, standing: Standing): Promise<Receipt> {
     const receipt = receiptOf(id, standing)
     try {
       const content = await this.#contents.find(id)
-      const resent = content && +content.createdAt !== standing.at && digestOf(content.content) === standing.digest
-      if (resent) return { ...receipt, status: 'SAVED', acceptedAt: content.createdAt, content }
+      if (!content || digestOf(content.content) !== standing.digest) return receipt
+      const resent = +content.createdAt !== standing.at
+      if (resent || (await this.#follower.newest(id))?.type === 'saved')
+        return { ...receipt, status: 'SAVED', acceptedAt: content.createdAt, content }
     } catch (error) {
       // That the database is away is no reason to say less than the queue knows.
       if (!(error instanceof SpillwayError)) throw error

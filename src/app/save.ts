@@ -1,5 +1,4 @@
 /** The use case `save`: check, number, digest, accept. Nothing here waits for the database. */
-import { uuidv7 } from 'uuidv7'
 import { parseId, problemOf } from '../model/content.ts'
 import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
@@ -8,6 +7,7 @@ import type { Meter } from '../model/meter.ts'
 import type { Accepted, Item } from '../queue/queue.ts'
 import { digestOf } from './digest.ts'
 import type { Intake } from './intake.ts'
+import { newId } from './new-id.ts'
 import { type Receipt, type Receipts, receiptOf } from './receipts.ts'
 
 export interface SaveInput {
@@ -90,8 +90,8 @@ export class Saves {
   #item({ content, id: given }: SaveInput, path: string): Item {
     const problem = problemOf(content, this.#options.contentMaxBytes)
     if (problem) throw badInput(`${path}${problem}`)
-    const id = given === undefined || given === null ? uuidv7() : parseId(given)
-    if (id === undefined) throw badInput(`${path}id must be a UUID, such as ${uuidv7()}; leave it out to be given one`)
+    const id = given === undefined || given === null ? newId() : parseId(given)
+    if (id === undefined) throw badInput(`${path}id must be a UUID, such as ${newId()}; leave it out to be given one`)
     const text = content as string
     const at = Date.now()
     return { id, digest: digestOf(text), at, body: encode({ v: 1, type: 'content', id, at, content: text }) }

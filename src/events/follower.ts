@@ -135,8 +135,7 @@ export class Follower {
       this.#tail = entry.position
       if (this.#watchers.size > 0) {
         for (const event of entry.events) {
-          const id = event.type === 'saved' ? event.content.id : event.id
-          for (const watcher of this.#watchers.get(id) ?? []) watcher(event)
+          for (const watcher of this.#watchers.get(idOf(event)) ?? []) watcher(event)
         }
       }
     }
@@ -178,6 +177,20 @@ export class Follower {
       watchers.delete(watcher)
       if (watchers.size === 0 && this.#watchers.get(id) === watchers) this.#watchers.delete(id)
     }
+  }
+
+  /** The newest event about an id among the recent ones, those included that other processes have appended just now. Never throws. */
+  async newest(id: string): Promise<Event | undefined> {
+    const running = this.#catching
+    this.#look()
+    // One that began before this was asked may have read before the append.
+    await running
+    await this.#catching
+    for (const { events } of this.#ring.toReversed()) {
+      const event = events.findLast((event) => idOf(event) === id)
+      if (event) return event
+    }
+    return undefined
   }
 
   /** A feed from behind `after`, or from now on. Throws QUEUE_UNAVAILABLE where the log cannot be reached to tell where now is. */
@@ -307,6 +320,10 @@ export class Follower {
     await this.#unfollow?.()
     await this.#catching
   }
+}
+
+function idOf(event: Event): string {
+  return event.type === 'saved' ? event.content.id : event.id
 }
 
 function lengthOf({ events }: LogEntry): number {

@@ -46,8 +46,14 @@ interface File {
 }
 
 export class Console {
+  readonly #dist: URL
   #page: File | undefined
   readonly #assets = new Map<string, File>()
+
+  /** `folder`: where it was built, with a slash at the end. */
+  constructor(folder = dist) {
+    this.#dist = folder
+  }
 
   /** The route, where the request is one for the console: a browser at `/`, or a file of it. */
   route(path: string, request: IncomingMessage): Route | undefined {
@@ -83,8 +89,9 @@ export class Console {
   #read(): void {
     if (this.#page) return
     try {
-      for (const name of readdirSync(new URL('assets/', dist))) this.#assets.set(name, read(`assets/${name}`))
-      this.#page = read('index.html')
+      for (const name of readdirSync(new URL('assets/', this.#dist)))
+        this.#assets.set(name, read(new URL(`assets/${name}`, this.#dist)))
+      this.#page = read(new URL('index.html', this.#dist))
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
     }
@@ -103,10 +110,15 @@ export function wantsPage(request: IncomingMessage): boolean {
   return html >= 0 && (json < 0 || html < json)
 }
 
-function read(path: string): File {
-  const body = readFileSync(new URL(path, dist))
+function read(url: URL): File {
+  const body = readFileSync(url)
   const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`
-  return { type: types[extname(path)] ?? 'text/html; charset=utf-8', body, zipped: gzipSync(body, { level: 9 }), etag }
+  return {
+    type: types[extname(url.pathname)] ?? 'text/html; charset=utf-8',
+    body,
+    zipped: gzipSync(body, { level: 9 }),
+    etag,
+  }
 }
 
 function send({ request, response }: Call, file: File, headers: Record<string, string>): void {

@@ -3,6 +3,17 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 import type { Meter, Stage } from '../model/meter.ts'
 import type { Queue } from '../queue/queue.ts'
 
+/** What watches the process itself (prom-client's) cannot be stopped again: once, however many APIs a process starts and closes. */
+let ofProcess: Registry | undefined
+
+function processRegistry(): Registry {
+  if (!ofProcess) {
+    ofProcess = new Registry()
+    collectDefaultMetrics({ register: ofProcess })
+  }
+  return ofProcess
+}
+
 export class Metrics implements Meter {
   readonly #registry = new Registry()
   readonly #accepted = this.#counter('spillway_saves_accepted_total', 'Saves that were acknowledged.')
@@ -31,10 +42,6 @@ export class Metrics implements Meter {
     'From the acceptance of the oldest row of a batch to its commit.',
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 30, 120, 600],
   )
-
-  constructor() {
-    collectDefaultMetrics({ register: this.#registry })
-  }
 
   #counter(name: string, help: string, labelNames: string[] = []) {
     return new Counter({ name, help, labelNames, registers: [this.#registry] })
@@ -120,6 +127,6 @@ export class Metrics implements Meter {
   async text(): Promise<string> {
     // The queue's gauges are set while the first of them is collected; twice, so that none is one scrape old.
     await this.#registry.getSingleMetric('spillway_queue_up')?.get()
-    return await this.#registry.metrics()
+    return await Registry.merge([processRegistry(), this.#registry]).metrics()
   }
 }

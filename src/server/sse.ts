@@ -84,9 +84,14 @@ export class SseServer {
   async #drained(response: ServerResponse): Promise<void> {
     this.#open.set(response, performance.now())
     await new Promise<void>((resolve) => {
-      response.once('drain', resolve)
-      response.once('close', resolve)
-      if (response.destroyed) resolve()
+      const done = () => {
+        response.off('drain', done)
+        response.off('close', done)
+        resolve()
+      }
+      response.on('drain', done)
+      response.on('close', done)
+      if (response.destroyed) done()
     })
     if (this.#open.has(response)) this.#open.set(response, undefined)
   }

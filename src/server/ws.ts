@@ -81,7 +81,7 @@ export class WsServer {
           const document = parseAs(enveloped, query)
           if (!stream) {
             const errors = enveloped.validate(enveloped.schema, document)
-            if (errors.length > 0) return (errors as GraphQLError[]).map(publicGraphQLError)
+            if (errors.length > 0) return errors as GraphQLError[]
           }
           const args: Args = {
             schema: enveloped.schema,
@@ -94,7 +94,7 @@ export class WsServer {
           }
           return args
         } catch (error) {
-          return [publicGraphQLError(parts.maskError(error))]
+          return [parts.maskError(error) as GraphQLError]
         }
       },
       execute: (args) => (args as Args).enveloped.execute(args),
@@ -103,6 +103,9 @@ export class WsServer {
         return stream ? results(stream, parts.meter) : enveloped.subscribe(args)
       },
       onNext: (_ctx, _id, _payload, _args, result) => publicResult(result as ExecutionResult),
+      // Those of a stream that broke, too, which come as they were thrown.
+      onError: (_ctx, _id, _payload, errors) =>
+        errors.map((error) => publicGraphQLError(parts.maskError(error)).toJSON()),
     })
     this.#sockets.on('connection', (socket: WebSocket, request: IncomingMessage) => this.#serve(socket, request))
   }

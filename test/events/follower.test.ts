@@ -138,7 +138,10 @@ describe.each([
     await append(0, 10)
     const [, , third] = await other.read(start, 10)
     const { follower } = await following()
-    const feeds = [await follower.feed({ position: start, index: 0 }), await follower.feed({ position: third!.position, index: 0 })]
+    const feeds = [
+      await follower.feed({ position: start, index: 0 }),
+      await follower.feed({ position: third!.position, index: 0 }),
+    ]
     await append(10, 20)
     expect(await collect(feeds[0]!, 20)).toEqual(numbers(0, 20))
     expect(await collect(feeds[1]!, 17)).toEqual(numbers(3, 20))
@@ -241,30 +244,35 @@ describe.each([
       ['in entries', 1_200, 1, 1, 1_024],
       ['in events', 60, 1_000, 1, 50],
       ['in size', 40, 1, 1_000_000, 16],
-    ])('%s: what is in it is not read from the log, what is not is', { timeout: 60_000 }, async (_, entries, events, length, kept) => {
-      const { follower, reads } = await following()
-      const live = await follower.feed()
-      const positions: Position[] = []
-      for (let n = 0; n < entries; n += 100) {
-        const some = Array.from({ length: Math.min(100, entries - n) }, () =>
-          Array.from({ length: events }, () => saved('x'.repeat(length))),
-        )
-        // A log takes only so much at once.
-        for (let m = 0; m < some.length; m += 4) await other.append(some.slice(m, m + 4))
-      }
-      for (let n = 0; n < entries; n++) positions.push((await within(live.next(), `entry ${n}`))!.at(-1)!.cursor.position)
-      await settled(reads)
-      const before = reads()
-      const near = await follower.feed({ position: positions.at(-kept)!, index: 0 })
-      for (let n = 1; n < kept; n++) await within(near.next(), 'what the ring has')
-      expect(reads()).toBe(before)
-      // Behind its beginning.
-      const far = await follower.feed({ position: positions.at(-kept - 2)!, index: 0 })
-      await within(far.next(), 'what the log has')
-      expect(reads()).toBeGreaterThan(before)
-      for (let n = 0; n < kept; n++) await within(far.next(), 'what the ring has')
-      expect(far.cursor.position).toEqual(positions.at(-1))
-    })
+    ])(
+      '%s: what is in it is not read from the log, what is not is',
+      { timeout: 60_000 },
+      async (_, entries, events, length, kept) => {
+        const { follower, reads } = await following()
+        const live = await follower.feed()
+        const positions: Position[] = []
+        for (let n = 0; n < entries; n += 100) {
+          const some = Array.from({ length: Math.min(100, entries - n) }, () =>
+            Array.from({ length: events }, () => saved('x'.repeat(length))),
+          )
+          // A log takes only so much at once.
+          for (let m = 0; m < some.length; m += 4) await other.append(some.slice(m, m + 4))
+        }
+        for (let n = 0; n < entries; n++)
+          positions.push((await within(live.next(), `entry ${n}`))!.at(-1)!.cursor.position)
+        await settled(reads)
+        const before = reads()
+        const near = await follower.feed({ position: positions.at(-kept)!, index: 0 })
+        for (let n = 1; n < kept; n++) await within(near.next(), 'what the ring has')
+        expect(reads()).toBe(before)
+        // Behind its beginning.
+        const far = await follower.feed({ position: positions.at(-kept - 2)!, index: 0 })
+        await within(far.next(), 'what the log has')
+        expect(reads()).toBeGreaterThan(before)
+        for (let n = 0; n < kept; n++) await within(far.next(), 'what the ring has')
+        expect(far.cursor.position).toEqual(positions.at(-1))
+      },
+    )
   })
 
   test('a thousand feeds that wait cost one entry, the same for all, and no read each', async () => {
@@ -355,7 +363,10 @@ describe.each([
     const feed = await follower.feed()
     await other.append([[saved('one', id), saved('else', elsewhere)], [saved('two', id)]])
     await collect(feed, 3)
-    expect([seen, twice]).toEqual([['one', 'two'], ['one', 'two']])
+    expect([seen, twice]).toEqual([
+      ['one', 'two'],
+      ['one', 'two'],
+    ])
     stop()
     stop()
     await other.append([[saved('three', id)]])

@@ -92,7 +92,7 @@ const special = [
     '\x1a',
     '\\\x1a\\%\\_',
     "_binary'x'",
-    '${x}',
+    '$\u007bx}',
     '$(reboot)',
     'EOF\n',
     '0x00',

@@ -22,6 +22,8 @@ export function find(...names: string[]): string | undefined {
 export const findRedis = () => find('redis-server', 'valkey-server')
 export const findMariadb = () => find('mariadbd', 'mysqld')
 export const findChromium = () => find('chromium', 'chromium-browser', 'google-chrome-stable', 'google-chrome')
+/** Comes with Prometheus itself. */
+export const findPromtool = () => find('promtool')
 
 /** As above, for who cannot do without. servers.ts has installed them by then, so that this is for a harness used by itself. */
 export function need(file: string | undefined, name: string): string {

@@ -57,15 +57,24 @@ export async function inspect(env: Record<string, string>): Promise<Inspected> {
   }
 }
 
-async function answer(child: ChildProcess): Promise<unknown> {
-  const [message] = await Promise.race([
-    once(child, 'message'),
-    once(child, 'exit').then(([code, signal]) => {
-      throw new Error(`the inspected API ended with ${code ?? signal}`)
-    }),
-  ])
-  if (message.error) throw new Error(message.error)
-  return message
+function answer(child: ChildProcess): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const settle = () => {
+      child.off('message', told)
+      child.off('exit', ended)
+    }
+    const told = (message: { error?: string }) => {
+      settle()
+      if (message.error) reject(new Error(message.error))
+      else resolve(message)
+    }
+    const ended = (code: number | null, signal: string | null) => {
+      settle()
+      reject(new Error(`the inspected API ended with ${code ?? signal}`))
+    }
+    child.on('message', told)
+    child.on('exit', ended)
+  })
 }
 
 async function look(): Promise<Holding> {
@@ -77,7 +86,7 @@ async function look(): Promise<Holding> {
   const { heapUsed, external, rss } = process.memoryUsage()
   const resources: Record<string, number> = {}
   for (const kind of process.getActiveResourcesInfo()) resources[kind] = (resources[kind] ?? 0) + 1
-  const count = (constructor: NewableFunction) => queryObjects(constructor as never, { format: 'count' }) as number
+  const count = (kind: NewableFunction) => queryObjects(kind as never, { format: 'count' }) as number
   return {
     bytes: heapUsed + external,
     rss,

@@ -38,6 +38,8 @@ export interface TestProxy {
   retarget(target: string): void
   /** How many connections are open. */
   connections(): number
+  /** How many there ever were. */
+  accepted(): number
   /** How many replies `cut-before-reply` has kept back. */
   kept(): number
   close(): Promise<void>
@@ -49,9 +51,11 @@ export async function startProxy(target: string | { host?: string; port: number 
   let mode: Mode = { kind: 'pass' }
   let keptReplies = 0
   let keptBefore = 0
+  let accepted = 0
   const pairs = new Set<Pair>()
 
   const server = createServer((client) => {
+    accepted++
     const pair = new Pair(client, upstream, {
       mode: () => mode,
       kept() {
@@ -93,6 +97,7 @@ export async function startProxy(target: string | { host?: string; port: number 
       for (const pair of pairs) pair.destroy()
     },
     connections: () => pairs.size,
+    accepted: () => accepted,
     kept: () => keptReplies,
     async close() {
       const closed = once(server, 'close')

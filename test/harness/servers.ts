@@ -5,7 +5,7 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, rmSync, writeFileSync } from 'node:fs'
 import type { TestProject } from 'vitest/node'
-import { find, findChromium, findMariadb, findRedis } from './binaries.ts'
+import { find, findChromium, findMariadb, findPromtool, findRedis } from './binaries.ts'
 import { startMariadb } from './mariadb.ts'
 import { startRedis } from './redis.ts'
 
@@ -47,6 +47,7 @@ function installMissing(): void {
     ...(findRedis() ? [] : ['redis-server']),
     ...(findMariadb() ? [] : ['mariadb-server']),
     ...(findChromium() ? [] : ['chromium']),
+    ...(findPromtool() ? [] : ['prometheus']),
   ]
   if (missing.length === 0) return
   const command = `apt-get install -y --no-install-recommends ${missing.join(' ')}`
@@ -56,7 +57,7 @@ function installMissing(): void {
     run('apt-get', ['update'])
     run('apt-get', ['install', '-y', '--no-install-recommends', ...missing])
   })
-  if (!findRedis() || !findMariadb() || !findChromium())
+  if (!findRedis() || !findMariadb() || !findChromium() || !findPromtool())
     throw new Error(`${missing.join(' and ')} were installed, and are not on the PATH`)
 }
 

@@ -144,6 +144,8 @@ test('waitMs that runs out: QUEUED, and soon', async () => {
 /** How many commands Redis has executed, scripts' own included. */
 async function commands(): Promise<{ total: number; by: Record<string, number> }> {
   const info = String(await stack.redis.cli('INFO', 'commandstats'))
-  const by = Object.fromEntries([...info.matchAll(/cmdstat_(\S+?):calls=(\d+)/g)].map(([, name, calls]) => [name!, Number(calls)]))
+  const by = Object.fromEntries(
+    [...info.matchAll(/cmdstat_(\S+?):calls=(\d+)/g)].map(([, name, calls]) => [name!, Number(calls)]),
+  )
   return { total: Object.values(by).reduce((sum, calls) => sum + calls, 0), by }
 }

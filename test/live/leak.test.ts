@@ -39,7 +39,13 @@ const embedded = () => ({ DATABASE_URL: `file:${dir}/spillway.db`, QUEUE_URL: `f
 
 async function crowd(url: string, sse: number, webSockets: number): Promise<Child> {
   const script = fileURLToPath(new URL('../harness/crowd.ts', import.meta.url))
-  const child = launch(process.execPath, ['--disable-warning=ExperimentalWarning', script, url, `${sse}`, `${webSockets}`])
+  const child = launch(process.execPath, [
+    '--disable-warning=ExperimentalWarning',
+    script,
+    url,
+    `${sse}`,
+    `${webSockets}`,
+  ])
   crowds.push(child)
   await eventually(() => child.logs().includes('open'), { timeoutMs: 30_000 })
   return child

@@ -102,7 +102,9 @@ async function readAfterEvents(
   await stack.stopWriting()
   await Promise.all(running)
   for (const client of clients) client.close()
-  console.log(`${tally.shown} shown, ${tally.stale.length} stale, ${tally.passedBy} passed by, ${tally.refused} refused`)
+  console.log(
+    `${tally.shown} shown, ${tally.stale.length} stale, ${tally.passedBy} passed by, ${tally.refused} refused`,
+  )
   return tally
 }
 
@@ -118,12 +120,10 @@ async function ask(api: SpillwayProcess, overGraphQL: boolean, [createdAt, id]: 
 async function pageOf(api: SpillwayProcess, overGraphQL: boolean): Promise<Key[] | undefined> {
   const { status, body } = await send(api, overGraphQL)
   if (status !== 200) return undefined
-  if (!overGraphQL)
-    return body.results.map((row: { id: string; created_at: string }): Key => [row.created_at, row.id])
-  return body.data?.contents.edges.map(({ node }: { node: { id: string; createdAt: string } }): Key => [
-    node.createdAt,
-    node.id,
-  ])
+  if (!overGraphQL) return body.results.map((row: { id: string; created_at: string }): Key => [row.created_at, row.id])
+  return body.data?.contents.edges.map(
+    ({ node }: { node: { id: string; createdAt: string } }): Key => [node.createdAt, node.id],
+  )
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: as in system.ts.

@@ -30,7 +30,8 @@ async function live(wire: Wire, url: string, query: string, variables: Record<st
   const client = await WsClient.connect(url)
   client.subscribe('1', query, variables)
   return {
-    results: () => client.of('1').flatMap(({ type, payload }) => (type === 'next' && payload.data ? [payload.data] : [])),
+    results: () =>
+      client.of('1').flatMap(({ type, payload }) => (type === 'next' && payload.data ? [payload.data] : [])),
     code: () => {
       const error = client.of('1').find(({ type, payload }) => type === 'error' || payload?.errors)
       return (error?.payload.errors ?? error?.payload)?.[0].extensions?.code
@@ -41,9 +42,12 @@ async function live(wire: Wire, url: string, query: string, variables: Record<st
 }
 
 async function save(system: System, content = unique()): Promise<string> {
-  const { body } = await system.graphql('mutation ($content: String!) { save(content: $content, waitMs: 20000) { id status } }', {
-    content,
-  })
+  const { body } = await system.graphql(
+    'mutation ($content: String!) { save(content: $content, waitMs: 20000) { id status } }',
+    {
+      content,
+    },
+  )
   expect(body.data.save.status).toBe('SAVED')
   return body.data.save.id
 }
@@ -146,7 +150,11 @@ describe.each(setUps)('%s', (setUp) => {
 
     test('different documents at once, with aliases, each get their own', async () => {
       const plain = await live(wire, system.url, savedQuery)
-      const aliased = await live(wire, system.url, 'subscription { s: saved { c: cursor it: content { text: content } } }')
+      const aliased = await live(
+        wire,
+        system.url,
+        'subscription { s: saved { c: cursor it: content { text: content } } }',
+      )
       const bare = await live(wire, system.url, 'subscription Bare { saved { __typename content { __typename id } } }')
       const start = await cursorNow(system.url)
       const content = unique()
@@ -156,9 +164,7 @@ describe.each(setUps)('%s', (setUp) => {
       expect(saved.content.id).toBe(id)
       expect(saved.cursor > start).toBe(true)
       expect(aliased.results()).toEqual([{ s: { c: saved.cursor, it: { text: content } } }])
-      expect(bare.results()).toEqual([
-        { saved: { __typename: 'SavedEvent', content: { __typename: 'Content', id } } },
-      ])
+      expect(bare.results()).toEqual([{ saved: { __typename: 'SavedEvent', content: { __typename: 'Content', id } } }])
       for (const one of [plain, aliased, bare]) one.close()
     })
 
@@ -243,7 +249,12 @@ describe.each(setUps)('%s', (setUp) => {
   })
 
   test('a cursor that did not work is taken from a browser: the id is emptied, and the stream completes', async () => {
-    const client = await SseClient.open(system.url, savedQuery, {}, { 'last-event-id': 'elsewhere.00000000000001.000000.000000' })
+    const client = await SseClient.open(
+      system.url,
+      savedQuery,
+      {},
+      { 'last-event-id': 'elsewhere.00000000000001.000000.000000' },
+    )
     await client.ended
     expect(client.frames).toEqual([
       { id: '', event: 'next', data: expect.stringContaining('CURSOR_EXPIRED') },
@@ -271,28 +282,32 @@ async function saveOn(system: System, signal: AbortSignal): Promise<void> {
   }
 }
 
-test.each(setUps)('a cursor older than the log keeps is refused (%s)', async (setUp) => {
-  const system = await System.start(setUp, { EVENTS_RETENTION_BYTES: '1048576' })
-  try {
-    const start = await cursorNow(system.url)
-    for (let i = 0; i < 5; i++) {
-      const inputs = Array.from({ length: 10 }, () => ({ content: 'x'.repeat(60_000) }))
-      await system.graphql('mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id } }', { inputs })
+test.each(setUps)(
+  'a cursor older than the log keeps is refused (%s)',
+  async (setUp) => {
+    const system = await System.start(setUp, { EVENTS_RETENTION_BYTES: '1048576' })
+    try {
+      const start = await cursorNow(system.url)
+      for (let i = 0; i < 5; i++) {
+        const inputs = Array.from({ length: 10 }, () => ({ content: 'x'.repeat(60_000) }))
+        await system.graphql('mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id } }', { inputs })
+      }
+      await holds(async () => expect(await system.depth()).toBe(0))
+      await save(system)
+      // A process that was there has the last megabytes in memory, and could still tell.
+      await system.crash()
+      for (const wire of wires) {
+        const subscriber = await live(wire, system.url, savedQuery, { after: start })
+        await holds(() => expect(subscriber.code()).toBe('CURSOR_EXPIRED'))
+        expect(subscriber.results()).toEqual([])
+        subscriber.close()
+        const now = await live(wire, system.url, savedQuery)
+        await saveUntilSeen(system, now)
+        now.close()
+      }
+    } finally {
+      await system.stop()
     }
-    await holds(async () => expect(await system.depth()).toBe(0))
-    await save(system)
-    // A process that was there has the last megabytes in memory, and could still tell.
-    await system.crash()
-    for (const wire of wires) {
-      const subscriber = await live(wire, system.url, savedQuery, { after: start })
-      await holds(() => expect(subscriber.code()).toBe('CURSOR_EXPIRED'))
-      expect(subscriber.results()).toEqual([])
-      subscriber.close()
-      const now = await live(wire, system.url, savedQuery)
-      await saveUntilSeen(system, now)
-      now.close()
-    }
-  } finally {
-    await system.stop()
-  }
-}, 60_000)
+  },
+  60_000,
+)

@@ -53,17 +53,27 @@ describe('errors have a code, and nothing of HTTP:', () => {
   test.each<[string, string | undefined, string, Record<string, unknown>]>([
     ['a document that cannot be parsed', 'GRAPHQL_PARSE_FAILED', 'subscription {', {}],
     ['a field that is not there', 'GRAPHQL_VALIDATION_FAILED', 'subscription { nothing }', {}],
-    ['a variable that does not fit', 'BAD_USER_INPUT', 'subscription ($a: String) { saved(after: $a) { cursor } }', { a: 1 }],
+    [
+      'a variable that does not fit',
+      'BAD_USER_INPUT',
+      'subscription ($a: String) { saved(after: $a) { cursor } }',
+      { a: 1 },
+    ],
     ['an input that is refused', 'BAD_USER_INPUT', 'mutation { save(content: "x", id: "x") { id } }', {}],
     ['a cursor that is refused', 'BAD_USER_INPUT', 'subscription { saved(after: "x") { cursor } }', {}],
-    ['the same behind a fragment', 'BAD_USER_INPUT', 'subscription { ...F } fragment F on Subscription { saved(after: "x") { cursor } }', {}],
+    [
+      'the same behind a fragment',
+      'BAD_USER_INPUT',
+      'subscription { ...F } fragment F on Subscription { saved(after: "x") { cursor } }',
+      {},
+    ],
     ['an id that is refused', 'BAD_USER_INPUT', 'subscription { receipt(id: "x") { id } }', {}],
     ['two operations and no name', undefined, 'query A { queue { depth } } query B { queue { depth } }', {}],
   ])('%s', async (_, code, query, variables) => {
     const client = await WsClient.connect(system.url)
     client.subscribe('1', query, variables)
-    const [message] = await eventually(() => client.of('1').length > 0 && client.of('1'))
-    const errors = message!.type === 'error' ? message!.payload : message!.payload.errors
+    const message = await eventually(() => client.of('1')[0])
+    const errors = message.type === 'error' ? message.payload : message.payload.errors
     expect(errors[0].message).not.toBe('')
     expect(errors[0].extensions?.code).toBe(code)
     expect(errors[0].extensions ?? {}).not.toHaveProperty('http')
@@ -118,9 +128,12 @@ describe('a client that breaks the protocol is told by the code it is closed wit
 })
 
 describe('a page of another site cannot open a socket:', () => {
-  test.each(['https://evil.example', 'null', 'http://127.0.0.1:1', 'http://127.0.0.1.evil.example'])('%s', async (origin) => {
-    await expect(WsClient.open(system.url, { origin })).rejects.toThrow('refused with 403')
-  })
+  test.each(['https://evil.example', 'null', 'http://127.0.0.1:1', 'http://127.0.0.1.evil.example'])(
+    '%s',
+    async (origin) => {
+      await expect(WsClient.open(system.url, { origin })).rejects.toThrow('refused with 403')
+    },
+  )
 
   test('its own origin can', async () => {
     const client = await WsClient.open(system.url, { origin: system.url })

@@ -6,14 +6,21 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
-import { createServer } from 'node:http'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Ajv } from 'ajv'
 import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
 import { readConfig } from '../../src/config.ts'
+import { PrismaStore } from '../../src/db/prisma.ts'
+import { Guard } from '../../src/server/guard.ts'
+import { freePort } from '../harness/daemon.ts'
+import { eventually } from '../harness/eventually.ts'
 import { root } from '../harness/imports.ts'
+import { quiet } from '../harness/quiet.ts'
 
 const strings = { type: 'array', items: { type: 'string' }, minItems: 1 }
 const duration = { type: 'string', pattern: '^([0-9]+(us|ms|s|m|h))+$' }
@@ -38,6 +45,7 @@ const schema = {
       propertyNames: { pattern: '^[a-zA-Z0-9._-]+$' },
       additionalProperties: closed(
         {
+          profiles: strings,
           image: { type: 'string', pattern: '^[a-z0-9./_-]+(:[A-Za-z0-9._-]+)?$' },
           build: { type: 'string' },
           user: { type: 'string' },
@@ -126,8 +134,17 @@ test.each([
   expect(validate(parse(text.replace(right, wrong), { merge: true }))).toBe(false)
 })
 
-test('has what the README promises: a database, two Redis, the API, two workers', () => {
-  expect(Object.keys(compose.services).sort()).toEqual(['api', 'mysql', 'redis-cache', 'redis-queue', 'worker'])
+/** What starts with these profiles. */
+const started = (...profiles: string[]) =>
+  Object.keys(compose.services)
+    .filter((name) => (service(name).profiles ?? profiles).some((profile: string) => profiles.includes(profile)))
+    .sort()
+
+test('has what the README promises: a database, two Redis, the API, two workers; more by profile', () => {
+  const always = ['api', 'mysql', 'redis-cache', 'redis-queue', 'worker']
+  expect(started('none')).toEqual(always)
+  expect(started('observability')).toEqual([...always, 'grafana', 'prometheus'].sort())
+  expect(started('studio')).toEqual([...always, 'studio'].sort())
   expect(service('mysql').image).toBe('mysql:8.4')
   expect(service('worker').deploy.replicas).toBe(2)
   expect(service('worker').command.at(-1)).toBe('worker/main.ts')
@@ -168,6 +185,65 @@ test('the API says aloud that it has no authentication, and is published to this
   for (const name of ['mysql', 'redis-queue', 'redis-cache', 'worker']) expect(service(name).ports).toBeUndefined()
 })
 
+test('whatever is published is published to this machine only', () => {
+  const ports = Object.values(compose.services).flatMap((service): string[] => service.ports ?? [])
+  expect(ports.sort()).toEqual([3000, 5555, 8080, 9090].map((port) => `127.0.0.1:${port}:${port}`))
+})
+
+test('a page of another name that points here is not answered, and Prometheus and the health check are', () => {
+  const { allowedHosts } = readConfig(environmentOf('api'), {})
+  const guard = new Guard({ hosts: allowedHosts, origins: [] })
+  const check = (host: string) => guard.check({ headers: { host }, method: 'GET' } as IncomingMessage)
+  expect(() => check('evil.example:8080')).toThrow(/ALLOWED_HOSTS/)
+  const { scrape_configs: jobs } = parse(readFileSync(join(root, 'deploy/prometheus/prometheus.yml'), 'utf8'))
+  for (const host of [jobs[0].static_configs[0].targets[0], '127.0.0.1:8080', 'localhost:8080']) check(host)
+})
+
+test('Prometheus finds the API and the workers where they listen', () => {
+  const { scrape_configs: jobs } = parse(readFileSync(join(root, 'deploy/prometheus/prometheus.yml'), 'utf8'))
+  const { host, port } = readConfig(environmentOf('api'), {})
+  const worker = readConfig(environmentOf('worker'), {})
+  expect([host, worker.host]).toEqual(['0.0.0.0', '0.0.0.0'])
+  expect(jobs[0].static_configs).toEqual([{ targets: [`api:${port}`] }])
+  expect(jobs[1].dns_sd_configs).toMatchObject([{ names: ['worker'], type: 'A', port: worker.workerPort }])
+  expect(worker.allowedHosts, 'each worker is called by its address').toEqual([])
+})
+
+test('Prometheus and Grafana have exact versions, and start on the files of this repository', () => {
+  for (const name of ['prometheus', 'grafana']) expect(service(name).image).toMatch(/:v?\d+\.\d+\.\d+$/)
+  expect(service('prometheus').volumes).toContain('./deploy/prometheus:/etc/prometheus:ro')
+  const { datasources } = parse(
+    readFileSync(join(root, 'deploy/grafana/provisioning/datasources/prometheus.yml'), 'utf8'),
+  )
+  expect(datasources[0].url).toBe('http://prometheus:9090')
+  const { providers } = parse(readFileSync(join(root, 'deploy/grafana/provisioning/dashboards/spillway.yml'), 'utf8'))
+  const mounts: string[] = service('grafana').volumes
+  expect(mounts).toContain(`./deploy/grafana/dashboards:${providers[0].options.path}:ro`)
+  const home = environmentOf('grafana').GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH!
+  expect(existsSync(join(root, home.replace(providers[0].options.path, 'deploy/grafana/dashboards')))).toBe(true)
+})
+
+test('Grafana has no login: who reaches it may look', () => {
+  expect(environmentOf('grafana')).toMatchObject({
+    GF_AUTH_ANONYMOUS_ENABLED: 'true',
+    GF_AUTH_ANONYMOUS_ORG_ROLE: 'Viewer',
+    GF_AUTH_DISABLE_LOGIN_FORM: 'true',
+    GF_AUTH_BASIC_ENABLED: 'false',
+    GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION: 'true',
+  })
+})
+
+test('Studio opens the database of the API, by a script that is mounted', () => {
+  expect(environmentOf('studio')).toEqual({ DATABASE_URL: environmentOf('api').DATABASE_URL })
+  const [, script] = service('studio').command
+  expect(service('studio').volumes).toEqual([`./deploy/compose/studio.mjs:${script}:ro`])
+})
+
+test.each(['api', 'worker', 'studio', 'prometheus', 'grafana'])('%s cannot change its own files', (name) => {
+  expect(service(name)).toMatchObject({ read_only: true, cap_drop: ['ALL'], security_opt: ['no-new-privileges:true'] })
+  for (const volume of service(name).volumes ?? []) if (volume.startsWith('.')) expect(volume).toMatch(/:ro$/)
+})
+
 test('the queue is durable and never evicts (P1)', () => {
   expect(setting('redis-queue', 'appendonly')).toBe('yes')
   expect(setting('redis-queue', 'appendfsync')).toBe('always')
@@ -189,8 +265,11 @@ test.each(['redis-queue', 'redis-cache'])('%s refuses or evicts before the conta
 
 test('a full queue and a full events log leave room in Redis (P6)', () => {
   const { queueCapacity, eventsRetentionBytes } = readConfig(environmentOf('api'), {})
-  // A content of 1 KB, and what a stream entry and its line in the pending hash cost beside it.
-  const full = queueCapacity * (1024 + 512) + eventsRetentionBytes
+  // With contents of 1 KB, by the formula that people are given.
+  const formula =
+    'QUEUE_CAPACITY × (1.2 × average content + 450 bytes) + 1.25 × EVENTS_RETENTION_BYTES  <  0.8 × maxmemory'
+  expect(readFileSync(join(root, 'docs/operations.md'), 'utf8')).toContain(formula)
+  const full = queueCapacity * (1.2 * 1024 + 450) + 1.25 * eventsRetentionBytes
   expect(full).toBeLessThan(0.8 * size(setting('redis-queue', 'maxmemory')!))
 })
 
@@ -199,13 +278,13 @@ test('MySQL stays strict, its password comes from the environment, and its data 
   expect(service('mysql').environment.MYSQL_PASSWORD).toMatch(/^\$\{MYSQL_PASSWORD:-\w+\}$/)
   expect(environmentOf('mysql')).toMatchObject({ MYSQL_DATABASE: 'spillway', MYSQL_USER: 'spillway' })
   expect(service('mysql').volumes).toEqual(['mysql-data:/var/lib/mysql'])
-  expect(Object.keys(compose.volumes).sort()).toEqual(['mysql-data', 'queue-data'])
+  expect(Object.keys(compose.volumes).sort()).toEqual(['mysql-data', 'prometheus-data', 'queue-data'])
 })
 
 test('everything starts again by itself, is not root, and has the time to stop', () => {
   for (const [name, { restart, user, build }] of Object.entries(compose.services)) {
     expect(restart, name).toBe('unless-stopped')
-    expect(user ?? (build && 'node'), name).toMatch(/^(node|mysql|redis)$/)
+    expect(user ?? (build && 'node'), name).toMatch(/^(node|mysql|redis|nobody|472)$/)
   }
   // Spillway itself gives up after 9.5 s.
   for (const name of ['api', 'worker']) expect(Number.parseInt(service(name).stop_grace_period, 10)).toBeGreaterThan(10)
@@ -214,28 +293,72 @@ test('everything starts again by itself, is not root, and has the time to stop',
 test('every bind mount and build folder there is exists', () => {
   for (const { build, volumes = [] } of Object.values(compose.services)) {
     if (build) expect(existsSync(join(root, build, 'Dockerfile'))).toBe(true)
-    for (const volume of volumes) expect(compose.volumes).toHaveProperty(volume.split(':')[0])
+    for (const volume of volumes) {
+      const [from] = volume.split(':')
+      if (from.startsWith('.')) expect(existsSync(join(root, from)), from).toBe(true)
+      else expect(compose.volumes).toHaveProperty(from)
+    }
   }
 })
 
 test.each([
-  [200, 0],
-  [503, 1],
-  [undefined, 1],
-])("the API's health check meets %s and ends with %s", async (status, code) => {
+  ['api', '/livez', 200, 0],
+  ['api', '/livez', 503, 1],
+  ['api', '/livez', undefined, 1],
+  ['worker', '/livez', 200, 0],
+  ['worker', '/livez', 503, 1],
+  ['worker', '/livez', undefined, 1],
+  ['studio', '/', 200, 0],
+  ['studio', '/', 503, 1],
+  ['studio', '/', undefined, 1],
+] as const)('the health check of %s asks for %s, meets %s and ends with %s', async (name, path, status, code) => {
   const server = createServer((request, response) => {
-    response.statusCode = request.url === '/livez' ? status! : 404
+    response.statusCode = request.url === path ? status! : 404
     response.end()
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
   if (status === undefined) await new Promise((resolve) => server.close(resolve))
-  const [, , ...args] = service('api').healthcheck.test as string[]
+  const [, , ...args] = service(name).healthcheck.test as string[]
+  const { port: apiPort, workerPort } = readConfig(environmentOf(name), {})
+  const listens = { api: apiPort, worker: workerPort, studio: Number(service('studio').command.at(-1)) }[name]
+  expect(args.join(' ')).toContain(`:${listens}/`)
   const check = spawn(
     process.execPath,
-    args.map((arg) => arg.replace(':8080', `:${port}`)),
+    args.map((arg) => arg.replace(`:${listens}`, `:${port}`)),
   )
   expect(await once(check, 'exit')).toEqual([code, null])
   server.close()
+})
+
+test('Studio is let in on another address, and answers there', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'spillway-studio-'))
+  const store = new PrismaStore({ url: `file:${dir}/x.db`, concurrency: 1, log: quiet() })
+  await store.prepare(AbortSignal.timeout(20_000))
+  await store.close()
+  const port = await freePort()
+  // On a machine without Docker the other address is one of loopback's; in the container it is the container's.
+  const child = spawn(process.execPath, ['deploy/compose/studio.mjs', String(port), '127.0.0.2'], {
+    cwd: root,
+    env: { PATH: process.env.PATH, DATABASE_URL: `file:${dir}/x.db` },
+  })
+  const exited = once(child, 'exit')
+  try {
+    const page = await eventually(async () => (await fetch(`http://127.0.0.2:${port}/`)).text(), { timeoutMs: 30_000 })
+    expect(page).toContain('studio.js')
+    // What a browser sends that was told http://127.0.0.1:PORT or http://localhost:PORT, as the port is published.
+    for (const origin of [`http://127.0.0.1:${port}`, `http://localhost:${port}`]) {
+      const answer = await fetch(`http://127.0.0.2:${port}/bff`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', origin },
+        body: JSON.stringify({ procedure: 'query', query: { sql: 'SELECT 1 AS n', parameters: [] } }),
+      })
+      expect(await answer.json(), origin).toEqual([null, [{ n: 1 }]])
+    }
+  } finally {
+    child.kill('SIGTERM')
+    await exited
+    await rm(dir, { recursive: true })
+  }
 })

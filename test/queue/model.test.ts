@@ -92,7 +92,10 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.record({ do: fc.constant('close'), slot }) },
   { weight: 1, arbitrary: fc.constant({ do: 'time passes' }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('retry'), ids: fc.array(id, { minLength: 1, maxLength: 4 }) }) },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant('discard'), ids: fc.array(id, { minLength: 1, maxLength: 2 }) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ do: fc.constant('discard'), ids: fc.array(id, { minLength: 1, maxLength: 2 }) }),
+  },
 ) as fc.Arbitrary<Step>
 
 /** A message that is pending. */
@@ -211,7 +214,15 @@ function standing({ item: { digest, at }, failure }: Letter) {
 }
 
 /** What came up in all histories together: a run that never met a zombie would prove nothing about zombies. */
-type Sight = 'full' | 'conflict' | 'duplicate' | 'redelivered' | 'passed over' | 'retried' | 'settled' | 'settled by a zombie'
+type Sight =
+  | 'full'
+  | 'conflict'
+  | 'duplicate'
+  | 'redelivered'
+  | 'passed over'
+  | 'retried'
+  | 'settled'
+  | 'settled by a zombie'
 
 /** One history on a real queue, with its model beside it. */
 class History {
@@ -355,7 +366,12 @@ class History {
       }
       return
     }
-    const failure: Failure = { code: 'REJECTED', message: `no ${this.#clock}`, attempts: 2, failedAt: new Date(this.#clock++) }
+    const failure: Failure = {
+      code: 'REJECTED',
+      message: `no ${this.#clock}`,
+      attempts: 2,
+      failedAt: new Date(this.#clock++),
+    }
     if (how === 'settle') await hand.consumer.settle(entries)
     else await hand.consumer.bury(entries.map((entry) => ({ entry, failure })))
     for (const { handle } of entries) {
@@ -374,11 +390,7 @@ class History {
     const now = performance.now()
     const certain = model.pending.filter(({ held }) => held && now - held.since + slackMs < reclaimMs / 2).length
     const [queue, other] = this.#queues
-    const [standings, status, letters] = await Promise.all([
-      queue.find(ids),
-      other.status(),
-      queue.deadLetters(1_000),
-    ])
+    const [standings, status, letters] = await Promise.all([queue.find(ids), other.status(), queue.deadLetters(1_000)])
     expect(standings, 'where the ids stand').toEqual(ids.map((id) => model.find(id)))
     expect(status).toMatchObject({ depth: model.pending.length, deadLetters: model.letters.length, capacity })
     expect(status.inFlight).toBeLessThanOrEqual(model.pending.filter(({ handle }) => handle !== undefined).length)
@@ -400,7 +412,10 @@ class History {
     const last = this.#hand(0)
     const until = performance.now() + 20_000
     while (model.pending.length > 0) {
-      expect(performance.now(), `still pending: ${JSON.stringify(model.pending.map(({ item }) => item.id))}`).toBeLessThan(until)
+      expect(
+        performance.now(),
+        `still pending: ${JSON.stringify(model.pending.map(({ item }) => item.id))}`,
+      ).toBeLessThan(until)
       await this.#finish('settle', last, await this.#take(last, { rows: 100, bytes: 1_000_000 }))
     }
     await this.compare()
@@ -435,7 +450,7 @@ describe.each([
         await bench.cleanup()
       }
     })
-    await fc.assert(histories, { numRuns: 40, interruptAfterTimeLimit: 18_000 })
+    await fc.assert(histories, { numRuns: 40, interruptAfterTimeLimit: 12_000 })
   })
 
   afterAll(() => {

@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto'
-import { expect } from 'vitest'
+import { afterEach, describe, expect, test } from 'vitest'
 import { RedisQueue } from '../../src/queue/redis.ts'
 import { queueKeys } from '../../src/queue/redis-scripts.ts'
 import { parseRedisUrl } from '../../src/redis/connection.ts'
+import { eventually, holds } from '../harness/eventually.ts'
 import { freshRedisUrl } from '../harness/fresh.ts'
 import { quiet } from '../harness/quiet.ts'
-import { type QueueBench, queueSuite } from '../suites/queue.ts'
+import { item, type QueueBench, queueSuite } from '../suites/queue.ts'
 
 const reclaimMs = 1_000
 
@@ -38,3 +39,43 @@ queueSuite<RedisBench>(
     await queues[0]!.connection.client.xadd(queueKeys(prefix).stream, '*', 'colour', 'red', 'who', randomUUID())
   },
 )
+
+describe('RedisQueue', () => {
+  let queue: RedisQueue
+  afterEach(() => queue.close())
+
+  test('a group that was lost is made again, and passes over nothing that was accepted meanwhile', async () => {
+    const address = parseRedisUrl(freshRedisUrl())
+    queue = new RedisQueue(address, { capacity: 100, reclaimMs, log: quiet() })
+    await queue.connection.whenReady(5_000)
+    const consumer = queue.consumer('w')
+    const { client } = queue.connection
+    const { stream } = queueKeys(address.prefix)
+    const all = Array.from({ length: 6 }, (_, n) => item(randomUUID(), `content ${n}`))
+    const seen = new Set<string | undefined>()
+    const take = () =>
+      eventually(
+        async () => {
+          const entries = await consumer.take({ rows: 10, bytes: 1_000_000 }, 100)
+          for (const { id } of entries) seen.add(id)
+          return entries.length > 0 && entries
+        },
+        { timeoutMs: 5_000 },
+      )
+    await queue.accept([all.slice(0, 2)])
+    await consumer.settle((await take()) || [])
+    // Somebody's mistake, or a failover to a replica that did not have it yet.
+    await client.xgroup('DESTROY', stream, 'workers')
+    await queue.accept([all.slice(2, 4)])
+    // It notices by itself.
+    await holds(async () => {
+      await consumer.take({ rows: 0, bytes: 0 }, 50).then((entries) => entries.forEach(({ id }) => void seen.add(id)))
+      expect(await client.xinfo('GROUPS', stream)).toHaveLength(1)
+    })
+    await queue.accept([all.slice(4)])
+    await holds(async () => {
+      await take().catch(() => {})
+      expect([...seen].sort()).toEqual(all.map(({ id }) => id).sort())
+    })
+  })
+})

@@ -236,7 +236,11 @@ describe.each([
     const spied = observed()
     const [entry] = (await taken(items(1))) as [Entry]
     const failure = { code: 'UNDECODABLE' as const, message: 'no message', attempts: 1, failedAt: new Date() }
-    await new Announcer(spied, options()).announce({ saved: [], entries: [], letters: [{ entry, id: undefined, failure }] })
+    await new Announcer(spied, options()).announce({
+      saved: [],
+      entries: [],
+      letters: [{ entry, id: undefined, failure }],
+    })
     expect(spied.seen).toEqual(['bury begins', 'bury is done'])
     expect(await log()).toEqual([])
   })
@@ -248,7 +252,9 @@ describe.each([
     })
     const announcer = new Announcer(spied, options())
     const entries = await taken(items(12))
-    const outcomes = await Promise.all([0, 1, 2, 3, 4, 5].map((n) => persister().persist(entries.slice(n * 2, n * 2 + 2))))
+    const outcomes = await Promise.all(
+      [0, 1, 2, 3, 4, 5].map((n) => persister().persist(entries.slice(n * 2, n * 2 + 2))),
+    )
     const done = outcomes.map((outcome) => announcer.announce(outcome))
     await holds(() => expect(spied.seen).toEqual(['bump begins']))
     gate.resolve()
@@ -389,7 +395,9 @@ describe('while the cache is away', () => {
     expect(after).not.toBe(before)
   })
 
-  test('or until every page of before has expired, and who was still reading one is done', { timeout: 40_000 }, async () => {
+  test('or until every page of before has expired, and who was still reading one is done', {
+    timeout: 40_000,
+  }, async () => {
     parts.cacheProxy.set('cut')
     const since = performance.now()
     const { done, log } = announce(1_000)

@@ -180,7 +180,9 @@ describe.each([
       const different = old.slice(15).map(({ id }) => entry('else', id))
       const batch = [...fresh.slice(0, 250), ...equal, ...different, ...fresh.slice(250)]
       const { saved, entries: done, letters } = await persister.persist(batch)
-      expect(saved.map(({ id }) => id)).toEqual([...fresh.slice(0, 250), ...equal, ...fresh.slice(250)].map(({ id }) => id))
+      expect(saved.map(({ id }) => id)).toEqual(
+        [...fresh.slice(0, 250), ...equal, ...fresh.slice(250)].map(({ id }) => id),
+      )
       expect(done).toHaveLength(515)
       expect(letters.map(({ entry }) => entry)).toEqual(different)
       expect(store.inserts.map(({ rows }) => rows)).toEqual([530, 500])
@@ -209,7 +211,11 @@ describe.each([
       batch[737] = bad
       const { saved, entries: done, letters } = await persister.persist(batch)
       expect(letters).toMatchObject([
-        { entry: bad, id: bad.id, failure: { code: 'REJECTED', message: expect.stringContaining('refuses this content') } },
+        {
+          entry: bad,
+          id: bad.id,
+          failure: { code: 'REJECTED', message: expect.stringContaining('refuses this content') },
+        },
       ])
       // A client is told the reason, and neither the database's own words nor the content.
       expect(letters[0]!.failure.message).not.toMatch(/not good|CONSTRAINT|bad/)
@@ -286,8 +292,18 @@ describe.each([
       ['null', () => raw('null'), 'UNDECODABLE', /not a JSON object/],
       ['a version of the future', () => raw('{"v":2}'), 'UNDECODABLE', /version 2; this worker understands version 1/],
       ['another type', () => raw('{"v":1,"type":"vote"}'), 'UNDECODABLE', /"vote"/],
-      ['no content', () => raw(JSON.stringify({ v: 1, type: 'content', id: randomUUID(), at })), 'UNDECODABLE', /lacks/],
-      ['a time that is none', () => raw(`{"v":1,"type":"content","id":"${randomUUID()}","at":"now","content":"x"}`), 'UNDECODABLE', /lacks/],
+      [
+        'no content',
+        () => raw(JSON.stringify({ v: 1, type: 'content', id: randomUUID(), at })),
+        'UNDECODABLE',
+        /lacks/,
+      ],
+      [
+        'a time that is none',
+        () => raw(`{"v":1,"type":"content","id":"${randomUUID()}","at":"now","content":"x"}`),
+        'UNDECODABLE',
+        /lacks/,
+      ],
       ['an id that is no UUID', () => entry('x', '42'), 'REJECTED', /UUID/],
       ['an id in upper case', () => entry('x', randomUUID().toUpperCase()), 'REJECTED', /lower-case UUID/],
       ['a lone surrogate', () => entry('\ud800'), 'REJECTED', /lone surrogate/],
@@ -296,7 +312,10 @@ describe.each([
       const broken = make()
       const { saved, entries: done, letters } = await persister.persist([...good.slice(0, 2), broken, ...good.slice(2)])
       expect(letters).toMatchObject([
-        { entry: broken, failure: { code, message: expect.stringMatching(message), attempts: 1, failedAt: expect.any(Date) } },
+        {
+          entry: broken,
+          failure: { code, message: expect.stringMatching(message), attempts: 1, failedAt: expect.any(Date) },
+        },
       ])
       expect(letters[0]!.id).toBe(broken.id)
       expect(saved.map(({ id }) => id)).toEqual(good.map(({ id }) => id))
@@ -369,7 +388,9 @@ describe.each([
   })
 
   if (name === 'MariaDB') {
-    test('a server whose limit was lowered meanwhile: the batch is split until it fits', { timeout: 60_000 }, async () => {
+    test('a server whose limit was lowered meanwhile: the batch is split until it fits', {
+      timeout: 60_000,
+    }, async () => {
       const before = store.maxBytes
       await server.sql('SET GLOBAL max_allowed_packet = 1048576')
       try {

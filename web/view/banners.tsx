@@ -37,7 +37,10 @@ function bannersOf({ status, lostSince, trouble, stuckSince }: ReturnType<typeof
     const text = 'Nothing you typed is lost: it is sent again, under the same id, as soon as the server answers.'
     return [{ id: 'lost', level: 'bad', title: 'The connection is lost.', text }]
   }
-  if (trouble) return [{ id: 'trouble', level: 'bad', title: 'Saves are refused.', text: trouble }]
+  if (trouble) {
+    const title = trouble.code === 'QUEUE_UNAVAILABLE' ? 'Saves are refused.' : 'The queue cannot be looked into.'
+    return [{ id: 'trouble', level: 'bad', title, text: trouble.message }]
+  }
   if (!status) return []
   const banners: Banner[] = []
   const { depth, inFlight, capacity, durability } = status

@@ -1,0 +1,28 @@
+/**
+ * Prisma Studio for the compose profile `studio`. Studio listens on the loopback of its container and nowhere else, where no published
+ * port leads; this lets in what comes to the container's own address, on the same port, so that Studio still knows its own origin.
+ * usage: node studio.mjs PORT [ADDRESS], in the folder of Spillway.
+ */
+import { spawn } from 'node:child_process'
+import { connect, createServer } from 'node:net'
+import { hostname } from 'node:os'
+
+const [port, address = hostname()] = process.argv.slice(2)
+const command = ['--disable-warning=ExperimentalWarning', 'src/db/studio.ts', '--browser', 'none', '--port', port]
+const studio = spawn(process.execPath, command, { stdio: 'inherit' })
+
+const front = createServer((outside) => {
+  const inside = connect(Number(port), '127.0.0.1')
+  for (const [from, to] of [
+    [outside, inside],
+    [inside, outside],
+  ]) {
+    from.pipe(to)
+    from.on('error', () => to.destroy())
+    from.on('close', () => to.destroy())
+  }
+})
+front.listen(Number(port), address)
+
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => studio.kill(signal))
+studio.on('exit', (code) => process.exit(code ?? 0))

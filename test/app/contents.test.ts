@@ -1,0 +1,295 @@
+/** Reading contents under load and under change: one query for all who ask at once, and never a page older than what was announced. */
+import { randomUUID } from 'node:crypto'
+import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest'
+import { Contents } from '../../src/app/contents.ts'
+import type { Cache } from '../../src/cache/cache.ts'
+import { MemoryCache, SharedVersion } from '../../src/cache/memory.ts'
+import { RedisCache, RedisVersion } from '../../src/cache/redis.ts'
+import type { Reader } from '../../src/db/store.ts'
+import type { Content } from '../../src/model/content.ts'
+import { parseRedisUrl } from '../../src/redis/connection.ts'
+import { eventually, holds } from '../harness/eventually.ts'
+import { freshRedisUrl } from '../harness/fresh.ts'
+import { startProxy, type TestProxy } from '../harness/proxy.ts'
+import { quiet } from '../harness/quiet.ts'
+import { sqliteStore, type TestStore } from '../harness/stores.ts'
+
+/** Longer than any test: what is stale must not be saved by its age. */
+const ttlMs = 60_000
+
+interface Cached {
+  /** The API's, and the worker's: two processes. */
+  caches: [Cache, Cache]
+  /** undefined: it cannot be away. */
+  proxy: TestProxy | undefined
+}
+
+async function onRedis(open: (url: string) => Cache): Promise<Cached> {
+  const proxy = await startProxy(inject('redisUrl'))
+  const url = freshRedisUrl()
+  return { caches: [open(proxy.url(url)), open(url)], proxy }
+}
+
+const caches: [string, () => Promise<Cached>][] = [
+  ['on Redis', () => onRedis((url) => new RedisCache(parseRedisUrl(url), { ttlMs, log: quiet() }))],
+  [
+    'in memory, the version on Redis',
+    () => onRedis((url) => new MemoryCache({ ttlMs, version: new RedisVersion(parseRedisUrl(url), { log: quiet() }) })),
+  ],
+  [
+    'in memory',
+    async () => {
+      const { buffer } = new SharedVersion()
+      const open = () => new MemoryCache({ ttlMs, version: new SharedVersion(buffer) })
+      return { caches: [open(), open()], proxy: undefined }
+    },
+  ],
+]
+
+/** The store itself, with an account of its queries; each waits behind `gate` with what it has read, as over a slow network. */
+function slow(store: Reader) {
+  let gate = Promise.resolve()
+  let running = 0
+  const seen = { pages: 0, finds: 0, atOnce: 0 }
+  return {
+    seen,
+    /** Queries that begin from now on do not return before the function is called. */
+    hold(): () => void {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      gate = promise
+      return () => {
+        resolve()
+        gate = Promise.resolve()
+      }
+    },
+    reader: {
+      async page(query) {
+        seen.pages += 1
+        running += 1
+        seen.atOnce = Math.max(seen.atOnce, running)
+        const wait = gate
+        try {
+          const rows = await store.page(query)
+          await wait
+          return rows
+        } finally {
+          running -= 1
+        }
+      },
+      find(ids) {
+        seen.finds += 1
+        return store.find(ids)
+      },
+    } satisfies Reader,
+  }
+}
+
+describe.each(caches)('with the cache %s', (_, make) => {
+  let cached: Cached
+  let stored: TestStore
+  let store: ReturnType<typeof slow>
+  let contents: Contents
+  let clock = Date.UTC(2026, 0, 1)
+  const first = { take: 20, skip: 0 }
+
+  beforeEach(async () => {
+    cached = await make()
+    stored = await sqliteStore()
+    store = slow(stored.store)
+    contents = new Contents(store.reader, cached.caches[0])
+    await Promise.all(cached.caches.map((cache) => eventually(async () => (await cache.get('x')).version)))
+  })
+  afterEach(async () => {
+    await Promise.all(cached.caches.map((cache) => cache.close()))
+    await cached.proxy?.close()
+    await stored.cleanup()
+  })
+
+  /** One more row, and nobody told. */
+  async function commit(content = 'something'): Promise<Content> {
+    const at = new Date(clock++)
+    const row = { id: randomUUID(), content, createdAt: at, savedAt: at }
+    await stored.store.insert([row])
+    return row
+  }
+
+  /** As a worker does it: when this resolves, the event may go out. */
+  async function save(content?: string): Promise<Content> {
+    const row = await commit(content)
+    await cached.caches[1].bump()
+    return row
+  }
+
+  const all = <T>(count: number, ask: () => Promise<T>) => Promise.all(Array.from({ length: count }, ask))
+
+  test('a thousand who ask at once are one query, and the next thousand none', async () => {
+    const row = await save('line\nbreak \0 "quotes" 🙂')
+    const pages = await all(1_000, () => contents.page(first))
+    expect(store.seen).toMatchObject({ pages: 1 })
+    for (const page of pages) expect(page).toEqual([row])
+    // Kept as soon as it is on its way: a set has no answer.
+    await holds(async () => expect((await cached.caches[0].get('20,0,')).value).toBeDefined())
+    expect(await all(1_000, () => contents.page(first))).toEqual(pages)
+    expect(store.seen.pages).toBe(1)
+  })
+
+  test('different pages are different queries', async () => {
+    for (let n = 0; n < 30; n++) await save(String(n))
+    const pages = await all(200, () => Promise.all([5, 10, -5].map((take) => contents.page({ take, skip: 0 }))))
+    expect(store.seen.pages).toBe(3)
+    for (const [five, ten, last] of pages) {
+      expect([five, ten, last].map((page) => page!.length)).toEqual([5, 10, 5])
+      expect(ten!.slice(0, 5)).toEqual(five)
+      expect(last!.map(({ content }) => content)).toEqual(['4', '3', '2', '1', '0'])
+    }
+  })
+
+  test('after a bump there is one query more', async () => {
+    await save()
+    await all(100, () => contents.page(first))
+    const row = await save('new')
+    const pages = await all(1_000, () => contents.page(first))
+    for (const page of pages) expect(page[0]).toEqual(row)
+    expect(store.seen.pages).toBe(2)
+  })
+
+  test('contents that are asked for one by one in a tick are one query for a thousand of them', async () => {
+    const rows = await Promise.all(Array.from({ length: 20 }, () => commit()))
+    const found = await Promise.all(rows.flatMap(({ id }) => [contents.find(id), contents.find(id)]))
+    expect(found).toEqual(rows.flatMap((row) => [row, row]))
+    expect(await contents.find(randomUUID())).toBeUndefined()
+    expect(store.seen.finds).toBe(2)
+    await Promise.all(Array.from({ length: 1_001 }, () => contents.find(randomUUID())))
+    expect(store.seen.finds).toBe(4)
+  })
+
+  describe('what was announced is seen (P5):', () => {
+    test('a slow read that began before the commit is not shown to who asks after the announcement', async () => {
+      await save('old')
+      const release = store.hold()
+      const early = contents.page(first)
+      await holds(() => expect(store.seen.pages).toBe(1))
+      const row = await save('new')
+      const late = contents.page(first)
+      await holds(() => expect(store.seen.pages).toBe(2))
+      release()
+      expect((await late)[0]).toEqual(row)
+      expect((await early)[0]!.content).toBe('old')
+      // Whichever of them was kept last.
+      for (let n = 0; n < 20; n++) expect((await contents.page(first))[0]).toEqual(row)
+    })
+
+    test('nor is it when it ends after the announcement, and nobody asked in between', async () => {
+      await save('old')
+      const release = store.hold()
+      const early = contents.page(first)
+      await holds(() => expect(store.seen.pages).toBe(1))
+      const row = await save('new')
+      release()
+      expect((await early)[0]!.content).toBe('old')
+      for (let n = 0; n < 20; n++) expect((await contents.page(first))[0]).toEqual(row)
+    })
+
+    test('nor one that read between commit and bump, under the version of before', async () => {
+      await save('old')
+      const row = await commit('new')
+      expect((await contents.page(first))[0]).toEqual(row)
+      await cached.caches[1].bump()
+      const next = await commit('newer')
+      // Not announced yet: either is right, and what is kept is good no longer than until the bump.
+      await contents.page(first)
+      await cached.caches[1].bump()
+      expect((await contents.page(first))[0]).toEqual(next)
+    })
+
+    test('in any interleaving of many readers with a worker', { timeout: 60_000 }, async () => {
+      let announced = -1
+      let looks = 0
+      let working = true
+      const wrong: string[] = []
+      const reading = Array.from({ length: 20 }, async () => {
+        while (working) {
+          const known = announced
+          const [newest] = await contents.page({ take: 1, skip: 0 })
+          looks += 1
+          if (known >= 0 && Number(newest?.content ?? -1) < known) wrong.push(`${newest?.content} after ${known}`)
+          await new Promise((resolve) => setImmediate(resolve))
+        }
+      })
+      for (let n = 0; n < 150; n++) {
+        await save(String(n))
+        announced = n
+        if (n % 3 === 0) await new Promise((resolve) => setImmediate(resolve))
+      }
+      working = false
+      await Promise.all(reading)
+      expect(wrong).toEqual([])
+      expect(looks).toBeGreaterThan(500)
+    })
+  })
+
+  test('a store that is away fails all who ask, and nothing of it is kept', async () => {
+    const row = await save()
+    await stored.sql('ALTER TABLE Content RENAME TO Elsewhere')
+    const away = { code: 'STORE_UNAVAILABLE' }
+    const asked = await Promise.allSettled([
+      ...Array.from({ length: 50 }, () => contents.page(first)),
+      contents.find(row.id),
+    ])
+    for (const outcome of asked) expect(outcome).toMatchObject({ status: 'rejected', reason: away })
+    await stored.sql('ALTER TABLE Elsewhere RENAME TO Content')
+    expect(await contents.page(first)).toEqual([row])
+    expect(await contents.find(row.id)).toEqual(row)
+  })
+
+  test('a cursor that names no content is refused; the end of the list is not', async () => {
+    const row = await save()
+    const refused = { code: 'BAD_USER_INPUT' }
+    for (const cursor of [randomUUID(), 'x', row.id.toUpperCase()])
+      await expect(contents.page({ take: 5, skip: 1, cursor })).rejects.toMatchObject(refused)
+    expect(await contents.page({ take: 5, skip: 1, cursor: row.id })).toEqual([])
+    expect(await contents.page({ take: 5, skip: 0, cursor: row.id })).toEqual([row])
+  })
+
+  describe('while the cache is away', () => {
+    /** False where it cannot be. */
+    async function away(): Promise<boolean> {
+      cached.proxy?.set('cut')
+      if (cached.proxy) await eventually(async () => (await cached.caches[0].get('x')).version === undefined)
+      return cached.proxy !== undefined
+    }
+
+    test('at most one query of a page is under way, and one more is for all who came meanwhile', async () => {
+      await save('old')
+      if (!(await away())) return void expect((await cached.caches[0].get('x')).version).toBeDefined()
+      const release = store.hold()
+      const early = all(1_000, () => contents.page(first))
+      await holds(() => expect(store.seen.pages).toBe(1))
+      const row = await save('new')
+      const late = all(1_000, () => contents.page(first))
+      // They have found out by now that the cache is away.
+      await contents.find(row.id)
+      await eventually(async () => (await cached.caches[0].get('y')).version === undefined)
+      expect(store.seen.pages).toBe(1)
+      release()
+      // Those who asked while nothing was under way have the first; all who asked after the announcement have the second.
+      for (const page of await early) expect(page.at(-1)!.content).toBe('old')
+      for (const page of await late) expect(page[0]).toEqual(row)
+      expect(store.seen).toMatchObject({ pages: 2, atOnce: 1 })
+    })
+
+    test('what was read meanwhile is not kept, and when it is back it is used again', async () => {
+      await save('old')
+      if (!(await away())) return void expect((await cached.caches[0].get('x')).version).toBeDefined()
+      expect(await contents.page(first)).toHaveLength(1)
+      cached.proxy!.set('pass')
+      await eventually(async () => (await cached.caches[0].get('x')).version)
+      expect((await cached.caches[0].get('20,0,')).value).toBeUndefined()
+      const before = store.seen.pages
+      await contents.page(first)
+      await holds(async () => expect((await cached.caches[0].get('20,0,')).value).toBeDefined())
+      await all(100, () => contents.page(first))
+      expect(store.seen.pages).toBe(before + 1)
+    })
+  })
+})

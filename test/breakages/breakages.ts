@@ -1,0 +1,176 @@
+/**
+ * What must not go unnoticed: each breakage takes away one thing that a promise stands on, and names the tests that have to fail then.
+ * A breakage is text to find, exactly once, and what to put in its place.
+ */
+export interface Breakage {
+  name: string
+  changes: { file: string; find: string; put: string }[]
+  /** The test file, and what the names of the tests in it contain, those of their `describe`s before them with " > " between. */
+  test: { file: string; name: string }
+}
+
+const change = (file: string, find: string, put: string) => ({ file, find, put })
+
+const inOrder = { file: 'test/worker/announce.test.ts', name: 'a worker commits, bumps, appends, settles' }
+
+export const breakages: Breakage[] = [
+  {
+    name: 'settle before commit',
+    changes: [
+      change(
+        'worker/worker.ts',
+        'const outcome = await this.#withSlot(',
+        'await this.#consumer.settle(entries)\n      const outcome = await this.#withSlot(',
+      ),
+    ],
+    test: inOrder,
+  },
+  {
+    name: 'announce before commit',
+    changes: [
+      change('worker/worker.ts', 'readonly #announcer: Announcer', 'readonly #announcer: Announcer\n  #early'),
+      change(
+        'worker/worker.ts',
+        'this.#consumer = consumer\n',
+        'this.#consumer = consumer\n    this.#early = events\n',
+      ),
+      change(
+        'worker/worker.ts',
+        'const outcome = await this.#withSlot(',
+        `const now = new Date()
+      await this.#early.append([
+        entries.map(({ id, body }) => ({
+          type: 'saved',
+          content: { id, content: JSON.parse(body).content, createdAt: now, savedAt: now },
+        })),
+      ])
+      const outcome = await this.#withSlot(`,
+      ),
+    ],
+    test: inOrder,
+  },
+  {
+    name: 'cache bumped after the event',
+    changes: [
+      change('worker/announce.ts', 'if (saved.length > 0) await this.#bump()', ''),
+      change(
+        'worker/announce.ts',
+        "failpoint('announced')",
+        "failpoint('announced')\n    if (saved.length > 0) await this.#bump()",
+      ),
+    ],
+    test: inOrder,
+  },
+  {
+    name: 'no announcement of a redelivered batch that is stored already',
+    changes: [
+      change(
+        'worker/persist.ts',
+        'saved.push({ content: there, entries: row.entries })',
+        'saved.push({ content: { ...there, old: true }, entries: row.entries })',
+      ),
+      change(
+        'worker/persist.ts',
+        'return { saved: saved.map(({ content }) => content),',
+        'return { saved: saved.map(({ content }) => content).filter(({ old }) => !old),',
+      ),
+    ],
+    test: { file: inOrder.file, name: 'after the commit: whoever is given the entries announces them' },
+  },
+  {
+    name: 'group re-created at $',
+    changes: [
+      change('src/queue/redis-consumer.ts', '  #groupKnown = false\n', "  #groupKnown = false\n  #groupFrom = '0'\n"),
+      change(
+        'src/queue/redis-consumer.ts',
+        "'CREATE', keys.stream, group, '0'",
+        "'CREATE', keys.stream, group, this.#groupFrom",
+      ),
+      change(
+        'src/queue/redis-consumer.ts',
+        'this.#groupKnown = false\n',
+        "this.#groupKnown = false\n      this.#groupFrom = '$'\n",
+      ),
+    ],
+    test: { file: 'test/queue/redis.test.ts', name: 'a group that was lost is made again' },
+  },
+  {
+    name: 'queue trimmed by length',
+    changes: [change('src/queue/lua/accept.lua', "'XADD', KEYS[1], '*'", "'XADD', KEYS[1], 'MAXLEN', '1000', '*'")],
+    test: { file: 'test/queue/redis.test.ts', name: 'a group of 1,000, and 1,000 groups of one' },
+  },
+  {
+    name: 'INSERT IGNORE',
+    changes: [change('src/db/prisma.ts', 'INSERT INTO Content', 'INSERT IGNORE INTO Content')],
+    test: {
+      file: 'test/worker/persist.test.ts',
+      name: 'on MariaDB > what is there already > is a conflict where it differs',
+    },
+  },
+  {
+    name: 'everysec with a power cut',
+    changes: [change('test/harness/redis.ts', "appendfsync: 'always'", "appendfsync: 'everysec'")],
+    test: { file: 'test/faults/power-cut.test.ts', name: 'always' },
+  },
+  {
+    name: "ioredis' default retries without the id look-up",
+    changes: [
+      change('src/redis/connection.ts', 'maxRetriesPerRequest: 0,', ''),
+      change('src/queue/lua/accept.lua', 'local known = pending[index]', 'local known = nil'),
+    ],
+    test: { file: 'test/app/intake.test.ts', name: 'a lost answer makes no second message' },
+  },
+  {
+    name: 'a retry of what is pending is not looked up',
+    changes: [change('src/queue/lua/accept.lua', 'local known = pending[index]', 'local known = nil')],
+    test: { file: 'test/queue/model.test.ts', name: 'RedisQueue, in any history' },
+  },
+  {
+    name: 'a zombie settles a later message of the same id',
+    changes: [change('src/queue/lua/settle.lua', 'if handle == handles[i] then', 'if handle then')],
+    test: { file: 'test/queue/model.test.ts', name: 'RedisQueue, in any history' },
+  },
+  {
+    name: 'a dead letter that is retried and stays',
+    changes: [change('src/sqlite/queue.sql', 'DELETE FROM letter WHERE seq = ?', 'DELETE FROM letter WHERE seq = -?')],
+    test: { file: 'test/queue/model.test.ts', name: 'SqliteQueue, in any history' },
+  },
+  {
+    name: 'receipts that answer from the store while pending',
+    changes: [
+      change(
+        'src/app/receipts.ts',
+        "if (resent || (await this.#follower.newest(id))?.type === 'saved')",
+        'if (resent || content)',
+      ),
+    ],
+    test: { file: 'test/app/receipts.test.ts', name: 'each step on the way of one save' },
+  },
+  {
+    name: 'receipts that say QUEUED after the event',
+    changes: [
+      change(
+        'src/app/receipts.ts',
+        "if (resent || (await this.#follower.newest(id))?.type === 'saved')",
+        'if (resent)',
+      ),
+    ],
+    test: { file: 'test/app/receipts.test.ts', name: 'each step on the way of one save' },
+  },
+  {
+    name: 'a query shared by who asks before and after an announcement',
+    changes: [change('src/app/contents.ts', '`$' + '{version} $' + '{key}`', 'key')],
+    test: { file: 'test/app/contents.test.ts', name: 'a slow read that began before the commit' },
+  },
+  {
+    name: 'a gap between wake-ups that is not read from the log',
+    changes: [
+      change(
+        'src/events/follower.ts',
+        '!this.#catching && follows(entry, this.#tail)) this.#push',
+        '!this.#catching) this.#push',
+      ),
+    ],
+    test: { file: 'test/events/follower.test.ts', name: 'a gap is noticed by the predecessor and read from the log' },
+  },
+]

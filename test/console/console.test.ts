@@ -1,0 +1,285 @@
+/** The console in a real browser, on both set-ups: what somebody does with it, and what it then shows. */
+import { randomUUID } from 'node:crypto'
+import { DatabaseSync } from 'node:sqlite'
+import axe from 'axe-core'
+import type { Browser, Page } from 'playwright-core'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { launchBrowser } from '../harness/browser.ts'
+import { holds } from '../harness/eventually.ts'
+import { query } from '../harness/mariadb.ts'
+import { System, setUps } from '../harness/system.ts'
+import { numberOf, openWindow, rowsOf } from './window.ts'
+
+describe.each(setUps)('%s', (setUp) => {
+  let system: System
+  let browser: Browser
+  beforeAll(async () => {
+    ;[system, browser] = await Promise.all([System.start(setUp, {}, 1), launchBrowser()])
+  })
+  afterAll(async () => {
+    await browser?.close()
+    await system?.stop()
+  })
+  const open = (options = {}) => openWindow(browser, system.url, options)
+
+  it('saves: the row is there at once, then it is saved, in both windows', async () => {
+    const [mine, other] = await Promise.all([open(), open()])
+    const row = mine.page.locator('.sent li', { hasText: 'from one window' })
+    await mine.page.fill('#content', 'from one window')
+    await mine.page.click('button[type=submit]')
+    expect(await row.getAttribute('data-state')).toMatch(/sending|queued|saved/)
+    await row.locator('.state', { hasText: /^saved [\d.]+ (ms|s)$/ }).waitFor()
+    expect(await mine.page.inputValue('#content')).toBe('')
+    await other.page.fill('#content', 'from the other one')
+    await other.page.press('#content', 'Enter')
+    for (const { page } of [mine, other]) {
+      await page.locator('.rows li', { hasText: 'from one window' }).waitFor()
+      await page.locator('.rows li', { hasText: 'from the other one' }).waitFor()
+    }
+    for (const window of [mine, other]) {
+      window.check()
+      await window.close()
+    }
+  })
+
+  it('says why a save failed, and gives the text back', async () => {
+    const window = await open()
+    const text = 'x'.repeat(70_000)
+    await window.page.fill('#content', text)
+    await window.page.press('#content', 'Enter')
+    const row = window.page.locator('.sent li[data-state=failed]')
+    await row.locator('.reason', { hasText: 'content is 70000 bytes of UTF-8; at most 65536 are allowed' }).waitFor()
+    await row.getByRole('button', { name: 'Edit' }).click()
+    expect(await window.page.inputValue('#content')).toBe(text)
+    // The browser itself writes a line for each answer of 400.
+    window.check(/status of 400/)
+    await window.close()
+  })
+
+  it('shows any text as it is: right to left, emoji, long, with tags in it', async () => {
+    const window = await open()
+    const texts = [
+      'سلام دنیا، این متن راست‌به‌چپ است',
+      '👩‍👩‍👧‍👦 🇪🇺 e\u0301',
+      'long'.repeat(2_000),
+      '<img src=x onerror=alert(1)>',
+      'two\nlines',
+    ]
+    for (const content of texts)
+      await system.graphql('mutation ($content: String!) { save(content: $content) { id } }', { content })
+    for (const text of texts)
+      await window.page.locator('.rows li').getByText(text.slice(0, 300), { exact: true }).waitFor()
+    const arabic = window.page.locator('.rows .text', { hasText: texts[0]! })
+    expect(await arabic.evaluate((element) => getComputedStyle(element).direction)).toBe('rtl')
+    const box = await window.page.locator('.rows').evaluate(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth)
+    expect(box).toBe(0)
+    await window.page.locator('.rows li', { hasText: 'longlong' }).click()
+    expect(await window.page.locator('dialog .whole').innerText()).toBe(texts[2])
+    await window.page.keyboard.press('Escape')
+    await window.page.locator('dialog').waitFor({ state: 'detached' })
+    window.check()
+    await window.close()
+  })
+
+  it('shows a spike of 10,000 rise and drain, and stays responsive', async () => {
+    const window = await open()
+    const { page } = window
+    await page.evaluate(() => {
+      const longest = { ms: 0 }
+      Object.assign(globalThis, { longest })
+      new PerformanceObserver((list) => {
+        for (const { duration } of list.getEntries()) longest.ms = Math.max(longest.ms, duration)
+      }).observe({ type: 'longtask' })
+    })
+    await page.click('button[aria-label="Save 10,000"]')
+    await page.fill('#content', 'typed meanwhile')
+    await page.locator('[data-spike=done]', { hasText: '10,000 accepted in' }).waitFor({ timeout: 60_000 })
+    expect(await page.locator('.bar').allInnerTexts()).toEqual([
+      expect.stringContaining('10,000 of 10,000'),
+      expect.stringContaining('10,000 of 10,000'),
+    ])
+    await holds(async () => {
+      expect(await numberOf(page, 'total')).toBe(10_000)
+      expect(await numberOf(page, 'depth')).toBe(0)
+    })
+    const words = await page.locator('.chart').getAttribute('aria-label')
+    const [, most, now] = /was ([\d,]+) at most and is ([\d,]+) now/.exec(words!)!
+    expect(Number(most!.replaceAll(',', ''))).toBeGreaterThan(0)
+    expect(now).toBe('0')
+    expect(await colored(page)).toBeGreaterThan(100)
+    // A frame here and there may be missed; a second without one may not.
+    expect(await page.evaluate(() => (globalThis as unknown as { longest: { ms: number } }).longest.ms)).toBeLessThan(
+      500,
+    )
+    expect(await page.inputValue('#content')).toBe('typed meanwhile')
+    window.check()
+    await window.close()
+  })
+
+  it('keeps few of many rows in the document, and loads older ones until there are none', async () => {
+    const window = await open()
+    const { page } = window
+    await page.locator('.rows li').first().waitFor()
+    const all = new Set((await system.contents()).map(({ id }) => id)).size
+    await page.locator('.feed .hint', { hasText: '100 rows loaded' }).waitFor()
+    for (let rows = 200; rows <= 500; rows += 100) {
+      await page.locator('.more').click()
+      await page.locator('.feed .hint', { hasText: `${rows} rows loaded` }).waitFor()
+    }
+    expect(all).toBeGreaterThan(500)
+    const { inDocument, scrollHeight } = await rowsOf(page)
+    expect(inDocument).toBeLessThan(60)
+    expect(scrollHeight).toBeGreaterThan(500 * 30)
+    await page.locator('.rows').evaluate((box) => box.scrollTo({ top: 8_000 }))
+    const before = await page.locator('.rows li').nth(12).innerText()
+    const at = await page.locator('.rows li').nth(12).boundingBox()
+    await system.graphql('mutation { save(content: "comes while somebody reads", waitMs: 10000) { id } }')
+    await page.locator('.feed .hint', { hasText: '501 rows loaded' }).waitFor()
+    const row = page.locator('.rows li', { hasText: before.split('\n')[1]! })
+    await holds(async () => expect((await row.first().boundingBox())!.y).toBeCloseTo(at!.y, 0))
+    await page.getByRole('button', { name: '↑ Newest' }).click()
+    await page.locator('.rows li', { hasText: 'comes while somebody reads' }).waitFor()
+    window.check()
+    await window.close()
+  })
+
+  it('retries a dead letter, and asks before it discards one', async () => {
+    const [first, second] = [randomUUID(), randomUUID()]
+    const save = 'mutation ($id: ID!, $content: String!) { save(content: $content, id: $id, waitMs: 20000) { status } }'
+    for (const id of [first, second]) {
+      await system.graphql(save, { id, content: 'in the way' })
+      const { body } = await system.graphql(save, { id, content: `other content of ${id}` })
+      expect(body.data.save.status).toBe('FAILED')
+    }
+    const window = await open()
+    const { page } = window
+    const letter = (id: string) => page.locator('.letters li', { hasText: `other content of ${id}` })
+    await letter(first).locator('.code', { hasText: 'ID_CONFLICT' }).waitFor()
+    expect(await letter(first).innerText()).toContain('1 attempt')
+    await removeRow(system, first)
+    await letter(first).getByRole('button', { name: 'Retry' }).click()
+    await page.locator('.rows li', { hasText: `other content of ${first}` }).waitFor()
+    await letter(first).waitFor({ state: 'detached' })
+
+    await letter(second).getByRole('button', { name: 'Discard' }).click()
+    expect(await page.evaluate(() => document.activeElement?.textContent)).toBe('Keep')
+    await page.keyboard.press('Enter')
+    await page.locator('dialog').waitFor({ state: 'detached' })
+    await letter(second).getByRole('button', { name: 'Discard' }).click()
+    await page.locator('dialog').getByRole('button', { name: 'Discard' }).click()
+    await page.getByText('None. What the database refuses').waitFor()
+    expect((await system.graphql('{ queue { deadLetters } }')).body.data.queue.deadLetters).toBe(0)
+    window.check()
+    await window.close()
+  })
+
+  it('retries all dead letters there are', async () => {
+    const ids = Array.from({ length: 25 }, (): string => randomUUID())
+    const inputs = (content: string) => ({ inputs: ids.map((id) => ({ id, content })) })
+    const many = 'mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id } }'
+    await system.graphql(many, inputs('first'))
+    await holds(async () => expect(await system.depth()).toBe(0))
+    await system.graphql(many, inputs('second'))
+    const window = await open()
+    const { page } = window
+    await page.locator('.badge', { hasText: '25' }).waitFor()
+    await page.getByRole('button', { name: 'Load more' }).click()
+    await holds(async () => expect(await page.locator('.letters li').count()).toBe(25))
+    for (const id of ids) await removeRow(system, id)
+    await page.getByRole('button', { name: 'Retry all' }).click()
+    await page.getByText('None. What the database refuses').waitFor()
+    await holds(async () => {
+      const rows = (await system.contents()).filter(({ id }) => ids.includes(id))
+      expect(rows.map(({ content }) => content)).toEqual(ids.map(() => 'second'))
+    })
+    window.check()
+    await window.close()
+  })
+
+  it('can be used with the keyboard alone', async () => {
+    const window = await open()
+    const { page } = window
+    await page.locator('.rows li').first().waitFor()
+    const press = async (key: string, times = 1) => {
+      for (let i = 0; i < times; i++) await page.keyboard.press(key)
+    }
+    const focused = () =>
+      page.evaluate(() => {
+        const element = document.activeElement!
+        const { outlineStyle, outlineWidth } = getComputedStyle(element)
+        const name = element.getAttribute('aria-label') ?? (element.id || element.textContent)
+        return { name, visible: outlineStyle === 'solid' && outlineWidth !== '0px' }
+      })
+    const seen: { name: string; visible: boolean }[] = []
+    await press('Tab')
+    expect(await focused()).toMatchObject({ name: 'content', visible: true })
+    await page.keyboard.type('by keyboard')
+    await press('Enter')
+    await page.locator('.sent li[data-state=saved]', { hasText: 'by keyboard' }).waitFor()
+    while (seen.at(-1)?.name !== 'Saved contents' && seen.length < 40) {
+      seen.push((await focused()) as (typeof seen)[number])
+      await press('Tab')
+    }
+    const names = seen.map(({ name }) => name)
+    for (const name of ['Save', 'What you saved', 'Save 1,000', 'Save 10,000', 'Save 100,000', 'Saved contents'])
+      expect(names).toContain(name)
+    expect(seen.filter(({ visible }) => !visible)).toEqual([])
+    await page.locator('.rows li button').first().focus()
+    await press('Enter')
+    await page.locator('dialog').waitFor()
+    await press('Escape')
+    await page.locator('dialog').waitFor({ state: 'detached' })
+    expect(await page.evaluate(() => document.activeElement?.closest('.rows') !== null)).toBe(true)
+    window.check()
+    await window.close()
+  })
+
+  it.each([
+    ['light', { colorScheme: 'light' as const }],
+    ['dark', { colorScheme: 'dark' as const }],
+    ['a phone', { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true }],
+  ])('is accessible, and fits: %s', async (_, options) => {
+    const window = await open(options)
+    const { page } = window
+    await page.locator('.rows li').first().waitFor()
+    await page.fill('#content', 'a'.repeat(300))
+    await page.press('#content', 'Enter')
+    await page.locator('.sent li[data-state=saved]').waitFor()
+    const beyond = await page.evaluate(
+      () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+    )
+    expect(beyond).toBe(0)
+    await page.evaluate(axe.source)
+    const { violations } = await page.evaluate(() => (globalThis as unknown as { axe: typeof axe }).axe.run())
+    const serious = violations.filter(({ impact }) => impact === 'serious' || impact === 'critical')
+    expect(serious.map(({ id, nodes }) => [id, nodes.map(({ html }) => html)])).toEqual([])
+    window.check()
+    await window.close()
+  })
+})
+
+/** As somebody would who mends a conflict by hand. */
+async function removeRow(system: System, id: string): Promise<void> {
+  const url = system.env.DATABASE_URL!
+  const statement = `DELETE FROM Content WHERE id = '${id}'`
+  if (!system.embedded) {
+    await query(url, statement)
+    return
+  }
+  const file = new DatabaseSync(url.slice('file:'.length), { timeout: 10_000 })
+  file.exec(statement)
+  file.close()
+}
+
+/** How many points of the chart have a color other than grey. */
+function colored(page: Page): Promise<number> {
+  return page.locator('.chart canvas').evaluate((canvas: HTMLCanvasElement) => {
+    const { data } = canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height)
+    let points = 0
+    for (let i = 0; i < data.length; i += 4) {
+      const [r, g, b, a] = data.slice(i, i + 4) as unknown as [number, number, number, number]
+      if (a > 100 && Math.max(r, g, b) - Math.min(r, g, b) > 60) points += 1
+    }
+    return points
+  })
+}

@@ -1,0 +1,113 @@
+/** How the console is served: to whom, with which headers, how large; and what stands in for it where it was not built. */
+import { readFileSync } from 'node:fs'
+import { gzipSync } from 'node:zlib'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { Access } from '../../src/server/access.ts'
+import { Console } from '../../src/server/console.ts'
+import { Guard } from '../../src/server/guard.ts'
+import { listen } from '../../src/server/http.ts'
+import { generate } from '../../web/generate.ts'
+import { quiet } from '../harness/quiet.ts'
+import { System } from '../harness/system.ts'
+
+/** What Chromium sends when somebody opens an address. */
+const browserAccepts = 'text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8'
+
+let system: System
+beforeAll(async () => {
+  system = await System.start('embedded')
+})
+afterAll(() => system?.stop())
+
+const get = (path: string, headers: Record<string, string> = {}) => fetch(system.url + path, { headers })
+const page = async () => await (await get('/', { accept: browserAccepts })).text()
+const assets = async () => [...(await page()).matchAll(/(?:src|href)="([^"]+)"/g)].map(([, path]) => path!)
+
+test.each([
+  ['curl', '*/*', 'json'],
+  ['nothing', '', 'json'],
+  ['JSON', 'application/json', 'json'],
+  ['JSON, or else HTML', 'application/json, text/html', 'json'],
+  ['anything but HTML', 'text/html;q=0, */*', 'json'],
+  ['a browser', browserAccepts, 'html'],
+])('GET / for %s', async (_, accept, kind) => {
+  const response = await get('/', { accept })
+  expect(response.status).toBe(200)
+  expect(response.headers.get('content-type')).toContain(kind)
+  expect(response.headers.get('vary')).toContain('Accept')
+  expect(await response.text()).toContain(kind === 'json' ? '{"results":[]' : '<title>Spillway</title>')
+})
+
+test('the page runs nothing but its own files, in nobody’s frame', async () => {
+  const { headers } = await get('/', { accept: browserAccepts })
+  const policy = headers.get('content-security-policy')!
+  expect(policy).toContain("default-src 'none'")
+  expect(policy).toContain("script-src 'self'")
+  expect(policy).toContain("frame-ancestors 'none'")
+  expect(policy).not.toMatch(/unsafe|\*|https?:|data:/)
+  expect(headers.get('x-content-type-options')).toBe('nosniff')
+  expect(headers.get('referrer-policy')).toBe('no-referrer')
+})
+
+test('the page is asked for anew each time, and sent once', async () => {
+  const first = await get('/', { accept: browserAccepts })
+  expect(first.headers.get('cache-control')).toBe('no-cache')
+  const again = await get('/', { accept: browserAccepts, 'if-none-match': first.headers.get('etag')! })
+  expect(again.status).toBe(304)
+  expect(await again.text()).toBe('')
+})
+
+test('its files are kept for ever, and are what the page says they are', async () => {
+  const paths = await assets()
+  expect(paths).toHaveLength(3)
+  for (const path of paths) {
+    expect(path).toMatch(/^\/console\/assets\/[\w.-]+-[\w-]{8}\.(js|css|svg)$/)
+    const response = await get(path)
+    expect(response.status).toBe(200)
+    expect(response.headers.get('cache-control')).toBe('public, max-age=31536000, immutable')
+    expect(response.headers.get('content-encoding')).toBe('gzip')
+    expect(response.headers.get('x-content-type-options')).toBe('nosniff')
+    const plain = await get(path, { 'accept-encoding': 'gzip;q=0' })
+    expect(plain.headers.get('content-encoding')).toBeNull()
+    expect(await plain.text()).toBe(await response.text())
+  }
+})
+
+test('the bundle is under 60 KB, gzipped', async () => {
+  let bytes = gzipSync(await page()).length
+  for (const path of await assets()) bytes += gzipSync(await (await get(path)).bytes()).length
+  expect(bytes).toBeLessThan(60 * 1024)
+})
+
+test.each(['/console/assets/none.js', '/console/assets/..%2findex.html', '/console/assets/', '/console/'])(
+  'nothing else is served: %s',
+  async (path) => {
+    const response = await get(path, { accept: browserAccepts })
+    expect(response.status).toBe(404)
+    expect(await response.json()).toHaveProperty('errors')
+  },
+)
+
+test('where it was not built, a browser is told how to build it', async () => {
+  const console = new Console(new URL('file:///nowhere/at/all/'))
+  const front = { route: console.route.bind(console), upgrade() {}, access: new Access({}) }
+  const options = { host: '127.0.0.1', port: 0, maxBodyBytes: 1_000, log: quiet() }
+  const server = await listen({ ...front, guard: new Guard({ hosts: [], origins: [] }) }, options)
+  try {
+    const response = await fetch(server.url, { headers: { accept: browserAccepts } })
+    expect(response.status).toBe(503)
+    expect(await response.text()).toContain('"npm ci" builds it')
+  } finally {
+    await server.close()
+  }
+})
+
+test('what it asks fits the schema, and is typed by it (npm run docs writes it)', () => {
+  const read = (name: string) => readFileSync(name, 'utf8')
+  const made = generate(read('schema.graphql'), read('web/operations.graphql'))
+  expect(read('web/operations.ts')).toBe(made)
+})
+
+test('an operation that the schema does not have is found out', () => {
+  expect(() => generate('type Query { queue: Int }', 'query Queue { depth }')).toThrow('Cannot query field "depth"')
+})

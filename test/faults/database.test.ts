@@ -1,0 +1,566 @@
+/**
+ * What can happen to the database while saves go on (FAULTS.md, C), and what a message can be that it will not have. After each fault every
+ * acknowledged id is one row, or a dead letter, everything was announced, and no process died of it. One set of servers for all of them;
+ * Spillway reaches the database through a proxy, as a user without the rights of an administrator.
+ */
+import { execFile } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { type Connection, createConnection } from 'mariadb'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { holds } from '../harness/eventually.ts'
+import { query } from '../harness/mariadb.ts'
+import { startProxy, type TestProxy } from '../harness/proxy.ts'
+import { expectSound, Stack } from '../harness/stack.ts'
+import { notRun, record } from './table.ts'
+
+const run = promisify(execFile)
+const clients = 4
+const stream = '{spillway:0}:queue'
+
+let stack: Stack
+let proxy: TestProxy
+
+beforeAll(async () => {
+  stack = await Stack.start({
+    async databaseUrl(url) {
+      proxy = await startProxy(url)
+      // A server that is read-only lets administrators write all the same.
+      await query(url, "CREATE USER app@'%'")
+      await query(url, "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX ON *.* TO app@'%'")
+      const app = new URL(proxy.url(url))
+      app.username = 'app'
+      return app.href
+    },
+  })
+})
+afterAll(async () => {
+  await stack?.stop()
+  await proxy?.close()
+})
+
+/** Injects a fault, and judges. */
+function fault(id: string, name: string, inject: () => Promise<void>, timeoutMs = 60_000): void {
+  it(`${id}: ${name}`, { timeout: timeoutMs }, async () => {
+    try {
+      await inject()
+      const verdict = await stack.verdict(name)
+      record(id, 'redis + mariadb', verdict)
+      expectSound(verdict)
+      for (const { pid, logs } of [...stack.apis, ...stack.workers]) {
+        expect(() => process.kill(pid, 0), `a process died:\n${logs().slice(-2000)}`).not.toThrow()
+      }
+    } finally {
+      await stack.stopWriting()
+    }
+  })
+}
+
+const databaseName = () => new URL(stack.database).pathname.slice(1)
+const sql = (statement: string) => stack.mariadb.sql(statement, databaseName())
+
+/** A connection of an administrator's, past the proxy. */
+async function withConnection<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
+  const { hostname: host, port } = new URL(stack.database)
+  const connection = await createConnection({ host, port: Number(port), user: 'root', database: databaseName() })
+  // It may be open still when the server is killed.
+  connection.on('error', () => {})
+  try {
+    return await work(connection)
+  } finally {
+    connection.destroy()
+  }
+}
+
+/** How often a line of the workers' logs has this in it. */
+function said(text: string): number {
+  return stack.workers.reduce((sum, { logs }) => sum + logs().split(text).length - 1, 0)
+}
+
+/** The database's code as the workers log it. */
+const code = (number: number | string) => `"code":"${number}"`
+
+/** Waits until the workers say this once more than they had. */
+async function toSay(text: string, work: () => Promise<unknown> | unknown, timeoutMs = 20_000): Promise<void> {
+  const before = said(text)
+  await work()
+  await holds(() => expect(said(text), `lines with ${text}`).toBeGreaterThan(before), { timeoutMs })
+}
+
+/** What is saved meanwhile the workers take together. */
+async function workersFrozen(work: () => Promise<void>): Promise<void> {
+  for (const worker of stack.workers) worker.kill('SIGSTOP')
+  try {
+    await work()
+  } finally {
+    for (const worker of stack.workers) worker.kill('SIGCONT')
+  }
+}
+
+/** Ends every connection of the application's, as an administrator would. */
+async function killConnections(): Promise<number> {
+  const connections = await sql("SELECT id FROM information_schema.processlist WHERE user = 'app'")
+  for (const { id } of connections) await sql(`KILL ${id}`).catch(() => {})
+  return connections.length
+}
+
+/** What the application has the database do just now. */
+async function statementsUnderWay(like = '%'): Promise<number> {
+  const rows = await sql(
+    `SELECT id FROM information_schema.processlist WHERE user = 'app' AND command = 'Query' AND info LIKE '${like}'`,
+  )
+  return rows.length
+}
+
+const save = async (content: string, id = randomUUID(), api = stack.apis[0]!) => {
+  const answer = await stack.graphql(
+    'mutation ($content: String!, $id: ID) { save(content: $content, id: $id) { status duplicate } }',
+    { content, id },
+    api,
+  )
+  return { id, receipt: answer.data?.save, code: answer.errors?.[0].extensions.code }
+}
+
+/** Accepted in one step, so that an idle worker takes them together and writes them by one statement. */
+async function saveMany(
+  contents: readonly string[],
+  ids = contents.map(() => randomUUID() as string),
+): Promise<string[]> {
+  const inputs = contents.map((content, i) => ({ id: ids[i]!, content }))
+  for (const { id, content } of inputs) stack.sent.set(id, content)
+  const { data } = await stack.graphql('mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { status } }', {
+    inputs,
+  })
+  expect(data.saveMany).toHaveLength(inputs.length)
+  for (const { id } of inputs) stack.acknowledged.add(id)
+  return ids
+}
+
+async function mutate(name: 'retryDeadLetters' | 'discardDeadLetters', ids: readonly string[]): Promise<number> {
+  const { data } = await stack.graphql(`mutation ($ids: [ID!]!) { ${name}(ids: $ids) }`, { ids })
+  return data[name]
+}
+
+/** A rule of the database's own, for as long as `work` lasts. */
+async function withRule(check: string, work: () => Promise<void>): Promise<void> {
+  await sql(`ALTER TABLE Content ADD CONSTRAINT rule CHECK (${check})`)
+  try {
+    await work()
+  } finally {
+    await sql('ALTER TABLE Content DROP CONSTRAINT rule')
+  }
+}
+
+const tookNoBatch = 'the database did not take a batch'
+
+fault('C1', 'MariaDB killed and restarted', async () => {
+  stack.write(clients)
+  await stack.more(200)
+  await toSay(tookNoBatch, async () => {
+    await stack.mariadb.stop('SIGKILL')
+    await stack.more(200)
+  })
+  await stack.mariadb.restart()
+  await stack.more(100)
+})
+
+fault('C2', 'replies to INSERTs lost after they were committed', async () => {
+  stack.write(clients)
+  await stack.more(50)
+  const before = proxy.kept()
+  proxy.set({ kind: 'cut-before-reply', times: 5, when: (request) => request.includes('INSERT INTO Content') })
+  await holds(() => expect(proxy.kept()).toBe(before + 5))
+  await stack.more(50)
+})
+
+fault('C3', 'MariaDB frozen for longer than every time-out', async () => {
+  stack.write(clients)
+  await stack.more(50)
+  stack.mariadb.pause()
+  try {
+    await toSay('the database server did not answer within', () => stack.more(100))
+    // And once more, with no connection to ask over.
+    const frozenFor = performance.now()
+    await holds(() => expect(performance.now() - frozenFor).toBeGreaterThan(5_000))
+    await stack.more(50)
+  } finally {
+    stack.mariadb.resume()
+  }
+  await stack.more(50)
+})
+
+fault('C4', 'slow statements; P7: never more at once than workers × concurrency', async () => {
+  // Once a statement: NOW() is when it began.
+  await sql(`CREATE TRIGGER slow BEFORE INSERT ON Content FOR EACH ROW
+    BEGIN IF NOT (@seen <=> NOW(6)) THEN SET @seen = NOW(6); DO SLEEP(0.7); END IF; END`)
+  let most = 0
+  try {
+    stack.write(16)
+    await stack.more(100)
+    await withConnection(async (connection) => {
+      // Whoever sleeps in a trigger goes by the name of who made it.
+      const underWay = "SELECT id FROM information_schema.processlist WHERE command = 'Query' AND id <> CONNECTION_ID()"
+      const look = async () => {
+        most = Math.max(most, (await connection.query(underWay)).length)
+      }
+      await holds(async () => {
+        await look()
+        expect(most).toBeGreaterThanOrEqual(4)
+      })
+      const since = performance.now()
+      await holds(async () => {
+        await look()
+        expect(performance.now() - since).toBeGreaterThan(3_000)
+      })
+    })
+    await stack.more(500)
+  } finally {
+    await sql('DROP TRIGGER slow')
+  }
+  // 2 workers × 2.
+  expect(most).toBe(4)
+})
+
+fault('C5', 'a deadlock that the worker loses', async () => {
+  stack.write(clients)
+  await stack.more(50)
+  await stack.stopWriting()
+  await stack.drained()
+  const [first, second] = [randomUUID(), randomUUID()].sort() as [string, string]
+  await withConnection(async (other) => {
+    await other.beginTransaction()
+    // The server gives up the transaction that has written less.
+    const theirs = [...Array.from({ length: 50 }, () => randomUUID()), second]
+    for (const id of theirs) await other.query("INSERT INTO Content VALUES (?, 'theirs', NOW(3), NOW(3))", [id])
+    await saveMany(['not theirs', 'not theirs'], [second, first])
+    await toSay(code(1213), async () => {
+      await holds(async () => expect(await sql('SELECT * FROM information_schema.innodb_lock_waits')).toHaveLength(1))
+      await other.query("INSERT INTO Content VALUES (?, 'theirs', NOW(3), NOW(3))", [first])
+    })
+    await other.rollback()
+  })
+})
+
+fault('C6', 'a row locked until the statement gives up', async () => {
+  const id = randomUUID()
+  await withConnection(async (other) => {
+    await other.beginTransaction()
+    await other.query("INSERT INTO Content VALUES (?, 'theirs', NOW(3), NOW(3))", [id])
+    stack.write(clients)
+    await toSay(code(1205), async () => {
+      await stack.once('not theirs', { id })
+      await stack.more(50)
+    })
+    await other.rollback()
+  })
+})
+
+fault('C6', 'the table locked until all statements have given up', async () => {
+  stack.write(clients)
+  await stack.more(50)
+  await withConnection(async (other) => {
+    await other.query('LOCK TABLES Content WRITE')
+    await toSay(code(1205), () => stack.more(100))
+  })
+  await stack.more(50)
+})
+
+fault('C7', 'MariaDB read-only', async () => {
+  stack.write(clients)
+  await stack.more(50)
+  await sql('SET GLOBAL read_only = 1')
+  try {
+    await toSay(code(1290), () => stack.more(100))
+  } finally {
+    await sql('SET GLOBAL read_only = 0')
+  }
+  await stack.more(50)
+})
+
+fault('C8', 'out of connections', async () => {
+  stack.write(clients)
+  await stack.more(50)
+  const { hostname: host, port } = new URL(stack.database)
+  const others: Connection[] = []
+  await withConnection(async (administrator) => {
+    await administrator.query('SET GLOBAL max_connections = 10')
+    try {
+      // Spillway's own come back as fast as they are ended; it is over when all places are taken.
+      await toSay(code(45028), () =>
+        holds(
+          async () => {
+            const own = await administrator.query("SELECT id FROM information_schema.processlist WHERE user = 'app'")
+            for (const { id } of own) await administrator.query(`KILL ${id}`).catch(() => {})
+            const one = await createConnection({ host, port: Number(port), user: 'root', connectTimeout: 2_000 })
+            one.on('error', () => {})
+            others.push(one)
+            expect(own).toEqual([])
+            expect(others.length).toBeGreaterThanOrEqual(9)
+          },
+          { intervalMs: 1, timeoutMs: 20_000 },
+        ),
+      )
+      await stack.more(50)
+    } finally {
+      await administrator.query('SET GLOBAL max_connections = 151')
+      for (const other of others) other.destroy()
+    }
+  })
+  await stack.more(50)
+})
+
+fault('C10', 'batches of more than the server has come to take', async () => {
+  // Both workers have to have read the limit before it was lowered.
+  await sql('SET GLOBAL max_allowed_packet = 1048576')
+  try {
+    await killConnections()
+    await workersFrozen(async () => {
+      // Three times what a packet takes; a good part of what one statement may hold.
+      for (let i = 0; i < 3; i++) await saveMany(Array.from({ length: 25 }, (_, n) => `${n} ${"'".repeat(40_000)}`))
+    })
+    await stack.drained()
+    expect(await stack.deadLetters()).toEqual([])
+  } finally {
+    await sql('SET GLOBAL max_allowed_packet = 16777216')
+    await killConnections()
+  }
+})
+
+fault('C10', 'one content that is more than the server takes, until it takes more', async () => {
+  await sql('SET GLOBAL max_allowed_packet = 65536')
+  const id = randomUUID()
+  try {
+    await killConnections()
+    await stack.once("'".repeat(60_000), { id })
+    await stack.drained()
+    expect(await stack.deadLetters()).toMatchObject([{ id, failure: { code: 'REJECTED', attempts: 1 } }])
+  } finally {
+    await sql('SET GLOBAL max_allowed_packet = 16777216')
+    await killConnections()
+  }
+  expect(await mutate('retryDeadLetters', [id])).toBe(1)
+  await stack.drained()
+  expect(await stack.deadLetters()).toEqual([])
+})
+
+it('C11: more placeholders than a statement may have', () => {
+  notRun(
+    'C11',
+    'redis + mariadb',
+    'more than 65,535 placeholders',
+    'the text protocol has none, and a batch at most 10,000 rows',
+  )
+})
+
+fault('C12', 'one poison row in a batch of 1,000', async () => {
+  await withRule("content <> 'poison'", async () => {
+    const contents = Array.from({ length: 1_000 }, (_, i) => (i === 617 ? 'poison' : `healthy ${i}`))
+    const ids = await saveMany(contents)
+    await stack.drained()
+    expect(await stack.deadLetters()).toMatchObject([
+      { id: ids[617], content: 'poison', failure: { code: 'REJECTED', message: expect.stringContaining('4025') } },
+    ])
+    const rows = await stack.rows()
+    expect(ids.filter((id) => !rows.has(id))).toEqual([ids[617]])
+    // Where nothing has changed, a retry changes nothing: it is buried again, and once.
+    expect(await mutate('retryDeadLetters', [ids[617]!])).toBe(1)
+    await holds(async () => expect(await stack.deadLetters()).toMatchObject([{ id: ids[617] }]))
+  })
+})
+
+fault('C12', 'its dead letter retried where the database has changed its mind', async () => {
+  const [letter] = await stack.deadLetters()
+  expect(await mutate('retryDeadLetters', [letter!.id])).toBe(1)
+  await stack.drained()
+  expect(await stack.deadLetters()).toEqual([])
+  expect(
+    (await stack.graphql('query ($id: ID!) { receipt(id: $id) { status content { content } } }', { id: letter!.id }))
+      .data,
+  ).toEqual({ receipt: { status: 'SAVED', content: { content: 'poison' } } })
+})
+
+fault('C13', 'entries that are no messages, and messages that the door would have refused', async () => {
+  const message = (fields: object) =>
+    JSON.stringify({ v: 1, type: 'content', id: randomUUID(), at: Date.now(), content: 'x', ...fields })
+  const undecodable = [
+    'not JSON',
+    '',
+    'null',
+    '[]',
+    '{"v":1',
+    message({ v: 2 }),
+    message({ type: 'vote' }),
+    message({ content: 7 }),
+    message({ at: null }),
+  ]
+  const rejected = [
+    message({ id: 'x'.repeat(100) }),
+    message({ id: 'NOT-A-UUID' }),
+    message({ id: randomUUID().toUpperCase() }),
+    message({ content: '\ud800' }),
+  ]
+  stack.write(clients)
+  await stack.more(50)
+  for (const body of [...undecodable, ...rejected]) await stack.redis.cli('XADD', stream, '*', 'm', body)
+  await stack.redis.cli('XADD', stream, '*', 'foo', 'bar', 'id', 'theirs')
+  await stack.more(50)
+  await stack.stopWriting()
+  await stack.drained()
+
+  const letters = await stack.deadLetters()
+  const codes = letters.map(({ failure }) => failure.code)
+  expect(codes.filter((one) => one === 'UNDECODABLE')).toHaveLength(undecodable.length + 1)
+  expect(codes.filter((one) => one === 'REJECTED')).toHaveLength(rejected.length)
+  // Whole, as an operator sees them.
+  const { stdout } = await deadLetters('list')
+  for (const body of [...undecodable, '{"foo":"bar","id":"theirs"}'])
+    expect(stdout).toContain(`  ${JSON.stringify(body.slice(0, 60))}\n`)
+  expect(
+    await mutate(
+      'discardDeadLetters',
+      letters.map(({ id }) => id),
+    ),
+  ).toBe(letters.length)
+  expect(await stack.deadLetters()).toEqual([])
+})
+
+fault('C14', 'the table renamed away: a migration that others are at', async () => {
+  stack.write(clients)
+  await stack.more(50)
+  await sql('RENAME TABLE Content TO Elsewhere')
+  try {
+    await toSay(code(1146), () => stack.more(100))
+    expect(await stack.deadLetters()).toEqual([])
+  } finally {
+    await sql('RENAME TABLE Elsewhere TO Content')
+  }
+  await stack.more(50)
+})
+
+fault('C15', 'connections killed in the middle of statements', async () => {
+  stack.write(clients)
+  await stack.more(50)
+  for (let i = 0; i < 3; i++) {
+    await withConnection(async (other) => {
+      await other.query('LOCK TABLES Content WRITE')
+      await holds(async () => expect(await statementsUnderWay('INSERT%')).toBeGreaterThan(0))
+      expect(await killConnections()).toBeGreaterThan(0)
+    })
+    await stack.more(50)
+  }
+})
+
+fault('C17', 'MariaDB that ends again and again', async () => {
+  stack.write(clients)
+  for (let i = 0; i < 4; i++) {
+    await stack.mariadb.stop('SIGKILL')
+    // How often it is knocked at meanwhile: a second of it.
+    const [before, since] = [proxy.accepted(), performance.now()]
+    await holds(() => expect(performance.now() - since).toBeGreaterThan(1_000))
+    const perSecond = ((proxy.accepted() - before) / (performance.now() - since)) * 1_000
+    console.log('C17', perSecond)
+    expect(perSecond).toBeLessThan(200)
+    await stack.mariadb.restart()
+    // Progress is made in what time there is.
+    const rows = (await stack.rows()).size
+    await holds(async () => expect((await stack.rows()).size).toBeGreaterThan(rows))
+  }
+})
+
+fault('P3', 'the same id from ten clients at once', async () => {
+  for (let i = 0; i < 10; i++) {
+    const [id, content] = [randomUUID(), `the same ${i}`]
+    const answers = await Promise.all(
+      Array.from({ length: 10 }, (_, n) => save(content, id, stack.apis[n % stack.apis.length])),
+    )
+    expect(answers.filter(({ receipt }) => receipt?.duplicate === false)).toHaveLength(1)
+    expect(answers.filter(({ receipt }) => receipt?.duplicate === true)).toHaveLength(9)
+    stack.sent.set(id, content)
+    stack.acknowledged.add(id)
+  }
+})
+
+fault('P3', 'the same id with other content, while it is queued and once it is saved', async () => {
+  const id = randomUUID()
+  await workersFrozen(async () => {
+    expect((await stack.once('first', { id })).status).toBe(202)
+    // Each of them was heard while the first one was in the queue.
+    const answers = await Promise.all(stack.apis.map((api) => save('other', id, api)))
+    for (const answer of answers) expect(answer.code).toBe('ID_CONFLICT')
+  })
+  await stack.drained()
+  expect((await save('other', id)).receipt).toMatchObject({ status: 'QUEUED', duplicate: false })
+  await holds(async () =>
+    expect(await stack.deadLetters()).toMatchObject([{ id, content: 'other', failure: { code: 'ID_CONFLICT' } }]),
+  )
+  expect((await stack.rows()).get(id)).toBe('first')
+  // A retry does not overwrite it either.
+  expect(await mutate('retryDeadLetters', [id])).toBe(1)
+  await holds(async () => expect(await stack.deadLetters()).toMatchObject([{ id, failure: { code: 'ID_CONFLICT' } }]))
+  expect((await stack.rows()).get(id)).toBe('first')
+  expect(await mutate('discardDeadLetters', [id])).toBe(1)
+})
+
+fault('P2', 'dead letters looked after from a shell', async () => {
+  let ids: string[] = []
+  await withRule("content NOT LIKE 'rude%'", async () => {
+    ids = await saveMany(['rude 0', 'rude 1', 'rude 2', 'polite'])
+    await holds(async () => expect(await stack.deadLetters()).toHaveLength(3))
+  })
+  const { stdout } = await deadLetters('list')
+  for (const id of ids.slice(0, 3)) expect(stdout).toMatch(new RegExp(`^${id} .* REJECTED  after 1 .*"rude \\d"$`, 'm'))
+  expect(stdout).toContain('dead letters: 3\n')
+
+  expect((await deadLetters('retry', ids[0]!.toUpperCase())).stdout).toBe('back in the queue: 1\n')
+  await holds(async () => expect((await stack.rows()).get(ids[0]!)).toBe('rude 0'))
+  expect((await deadLetters('discard', ids[1]!, randomUUID())).stdout).toBe('discarded: 1\n')
+  stack.acknowledged.delete(ids[1]!)
+  expect((await deadLetters('retry', '--all')).stdout).toBe('back in the queue: 1\n')
+  expect((await deadLetters('discard', '--all')).stdout).toBe('discarded: 0\n')
+  expect((await deadLetters('list')).stdout).toBe('dead letters: 0\n')
+})
+
+it.each([
+  ['no command', []],
+  ['a command that there is not', ['bury']],
+  ['nothing to retry', ['retry']],
+  ['nothing to discard', ['discard']],
+  ['ids and all of them', ['discard', randomUUID(), '--all']],
+  ['an option that there is not', ['list', '--force']],
+])('a shell that says %s is told what there is', async (_, args) => {
+  await expect(deadLetters(...args)).rejects.toMatchObject({
+    code: 1,
+    stdout: '',
+    stderr: expect.stringMatching(/usage: |Unknown option/),
+  })
+})
+
+it('a shell that cannot reach the queue is told so', async () => {
+  await expect(deadLetters.call({ QUEUE_URL: 'redis://127.0.0.1:1' }, 'list')).rejects.toMatchObject({
+    code: 1,
+    stdout: '',
+    stderr: expect.stringContaining('it cannot be reached'),
+  })
+})
+
+/** npm run dead-letters -- … */
+async function deadLetters(
+  this: Record<string, string> | undefined,
+  ...args: string[]
+): Promise<{ stdout: string; stderr: string }> {
+  const cwd = await mkdtemp(join(tmpdir(), 'spillway-shell-'))
+  try {
+    const file = fileURLToPath(new URL('../../src/dead-letters.ts', import.meta.url))
+    const { PATH, HOME } = process.env
+    return await run(process.execPath, ['--disable-warning=ExperimentalWarning', file, ...args], {
+      cwd,
+      env: { PATH, HOME, ...stack.env, ...this },
+    })
+  } finally {
+    await rm(cwd, { recursive: true, force: true })
+  }
+}
