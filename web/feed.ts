@@ -43,7 +43,8 @@ export const feed = makeStore({
   problem: '',
 })
 
-const ids = new Set<string>()
+/** Which rows are here, as of when. */
+const ids = new Map<string, string>()
 const watchers = new Set<(rows: readonly Row[]) => void>()
 let cursor: string | undefined = sessionStorage.getItem(key) ?? undefined
 /** Places to cut at, oldest first. */
@@ -128,16 +129,20 @@ function add(rows: readonly Row[]): void {
     noteWritten(Date.parse(rows[from]!.savedAt), i - from)
     from = i
   }
-  const { rows: kept, version } = feed.get()
+  const { version } = feed.get()
+  let kept = feed.get().rows
   for (const row of rows) {
-    if (ids.has(row.id)) continue
-    ids.add(row.id)
+    const known = ids.get(row.id)
+    // An event may come twice. One of another time is of another row, that somebody put in the place of the first.
+    if (known === row.savedAt) continue
+    if (known) kept = kept.filter(({ id }) => id !== row.id)
+    ids.set(row.id, row.savedAt)
     kept.push(row)
     sinceAnchor += 1
   }
+  feed.patch({ rows: kept, version: version + 1 })
   if (sinceAnchor > anchorEvery) void takeAnchor()
   if (kept.length > keptRows) cut()
-  feed.patch({ version: version + 1 })
   for (const watcher of watchers) watcher(rows)
 }
 
@@ -170,7 +175,7 @@ function cut(): void {
     tail = anchor
   }
   ids.clear()
-  for (const { id } of kept) ids.add(id)
+  for (const { id, savedAt } of kept) ids.set(id, savedAt)
   feed.patch({ rows: kept, tail, hasOlder: true })
 }
 
@@ -189,7 +194,7 @@ export async function readAnew(): Promise<void> {
   const newer = feed.get().rows.filter((row) => !known.has(row.id) && (!last || !isBehind(row, last.node)))
   const rows = [...nodes.reverse(), ...newer]
   ids.clear()
-  for (const { id } of rows) ids.add(id)
+  for (const { id, savedAt } of rows) ids.set(id, savedAt)
   feed.patch({
     rows,
     version: feed.get().version + 1,
@@ -210,7 +215,7 @@ export async function loadOlder(): Promise<void> {
     // It was cut meanwhile: this page is not the next one any more.
     if (now.tail !== tail) return
     const older = contents.edges.map(({ node }) => node).filter(({ id }) => !ids.has(id))
-    for (const { id } of older) ids.add(id)
+    for (const { id, savedAt } of older) ids.set(id, savedAt)
     const last = contents.edges.at(-1)
     feed.patch({
       rows: [...older.reverse(), ...now.rows],

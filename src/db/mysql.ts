@@ -2,6 +2,7 @@
  * MySQL 8, MariaDB, and what else speaks their protocol. Invariants: every session is strict, whatever the server's default; no call
  * waits for a frozen server longer than SILENCE_MS; nothing that is thrown from here holds the password.
  */
+import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { PrismaMariaDb } from '@prisma/adapter-mariadb'
 import { type ConnectionConfig, createConnection, createPool, type Pool } from 'mariadb'
@@ -90,14 +91,16 @@ function connectionOptions(config: ConnectionConfig): ConnectionConfig {
     charset: 'utf8mb4',
     // MySQL 8 without TLS cannot be logged in to otherwise; with TLS it is not asked for.
     allowPublicKeyRetrieval: !config.ssl,
-    // Set whole, not added to: NO_BACKSLASH_ESCAPES, ANSI_QUOTES or PAD_CHAR_TO_FULL_LENGTH would change what is written or read.
-    sessionVariables: {
-      sql_mode: 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',
-      innodb_lock_wait_timeout: LOCK_WAIT_S,
-      lock_wait_timeout: LOCK_WAIT_S,
-    },
   }
 }
+
+/**
+ * What each session begins with; the mode is set whole, not added to: NO_BACKSLASH_ESCAPES, ANSI_QUOTES or PAD_CHAR_TO_FULL_LENGTH would
+ * change what is written or read. We send it ourselves: a connection that is lost over the driver's own `sessionVariables` ends the
+ * process, by a rejection that nobody can handle.
+ */
+const SESSION = `SET NAMES utf8mb4, @@SESSION.sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',
+  @@SESSION.innodb_lock_wait_timeout = ${LOCK_WAIT_S}, @@SESSION.lock_wait_timeout = ${LOCK_WAIT_S}`
 
 function makePool(config: ConnectionConfig, connectionLimit: number): Pool {
   const pool = createPool({
@@ -108,17 +111,32 @@ function makePool(config: ConnectionConfig, connectionLimit: number): Pool {
     acquireTimeout: ACQUIRE_MS,
     initializationTimeout: ACQUIRE_MS,
   })
+  const known = new WeakSet<object>()
   // The driver's socketTimeout also ends connections that merely rest in the pool, every few seconds. So: only while in use.
-  pool.on('connection', (connection) => {
-    const socket = socketOf(connection)
+  pool.on('acquire', (pooled) => {
+    const connection = pooled as unknown as PooledConnection
+    const socket = connection.getSocket()
+    socket.setTimeout(SILENCE_MS)
+    if (known.has(connection)) return
+    known.add(connection)
     socket.on('timeout', () => socket.destroy(noAnswer()))
+    // Before anything that whoever acquires it will send. Where it fails, so does that: what it may have done all the same the worker finds
+    // and compares, as after any lost reply.
+    connection.query(
+      { sql: SESSION },
+      () => {},
+      (error) => socket.destroy(error),
+    )
   })
-  pool.on('acquire', (connection) => void socketOf(connection).setTimeout(SILENCE_MS))
-  pool.on('release', (connection) => void socketOf(connection).setTimeout(0))
+  pool.on('release', (pooled) => void (pooled as unknown as PooledConnection).getSocket().setTimeout(0))
   return pool
 }
 
-const socketOf = (connection: unknown) => (connection as { getSocket(): import('node:net').Socket }).getSocket()
+/** What the pool's events really give. */
+interface PooledConnection {
+  getSocket(): Socket
+  query(command: { sql: string }, resolve: () => void, reject: (error: Error) => void): void
+}
 
 const noAnswer = () =>
   Object.assign(new Error(`the database server did not answer within ${SILENCE_MS} ms`), { code: 'ETIMEDOUT' })
@@ -150,6 +168,7 @@ async function connectMigratable(config: ConnectionConfig, signal: AbortSignal):
   const connection = await createConnection({ ...connectionOptions(config), multipleStatements: true })
   // Without a listener, a connection that is lost between two statements would end the process; the next statement tells.
   connection.on('error', () => {})
+  await connection.query(SESSION)
   const query = (sql: string, ...args: (string | Date)[]) =>
     connection.query(
       sql,

@@ -6,6 +6,7 @@ import { Access } from '../../src/server/access.ts'
 import { Console } from '../../src/server/console.ts'
 import { Guard } from '../../src/server/guard.ts'
 import { listen } from '../../src/server/http.ts'
+import { RateLimit } from '../../src/server/rate.ts'
 import { generate } from '../../web/generate.ts'
 import { quiet } from '../harness/quiet.ts'
 import { System } from '../harness/system.ts'
@@ -90,7 +91,12 @@ test.each(['/console/assets/none.js', '/console/assets/..%2findex.html', '/conso
 
 test('where it was not built, a browser is told how to build it', async () => {
   const console = new Console(new URL('file:///nowhere/at/all/'))
-  const front = { route: console.route.bind(console), upgrade() {}, access: new Access({}) }
+  const front = {
+    route: console.route.bind(console),
+    upgrade() {},
+    access: new Access({}),
+    rate: new RateLimit(undefined),
+  }
   const options = { host: '127.0.0.1', port: 0, maxBodyBytes: 1_000, log: quiet() }
   const server = await listen({ ...front, guard: new Guard({ hosts: [], origins: [] }) }, options)
   try {

@@ -540,7 +540,12 @@ it.each([
 })
 
 it('a shell that cannot reach the queue is told so', async () => {
-  await expect(deadLetters.call({ QUEUE_URL: 'redis://127.0.0.1:1' }, 'list')).rejects.toMatchObject({
+  const { env } = stack
+  stack.env = { ...env, QUEUE_URL: 'redis://127.0.0.1:1' }
+  const answer = deadLetters('list').finally(() => {
+    stack.env = env
+  })
+  await expect(answer).rejects.toMatchObject({
     code: 1,
     stdout: '',
     stderr: expect.stringContaining('it cannot be reached'),
@@ -548,17 +553,14 @@ it('a shell that cannot reach the queue is told so', async () => {
 })
 
 /** npm run dead-letters -- … */
-async function deadLetters(
-  this: Record<string, string> | undefined,
-  ...args: string[]
-): Promise<{ stdout: string; stderr: string }> {
+async function deadLetters(...args: string[]): Promise<{ stdout: string; stderr: string }> {
   const cwd = await mkdtemp(join(tmpdir(), 'spillway-shell-'))
   try {
     const file = fileURLToPath(new URL('../../src/dead-letters.ts', import.meta.url))
     const { PATH, HOME } = process.env
     return await run(process.execPath, ['--disable-warning=ExperimentalWarning', file, ...args], {
       cwd,
-      env: { PATH, HOME, ...stack.env, ...this },
+      env: { PATH, HOME, ...stack.env },
     })
   } finally {
     await rm(cwd, { recursive: true, force: true })

@@ -1,0 +1,244 @@
+/** What the console shows, and does, when something is wrong: a server that goes away, a queue that fills, a token that does not do. */
+import { SignJWT } from 'jose'
+import type { Browser, Page } from 'playwright-core'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { launchBrowser } from '../harness/browser.ts'
+import { holds } from '../harness/eventually.ts'
+import { startRedis } from '../harness/redis.ts'
+import { type SetUp, System, setUps } from '../harness/system.ts'
+import { openWindow } from './window.ts'
+
+/** What the browser itself writes about a server that is away. */
+const away = /net::ERR_/
+/** … and about an answer that is a refusal. */
+const refused = /status of (401|403|503)/
+
+let browser: Browser
+beforeAll(async () => {
+  browser = await launchBrowser()
+})
+afterAll(() => browser?.close())
+
+const banner = (page: Page, id: string) => page.locator(`[data-banner="${id}"]`)
+
+describe.each(setUps)('%s, the server killed and started again', (setUp) => {
+  let system: System
+  beforeAll(async () => {
+    system = await startOnOnePort(setUp)
+  })
+  afterAll(() => system?.stop())
+
+  it('goes on where it was: what was typed is saved once, what happened meanwhile is there', async () => {
+    const window = await openWindow(browser, system.url)
+    const { page } = window
+    await page.fill('#content', 'before')
+    await page.press('#content', 'Enter')
+    await page.locator('.rows li', { hasText: 'before' }).waitFor()
+    await kill(system)
+    await banner(page, 'lost').waitFor()
+    await page.locator('.connection.lost').waitFor()
+    await page.fill('#content', 'while it was away')
+    await page.press('#content', 'Enter')
+    await page.locator('.sent li[data-state=retrying]', { hasText: 'while it was away' }).waitFor()
+    await system.startApi()
+    await page.locator('.sent li[data-state=saved]', { hasText: 'while it was away' }).waitFor()
+    await banner(page, 'lost').waitFor({ state: 'detached' })
+    await page.locator('.connection.live').waitFor()
+    await page.locator('.rows li', { hasText: 'while it was away' }).waitFor()
+    const contents = (await system.contents()).map(({ content }) => content)
+    expect(contents).toEqual(['while it was away', 'before'])
+    window.check(away)
+    await window.close()
+  })
+
+  it('catches up what it missed, whether it slept or was loaded anew', async () => {
+    const window = await openWindow(browser, system.url)
+    const { page } = window
+    await page.fill('#content', 'the last one it saw')
+    await page.press('#content', 'Enter')
+    await page.locator('.rows li', { hasText: 'the last one it saw' }).waitFor()
+    // The page is cut off, and nobody else is.
+    await page.context().setOffline(true)
+    await kill(system)
+    await system.startApi()
+    await saveMany(system, 'missed', 1_204)
+    await page.context().setOffline(false)
+    await page.locator('.feed .hint', { hasText: 'caught up 1,204 missed' }).waitFor()
+    await page.locator('.rows li', { hasText: 'missed 1203' }).waitFor()
+    await holds(async () => expect(await page.locator('.rows li').first().getAttribute('aria-setsize')).toBe('1207'))
+
+    // The place is kept once a second, and when the page is left.
+    await page.goto('about:blank')
+    await saveMany(system, 'later', 30)
+    await page.goto(system.url)
+    await page.locator('.feed .hint', { hasText: 'caught up 30 missed' }).waitFor()
+    await page.locator('.rows li', { hasText: 'later 29' }).waitFor()
+    window.check(/net::ERR_|a request to about:blank/)
+    await window.close()
+  })
+
+  it('sends what was not saved yet when the page is loaded anew, under the same id', async () => {
+    const window = await openWindow(browser, system.url)
+    const { page } = window
+    // The answer is lost, the save is not.
+    let id = ''
+    await page.route('**/graphql', async (route) => {
+      const { query, variables } = route.request().postDataJSON()
+      if (!query.startsWith('mutation Save(')) return route.fallback()
+      id = variables.id
+      await route.fetch()
+      await route.abort('connectionreset')
+    })
+    await page.fill('#content', 'an answer that was lost')
+    await page.press('#content', 'Enter')
+    await holds(async () => expect((await system.contents())[0]!.id).toBe(id))
+    await page.unroute('**/graphql')
+    await page.reload()
+    await page.locator('.sent li[data-state=saved]', { hasText: 'an answer that was lost' }).waitFor()
+    const rows = (await system.contents()).filter(({ content }) => content === 'an answer that was lost')
+    expect(rows.map((row) => row.id)).toEqual([id])
+    window.check(away)
+    await window.close()
+  })
+})
+
+describe('a queue that nobody drains', () => {
+  it('says that no worker is alive, that the queue fills, and that saves are refused; and goes on by itself', async () => {
+    const system = await System.start('redis + mariadb', { QUEUE_CAPACITY: '100' }, 0)
+    try {
+      const window = await openWindow(browser, system.url)
+      const { page } = window
+      await saveMany(system, 'waiting', 79)
+      await banner(page, 'no-worker').waitFor()
+      expect(await banner(page, 'high').count()).toBe(0)
+      await saveMany(system, 'waiting more', 1)
+      await banner(page, 'high').getByText('The queue is 80 % full.').waitFor()
+      await saveMany(system, 'waiting still', 20)
+      await banner(page, 'full').getByText('Saves are refused.').waitFor()
+      expect(await banner(page, 'high').count()).toBe(0)
+      await page.fill('#content', 'refused at first')
+      await page.press('#content', 'Enter')
+      await page.locator('.sent li[data-state=retrying] .reason').waitFor()
+      await system.startWorker()
+      await page.locator('.sent li[data-state=saved]', { hasText: 'refused at first' }).waitFor()
+      for (const id of ['full', 'high', 'no-worker']) await banner(page, id).waitFor({ state: 'detached' })
+      window.check(refused)
+      await window.close()
+    } finally {
+      await system.stop()
+    }
+  })
+
+  it('cancels a spike that the server refuses, and counts only what was accepted', async () => {
+    const system = await System.start('redis + mariadb', { QUEUE_CAPACITY: '2000' }, 0)
+    try {
+      const window = await openWindow(browser, system.url)
+      const { page } = window
+      await page.click('button[aria-label="Save 10,000"]')
+      await page.locator('[data-spike].bad').waitFor()
+      await page.getByRole('button', { name: 'Cancel' }).click()
+      await page.locator('[data-spike]', { hasText: 'Cancelled after' }).waitFor()
+      expect(await page.locator('.bar').first().textContent()).toContain('2,000 of 10,000')
+      await system.startWorker()
+      await page.locator('[data-spike=done]', { hasText: 'Cancelled after 2,000' }).waitFor()
+      expect(await system.contents()).toHaveLength(2_000)
+      window.check(refused)
+      await window.close()
+    } finally {
+      await system.stop()
+    }
+  })
+})
+
+it('says that a power cut may cost saves', async () => {
+  const redis = await startRedis({ args: ['--appendfsync', 'everysec'] })
+  const system = await System.start('redis + mariadb', { QUEUE_URL: redis.url }, 0)
+  try {
+    const window = await openWindow(browser, system.url)
+    await banner(window.page, 'durability').getByText('Durability is EVERYSEC, not FSYNC.').waitFor()
+    window.check()
+    await window.close()
+  } finally {
+    await system.stop()
+    await redis.cleanup()
+  }
+})
+
+describe('where authentication is on', () => {
+  const secret = 'a secret of at least thirty-two bytes'
+  let system: System
+  beforeAll(async () => {
+    system = await System.start('embedded', { AUTH_JWT_SECRET: secret })
+  })
+  afterAll(() => system?.stop())
+
+  const token = (scope: string) =>
+    new SignJWT({ scope })
+      .setProtectedHeader({ alg: 'HS256' })
+      .setSubject('somebody')
+      .setExpirationTime('5 minutes')
+      .sign(new TextEncoder().encode(secret))
+
+  it('asks for a token, and offers what the token may do', async () => {
+    const context = await browser.newContext()
+    context.setDefaultTimeout(15_000)
+    const page = await context.newPage()
+    await page.goto(system.url)
+    const use = async (text: string) => {
+      await page.getByLabel('Token').fill(text)
+      await page.getByRole('button', { name: 'Use' }).click()
+    }
+    const panels = () =>
+      page.locator('.panel h2').evaluateAll((all) => all.map(({ firstChild }) => firstChild!.textContent!.trim()))
+    await page.getByText('This server asks for a token.').waitFor()
+    await holds(async () => expect(await panels()).toEqual([]))
+
+    await use('not.a.token')
+    await page.getByText('Not authenticated: the token is not valid.').waitFor()
+
+    await use(await token('read'))
+    await holds(async () => expect(await panels()).toEqual(['Live feed']))
+    await page.getByText('This token may not save, nor see the queue and dead letters.').waitFor()
+
+    await use(await token('read write'))
+    await holds(async () => expect(await panels()).toEqual(['Save', 'Spike', 'Live feed']))
+    await page.fill('#content', 'with a token')
+    await page.press('#content', 'Enter')
+    await page.locator('.rows li', { hasText: 'with a token' }).waitFor()
+
+    await use(await token('read write admin'))
+    await holds(async () => expect(await panels()).toEqual(['Save', 'Spike', 'Dead letters', 'Queue', 'Live feed']))
+    await page.getByText('This token may do everything.').waitFor()
+    await page.locator('.rows li', { hasText: 'with a token' }).waitFor()
+    await page.reload()
+    await page.locator('.connection.live').waitFor()
+    await holds(async () => expect(await panels()).toHaveLength(5))
+
+    await page.getByRole('button', { name: 'Forget' }).click()
+    await page.getByText('This server asks for a token.').waitFor()
+    await holds(async () => expect(await panels()).toEqual([]))
+    await context.close()
+  })
+})
+
+/** A server that comes back comes back where it was. */
+async function startOnOnePort(setUp: SetUp): Promise<System> {
+  const system = await System.start(setUp, {}, 1)
+  system.env.PORT = new URL(system.url).port
+  return system
+}
+
+async function kill(system: System): Promise<void> {
+  system.api.kill('SIGKILL')
+  await system.api.exited
+}
+
+async function saveMany(system: System, name: string, total: number): Promise<void> {
+  for (let from = 0; from < total; from += 1_000) {
+    const inputs = Array.from({ length: Math.min(1_000, total - from) }, (_, i) => ({ content: `${name} ${from + i}` }))
+    const { body } = await system.graphql('mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id } }', {
+      inputs,
+    })
+    expect(body.data.saveMany).toHaveLength(inputs.length)
+  }
+}

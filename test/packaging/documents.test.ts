@@ -1,0 +1,93 @@
+/** What is written for people: that links lead somewhere, and that settings, codes, metrics, scripts and files named in it exist. */
+import { existsSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { envExample } from '../../src/config.ts'
+import { root } from '../harness/imports.ts'
+
+const documents = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', 'docs/operations.md']
+const read = (path: string) => readFileSync(join(root, path), 'utf8')
+
+const settings = [...envExample().matchAll(/^# ([A-Z_]+)=/gm)].map(([, name]) => name!)
+const known = new Set([
+  ...settings,
+  ...settings.map((name) => `${name}_FILE`),
+  // Codes of errors and of dead letters.
+  ...[...read('src/model/error.ts').matchAll(/'([A-Z_]+)'/g)].map(([, code]) => code!),
+  'NODE_ENV',
+  'TEST_REDIS_URL',
+  'TEST_DATABASE_URL',
+])
+const scripts = Object.keys(JSON.parse(read('package.json')).scripts)
+
+/** As GitHub makes anchors of headings. */
+const anchorsOf = (markdown: string) =>
+  [...markdown.replace(/```[\s\S]*?```/g, '').matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
+    heading!
+      .toLowerCase()
+      .replace(/[^\w\- ]/g, '')
+      .replaceAll(' ', '-'),
+  )
+
+/** Everything that the text names and that there is not. */
+function missing(path: string, markdown: string): string[] {
+  const links = [...markdown.matchAll(/\]\(([^)\s]+)\)/g)]
+    .map(([, link]) => link!)
+    .filter((link) => !/^\w+:/.test(link))
+  const code = [...markdown.matchAll(/`([^`\n]+)`/g)].map(([, text]) => text!)
+  return [
+    ...links.filter((link) => {
+      const [file = '', anchor] = link.split('#')
+      const target = file === '' ? path : join(dirname(path), file)
+      if (file !== '' && !existsSync(join(root, target))) return true
+      return anchor !== undefined && !anchorsOf(target === path ? markdown : read(target)).includes(anchor)
+    }),
+    ...code.flatMap((text) => {
+      const names = /^([A-Z]+(?:_[A-Z]+)+)(?:=\S*)?$/.exec(text)
+      const file = /^((?:src|worker|test|prisma|deploy|docs|web)\/[\w./-]+)$/.exec(text)
+      if (names && !known.has(names[1]!)) return [names[1]!]
+      return file && !existsSync(join(root, file[1]!)) ? [file[1]!] : []
+    }),
+    ...[...markdown.matchAll(/\bnpm run ([\w-]+)/g)].map(([, name]) => name!).filter((name) => !scripts.includes(name)),
+  ]
+}
+
+test.each(documents)('%s names only what there is', (path) => {
+  expect(missing(path, read(path))).toEqual([])
+})
+
+test('operations tells of every setting for whoever runs it that has no other place, and of every reason for a dead letter', () => {
+  const text = read('docs/operations.md')
+  for (const name of [
+    'QUEUE_CAPACITY',
+    'EVENTS_RETENTION_MS',
+    'WORKER_CONCURRENCY',
+    'WORKER_PORT',
+    'DATABASE_READ_URL',
+  ]) {
+    expect(text).toContain(`\`${name}\``)
+  }
+  const [, codes] = /type FailureCode = (.*)/.exec(read('src/model/error.ts'))!
+  for (const [, code] of codes!.matchAll(/'(\w+)'/g)) expect(text).toContain(`| \`${code}\``)
+})
+
+test('operations explains every metric of Spillway, and no other', () => {
+  const told = [...read('src/server/metrics.ts').matchAll(/'(spillway_\w+)'/g)].map(([, name]) => name!)
+  expect(told.length).toBeGreaterThan(15)
+  const text = read('docs/operations.md')
+  const [, table] = /^## Metrics$([\s\S]*?)^## /m.exec(text)!
+  const explained = [...table!.matchAll(/`(spillway_[a-z_]+[a-z])(?:\{\w+\})?`/g)].map(([, name]) => name!)
+  expect([...new Set(explained)].sort()).toEqual([...new Set(told)].sort())
+})
+
+describe('found out:', () => {
+  test.each([
+    ['a link to no file', '[x](nowhere.md)', 'nowhere.md'],
+    ['a link to no heading', '# One\n[x](#two)', '#two'],
+    ['a setting that is none', '`QUEUE_CAPACTIY`', 'QUEUE_CAPACTIY'],
+    ['a file that is not there', '`src/queue/kafka.ts`', 'src/queue/kafka.ts'],
+    ['a script that is none', 'npm run wokrer', 'wokrer'],
+  ])('%s', (_, markdown, problem) => {
+    expect(missing('README.md', markdown)).toEqual([problem])
+  })
+})
