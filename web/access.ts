@@ -19,23 +19,23 @@ export const access = makeStore({
 
 export const token = (): string => access.get().token
 
+const every = (may: boolean): Record<Right, boolean> => ({ read: may, write: may, admin: may })
+
 export function denied(right: Right, code: string, message: string): void {
-  const { may, problem, token } = access.get()
-  access.patch({
-    on: true,
-    may: { ...may, [right]: false },
-    problem: code === 'UNAUTHENTICATED' ? (token ? message : 'This server asks for a token.') : problem,
-  })
+  const { may, token } = access.get()
+  if (code === 'FORBIDDEN') access.patch({ on: true, may: { ...may, [right]: false } })
+  else access.patch({ on: true, may: every(false), problem: token ? message : 'This server asks for a token.' })
 }
 
 export function granted(right: Right): void {
   const { may, problem } = access.get()
-  if (!may[right] || problem) access.patch({ may: { ...may, [right]: true }, problem: '' })
+  // An answer to what was asked before the token was forgotten grants nothing.
+  if (token() && (!may[right] || problem)) access.patch({ may: { ...may, [right]: true }, problem: '' })
 }
 
 export function setToken(text: string): void {
   const token = text.trim()
   if (token) sessionStorage.setItem(key, token)
   else sessionStorage.removeItem(key)
-  access.patch({ token, problem: '', may: { read: true, write: true, admin: true } })
+  access.patch({ token, problem: '', may: every(true) })
 }

@@ -3,10 +3,11 @@
  * again under the id it has until the server has answered: it is saved once, however often that takes. A reload goes on with it.
  */
 import { uuidv7 } from 'uuidv7'
+import { access } from './access.ts'
 import { ask, pause, Refusal } from './api.ts'
 import { onSaved } from './feed.ts'
 import { duration } from './format.ts'
-import { Receipt, Save } from './operations.ts'
+import { Receipt, Save, SaveMany } from './operations.ts'
 import { look } from './queue.ts'
 import { say } from './say.ts'
 import { makeStore } from './store.ts'
@@ -89,11 +90,21 @@ function fail(id: string, reason: string): void {
   say(`Failed: ${reason}`)
 }
 
+/** Saves nothing, to learn whether the token may save: the answer, or the refusal, says so to access.ts. */
+export async function mayWrite(): Promise<void> {
+  try {
+    await ask(SaveMany, 'write', { inputs: [] })
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error
+  }
+}
+
 /** The feed tells of most; whatever it does not tell of (a failure) is asked for. */
 export async function watchOutbox(): Promise<never> {
   onSaved((rows) => {
     if (open.size > 0) for (const { id } of rows) if (open.has(id)) settle(id, { status: 'SAVED', failure: null })
   })
+  if (access.get().on) void mayWrite()
   for (const { id, content } of kept()) {
     const sent: Sent = { id, content, state: 'sending', startedAt: performance.now() }
     outbox.set({ sent: [sent, ...outbox.get().sent] })

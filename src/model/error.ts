@@ -2,26 +2,28 @@
  * Every error a client can be told of, by code. One table (server/errors.ts) turns a code into GraphQL and HTTP; whatever is not
  * a SpillwayError is a defect of ours and reaches the client masked, as INTERNAL_SERVER_ERROR.
  */
-export type Code =
+export const codes = [
   /** The input breaks a rule that the message names, with its limit. Sending it again will not help. */
-  | 'BAD_USER_INPUT'
-  | 'UNAUTHENTICATED'
-  | 'FORBIDDEN'
+  'BAD_USER_INPUT',
+  'UNAUTHENTICATED',
+  'FORBIDDEN',
   /** One client asked for too much at once. */
-  | 'RATE_LIMITED'
+  'RATE_LIMITED',
   /** Certainly not accepted: the queue is at its capacity. */
-  | 'QUEUE_FULL'
+  'QUEUE_FULL',
   /** Certainly not accepted: the queue cannot be reached, or refuses to write. */
-  | 'QUEUE_UNAVAILABLE'
+  'QUEUE_UNAVAILABLE',
   /** The queue was asked and did not answer in time. Retry with the id: it is saved once. */
-  | 'OUTCOME_UNKNOWN'
+  'OUTCOME_UNKNOWN',
   /** The database cannot be read at the moment. Saves go on. */
-  | 'STORE_UNAVAILABLE'
+  'STORE_UNAVAILABLE',
   /** The id is taken by other content. */
-  | 'ID_CONFLICT'
+  'ID_CONFLICT',
   /** The cursor is too old, or comes from another log: what was missed cannot be told. Read `contents` and subscribe anew. */
-  | 'CURSOR_EXPIRED'
-  | 'INTERNAL_SERVER_ERROR'
+  'CURSOR_EXPIRED',
+  'INTERNAL_SERVER_ERROR',
+] as const
+export type Code = (typeof codes)[number]
 
 export class SpillwayError extends Error {
   override readonly name = 'SpillwayError'

@@ -1,5 +1,6 @@
 /** The numbers, for Prometheus: what the layers count, and what the queue says of itself when asked. Names are OpenMetrics'. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { codes } from '../model/error.ts'
 import type { Meter, Stage } from '../model/meter.ts'
 import type { Queue } from '../queue/queue.ts'
 

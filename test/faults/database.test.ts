@@ -45,19 +45,21 @@ afterAll(async () => {
 
 /** Injects a fault, and judges. */
 function fault(id: string, name: string, inject: () => Promise<void>, timeoutMs = 60_000): void {
-  it(`${id}: ${name}`, { timeout: timeoutMs }, async () => {
-    try {
-      await inject()
-      const verdict = await stack.verdict(name)
-      record(id, 'redis + mariadb', verdict)
-      expectSound(verdict)
-      for (const { pid, logs } of [...stack.apis, ...stack.workers]) {
-        expect(() => process.kill(pid, 0), `a process died:\n${logs().slice(-2000)}`).not.toThrow()
-      }
-    } finally {
-      await stack.stopWriting()
+  it(`${id}: ${name}`, { timeout: timeoutMs }, () => judged(id, name, inject))
+}
+
+async function judged(id: string, name: string, inject: () => Promise<void>): Promise<void> {
+  try {
+    await inject()
+    const verdict = await stack.verdict(name)
+    record(id, 'redis + mariadb', verdict)
+    expectSound(verdict)
+    for (const { pid, logs } of [...stack.apis, ...stack.workers]) {
+      expect(() => process.kill(pid, 0), `a process died:\n${logs().slice(-2000)}`).not.toThrow()
     }
-  })
+  } finally {
+    await stack.stopWriting()
+  }
 }
 
 const databaseName = () => new URL(stack.database).pathname.slice(1)
@@ -313,6 +315,46 @@ fault('C8', 'out of connections', async () => {
   await stack.more(50)
 })
 
+it('C9: the disk of the table full', { timeout: 60_000 }, async () => {
+  const name = 'the disk of the table full'
+  const disk = await mkdtemp(join(tmpdir(), 'spillway-disk-'))
+  const mounted = await run('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'none', disk]).then(
+    () => true,
+    (error: Error) => {
+      notRun(
+        'C9',
+        'redis + mariadb',
+        name,
+        `no small disk can be mounted here: ${error.message.trim().split('\n').at(-1)}`,
+      )
+      return false
+    },
+  )
+  try {
+    if (!mounted) return
+    await judged('C9', name, async () => {
+      await stack.drained()
+      // The table as it is, for a while on a disk of its own.
+      const [{ 'Create Table': definition }] = (await sql('SHOW CREATE TABLE Content')) as [{ 'Create Table': string }]
+      await sql('RENAME TABLE Content TO Elsewhere')
+      await sql(`${definition} DATA DIRECTORY = '${disk}'`)
+      stack.write(clients, (i) => `${i} ${'x'.repeat(20_000)}`)
+      await toSay(code(1114), () => {})
+      await stack.more(50)
+      expect(await stack.deadLetters()).toEqual([])
+      await run('mount', ['-o', 'remount,size=200m', disk])
+      await stack.stopWriting()
+      await stack.drained()
+      await sql('INSERT INTO Elsewhere SELECT * FROM Content')
+      await sql('DROP TABLE Content')
+      await sql('RENAME TABLE Elsewhere TO Content')
+    })
+  } finally {
+    if (mounted) await run('umount', ['-l', disk])
+    await rm(disk, { recursive: true, force: true })
+  }
+})
+
 fault('C10', 'batches of more than the server has come to take', async () => {
   // Both workers have to have read the limit before it was lowered.
   await sql('SET GLOBAL max_allowed_packet = 1048576')
@@ -331,6 +373,8 @@ fault('C10', 'batches of more than the server has come to take', async () => {
 })
 
 fault('C10', 'one content that is more than the server takes, until it takes more', async () => {
+  // One worker: the one that learnt that it is too much is to learn that it is not.
+  await stack.kill(stack.workers[0]!)
   await sql('SET GLOBAL max_allowed_packet = 65536')
   const id = randomUUID()
   try {
@@ -345,6 +389,7 @@ fault('C10', 'one content that is more than the server takes, until it takes mor
   expect(await mutate('retryDeadLetters', [id])).toBe(1)
   await stack.drained()
   expect(await stack.deadLetters()).toEqual([])
+  await stack.startWorker()
 })
 
 it('C11: more placeholders than a statement may have', () => {
@@ -454,6 +499,21 @@ fault('C15', 'connections killed in the middle of statements', async () => {
   }
 })
 
+fault('C15', 'connections lost while they are being set up', async () => {
+  stack.write(clients)
+  await stack.more(50)
+  const before = proxy.kept()
+  proxy.set({ kind: 'cut-before-reply', times: 20, when: (request) => request.includes('sql_mode') })
+  await holds(
+    async () => {
+      await killConnections()
+      expect(proxy.kept()).toBe(before + 20)
+    },
+    { timeoutMs: 20_000, intervalMs: 200 },
+  )
+  await stack.more(50)
+})
+
 fault('C17', 'MariaDB that ends again and again', async () => {
   stack.write(clients)
   for (let i = 0; i < 4; i++) {
@@ -462,8 +522,7 @@ fault('C17', 'MariaDB that ends again and again', async () => {
     const [before, since] = [proxy.accepted(), performance.now()]
     await holds(() => expect(performance.now() - since).toBeGreaterThan(1_000))
     const perSecond = ((proxy.accepted() - before) / (performance.now() - since)) * 1_000
-    console.log('C17', perSecond)
-    expect(perSecond).toBeLessThan(200)
+    expect(perSecond).toBeLessThan(50)
     await stack.mariadb.restart()
     // Progress is made in what time there is.
     const rows = (await stack.rows()).size

@@ -2,6 +2,7 @@
 import { useRef } from 'preact/hooks'
 import { access, type Right, setToken } from '../access.ts'
 import { reconnect } from '../feed.ts'
+import { mayWrite } from '../outbox.ts'
 import { look } from '../queue.ts'
 import { useStore } from '../store.ts'
 
@@ -16,6 +17,7 @@ export function Token() {
     setToken(text)
     reconnect()
     look()
+    void mayWrite()
   }
   return (
     <form

@@ -1,0 +1,218 @@
+/**
+ * P9: a subscriber that does not read is not read for. It holds the batch it is being sent and its place in the log, whatever passes
+ * meanwhile, and then gets all of it in order; or CURSOR_EXPIRED, where the log kept less than that. Never a hole.
+ */
+import { once } from 'node:events'
+import { get, type IncomingMessage } from 'node:http'
+import { afterEach, describe, expect, test } from 'vitest'
+import { WebSocket } from 'ws'
+import type { EventLog } from '../../src/events/events.ts'
+import { RedisEventLog } from '../../src/events/redis.ts'
+import { parseRedisUrl } from '../../src/redis/connection.ts'
+import { largeEvent } from '../harness/events.ts'
+import { holds } from '../harness/eventually.ts'
+import { freshDatabase, freshRedisUrl } from '../harness/fresh.ts'
+import { type Inspected, inspect } from '../harness/inspected.ts'
+import { quiet } from '../harness/quiet.ts'
+import { testSqlite } from '../harness/sqlite.ts'
+import type { SetUp } from '../harness/system.ts'
+
+const megabyte = 1024 * 1024
+/** The ring, and what was rendered last for all: what the events themselves may take, whoever reads. */
+const ringBytes = 32 * megabyte + 32 * megabyte
+const query = 'subscription { saved { cursor content { content } } }'
+
+interface Saved {
+  data?: { saved: { cursor: string; content: { content: string } } }
+  errors?: { extensions?: { code: string } }[]
+}
+
+/** Reads frames by hand, so that it can stop: its socket is paused, and then nothing is taken from the kernel any more. */
+interface Reader {
+  /** The number each event begins with, and when it came. */
+  readonly numbers: number[]
+  readonly at: number[]
+  readonly cursors: string[]
+  error: string | undefined
+  pause(): void
+  resume(): void
+  close(): void
+}
+
+function notes(): Omit<Reader, 'pause' | 'resume' | 'close'> & { note(result: Saved): void } {
+  const reader = {
+    numbers: [] as number[],
+    at: [] as number[],
+    cursors: [] as string[],
+    error: undefined as string | undefined,
+    note({ data, errors }: Saved) {
+      if (errors) reader.error = errors[0]!.extensions?.code ?? 'no code'
+      if (!data) return
+      reader.numbers.push(Number.parseInt(data.saved.content.content, 10))
+      reader.at.push(performance.now())
+      reader.cursors.push(data.saved.cursor)
+    },
+  }
+  return reader
+}
+
+async function overSse(url: string): Promise<Reader> {
+  const reader = notes()
+  const sent = get(`${url}/graphql?query=${encodeURIComponent(query)}`, {
+    agent: false as never,
+    headers: { accept: 'text/event-stream' },
+  })
+  const [response] = (await once(sent, 'response')) as [IncomingMessage]
+  let rest = ''
+  response.setEncoding('utf8').on('data', (chunk: string) => {
+    const frames = (rest + chunk).split('\n\n')
+    rest = frames.pop()!
+    for (const frame of frames) {
+      const data = frame.split('\n').find((line) => line.startsWith('data: '))
+      if (data) reader.note(JSON.parse(data.slice(6)))
+    }
+  })
+  response.on('error', () => {})
+  return Object.assign(reader, {
+    pause: () => void response.pause(),
+    resume: () => void response.resume(),
+    close: () => response.destroy(),
+  })
+}
+
+async function overWs(url: string): Promise<Reader> {
+  const reader = notes()
+  const socket = new WebSocket(`${url.replace('http', 'ws')}/graphql`, 'graphql-transport-ws')
+  await once(socket, 'open')
+  socket.on('message', (data) => {
+    const { type, payload } = JSON.parse(String(data))
+    if (type === 'next') reader.note(payload)
+    if (type === 'error') reader.note({ errors: payload })
+  })
+  socket.send(JSON.stringify({ type: 'connection_init' }))
+  socket.send(JSON.stringify({ id: '1', type: 'subscribe', payload: { query } }))
+  // Answered behind the subscription: it is open by then.
+  const ponged = new Promise<void>((resolve) =>
+    socket.on('message', function pong(data) {
+      if (JSON.parse(String(data)).type !== 'pong') return
+      socket.off('message', pong)
+      resolve()
+    }),
+  )
+  socket.send(JSON.stringify({ type: 'ping' }))
+  await ponged
+  return Object.assign(reader, {
+    pause: () => socket.pause(),
+    resume: () => socket.resume(),
+    close: () => socket.terminate(),
+  })
+}
+
+let api: Inspected | undefined
+let cleanups: (() => Promise<void> | void)[] = []
+
+afterEach(async () => {
+  await api?.stop()
+  for (const cleanup of cleanups.reverse()) await cleanup()
+  cleanups = []
+  api = undefined
+})
+
+/** The API, and its events log to append to: what passes is events, and no database has to write 200 MB. */
+async function start(setUp: SetUp, retentionBytes: number): Promise<{ api: Inspected; log: EventLog }> {
+  const env = { EVENTS_RETENTION_BYTES: String(retentionBytes) }
+  const retention = { retentionMs: 3_600_000, retentionBytes }
+  if (setUp === 'embedded') {
+    const sqlite = await testSqlite(retention)
+    cleanups.push(() => sqlite.cleanup())
+    const log = await sqlite.events()
+    api = await inspect({ ...env, DATABASE_URL: `file:${sqlite.path}.store`, QUEUE_URL: `file:${sqlite.path}` })
+    return { api, log }
+  }
+  const database = await freshDatabase()
+  const redis = freshRedisUrl()
+  const log = new RedisEventLog(parseRedisUrl(redis), { ...retention, log: quiet() })
+  cleanups.push(() => log.close())
+  api = await inspect({ ...env, DATABASE_URL: database.url, QUEUE_URL: redis })
+  await holds(() => log.tail())
+  return { api, log }
+}
+
+/** Appends entries of half a megabyte, as a worker does when contents are large; when each was appended, by the number of its events. */
+async function pass(log: EventLog, from: number, entries: number, everyMs: number): Promise<number[]> {
+  const at: number[] = []
+  for (let i = 0; i < entries; i++) {
+    const due = performance.now() + everyMs
+    at.push(performance.now())
+    await log.append([Array.from({ length: 10 }, (_, n) => largeEvent(from + i * 10 + n))])
+    // The rate is the load.
+    await new Promise((resolve) => setTimeout(resolve, Math.max(0, due - performance.now())))
+  }
+  return at
+}
+
+const upTo = (count: number) => Array.from({ length: count }, (_, i) => i)
+
+describe.each<SetUp>(['redis + mariadb', 'embedded'])('%s', (setUp) => {
+  test('two stop reading for 30 s while 200 MB pass: memory stays, others are not kept waiting, nothing is missed', async () => {
+    const { api, log } = await start(setUp, 400 * megabyte)
+    const others = await overSse(api.url)
+    const slow = [await overSse(api.url), await overWs(api.url)]
+    // What it takes with everybody reading.
+    const warmUp = await pass(log, 0, 40, 70)
+    await holds(() => expect(others.numbers).toHaveLength(400))
+    const before = await api.holding()
+
+    for (const reader of slow) reader.pause()
+    const appended = [...warmUp]
+    const passing = pass(log, 400, 400, 70)
+    const stopped = performance.now()
+    appended.push(...(await passing))
+    // A client that stops for 30 s: here the time itself is what is tested.
+    await new Promise((resolve) => setTimeout(resolve, Math.max(0, 30_000 - (performance.now() - stopped))))
+    await holds(() => expect(others.numbers).toHaveLength(4_400))
+    const during = await api.holding()
+    const behind = slow.map(({ numbers }) => numbers.length)
+    const lag = (from: number, to: number) => {
+      const lags = appended.slice(from, to).map((at, i) => others.at[(from + i) * 10 + 9]! - at)
+      return lags.sort((a, b) => a - b)[Math.floor(lags.length * 0.95)]!
+    }
+    const [p95Before, p95During] = [lag(0, 40), lag(40, 440)]
+    console.log(
+      `heap and buffers +${((during.bytes - before.bytes) / megabyte).toFixed(1)} MB, RSS +${((during.rss - before.rss) / megabyte).toFixed(1)} MB; p95 of the others ${p95Before.toFixed(0)} ms before, ${p95During.toFixed(0)} ms during`,
+    )
+    for (const count of behind) expect(count, 'it read on').toBeLessThan(2_000)
+    // The ring may have had room left before; the rest is two batches and some change.
+    expect(during.bytes).toBeLessThan(before.bytes + ringBytes / 2 + 8 * megabyte)
+    expect(p95During).toBeLessThan(p95Before * 3 + 250)
+
+    for (const reader of slow) reader.resume()
+    await holds(() => expect(slow.map(({ numbers }) => numbers.length)).toEqual([4_400, 4_400]), { timeoutMs: 60_000 })
+    for (const reader of slow) {
+      expect(reader.numbers).toEqual(upTo(4_400))
+      expect(reader.cursors).toEqual(others.cursors)
+      expect(reader.error).toBeUndefined()
+      reader.close()
+    }
+    others.close()
+  }, 150_000)
+
+  test('who stays away for longer than the log keeps is told so, behind the last event without a hole', async () => {
+    const { api, log } = await start(setUp, 8 * megabyte)
+    const others = await overSse(api.url)
+    const slow = [await overSse(api.url), await overWs(api.url)]
+    for (const reader of slow) reader.pause()
+    console.log('pass');setInterval(()=>console.log(others.numbers.length,others.error,slow.map(r=>[r.numbers.length,r.error])),1000);await pass(log, 0, 120, 40);console.log('passed')
+    await holds(() => expect(others.numbers).toEqual(upTo(1_200)), { timeoutMs: 20_000 })
+    for (const reader of slow) reader.resume()
+    await holds(() => expect(slow.map(({ error }) => error)).toEqual(['CURSOR_EXPIRED', 'CURSOR_EXPIRED']), {
+      timeoutMs: 20_000,
+    })
+    for (const reader of slow) {
+      expect(reader.numbers).toEqual(upTo(reader.numbers.length))
+      expect(reader.numbers.length).toBeLessThan(1_200)
+      reader.close()
+    }
+    others.close()
+  }, 60_000)
+})
