@@ -1,10 +1,11 @@
 # Both roles in one image: the API by default, a worker with `node worker/main.ts` for a command (docker-compose.yml has both).
 FROM node:24-slim AS build
 WORKDIR /app
-# What `npm ci` reads; its `prepare` makes the Prisma clients, with what is no devDependency.
-COPY package.json package-lock.json prisma.config.ts ./
+# What `npm ci` reads; its `prepare` makes the Prisma clients and the console. Building the console takes devDependencies, which then go.
+COPY package.json package-lock.json prisma.config.ts tsconfig.json ./
 COPY prisma ./prisma
-RUN npm ci --omit=dev
+COPY web ./web
+RUN npm ci && npm prune --omit=dev
 
 FROM node:24-slim
 ENV NODE_ENV=production
@@ -13,6 +14,7 @@ WORKDIR /app
 RUN install -d -o node -g node data
 COPY --from=build /app/node_modules ./node_modules
 COPY --from=build /app/prisma ./prisma
+COPY --from=build /app/web/dist ./web/dist
 COPY package.json LICENSE ./
 COPY src ./src
 COPY worker ./worker

@@ -47,8 +47,7 @@ async function send(id: string, content: string): Promise<void> {
     try {
       const { save } = await ask(Save, 'write', { id, content })
       const sent = find(id)
-      if (!sent) return
-      if (sent.state !== 'saved') {
+      if (sent && open.has(id)) {
         change(id, { state: 'queued', queuedMs: performance.now() - sent.startedAt }, 'reason')
         settle(id, save)
         look()
@@ -56,6 +55,8 @@ async function send(id: string, content: string): Promise<void> {
       return
     } catch (error) {
       if (!(error instanceof Refusal)) throw error
+      // The answer was lost, and the event came: it is saved.
+      if (!open.has(id)) return
       if (error.retryAfterMs === undefined) return fail(id, error.message)
       change(id, { state: 'retrying', reason: error.message })
       if (tries === 1) say(`Not saved yet: ${error.message} It is sent again by itself.`)

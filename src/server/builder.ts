@@ -2,14 +2,12 @@
 import SchemaBuilder from '@pothos/core'
 import PrismaPlugin from '@pothos/plugin-prisma'
 import RelayPlugin from '@pothos/plugin-relay'
-import ScopeAuthPlugin from '@pothos/plugin-scope-auth'
 import { GraphQLError } from 'graphql'
 import type { PrismaClient } from '../../prisma/mysql/generated/client.ts'
 import type PrismaTypes from '../../prisma/mysql/generated/pothos.ts'
 import { getDatamodel } from '../../prisma/mysql/generated/pothos.ts'
 import type { App } from '../app/app.ts'
-import { SpillwayError } from '../model/error.ts'
-import { type Grant, type Scope, scopes } from './access.ts'
+import type { Grant } from './access.ts'
 
 export interface Context {
   app: App
@@ -21,23 +19,15 @@ export interface Context {
 
 export const builder = new SchemaBuilder<{
   Context: Context
-  AuthScopes: Record<Scope, boolean>
   PrismaTypes: PrismaTypes
   Scalars: { DateTime: { Input: Date; Output: Date }; ID: { Input: string; Output: string } }
   DefaultFieldNullability: false
   DefaultEdgesNullability: { list: false; items: false }
   DefaultNodeNullability: false
 }>({
-  plugins: [ScopeAuthPlugin, PrismaPlugin, RelayPlugin],
+  plugins: [PrismaPlugin, RelayPlugin],
   defaultFieldNullability: false,
   prisma: { client: (context) => context.prisma, dmmf: getDatamodel() },
-  scopeAuth: {
-    authorizeOnSubscribe: true,
-    authScopes: ({ grant }) =>
-      Object.fromEntries(scopes.map((scope) => [scope, grant.scopes.has(scope)])) as Record<Scope, boolean>,
-    unauthorizedError: (_parent, _context, info) =>
-      new SpillwayError('FORBIDDEN', `The token's scopes do not allow ${info.fieldName}.`),
-  },
   relay: {
     cursorType: 'String',
     edgesFieldOptions: { nullable: { list: false, items: false } },

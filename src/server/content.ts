@@ -16,7 +16,7 @@ export const Content = builder.prismaObject('Content', {
 builder.queryField('contents', (t) =>
   t.prismaConnection({
     type: Content,
-    authScopes: { read: true },
+    extensions: { scope: 'read' },
     cursor: 'id',
     description: 'Newest first (createdAt, then id). Cached. first: at most 100, default 20.',
     defaultSize: pageDefault,
@@ -33,7 +33,7 @@ builder.queryField('contents', (t) =>
 builder.queryField('content', (t) =>
   t.field({
     type: Content,
-    authScopes: { read: true },
+    extensions: { scope: 'read' },
     nullable: true,
     args: { id: t.arg.id({ required: true }) },
     resolve: async (_root, { id }, { app }) => (await app.contents.find(checkId(id))) ?? null,

@@ -14,8 +14,10 @@ import {
 } from 'graphql'
 import { type CompiledQuery, compileQuery, isCompiledQuery } from 'graphql-jit'
 import type { YogaServerInstance } from 'graphql-yoga'
+import type { Scope } from './access.ts'
 import { Kept } from './kept.ts'
 import type { Params } from './params.ts'
+import { scopesOf } from './scopes.ts'
 
 export interface Document {
   /** Executes it; for a subscription, on one event. */
@@ -23,6 +25,8 @@ export interface Document {
   operation: OperationDefinitionNode
   /** Whether these variables are what it declares; Yoga says what is wrong with others. */
   fits(variables: Record<string, unknown>): boolean
+  /** What a grant has to have. */
+  scopes: ReadonlySet<Scope>
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: whatever contexts Yoga was made with.
@@ -80,7 +84,7 @@ export class Documents {
       if (!isCompiledQuery(compiled)) return null
       const declared = operation.variableDefinitions ?? []
       const fits = (variables: Record<string, unknown>) => !getVariableValues(schema, declared, variables).errors
-      return { execute: compiled.query, operation, fits }
+      return { execute: compiled.query, operation, fits, scopes: scopesOf(schema, document, operation) }
     } catch {
       // Yoga says what is wrong with it.
       return null

@@ -13,6 +13,7 @@ import { type Call, sendText } from './http.ts'
 import { Kept } from './kept.ts'
 import { type Params, paramsOfBody } from './params.ts'
 import type { Responses } from './responses.ts'
+import { covers } from './scopes.ts'
 
 const acceptsKept = 50
 /** Of a request for a page, in characters, up to which its response is kept under the whole of it. */
@@ -48,7 +49,7 @@ export class FastPath {
     if (mayRead && this.#parts.responses.has(body) && (await this.#sendPage(response, type, body, grant))) return true
     const params = paramsOfBody(body)
     const document = params && this.#parts.documents.get(params)
-    if (!document || document.operation.operation === 'subscription') return false
+    if (!document || document.operation.operation === 'subscription' || !covers(grant, document.scopes)) return false
     const keepable = mayRead && body.length <= pageRequestLength && isPageOnly(document)
     if (keepable && (await this.#sendPage(response, type, body, grant))) return true
     const result = await this.#execute(document, params, grant)

@@ -10,12 +10,13 @@ import type { Context } from './builder.ts'
 import { Documents } from './documents.ts'
 import { maskError } from './errors.ts'
 import { FastPath } from './fast.ts'
-import type { Call } from './http.ts'
+import { type Call, nameRequest } from './http.ts'
 import { type LimitOptions, limits } from './limits.ts'
 import type { Metrics } from './metrics.ts'
 import { paramsOfBody, paramsOfQuery } from './params.ts'
 import type { Responses } from './responses.ts'
 import { schema } from './schema.ts'
+import { onlyWithScopes } from './scopes.ts'
 import { SseServer, wantsEventStream } from './sse.ts'
 import { SavedStreams } from './streams.ts'
 import { WsServer } from './ws.ts'
@@ -77,6 +78,7 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
     },
     plugins: [
       ...limits(options),
+      onlyWithScopes,
       statusOnlyWithoutData,
       {
         onExecutionResult({ result, context }) {
@@ -108,6 +110,7 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
       // There are clients (urql) that say of every request that they would take a stream, too.
       if (post && options.fast && (await fast.handle(call))) return
       calls.set(request, call)
+      nameRequest(response)
       // Yoga takes a body that was read already from here.
       if (post) (request as unknown as { body: string }).body = body
       await yoga(request, response)

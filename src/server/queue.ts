@@ -45,7 +45,7 @@ const DeadLetter = builder.objectRef<Letter>('DeadLetter').implement({
 })
 
 builder.queryField('queue', (t) =>
-  t.field({ type: Queue, authScopes: { admin: true }, resolve: (_root, _args, { app }) => app.queue.status() }),
+  t.field({ type: Queue, extensions: { scope: 'admin' }, resolve: (_root, _args, { app }) => app.queue.status() }),
 )
 
 const QueryDeadLettersConnection = builder.connectionObject({ type: DeadLetter, name: 'QueryDeadLettersConnection' })
@@ -53,7 +53,7 @@ const QueryDeadLettersConnection = builder.connectionObject({ type: DeadLetter, 
 builder.queryField('deadLetters', (t) =>
   t.field({
     type: QueryDeadLettersConnection,
-    authScopes: { admin: true },
+    extensions: { scope: 'admin' },
     description: 'Oldest first. first: at most 100, default 20.',
     args: { first: t.arg.int(), after: t.arg.string() },
     resolve: async (_root, { first, after }, { app }) => {
@@ -84,13 +84,13 @@ function read(letter: DeadLetterShape): Letter {
 
 builder.mutationFields((t) => ({
   retryDeadLetters: t.int({
-    authScopes: { admin: true },
+    extensions: { scope: 'admin' },
     description: 'Back into the queue under the ids they had. How many there were.',
     args: { ids: t.arg.idList({ required: true }) },
     resolve: (_root, { ids }, { app }) => app.queue.retry(checkIds(ids)),
   }),
   discardDeadLetters: t.int({
-    authScopes: { admin: true },
+    extensions: { scope: 'admin' },
     description: 'Away for good. How many there were.',
     args: { ids: t.arg.idList({ required: true }) },
     resolve: (_root, { ids }, { app }) => app.queue.discard(checkIds(ids)),
@@ -108,7 +108,7 @@ const everyMs = 1_000
 builder.subscriptionField('queue', (t) =>
   t.field({
     type: Queue,
-    authScopes: { admin: true },
+    extensions: { scope: 'admin' },
     description: 'Once a second while it changes.',
     subscribe: (_root, _args, { app }) => {
       const leaving = new AbortController()

@@ -51,7 +51,7 @@ const SaveInput = builder.inputType('SaveInput', {
 builder.mutationFields((t) => ({
   save: t.field({
     type: Receipt,
-    authScopes: { write: true },
+    extensions: { scope: 'write' },
     description:
       'id: a UUID of your own (v7 recommended) makes a retry safe. waitMs: wait up to this long for SAVED or FAILED.',
     args: { content: t.arg.string({ required: true }), id: t.arg.id(), waitMs: t.arg.int() },
@@ -60,7 +60,7 @@ builder.mutationFields((t) => ({
   }),
   saveMany: t.field({
     type: [Receipt],
-    authScopes: { write: true },
+    extensions: { scope: 'write' },
     description: 'All accepted or none; at most 1,000.',
     args: { inputs: t.arg({ type: [SaveInput], required: true }) },
     resolve: (_root, { inputs }, { app }) => app.saves.saveMany(inputs),
@@ -70,7 +70,7 @@ builder.mutationFields((t) => ({
 builder.queryField('receipt', (t) =>
   t.field({
     type: Receipt,
-    authScopes: { read: true },
+    extensions: { scope: 'read' },
     nullable: true,
     description: 'Where a save stands; null for an id that was never accepted (or is long gone).',
     args: { id: t.arg.id({ required: true }) },
@@ -81,7 +81,7 @@ builder.queryField('receipt', (t) =>
 builder.subscriptionField('receipt', (t) =>
   t.field({
     type: Receipt,
-    authScopes: { read: true },
+    extensions: { scope: 'read' },
     description: 'The state now, then each change; completes at SAVED or FAILED.',
     args: { id: t.arg.id({ required: true }) },
     subscribe: (_root, { id }, { app }) => {

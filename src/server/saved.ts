@@ -23,7 +23,7 @@ const SavedEvent = builder.objectRef<Saved>('SavedEvent').implement({
 builder.subscriptionField('saved', (t) =>
   t.field({
     type: SavedEvent,
-    authScopes: { read: true },
+    extensions: { scope: 'read' },
     description: 'Every saved content. after: the cursor of the last event you saw; without it, from now on.',
     args: { after: t.arg.string() },
     subscribe: async (_root, { after }, { app }) => {

@@ -9,7 +9,7 @@ import { formatCursor } from '../events/events.ts'
 import type { Log } from '../model/log.ts'
 import type { Meter } from '../model/meter.ts'
 import { errorBody, publicError } from './errors.ts'
-import type { Call } from './http.ts'
+import { type Call, nameRequest } from './http.ts'
 import type { Params } from './params.ts'
 import type { SavedStream, SavedStreams } from './streams.ts'
 
@@ -125,6 +125,7 @@ export function wantsEventStream(request: IncomingMessage): boolean {
 function begin(response: ServerResponse): void {
   // Ended by the end of the connection: no chunk sizes between the frames, so that all sockets get the same bytes.
   response.useChunkedEncodingByDefault = false
+  nameRequest(response)
   response.writeHead(200, {
     'content-type': 'text/event-stream; charset=utf-8',
     'cache-control': 'no-cache, no-transform',

@@ -58,7 +58,7 @@ export class SavedStreams {
     const saved = document && savedField(document)
     if (!saved || !document.fits(params.variables)) return undefined
     const { [saved.variable ?? '']: _, ...variables } = params.variables
-    requireScope(grant, 'read')
+    for (const scope of document.scopes) requireScope(grant, scope)
     const after = cursorOf(lastEventId || afterOf(saved, params.variables))
     const feed = await this.#follower.feed(after)
     const key = `${params.operationName ?? ''}\n${params.query}\n${JSON.stringify(variables)}`

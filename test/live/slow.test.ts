@@ -90,6 +90,7 @@ async function overWs(url: string): Promise<Reader> {
     if (type === 'error') reader.note({ errors: payload })
   })
   socket.send(JSON.stringify({ type: 'connection_init' }))
+  await once(socket, 'message')
   socket.send(JSON.stringify({ id: '1', type: 'subscribe', payload: { query } }))
   // Answered behind the subscription: it is open by then.
   const ponged = new Promise<void>((resolve) =>

@@ -64,11 +64,13 @@ test('everything it copies is in the repository, and gets past .dockerignore', (
 })
 
 test('what it takes from the build stage is made there', () => {
-  const made = [...copied(build), 'node_modules']
+  const made = [...copied(build), 'node_modules', 'web/dist']
   const taken = image.flatMap(({ rest }) => /--from=build \/app\/(\S+)/.exec(rest)?.[1] ?? [])
   expect(taken).toContain('node_modules')
   expect(taken.filter((source) => !made.includes(source))).toEqual([])
-  expect(build.find(({ name }) => name === 'RUN')?.rest).toBe('npm ci --omit=dev')
+  // The console is built by Vite, a devDependency; what runs has none of them.
+  expect(taken).toContain('web/dist')
+  expect(build.find(({ name }) => name === 'RUN')?.rest).toBe('npm ci && npm prune --omit=dev')
 })
 
 test('secrets, data and what belongs to another machine stay out', () => {
@@ -77,6 +79,7 @@ test('secrets, data and what belongs to another machine stay out', () => {
     'data/queue.db',
     'node_modules/node',
     'prisma/mysql/generated/client.ts',
+    'web/dist/index.html',
     '.git/config',
     'test/x.ts',
   ]
