@@ -17,7 +17,7 @@ const config: InlineConfig = {
 }
 
 const vite = await import('vite').catch((error: NodeJS.ErrnoException) => {
-  if (error.code !== 'ERR_MODULE_NOT_FOUND') throw error
+  if (error.code !== 'ERR_MODULE_NOT_FOUND' || !error.message.includes("'vite'")) throw error
   return undefined
 })
 if (!vite) console.log('The console is not built: Vite is a devDependency. The API does without it.')

@@ -16,7 +16,7 @@ const everyMsBusy = 500
 const tickMs = 100
 /** Never more often, whoever wants to know. */
 const leastMs = 250
-/** Rates are means over so long: what is being settled just now is counted twice for a moment. */
+/** Rates are means over so long, before and after: what is being settled just now is counted twice for a moment. */
 const smoothMs = 2_000
 
 export interface Status {
@@ -70,11 +70,15 @@ export function writtenBetween(from: number, to: number): number {
 
 /** Saves and rows per second at one of the samples. */
 export function ratesAt(samples: readonly Sample[], i: number): { saves: number; persisted: number } | undefined {
-  const last = samples[i]
+  const here = samples[i]
+  if (!here) return undefined
+  let to = i
+  while (to < samples.length - 1 && samples[to + 1]!.at - here.at <= smoothMs / 2) to += 1
+  const last = samples[to]!
   let from = i
-  while (from > 0 && last && last.at - samples[from]!.at < smoothMs) from -= 1
-  const first = samples[from]
-  if (!last?.status || !first?.status || first === last) return undefined
+  while (from > 0 && last.at - samples[from]!.at < smoothMs) from -= 1
+  const first = samples[from]!
+  if (!last.status || !first.status || first === last) return undefined
   const rows = writtenBetween(first.at, last.at)
   const left = last.status.depth + last.status.deadLetters - first.status.depth - first.status.deadLetters
   const seconds = (last.at - first.at) / 1_000

@@ -136,7 +136,8 @@ export class PrismaStore implements Store {
   async insert(rows: readonly Content[]): Promise<void> {
     if (rows.length === 0) return
     const bytes = rows.reduce((sum, { content }) => sum + Buffer.byteLength(content), 0)
-    if (rows.length > this.maxRows || bytes > this.maxBytes) throw tooLarge(rows.length, bytes, this.#limits)
+    const fits = rows.length <= this.maxRows && bytes <= this.maxBytes
+    if (!fits && (await this.#outgrew(rows.length, bytes))) throw tooLarge(rows.length, bytes, this.#limits)
     // Building the text anew takes microseconds; keeping one for each number of rows would not be worth its memory.
     const sql = `INSERT INTO Content (id, content, createdAt, savedAt) VALUES ${'(?,?,?,?),'.repeat(rows.length - 1)}(?,?,?,?)`
     const args: string[] = []
@@ -164,7 +165,7 @@ export class PrismaStore implements Store {
   }
 
   /** A server may answer a packet that is too large by hanging up, which looks like any lost connection. Its limit tells them apart; it
-   *  was read at the start and may have been lowered since. */
+   *  was read at the start and may have been lowered since, or raised again. */
   async #outgrew(rows: number, bytes: number): Promise<boolean> {
     try {
       this.#limits = await this.#dialect.limits()

@@ -44,6 +44,7 @@ export class RedisConsumer implements Consumer {
   #claimAt = 0
   #averageBytes = 1_024
   #taking: Promise<unknown> = Promise.resolve()
+  #complaint: string | undefined
   #closed: Promise<void> | undefined
 
   constructor(options: Options) {
@@ -67,6 +68,7 @@ export class RedisConsumer implements Consumer {
       const entries = (await this.#own(count)) ?? (await this.#claim(count)) ?? (await this.#fresh(count, waitMs))
       for (const entry of entries) this.#held.add(entry.handle)
       this.#learn(entries)
+      this.#complaint = undefined
       return entries
     } catch (error) {
       return await this.#recover(error as Error, waitMs)
@@ -164,6 +166,10 @@ export class RedisConsumer implements Consumer {
     if (/^(NOGROUP|UNBLOCKED)/.test(String(reason))) {
       this.#o.log.error({ reason }, 'the queue lost its consumer group (flushed, or failed over); making it again')
       this.#groupKnown = false
+    } else if (this.#o.reading.ready && String(reason) !== this.#complaint) {
+      // Once, and again when it is another one: a refusal that nobody hears of would look like an empty queue.
+      this.#complaint = String(reason)
+      this.#o.log.error({ reason }, 'cannot read the queue; trying again')
     }
     this.#ownFrom = '0'
     await pause(Math.min(waitMs, 100 + Math.random() * 200), this.#closing.signal)

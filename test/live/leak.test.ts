@@ -76,8 +76,9 @@ async function expectGivenBack(api: Inspected, before: Holding, timeoutMs: numbe
       const after = await api.holding()
       const { sockets, responses, webSockets, resources } = after
       // It may have had a connection of the test's own then.
+      const had: Record<string, number> = { ...before, ...before.resources, resources: 0 }
       const more = Object.entries({ sockets, responses, webSockets, ...resources }).filter(
-        ([kind, count]) => count > ({ ...before, ...before.resources }[kind] ?? 0),
+        ([kind, count]) => count > (had[kind] ?? 0),
       )
       expect(more, JSON.stringify(before)).toEqual([])
       expect(after.bytes - before.bytes).toBeLessThan(noise)

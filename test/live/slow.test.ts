@@ -160,13 +160,13 @@ describe.each<SetUp>(['redis + mariadb', 'embedded'])('%s', (setUp) => {
     const others = await overSse(api.url)
     const slow = [await overSse(api.url), await overWs(api.url)]
     // What it takes with everybody reading.
-    const warmUp = await pass(log, 0, 40, 70)
+    const warmUp = await pass(log, 0, 40, 35)
     await holds(() => expect(others.numbers).toHaveLength(400))
     const before = await api.holding()
 
     for (const reader of slow) reader.pause()
     const appended = [...warmUp]
-    const passing = pass(log, 400, 400, 70)
+    const passing = pass(log, 400, 400, 35)
     const stopped = performance.now()
     appended.push(...(await passing))
     // A client that stops for 30 s: here the time itself is what is tested.
@@ -199,7 +199,7 @@ describe.each<SetUp>(['redis + mariadb', 'embedded'])('%s', (setUp) => {
   }, 150_000)
 
   test('who stays away for longer than the log keeps is told so, behind the last event without a hole', async () => {
-    const { api, log } = await start(setUp, 8 * megabyte)
+    const { api, log } = await start(setUp, 32 * megabyte)
     const others = await overSse(api.url)
     const slow = [await overSse(api.url), await overWs(api.url)]
     for (const reader of slow) reader.pause()

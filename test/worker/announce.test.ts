@@ -288,7 +288,11 @@ describe.each([
     expect(spied.seen).not.toContain('settle begins')
     await parts.queueBack()
     await done
-    expect(spied.seen.slice(-3)).toEqual(['append is done', 'settle begins', 'settle is done'])
+    // The settle has a connection of its own, which may take a try longer to be back.
+    const from = spied.seen.indexOf('append is done')
+    expect(from).toBeGreaterThan(0)
+    expect(spied.seen.indexOf('settle begins')).toBe(from + 1)
+    expect(spied.seen.at(-1)).toBe('settle is done')
     // At least once: an append whose answer was lost is made again.
     expect(new Set(await announced())).toEqual(new Set(outcome.saved.map(({ id }) => id)))
     await holds(async () => expect((await parts.queue.status()).depth).toBe(0))
