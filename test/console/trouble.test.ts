@@ -1,7 +1,7 @@
 /** What the console shows, and does, when something is wrong: a server that goes away, a queue that fills, a token that does not do. */
 import { SignJWT } from 'jose'
 import type { Browser, Page } from 'playwright-core'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { launchBrowser } from '../harness/browser.ts'
 import { holds } from '../harness/eventually.ts'
 import { startRedis } from '../harness/redis.ts'
@@ -12,6 +12,9 @@ import { openWindow } from './window.ts'
 const away = /net::ERR_/
 /** … and about an answer that is a refusal. */
 const refused = /status of (401|403|503)/
+
+// Processes are killed and started in each.
+vi.setConfig({ testTimeout: 60_000 })
 
 let browser: Browser
 beforeAll(async () => {
