@@ -44,6 +44,11 @@ export class Metrics implements Meter {
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 30, 120, 600],
   )
 
+  constructor() {
+    // A counter that appears only with its first refusal hides that one from rate().
+    for (const code of codes) this.#rejected.inc({ code }, 0)
+  }
+
   #counter(name: string, help: string, labelNames: string[] = []) {
     return new Counter({ name, help, labelNames, registers: [this.#registry] })
   }

@@ -787,7 +787,7 @@ fault(
       await admin.call(...(wipe as unknown as [string, ...string[]]))
       stack.write(clients)
       await stack.more(100)
-      if (!wipe.includes(stream)) {
+      if (!(wipe as readonly string[]).includes(stream)) {
         await holds(() => expect(endOf(live)).toBe('CURSOR_EXPIRED'))
         const late = await subscribe(cursor)
         await holds(() => expect(endOf(late)).toBe('CURSOR_EXPIRED'))

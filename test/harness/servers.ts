@@ -35,10 +35,10 @@ export default async function setup(project: TestProject): Promise<() => Promise
 }
 
 function checkNode(): void {
-  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
-  if (major > 22 || (major === 22 && minor >= 18)) return
+  const [major = 0] = process.versions.node.split('.').map(Number)
+  if (major >= 24) return
   throw new Error(
-    `this is Node ${process.versions.node}; Spillway needs 22.18 or newer. "npm test" runs on the one in node_modules.`,
+    `this is Node ${process.versions.node}; Spillway needs 24 or newer. "npm test" runs on the one in node_modules.`,
   )
 }
 
