@@ -141,8 +141,8 @@ async function fill(url: string, redis: string): Promise<void> {
 test('APIs started and closed, each with subscribers, leave nothing behind', async () => {
   api = await inspect(embedded())
   // Their own files, beside those of the API that stays.
-  await api.cycle(5)
+  await api.cycle(4)
   const before = await api.holding()
-  await api.cycle(40)
+  await api.cycle(20)
   await expectGivenBack(api, before, 10_000)
 }, 120_000)

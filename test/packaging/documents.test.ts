@@ -91,3 +91,7 @@ describe('found out:', () => {
     expect(missing('README.md', markdown)).toEqual([problem])
   })
 })
+
+test("the README's ten lines are the ones that test/live/clients.test.ts runs", () => {
+  expect(read('README.md')).toContain(read('test/harness/ten-lines.js'))
+})
