@@ -46,8 +46,10 @@ export class WsClient {
   static async connect(url: string): Promise<WsClient> {
     const client = await WsClient.open(url)
     client.send({ type: 'connection_init' })
-    await new Promise<void>((resolve) => {
+    await new Promise<void>((resolve, reject) => {
       client.onMessage = () => resolve()
+      // A server that is killed in between acknowledges nothing.
+      void client.closed.then((code) => reject(new Error(`closed with ${code} before it was acknowledged`)))
     })
     client.onMessage = () => {}
     return client
