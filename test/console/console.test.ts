@@ -167,7 +167,7 @@ describe.each(setUps)('%s', (setUp) => {
     await letter(first).waitFor({ state: 'detached' })
 
     await letter(second).getByRole('button', { name: 'Discard' }).click()
-    expect(await page.evaluate(() => document.activeElement?.textContent)).toBe('Keep')
+    await holds(async () => expect(await page.evaluate(() => document.activeElement?.textContent)).toBe('Keep'))
     await page.keyboard.press('Enter')
     await page.locator('dialog').waitFor({ state: 'detached' })
     await letter(second).getByRole('button', { name: 'Discard' }).click()
