@@ -7,6 +7,9 @@ import type { Log } from '../model/log.ts'
 import { type RedisAddress, RedisConnection } from '../redis/connection.ts'
 import type { Cache, Version } from './cache.ts'
 
+/** Also on a server that is full (it is the queue's own): a script that has begun to write may go on, and DEL takes no memory. */
+const bumpScript = "redis.call('DEL', KEYS[1]) return redis.call('SET', KEYS[1], ARGV[1])"
+
 const newVersion = () => randomBytes(12).toString('base64url')
 
 interface Found {
@@ -131,7 +134,7 @@ export class RedisVersion implements Version {
   }
 
   async bump(): Promise<void> {
-    await this.#connection.ask((client) => client.set(this.#key, newVersion()))
+    await this.#connection.ask((client) => client.eval(bumpScript, 1, this.#key, newVersion()))
   }
 
   close(): void {
