@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import type { PrismaClient } from '../../prisma/mysql/generated/client.ts'
 import { PrismaClient as SqliteClient } from '../../prisma/sqlite/generated/client.ts'
 import type { Dialect, Limits } from './dialect.ts'
+import { classifySqlite } from './faults.ts'
 import type { Migratable } from './migrate.ts'
 import { NodeSqlite, openSqlite, sqliteTimestamp, whileBusy } from './node-sqlite.ts'
 
@@ -35,7 +36,9 @@ export function sqliteDialect(url: string): Dialect {
     replica: client,
     timestamp: sqliteTimestamp,
     async limits(): Promise<Limits> {
-      const [row] = await client.$queryRawUnsafe<{ text: string }[]>("SELECT 'a' || char(0) || 'b' AS text")
+      const [row] = await mended(path, () =>
+        client.$queryRawUnsafe<{ text: string }[]>("SELECT 'a' || char(0) || 'b' AS text"),
+      )
       if (row?.text !== 'a\0b') {
         throw new Error(
           `Node ${process.version} cuts text from SQLite at a NUL. Run Spillway on Node 24, or use a mysql:// store`,
@@ -43,17 +46,43 @@ export function sqliteDialect(url: string): Dialect {
       }
       return { rows: MAX_ROWS, bytes: MAX_BYTES }
     },
-    migratable: async () => sqliteMigratable(await whileBusy(PATIENCE_MS, () => openSqlite(path))),
+    migratable: async () =>
+      sqliteMigratable(path, await mended(path, () => whileBusy(PATIENCE_MS, () => openSqlite(path)))),
     close: () => client.$disconnect(),
   }
 }
 
-function sqliteMigratable(db: DatabaseSync): Migratable {
+/** What is wrong with a file at the start and stays wrong however long one waits; while running, it may be somebody's mistake of a minute. */
+const hopeless: Record<number, string> = {
+  8: 'it cannot be written: check the rights of the file and its folder, and that the disk is not mounted read-only',
+  11: 'it is damaged: put a backup in its place',
+  14: 'it cannot be opened: check the rights of the file and its folder',
+  26: 'it is not a SQLite database: move it away, or set DATABASE_URL to another file',
+}
+
+/** Says what somebody has to mend, in place of an error that would be waited out. */
+async function mended<T>(path: string, work: () => T | Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    const what = hopeless[Number(classifySqlite(error).vendorCode) & 0xff]
+    if (what === undefined) throw error
+    throw new Error(`The store cannot use ${path}: ${what}.`, { cause: error })
+  }
+}
+
+function sqliteMigratable(path: string, db: DatabaseSync): Migratable {
   return {
     folder: new URL('../../prisma/sqlite/migrations/', import.meta.url),
     accountTable: new URL('./migrations.sqlite.sql', import.meta.url),
     transactional: true,
-    lock: () => whileBusy(PATIENCE_MS, () => db.exec('BEGIN IMMEDIATE')),
+    lock: () =>
+      mended(path, async () => {
+        await whileBusy(PATIENCE_MS, () => db.exec('BEGIN IMMEDIATE'))
+        // Of a file that cannot be written SQLite says so only now, and there may be nothing to apply.
+        const { user_version } = db.prepare('PRAGMA user_version').get() as { user_version: number }
+        db.exec(`PRAGMA user_version = ${user_version}`)
+      }),
     unlock: async (keep) => db.exec(keep ? 'COMMIT' : 'ROLLBACK'),
     hasTable: async (name) => db.prepare('SELECT 1 FROM sqlite_schema WHERE name = ?').get(name) !== undefined,
     run: async (script) => db.exec(script),

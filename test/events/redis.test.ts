@@ -1,6 +1,7 @@
-import { expect } from 'vitest'
+import { Redis } from 'ioredis'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { RedisEventLog } from '../../src/events/redis.ts'
-import { parseRedisUrl } from '../../src/redis/connection.ts'
+import { parseRedisUrl, type RedisAddress } from '../../src/redis/connection.ts'
 import { holds } from '../harness/eventually.ts'
 import { freshRedisUrl } from '../harness/fresh.ts'
 import { quiet } from '../harness/quiet.ts'
@@ -20,4 +21,62 @@ eventsSuite('RedisEventLog', async ({ retentionMs, retentionBytes }) => {
       await Promise.all(logs.map((log) => log.close()))
     },
   }
+})
+
+describe('what is in the stream and is not right', () => {
+  const content = { id: 'x', content: 'x', createdAt: new Date(0), savedAt: new Date(0) }
+  const key = (name: string) => `{${address.prefix}:events}:${name}`
+  let address: RedisAddress
+  let log: RedisEventLog
+  let redis: Redis
+  beforeEach(async () => {
+    address = parseRedisUrl(freshRedisUrl())
+    redis = new Redis(address.url)
+    log = new RedisEventLog(address, { retentionMs: 60_000, retentionBytes: 1_000_000, log: quiet() })
+    await holds(async () => expect(await log.tail()).toBeDefined())
+  })
+  afterEach(async () => {
+    await log.close()
+    redis.disconnect()
+  })
+
+  test("somebody else's entry is passed over", async () => {
+    const start = await log.tail()
+    await log.append([[{ type: 'saved', content }]])
+    const first = await log.tail()
+    await redis.xadd(key('log'), '*', 'foreign', 'entry')
+    await log.append([[{ type: 'saved', content }]])
+    expect(await log.read(start, 16)).toHaveLength(2)
+    expect(await log.read(first, 16)).toHaveLength(1)
+  })
+
+  test('a damaged entry is told as a hole, and what is behind it can be read', async () => {
+    const start = await log.tail()
+    await log.append([[{ type: 'saved', content }]])
+    const first = await log.tail()
+    const damaged = await redis.xadd(key('log'), '*', 'p', `${first.major}-${first.minor}`, 'd', '[{"type":"sav')
+    await redis.hset(key('meta'), 'last', damaged!)
+    const second = await log.tail()
+    await log.append([[{ type: 'saved', content }]])
+    expect(await log.read(start, 16)).toHaveLength(1)
+    await expect(log.read(first, 16)).rejects.toMatchObject({ code: 'CURSOR_EXPIRED' })
+    expect(await log.read(second, 16)).toHaveLength(1)
+  })
+
+  test('an id is never given twice, even where the clock stands still and the tail was lost', async () => {
+    await redis.eval(
+      "redis.call('XDEL', KEYS[1], redis.call('XADD', KEYS[1], '99999999999999-0', 'p', ''))",
+      1,
+      key('log'),
+    )
+    await log.append([[{ type: 'saved', content }]])
+    const kept = await log.tail()
+    const dumps = await Promise.all(['log', 'meta', 'sizes'].map((name) => redis.dumpBuffer(key(name))))
+    await log.append([[{ type: 'saved', content }]])
+    const lost = await log.tail()
+    for (const [i, name] of ['log', 'meta', 'sizes'].entries()) await redis.restore(key(name), 0, dumps[i]!, 'REPLACE')
+    await log.append([[{ type: 'saved', content }]])
+    await expect(log.read(lost, 16)).rejects.toMatchObject({ code: 'CURSOR_EXPIRED' })
+    expect(await log.read(kept, 16)).toHaveLength(1)
+  })
 })
