@@ -1,20 +1,28 @@
 /** The embedded set-up under fire: killed at each step, its files locked by others, its disk full or read-only. */
 import { execFileSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { chmod, copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { afterEach, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { holds } from '../harness/eventually.ts'
+import { limitFiles } from '../harness/power.ts'
 import { spawnSpillway } from '../harness/process.ts'
 import { expectSound, Stack } from '../harness/stack.ts'
 import { notRun, record } from './table.ts'
 
+/** For the faults that leave files and settings as they were. */
+let shared: Stack | undefined
 let stack: Stack | undefined
+beforeAll(async () => {
+  shared = await Stack.start({ embedded: true })
+})
+afterAll(() => shared?.stop())
+
 const cleanups: (() => unknown)[] = []
 afterEach(async () => {
-  await stack?.stop()
+  if (stack !== shared) await stack?.stop()
   stack = undefined
   for (const clean of cleanups.splice(0).reverse()) await clean()
 })
@@ -34,7 +42,7 @@ it.each([
 ])(
   '%s: killed when entries are %s',
   async (id, place) => {
-    stack = await Stack.start({ embedded: true })
+    stack = shared!
     await stack.kill(stack.apis[0]!)
     const doomed = await stack.startApi({ SPILLWAY_FAILPOINT: `${place}:3` })
     stack.write(4)
@@ -48,7 +56,7 @@ it.each([
 )
 
 it('A13: killed again and again in the middle of saves', async () => {
-  stack = await Stack.start({ embedded: true })
+  stack = shared!
   stack.write(8)
   for (let i = 0; i < 3; i++) {
     await stack.more(100)
@@ -59,7 +67,7 @@ it('A13: killed again and again in the middle of saves', async () => {
 }, 60_000)
 
 it('A12: told to stop under load, it exits with 0 and loses nothing', async () => {
-  stack = await Stack.start({ embedded: true })
+  stack = shared!
   stack.write(8)
   await stack.more(200)
   const [api] = stack.apis
@@ -79,26 +87,27 @@ it.each([
 ])(
   'another process holds the write lock of %s for 3 s',
   async (what, name) => {
-    stack = await Stack.start({ embedded: true })
+    stack = shared!
     stack.write(4)
     await stack.more(50)
     const other = new DatabaseSync(stack.env[name]!.slice('file:'.length), { timeout: 5_000 })
     other.exec('BEGIN IMMEDIATE')
     // The fault is its duration.
     const until = performance.now() + 3_000
-    let slowest = 0
+    const took: number[] = []
     while (performance.now() < until) {
       const asked = performance.now()
       expect((await fetch(`${stack.apis[0]!.url}/livez`)).status).toBe(200)
-      slowest = Math.max(slowest, performance.now() - asked)
+      took.push(performance.now() - asked)
       await new Promise((resolve) => setTimeout(resolve, 50))
     }
     other.exec('COMMIT')
     other.close()
     await stack.more(50)
     await judge('SQLITE', `write lock of ${what} held by another process for 3 s`)
-    // Far below the lock's three seconds: nothing waits for it on the event loop.
-    expect(slowest).toBeLessThan(1_500)
+    // Nothing waits for the lock on the event loop; a machine that is busy with something else may hold up the odd answer.
+    expect(took.filter((ms) => ms > 200).length, `${took}`).toBeLessThanOrEqual(2)
+    expect(Math.max(...took)).toBeLessThan(1_500)
   },
   60_000,
 )
@@ -140,15 +149,14 @@ it('the disk of the queue is full: saves are refused, nothing is lost, and it he
   await judge('B7', 'disk of the queue full')
 }, 60_000)
 
-it('the disk of the store is read-only for a while: saves go on, and drain when it is back', async () => {
+it('the disk of the store is full for a while: saves go on, and drain when it is back', async () => {
   const dir = await smallDisk(64)
-  if (!dir) return notRun('C9', 'embedded', 'disk of the store read-only', 'only root can mount a small file system')
+  if (!dir) return notRun('C9', 'embedded', 'disk of the store full', 'only root can mount a small file system')
   stack = await Stack.start({ embedded: true, env: { DATABASE_URL: `file:${dir}/store.db` } })
   stack.database = `${dir}/store.db`
   stack.write(4)
   await stack.more(50)
   await stack.drained()
-  // A full disk, since a file system with open files cannot be made read-only.
   await writeFile(join(dir, 'ballast'), Buffer.alloc(64 * 1024 * 1024)).catch(() => {})
   await stack.more(200)
   await rm(join(dir, 'ballast'))
@@ -156,18 +164,88 @@ it('the disk of the store is read-only for a while: saves go on, and drain when 
   await judge('C9', 'disk of the store full')
 }, 60_000)
 
-it('a file that is no database stops the start, and says which', async () => {
-  const dir = await mkdtemp(join(tmpdir(), 'spillway-garbage-'))
-  cleanups.push(() => rm(dir, { recursive: true, force: true }))
-  await writeFile(
-    join(dir, 'queue.db'),
-    'this is no database, but it is long enough to be looked at as if it were one. '.repeat(100),
-  )
-  const api = await spawnSpillway(
-    'api',
-    { DATABASE_URL: `file:${dir}/store.db`, QUEUE_URL: `file:${dir}/queue.db` },
-    { ready: false },
-  )
-  expect(await api.exited).toBe(1)
-  expect(api.logs()).toContain('queue.db')
+it('no file may grow any more: nothing is acknowledged that is not kept, and it heals', async () => {
+  stack = shared!
+  stack.write(4)
+  await stack.more(50)
+  const api = stack.apis[0]!
+  limitFiles(api.pid, 1)
+  // Whether the commit is in the log all the same, SQLite cannot tell: unlike a full disk, this is an error while writing.
+  await holds(async () => expect((await stack!.once('no disk')).code).toMatch(/^(QUEUE_UNAVAILABLE|OUTCOME_UNKNOWN)$/))
+  for (let i = 0; i < 10; i++) {
+    const answer = await stack.once('x'.repeat(10_000))
+    expect(answer.status).toBe(503)
+    expect(answer.retryAfterMs).toBeGreaterThan(0)
+    expect((await fetch(`${api.url}/livez`)).status).toBe(200)
+  }
+  limitFiles(api.pid, undefined)
+  await stack.more(200)
+  await judge('B7', 'no file may grow any more (RLIMIT_FSIZE)')
 }, 60_000)
+
+it('a clock that was set back by an hour', async () => {
+  stack = shared!
+  stack.write(4)
+  await stack.more(100)
+  await stack.kill(stack.apis[0]!)
+  // With what was in hand at that moment, and leased for a time that is an hour away now.
+  await stack.startApi({
+    NODE_OPTIONS: `--import=${new URL('../harness/clock.ts', import.meta.url).href}`,
+    TEST_CLOCK_SHIFT_MS: '-3600000',
+  })
+  await stack.more(100)
+  await stack.kill(stack.apis[0]!)
+  await stack.startApi()
+  await judge('B21', 'the clock set back by an hour')
+}, 60_000)
+
+describe.each([
+  ['spillway.db', 'DATABASE_URL'],
+  ['queue.db', 'QUEUE_URL'],
+])('%s cannot be used: the start stops, and says which file and why', (name, setting) => {
+  it('no database', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'spillway-garbage-'))
+    cleanups.push(() => rm(dir, { recursive: true, force: true }))
+    const garbage = 'this is no database, but it is long enough to be looked at as if it were one. '.repeat(100)
+    await writeFile(join(dir, name), garbage)
+    const env = { DATABASE_URL: `file:${dir}/spillway.db`, QUEUE_URL: `file:${dir}/queue.db` }
+    const api = await spawnSpillway('api', env, { ready: false })
+    expect(await api.exited).toBe(1)
+    expect(api.logs()).toContain(`cannot use ${dir}/${name}`)
+    expect(api.logs()).toContain('is not a SQLite database')
+    // It may be somebody's, and was only named by mistake.
+    expect(await readFile(join(dir, name), 'utf8')).toBe(garbage)
+  }, 60_000)
+
+  it('read-only', async () => {
+    stack = await Stack.start({ embedded: true })
+    const { env, dir } = stack
+    stack.write(4)
+    await stack.more(50)
+    await stack.stopWriting()
+    await stack.drained()
+    stack.apis[0]!.kill('SIGTERM')
+    expect(await stack.apis[0]!.exited).toBe(0)
+    stack.apis = []
+    // root may write what nobody may: for root it takes a disk that is read-only.
+    let place = dir
+    if (process.getuid?.() === 0) {
+      const disk = await smallDisk(64)
+      if (!disk) return notRun('SQLITE', 'embedded', `${name} read-only`, 'root here has no right to mount a disk')
+      await copyFile(join(dir, name), join(disk, name))
+      execFileSync('mount', ['-o', 'remount,ro', disk])
+      place = disk
+    } else {
+      await chmod(join(dir, name), 0o400)
+    }
+    const api = await spawnSpillway('api', { ...env, [setting]: `file:${place}/${name}` }, { ready: false })
+    expect(await api.exited).toBe(1)
+    expect(api.logs()).toContain(`cannot use ${place}/${name}`)
+    expect(api.logs()).toMatch(/cannot be (written|opened)[:;] check the rights/)
+    await chmod(join(dir, name), 0o600)
+    await stack.startApi()
+    stack.write(4)
+    await stack.more(50)
+    await judge('SQLITE', `${name} read-only at a start`)
+  }, 60_000)
+})

@@ -3,29 +3,39 @@
  * acknowledged is lost; with `everysec` something is, which shows that this test can fail.
  */
 import { randomUUID } from 'node:crypto'
-import { afterEach, expect, it } from 'vitest'
+import { stat } from 'node:fs/promises'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { RedisQueue } from '../../src/queue/redis.ts'
 import { parseRedisUrl } from '../../src/redis/connection.ts'
-import { holds } from '../harness/eventually.ts'
-import { type MortalRedis, startMortalRedis } from '../harness/power.ts'
+import { eventually, holds } from '../harness/eventually.ts'
+import { appendOnlyFile, limitFiles, type Power, watchPower } from '../harness/power.ts'
 import { quiet } from '../harness/quiet.ts'
+import { startRedis, type TestRedis } from '../harness/redis.ts'
+import { expectSound, Stack } from '../harness/stack.ts'
 import { item } from '../suites/queue.ts'
 import { record } from './table.ts'
 
-let mortal: MortalRedis | undefined
+let power: Power
+beforeAll(async () => {
+  power = await watchPower()
+})
+afterAll(() => power?.cleanup())
+
+let redis: TestRedis | undefined
 let queue: RedisQueue | undefined
 afterEach(async () => {
   await queue?.close()
-  await mortal?.cleanup()
+  await redis?.cleanup()
+  queue = redis = undefined
 })
 
 /** Accepts without pause until `saves` are acknowledged, cuts the power, and tells which of them are not there any more. */
 async function lostAfterCut(
-  appendfsync: string,
+  args: string[],
   saves: number,
 ): Promise<{ acknowledged: number; lost: number; durability: string }> {
-  mortal = await startMortalRedis(['--appendfsync', appendfsync])
-  queue = new RedisQueue(parseRedisUrl(mortal.redis.url), { capacity: 1e6, log: quiet() })
+  redis = await startRedis({ args, env: power.env })
+  queue = new RedisQueue(parseRedisUrl(redis.url), { capacity: 1e6, log: quiet() })
   const { durability } = await holds(() => queue!.status())
   const acknowledged: string[] = []
   let cut = false
@@ -42,7 +52,7 @@ async function lostAfterCut(
     }
   })
   await holds(() => expect(acknowledged.length).toBeGreaterThan(saves), { timeoutMs: 20_000 })
-  const before = mortal.cut()
+  const before = power.cut(redis)
   cut = true
   await before
   await Promise.all(clients)
@@ -56,7 +66,7 @@ async function lostAfterCut(
 }
 
 it('a power cut under appendfsync always loses nothing that was acknowledged (P1)', async () => {
-  const { acknowledged, lost, durability } = await lostAfterCut('always', 3_000)
+  const { acknowledged, lost, durability } = await lostAfterCut([], 3_000)
   record('B2', 'redis + mariadb', {
     fault: 'power cut, appendfsync always (still queued)',
     acknowledged,
@@ -73,7 +83,70 @@ it('a power cut under appendfsync always loses nothing that was acknowledged (P1
 }, 60_000)
 
 it('the same under everysec does lose some, so that the test above proves something; and the queue says EVERYSEC', async () => {
-  const { lost, durability } = await lostAfterCut('everysec', 3_000)
+  const { lost, durability } = await lostAfterCut(['--appendfsync', 'everysec'], 3_000)
   expect(durability).toBe('EVERYSEC')
   expect(lost).toBeGreaterThan(0)
 }, 60_000)
+
+describe('through the whole path', () => {
+  const setUp = 'redis + mariadb'
+  let stack: Stack
+  beforeAll(async () => {
+    stack = await Stack.start({ redisEnv: power.env })
+  })
+  afterAll(() => stack?.stop())
+
+  async function judge(id: string, fault: string): Promise<void> {
+    const verdict = await stack.verdict(fault)
+    record(id, setUp, verdict)
+    expectSound(verdict)
+  }
+
+  /** To the queue's Redis from now on: a disk that takes so many bytes more. */
+  async function fillDisk(left: number): Promise<void> {
+    limitFiles(stack.redis.pid, (await stat(await appendOnlyFile(stack.redis))).size + left)
+  }
+
+  it('three power cuts under load, appendfsync always: saved once, and told', async () => {
+    stack.write(8)
+    for (let i = 0; i < 3; i++) {
+      await stack.more(300)
+      await power.cut(stack.redis)
+    }
+    await stack.more(200)
+    await judge('B2', 'power cut, appendfsync always (under load, three times)')
+  })
+
+  it('the disk full: Redis gives up rather than acknowledge, and nothing is lost', async () => {
+    stack.write(8)
+    await stack.more(200)
+    await fillDisk(50_000)
+    await eventually(() => stack.redis.logs().includes("Can't recover from AOF write error"))
+    await expect(stack.redis.cli('PING')).rejects.toThrow()
+    await holds(async () =>
+      expect(await stack.once('no disk')).toMatchObject({ status: 503, code: 'QUEUE_UNAVAILABLE' }),
+    )
+    // With space again.
+    await stack.redis.restart()
+    await stack.more(200)
+    await judge('B7', "the disk of the queue's Redis full (appendfsync always)")
+  })
+
+  it('the disk full under everysec: refused as long as it is, and healed without a restart', async () => {
+    await stack.redis.cli('CONFIG', 'SET', 'appendfsync', 'everysec')
+    stack.write(8)
+    await stack.more(200)
+    await fillDisk(50_000)
+    const refused = await holds(async () => {
+      const answer = await stack.once('no disk')
+      expect(answer).toMatchObject({ status: 503, code: 'QUEUE_UNAVAILABLE' })
+      expect(answer.message).toContain('MISCONF')
+      return answer
+    })
+    expect(Number(refused.retryAfter)).toBeGreaterThanOrEqual(1)
+    expect((await fetch(`${stack.apis[0]!.url}/livez`)).status).toBe(200)
+    limitFiles(stack.redis.pid, undefined)
+    await stack.more(200)
+    await judge('B8', "the disk of the queue's Redis full for a while (everysec)")
+  })
+})

@@ -1,17 +1,21 @@
 /*
  * Loaded with LD_PRELOAD: notes, for each append-only file, how long it was when an fsync of it began that succeeded. Only so much of it
  * is certain to be there after a power cut; the rest is in the page cache, which `kill -9` does not lose.
+ * A file that may not grow any more is an error to it, as a full disk is, and not its death (SIGXFSZ).
  * FSYNC_SPY names the file that a line "SIZE PATH" is appended to each time.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+__attribute__((constructor)) static void begin(void) { signal(SIGXFSZ, SIG_IGN); }
 
 static long long size_of(int fd) {
   struct stat status;

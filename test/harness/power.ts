@@ -5,25 +5,25 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { find } from './binaries.ts'
-import { startRedis, type TestRedis } from './redis.ts'
+import type { TestRedis } from './redis.ts'
 
-export interface MortalRedis {
-  redis: TestRedis
+export interface Power {
+  /** For the Redis that is to be cut off. */
+  env: NodeJS.ProcessEnv
   /** SIGKILL, then every byte that was not fsynced is gone; then it starts again. How many bytes that were. */
-  cut(): Promise<number>
+  cut(redis: TestRedis): Promise<number>
   cleanup(): Promise<void>
 }
 
-export async function startMortalRedis(args: string[]): Promise<MortalRedis> {
+export async function watchPower(): Promise<Power> {
   const dir = await mkdtemp(join(tmpdir(), 'spillway-power-'))
   const library = join(dir, 'fsync-spy.so')
   const source = fileURLToPath(new URL('fsync-spy.c', import.meta.url))
   execFileSync(compiler(), ['-shared', '-fPIC', '-O1', '-o', library, source, '-ldl'])
   const spy = join(dir, 'fsyncs')
-  const redis = await startRedis({ args, env: { LD_PRELOAD: library, FSYNC_SPY: spy } })
   return {
-    redis,
-    cut: async () => {
+    env: { LD_PRELOAD: library, FSYNC_SPY: spy },
+    cut: async (redis) => {
       await redis.stop('SIGKILL')
       let gone = 0
       const sizes = await lastSynced(spy)
@@ -41,11 +41,24 @@ export async function startMortalRedis(args: string[]): Promise<MortalRedis> {
       await redis.restart()
       return gone
     },
-    cleanup: async () => {
-      await redis.cleanup()
-      await rm(dir, { recursive: true, force: true })
-    },
+    cleanup: () => rm(dir, { recursive: true, force: true }),
   }
+}
+
+/**
+ * Lets the files of a running process grow no further than so many bytes each: to it, a full disk. It has to ignore SIGXFSZ, as Node
+ * does, and as fsync-spy.c makes Redis do. Undefined: as far as they like.
+ */
+export function limitFiles(pid: number, bytes: number | undefined): void {
+  execFileSync('prlimit', ['--pid', String(pid), `--fsize=${bytes ?? 'unlimited'}:unlimited`])
+}
+
+/** The append-only file that a Redis writes to. */
+export async function appendOnlyFile(redis: TestRedis): Promise<string> {
+  const dir = join(redis.dir, 'appendonlydir')
+  const files = (await readdir(dir)).filter((name) => name.endsWith('.incr.aof'))
+  const number = (name: string) => Number(name.split('.').at(-3))
+  return join(dir, files.sort((a, b) => number(a) - number(b)).at(-1)!)
 }
 
 async function lastSynced(spy: string): Promise<Map<string, number>> {
