@@ -21,6 +21,7 @@ import { SpillwayError } from './model/error.ts'
 import { arm } from './model/failpoint.ts'
 import type { Log } from './model/log.ts'
 import type { Meter } from './model/meter.ts'
+import { pause } from './model/pause.ts'
 import type { Queue } from './queue/queue.ts'
 import { RedisQueue } from './queue/redis.ts'
 import { SqliteQueue } from './queue/sqlite.ts'
@@ -335,15 +336,4 @@ class Closing {
     this.#controller.abort()
     for (const step of this.#steps.reverse()) await step()
   }
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer)
-      resolve()
-    }
-    const timer = setTimeout(done, ms)
-    signal.addEventListener('abort', done, { once: true })
-  })
 }

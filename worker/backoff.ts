@@ -1,4 +1,5 @@
 /** Waits between tries: exponential, with jitter, cut short by a signal. */
+import { pause } from '../src/model/pause.ts'
 
 const firstMs = 50
 const lastMs = 5_000
@@ -6,20 +7,6 @@ const lastMs = 5_000
 /** How long to wait before try `n + 1`, in milliseconds; n counts from 1. */
 export function delay(n: number): number {
   return Math.min(firstMs * 2 ** Math.min(n - 1, 10), lastMs) * (0.5 + Math.random() / 2)
-}
-
-/** Resolves after `ms`, or at once when the signal aborts. */
-export function wait(ms: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve()
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    const timer = setTimeout(done, ms)
-    signal.addEventListener('abort', done)
-  })
 }
 
 /** Thrown where work is left as it is because the worker stops: its messages stay in the queue. */
@@ -39,7 +26,7 @@ export async function persistently<T>(
     } catch (error) {
       onError(error as Error, tries)
       if (signal.aborted) throw new Stopped()
-      await wait(delay(tries), signal)
+      await pause(delay(tries), signal)
       if (signal.aborted) throw new Stopped()
     }
   }

@@ -11,8 +11,9 @@ import { failpoint } from '../src/model/failpoint.ts'
 import type { Log } from '../src/model/log.ts'
 import { decode } from '../src/model/message.ts'
 import { type Meter, noMeter } from '../src/model/meter.ts'
+import { pause } from '../src/model/pause.ts'
 import type { Entry } from '../src/queue/queue.ts'
-import { delay, Stopped, wait } from './backoff.ts'
+import { delay, Stopped } from './backoff.ts'
 
 export interface Letter {
   entry: Entry
@@ -130,7 +131,7 @@ export class Persister {
               'the database did not take a batch; trying again',
             )
           }
-          await wait(delay(tries), this.#signal)
+          await pause(delay(tries), this.#signal)
           if (this.#signal.aborted) throw new Stopped()
           continue
         }

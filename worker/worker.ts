@@ -8,9 +8,10 @@ import type { EventLog } from '../src/events/events.ts'
 import { failpoint } from '../src/model/failpoint.ts'
 import type { Log } from '../src/model/log.ts'
 import { type Meter, noMeter } from '../src/model/meter.ts'
+import { pause } from '../src/model/pause.ts'
 import type { Consumer, Entry } from '../src/queue/queue.ts'
 import { Announcer } from './announce.ts'
-import { delay, persistently, Stopped, wait } from './backoff.ts'
+import { delay, persistently, Stopped } from './backoff.ts'
 import { letter, Persister } from './persist.ts'
 
 export interface WorkerOptions {
@@ -77,7 +78,7 @@ export class Worker {
         if (entries.length > 0) this.#begin(entries)
       } catch (error) {
         log.error({ err: error }, 'cannot take from the queue; trying again')
-        await wait(1_000, this.#stopping.signal)
+        await pause(1_000, this.#stopping.signal)
       }
     }
   }
@@ -109,7 +110,7 @@ export class Worker {
       if (error instanceof Stopped) throw error
       // A defect of ours, brought out by one of these entries. Alone, each is tried a bounded number of times.
       this.#options.log.error({ err: error, entries: entries.length }, 'a batch failed unexpectedly')
-      if (entries.length === 1) await wait(delay(1), this.#giveUp.signal)
+      if (entries.length === 1) await pause(delay(1), this.#giveUp.signal)
       if (this.#giveUp.signal.aborted) throw new Stopped()
       for (const entry of entries) await this.#alone(entry)
     }

@@ -11,6 +11,7 @@
 import type { Redis } from 'ioredis'
 import { type Failure, SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
+import { pause } from '../model/pause.ts'
 import type { RedisConnection } from '../redis/connection.ts'
 import type { Consumer, Entry } from './queue.ts'
 import { type QueueKeys, record, type Scripts } from './redis-scripts.ts'
@@ -256,17 +257,4 @@ function entry(handle: string, fields: string[], deliveries: number): Entry {
   const { id, m } = record(fields)
   // A foreign object has no message; show what it has.
   return { handle, id, body: m ?? JSON.stringify(record(fields)), deliveries }
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    const timer = setTimeout(done, ms)
-    signal.addEventListener('abort', done)
-    if (signal.aborted) done()
-  })
 }

@@ -4,6 +4,7 @@
  */
 import type { MessagePort } from 'node:worker_threads'
 import { type Failure, SpillwayError } from '../model/error.ts'
+import { pause } from '../model/pause.ts'
 import { SqlitePort } from '../sqlite/port.ts'
 import type { Accepted, Consumer, DeadLetter, Entry, Item, Queue, QueueStatus, Standing } from './queue.ts'
 
@@ -136,17 +137,4 @@ class SqliteConsumer implements Consumer {
 
 function handleOf({ handle }: Entry): number {
   return Number(handle)
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (ms <= 0 || signal.aborted) return resolve()
-    const done = () => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    const timer = setTimeout(done, ms)
-    signal.addEventListener('abort', done)
-  })
 }

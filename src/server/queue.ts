@@ -3,6 +3,7 @@
 import { pageDefault } from '../app/contents.ts'
 import { badInput } from '../app/save.ts'
 import { decode } from '../model/message.ts'
+import { pause } from '../model/pause.ts'
 import type { DeadLetter as DeadLetterShape, QueueStatus } from '../queue/queue.ts'
 import { builder } from './builder.ts'
 import { checkPage } from './input.ts'
@@ -116,7 +117,7 @@ builder.subscriptionField('queue', (t) =>
       return iterate<QueueStatus>(
         async () => {
           while (!leaving.signal.aborted) {
-            if (last !== undefined) await tick(everyMs, leaving.signal)
+            if (last !== undefined) await pause(everyMs, leaving.signal)
             const status = await app.queue.status()
             const text = JSON.stringify(status)
             if (text !== last) {
@@ -132,17 +133,3 @@ builder.subscriptionField('queue', (t) =>
     resolve: (status) => status,
   }),
 )
-
-function tick(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms)
-    signal.addEventListener(
-      'abort',
-      () => {
-        clearTimeout(timer)
-        resolve()
-      },
-      { once: true },
-    )
-  })
-}
