@@ -1,6 +1,6 @@
 /**
- * From rows to events. Invariant: commit, then cache, then event, then settle, in that order, always. A crash in between announces again,
- * with the same contents. Batches that come while an announcement is under way go together into the next one.
+ * From rows to events. Invariant: commit, then cache, then the queue's word that it is saved, then event, then settle, in that order,
+ * always: who has heard of the event is told SAVED by everybody. A crash in between announces again, with the same contents. Batches that come while an announcement is under way go together into the next one.
  */
 import type { Cache } from '../src/cache/cache.ts'
 import type { Event, EventLog } from '../src/events/events.ts'
@@ -69,6 +69,8 @@ export class Announcer {
     failpoint('committed')
     if (saved.length > 0) await this.#bump()
     failpoint('bumped')
+    if (entries.length > 0) await this.#timed('confirm', () => consumer.confirm(entries))
+    failpoint('confirmed')
     const log = logEntries(saved, letters)
     if (log.length > 0) await this.#timed('append', () => events.append(log))
     failpoint('announced')

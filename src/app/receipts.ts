@@ -1,6 +1,7 @@
 /**
  * Where a save stands. Invariant: never unknown once accepted, and never backwards. The queue decides first (an id is pending until its
- * row is committed, the cache bumped and the event announced); only what the queue does not know any more is looked up in the store.
+ * row is committed and the cache bumped, and saved before its event is there); only what the queue does not know any more is looked up in
+ * the store.
  */
 import type { Follower } from '../events/follower.ts'
 import type { Content } from '../model/content.ts'
@@ -47,17 +48,14 @@ export class Receipts {
 
   /**
    * A pending id is QUEUED, unless it was saved long ago and is only sent once more: then it is SAVED, as it was before. A row of the very
-   * message that is pending counts once its event is in the log, which is a moment before the queue lets go of it: who has seen the event,
-   * from whichever process, is not told QUEUED. Before that it does not count: the cache may not know it.
+   * message that is pending does not count: the cache may not know it yet, and the queue will say when it does.
    */
   async #pending(id: string, standing: Standing): Promise<Receipt> {
     const receipt = receiptOf(id, standing)
     try {
       const content = await this.#contents.find(id)
-      if (!content || digestOf(content.content) !== standing.digest) return receipt
-      const resent = +content.createdAt !== standing.at
-      if (resent || (await this.#follower.newest(id))?.type === 'saved')
-        return { ...receipt, status: 'SAVED', acceptedAt: content.createdAt, content }
+      const resent = content && digestOf(content.content) === standing.digest && +content.createdAt !== standing.at
+      if (resent) return { ...receipt, status: 'SAVED', acceptedAt: content.createdAt, content }
     } catch (error) {
       // That the database is away is no reason to say less than the queue knows.
       if (!(error instanceof SpillwayError)) throw error

@@ -179,20 +179,6 @@ export class Follower {
     }
   }
 
-  /** The newest event about an id among the recent ones, those included that other processes have appended just now. Never throws. */
-  async newest(id: string): Promise<Event | undefined> {
-    const running = this.#catching
-    this.#look()
-    // One that began before this was asked may have read before the append.
-    await running
-    await this.#catching
-    for (const { events } of this.#ring.toReversed()) {
-      const event = events.findLast((event) => idOf(event) === id)
-      if (event) return event
-    }
-    return undefined
-  }
-
   /** A feed from behind `after`, or from now on. Throws QUEUE_UNAVAILABLE where the log cannot be reached to tell where now is. */
   async feed(after?: Cursor): Promise<Feed> {
     if (after) await this.#prove(after)

@@ -14,8 +14,10 @@ export type Place =
   | 'content'
   /** Rows are committed, what cannot be a row is buried, nothing is announced. */
   | 'committed'
-  /** The cache is bumped, the event is not appended. */
+  /** The cache is bumped, the queue still has the ids as pending. */
   | 'bumped'
+  /** The queue has the ids as saved, the event is not appended. */
+  | 'confirmed'
   /** The event is appended, the entries are still in the queue. */
   | 'announced'
   /** The entries are out of the queue. */

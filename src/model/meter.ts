@@ -14,7 +14,7 @@ export interface Meter {
   committed(rows: number, lagSeconds: number): void
 }
 
-export type Stage = 'insert' | 'bump' | 'append' | 'settle' | 'bury'
+export type Stage = 'insert' | 'bump' | 'confirm' | 'append' | 'settle' | 'bury'
 
 /** Keeps nothing. */
 export const noMeter: Meter = {

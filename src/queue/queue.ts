@@ -1,6 +1,6 @@
 /**
  * The queue: where an acknowledged save is until its row is committed and announced. Invariant: an id that `accept` took is, at every
- * moment, pending, or buried, or settled; each step from one to the next is atomic and durable.
+ * moment, pending, or buried, or saved; each step from one to the next is atomic and durable.
  *
  * Two readers, two interfaces: the API accepts and asks (Queue), a worker takes and settles (Consumer).
  */
@@ -55,12 +55,12 @@ export interface Queue {
    * or one group. Per group: what became of each item, in order, or why the group was refused (QUEUE_FULL, ID_CONFLICT).
    * An item whose id is known with the same digest is not added again: `duplicate`, with where the first stands. Other digest: the
    * group is refused with ID_CONFLICT while the first is pending (or in the same group), and accepted otherwise: the store will tell.
-   * Settled ids are remembered for at least the last 50,000. Throws QUEUE_UNAVAILABLE: certainly nothing was accepted;
+   * Saved ids are remembered for at least the last 50,000. Throws QUEUE_UNAVAILABLE: certainly nothing was accepted;
    * OUTCOME_UNKNOWN: it may have been.
    */
   accept(groups: readonly (readonly Item[])[]): Promise<(Accepted[] | SpillwayError)[]>
-  /** Where these ids stand, in order; undefined for one that is neither pending, nor buried, nor among those settled lately. A dead
-   *  letter wins over a settled one, a pending one over both. */
+  /** Where these ids stand, in order; undefined for one that is neither pending, nor buried, nor among those saved lately. A dead
+   *  letter wins over a saved one, a pending one over both. */
   find(ids: readonly string[]): Promise<(Standing | undefined)[]>
   status(): Promise<QueueStatus>
   /** Dead letters, oldest first, at most `first`, after the given handle (exclusive). */
@@ -97,8 +97,12 @@ export interface Consumer {
    * what comes back; bytes roughly, and one entry always fits. One call at a time.
    */
   take(limit: { rows: number; bytes: number }, waitMs: number): Promise<Entry[]>
-  /** Done: gone from the queue, atomically, remembered as saved. An entry that somebody else settled meanwhile is passed over.
-   *  Throws QUEUE_UNAVAILABLE or OUTCOME_UNKNOWN; calling it again is harmless. */
+  /** Their ids are pending no longer, they are saved; the entries themselves stay where they are, to be announced, and come back if this
+   *  consumer dies before it settles them. Of an entry that somebody else confirmed or settled meanwhile nothing changes. Throws
+   *  like settle. */
+  confirm(entries: readonly Entry[]): Promise<void>
+  /** Done: gone from the queue, atomically, and confirmed where they were not yet. An entry that somebody else settled meanwhile is
+   *  passed over. Throws QUEUE_UNAVAILABLE or OUTCOME_UNKNOWN; calling it again is harmless. */
   settle(entries: readonly Entry[]): Promise<void>
   /** Out of the queue and into the dead letters, atomically. Throws like settle. */
   bury(letters: readonly { entry: Entry; failure: Failure }[]): Promise<void>

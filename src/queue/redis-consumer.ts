@@ -184,15 +184,33 @@ export class RedisConsumer implements Consumer {
     this.#averageBytes = Math.max(64, bytes, this.#averageBytes * 0.8)
   }
 
+  confirm(entries: readonly Entry[]): Promise<void> {
+    return this.#settle('confirm', entries)
+  }
+
   async settle(entries: readonly Entry[]): Promise<void> {
+    await this.#settle('settle', entries)
+    this.#release(entries)
+  }
+
+  async #settle(how: 'confirm' | 'settle', entries: readonly Entry[]): Promise<void> {
     const { keys: k, group, rememberedIds, settling, scripts } = this.#o
     for (let i = 0; i < entries.length; i += 1_000) {
       const args = entries.slice(i, i + 1_000).flatMap(({ handle, id }) => [handle, id ?? ''])
       await settling.ask(() =>
-        scripts.spillSettle(k.stream, k.pending, k.settled, k.settledBefore, k.attempts, group, rememberedIds, ...args),
+        scripts.spillSettle(
+          k.stream,
+          k.pending,
+          k.saved,
+          k.savedBefore,
+          k.attempts,
+          how,
+          group,
+          rememberedIds,
+          ...args,
+        ),
       )
     }
-    this.#release(entries)
   }
 
   async bury(letters: readonly { entry: Entry; failure: Failure }[]): Promise<void> {
@@ -201,7 +219,9 @@ export class RedisConsumer implements Consumer {
       const args = letters
         .slice(i, i + 500)
         .flatMap(({ entry, failure }) => [entry.handle, JSON.stringify(failure), Date.now(), entry.body])
-      await settling.ask(() => scripts.spillBury(k.stream, k.pending, k.deadIndex, k.dead, k.attempts, group, ...args))
+      await settling.ask(() =>
+        scripts.spillBury(k.stream, k.pending, k.deadIndex, k.dead, k.attempts, k.saved, k.savedBefore, group, ...args),
+      )
     }
     this.#release(letters.map(({ entry }) => entry))
   }

@@ -8,8 +8,8 @@ export function queueKeys(prefix: string) {
   return {
     stream: key('queue'),
     pending: key('pending'),
-    settled: key('settled'),
-    settledBefore: key('settled-before'),
+    saved: key('saved'),
+    savedBefore: key('saved-before'),
     dead: key('dead'),
     deadIndex: key('dead-index'),
     attempts: key('attempts'),
@@ -31,7 +31,7 @@ export interface Scripts {
 }
 
 export function defineScripts(client: Redis): Redis & Scripts {
-  const keys = { accept: 6, find: 5, settle: 5, bury: 5, redrive: 4, hold: 1, leave: 1 }
+  const keys = { accept: 6, find: 5, settle: 5, bury: 7, redrive: 4, hold: 1, leave: 1 }
   for (const [name, numberOfKeys] of Object.entries(keys)) {
     client.defineCommand(`spill${name[0]!.toUpperCase()}${name.slice(1)}`, { numberOfKeys, lua: script(name) })
   }

@@ -3,7 +3,7 @@
  *
  *   {spillway:0}:queue     the stream: entries of `id` and `m` (the message)
  *   {spillway:0}:pending   id -> "digest at handle", for every id in the stream
- *   {spillway:0}:settled, :settled-before   id -> "digest at", the ids settled last, in two generations
+ *   {spillway:0}:saved, :saved-before       id -> "digest at handle", the ids saved last, in two generations
  *   {spillway:0}:dead      the dead letters: a stream of `id`, `m`, `f` (why), `d` (digest), `at`
  *   {spillway:0}:dead-index   id -> "digest handle", once for each of its letters
  *   {spillway:0}:attempts  handle -> tries by itself
@@ -86,7 +86,7 @@ export class RedisQueue implements Queue {
       for (const item of group) args.push(item.id, item.digest, item.at, item.body)
     }
     const replies = await this.#connection.ask(() =>
-      this.#scripts.spillAccept(k.stream, k.pending, k.deadIndex, k.settled, k.settledBefore, k.dead, ...args),
+      this.#scripts.spillAccept(k.stream, k.pending, k.deadIndex, k.saved, k.savedBefore, k.dead, ...args),
     )
     return replies.map((reply, g) => {
       if (typeof reply === 'string') return this.#refusal(reply)
@@ -119,7 +119,7 @@ export class RedisQueue implements Queue {
     if (ids.length === 0) return []
     const k = this.#keys
     const replies = await this.#connection.ask(() =>
-      this.#scripts.spillFind(k.pending, k.deadIndex, k.settled, k.settledBefore, k.dead, ...ids),
+      this.#scripts.spillFind(k.pending, k.deadIndex, k.saved, k.savedBefore, k.dead, ...ids),
     )
     return replies.map((reply) => (reply === 0 ? undefined : standing(reply)))
   }

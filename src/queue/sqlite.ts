@@ -101,6 +101,10 @@ class SqliteConsumer implements Consumer {
     }
   }
 
+  async confirm(entries: readonly Entry[]): Promise<void> {
+    if (entries.length > 0) await this.#port.call('confirm', [entries.map(handleOf)])
+  }
+
   async settle(entries: readonly Entry[]): Promise<void> {
     if (entries.length > 0) await this.#port.call('settle', [entries.map(handleOf)])
   }

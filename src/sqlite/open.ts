@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { isBusy, reasonOf } from './fault.ts'
 
-const version = 1
+const version = 2
 /** "Spil": what tells our files from those of others. */
 const applicationId = 0x5370696c
 

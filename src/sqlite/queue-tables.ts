@@ -1,6 +1,6 @@
 /**
- * The embedded queue, in the thread that owns the database. Invariant: an id that was accepted is a row of `message`, or of `letter`, or
- * (for as long as it is remembered) of `settled`, and each step between them is one transaction.
+ * The embedded queue, in the thread that owns the database. Invariant: an id that was accepted is a row of `pending`, or of `letter`, or
+ * (for as long as it is remembered) of `saved`, and each step between them is one transaction.
  *
  * A message that was taken has a row in `delivery`, which says who holds it until when; it stays there when it is given back, since the
  * count of its deliveries must survive. New messages are those after the newest one taken: `seq` only grows.
@@ -80,7 +80,8 @@ export class QueueTables {
         if (!Array.isArray(reply)) return reply
         for (const [i, item] of group.entries()) {
           if (reply[i]!.duplicate) continue
-          this.#sql('add').run(item.id, item.digest, item.at, item.body)
+          const { lastInsertRowid } = this.#sql('add').run(item.id, item.digest, item.at, item.body)
+          this.#sql('pend').run(item.id, lastInsertRowid)
           depth++
         }
         return reply
@@ -105,7 +106,7 @@ export class QueueTables {
           message: `The id ${id} was accepted with other content; use an id of its own for each content.`,
         }
       }
-      const known = pending ?? this.#buried(id, digest) ?? this.#settled(id, digest)
+      const known = pending ?? this.#buried(id, digest) ?? this.#saved(id, digest)
       if (known) {
         accepted.push({ ...known, duplicate: true })
         continue
@@ -123,7 +124,7 @@ export class QueueTables {
   }
 
   find(ids: readonly string[]): Promise<(Standing | undefined)[]> {
-    return this.#lane.read(() => ids.map((id) => this.#pending(id) ?? this.#buried(id) ?? this.#settled(id)))
+    return this.#lane.read(() => ids.map((id) => this.#pending(id) ?? this.#buried(id) ?? this.#saved(id)))
   }
 
   #pending(id: string): Standing | undefined {
@@ -138,8 +139,8 @@ export class QueueTables {
     return row && { status: 'FAILED', digest: row.digest, at: row.at, failure: failureOf(row) }
   }
 
-  #settled(id: string, digest?: string): Standing | undefined {
-    const row = this.#sql('settled').get(id) as { digest: string; at: number } | undefined
+  #saved(id: string, digest?: string): Standing | undefined {
+    const row = this.#sql('saved').get(id) as { digest: string; at: number } | undefined
     if (!row || (digest !== undefined && row.digest !== digest)) return undefined
     return { status: 'SAVED', digest: row.digest, at: row.at }
   }
@@ -177,7 +178,8 @@ export class QueueTables {
         for (const { seq } of this.#sql('letters of').all(id) as unknown as { seq: number }[]) {
           // One id, one message in the queue; the other letters of that id wait for the next retry.
           if (this.#pending(id)) break
-          this.#sql('put back').run(seq)
+          const { lastInsertRowid } = this.#sql('put back').run(seq)
+          this.#sql('pend').run(id, lastInsertRowid)
           this.#sql('drop letter').run(seq)
           count++
         }
@@ -249,13 +251,24 @@ export class QueueTables {
     return { rows, owner }
   }
 
+  confirm(handles: readonly number[]): Promise<void> {
+    const list = JSON.stringify(handles)
+    return this.#lane.write({ durable: true }, () => this.#confirm(list))
+  }
+
   settle(handles: readonly number[]): Promise<void> {
     const list = JSON.stringify(handles)
     return this.#lane.write({ durable: true }, () => {
-      this.#sql('remember').run(list)
-      this.#sql('forget').run(rememberedIds)
+      this.#confirm(list)
       this.#remove(list)
     })
+  }
+
+  #confirm(list: string): void {
+    const { changes } = this.#sql('remember').run(list)
+    if (changes === 0) return
+    this.#sql('remove pending').run(list)
+    this.#sql('forget').run(rememberedIds)
   }
 
   bury(letters: readonly { handle: number; failure: Failure }[]): Promise<void> {
@@ -265,6 +278,7 @@ export class QueueTables {
         const { code, message, attempts, failedAt } = failure
         count += Number(this.#sql('bury').run(code, message, attempts, failedAt.getTime(), handle).changes)
         // At once, so that an entry that is named twice makes one letter.
+        this.#sql('remove pending').run(`[${handle}]`)
         this.#remove(`[${handle}]`)
       }
       this.#count('letters', count)

@@ -7,16 +7,19 @@ UPDATE counter SET value = value + ? WHERE name = ?
 SELECT value FROM counter WHERE name = ?
 
 -- name: pending
-SELECT digest, at FROM message WHERE id = ?
+SELECT m.digest, m.at FROM pending p JOIN message m ON m.seq = p.seq WHERE p.id = ?
 
 -- name: buried
 SELECT seq, digest, at, code, message, attempts, failed_at FROM letter WHERE id = ? ORDER BY seq DESC
 
--- name: settled
-SELECT digest, at FROM settled WHERE id = ?
+-- name: saved
+SELECT digest, at FROM saved WHERE id = ?
 
 -- name: add
 INSERT INTO message (id, digest, at, body) VALUES (?, ?, ?, ?)
+
+-- name: pend
+INSERT INTO pending (id, seq) VALUES (?, ?)
 
 -- name: oldest
 SELECT at FROM message ORDER BY seq LIMIT 1
@@ -61,11 +64,15 @@ UPDATE delivery SET until = ? WHERE owner = ? AND seq IN (SELECT value FROM json
 UPDATE delivery SET attempts = attempts + 1 WHERE seq = ? RETURNING attempts
 
 -- name: remember
-INSERT OR REPLACE INTO settled (id, digest, at)
-SELECT id, digest, at FROM message WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq
+INSERT OR REPLACE INTO saved (id, digest, at)
+SELECT m.id, m.digest, m.at FROM message m JOIN pending p ON p.id = m.id AND p.seq = m.seq
+WHERE m.seq IN (SELECT value FROM json_each(?)) ORDER BY m.seq
 
 -- name: forget
-DELETE FROM settled WHERE seq <= (SELECT max(seq) FROM settled) - ?
+DELETE FROM saved WHERE seq <= (SELECT max(seq) FROM saved) - ?
+
+-- name: remove pending
+DELETE FROM pending WHERE (id, seq) IN (SELECT id, seq FROM message WHERE seq IN (SELECT value FROM json_each(?)))
 
 -- name: remove deliveries
 DELETE FROM delivery WHERE seq IN (SELECT value FROM json_each(?))

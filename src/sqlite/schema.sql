@@ -1,14 +1,18 @@
--- The embedded queue and the events log, in one file. Version 1; what opens a file of another version says so and leaves it alone.
+-- The embedded queue and the events log, in one file. Version 2; what opens a file of another version says so and leaves it alone.
 
--- Pending: accepted, and neither settled nor buried. `seq` is the handle; AUTOINCREMENT, so that none is ever used again and a late
--- settle cannot remove a later message of the same id.
+-- Accepted, and neither settled nor buried. `seq` is the handle; AUTOINCREMENT, so that none is ever used again and a late settle cannot
+-- remove a later message of the same id.
 CREATE TABLE message (
   seq INTEGER PRIMARY KEY AUTOINCREMENT,
-  id TEXT NOT NULL UNIQUE,
+  id TEXT NOT NULL,
   digest TEXT NOT NULL,
   at INTEGER NOT NULL,
   body TEXT NOT NULL
 ) STRICT;
+
+-- Those of them that are not saved yet, by their ids. A message is out of here when its row is committed, and still above until that is
+-- announced: under its id there may be another one by then.
+CREATE TABLE pending (id TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 
 -- Those of them that were handed out at least once. Narrow and apart, so that taking never rewrites a body.
 CREATE TABLE delivery (
@@ -43,8 +47,8 @@ CREATE TABLE letter (
 ) STRICT;
 CREATE INDEX letter_id ON letter (id);
 
--- The ids settled last.
-CREATE TABLE settled (
+-- The ids saved last.
+CREATE TABLE saved (
   seq INTEGER PRIMARY KEY AUTOINCREMENT,
   id TEXT NOT NULL UNIQUE,
   digest TEXT NOT NULL,

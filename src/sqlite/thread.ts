@@ -45,6 +45,7 @@ function callsOf(queue: QueueTables, events: EventsTables, connection: Connectio
     discard: (ids: readonly string[]) => queue.discard(ids),
     take: (consumer: number, name: string, limit: { rows: number; bytes: number }, waitMs: number) =>
       queue.take(taker(consumer, name), limit, waitMs),
+    confirm: (handles: readonly number[]) => queue.confirm(handles),
     settle: (handles: readonly number[]) => queue.settle(handles),
     bury: (letters: readonly { handle: number; failure: Failure }[]) => queue.bury(letters),
     hold: (consumer: number, handles: readonly number[]) => queue.hold(taker(consumer), handles),

@@ -37,6 +37,7 @@ it.each([
   ['A4', 'taken'],
   ['A6', 'committed'],
   ['A7', 'bumped'],
+  ['A7', 'confirmed'],
   ['A8', 'announced'],
   ['A9', 'settled'],
 ])(

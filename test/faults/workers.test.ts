@@ -95,7 +95,8 @@ async function insertsUnderWay(): Promise<number> {
 for (const [id, place, what] of [
   ['A4', 'taken', 'with entries taken and nothing written'],
   ['A6', 'committed', 'between commit and cache'],
-  ['A7', 'bumped', 'between cache and event'],
+  ['A7', 'bumped', 'between cache and confirming'],
+  ['A7', 'confirmed', 'between confirming and event'],
   ['A8', 'announced', 'between event and settling'],
   ['A9', 'settled', 'right after settling'],
 ] as const) {

@@ -53,12 +53,12 @@ async function sqlite(): Promise<Bench> {
 type Step =
   | { do: 'accept'; groups: { id: number; text: number }[][] }
   | { do: 'take'; slot: number; rows: number; bytes: number }
-  | { do: 'settle' | 'bury' | 'hold'; slot: number; picks: number[] }
+  | { do: 'confirm' | 'settle' | 'bury' | 'hold'; slot: number; picks: number[] }
   | { do: 'attempt'; slot: number; pick: number }
   /** Left alone: its connection, its lease and what it holds stay as they are. The next of the slot has the same name, or another. */
   | { do: 'crash'; slot: number; sameName: boolean }
   /** As a crash, but it comes back to life beside the next one and finishes what it had. */
-  | { do: 'wake zombie'; how: 'settle' | 'bury' | 'hold'; pick: number }
+  | { do: 'wake zombie'; how: 'confirm' | 'settle' | 'bury' | 'hold'; pick: number }
   | { do: 'close'; slot: number }
   | { do: 'time passes' }
   | { do: 'retry' | 'discard'; ids: number[] }
@@ -78,6 +78,7 @@ const step = fc.oneof(
       bytes: fc.constantFrom(1, 1_000_000),
     }),
   },
+  { weight: 3, arbitrary: fc.record({ do: fc.constant('confirm'), slot, picks }) },
   { weight: 5, arbitrary: fc.record({ do: fc.constant('settle'), slot, picks }) },
   { weight: 4, arbitrary: fc.record({ do: fc.constant('bury'), slot, picks }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('hold'), slot, picks }) },
@@ -87,7 +88,7 @@ const step = fc.oneof(
     weight: 3,
     arbitrary: fc.record({
       do: fc.constant('wake zombie'),
-      how: fc.constantFrom('settle', 'bury', 'hold'),
+      how: fc.constantFrom('confirm', 'settle', 'bury', 'hold'),
       pick: fc.nat({ max: 20 }),
     }),
   },
@@ -100,9 +101,11 @@ const step = fc.oneof(
   },
 ) as fc.Arbitrary<Step>
 
-/** A message that is pending. */
+/** A message in the queue. */
 interface Pending {
   item: Item
+  /** Its id is saved, and may stand for another message by now. */
+  confirmed: boolean
   /** Known once it was taken. */
   handle: string | undefined
   deliveries: number
@@ -127,11 +130,11 @@ interface Hand {
 class Model {
   pending: Pending[] = []
   letters: Letter[] = []
-  readonly settled = new Map<string, Item>()
+  readonly saved = new Map<string, Item>()
   /** Every id that was ever accepted, with every item it stood for. */
   readonly accepted = new Map<string, Item[]>()
 
-  of = (id: string) => this.pending.find(({ item }) => item.id === id)
+  of = (id: string) => this.pending.find(({ item, confirmed }) => item.id === id && !confirmed)
   at = (handle: string) => this.pending.find((pending) => pending.handle === handle)
 
   accept(groups: Item[][]) {
@@ -142,11 +145,11 @@ class Model {
         const first = ours.get(item.id) ?? this.of(item.id)?.item
         if (first && first.digest !== item.digest) return 'ID_CONFLICT'
         const letter = this.letters.find((letter) => letter.item.id === item.id && letter.item.digest === item.digest)
-        const done = this.settled.get(item.id)
+        const done = this.saved.get(item.id)
         if (first) reply.push({ status: 'QUEUED', digest: first.digest, at: first.at, duplicate: true })
+        else if (letter) reply.push({ ...standing(letter), duplicate: true })
         else if (done?.digest === item.digest)
           reply.push({ status: 'SAVED', digest: done.digest, at: done.at, duplicate: true })
-        else if (letter) reply.push({ ...standing(letter), duplicate: true })
         else {
           ours.set(item.id, item)
           reply.push({ status: 'QUEUED', digest: item.digest, at: item.at, duplicate: false })
@@ -162,13 +165,20 @@ class Model {
   }
 
   #add(item: Item): void {
-    this.pending.push({ item, handle: undefined, deliveries: 0, attempts: 0, held: undefined })
+    this.pending.push({ item, confirmed: false, handle: undefined, deliveries: 0, attempts: 0, held: undefined })
+  }
+
+  confirm(handle: string): boolean {
+    const found = this.at(handle)
+    if (!found || found.confirmed) return false
+    found.confirmed = true
+    this.saved.set(found.item.id, found.item)
+    return true
   }
 
   settle(handle: string): boolean {
-    const found = this.#remove(handle)
-    if (found) this.settled.set(found.item.id, found.item)
-    return found !== undefined
+    this.confirm(handle)
+    return this.#remove(handle) !== undefined
   }
 
   bury(handle: string, failure: Failure): boolean {
@@ -206,7 +216,7 @@ class Model {
     if (pending) return { status: 'QUEUED', digest: pending.item.digest, at: pending.item.at }
     const letter = this.letters.findLast(({ item }) => item.id === id)
     if (letter) return standing(letter)
-    const done = this.settled.get(id)
+    const done = this.saved.get(id)
     return done && { status: 'SAVED', digest: done.digest, at: done.at }
   }
 }
@@ -225,6 +235,8 @@ type Sight =
   | 'retried'
   | 'settled'
   | 'settled by a zombie'
+  | 'confirmed'
+  | 'two of one id'
 
 /** One history on a real queue, with its model beside it. */
 class History {
@@ -254,6 +266,7 @@ class History {
         return await this.#accept(step.groups)
       case 'take':
         return void (await this.#take(this.#slots[step.slot]!, { rows: step.rows, bytes: step.bytes }))
+      case 'confirm':
       case 'settle':
       case 'bury':
       case 'hold': {
@@ -357,7 +370,7 @@ class History {
     return entries
   }
 
-  async #finish(how: 'settle' | 'bury' | 'hold', hand: Hand, entries: Entry[]): Promise<void> {
+  async #finish(how: 'confirm' | 'settle' | 'bury' | 'hold', hand: Hand, entries: Entry[]): Promise<void> {
     const model = this.#model
     if (how === 'hold') {
       const since = performance.now()
@@ -374,11 +387,13 @@ class History {
       attempts: 2,
       failedAt: new Date(this.#clock++),
     }
-    if (how === 'settle') await hand.consumer.settle(entries)
-    else await hand.consumer.bury(entries.map((entry) => ({ entry, failure })))
+    if (how === 'bury') await hand.consumer.bury(entries.map((entry) => ({ entry, failure })))
+    else await hand.consumer[how](entries)
     for (const { handle } of entries) {
-      const moved = how === 'settle' ? model.settle(handle) : model.bury(handle, failure)
-      this.#see(moved ? 'settled' : 'passed over')
+      const known = model.at(handle)
+      if (known && model.of(known.item.id) && model.of(known.item.id) !== known) this.#see('two of one id')
+      const moved = how === 'bury' ? model.bury(handle, failure) : model[how](handle)
+      this.#see(moved ? (how === 'confirm' ? 'confirmed' : 'settled') : 'passed over')
     }
   }
 
@@ -437,6 +452,14 @@ const accept = (...groups: number[][]): Step => ({
   groups: groups.map((group) => group.map((id) => ({ id, text: 0 }))),
 })
 const telling: Step[] = [
+  accept([0]),
+  { do: 'take', slot: 2, rows: 5, bytes: 1_000_000 },
+  { do: 'confirm', slot: 2, picks: [0] },
+  { do: 'accept', groups: [[{ id: 0, text: 1 }]] },
+  { do: 'confirm', slot: 2, picks: [0] },
+  { do: 'settle', slot: 2, picks: [0] },
+  { do: 'take', slot: 2, rows: 5, bytes: 1_000_000 },
+  { do: 'settle', slot: 2, picks: [1] },
   accept([0, 1, 2]),
   { do: 'accept', groups: [[{ id: 0, text: 1 }]] },
   accept([0], [3, 4], [5]),
@@ -463,6 +486,8 @@ const sighted: Sight[] = [
   'retried',
   'settled',
   'settled by a zombie',
+  'confirmed',
+  'two of one id',
 ]
 
 describe.each([

@@ -78,4 +78,17 @@ describe('RedisQueue', () => {
       expect([...seen].sort()).toEqual(all.map(({ id }) => id).sort())
     })
   })
+
+  test('a retry of a message that somebody deleted with the stream is a message again', async () => {
+    const address = parseRedisUrl(freshRedisUrl())
+    queue = new RedisQueue(address, { capacity: 100, reclaimMs, log: quiet() })
+    await queue.connection.whenReady(5_000)
+    const one = item(randomUUID(), 'something')
+    await queue.accept([[one]])
+    await queue.connection.client.del(queueKeys(address.prefix).stream)
+    const again = { ...one, at: one.at + 5 }
+    expect(await queue.accept([[again]])).toMatchObject([[{ status: 'QUEUED', at: again.at, duplicate: false }]])
+    expect(await queue.accept([[one]])).toMatchObject([[{ status: 'QUEUED', at: again.at, duplicate: true }]])
+    expect(await queue.consumer('w').take({ rows: 10, bytes: 1_000_000 }, 5_000)).toMatchObject([{ id: one.id }])
+  })
 })

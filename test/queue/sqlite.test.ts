@@ -250,7 +250,7 @@ describe('SqliteQueue', () => {
       const db = new DatabaseSync(sqlite.path)
       db.exec('PRAGMA user_version = 99')
       db.close()
-      await expect(sqlite.file()).rejects.toMatchObject(refusal(/version 99, and this release .* version 1/))
+      await expect(sqlite.file()).rejects.toMatchObject(refusal(/version 99, and this release .* version 2/))
     })
 
     test('a file that cannot be written', async () => {

@@ -257,6 +257,56 @@ export function queueSuite<B extends QueueBench>(
       })
     })
 
+    describe('confirm', () => {
+      async function confirmed(one: Item, consumer: Consumer): Promise<Entry[]> {
+        await accept(one)
+        const entries = await takeSome(consumer)
+        await consumer.confirm(entries)
+        return entries
+      }
+
+      test('makes an id SAVED, for a retry and for who asks; its entry is in the queue until it is settled', async () => {
+        const consumer = queue.consumer('w')
+        const [one] = items(1) as [Item]
+        const entries = await confirmed(one, consumer)
+        const saved = { status: 'SAVED', digest: one.digest, at: one.at }
+        for (let n = 0; n < 2; n++) {
+          expect(await queue.find([one.id])).toEqual([saved])
+          expect(await queue.accept([[{ ...one, at: one.at + 5 }]])).toEqual([[{ ...saved, duplicate: true }]])
+          expect((await queue.status()).depth).toBe(1)
+          await consumer.confirm(entries)
+        }
+        await consumer.settle(entries)
+        expect(await queue.find([one.id])).toEqual([saved])
+        expect((await queue.status()).depth).toBe(0)
+      })
+
+      test('other content of that id is another message, which neither of the two steps touches', async () => {
+        const consumer = queue.consumer('w')
+        const one = item(randomUUID(), 'one')
+        const entries = await confirmed(one, consumer)
+        const two = item(one.id, 'two')
+        await accept(two)
+        await consumer.confirm(entries)
+        await consumer.settle(entries)
+        expect(await queue.find([one.id])).toEqual([{ status: 'QUEUED', digest: two.digest, at: two.at }])
+        expect(await takeSome(consumer)).toMatchObject([{ id: two.id, body: two.body }])
+      })
+
+      test('an entry that was confirmed comes back when its consumer is gone, and may be buried as what it was', async () => {
+        const [one] = items(1) as [Item]
+        const dead = queue.consumer('dead')
+        await confirmed(one, dead)
+        await dead.close()
+        const consumer = queue.consumer('w')
+        const [entry] = await takeSome(consumer)
+        expect(entry).toMatchObject({ id: one.id, body: one.body, deliveries: 2 })
+        await consumer.bury([{ entry: entry!, failure }])
+        expect(await queue.find([one.id])).toEqual([{ status: 'FAILED', digest: one.digest, at: one.at, failure }])
+        expect((await queue.status()).depth).toBe(0)
+      })
+    })
+
     describe('find', () => {
       test('answers in order; undefined for an id that is unknown', async () => {
         const consumer = queue.consumer('w')

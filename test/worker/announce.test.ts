@@ -165,6 +165,7 @@ describe.each([
         hold: consumer.hold.bind(consumer),
         attempt: consumer.attempt.bind(consumer),
         close: () => consumer.close(),
+        confirm: (entries) => step('confirm', () => consumer.confirm(entries)),
         settle: (entries) => step('settle', () => consumer.settle(entries)),
         bury: (letters) => step('bury', () => consumer.bury(letters)),
       } satisfies Consumer,
@@ -181,19 +182,21 @@ describe.each([
     }
   }
 
-  test('a worker commits, bumps, appends, settles, each when the one before is done and can be seen by others', async () => {
+  test('a worker commits, bumps, confirms, appends, settles, each when the one before is done and can be seen by others', async () => {
     const all = items(20)
     const ids = all.map(({ id }) => id)
     const version = await parts.cache.version()
     const at: Record<string, unknown> = {}
     const spied = observed(async (step) => {
-      const [rows, now, events, { depth }] = await Promise.all([
+      const [rows, now, events, { depth }, standings] = await Promise.all([
         stored.store.find(ids),
         parts.cache.version(),
         announced(),
         parts.queue.status(),
+        parts.queue.find(ids),
       ])
-      at[step] = { rows: rows.length, bumped: now !== version, events: events.length, depth }
+      const saved = standings.filter((standing) => standing?.status === 'SAVED').length
+      at[step] = { rows: rows.length, bumped: now !== version, saved, events: events.length, depth }
     })
     const worker = new Worker(
       { consumer: spied.consumer, store: spied.store, cache: spied.cache, events: spied.events },
@@ -204,12 +207,13 @@ describe.each([
     closers.push(() => worker.stop())
     await holds(async () => expect((await parts.queue.status()).depth).toBe(0))
     expect(at).toEqual({
-      insert: { rows: 0, bumped: false, events: 0, depth: 20 },
-      bump: { rows: 20, bumped: false, events: 0, depth: 20 },
-      append: { rows: 20, bumped: true, events: 0, depth: 20 },
-      settle: { rows: 20, bumped: true, events: 20, depth: 20 },
+      insert: { rows: 0, bumped: false, saved: 0, events: 0, depth: 20 },
+      bump: { rows: 20, bumped: false, saved: 0, events: 0, depth: 20 },
+      confirm: { rows: 20, bumped: true, saved: 0, events: 0, depth: 20 },
+      append: { rows: 20, bumped: true, saved: 20, events: 0, depth: 20 },
+      settle: { rows: 20, bumped: true, saved: 20, events: 20, depth: 20 },
     })
-    const steps = ['insert', 'bump', 'append', 'settle']
+    const steps = ['insert', 'bump', 'confirm', 'append', 'settle']
     await holds(() => expect(spied.seen).toEqual(steps.flatMap((step) => [`${step} begins`, `${step} is done`])))
     expect(await announced()).toEqual(ids)
     expect((await parts.queue.find(ids)).map((standing) => standing?.status)).toEqual(ids.map(() => 'SAVED'))
@@ -280,9 +284,10 @@ describe.each([
   })
 
   test('while the events log is away nothing is settled, and it is announced once it is back', async () => {
-    const spied = observed()
+    const spied = observed(async (step) => {
+      if (step === 'append' && !spied.seen.slice(0, -1).includes('append begins')) await parts.queueAway()
+    })
     const outcome = await persister().persist(await taken(items(5)))
-    await parts.queueAway()
     const done = new Announcer(spied, options()).announce(outcome)
     await holds(() => expect(spied.seen.filter((step) => step === 'append begins').length).toBeGreaterThan(2))
     expect(spied.seen).not.toContain('settle begins')

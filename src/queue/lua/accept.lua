@@ -1,5 +1,5 @@
 -- Accepts groups of messages, each whole or not at all. Atomic, as every script is.
--- KEYS: 1 stream, 2 pending, 3 dead index, 4 settled, 5 settled before, 6 dead letters
+-- KEYS: 1 stream, 2 pending, 3 dead index, 4 saved, 5 saved before, 6 dead letters
 -- ARGV: 1 capacity; then, for each group: its size n, then n times: id, digest, at, body
 -- Returns, for each group: 0 (all of it new), or an array with, for each item, 0 (new) or {status, digest, at, failure}; or
 --   'QUEUE_FULL', or 'ID_CONFLICT <id>'
@@ -18,7 +18,7 @@ end
 
 local pending = redis.call('HMGET', KEYS[2], unpack(ids))
 local dead = redis.call('HMGET', KEYS[3], unpack(ids))
-local settled = redis.call('HMGET', KEYS[4], unpack(ids))
+local saved = redis.call('HMGET', KEYS[4], unpack(ids))
 local before = redis.call('HMGET', KEYS[5], unpack(ids))
 
 local depth = redis.call('XLEN', KEYS[1])
@@ -35,6 +35,11 @@ for g, group in ipairs(groups) do
     local id, digest = ARGV[at], ARGV[at + 1]
     local mine = taken[id] or ours[id]
     local known = pending[index]
+    -- Unless somebody has deleted the message behind our back.
+    if known then
+      local handle = known:match('(%S+)$')
+      if #redis.call('XRANGE', KEYS[1], handle, handle) == 0 then known = nil end
+    end
     if mine then
       if mine[1] ~= digest then refused = 'ID_CONFLICT ' .. id break end
       reply[n] = { 'QUEUED', mine[1], mine[2] }
@@ -43,16 +48,14 @@ for g, group in ipairs(groups) do
       if was ~= digest then refused = 'ID_CONFLICT ' .. id break end
       reply[n] = { 'QUEUED', was, time }
     else
-      local done = settled[index] or before[index]
-      local was, time = nil, nil
-      if done then was, time = done:match('^(%S+) (%S+)') end
-      if was == digest then
-        reply[n] = { 'SAVED', was, time }
-      else
-        for buried, handle in (dead[index] or ''):gmatch('(%S+) (%S+)') do
-          if buried == digest then reply[n] = handle end
-        end
-        if not reply[n] then
+      for buried, handle in (dead[index] or ''):gmatch('(%S+) (%S+)') do
+        if buried == digest then reply[n] = handle end
+      end
+      if not reply[n] then
+        local was, time = (saved[index] or before[index] or ''):match('^(%S+) (%S+)')
+        if was == digest then
+          reply[n] = { 'SAVED', was, time }
+        else
           reply[n] = 0
           fresh = fresh + 1
           ours[id] = { digest, ARGV[at + 2] }

@@ -1,5 +1,5 @@
 -- Moves entries from the queue to the dead letters, in one step.
--- KEYS: 1 stream, 2 pending, 3 dead index, 4 dead letters, 5 attempts
+-- KEYS: 1 stream, 2 pending, 3 dead index, 4 dead letters, 5 attempts, 6 saved, 7 saved before
 -- ARGV: 1 group; then, for each: handle, failure (JSON), now (milliseconds), what to show of an entry that is no message of ours
 -- Returns how many it moved; an entry that is gone already is passed over
 local moved = 0
@@ -15,12 +15,13 @@ for i = 2, #ARGV, 4 do
     if not body then body = ARGV[i + 3] end
     if not id then id = handle end
     local digest, at = '-', ARGV[i + 2]
-    local pending = redis.call('HGET', KEYS[2], id)
-    if pending then
-      local d, t, h = pending:match('^(%S+) (%S+) (%S+)')
+    -- Confirmed, and never announced, where it is not pending.
+    for _, key in ipairs({ KEYS[2], KEYS[6], KEYS[7] }) do
+      local d, t, h = (redis.call('HGET', key, id) or ''):match('^(%S+) (%S+) (%S+)')
       if h == handle then
         digest, at = d, t
-        redis.call('HDEL', KEYS[2], id)
+        if key == KEYS[2] then redis.call('HDEL', key, id) end
+        break
       end
     end
     local letter = redis.call('XADD', KEYS[4], '*', 'id', id, 'm', body, 'f', ARGV[i + 1], 'd', digest, 'at', at)

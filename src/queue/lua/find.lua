@@ -1,5 +1,5 @@
 -- Tells where ids stand. Read only.
--- KEYS: 1 pending, 2 dead index, 3 settled, 4 settled before, 5 dead letters
+-- KEYS: 1 pending, 2 dead index, 3 saved, 4 saved before, 5 dead letters
 -- ARGV: ids
 -- Returns, for each: 0 (unknown) or {status, digest, at} or {'FAILED', digest, at, failure}
 local replies = {}

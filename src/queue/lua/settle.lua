@@ -1,33 +1,33 @@
--- Removes entries whose rows are committed and announced, and remembers their ids as saved.
--- KEYS: 1 stream, 2 pending, 3 settled, 4 settled before, 5 attempts
--- ARGV: 1 group, 2 how many ids to remember at least; then handles and ids, alternating ('' where an entry has no id)
--- Returns how many entries it removed
+-- Entries whose rows are committed: their ids are pending no longer, they are saved (confirm); and, once they are announced, the entries
+-- go, too (settle, which does both).
+-- KEYS: 1 stream, 2 pending, 3 saved, 4 saved before, 5 attempts
+-- ARGV: 1 'confirm' or 'settle', 2 group, 3 how many ids to remember at least; then handles and ids, alternating ('' where an entry has
+--   no id)
 local handles, ids = {}, {}
-for i = 3, #ARGV, 2 do
+for i = 4, #ARGV, 2 do
   handles[#handles + 1] = ARGV[i]
   ids[#ids + 1] = ARGV[i + 1]
 end
-redis.call('XACK', KEYS[1], ARGV[1], unpack(handles))
-local removed = redis.call('XDEL', KEYS[1], unpack(handles))
-redis.call('HDEL', KEYS[5], unpack(handles))
+if ARGV[1] == 'settle' then
+  -- First, since it frees memory: a script that has begun to write may go on writing when the server is full.
+  redis.call('XACK', KEYS[1], ARGV[2], unpack(handles))
+  redis.call('XDEL', KEYS[1], unpack(handles))
+  redis.call('HDEL', KEYS[5], unpack(handles))
+end
 
--- An id may be pending again, for another entry, when a slow worker settles what somebody else has settled long ago.
+-- An id may be pending again, for another entry, when a slow worker confirms what somebody else has settled long ago.
 local pending = redis.call('HMGET', KEYS[2], unpack(ids))
-local gone, remembered = {}, {}
+local gone, saved = {}, {}
 for i, value in ipairs(pending) do
-  if value then
-    local digest, at, handle = value:match('^(%S+) (%S+) (%S+)')
-    if handle == handles[i] then
-      gone[#gone + 1] = ids[i]
-      remembered[#remembered + 1] = ids[i]
-      remembered[#remembered + 1] = digest .. ' ' .. at
-    end
+  if value and value:match('(%S+)$') == handles[i] then
+    gone[#gone + 1] = ids[i]
+    saved[#saved + 1] = ids[i]
+    saved[#saved + 1] = value
   end
 end
 if #gone > 0 then
   redis.call('HDEL', KEYS[2], unpack(gone))
-  redis.call('HSET', KEYS[3], unpack(remembered))
+  redis.call('HSET', KEYS[3], unpack(saved))
   -- Two generations: the older one goes when the newer one is full.
-  if redis.call('HLEN', KEYS[3]) >= tonumber(ARGV[2]) then redis.call('RENAME', KEYS[3], KEYS[4]) end
+  if redis.call('HLEN', KEYS[3]) >= tonumber(ARGV[3]) then redis.call('RENAME', KEYS[3], KEYS[4]) end
 end
-return removed
