@@ -224,7 +224,8 @@ async function startWorkerThread(
   }
 }
 
-/** `onUnfit` is told when the queue turns out to be one that cannot be trusted with saves; a worker, which only drains it, need not care. */
+/** `onUnfit` is told when the queue turns out to be one that cannot be trusted with saves, or is lost to this process for good; a worker,
+ *  which only drains it, need not care. */
 async function openQueue(
   config: Config,
   log: Log,
@@ -238,8 +239,9 @@ async function openQueue(
     eventsRetentionBytes: retentionBytes,
   } = config
   if (queueUrl.startsWith('file:')) {
-    const file = await SqliteFile.open(filePath(queueUrl), { capacity, retentionMs, retentionBytes, log })
+    const file = await SqliteFile.open(filePath(queueUrl), { capacity, retentionMs, retentionBytes })
     closing.add(() => file.close())
+    file.failed.catch(onUnfit)
     const queue = new SqliteQueue(file.connect())
     const events = new SqliteEventLog(file.connect())
     closing.add(() => Promise.all([queue.close(), events.close()]))

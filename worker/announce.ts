@@ -102,9 +102,11 @@ export class Announcer {
 
   #persistently(step: Stage, act: () => Promise<void>): Promise<void> {
     const { log, signal } = this.#options
+    let said: string | undefined
     return persistently(act, signal, (error, tries) => {
-      if (tries === 1 || tries % 10 === 0)
+      if (error.message !== said || tries % 10 === 0)
         log.warn({ step, reason: error.message, tries }, 'a batch is committed but not done yet; trying again')
+      said = error.message
     })
   }
 }

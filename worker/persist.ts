@@ -107,6 +107,7 @@ export class Persister {
 
   async #insert(rows: readonly Row[], saved: Row[], letters: Letter[]): Promise<void> {
     let left = rows
+    let said: string | undefined
     for (let tries = 1; left.length > 0; tries += 1) {
       try {
         const started = performance.now()
@@ -125,7 +126,8 @@ export class Persister {
           }
         }
         if (error.kind === 'unavailable' || (error.kind === 'unknown' && tries < this.#maxAttempts)) {
-          if (tries === 1 || tries % 10 === 0) {
+          if (error.vendorCode !== said || tries === 1 || tries % 10 === 0) {
+            said = error.vendorCode
             this.#log.warn(
               { reason: error.message, code: error.vendorCode, rows: left.length, tries },
               'the database did not take a batch; trying again',

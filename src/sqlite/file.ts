@@ -6,7 +6,6 @@ import { once } from 'node:events'
 import { mkdirSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads'
-import type { Log } from '../model/log.ts'
 
 export interface SqliteFileOptions {
   /** Messages the queue takes. */
@@ -20,22 +19,28 @@ export interface SqliteFileOptions {
   busyMs?: number
   /** The size the file may grow to, in pages of 4 KiB; no limit but the disk's when absent. */
   maxPages?: number
-  log?: Log
 }
 
-export type ThreadOptions = Required<Omit<SqliteFileOptions, 'maxPages' | 'log'>> & { maxPages: number | undefined }
+export type ThreadOptions = Required<Omit<SqliteFileOptions, 'maxPages'>> & { maxPages: number | undefined }
 
 export class SqliteFile {
   readonly #thread: Worker
   #closed: Promise<void> | undefined
+  /** Rejects when the thread dies by itself: whoever asks is told from then on that the queue is unavailable, until the process is
+   *  started again. */
+  readonly failed: Promise<never>
 
   private constructor(thread: Worker) {
     this.#thread = thread
+    this.failed = once(thread, 'error').then(([cause]) => {
+      throw new Error(`the thread of the embedded queue has died: ${(cause as Error).message}`, { cause })
+    })
+    this.failed.catch(() => {})
   }
 
   /** Throws an error that says what is wrong with the file, or its folder, and what to do. */
   static async open(path: string, options: SqliteFileOptions): Promise<SqliteFile> {
-    const { log, leaseMs = 60_000, busyMs = 5_000, maxPages, capacity, retentionMs, retentionBytes } = options
+    const { leaseMs = 60_000, busyMs = 5_000, maxPages, capacity, retentionMs, retentionBytes } = options
     const file = resolve(path)
     try {
       mkdirSync(dirname(file), { recursive: true })
@@ -50,10 +55,6 @@ export class SqliteFile {
       workerData: { path: file, options: threadOptions },
     })
     await once(thread, 'message')
-    // Its ports close with it: whoever asks is told that the queue is unavailable.
-    thread.on('error', (error) =>
-      log?.error({ err: error }, 'the thread of the embedded queue has died; restart Spillway'),
-    )
     return new SqliteFile(thread)
   }
 

@@ -213,6 +213,20 @@ describe('SqliteQueue', () => {
     expect(await queue.status()).toMatchObject({ depth: 2 })
   })
 
+  test('a thread that dies says so, and nothing waits for it', async () => {
+    const file = await sqlite.file()
+    const queue = new SqliteQueue(file.connect())
+    await queue.accept([[one()]])
+    // A defect, as it were.
+    file.connect().postMessage(undefined)
+    await expect(file.failed).rejects.toThrow('the thread of the embedded queue has died')
+    await expect(queue.accept([[one()]])).rejects.toMatchObject({
+      code: expect.stringMatching(/QUEUE_UNAVAILABLE|OUTCOME_UNKNOWN/),
+    })
+    await Promise.all([queue.close(), file.close()])
+    expect(await (await sqlite.queue()).status()).toMatchObject({ depth: 1 })
+  })
+
   describe('what cannot be opened is said so', () => {
     const refusal = (pattern: RegExp) => ({ message: expect.stringMatching(pattern) })
 
