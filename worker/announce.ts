@@ -8,12 +8,12 @@ import type { Content } from '../src/model/content.ts'
 import { failpoint } from '../src/model/failpoint.ts'
 import type { Log } from '../src/model/log.ts'
 import type { Meter, Stage } from '../src/model/meter.ts'
-import type { Consumer } from '../src/queue/queue.ts'
+import type { Consumer, Entry } from '../src/queue/queue.ts'
 import { persistently } from './backoff.ts'
 import type { Letter, Outcome } from './persist.ts'
 
 /** Announcements do not follow each other faster: that bounds how often the cache is emptied. An idle worker announces at once. */
-const spacingMs = 10
+const spacingMs = 5
 /** Of one entry of the events log, in characters of content; a larger batch becomes several entries. */
 const entryLength = 512 * 1024
 /** Of a page that was being read, at the commit, by a process that could reach the cache when we could not. */
@@ -48,8 +48,10 @@ export class Announcer {
       this.#waiting = []
       const started = performance.now()
       try {
-        await this.#all(batch.map(({ outcome }) => outcome))
-        for (const { done } of batch) done.resolve()
+        const entries = await this.#tell(batch.map(({ outcome }) => outcome))
+        // The next announcement need not wait for this; the worker does, for all it has in hand.
+        const settled = this.#settle(entries)
+        for (const { done } of batch) done.resolve(settled)
       } catch (error) {
         for (const { done } of batch) done.reject(error)
       }
@@ -59,7 +61,8 @@ export class Announcer {
     this.#running = false
   }
 
-  async #all(outcomes: readonly Outcome[]): Promise<void> {
+  /** Resolves to what is left to settle. */
+  async #tell(outcomes: readonly Outcome[]): Promise<Entry[]> {
     const { events, consumer } = this.#parts
     const saved = outcomes.flatMap((outcome) => outcome.saved)
     const entries = outcomes.flatMap((outcome) => outcome.entries)
@@ -74,7 +77,11 @@ export class Announcer {
     const log = logEntries(saved, letters)
     if (log.length > 0) await this.#timed('append', () => events.append(log))
     failpoint('announced')
-    if (entries.length > 0) await this.#timed('settle', () => consumer.settle(entries))
+    return entries
+  }
+
+  async #settle(entries: readonly Entry[]): Promise<void> {
+    if (entries.length > 0) await this.#timed('settle', () => this.#parts.consumer.settle(entries))
     failpoint('settled')
   }
 
