@@ -34,6 +34,17 @@ const list = z
       .filter(Boolean),
   )
 
+/** Percent-encoded, as OpenTelemetry has it; printable ASCII once it is decoded. */
+const headerFormat = /^\s*[\w.-]+=(%(?!7f)[2-7][\da-f]|[ -$&-+\--~])*$/i
+const samplers = [
+  'parentbased_always_on',
+  'parentbased_always_off',
+  'parentbased_traceidratio',
+  'always_on',
+  'always_off',
+  'traceidratio',
+] as const
+
 /** Where a default is shown in .env.example, the setting may be left out. */
 const settings = z.object({
   HOST: z
@@ -68,6 +79,14 @@ const settings = z.object({
     .describe(
       'Requests a second that one token, or else one address, may make at each API process. Left out: no limit.',
     ),
+  STREAM_LIMIT: number(1, 1_000_000)
+    .optional()
+    .describe(
+      'Event streams and WebSockets that one token, or else one address, may hold at each API process. Left out: no limit.',
+    ),
+  MAX_CONNECTIONS: whole(1, 1_000_000, 15_000).describe(
+    'Connections to each API process. It takes as many open files (ulimit -n), and 600 more.',
+  ),
   INTROSPECTION: z
     .enum(['on', 'off'], { error: 'must be on or off' })
     .optional()
@@ -111,10 +130,38 @@ const settings = z.object({
   WORKER_MAX_ATTEMPTS: whole(1, 1_000, 5).describe(
     'Tries of a message that fails by itself, before it becomes a dead letter.',
   ),
+  OTEL_EXPORTER_OTLP_ENDPOINT: url(['http://', 'https://'], 'http://HOST:PORT or https://HOST:PORT')
+    .optional()
+    .describe('Where traces go, as OTLP over HTTP, to /v1/traces below it. Left out: nothing is traced.'),
+  OTEL_EXPORTER_OTLP_HEADERS: z
+    .string()
+    .refine((text) => text.split(',').every((header) => headerFormat.test(header)), {
+      error: 'must be NAME=VALUE, more of them by commas',
+    })
+    .optional()
+    .describe('Headers to send along with them, as in NAME=VALUE, by commas; a comma in a value is %2C.'),
+  OTEL_SERVICE_NAME: z.string().default('spillway').describe('The name that traces are under.'),
+  OTEL_TRACES_SAMPLER: z
+    .enum(samplers, { error: `must be one of ${samplers.join(', ')}` })
+    .default('parentbased_always_on')
+    .describe(`Which saves are traced: ${samplers.join(', ')}.`),
+  OTEL_TRACES_SAMPLER_ARG: z
+    .string()
+    .refine((text) => /^(0(\.\d+)?|1(\.0+)?)$/.test(text), { error: 'must be a number from 0 to 1' })
+    .transform(Number)
+    .prefault('1')
+    .describe('Of a sampler by ratio: the part of the traces, from 0 to 1.'),
 })
 
 /** Settings that may be secrets: NAME_FILE names a file to read the value from, as orchestrators mount them. */
-const secrets = ['DATABASE_URL', 'DATABASE_READ_URL', 'QUEUE_URL', 'CACHE_URL', 'AUTH_JWT_SECRET']
+const secrets = [
+  'DATABASE_URL',
+  'DATABASE_READ_URL',
+  'QUEUE_URL',
+  'CACHE_URL',
+  'AUTH_JWT_SECRET',
+  'OTEL_EXPORTER_OTLP_HEADERS',
+]
 const isKnown = (name: string) =>
   name in settings.shape || (name.endsWith('_FILE') && secrets.includes(name.slice(0, -5)))
 
@@ -144,7 +191,13 @@ export interface Config {
   workerMaxAttempts: number
   workerPort: number | undefined
   requestsPerSecond: number | undefined
+  streamsPerClient: number | undefined
+  maxConnections: number
   introspection: boolean
+  /** undefined: nothing is traced. */
+  traces:
+    | { endpoint: string; headers: string | undefined; serviceName: string; sampler: string; ratio: number }
+    | undefined
   /** The documents that may be sent; undefined: any. */
   operations: ReadonlySet<string> | undefined
   /** NODE_ENV=production */
@@ -239,7 +292,18 @@ export function readConfig(env: Env = process.env, file: Env = readEnvFile()): C
     workerMaxAttempts: s.WORKER_MAX_ATTEMPTS,
     workerPort: s.WORKER_PORT,
     requestsPerSecond: s.RATE_LIMIT,
+    streamsPerClient: s.STREAM_LIMIT,
+    maxConnections: s.MAX_CONNECTIONS,
     introspection: s.INTROSPECTION ? s.INTROSPECTION === 'on' : !production,
+    traces: s.OTEL_EXPORTER_OTLP_ENDPOINT
+      ? {
+          endpoint: s.OTEL_EXPORTER_OTLP_ENDPOINT,
+          headers: s.OTEL_EXPORTER_OTLP_HEADERS,
+          serviceName: s.OTEL_SERVICE_NAME,
+          sampler: s.OTEL_TRACES_SAMPLER,
+          ratio: s.OTEL_TRACES_SAMPLER_ARG,
+        }
+      : undefined,
     operations,
     production,
     failpoint: env.NODE_ENV === 'test' ? env.SPILLWAY_FAILPOINT : undefined,

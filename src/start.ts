@@ -22,6 +22,7 @@ import { arm } from './model/failpoint.ts'
 import type { Log } from './model/log.ts'
 import type { Meter } from './model/meter.ts'
 import { pause } from './model/pause.ts'
+import type { Tracer } from './model/tracer.ts'
 import type { Queue } from './queue/queue.ts'
 import { RedisQueue } from './queue/redis.ts'
 import { SqliteQueue } from './queue/sqlite.ts'
@@ -30,6 +31,7 @@ import { serveHealth } from './server/health.ts'
 import { Metrics } from './server/metrics.ts'
 import { serve } from './server/server.ts'
 import { SqliteFile } from './sqlite/file.ts'
+import { traced } from './traces/worker.ts'
 
 export interface Running {
   /** Stops taking work, finishes what is in hand, lets go of everything. May be called twice. */
@@ -37,6 +39,8 @@ export interface Running {
   /** Rejects when a part died without which nothing can go on. Never resolves. */
   failed: Promise<never>
 }
+
+const silent: Log = { info() {}, warn() {}, error() {} }
 
 /** How long the start waits for the database before it begins to accept saves without it. */
 const storePatienceMs = 3_000
@@ -48,6 +52,7 @@ export async function startApi(config: Config, log: Log): Promise<Running & { ur
   const failure = Promise.withResolvers<never>()
   failure.promise.catch(() => {})
   try {
+    const tracer = await openTracer(config, log, closing)
     const version = new SharedVersion()
     const { queue, events, file } = await openQueue(config, log, closing, failure.reject)
     const cache = openCache(config, version, log, closing)
@@ -65,7 +70,7 @@ export async function startApi(config: Config, log: Log): Promise<Running & { ur
 
     const metrics = new Metrics()
     if (file) closing.add(await startWorkerThread(config, file, version, metrics, failure.reject))
-    const app = makeApp({ queue, store, cache, events, log, meter: metrics }, config)
+    const app = makeApp({ queue, store, cache, events, log, meter: metrics, tracer }, config)
     app.follower.start()
     const server = await serve(app, store.prisma, {
       host: config.host,
@@ -76,11 +81,14 @@ export async function startApi(config: Config, log: Log): Promise<Running & { ur
       operations: config.operations,
       auth: config.auth,
       requestsPerSecond: config.requestsPerSecond,
+      streamsPerClient: config.streamsPerClient,
+      maxConnections: config.maxConnections,
       metrics,
       store,
       prepared: () => prepared,
       hosts: config.allowedHosts,
       origins: config.corsOrigins,
+      tracer,
       log,
     })
     closing.add(async () => {
@@ -107,10 +115,11 @@ export async function startWorker(config: Config, log: Log): Promise<Running> {
   }
   const closing = new Closing()
   try {
+    const tracer = await openTracer(config, log, closing)
     const { queue, events } = await openQueue(config, log, closing)
     const cache = openCache(config, new SharedVersion(), log, closing)
     const metrics = new Metrics()
-    const working = startWorking(config, { queue, events, cache, meter: metrics, log, closing })
+    const working = startWorking(config, { queue, events, cache, meter: metrics, tracer, log, closing })
     let url: string | undefined
     if (config.workerPort !== undefined) {
       const { host, auth, allowedHosts: hosts, corsOrigins: origins, workerPort: port } = config
@@ -129,7 +138,6 @@ export async function startWorker(config: Config, log: Log): Promise<Running> {
 /** Only the queue, for a command that looks after it. Throws QUEUE_UNAVAILABLE when it cannot be reached. */
 export async function openQueueAlone(config: Config): Promise<{ queue: Queue; close(): Promise<void> }> {
   const closing = new Closing()
-  const silent: Log = { info() {}, warn() {}, error() {} }
   const { queue } = await openQueue(config, silent, closing)
   if (queue instanceof RedisQueue) await queue.connection.whenReady(3_000)
   return { queue, close: () => closing.close() }
@@ -146,12 +154,14 @@ export interface ThreadData {
 /** The worker of an embedded queue, in a thread of its own, so that writing to a SQLite file never holds up the API. */
 export async function startThread(data: ThreadData, meter: Meter, log: Log): Promise<Running> {
   const closing = new Closing()
+  // The API, in the same process and with the same receiver, says it where traces cannot be sent.
+  const tracer = await openTracer(data.config, silent, closing)
   const queue = new SqliteQueue(data.queuePort)
   const events = new SqliteEventLog(data.eventsPort)
   const cache = openCache(data.config, new SharedVersion(data.version), log, closing)
   closing.add(() => queue.close())
   closing.add(() => events.close())
-  const { failed } = startWorking(data.config, { queue, events, cache, meter, log, closing })
+  const { failed } = startWorking(data.config, { queue, events, cache, meter, tracer, log, closing })
   return { close: () => closing.close(), failed }
 }
 
@@ -160,17 +170,19 @@ interface Parts {
   events: EventLog
   cache: Cache
   meter: Meter
+  tracer: Tracer | undefined
   log: Log
   closing: Closing
 }
 
 /** Begins to work as soon as the store is there. `failed` rejects when it never will be. */
-function startWorking(config: Config, { queue, events, cache, meter, log, closing }: Parts) {
+function startWorking(config: Config, { queue, events, cache, meter, tracer, log, closing }: Parts) {
   if (config.failpoint) arm(config.failpoint)
   const store = openStore(config, log, closing)
   const consumer = queue.consumer(`${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}`)
+  const parts = { consumer, store, events }
   const worker = new Worker(
-    { consumer, store, cache, events },
+    { cache, ...(tracer ? traced(parts, tracer) : parts) },
     {
       batch: config.workerBatch,
       concurrency: config.workerConcurrency,
@@ -266,6 +278,17 @@ function openCache(config: Config, shared: SharedVersion, log: Log, closing: Clo
   const cache = new MemoryCache({ ttlMs, version })
   closing.add(() => cache.close())
   return cache
+}
+
+/** Loaded only where it is asked for. Closed last, so that what is finished on the way out is told, too. */
+async function openTracer({ traces, queueUrl, databaseUrl }: Config, log: Log, closing: Closing) {
+  if (!traces) return undefined
+  const { OtelTracer } = await import('./traces/otel.ts')
+  const queue = queueUrl.startsWith('file:') ? 'sqlite' : 'redis'
+  const store = databaseUrl.startsWith('file:') ? 'sqlite' : 'mysql'
+  const tracer = new OtelTracer({ ...traces, queue, store, log })
+  closing.add(() => tracer.close())
+  return tracer
 }
 
 function openStore(config: Config, log: Log, closing: Closing): PrismaStore {

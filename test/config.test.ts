@@ -36,7 +36,10 @@ describe('settings', () => {
       workerMaxAttempts: 5,
       workerPort: undefined,
       requestsPerSecond: undefined,
+      streamsPerClient: undefined,
+      maxConnections: 15_000,
       introspection: true,
+      traces: undefined,
       operations: undefined,
       production: false,
       failpoint: undefined,
@@ -59,6 +62,29 @@ describe('settings', () => {
     expect(message.match(/^ {2}- /gm)).toHaveLength(5)
     for (const name of ['PORT must be', 'QUEUE_CAPACITY', 'WORKER_BATCH', 'CACHE_TTL_MS', 'DATABASE_URL'])
       expect(message).toContain(name)
+  })
+
+  it('say where traces go, by which rule, and with which headers', () => {
+    const endpoint = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:4318' }
+    expect(readConfig(endpoint, {}).traces).toEqual({
+      endpoint: 'http://127.0.0.1:4318',
+      headers: undefined,
+      serviceName: 'spillway',
+      sampler: 'parentbased_always_on',
+      ratio: 1,
+    })
+    const headers = { ...endpoint, OTEL_EXPORTER_OTLP_HEADERS: 'x-key=a%2Cb=c, authorization=Bearer x' }
+    expect(readConfig(headers, {}).traces?.headers).toBe(headers.OTEL_EXPORTER_OTLP_HEADERS)
+    const message = problems({
+      OTEL_EXPORTER_OTLP_ENDPOINT: '127.0.0.1:4318',
+      OTEL_EXPORTER_OTLP_HEADERS: 'x-key=a%0d%0asecret',
+      OTEL_TRACES_SAMPLER: 'sometimes',
+      OTEL_TRACES_SAMPLER_ARG: '2',
+    })
+    for (const name of Object.keys(headers)) expect(message).toContain(`${name} must be`)
+    expect(message).toContain('OTEL_TRACES_SAMPLER must be one of')
+    expect(message).toContain('OTEL_TRACES_SAMPLER_ARG must be a number from 0 to 1')
+    expect(message).not.toContain('secret')
   })
 
   it('are refused when unknown, with the one that was meant', () => {

@@ -29,6 +29,7 @@ const rules: { files: RegExp; may: string[]; alone?: true; own?: false }[] = [
   { files: /^src\/cache\//, may: [model, 'src/redis/'] },
   { files: /^src\/(queue|events)\//, may: [model, 'src/redis/', 'src/sqlite/'] },
   { files: /^src\/app\//, may: [model, ...interfaces] },
+  { files: /^src\/traces\//, may: [model, ...interfaces] },
   // The console as it was built, to serve it.
   { files: /^src\/server\/console\.ts$/, may: ['web/dist'] },
   { files: /^src\/server\//, may: [model, ...interfaces, 'src/app/', generated] },
@@ -117,6 +118,7 @@ describe('a source that breaks a rule is found out:', () => {
       'src/sqlite/x.ts',
       "import { SqliteQueue } from '../queue/sqlite.ts'",
     ],
+    ['traces import an implementation', 'src/traces/x.ts', "import { RedisQueue } from '../queue/redis.ts'"],
     ['app imports server', 'src/app/x.ts', "import { serve } from '../server/server.ts'"],
     ['app imports an implementation', 'src/app/x.ts', "import { RedisQueue } from '../queue/redis.ts'"],
     [

@@ -5,6 +5,7 @@ import type { EventLog } from '../events/events.ts'
 import { Follower } from '../events/follower.ts'
 import type { Log } from '../model/log.ts'
 import { type Meter, noMeter } from '../model/meter.ts'
+import type { Tracer } from '../model/tracer.ts'
 import type { Queue } from '../queue/queue.ts'
 import { Contents } from './contents.ts'
 import { Intake } from './intake.ts'
@@ -21,15 +22,23 @@ export interface App {
 }
 
 export function makeApp(
-  parts: { queue: Queue; store: Store; cache: Cache; events: EventLog; log: Log; meter?: Meter },
+  parts: {
+    queue: Queue
+    store: Store
+    cache: Cache
+    events: EventLog
+    log: Log
+    meter?: Meter
+    tracer?: Tracer | undefined
+  },
   options: { contentMaxBytes: number },
 ): App {
-  const { queue, store, cache, events, log, meter = noMeter } = parts
+  const { queue, store, cache, events, log, meter = noMeter, tracer } = parts
   const follower = new Follower(events, log)
   const contents = new Contents(store, cache, meter)
   const receipts = new Receipts(queue, contents, follower)
   return {
-    saves: new Saves(new Intake(queue), receipts, { ...options, meter, log }),
+    saves: new Saves(new Intake(queue), receipts, { ...options, meter, tracer, log }),
     contents,
     receipts,
     follower,

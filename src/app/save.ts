@@ -2,8 +2,9 @@
 import { parseId, problemOf } from '../model/content.ts'
 import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
-import { encode } from '../model/message.ts'
+import { encode, type Message } from '../model/message.ts'
 import type { Meter } from '../model/meter.ts'
+import type { Sending, Tracer } from '../model/tracer.ts'
 import type { Accepted, Item } from '../queue/queue.ts'
 import { digestOf } from './digest.ts'
 import type { Intake } from './intake.ts'
@@ -18,13 +19,21 @@ export interface SaveInput {
 export const saveManyLimit = 1_000
 export const waitLimitMs = 60_000
 
+export interface SavesOptions {
+  contentMaxBytes: number
+  meter: Meter
+  /** undefined: nothing is traced. */
+  tracer: Tracer | undefined
+  log: Log
+}
+
 export class Saves {
   readonly #intake: Intake
   readonly #receipts: Receipts
-  readonly #options: { contentMaxBytes: number; meter: Meter; log: Log }
+  readonly #options: SavesOptions
   #refused = 0
 
-  constructor(intake: Intake, receipts: Receipts, options: { contentMaxBytes: number; meter: Meter; log: Log }) {
+  constructor(intake: Intake, receipts: Receipts, options: SavesOptions) {
     this.#intake = intake
     this.#receipts = receipts
     this.#options = options
@@ -32,18 +41,20 @@ export class Saves {
 
   /** Accepts one content. Throws BAD_USER_INPUT, and as Intake.accept says. */
   async save(input: SaveInput): Promise<Receipt> {
-    const item = this.#item(input, '')
-    const [accepted] = await this.#accept([item])
+    const sending = this.#options.tracer?.send()
+    const item = this.#item(input, '', sending)
+    const [accepted] = await this.#accept([item], sending)
     return receiptOf(item.id, accepted!, accepted!.duplicate)
   }
 
   /** As save, but answers only when it is saved or failed, or after `waitMs`. */
   async saveAndWait(input: SaveInput, waitMs: number): Promise<Receipt> {
     if (waitMs < 0 || waitMs > waitLimitMs) throw badInput(`waitMs must be from 0 to ${waitLimitMs}, got ${waitMs}`)
-    const item = this.#item(input, '')
+    const sending = this.#options.tracer?.send()
+    const item = this.#item(input, '', sending)
     const watch = this.#receipts.watch(item.id)
     try {
-      const [accepted] = await this.#accept([item])
+      const [accepted] = await this.#accept([item], sending)
       const receipt = receiptOf(item.id, accepted!, accepted!.duplicate)
       if (waitMs === 0 || receipt.status !== 'QUEUED') return receipt
       return await watch.settled(receipt, AbortSignal.timeout(waitMs))
@@ -57,21 +68,27 @@ export class Saves {
     if (inputs.length > saveManyLimit)
       throw badInput(`at most ${saveManyLimit} inputs may be saved at once, got ${inputs.length}`)
     if (inputs.length === 0) return []
-    const items = inputs.map((input, i) => this.#item(input, `inputs[${i}].`))
-    const accepted = await this.#accept(items)
+    const sending = this.#options.tracer?.send()
+    const items = inputs.map((input, i) => this.#item(input, `inputs[${i}].`, sending))
+    const accepted = await this.#accept(items, sending)
     return accepted.map((standing, i) => receiptOf(items[i]!.id, standing, standing.duplicate))
   }
 
-  async #accept(items: readonly Item[]): Promise<Accepted[]> {
+  async #accept(items: readonly Item[], sending: Sending | undefined): Promise<Accepted[]> {
     const { meter } = this.#options
     const started = performance.now()
     try {
       const accepted = await this.#intake.accept(items)
       meter.accepted(items.length, (performance.now() - started) / 1_000)
+      sending?.end(items.map(({ id }) => id))
       return accepted
     } catch (error) {
       const code = error instanceof SpillwayError ? error.code : 'INTERNAL_SERVER_ERROR'
       meter.rejected(items.length, code)
+      sending?.end(
+        items.map(({ id }) => id),
+        code,
+      )
       this.#logRefusal(items.length, code)
       throw error
     }
@@ -87,14 +104,16 @@ export class Saves {
     }, 1_000)
   }
 
-  #item({ content, id: given }: SaveInput, path: string): Item {
+  #item({ content, id: given }: SaveInput, path: string, sending: Sending | undefined): Item {
     const problem = problemOf(content, this.#options.contentMaxBytes)
     if (problem) throw badInput(`${path}${problem}`)
     const id = given === undefined || given === null ? newId() : parseId(given)
     if (id === undefined) throw badInput(`${path}id must be a UUID, such as ${newId()}; leave it out to be given one`)
     const text = content as string
     const at = Date.now()
-    return { id, digest: digestOf(text), at, body: encode({ v: 1, type: 'content', id, at, content: text }) }
+    const message: Message = { v: 1, type: 'content', id, at, content: text }
+    if (sending) message.trace = sending.context
+    return { id, digest: digestOf(text), at, body: encode(message) }
   }
 }
 

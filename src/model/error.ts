@@ -9,6 +9,8 @@ export const codes = [
   'FORBIDDEN',
   /** One client asked for too much at once. */
   'RATE_LIMITED',
+  /** Certainly not accepted: all clients together asked this process for too much at once. */
+  'OVERLOADED',
   /** Certainly not accepted: the queue is at its capacity. */
   'QUEUE_FULL',
   /** Certainly not accepted: the queue cannot be reached, or refuses to write. */

@@ -10,12 +10,20 @@ export interface Message {
   /** When it was accepted: milliseconds since 1970, the clock of the API process. */
   at: number
   content: string
-  /** W3C trace context, when tracing is on. */
+  /** W3C traceparent, where the trace of this save is wanted. The last one: `traceOf` looks for it at the end. */
   trace?: string
 }
 
 export function encode(message: Message): string {
   return JSON.stringify(message)
+}
+
+/**
+ * The traceparent of an encoded message, if it has one and is to be traced. Found without decoding it all: no content can end like this,
+ * since a quote within it is written with a backslash before it.
+ */
+export function traceOf(body: string): string | undefined {
+  return /,"trace":"(00-[0-9a-f]{32}-[0-9a-f]{16}-01)"\}$/.exec(body.slice(-70))?.[1]
 }
 
 /** The message, or why it cannot be one: never throws, since what is in the queue may come from anywhere. */

@@ -23,6 +23,8 @@ export interface Document {
   /** Executes it; for a subscription, on one event. */
   execute: CompiledQuery['query']
   operation: OperationDefinitionNode
+  /** Of the variables that it declares. */
+  variables: ReadonlySet<string>
   /** Whether these variables are what it declares; Yoga says what is wrong with others. */
   fits(variables: Record<string, unknown>): boolean
   /** What a grant has to have. */
@@ -35,14 +37,17 @@ export type Yoga = YogaServerInstance<any, any>
 /** Of one kept document, in characters; a longer one is Yoga's each time. */
 const documentLength = 10_000
 const documentsKept = 500
+/** Of all kept ones, in characters: one of two thousand takes half a megabyte. */
+const documentsLength = 250_000
 /** Documents seen once. Only one that comes again is worth compiling: a stream of new ones costs no more than Yoga's own work. */
 const seenKept = 2_000
+const seenLength = 2_000_000
 
 export class Documents {
   readonly #yoga: Yoga
   /** null: not one that can be compiled. */
-  readonly #documents = new Kept<Document | null>(documentsKept)
-  readonly #seen = new Kept<true>(seenKept)
+  readonly #documents = new Kept<Document | null>(documentsKept, documentsLength)
+  readonly #seen = new Kept<true>(seenKept, seenLength)
 
   constructor(yoga: Yoga) {
     this.#yoga = yoga
@@ -83,8 +88,9 @@ export class Documents {
       const compiled = compileQuery(schema, document, operationName)
       if (!isCompiledQuery(compiled)) return null
       const declared = operation.variableDefinitions ?? []
+      const variables = new Set(declared.map(({ variable }) => variable.name.value))
       const fits = (variables: Record<string, unknown>) => !getVariableValues(schema, declared, variables).errors
-      return { execute: compiled.query, operation, fits, scopes: scopesOf(schema, document, operation) }
+      return { execute: compiled.query, operation, variables, fits, scopes: scopesOf(schema, document, operation) }
     } catch {
       // Yoga says what is wrong with it.
       return null

@@ -12,6 +12,7 @@ export const httpStatus: Record<Code, number> = {
   UNAUTHENTICATED: 401,
   FORBIDDEN: 403,
   RATE_LIMITED: 429,
+  OVERLOADED: 503,
   ID_CONFLICT: 409,
   CURSOR_EXPIRED: 410,
   QUEUE_FULL: 503,
@@ -69,7 +70,12 @@ export function maskError(log: Log): (error: unknown, requestId?: string) => Err
       thrown === undefined ||
       thrown === null ||
       (thrown instanceof GraphQLError && !(thrown instanceof PothosValidationError))
-    if (error instanceof GraphQLError && byGraphQL) return error
+    if (error instanceof GraphQLError && byGraphQL) {
+      // Of a body that is no JSON: the words of a library. Yoga still has to find them there, to know the status.
+      if (error.extensions.originalError !== undefined)
+        Object.defineProperty(error.extensions, 'originalError', { enumerable: false })
+      return error
+    }
     const { message, status, ...extensions } = publicError(thrown, log, requestId)
     const known = error instanceof GraphQLError ? error : undefined
     return new GraphQLError(message, {

@@ -2,7 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { renderGraphiQL } from '@graphql-yoga/render-graphiql'
-import type { GraphQLError } from 'graphql'
+import type { DocumentNode, GraphQLError } from 'graphql'
 import { createYoga, type Plugin } from 'graphql-yoga'
 import type { Log } from '../model/log.ts'
 import { type Access, type Grant, timerMs } from './access.ts'
@@ -11,13 +11,16 @@ import { Documents } from './documents.ts'
 import { maskError } from './errors.ts'
 import { FastPath } from './fast.ts'
 import { type Call, nameRequest } from './http.ts'
+import { Kept } from './kept.ts'
 import { type LimitOptions, limits } from './limits.ts'
 import type { Metrics } from './metrics.ts'
 import { paramsOfBody, paramsOfQuery } from './params.ts'
+import type { RateLimit } from './rate.ts'
 import type { Responses } from './responses.ts'
 import { schema } from './schema.ts'
 import { onlyWithScopes } from './scopes.ts'
 import { SseServer, wantsEventStream } from './sse.ts'
+import { checkSubscription, clientOf, type StreamLimit } from './stream-limit.ts'
 import { SavedStreams } from './streams.ts'
 import { WsServer } from './ws.ts'
 
@@ -31,6 +34,16 @@ const statusOnlyWithoutData: Plugin = {
     for (const error of result.errors ?? []) delete (error.extensions as { http?: unknown }).http
   },
 }
+
+/** What a plugin is told of a subscription; over WebSocket there is no request. */
+interface Subscribing {
+  args: { contextValue: { req: IncomingMessage } }
+  setResultAndStopExecution(result: { errors: GraphQLError[] }): void
+}
+
+/** Of documents that Yoga keeps, and of the errors of others; and how many characters of them in all. */
+const parsedKept = 200
+const parsedLength = 250_000
 
 export interface GraphQLServer {
   handle(call: Call): Promise<void>
@@ -47,6 +60,8 @@ export interface GraphQLOptions extends LimitOptions {
   /** Of one WebSocket message. */
   maxMessageBytes: number
   access: Access
+  rate: RateLimit
+  limit: StreamLimit
   metrics: Metrics
   log: Log
 }
@@ -69,6 +84,11 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
     multipart: false,
     // The body is read, bounded, in front of Yoga.
     maxRequestBodySize: false,
+    // By length, too: a thousand documents may be gigabytes.
+    parserAndValidationCache: {
+      documentCache: new Kept<DocumentNode>(parsedKept, parsedLength),
+      errorCache: new Kept<Error>(parsedKept, parsedLength),
+    },
     maskedErrors: { maskError: (error) => mask(error), isDev: false },
     logging: {
       debug() {},
@@ -81,6 +101,16 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
       onlyWithScopes,
       statusOnlyWithoutData,
       {
+        // What is not told over WebSocket, nor by `sse` below.
+        onSubscribe({ args, setResultAndStopExecution }: Subscribing) {
+          const call = calls.get(args.contextValue.req)
+          if (!call) return
+          try {
+            enter(call)
+          } catch (error) {
+            setResultAndStopExecution({ errors: [mask(error) as GraphQLError] })
+          }
+        },
         onExecutionResult({ result, context }) {
           const id = calls.get((context as unknown as { req: IncomingMessage }).req)?.id
           if (result && 'errors' in result && !Array.isArray(result)) nameUnexpected(result.errors ?? [], id, log)
@@ -92,10 +122,16 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
       },
     ],
   })
+  /** Counts the stream that this call becomes. Throws RATE_LIMITED, BAD_USER_INPUT. */
+  const enter = ({ request, response, grant, body }: Call) => {
+    checkSubscription(body.length)
+    if (response.destroyed) return
+    response.once('close', options.limit.enter(clientOf(grant, request)))
+  }
   const documents = new Documents(yoga)
   const fast: FastPath = new FastPath({ documents, contextOf, responses: options.responses, maskError: mask })
   const streams = new SavedStreams(documents, app.follower, contextOf)
-  const sse = new SseServer(streams, log, options.metrics)
+  const sse = new SseServer(streams, enter, log, options.metrics)
   options.metrics.watchSubscribers(() => ({ sse: sse.open, websocket: ws.open }))
   const ws: WsServer = new WsServer({ yoga, streams, contextOf, maskError: mask, meter: options.metrics, ...options })
   return {
@@ -112,7 +148,7 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
       calls.set(request, call)
       nameRequest(response)
       // Yoga takes a body that was read already from here.
-      if (post) (request as unknown as { body: string }).body = body
+      if (post) (request as unknown as { body: Given }).body = new Given(body)
       await yoga(request, response)
     },
     upgrade: (request, socket, head) => ws.upgrade(request, socket, head),
@@ -120,6 +156,21 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
       sse.close()
       ws.close()
     },
+  }
+}
+
+/** A body for Yoga, which would take a text, too, and list its characters first: most of a second for one of two megabytes. */
+class Given {
+  readonly #bytes: Buffer
+  /** Yoga asks whether there is anything. */
+  readonly given = true
+
+  constructor(body: string) {
+    this.#bytes = Buffer.from(body)
+  }
+
+  async *[Symbol.asyncIterator]() {
+    yield this.#bytes
   }
 }
 

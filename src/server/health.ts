@@ -86,6 +86,6 @@ export function serveHealth(
       guard: new Guard(options),
       rate: new RateLimit(undefined),
     },
-    { ...options, maxBodyBytes: 0 },
+    { ...options, maxBodyBytes: 0, maxConnections: 1_000 },
   )
 }

@@ -8,10 +8,14 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Log } from '../model/log.ts'
+import type { Tracer } from '../model/tracer.ts'
 import { type Access, type Grant, requireScope, type Scope } from './access.ts'
+import { Connections, checkRequests, overloaded, pieceBytes } from './connections.ts'
 import { errorBody, errorHeaders, type PublicError, publicError } from './errors.ts'
 import { type Guard, preflightHeaders } from './guard.ts'
 import type { RateLimit } from './rate.ts'
+import { clientOf } from './stream-limit.ts'
+import { trace } from './trace.ts'
 
 /** One request, as a route gets it. */
 export interface Call {
@@ -54,6 +58,11 @@ export interface HttpOptions {
   host: string
   port: number
   maxBodyBytes: number
+  maxConnections: number
+  /** A connection on which nothing moves for so long has nobody at its other end; longer than any answer takes. */
+  stillMs?: number
+  /** undefined: nothing is traced. */
+  tracer?: Tracer | undefined
   log: Log
 }
 
@@ -69,18 +78,29 @@ export class HttpError extends Error {
 
 /** Rejects where the address cannot be listened on, saying so. */
 export async function listen(front: Front, options: HttpOptions): Promise<HttpServer> {
-  const { host, port, log } = options
+  const { host, port, tracer, log } = options
+  const connections = new Connections(options.maxConnections)
+  const serve = (request: IncomingMessage, response: ServerResponse, id: string) => {
+    handle(front, options, connections, request, response, id).catch((error) => fail(response, error, id, log))
+  }
   const server = createServer(
     { headersTimeout: 5_000, requestTimeout: 20_000, connectionsCheckingInterval: 1_000 },
     (request, response) => {
       const id = requestId(request)
       requestIds.set(response, id)
-      handle(front, options, request, response, id).catch((error) => fail(response, error, id, log))
+      if (tracer === undefined) serve(request, response, id)
+      else trace(tracer, request, response, id, () => serve(request, response, id))
     },
   )
+  server.setTimeout(options.stillMs ?? 90_000)
+  connections.watch(server)
   server.on('upgrade', (request, socket, head) => {
     // Nobody else listens while the handshake is made.
     socket.on('error', () => socket.destroy())
+    if (connections.of(request.socket).surplus) {
+      socket.end('HTTP/1.1 503 Service Unavailable\r\nRetry-After: 2\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
+      return
+    }
     try {
       front.guard.check(request)
       front.upgrade(request, socket, head)
@@ -123,6 +143,25 @@ const nobody: Grant = { subject: undefined, scopes: new Set(), expiresAt: undefi
 async function handle(
   front: Front,
   options: HttpOptions,
+  connections: Connections,
+  request: IncomingMessage,
+  response: ServerResponse,
+  id: string,
+): Promise<void> {
+  const connection = connections.of(request.socket)
+  connection.requests += 1
+  try {
+    checkRequests(connection)
+    await answer(front, options, connections, request, response, id)
+  } finally {
+    connection.requests -= 1
+  }
+}
+
+async function answer(
+  front: Front,
+  options: HttpOptions,
+  connections: Connections,
   request: IncomingMessage,
   response: ServerResponse,
   id: string,
@@ -148,14 +187,18 @@ async function handle(
     const allow = [route.GET && 'GET', route.POST && 'POST'].filter(Boolean).join(', ')
     throw new HttpError(405, `${path} takes ${allow}, not ${method}.`, { allow })
   }
+  if (route.scope !== 'open' && connections.of(request.socket).surplus) {
+    response.shouldKeepAlive = false
+    throw overloaded('holding as many connections as it may')
+  }
   let grant = nobody
   if (route.scope !== 'open') {
     const asked = front.access.grant(request.headers.authorization)
     grant = asked instanceof Promise ? await asked : asked
     if (route.scope !== 'any') requireScope(grant, route.scope)
-    if (front.rate.on) await front.rate.count(grant.subject ?? request.socket.remoteAddress ?? '')
+    if (front.rate.on) await front.rate.count(clientOf(grant, request))
   }
-  const body = method === 'POST' ? decode(await readBody(request, options.maxBodyBytes)) : ''
+  const body = method === 'POST' ? decode(await readBody(request, options.maxBodyBytes, connections)) : ''
   await handler({ request, response, body, query: mark < 0 ? '' : url.slice(mark + 1), grant, id })
 }
 
@@ -170,9 +213,8 @@ function requestId(request: IncomingMessage): string {
   return `${instance}-${requests.toString(36)}`
 }
 
-function readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
-  const tooLarge = () =>
-    new HttpError(413, `The body is larger than ${maxBytes} bytes; send less at once.`, { connection: 'close' })
+function readBody(request: IncomingMessage, maxBytes: number, connections: Connections): Promise<Buffer> {
+  const tooLarge = () => new HttpError(413, `The body is larger than ${maxBytes} bytes; send less at once.`)
   if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLarge()
   const encoding = request.headers['content-encoding']
   if (encoding && encoding !== 'identity') {
@@ -182,19 +224,33 @@ function readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = []
     let bytes = 0
+    const done = () => {
+      connections.body(-bytes)
+      bytes = 0
+    }
     request.on('data', (chunk: Buffer) => {
-      bytes += chunk.length
-      if (bytes > maxBytes) {
-        request.removeAllListeners('data')
-        reject(tooLarge())
-      } else {
+      try {
+        const more = chunk.length + pieceBytes
+        bytes += more
+        connections.body(more)
+        if (bytes > maxBytes) throw tooLarge()
         chunks.push(chunk)
+      } catch (error) {
+        request.removeAllListeners('data')
+        done()
+        reject(error)
       }
     })
-    request.on('end', () => resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)))
+    request.on('end', () => {
+      done()
+      resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks))
+    })
     request.on('error', reject)
-    // An error is not to be made, stack and all, for each request that ended as it should.
-    request.on('close', () => request.complete || reject(new HttpError(400, 'The body ended early.')))
+    request.on('close', () => {
+      done()
+      // An error is not to be made, stack and all, for each request that ended as it should.
+      if (!request.complete) reject(new HttpError(400, 'The body ended early.'))
+    })
   })
 }
 
@@ -247,19 +303,20 @@ function fail(response: ServerResponse, error: unknown, id: string, log: Log): v
   const shown = error instanceof HttpError ? error.error : publicError(error, log, id)
   const headers = error instanceof HttpError ? error.headers : errorHeaders(shown)
   if (shown.status === 401) headers['www-authenticate'] = 'Bearer'
-  if (shown.status === 413) sendWhileTheySend(response, shown, headers)
+  if (shown.status === 413 || shown.code === 'OVERLOADED') sendWhileTheySend(response, shown, headers)
   else sendJson(response, shown.status, errorBody(shown), headers)
 }
 
 /**
- * The answer to a body that is too large. A connection that is closed while the client still sends is reset, and takes the answer along;
+ * The answer to a body that is not read to its end. A connection that is closed while the client still sends is reset, and takes the answer along;
  * so what else comes is let in and thrown away, for a moment.
  */
 function sendWhileTheySend(response: ServerResponse, shown: PublicError, headers: Record<string, string>): void {
   const { req: request } = response
+  response.shouldKeepAlive = false
   const body = JSON.stringify(errorBody(shown))
   nameRequest(response)
-  response.writeHead(413, { 'content-type': jsonType, 'content-length': Buffer.byteLength(body), ...headers })
+  response.writeHead(shown.status, { 'content-type': jsonType, 'content-length': Buffer.byteLength(body), ...headers })
   response.write(body)
   const end = () => {
     clearTimeout(timer)

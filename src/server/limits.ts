@@ -5,7 +5,7 @@ import { maxAliasesPlugin } from '@escape.tech/graphql-armor-max-aliases'
 import { maxDepthPlugin } from '@escape.tech/graphql-armor-max-depth'
 import { maxDirectivesPlugin } from '@escape.tech/graphql-armor-max-directives'
 import { maxTokensPlugin } from '@escape.tech/graphql-armor-max-tokens'
-import { GraphQLError, NoSchemaIntrospectionCustomRule } from 'graphql'
+import { GraphQLError, NoSchemaIntrospectionCustomRule, type validate } from 'graphql'
 import type { Plugin } from 'graphql-yoga'
 
 export interface LimitOptions {
@@ -24,10 +24,25 @@ export function limits({ introspection, operations }: LimitOptions): Plugin[] {
     maxAliasesPlugin({ n: 15, allowList: [] }),
     maxDirectivesPlugin({ n: 25 }),
     costLimitPlugin({ maxCost: 50_000, objectCost: 2, scalarCost: 1, depthCostFactor: 1.5 }),
+    refusals,
   ] as Plugin[]
   if (!introspection) plugins.push(noIntrospection, blockFieldSuggestionsPlugin() as Plugin)
   if (operations) plugins.push(onlyKnown(operations))
   return plugins
+}
+
+/** The limits are rules that throw, so that nothing more is looked at: an error like any other rule's, with its code and status. */
+const refusals: Plugin = {
+  onValidate({ validateFn, setValidationFn }) {
+    setValidationFn((...args: Parameters<typeof validate>) => {
+      try {
+        return validateFn(...args)
+      } catch (error) {
+        if (error instanceof GraphQLError) return [error]
+        throw error
+      }
+    })
+  },
 }
 
 const noIntrospection: Plugin = {

@@ -2,6 +2,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { App } from '../app/app.ts'
 import type { Log } from '../model/log.ts'
+import type { Tracer } from '../model/tracer.ts'
 import { Access, type AccessOptions } from './access.ts'
 import type { Context } from './builder.ts'
 import { Console } from './console.ts'
@@ -14,6 +15,7 @@ import type { Metrics } from './metrics.ts'
 import { RateLimit } from './rate.ts'
 import { Responses } from './responses.ts'
 import { getContents, getReceipt, postSave } from './rest.ts'
+import { StreamLimit } from './stream-limit.ts'
 
 export interface ServerOptions extends LimitOptions {
   host: string
@@ -23,6 +25,10 @@ export interface ServerOptions extends LimitOptions {
   auth: AccessOptions
   /** Per client; undefined: no limit. */
   requestsPerSecond: number | undefined
+  /** Per client; undefined: no limit. */
+  streamsPerClient: number | undefined
+  maxConnections: number
+  stillMs?: number
   metrics: Metrics
   store: HealthParts['store']
   prepared: HealthParts['prepared']
@@ -31,6 +37,7 @@ export interface ServerOptions extends LimitOptions {
   origins: readonly string[]
   /** false: no fast path, to compare with. */
   fast?: boolean
+  tracer?: Tracer | undefined
   log: Log
 }
 
@@ -39,9 +46,11 @@ export async function serve(app: App, prisma: Context['prisma'], options: Server
   const maxBodyBytes = 2 * 1024 * 1024 + options.contentMaxBytes * 6
   const access = new Access(options.auth)
   const responses = new Responses(app.cache)
+  const rate = new RateLimit(options.requestsPerSecond)
+  const limit = new StreamLimit(options.streamsPerClient)
   const graphql = makeGraphQL(
     { app, prisma },
-    { fast: true, responses, maxMessageBytes: maxBodyBytes, access, ...options },
+    { fast: true, responses, maxMessageBytes: maxBodyBytes, access, rate, limit, ...options },
   )
   const routes = new Map<string, Route>([
     [
@@ -88,10 +97,7 @@ export async function serve(app: App, prisma: Context['prisma'], options: Server
     if (request.url?.split('?')[0] === '/graphql') graphql.upgrade(request, socket, head)
     else socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
   }
-  const server = await listen(
-    { route, upgrade, access, guard: new Guard(options), rate: new RateLimit(options.requestsPerSecond) },
-    { ...options, maxBodyBytes },
-  )
+  const server = await listen({ route, upgrade, access, guard: new Guard(options), rate }, { ...options, maxBodyBytes })
   return {
     url: server.url,
     close: async () => {

@@ -19,14 +19,17 @@ const stuckMs = 45_000
 
 export class SseServer {
   readonly #streams: SavedStreams
+  readonly #enter: (call: Call) => void
   readonly #log: Log
   readonly #meter: Meter
   /** Since when its socket does not drain; undefined: it does. */
   readonly #open = new Map<ServerResponse, number | undefined>()
   readonly #heartbeat: NodeJS.Timeout
 
-  constructor(streams: SavedStreams, log: Log, meter: Meter) {
+  /** `enter` counts a stream; it throws where that is one too many. */
+  constructor(streams: SavedStreams, enter: (call: Call) => void, log: Log, meter: Meter) {
     this.#streams = streams
+    this.#enter = enter
     this.#meter = meter
     this.#log = log
     this.#heartbeat = setInterval(() => this.#beat(), heartbeatMs)
@@ -37,7 +40,8 @@ export class SseServer {
   }
 
   /** Serves the subscription until either side ends it; false where it is for Yoga. */
-  async handle({ request, response, grant }: Call, params: Params): Promise<boolean> {
+  async handle(call: Call, params: Params): Promise<boolean> {
+    const { request, response, grant } = call
     let stream: SavedStream | undefined
     try {
       stream = await this.#streams.open(params, grant, header(request, 'last-event-id'))
@@ -51,6 +55,12 @@ export class SseServer {
     if (response.destroyed) {
       stream.close()
       return true
+    }
+    try {
+      this.#enter(call)
+    } catch (error) {
+      stream.close()
+      throw error
     }
     begin(response)
     // A place to resume from even before the first event.

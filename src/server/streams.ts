@@ -57,7 +57,11 @@ export class SavedStreams {
     const document = this.#documents.getNow(params)
     const saved = document && savedField(document)
     if (!saved || !document.fits(params.variables)) return undefined
-    const { [saved.variable ?? '']: _, ...variables } = params.variables
+    // Those that it declares: others may be anything, and as large as a body may be.
+    const names = [...document.variables].filter(
+      (name) => name !== saved.variable && Object.hasOwn(params.variables, name),
+    )
+    const variables = Object.fromEntries(names.map((name) => [name, params.variables[name]]))
     for (const scope of document.scopes) requireScope(grant, scope)
     const after = cursorOf(lastEventId || afterOf(saved, params.variables))
     const feed = await this.#follower.feed(after)

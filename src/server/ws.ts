@@ -1,7 +1,7 @@
 /**
  * GraphQL over WebSocket (`graphql-transport-ws`, by graphql-ws). Subscriptions to `saved` share what SSE's do; everything else runs
  * through Yoga's pipeline. Invariant: a socket is written to only when it has taken what came before, so that a slow one holds one
- * message and its place in the log.
+ * message and its place in the log; and read from only while what it sent is being answered, so that one that never reads holds little.
  */
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
@@ -11,15 +11,19 @@ import {
   type ExecutionResult,
   type FormattedExecutionResult,
   GraphQLError,
+  getOperationAST,
 } from 'graphql'
 import { CloseCode, handleProtocols, makeServer } from 'graphql-ws'
 import { type WebSocket, WebSocketServer } from 'ws'
+import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import type { Meter } from '../model/meter.ts'
 import { type Access, type Grant, timerMs } from './access.ts'
 import type { Context } from './builder.ts'
 import type { Yoga } from './documents.ts'
 import { iterate } from './iterate.ts'
+import type { RateLimit } from './rate.ts'
+import { checkSubscription, clientOf, type StreamLimit } from './stream-limit.ts'
 import type { SavedStream, SavedStreams } from './streams.ts'
 
 const heartbeatMs = 12_000
@@ -28,6 +32,14 @@ const mostUnanswered = 3
 const initWaitMs = 3_000
 /** Service restart (RFC 6455's registry): clients of graphql-ws come back by themselves. */
 const serviceRestart = 1012
+/** Try again later: clients of graphql-ws do. */
+const tryAgainLater = 1013
+/** At once, subscriptions among them, on one socket. */
+const mostOperations = 100
+/** Messages whose answers wait for the peer to take them, from which on no more are read. */
+const mostMessages = 200
+/** Of what waits to be sent, in bytes, up to which a ping is answered: they are answered by the socket, and not by us. */
+const pongsUpTo = 64 * 1024
 
 export interface WsParts {
   yoga: Yoga
@@ -36,6 +48,8 @@ export interface WsParts {
   contextOf: (grant: Grant) => Context
   maskError: (error: unknown) => Error
   maxMessageBytes: number
+  rate: RateLimit
+  limit: StreamLimit
   meter: Meter
   log: Log
 }
@@ -44,8 +58,15 @@ interface Extra {
   /** Of the request that opened the socket; connection_init may bring one, too. */
   authorization: string | undefined
   grant: Grant | undefined
-  /** Called when the grant is known. */
+  /** Whom limits are counted by. */
+  client: string
+  /** Called when the grant is known. Throws RATE_LIMITED. */
   granted(grant: Grant): void
+  close(code: number, reason: string): void
+  /** Being answered. */
+  messages: number
+  /** Of the message that came last, in bytes. */
+  length: number
 }
 
 type Args = ExecutionArgs & { stream?: SavedStream; enveloped: ReturnType<Yoga['getEnveloped']> }
@@ -57,7 +78,12 @@ export class WsServer {
 
   constructor(parts: WsParts) {
     this.#parts = parts
-    this.#sockets = new WebSocketServer({ noServer: true, maxPayload: parts.maxMessageBytes, handleProtocols })
+    this.#sockets = new WebSocketServer({
+      noServer: true,
+      maxPayload: parts.maxMessageBytes,
+      handleProtocols,
+      autoPong: false,
+    })
     this.#protocol = makeServer<Record<string, unknown>, Extra>({
       connectionInitWaitTimeout: initWaitMs,
       onConnect: async ({ connectionParams, extra }) => {
@@ -66,7 +92,10 @@ export class WsServer {
           extra.grant = await parts.access.grant(typeof given === 'string' ? given : extra.authorization)
           extra.granted(extra.grant)
           return true
-        } catch {
+        } catch (error) {
+          if (error instanceof SpillwayError && error.code === 'RATE_LIMITED') {
+            extra.close(tryAgainLater, error.message)
+          }
           // 4403, as the protocol has it.
           return false
         }
@@ -75,10 +104,14 @@ export class WsServer {
         const params = { query, variables: variables ?? {}, operationName: operationName ?? undefined }
         // There is no subscribe before a connection_init that was accepted.
         const grant = extra.grant!
+        const { length } = extra
         const enveloped = parts.yoga.getEnveloped({ params })
         try {
-          const stream = await parts.streams.open(params, grant)
+          if (extra.messages > mostOperations) throw tooManyOperations()
+          if (parts.rate.on) await parts.rate.count(extra.client)
           const document = parseAs(enveloped, query)
+          if (getOperationAST(document, operationName)?.operation === 'subscription') checkSubscription(length)
+          const stream = await parts.streams.open(params, grant)
           if (!stream) {
             const errors = enveloped.validate(enveloped.schema, document)
             if (errors.length > 0) return errors as GraphQLError[]
@@ -115,15 +148,25 @@ export class WsServer {
   }
 
   #serve(socket: WebSocket, request: IncomingMessage): void {
-    const { log } = this.#parts
+    const { log, limit } = this.#parts
+    let leave = () => {}
     let expiry: NodeJS.Timeout | undefined
     const extra: Extra = {
       authorization: request.headers.authorization,
       grant: undefined,
-      granted: ({ expiresAt }) => {
+      client: '',
+      granted: (grant) => {
+        // It left while its token was checked.
+        if (socket.readyState !== socket.OPEN) return
+        const { expiresAt } = grant
+        extra.client = clientOf(grant, request)
+        leave = limit.enter(extra.client)
         if (expiresAt === undefined) return
         expiry = setTimeout(() => socket.close(CloseCode.Unauthorized, 'The token has expired.'), timerMs(expiresAt))
       },
+      close: (code, reason) => socket.close(code, reason),
+      messages: 0,
+      length: 0,
     }
     let unanswered = 0
     const heartbeat = setInterval(() => {
@@ -133,6 +176,9 @@ export class WsServer {
     }, heartbeatMs)
     socket.on('pong', () => {
       unanswered = 0
+    })
+    socket.on('ping', (data) => {
+      if (socket.bufferedAmount < pongsUpTo) socket.pong(data)
     })
     // What the peer sent is no WebSocket; ws closes the connection itself.
     socket.on('error', () => {})
@@ -148,11 +194,19 @@ export class WsServer {
         close: (code, reason) => socket.close(code, reason),
         onMessage: (handle) => {
           socket.on('message', async (data) => {
+            const text = String(data)
+            extra.length = text.length
+            extra.messages += 1
+            // Whoever takes no answers is not heard any further, not even its pongs: the heartbeat parts with it.
+            if (extra.messages === mostMessages) socket.pause()
             try {
-              await handle(String(data))
+              await handle(text)
             } catch (error) {
               log.error({ err: error }, 'a WebSocket message could not be handled')
               socket.close(CloseCode.InternalServerError, 'Unexpected error.')
+            } finally {
+              extra.messages -= 1
+              if (extra.messages === mostMessages - 1) socket.resume()
             }
           })
         },
@@ -162,6 +216,7 @@ export class WsServer {
     socket.on('close', (code, reason) => {
       clearInterval(heartbeat)
       clearTimeout(expiry)
+      leave()
       void closed(code, String(reason))
     })
   }
@@ -179,6 +234,11 @@ export class WsServer {
     }
     this.#sockets.close()
   }
+}
+
+function tooManyOperations(): SpillwayError {
+  const message = `At most ${mostOperations} operations at once are allowed on one socket; complete some first.`
+  return new SpillwayError('RATE_LIMITED', message, { retryAfterMs: 1_000 })
 }
 
 function results({ feed, render, close }: SavedStream, meter: Meter): AsyncIterableIterator<ExecutionResult> {

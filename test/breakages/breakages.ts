@@ -163,4 +163,9 @@ export const breakages: Breakage[] = [
     ],
     test: { file: 'test/events/follower.test.ts', name: 'a gap is noticed by the predecessor and read from the log' },
   },
+  {
+    name: 'a digest of the trace, too: a retry would be a conflict',
+    changes: [change('src/app/save.ts', 'digestOf(text)', "digestOf(text + (message.trace ?? ''))")],
+    test: { file: 'test/e2e/traces.test.ts', name: 'knows a retry of another trace for what it is' },
+  },
 ]

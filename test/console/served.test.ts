@@ -97,7 +97,7 @@ test('where it was not built, a browser is told how to build it', async () => {
     access: new Access({}),
     rate: new RateLimit(undefined),
   }
-  const options = { host: '127.0.0.1', port: 0, maxBodyBytes: 1_000, log: quiet() }
+  const options = { host: '127.0.0.1', port: 0, maxBodyBytes: 1_000, maxConnections: 100, log: quiet() }
   const server = await listen({ ...front, guard: new Guard({ hosts: [], origins: [] }) }, options)
   try {
     const response = await fetch(server.url, { headers: { accept: browserAccepts } })

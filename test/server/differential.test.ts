@@ -1,20 +1,10 @@
 /** The fast path answers as Yoga does: the same requests down both ways, on one application; status, headers and body are compared. */
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type App, makeApp } from '../../src/app/app.ts'
+import type { App } from '../../src/app/app.ts'
 import { Contents } from '../../src/app/contents.ts'
-import { MemoryCache, SharedVersion } from '../../src/cache/memory.ts'
-import { PrismaStore } from '../../src/db/prisma.ts'
-import { SqliteEventLog } from '../../src/events/sqlite.ts'
 import { codes, SpillwayError } from '../../src/model/error.ts'
-import { SqliteQueue } from '../../src/queue/sqlite.ts'
-import { Metrics } from '../../src/server/metrics.ts'
-import { serve } from '../../src/server/server.ts'
-import { SqliteFile } from '../../src/sqlite/file.ts'
-import { quiet } from '../harness/quiet.ts'
+import { serveTwoWays } from '../harness/two-ways.ts'
 
 interface Answer {
   status: number
@@ -31,14 +21,12 @@ describe('the fast path', () => {
   let close: () => Promise<void>
 
   beforeAll(async () => {
-    const dir = await mkdtemp(join(tmpdir(), 'spillway-differential-'))
-    const log = quiet()
-    const file = await SqliteFile.open(join(dir, 'queue.db'), { capacity: 1e6, retentionMs: 1e6, retentionBytes: 1e9 })
-    const queue = new SqliteQueue(file.connect())
-    const events = new SqliteEventLog(file.connect())
-    const store = new PrismaStore({ url: `file:${dir}/store.db`, concurrency: 1, log })
-    await store.prepare(new AbortController().signal)
-    await store.insert(
+    const ways = await serveTwoWays()
+    app = ways.app
+    fast = ways.fast
+    plain = ways.plain
+    close = ways.close
+    await ways.store.insert(
       Array.from({ length: 5 }, (_, i) => ({
         id: `${id}${i}`,
         content: `content ${i} "é" 🙂`,
@@ -46,37 +34,6 @@ describe('the fast path', () => {
         savedAt: new Date(1e12 + 5),
       })),
     )
-    const cache = new MemoryCache({ ttlMs: 1e6, version: new SharedVersion() })
-    app = makeApp({ queue, store, cache, events, log }, { contentMaxBytes: 1_000 })
-    app.follower.start()
-    const options = {
-      host: '127.0.0.1',
-      port: 0,
-      contentMaxBytes: 1_000,
-      graphiql: false,
-      introspection: true,
-      operations: undefined,
-      requestsPerSecond: undefined,
-      auth: {},
-      hosts: [],
-      origins: [],
-      store,
-      prepared: () => true,
-      log,
-    }
-    const servers = [
-      await serve(app, store.prisma, { ...options, metrics: new Metrics() }),
-      await serve(app, store.prisma, { ...options, metrics: new Metrics(), fast: false }),
-    ] as const
-    fast = servers[0].url
-    plain = servers[1].url
-    close = async () => {
-      await Promise.all(servers.map((server) => server.close()))
-      await app.follower.close()
-      await Promise.all([queue.close(), events.close(), store.close()])
-      await file.close()
-      await rm(dir, { recursive: true })
-    }
   })
   afterAll(() => close?.())
 

@@ -1,0 +1,66 @@
+/** An embedded Spillway to be abused: how much memory it takes is measured from outside, and whether it still does its work is asked. */
+import { readFileSync, writeFileSync } from 'node:fs'
+import { expect } from 'vitest'
+import { holds } from './eventually.ts'
+import { System, unique } from './system.ts'
+
+export class Target {
+  readonly system: System
+  #settledMb = 0
+
+  private constructor(system: System) {
+    this.system = system
+  }
+
+  static async start(env: Record<string, string> = {}): Promise<Target> {
+    const target = new Target(await System.start('embedded', env))
+    // What it loads with its first requests, whoever sends them, is no abuse.
+    await target.work()
+    return target
+  }
+
+  get url(): string {
+    return this.system.url
+  }
+
+  get #proc(): string {
+    return `/proc/${this.system.api.pid}`
+  }
+
+  #megabytes(name: 'VmRSS' | 'VmHWM'): number {
+    return Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(readFileSync(`${this.#proc}/status`, 'utf8'))![1]) / 1024
+  }
+
+  /** From now on is measured. */
+  mark(): void {
+    // 5: the peak starts anew from what is taken now.
+    writeFileSync(`${this.#proc}/clear_refs`, '5')
+    this.#settledMb = this.#megabytes('VmRSS')
+  }
+
+  /** By how much its resident memory was above that of `mark` at its peak, in MB. */
+  get grownMb(): number {
+    return this.#megabytes('VmHWM') - this.#settledMb
+  }
+
+  /** A save, up to its row. */
+  async work(): Promise<void> {
+    const { body } = await this.system.graphql(
+      'mutation ($c: String!) { save(content: $c, waitMs: 20000) { status } }',
+      { c: unique() },
+    )
+    expect(body).toEqual({ data: { save: { status: 'SAVED' } } })
+  }
+
+  /** It is ready, saves, and never took more than that. */
+  async expectSound(mostMb = 200): Promise<void> {
+    await holds(async () => expect((await fetch(`${this.url}/readyz`)).status).toBe(200))
+    await this.work()
+    expect(this.system.api.logs()).not.toContain('unexpected error')
+    expect(this.grownMb).toBeLessThan(mostMb)
+  }
+
+  stop(): Promise<void> {
+    return this.system.stop()
+  }
+}

@@ -1,0 +1,71 @@
+/** One application behind two servers of this process: one with the fast path, one where Yoga answers everything. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type App, makeApp } from '../../src/app/app.ts'
+import { MemoryCache, SharedVersion } from '../../src/cache/memory.ts'
+import { PrismaStore } from '../../src/db/prisma.ts'
+import { SqliteEventLog } from '../../src/events/sqlite.ts'
+import { SqliteQueue } from '../../src/queue/sqlite.ts'
+import { Metrics } from '../../src/server/metrics.ts'
+import { serve } from '../../src/server/server.ts'
+import { SqliteFile } from '../../src/sqlite/file.ts'
+import { quiet } from './quiet.ts'
+
+export interface TwoWays {
+  app: App
+  store: PrismaStore
+  /** URLs. */
+  fast: string
+  plain: string
+  close(): Promise<void>
+}
+
+export async function serveTwoWays(given: { contentMaxBytes?: number; stillMs?: number } = {}): Promise<TwoWays> {
+  const contentMaxBytes = given.contentMaxBytes ?? 1_000
+  const dir = await mkdtemp(join(tmpdir(), 'spillway-two-ways-'))
+  const log = quiet()
+  const file = await SqliteFile.open(join(dir, 'queue.db'), { capacity: 1e6, retentionMs: 1e6, retentionBytes: 1e9 })
+  const queue = new SqliteQueue(file.connect())
+  const events = new SqliteEventLog(file.connect())
+  const store = new PrismaStore({ url: `file:${dir}/store.db`, concurrency: 1, log })
+  await store.prepare(new AbortController().signal)
+  const cache = new MemoryCache({ ttlMs: 1e6, version: new SharedVersion() })
+  const app = makeApp({ queue, store, cache, events, log }, { contentMaxBytes })
+  app.follower.start()
+  const options = {
+    ...given,
+    host: '127.0.0.1',
+    port: 0,
+    contentMaxBytes,
+    graphiql: false,
+    introspection: true,
+    operations: undefined,
+    requestsPerSecond: undefined,
+    streamsPerClient: undefined,
+    maxConnections: 1_000,
+    auth: {},
+    hosts: [],
+    origins: [],
+    store,
+    prepared: () => true,
+    log,
+  }
+  const servers = [
+    await serve(app, store.prisma, { ...options, metrics: new Metrics() }),
+    await serve(app, store.prisma, { ...options, metrics: new Metrics(), fast: false }),
+  ] as const
+  return {
+    app,
+    store,
+    fast: servers[0].url,
+    plain: servers[1].url,
+    close: async () => {
+      await Promise.all(servers.map((server) => server.close()))
+      await app.follower.close()
+      await Promise.all([queue.close(), events.close(), store.close()])
+      await file.close()
+      await rm(dir, { recursive: true })
+    },
+  }
+}
