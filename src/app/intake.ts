@@ -17,6 +17,8 @@ const itemsPerCall = 256
 const bytesPerCall = 4 * 1024 * 1024
 /** With fewer calls at a time more saves share one write to disk; with more, one slow call does not hold up the next. */
 const callsAtOnce = 4
+/** So many need not wait for the end of the tick: the queue is at them while this process reads the next requests. */
+const goAtOnce = 16
 const waitingItems = 20_000
 const waitingBytes = 64 * 1024 * 1024
 
@@ -49,7 +51,8 @@ export class Intake {
     this.#bytes += bytes
     return new Promise((resolve, reject) => {
       this.#waiting.push({ group, resolve, reject })
-      this.#schedule()
+      if (this.#waiting.length >= goAtOnce && this.#calls < callsAtOnce) void this.#send(this.#next())
+      else this.#schedule()
     })
   }
 

@@ -98,8 +98,9 @@ export class Documents {
   }
 }
 
+/** Mostly the query itself, which need not be copied then; no valid one begins with a digit. */
 function keyOf({ query, operationName }: Params): string {
-  return `${operationName ?? ''}\n${query}`
+  return operationName === undefined ? query : `${operationName.length} ${operationName} ${query}`
 }
 
 /** The root fields, where they are plain ones: no fragments and no directives. */

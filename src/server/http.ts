@@ -10,7 +10,7 @@ import type { Duplex } from 'node:stream'
 import type { Log } from '../model/log.ts'
 import type { Tracer } from '../model/tracer.ts'
 import { type Access, type Grant, requireScope, type Scope } from './access.ts'
-import { Connections, checkRequests, overloaded, pieceBytes } from './connections.ts'
+import { type Connection, Connections, checkRequests, overloaded, pieceBytes } from './connections.ts'
 import { errorBody, errorHeaders, type PublicError, publicError } from './errors.ts'
 import { type Guard, preflightHeaders } from './guard.ts'
 import type { RateLimit } from './rate.ts'
@@ -81,13 +81,23 @@ export async function listen(front: Front, options: HttpOptions): Promise<HttpSe
   const { host, port, tracer, log } = options
   const connections = new Connections(options.maxConnections)
   const serve = (request: IncomingMessage, response: ServerResponse, id: string) => {
-    handle(front, options, connections, request, response, id).catch((error) => fail(response, error, id, log))
+    const connection = connections.of(request.socket)
+    connection.requests += 1
+    answer(front, options, connections, connection, request, response, id).then(
+      () => {
+        connection.requests -= 1
+      },
+      (error) => {
+        connection.requests -= 1
+        fail(response, error, id, log)
+      },
+    )
   }
   const server = createServer(
     { headersTimeout: 5_000, requestTimeout: 20_000, connectionsCheckingInterval: 1_000 },
     (request, response) => {
       const id = requestId(request)
-      requestIds.set(response, id)
+      ;(response as Named)[requestIdKey] = id
       if (tracer === undefined) serve(request, response, id)
       else trace(tracer, request, response, id, () => serve(request, response, id))
     },
@@ -130,42 +140,28 @@ export async function listen(front: Front, options: HttpOptions): Promise<HttpSe
   }
 }
 
-const requestIds = new WeakMap<ServerResponse, string>()
+/** On the response itself: a WeakMap costs more than all that is done with it. */
+const requestIdKey = Symbol('request id')
+type Named = ServerResponse & { [requestIdKey]?: string }
 
 /** For who answers otherwise than by `sendText`. */
 export function nameRequest(response: ServerResponse): void {
-  const id = requestIds.get(response)
+  const id = (response as Named)[requestIdKey]
   if (id !== undefined) response.setHeader('x-request-id', id)
 }
 
 const nobody: Grant = { subject: undefined, scopes: new Set(), expiresAt: undefined }
 
-async function handle(
-  front: Front,
-  options: HttpOptions,
-  connections: Connections,
-  request: IncomingMessage,
-  response: ServerResponse,
-  id: string,
-): Promise<void> {
-  const connection = connections.of(request.socket)
-  connection.requests += 1
-  try {
-    checkRequests(connection)
-    await answer(front, options, connections, request, response, id)
-  } finally {
-    connection.requests -= 1
-  }
-}
-
 async function answer(
   front: Front,
   options: HttpOptions,
   connections: Connections,
+  connection: Connection,
   request: IncomingMessage,
   response: ServerResponse,
   id: string,
 ): Promise<void> {
+  checkRequests(connection)
   const { url = '/', method = 'GET' } = request
   const crossOrigin = front.guard.check(request)
   if (crossOrigin) {
@@ -187,7 +183,7 @@ async function answer(
     const allow = [route.GET && 'GET', route.POST && 'POST'].filter(Boolean).join(', ')
     throw new HttpError(405, `${path} takes ${allow}, not ${method}.`, { allow })
   }
-  if (route.scope !== 'open' && connections.of(request.socket).surplus) {
+  if (route.scope !== 'open' && connection.surplus) {
     response.shouldKeepAlive = false
     throw overloaded('holding as many connections as it may')
   }
@@ -245,11 +241,10 @@ function readBody(request: IncomingMessage, maxBytes: number, connections: Conne
       done()
       resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks))
     })
-    request.on('error', reject)
-    request.on('close', () => {
+    // One that ends early, too.
+    request.on('error', (error) => {
       done()
-      // An error is not to be made, stack and all, for each request that ended as it should.
-      if (!request.complete) reject(new HttpError(400, 'The body ended early.'))
+      reject(error)
     })
   })
 }
@@ -283,7 +278,7 @@ export function sendText(
   // A flat list is what Node writes fastest.
   const all = ['content-type', type, 'content-length', String(length)]
   if (headers?.['cache-control'] === undefined) all.push('cache-control', 'no-store')
-  const id = requestIds.get(response)
+  const id = (response as Named)[requestIdKey]
   if (id !== undefined) all.push('x-request-id', id)
   for (const name in headers) all.push(name, headers[name]!)
   response.writeHead(status, all)

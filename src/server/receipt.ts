@@ -55,8 +55,8 @@ builder.mutationFields((t) => ({
     description:
       'id: a UUID of your own (v7 recommended) makes a retry safe. waitMs: wait up to this long for SAVED or FAILED.',
     args: { content: t.arg.string({ required: true }), id: t.arg.id(), waitMs: t.arg.int() },
-    resolve: (_root, { waitMs, ...input }, { app }) =>
-      waitMs == null ? app.saves.save(input) : app.saves.saveAndWait(input, waitMs),
+    resolve: (_root, input, { app }) =>
+      input.waitMs == null ? app.saves.save(input) : app.saves.saveAndWait(input, input.waitMs),
   }),
   saveMany: t.field({
     type: [Receipt],

@@ -11,6 +11,8 @@ const bytesKept = 32 * 1024 * 1024
 export class Responses {
   readonly #cache: Pick<Cache, 'version'>
   readonly #kept = new Kept<{ version: string; body: Buffer }>(mostKept, bytesKept, ({ body }) => body.length)
+  /** Of all keys there ever were: a key of another length need not be looked up, which takes reading all of it. */
+  readonly #lengths = new Set<number>()
   readonly #making = new Map<string, Promise<Buffer | undefined>>()
 
   constructor(cache: Pick<Cache, 'version'>) {
@@ -19,7 +21,7 @@ export class Responses {
 
   /** Whether there is one under this key, of whatever version: worth asking for. */
   has(key: string): boolean {
-    return this.#kept.get(key) !== undefined
+    return this.#lengths.has(key.length) && this.#kept.get(key) !== undefined
   }
 
   /**
@@ -37,7 +39,10 @@ export class Responses {
     if (!making) {
       making = bytes(make())
         .then((body) => {
-          if (body) this.#kept.set(key, { version, body })
+          if (body) {
+            this.#kept.set(key, { version, body })
+            this.#lengths.add(key.length)
+          }
           return body
         })
         .finally(() => this.#making.delete(name))

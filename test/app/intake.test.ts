@@ -100,10 +100,17 @@ describe.each([
   }
 
   test('the saves of one tick are one call, and each has its own answer', async () => {
-    const all = many(200)
+    const all = many(15)
     const replies = await Promise.all(all.map((one) => intake.accept([one])))
-    expect(queue.seen.calls).toEqual([200])
+    expect(queue.seen.calls).toEqual([15])
     expect(replies).toEqual(all.map(({ digest, at }) => [{ status: 'QUEUED', digest, at, duplicate: false }]))
+    expect(await queued()).toEqual(all.map(({ id }) => id))
+  })
+
+  test('sixteen of them go at once, while there are calls left', async () => {
+    const all = many(200)
+    await Promise.all(all.map((one) => intake.accept([one])))
+    expect(queue.seen.calls).toEqual([16, 16, 16, 16, 136])
     expect(await queued()).toEqual(all.map(({ id }) => id))
   })
 
@@ -111,7 +118,7 @@ describe.each([
     const [small, large] = [many(600), many(1_000)]
     const done = [...small.slice(0, 300).map((one) => [one]), large, ...small.slice(300).map((one) => [one])]
     const replies = await Promise.all(done.map((group) => intake.accept(group)))
-    expect(queue.seen.calls).toEqual([256, 44, 1_000, 256, 44])
+    expect(queue.seen.calls).toEqual([16, 16, 16, 16, 236, 1_000, 256, 44])
     expect(replies.map((reply) => reply.length)).toEqual(done.map((group) => group.length))
     expect(await queued()).toEqual(done.flat().map(({ id }) => id))
   })
@@ -124,13 +131,13 @@ describe.each([
       accepting.push(...all.slice(n, n + 100).map((one) => intake.accept([one])))
       await new Promise((resolve) => setImmediate(resolve))
     }
-    // The first four ticks, each as it came; then nothing more is sent.
-    expect(queue.seen.calls).toEqual([100, 100, 100, 100])
+    // Four calls; then nothing more is sent.
+    expect(queue.seen.calls).toEqual([16, 16, 16, 16])
     release()
     await Promise.all(accepting)
     expect(queue.seen.atOnce).toBe(4)
     // The rest shares calls.
-    expect(queue.seen.calls.length).toBeLessThanOrEqual(4 + Math.ceil(2_600 / 256) + 1)
+    expect(queue.seen.calls.length).toBeLessThanOrEqual(4 + Math.ceil(2_936 / 256) + 1)
     expect(await queued()).toEqual(all.map(({ id }) => id))
   })
 
