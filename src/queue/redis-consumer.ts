@@ -37,6 +37,8 @@ const graceMs = 2_000
 export class RedisConsumer implements Consumer {
   readonly #o: Options
   readonly #held = new Set<string>()
+  /** Of these, those whose ids are saved already. */
+  readonly #confirmed = new Set<string>()
   readonly #closing = new AbortController()
   #groupKnown = false
   /** Where in its own pending list it reads next; undefined when that is done and new entries are due. */
@@ -184,33 +186,31 @@ export class RedisConsumer implements Consumer {
     this.#averageBytes = Math.max(64, bytes, this.#averageBytes * 0.8)
   }
 
-  confirm(entries: readonly Entry[]): Promise<void> {
-    return this.#settle('confirm', entries)
+  async confirm(entries: readonly Entry[]): Promise<void> {
+    await this.#settle('confirm', entries)
+    for (const { handle } of entries) if (this.#held.has(handle)) this.#confirmed.add(handle)
   }
 
   async settle(entries: readonly Entry[]): Promise<void> {
-    await this.#settle('settle', entries)
+    await this.#settle(entries.every(({ handle }) => this.#confirmed.has(handle)) ? 'remove' : 'settle', entries)
     this.#release(entries)
   }
 
-  async #settle(how: 'confirm' | 'settle', entries: readonly Entry[]): Promise<void> {
+  async #settle(how: 'confirm' | 'remove' | 'settle', entries: readonly Entry[]): Promise<void> {
     const { keys: k, group, rememberedIds, settling, scripts } = this.#o
+    const calls: Promise<unknown>[] = []
     for (let i = 0; i < entries.length; i += 1_000) {
-      const args = entries.slice(i, i + 1_000).flatMap(({ handle, id }) => [handle, id ?? ''])
-      await settling.ask(() =>
-        scripts.spillSettle(
-          k.stream,
-          k.pending,
-          k.saved,
-          k.savedBefore,
-          k.attempts,
-          how,
-          group,
-          rememberedIds,
-          ...args,
+      const some = entries.slice(i, i + 1_000)
+      const args = [...some.map(({ handle }) => handle), ...some.map(({ id }) => id ?? '')]
+      calls.push(
+        settling.ask(() =>
+          scripts.spillSettle(
+            ...[k.stream, k.pending, k.saved, k.savedBefore, k.attempts, how, group, rememberedIds, ...args],
+          ),
         ),
       )
     }
+    await Promise.all(calls)
   }
 
   async bury(letters: readonly { entry: Entry; failure: Failure }[]): Promise<void> {
@@ -245,7 +245,10 @@ export class RedisConsumer implements Consumer {
   }
 
   #release(entries: readonly Entry[]): void {
-    for (const { handle } of entries) this.#held.delete(handle)
+    for (const { handle } of entries) {
+      this.#held.delete(handle)
+      this.#confirmed.delete(handle)
+    }
   }
 
   close(): Promise<void> {
