@@ -13,7 +13,7 @@ import { type Pace, Parts } from './parts.ts'
 import { type Profile, readProfile } from './profile.ts'
 import { markdown, terminalTable } from './report.ts'
 import { type Result, runScenario, type Scenario } from './scenario.ts'
-import { acceptGraphql, acceptMany, acceptRest } from './scenarios/accept.ts'
+import { acceptGraphql, acceptMany, acceptRest, metered } from './scenarios/accept.ts'
 import { contents } from './scenarios/contents.ts'
 import { draining } from './scenarios/drain.ts'
 import { embedded } from './scenarios/embedded.ts'
@@ -26,6 +26,7 @@ const all: Scenario[] = [
   acceptGraphql,
   acceptRest,
   acceptMany,
+  metered,
   draining,
   contents,
   latency,

@@ -1,5 +1,5 @@
 /** How many saves a second are acknowledged, durable. No worker runs: everybody's queue only grows. */
-
+import { fileURLToPath } from 'node:url'
 import { run } from '../client.ts'
 import type { Contender, Process, Running } from '../contender.ts'
 import { startPeer, startSpillway } from '../contender.ts'
@@ -93,6 +93,25 @@ export const acceptMany: Scenario = {
   profile: true,
   contenders: [spillway('Spillway', hundred), { ...spillway('Spillway, single saves', single), role: 'peer' }],
   targets: [{ beside: 'Spillway, single saves', atLeast: 5 }],
+}
+
+const unmetered = fileURLToPath(new URL('../peers/unmetered.ts', import.meta.url))
+
+export const metered: Scenario = {
+  name: 'metrics',
+  title: 'accept with metrics, beside the same without',
+  figure: 'rate',
+  unit: '/s',
+  note: 'GraphQL save. The other process has every counter and histogram emptied of what it does.',
+  contenders: [
+    spillway('Spillway', single),
+    {
+      name: 'Spillway, counting nothing',
+      role: 'limit',
+      start: async (parts) => accepting(parts, await startSpillway('api', parts.env, ['--import', unmetered]), single),
+    },
+  ],
+  targets: [{ beside: 'Spillway, counting nothing', atLeast: 0.97 }],
 }
 
 export { limit as acceptLimit }

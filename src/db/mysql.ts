@@ -2,7 +2,9 @@
  * MySQL 8, MariaDB, and what else speaks their protocol. Invariants: every session is strict, whatever the server's default; no call
  * waits for a frozen server longer than SILENCE_MS; nothing that is thrown from here holds the password.
  */
+
 import type { Socket } from 'node:net'
+import { isIP } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { PrismaMariaDb } from '@prisma/adapter-mariadb'
 import { type ConnectionConfig, createConnection, createPool, type Pool } from 'mariadb'
@@ -84,9 +86,17 @@ export function mysqlConfig(text: string, name: string): ConnectionConfig {
   return config
 }
 
+/** The driver does not tell the TLS library whom it connects to, so that a certificate would have to be one of localhost. */
+function named({ host = '', ssl = false }: ConnectionConfig): ConnectionConfig {
+  if (!ssl) return {}
+  const name = { host, ...(isIP(host) ? {} : { servername: host }) }
+  return { ssl: { rejectUnauthorized: true, ...(typeof ssl === 'object' && ssl), ...name } }
+}
+
 function connectionOptions(config: ConnectionConfig): ConnectionConfig {
   return {
     ...config,
+    ...named(config),
     connectTimeout: ACQUIRE_MS,
     charset: 'utf8mb4',
     // MySQL 8 without TLS cannot be logged in to otherwise; with TLS it is not asked for.

@@ -48,6 +48,7 @@ function installMissing(): void {
     ...(findMariadb() ? [] : ['mariadb-server']),
     ...(findChromium() ? [] : ['chromium']),
     ...(findPromtool() ? [] : ['prometheus']),
+    ...(find('openssl') ? [] : ['openssl']),
   ]
   if (missing.length === 0) return
   const command = `apt-get install -y --no-install-recommends ${missing.join(' ')}`
