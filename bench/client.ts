@@ -121,7 +121,8 @@ async function pace(
   const due = () => Math.floor(((Math.min(performance.now(), until) - started) / 1_000) * rate!)
   const flush = () => {
     while (free.length > 0 && sent < due()) {
-      const connection = free.pop()!
+      // In turns: one that rests for long is closed by the server.
+      const connection = free.shift()!
       const since = started + (sent / rate!) * 1_000
       onSend?.(sent, since)
       sent += 1

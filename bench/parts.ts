@@ -59,6 +59,9 @@ export class Parts {
 
   /** Everything empty, and nothing going on in the background. */
   async reset(): Promise<void> {
+    // A peer may still be at what nobody waits for any more.
+    const statement = `SELECT COUNT(*) AS n FROM information_schema.processlist WHERE db = '${this.#database}' AND command <> 'Sleep'`
+    await eventually(async () => Number((await this.mariadb.sql(statement))[0]!.n) === 0, { timeoutMs: 60_000 })
     await Promise.all([this.redis.cli('FLUSHALL'), this.cache.cli('FLUSHALL'), this.sql('TRUNCATE Content')])
     await this.redis.cli('BGREWRITEAOF')
     await eventually(
@@ -69,7 +72,11 @@ export class Parts {
 
   // biome-ignore lint/suspicious/noExplicitAny: whoever asks knows what the columns are.
   sql(statement: string): Promise<any[]> {
-    return this.mariadb.sql(statement, new URL(this.databaseUrl).pathname.slice(1))
+    return this.mariadb.sql(statement, this.#database)
+  }
+
+  get #database(): string {
+    return new URL(this.databaseUrl).pathname.slice(1)
   }
 
   async rows(): Promise<number> {

@@ -35,7 +35,7 @@ export const latency: Scenario = {
         const api = await startSpillway('api', parts.env)
         const worker = await startSpillway('worker', parts.env)
         const { seconds } = parts.pace
-        const warmUpSeconds = 1
+        const warmUpSeconds = 3
         const total = Math.ceil(rate * (seconds + warmUpSeconds)) + 1_000
         return {
           async measure() {

@@ -94,7 +94,13 @@ export async function listen(front: Front, options: HttpOptions): Promise<HttpSe
     )
   }
   const server = createServer(
-    { headersTimeout: 5_000, requestTimeout: 20_000, connectionsCheckingInterval: 1_000 },
+    {
+      headersTimeout: 5_000,
+      requestTimeout: 20_000,
+      connectionsCheckingInterval: 1_000,
+      // Longer than proxies keep theirs (60 s is common): one that sends just when this end hangs up would answer 502.
+      keepAliveTimeout: 75_000,
+    },
     (request, response) => {
       const id = requestId(request)
       ;(response as Named)[requestIdKey] = id
