@@ -59,9 +59,6 @@ export class Parts {
 
   /** Everything empty, and nothing going on in the background. */
   async reset(): Promise<void> {
-    // A peer may still be at what nobody waits for any more.
-    const statement = `SELECT COUNT(*) AS n FROM information_schema.processlist WHERE db = '${this.#database}' AND command <> 'Sleep'`
-    await eventually(async () => Number((await this.mariadb.sql(statement))[0]!.n) === 0, { timeoutMs: 60_000 })
     await Promise.all([this.redis.cli('FLUSHALL'), this.cache.cli('FLUSHALL'), this.sql('TRUNCATE Content')])
     await this.redis.cli('BGREWRITEAOF')
     await eventually(
@@ -73,6 +70,17 @@ export class Parts {
   // biome-ignore lint/suspicious/noExplicitAny: whoever asks knows what the columns are.
   sql(statement: string): Promise<any[]> {
     return this.mariadb.sql(statement, this.#database)
+  }
+
+  /** Resolves when nobody has asked the database for anything for a while. */
+  async databaseIdle(): Promise<void> {
+    const statement = `SELECT COUNT(*) AS n FROM information_schema.processlist WHERE db = '${this.#database}' AND command <> 'Sleep'`
+    let idle = 0
+    const look = async () => {
+      idle = Number((await this.mariadb.sql(statement))[0]!.n) === 0 ? idle + 1 : 0
+      return idle >= 20
+    }
+    await eventually(look, { timeoutMs: 60_000 })
   }
 
   get #database(): string {
