@@ -170,7 +170,10 @@ export const delivery: Scenario = {
         const crowd = await Crowd.open(api.url, document, subscribers)
         const length = await lengthOfOne(crowd, publish)
         return {
-          measure: () => pacedDelivery(crowd, length, publish, parts.pace.seconds),
+          async measure() {
+            await pacedDelivery(crowd, length, publish, parts.pace.warmUpSeconds)
+            return await pacedDelivery(crowd, length, publish, parts.pace.seconds)
+          },
           stop: async () => {
             crowd.close()
             await close()
@@ -186,7 +189,7 @@ export const delivery: Scenario = {
 async function pacedDelivery(crowd: Crowd, length: number, publish: Publish, seconds: number) {
   await crowd.quiet()
   crowd.restart()
-  const times = seconds * pacedPerSecond
+  const times = Math.ceil(seconds * pacedPerSecond)
   const size = 2 * length
   const appendedAt: number[] = []
   const samples = new Samples()
@@ -198,9 +201,8 @@ async function pacedDelivery(crowd: Crowd, length: number, publish: Publish, sec
   for (let i = 0; i < times; i++) {
     appendedAt.push(performance.now())
     await publish(2)
-    await new Promise((resolve) =>
-      setTimeout(resolve, appendedAt[0]! + ((i + 1) * 1_000) / pacedPerSecond - performance.now()),
-    )
+    const rest = appendedAt[0]! + ((i + 1) * 1_000) / pacedPerSecond - performance.now()
+    await new Promise((resolve) => setTimeout(resolve, Math.max(0, rest)))
   }
   await crowd.hasReceived(times * size * crowd.size, 30_000)
   crowd.onBytes = () => {}
