@@ -37,8 +37,6 @@ const graceMs = 2_000
 export class RedisConsumer implements Consumer {
   readonly #o: Options
   readonly #held = new Set<string>()
-  /** Of these, those whose ids are saved already. */
-  readonly #confirmed = new Set<string>()
   readonly #closing = new AbortController()
   #groupKnown = false
   /** Where in its own pending list it reads next; undefined when that is done and new entries are due. */
@@ -186,17 +184,16 @@ export class RedisConsumer implements Consumer {
     this.#averageBytes = Math.max(64, bytes, this.#averageBytes * 0.8)
   }
 
-  async confirm(entries: readonly Entry[]): Promise<void> {
-    await this.#settle('confirm', entries)
-    for (const { handle } of entries) if (this.#held.has(handle)) this.#confirmed.add(handle)
+  confirm(entries: readonly Entry[]): Promise<void> {
+    return this.#settle('confirm', entries)
   }
 
   async settle(entries: readonly Entry[]): Promise<void> {
-    await this.#settle(entries.every(({ handle }) => this.#confirmed.has(handle)) ? 'remove' : 'settle', entries)
+    await this.#settle('settle', entries)
     this.#release(entries)
   }
 
-  async #settle(how: 'confirm' | 'remove' | 'settle', entries: readonly Entry[]): Promise<void> {
+  async #settle(how: 'confirm' | 'settle', entries: readonly Entry[]): Promise<void> {
     const { keys: k, group, rememberedIds, settling, scripts } = this.#o
     const calls: Promise<unknown>[] = []
     for (let i = 0; i < entries.length; i += 1_000) {
@@ -245,10 +242,7 @@ export class RedisConsumer implements Consumer {
   }
 
   #release(entries: readonly Entry[]): void {
-    for (const { handle } of entries) {
-      this.#held.delete(handle)
-      this.#confirmed.delete(handle)
-    }
+    for (const { handle } of entries) this.#held.delete(handle)
   }
 
   close(): Promise<void> {

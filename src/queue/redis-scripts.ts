@@ -23,7 +23,7 @@ const script = (name: string) => readFileSync(new URL(`lua/${name}.lua`, import.
 export interface Scripts {
   spillAccept(...args: (string | number)[]): Promise<(0 | string | (0 | string[])[])[]>
   spillFind(...args: (string | number)[]): Promise<(0 | string[])[]>
-  spillSettle(...args: (string | number)[]): Promise<number>
+  spillSettle(...args: (string | number)[]): Promise<null>
   spillBury(...args: (string | number)[]): Promise<number>
   spillRedrive(...args: (string | number)[]): Promise<number>
   spillHold(...args: (string | number)[]): Promise<number>

@@ -1,11 +1,11 @@
 -- Entries whose rows are committed: their ids are pending no longer, they are saved; and, once they are announced, the entries go, too.
 -- KEYS: 1 stream, 2 pending, 3 saved, 4 saved before, 5 attempts
--- ARGV: 1 'confirm' (the first), 'remove' (the second) or 'settle' (both), 2 group, 3 how many ids to remember at least; then the
---   handles, and then as many ids ('' where an entry has none; for 'remove' they are not looked at)
+-- ARGV: 1 'confirm' (the first) or 'settle' (both: a failover may have lost the confirmation), 2 group, 3 how many ids to remember at
+--   least; then the handles, and then as many ids ('' where an entry has none)
 local count = (#ARGV - 3) / 2
 local first, last = 4, 3 + count
 
-if ARGV[1] ~= 'confirm' then
+if ARGV[1] == 'settle' then
   -- First, since it frees memory: a script that has begun to write may go on writing when the server is full.
   redis.call('XACK', KEYS[1], ARGV[2], unpack(ARGV, first, last))
   redis.call('XDEL', KEYS[1], unpack(ARGV, first, last))
@@ -13,27 +13,25 @@ if ARGV[1] ~= 'confirm' then
   if redis.call('EXISTS', KEYS[5]) == 1 then redis.call('HDEL', KEYS[5], unpack(ARGV, first, last)) end
 end
 
-if ARGV[1] ~= 'remove' then
-  -- An id may be pending again, for another entry, when a slow worker confirms what somebody else has settled long ago.
-  local pending = redis.call('HMGET', KEYS[2], unpack(ARGV, last + 1))
-  local gone, saved, n = {}, {}, 0
-  for i = 1, count do
-    local value, handle = pending[i], ARGV[3 + i]
-    -- The value ends with a space and its handle.
-    if value and value:sub(-#handle) == handle and value:byte(-#handle - 1) == 32 then
-      n = n + 1
-      gone[n] = ARGV[last + i]
-      saved[2 * n - 1] = ARGV[last + i]
-      saved[2 * n] = value
-    end
+-- An id may be pending again, for another entry, when a slow worker confirms what somebody else has settled long ago.
+local pending = redis.call('HMGET', KEYS[2], unpack(ARGV, last + 1))
+local gone, saved, n = {}, {}, 0
+for i = 1, count do
+  local value, handle = pending[i], ARGV[3 + i]
+  -- The value ends with a space and its handle.
+  if value and value:sub(-#handle) == handle and value:byte(-#handle - 1) == 32 then
+    n = n + 1
+    gone[n] = ARGV[last + i]
+    saved[2 * n - 1] = ARGV[last + i]
+    saved[2 * n] = value
   end
-  if n > 0 then
-    redis.call('HDEL', KEYS[2], unpack(gone))
-    redis.call('HSET', KEYS[3], unpack(saved))
-    -- Two generations: the older one goes when the newer one is full; unlinked, since RENAME would free it while everybody waits.
-    if redis.call('HLEN', KEYS[3]) >= tonumber(ARGV[3]) then
-      redis.call('UNLINK', KEYS[4])
-      redis.call('RENAME', KEYS[3], KEYS[4])
-    end
+end
+if n > 0 then
+  redis.call('HDEL', KEYS[2], unpack(gone))
+  redis.call('HSET', KEYS[3], unpack(saved))
+  -- Two generations: the older one goes when the newer one is full; unlinked, since RENAME would free it while everybody waits.
+  if redis.call('HLEN', KEYS[3]) >= tonumber(ARGV[3]) then
+    redis.call('UNLINK', KEYS[4])
+    redis.call('RENAME', KEYS[3], KEYS[4])
   end
 end
