@@ -1,9 +1,8 @@
 /** What every contender runs on: the same Redis for queues (fsync before every answer), the same cache, the same MariaDB. */
-import { createConnection } from 'mariadb'
 import { migrate } from '../src/db/migrate.ts'
 import { mysqlDialect } from '../src/db/mysql.ts'
 import { eventually } from '../test/harness/eventually.ts'
-import { startMariadb, type TestMariadb } from '../test/harness/mariadb.ts'
+import { connect, startMariadb, type TestMariadb } from '../test/harness/mariadb.ts'
 import { startRedis, type TestRedis } from '../test/harness/redis.ts'
 
 export const redisArgs = ['--auto-aof-rewrite-percentage', '0']
@@ -94,8 +93,7 @@ export class Parts {
 
   /** How many statements are under way in the database at once, at the most, until the returned function is called. */
   async watchStatements(): Promise<() => Promise<number>> {
-    const { hostname, port, pathname } = new URL(this.databaseUrl)
-    const connection = await createConnection({ host: hostname, port: Number(port), user: 'root' })
+    const connection = await connect(this.databaseUrl)
     let most = 0
     let watching = true
     const look = async () => {
@@ -103,7 +101,7 @@ export class Parts {
         // Of a statement that fires a trigger the list shows the trigger's: so all that is not asleep counts.
         const [row] = await connection.query(
           "SELECT COUNT(*) AS n FROM information_schema.processlist WHERE db = ? AND command <> 'Sleep'",
-          [pathname.slice(1)],
+          [this.#database],
         )
         most = Math.max(most, Number(row.n))
         await new Promise((resolve) => setTimeout(resolve, 20))

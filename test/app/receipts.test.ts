@@ -282,8 +282,11 @@ describe.each([
         receipts.settled((await receipts.find(one.id))!, AbortSignal.timeout(20_000)),
       )
       startWorker()
-      for (const receipt of await Promise.all(waiting))
-        expect(receipt).toMatchObject({ id: one.id, status: 'SAVED', content: { content: 'something' } })
+      for (const { id, status, content } of await Promise.all(waiting)) {
+        expect({ id, status }).toEqual({ id: one.id, status: 'SAVED' })
+        // It comes with the event; who heard of it from the queue, a moment before, finds it in the store.
+        expect(content ?? (await stored.store.find([id]))[0]).toMatchObject({ content: 'something' })
+      }
     })
 
     test('has FAILED with the reason', async () => {

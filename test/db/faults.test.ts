@@ -2,15 +2,14 @@
  * What the store makes of a MariaDB that breaks in every way that could be brought about: for each, the code that really came, and what
  * it was taken for. FAULTS.md's C1 to C19.
  */
-import { createConnection } from 'mariadb'
 import { uuidv7 } from 'uuidv7'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { classifyMysql, classifySqlite } from '../../src/db/faults.ts'
 import { PrismaStore } from '../../src/db/prisma.ts'
 import type { StoreFault } from '../../src/db/store.ts'
 import type { Content } from '../../src/model/content.ts'
-import { eventually } from '../harness/eventually.ts'
-import { startMariadb } from '../harness/mariadb.ts'
+import { eventually, holds } from '../harness/eventually.ts'
+import { connect, startMariadb } from '../harness/mariadb.ts'
 import { quiet } from '../harness/quiet.ts'
 import { faultOf } from '../suites/store.ts'
 
@@ -50,12 +49,7 @@ async function sql(...statements: string[]): Promise<void> {
 const row = (content = 'a', id = uuidv7()): Content => ({ id, content, createdAt: new Date(), savedAt: new Date() })
 const rows = (n: number) => Array.from({ length: n }, () => row())
 const count = async () => (await store.page({ take: 100, skip: 0 })).length
-async function admin() {
-  const connection = await createConnection({ host: '127.0.0.1', port: server.port, user: 'root', database: name })
-  // It may be open still when the server is killed.
-  connection.on('error', () => {})
-  return connection
-}
+const admin = () => connect(server.url, { database: name })
 /** Ends every connection of the application's, as an administrator would. */
 async function killAll(): Promise<void> {
   const killer = await admin()
@@ -128,18 +122,10 @@ describe('MariaDB', () => {
 
   test('too many connections is unavailable, until there is room (C8)', async () => {
     await store.close()
-    const config = {
-      host: '127.0.0.1',
-      port: server.port,
-      user: 'app',
-      password,
-      database: name,
-      connectTimeout: 2_000,
-    }
     const others: Awaited<ReturnType<typeof admin>>[] = []
     await server.sql('SET GLOBAL max_connections = 10')
     for (let full = false; !full; ) {
-      await createConnection(config).then(
+      await connect(url, { connectTimeout: 2_000 }).then(
         (connection) => others.push(connection),
         () => {
           full = true
@@ -214,9 +200,11 @@ describe('MariaDB', () => {
     try {
       await killAll()
       await eventually(async () => Array.isArray(await read()))
-      const fault = await faultOf(store.insert(large))
-      expect(fault.kind).toBe('too-large')
-      expect(store.maxBytes).toBeLessThan(before)
+      // The question for the limit may itself meet a connection that has just been ended; the next try asks again.
+      await holds(async () => {
+        expect((await faultOf(store.insert(large))).kind).toBe('too-large')
+        expect(store.maxBytes).toBeLessThan(before)
+      })
       expect(await count()).toBe(0)
       await insertStubbornly([row('x'.repeat(store.maxBytes))])
       expect((await faultOf(store.insert(large))).kind).toBe('too-large')
@@ -293,7 +281,7 @@ describe('MariaDB', () => {
     try {
       // The signal takes a moment to arrive: until nobody is greeted any more.
       await eventually(async () =>
-        createConnection({ host: '127.0.0.1', port: server.port, user: 'root', connectTimeout: 300 }).then(
+        connect(server.url, { connectTimeout: 300 }).then(
           (connection) => connection.destroy(),
           () => true,
         ),

@@ -10,10 +10,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { type Connection, createConnection } from 'mariadb'
+import type { Connection } from 'mariadb'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { holds } from '../harness/eventually.ts'
-import { query } from '../harness/mariadb.ts'
+import { connect, query } from '../harness/mariadb.ts'
 import { startProxy, type TestProxy } from '../harness/proxy.ts'
 import { expectSound, Stack } from '../harness/stack.ts'
 import { notRun, record } from './table.ts'
@@ -67,10 +67,7 @@ const sql = (statement: string) => stack.mariadb.sql(statement, databaseName())
 
 /** A connection of an administrator's, past the proxy. */
 async function withConnection<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
-  const { hostname: host, port } = new URL(stack.database)
-  const connection = await createConnection({ host, port: Number(port), user: 'root', database: databaseName() })
-  // It may be open still when the server is killed.
-  connection.on('error', () => {})
+  const connection = await connect(stack.database)
   try {
     return await work(connection)
   } finally {
@@ -286,7 +283,6 @@ fault('C7', 'MariaDB read-only', async () => {
 fault('C8', 'out of connections', async () => {
   stack.write(clients)
   await stack.more(50)
-  const { hostname: host, port } = new URL(stack.database)
   const others: Connection[] = []
   await withConnection(async (administrator) => {
     const refused = async () => {
@@ -295,24 +291,22 @@ fault('C8', 'out of connections', async () => {
     }
     await administrator.query('SET GLOBAL max_connections = 10')
     try {
-      // Spillway's own come back as fast as they are ended; it is over when all places are taken.
-      await holds(
-        async () => {
-          const own = await administrator.query("SELECT id FROM information_schema.processlist WHERE user = 'app'")
-          for (const { id } of own) await administrator.query(`KILL ${id}`).catch(() => {})
-          const one = await createConnection({ host, port: Number(port), user: 'root', connectTimeout: 2_000 })
-          one.on('error', () => {})
-          others.push(one)
-          expect(own).toEqual([])
-          expect(others.length).toBeGreaterThanOrEqual(9)
-        },
-        { intervalMs: 1, timeoutMs: 20_000 },
+      // Spillway's own would come back as fast as they are ended: the places are taken while it is kept away.
+      proxy.set('cut')
+      await holds(async () =>
+        expect(await administrator.query("SELECT id FROM information_schema.processlist WHERE user = 'app'")).toEqual(
+          [],
+        ),
       )
+      // One for the administrator, nine for the others, and none left but the one that the server keeps for administrators.
+      for (let i = 0; i < 9; i++) others.push(await connect(stack.database))
+      proxy.set('pass')
       const before = await refused()
       await stack.more(50)
       // They wait longer and longer between their tries.
       await holds(async () => expect(await refused()).toBeGreaterThan(before + 2), { timeoutMs: 20_000 })
     } finally {
+      proxy.set('pass')
       await administrator.query('SET GLOBAL max_connections = 151')
       for (const other of others) other.destroy()
     }

@@ -3,9 +3,9 @@
  * with half the house missing. After each fault every acknowledged id is one row, or a dead letter, and everything was announced.
  */
 import { randomInt, randomUUID } from 'node:crypto'
-import { createConnection } from 'mariadb'
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest'
 import { eventually, holds } from '../harness/eventually.ts'
+import { connect } from '../harness/mariadb.ts'
 import { type SpillwayProcess, spawnSpillway } from '../harness/process.ts'
 import { startProxy } from '../harness/proxy.ts'
 import { SseClient } from '../harness/sse.ts'
@@ -69,13 +69,7 @@ async function save(
 
 /** Nobody else writes to it until `work` is done; then it is as before. */
 async function withTableLocked(work: () => Promise<void>): Promise<void> {
-  const { hostname, port, pathname } = new URL(stack.database)
-  const other = await createConnection({
-    host: hostname,
-    port: Number(port),
-    user: 'root',
-    database: pathname.slice(1),
-  })
+  const other = await connect(stack.database)
   try {
     await other.query('LOCK TABLES Content WRITE')
     await work()

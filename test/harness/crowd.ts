@@ -2,13 +2,19 @@
  * Many subscribers in a process of their own, which a test can freeze or kill: `node crowd.ts URL SSE WEBSOCKETS`. Says "open" when all
  * are subscribed; on SIGUSR2 half of them end politely and half break off, and it says "gone".
  */
-import { once } from 'node:events'
+import { type EventEmitter, once } from 'node:events'
 import { type Agent, get, type IncomingMessage } from 'node:http'
 import { WebSocket } from 'ws'
 
 const [url = '', sse, webSockets] = process.argv.slice(2)
 const query = encodeURIComponent('subscription { saved { cursor content { id content } } }')
 const leave: (() => Promise<unknown>)[] = []
+
+/** However it comes to it: a server that is left in the middle of a frame may answer with a reset. */
+function closing(connection: EventEmitter): Promise<void> {
+  connection.on('error', () => {})
+  return new Promise((resolve) => connection.once('close', resolve))
+}
 
 async function overSse(polite: boolean): Promise<void> {
   const sent = get(`${url}/graphql?query=${query}`, {
@@ -18,8 +24,8 @@ async function overSse(polite: boolean): Promise<void> {
   const [response] = (await once(sent, 'response')) as [IncomingMessage]
   response.on('data', () => {})
   response.on('error', () => {})
+  const closed = closing(response.socket)
   leave.push(async () => {
-    const closed = once(response.socket, 'close')
     if (polite) response.socket.end()
     else response.socket.resetAndDestroy()
     await closed
@@ -41,8 +47,8 @@ async function overWs(polite: boolean): Promise<void> {
   // Answered behind the subscription: it is open by then.
   socket.send(JSON.stringify({ type: 'ping' }))
   await once(socket, 'message')
+  const closed = closing(socket)
   leave.push(async () => {
-    const closed = once(socket, 'close')
     if (polite) socket.close()
     else socket.terminate()
     await closed
@@ -55,7 +61,9 @@ const all = [
 ]
 // A few at a time: it is not the accept queue that is tested.
 for (let i = 0; i < all.length; i += 50) await Promise.all(all.slice(i, i + 50).map((open) => open()))
+// Before anybody can know that it is time for it: unheard, this signal ends a process.
+const leaving = once(process, 'SIGUSR2')
 console.log('open')
-await once(process, 'SIGUSR2')
+await leaving
 await Promise.all(leave.map((go) => go()))
 console.log('gone')

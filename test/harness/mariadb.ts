@@ -8,7 +8,7 @@ import { cp, mkdir, mkdtemp, rename, rm, stat, writeFile } from 'node:fs/promise
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { createConnection } from 'mariadb'
+import { type Connection, type ConnectionConfig, createConnection } from 'mariadb'
 import { find, findMariadb, need } from './binaries.ts'
 import { launch } from './child.ts'
 import { type Daemon, startDaemon } from './daemon.ts'
@@ -77,10 +77,10 @@ export async function createDatabase(serverUrl: string, name = `t_${randomBytes(
   return url.href
 }
 
-/** One statement on a connection of its own; gives up after 30 s. */
-export async function query(serverUrl: string, statement: string, database?: string): Promise<Row[]> {
-  const { hostname, port, username, password, pathname } = new URL(serverUrl)
-  const name = database ?? decodeURIComponent(pathname.slice(1))
+/** A connection that may be lost at any moment: to what it is asked then it says so, and to nobody else. */
+export async function connect(url: string, options: ConnectionConfig = {}): Promise<Connection> {
+  const { hostname, port, username, password, pathname } = new URL(url)
+  const name = decodeURIComponent(pathname.slice(1))
   const connection = await createConnection({
     host: hostname,
     port: Number(port || 3306),
@@ -89,10 +89,17 @@ export async function query(serverUrl: string, statement: string, database?: str
     ...(name && { database: name }),
     allowPublicKeyRetrieval: true,
     connectTimeout: 5_000,
-    socketTimeout: 30_000,
+    // Without it the driver would send a SET NAMES of its own, and a connection lost over that is a rejection that nobody can handle.
+    charset: 'utf8mb4',
+    ...options,
   })
-  // What goes wrong rejects the query as well; without a listener it would end the process, too.
   connection.on('error', () => {})
+  return connection
+}
+
+/** One statement on a connection of its own; gives up after 30 s. */
+export async function query(serverUrl: string, statement: string, database?: string): Promise<Row[]> {
+  const connection = await connect(serverUrl, { ...(database && { database }), socketTimeout: 30_000 })
   try {
     return await connection.query(statement)
   } finally {

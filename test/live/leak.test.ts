@@ -47,15 +47,20 @@ async function crowd(url: string, sse: number, webSockets: number): Promise<Chil
     `${webSockets}`,
   ])
   crowds.push(child)
-  await eventually(() => child.logs().includes('open'), { timeoutMs: 30_000 })
+  await said(child, 'open')
   return child
 }
 
 async function leave(crowd: Child): Promise<void> {
   crowd.kill('SIGUSR2')
-  await eventually(() => crowd.logs().includes('gone'), { timeoutMs: 30_000 })
+  await said(crowd, 'gone')
   crowd.kill('SIGKILL')
   await crowd.exited
+}
+
+async function said(crowd: Child, word: string): Promise<void> {
+  await eventually(() => crowd.logs().includes(word) || !crowd.running(), { timeoutMs: 30_000 })
+  expect(crowd.logs()).toContain(word)
 }
 
 async function kill(crowd: Child): Promise<void> {
