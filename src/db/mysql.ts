@@ -7,7 +7,7 @@ import type { Socket } from 'node:net'
 import { isIP } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { PrismaMariaDb } from '@prisma/adapter-mariadb'
-import { type ConnectionConfig, createConnection, createPool, type Pool } from 'mariadb'
+import { type ConnectionConfig, createConnection, createPool, type Pool, type QueryOptions } from 'mariadb'
 import { PrismaClient } from '../../prisma/mysql/generated/client.ts'
 import type { Dialect, Limits } from './dialect.ts'
 import type { Migratable } from './migrate.ts'
@@ -122,6 +122,8 @@ function makePool(config: ConnectionConfig, connectionLimit: number): Pool {
     initializationTimeout: ACQUIRE_MS,
   })
   const known = new WeakSet<object>()
+  /** Thread id -> the answer to what its session begins with, until it is there. */
+  const beginning = new Map<number | null, Promise<void>>()
   // The driver's socketTimeout also ends connections that merely rest in the pool, every few seconds. So: only while in use.
   pool.on('acquire', (pooled) => {
     const connection = pooled as unknown as PooledConnection
@@ -130,20 +132,38 @@ function makePool(config: ConnectionConfig, connectionLimit: number): Pool {
     if (known.has(connection)) return
     known.add(connection)
     socket.on('timeout', () => socket.destroy(noAnswer()))
-    // Before anything that whoever acquires it will send. Where it fails, so does that: what it may have done all the same the worker finds
-    // and compares, as after any lost reply.
-    connection.query(
-      { sql: SESSION },
-      () => {},
-      (error) => socket.destroy(error),
-    )
+    const { threadId } = connection
+    const answer = new Promise<void>((resolve, reject) => connection.query({ sql: SESSION }, resolve, reject))
+    beginning.set(threadId, answer)
+    answer.catch((error) => socket.destroy(error)).finally(() => beginning.delete(threadId))
   })
   pool.on('release', (pooled) => void (pooled as unknown as PooledConnection).getSocket().setTimeout(0))
+  // Nothing is written before that answer: the driver escapes by the mode that the server said last, so by the server's default till then.
+  const acquire = pool.getConnection.bind(pool)
+  pool.getConnection = async () => {
+    const connection = await acquire()
+    try {
+      await beginning.get(connection.threadId)
+      return connection
+    } catch (error) {
+      await connection.release()
+      throw error
+    }
+  }
+  pool.query = async <T>(sql: string | QueryOptions, values?: unknown): Promise<T> => {
+    const connection = await pool.getConnection()
+    try {
+      return await connection.query<T>(sql, values)
+    } finally {
+      await connection.release()
+    }
+  }
   return pool
 }
 
 /** What the pool's events really give. */
 interface PooledConnection {
+  threadId: number | null
   getSocket(): Socket
   query(command: { sql: string }, resolve: () => void, reject: (error: Error) => void): void
 }
