@@ -13,7 +13,7 @@ import { persistently } from './backoff.ts'
 import type { Letter, Outcome } from './persist.ts'
 
 /** Announcements do not follow each other faster: that bounds how often the cache is emptied. An idle worker announces at once. */
-const spacingMs = 5
+const spacingMs = 1
 /** Of one entry of the events log, in characters of content; a larger batch becomes several entries. */
 const entryLength = 512 * 1024
 /** Of a page that was being read, at the commit, by a process that could reach the cache when we could not. */

@@ -31,6 +31,9 @@ export interface WorkerOptions {
 const takeBytes = 8 * 1024 * 1024
 /** Bounds, too, how long a worker with nothing to do takes to stop. */
 const takeWaitMs = 1_000
+/** What is taken while saves come one by one: a statement for each of them would keep everybody busy with statements. What comes to an
+ *  idle worker is taken at once, and full batches follow each other without a pause. */
+const takeSpacingMs = 5
 /** An entry handed out more often than this may be what kills its workers: it is tried alone, and its tries are counted durably. */
 const suspectDeliveries = 2
 
@@ -75,7 +78,9 @@ export class Worker {
       while (this.#inHand.size >= mostInHand) await Promise.race([...this.#inHand].map(({ done }) => done))
       try {
         const entries = await this.#consumer.take({ rows: batch, bytes: takeBytes }, takeWaitMs)
-        if (entries.length > 0) this.#begin(entries)
+        if (entries.length === 0) continue
+        this.#begin(entries)
+        if (entries.length < batch) await pause(takeSpacingMs, this.#stopping.signal)
       } catch (error) {
         log.error({ err: error }, 'cannot take from the queue; trying again')
         await pause(1_000, this.#stopping.signal)

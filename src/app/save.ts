@@ -113,7 +113,7 @@ export class Saves {
     const at = Date.now()
     const message: Message = { v: 1, type: 'content', id, at, content: text }
     if (sending) message.trace = sending.context
-    return { id, digest: digestOf(text), at, body: encode(message) }
+    return { id, digest: digestOf(text), at, body: encode(message), fresh: given === undefined || given === null }
   }
 }
 

@@ -14,6 +14,8 @@ export interface Item {
   /** When it was accepted, in milliseconds since 1970. */
   at: number
   body: string
+  /** Its id was made just now, and nobody knows it yet: it is not looked up. */
+  fresh?: boolean
 }
 
 /** Where a save stands, as far as the queue knows. */

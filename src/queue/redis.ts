@@ -82,8 +82,8 @@ export class RedisQueue implements Queue {
     const k = this.#keys
     const args: (string | number)[] = [this.#options.capacity]
     for (const group of groups) {
-      args.push(group.length)
-      for (const item of group) args.push(item.id, item.digest, item.at, item.body)
+      args.push(group.every(({ fresh }) => fresh) ? -group.length : group.length)
+      for (const { id, digest, at, body } of group) args.push(id, `${digest} ${at}`, body)
     }
     const replies = await this.#connection.ask(() =>
       this.#scripts.spillAccept(k.stream, k.pending, k.deadIndex, k.saved, k.savedBefore, k.dead, ...args),

@@ -96,17 +96,17 @@ export class QueueTables {
   /** What accepting the group would come to. Changes nothing. */
   #judge(group: readonly Item[], depth: number): Accepted[] | Refusal {
     const ours = new Map<string, Standing>()
-    let fresh = 0
+    let added = 0
     const accepted: Accepted[] = []
-    for (const { id, digest, at } of group) {
-      const pending = ours.get(id) ?? this.#pending(id)
+    for (const { id, digest, at, fresh: isFresh = false } of group) {
+      const pending = ours.get(id) ?? (isFresh ? undefined : this.#pending(id))
       if (pending && pending.digest !== digest) {
         return {
           code: 'ID_CONFLICT',
           message: `The id ${id} was accepted with other content; use an id of its own for each content.`,
         }
       }
-      const known = pending ?? this.#buried(id, digest) ?? this.#saved(id, digest)
+      const known = pending ?? (isFresh ? undefined : (this.#buried(id, digest) ?? this.#saved(id, digest)))
       if (known) {
         accepted.push({ ...known, duplicate: true })
         continue
@@ -114,9 +114,9 @@ export class QueueTables {
       const standing: Standing = { status: 'QUEUED', digest, at }
       ours.set(id, standing)
       accepted.push({ ...standing, duplicate: false })
-      fresh++
+      added++
     }
-    if (fresh > 0 && depth + fresh > this.#options.capacity) {
+    if (added > 0 && depth + added > this.#options.capacity) {
       const message = `The queue is at its capacity of ${this.#options.capacity} messages; try again shortly.`
       return { code: 'QUEUE_FULL', message, retryAfterMs }
     }

@@ -228,10 +228,13 @@ describe('when Redis fails under it', () => {
     expect((await made.queue.status()).depth).toBe(5)
   })
 
-  test('a lost answer makes no second message, whatever becomes of the call', async () => {
+  test.each([
+    ['of its own', {}],
+    ['made for it', { fresh: true }],
+  ])('a lost answer makes no second message, whatever becomes of the call: an id %s', async (_, how) => {
     await intake.accept([one('warm')])
     made.proxy.set({ kind: 'cut-before-reply', times: 1, when: (request) => request.includes('something') })
-    const lost = one()
+    const lost = { ...one(), ...how }
     const [outcome] = await Promise.allSettled([intake.accept([lost])])
     expect(made.proxy.kept()).toBe(1)
     const { depth } = await holds(() => made.queue.status())

@@ -222,6 +222,37 @@ export function queueSuite<B extends QueueBench>(
         }
       })
 
+      test('ids made just now, beside others in one call: counted, found, and known to who retries', async () => {
+        const small = await make({ capacity: 10 })
+        try {
+          const queue = await small.open()
+          const made = (n: number) => items(n).map((one) => ({ ...one, fresh: true }))
+          const [old, first, second, third, tooMany] = [items(2), made(1), made(3), items(2), made(3)]
+          expect(await queue.accept([old])).toMatchObject([[{ duplicate: false }, { duplicate: false }]])
+          const replies = await queue.accept([first, old, second, tooMany.concat(made(2)), third])
+          const whether = (reply: unknown) => (reply as { duplicate: boolean }[]).map(({ duplicate }) => duplicate)
+          expect([0, 1, 2, 4].map((i) => whether(replies[i]))).toEqual([
+            [false],
+            [true, true],
+            [false, false, false],
+            [false, false],
+          ])
+          expect(replies[3]).toMatchObject({ code: 'QUEUE_FULL' })
+          const known = [...old, ...first, ...second, ...third]
+          expect(await queue.status()).toMatchObject({ depth: known.length })
+          expect(await queue.find(known.map(({ id }) => id))).toMatchObject(
+            known.map(({ digest, at }) => ({ status: 'QUEUED', digest, at })),
+          )
+          // Whoever retries brings the id along.
+          const again = known.map(({ fresh: _, ...one }: Item) => one)
+          expect((await queue.accept(again.map((one) => [one]))).map(whether)).toEqual(known.map(() => [true]))
+          const entries = await takeAll(queue.consumer('w'))
+          expect(ids(entries)).toEqual(known.map(({ id }) => id))
+        } finally {
+          await small.cleanup()
+        }
+      })
+
       test('of two connections that bring the same ids at once, one is first', async () => {
         const other = await bench.open()
         const all = items(300)
