@@ -19,11 +19,18 @@ const entryLength = 512 * 1024
 /** Of a page that was being read, at the commit, by a process that could reach the cache when we could not. */
 const readMarginMs = 5_000
 
+interface Waiting {
+  outcome: Outcome
+  done: PromiseWithResolvers<void>
+}
+
 export class Announcer {
   readonly #parts: { cache: Pick<Cache, 'bump'>; events: Pick<EventLog, 'append'>; consumer: Consumer }
   readonly #options: { cacheTtlMs: number; log: Log; signal: AbortSignal; meter?: Meter }
-  #waiting: { outcome: Outcome; done: PromiseWithResolvers<void> }[] = []
+  #waiting: Waiting[] = []
   #running = false
+  /** The append under way, and all before it. Never rejects. */
+  #appending: Promise<void> = Promise.resolve()
 
   constructor(
     parts: { cache: Pick<Cache, 'bump'>; events: Pick<EventLog, 'append'>; consumer: Consumer },
@@ -48,12 +55,12 @@ export class Announcer {
       this.#waiting = []
       const started = performance.now()
       try {
-        const entries = await this.#tell(batch.map(({ outcome }) => outcome))
-        // The next announcement need not wait for this; the worker does, for all it has in hand.
-        const settled = this.#settle(entries)
-        for (const { done } of batch) done.resolve(settled)
+        await this.#confirm(batch)
+        // One append at a time; what comes next is confirmed meanwhile.
+        await this.#appending
+        this.#appending = this.#append(batch).catch((error) => reject(batch, error))
       } catch (error) {
-        for (const { done } of batch) done.reject(error)
+        reject(batch, error)
       }
       const rest = spacingMs - (performance.now() - started)
       if (rest > 0 && !this.#options.signal.aborted) await new Promise((resolve) => setTimeout(resolve, rest))
@@ -61,12 +68,10 @@ export class Announcer {
     this.#running = false
   }
 
-  /** Resolves to what is left to settle. */
-  async #tell(outcomes: readonly Outcome[]): Promise<Entry[]> {
-    const { events, consumer } = this.#parts
-    const saved = outcomes.flatMap((outcome) => outcome.saved)
-    const entries = outcomes.flatMap((outcome) => outcome.entries)
-    const letters = outcomes.flatMap((outcome) => outcome.letters)
+  /** From here on everybody says of them what the event will say. */
+  async #confirm(batch: readonly Waiting[]): Promise<void> {
+    const { consumer } = this.#parts
+    const { saved, entries, letters } = together(batch)
     // Buried before it is announced: who hears of a failure finds the dead letter.
     if (letters.length > 0) await this.#timed('bury', () => consumer.bury(letters))
     failpoint('committed')
@@ -74,10 +79,16 @@ export class Announcer {
     failpoint('bumped')
     if (entries.length > 0) await this.#timed('confirm', () => consumer.confirm(entries))
     failpoint('confirmed')
+  }
+
+  async #append(batch: readonly Waiting[]): Promise<void> {
+    const { saved, entries, letters } = together(batch)
     const log = logEntries(saved, letters)
-    if (log.length > 0) await this.#timed('append', () => events.append(log))
+    if (log.length > 0) await this.#timed('append', () => this.#parts.events.append(log))
     failpoint('announced')
-    return entries
+    // The next announcement need not wait for this; the worker does, for all it has in hand.
+    const settled = this.#settle(entries)
+    for (const { done } of batch) done.resolve(settled)
   }
 
   async #settle(entries: readonly Entry[]): Promise<void> {
@@ -116,6 +127,18 @@ export class Announcer {
       said = error.message
     })
   }
+}
+
+function together(batch: readonly Waiting[]): Outcome {
+  return {
+    saved: batch.flatMap(({ outcome }) => outcome.saved),
+    entries: batch.flatMap(({ outcome }) => outcome.entries),
+    letters: batch.flatMap(({ outcome }) => outcome.letters),
+  }
+}
+
+function reject(batch: readonly Waiting[], error: unknown): void {
+  for (const { done } of batch) done.reject(error)
 }
 
 function logEntries(saved: readonly Content[], letters: readonly Letter[]): Event[][] {

@@ -115,10 +115,10 @@ describe.each([
   })
 
   test('a call holds so many at the most; a larger group goes alone, and whole', async () => {
-    const [small, large] = [many(600), many(1_000)]
-    const done = [...small.slice(0, 300).map((one) => [one]), large, ...small.slice(300).map((one) => [one])]
+    const [small, large] = [many(2_600), many(1_500)]
+    const done = [...small.slice(0, 1_300).map((one) => [one]), large, ...small.slice(1_300).map((one) => [one])]
     const replies = await Promise.all(done.map((group) => intake.accept(group)))
-    expect(queue.seen.calls).toEqual([16, 16, 16, 16, 236, 1_000, 256, 44])
+    expect(queue.seen.calls).toEqual([16, 16, 16, 16, 1_000, 236, 1_500, 1_000, 300])
     expect(replies.map((reply) => reply.length)).toEqual(done.map((group) => group.length))
     expect(await queued()).toEqual(done.flat().map(({ id }) => id))
   })
