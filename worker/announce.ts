@@ -12,8 +12,6 @@ import type { Consumer, Entry } from '../src/queue/queue.ts'
 import { persistently } from './backoff.ts'
 import type { Letter, Outcome } from './persist.ts'
 
-/** Announcements do not follow each other faster: that bounds how often the cache is emptied. An idle worker announces at once. */
-const spacingMs = 1
 /** Of one entry of the events log, in characters of content; a larger batch becomes several entries. */
 const entryLength = 512 * 1024
 /** Of a page that was being read, at the commit, by a process that could reach the cache when we could not. */
@@ -53,7 +51,6 @@ export class Announcer {
     while (this.#waiting.length > 0) {
       const batch = this.#waiting
       this.#waiting = []
-      const started = performance.now()
       try {
         await this.#confirm(batch)
         // One append at a time; what comes next is confirmed meanwhile.
@@ -62,8 +59,6 @@ export class Announcer {
       } catch (error) {
         reject(batch, error)
       }
-      const rest = spacingMs - (performance.now() - started)
-      if (rest > 0 && !this.#options.signal.aborted) await new Promise((resolve) => setTimeout(resolve, rest))
     }
     this.#running = false
   }

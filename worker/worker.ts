@@ -77,10 +77,12 @@ export class Worker {
     while (!this.#stopping.signal.aborted) {
       while (this.#inHand.size >= mostInHand) await Promise.race([...this.#inHand].map(({ done }) => done))
       try {
+        const started = performance.now()
         const entries = await this.#consumer.take({ rows: batch, bytes: takeBytes }, takeWaitMs)
         if (entries.length === 0) continue
         this.#begin(entries)
-        if (entries.length < batch) await pause(takeSpacingMs, this.#stopping.signal)
+        const rest = takeSpacingMs - (performance.now() - started)
+        if (entries.length < batch && rest > 0) await pause(rest, this.#stopping.signal)
       } catch (error) {
         log.error({ err: error }, 'cannot take from the queue; trying again')
         await pause(1_000, this.#stopping.signal)

@@ -219,6 +219,25 @@ describe.each([
     expect((await parts.queue.find(ids)).map((standing) => standing?.status)).toEqual(ids.map(() => 'SAVED'))
   })
 
+  test('saves that come one by one are taken at an even pace, not with a statement for each', async () => {
+    const spied = observed()
+    const worker = new Worker(
+      { consumer: spied.consumer, store: spied.store, cache: spied.cache, events: spied.events },
+      { batch: 100, concurrency: 2, maxAttempts: 3, cacheTtlMs: 1_000, log: quiet() },
+    )
+    worker.start()
+    closers.push(() => worker.stop())
+    const began = performance.now()
+    // Each as soon as the one before is in the queue.
+    for (const one of items(300)) await accept([one])
+    const elapsed = performance.now() - began
+    const statements = spied.seen.filter((step) => step === 'insert begins').length
+    expect(statements).toBeGreaterThan(0)
+    // 5 ms apart; a timer may be a millisecond early.
+    expect(statements).toBeLessThanOrEqual(elapsed / 4 + 1)
+    await holds(async () => expect((await parts.queue.status()).depth).toBe(0))
+  })
+
   test('what cannot be a row is a dead letter before it is announced; nothing saved, nothing bumped', async () => {
     const [good, bad] = [item(randomUUID(), 'good'), item(randomUUID(), '\ud800')]
     const standings: unknown[] = []
