@@ -100,7 +100,7 @@ export class Parts {
       while (watching) {
         // Of a statement that fires a trigger the list shows the trigger's: so all that is not asleep counts.
         const [row] = await connection.query(
-          "SELECT COUNT(*) AS n FROM information_schema.processlist WHERE db = ? AND command <> 'Sleep'",
+          "SELECT COUNT(*) AS n FROM information_schema.processlist WHERE db = ? AND command <> 'Sleep' AND id <> CONNECTION_ID()",
           [this.#database],
         )
         most = Math.max(most, Number(row.n))
