@@ -1,5 +1,5 @@
 /** The worker of an embedded queue, as a thread of the API's process. */
-import { setPriority } from 'node:os'
+import { getPriority, setPriority } from 'node:os'
 import { parentPort, workerData } from 'node:worker_threads'
 import { type Meter, noMeter } from '../src/model/meter.ts'
 import { makeLog } from '../src/run.ts'
@@ -7,8 +7,8 @@ import { startThread, type ThreadData } from '../src/start.ts'
 
 const data = workerData as ThreadData
 // Where there are too few cores for all, saves are accepted first: what is accepted can wait. On Linux this is the thread's own priority,
-// and elsewhere it would be that of the whole process.
-if (process.platform === 'linux') setPriority(10)
+// and elsewhere it would be that of the whole process. Only ever downwards: upwards may be forbidden.
+if (process.platform === 'linux') setPriority(Math.min(19, getPriority() + 10))
 // What it counts is counted by the process: the metrics are there.
 const meter: Meter = {
   ...noMeter,
