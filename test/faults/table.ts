@@ -4,10 +4,14 @@
  */
 import { appendFileSync } from 'node:fs'
 import type { Verdict } from '../harness/stack.ts'
+import { faultNumbers } from './catalogue.ts'
 
 export type FaultSetUp = 'redis + mariadb' | 'embedded'
 
-/** `id` is the catalogue's (B1, C3 …), or a word where it has none. Call it before the verdict is asserted: a loss is a result, too. */
+/**
+ * `id` is the number in docs/faults.md: B1, C3 …, and with F in front where the fault was seen on a running release (FA6). Call it
+ * before the verdict is asserted: a loss is a result, too.
+ */
 export function record(id: string, setUp: FaultSetUp, verdict: Verdict): void {
   const { fault, acknowledged, rows, deadLetters, lost, doubled, altered, unannounced } = verdict
   write({ id, setUp, fault, acknowledged, rows, deadLetters, lost, doubled, altered, unannounced })
@@ -18,15 +22,20 @@ export function notRun(id: string, setUp: FaultSetUp, fault: string, reason: str
   write({ id, setUp, fault, notRun: reason })
 }
 
-interface Line extends Partial<Omit<Verdict, 'fault'>> {
+export interface Line extends Partial<Omit<Verdict, 'fault'>> {
   id: string
   setUp: FaultSetUp
   fault: string
   notRun?: string
 }
 
-/** SPILLWAY_FAULT_TABLE: a file that each line is appended to as JSON, for whoever makes the table. */
+/** SPILLWAY_FAULT_TABLE: a file that each line is appended to as JSON; `node test/faults/write-table.ts FILE` makes the table of it. */
 function write(line: Line): void {
+  if (!faultNumbers().has(line.id)) {
+    throw new Error(
+      `docs/faults.md does not define the fault "${line.id}": add a row for it, or use a number that it defines`,
+    )
+  }
   const file = process.env.SPILLWAY_FAULT_TABLE
   if (file) appendFileSync(file, `${JSON.stringify(line)}\n`)
   console.log(formatLine(line))

@@ -5,7 +5,14 @@ import { describe, expect, test } from 'vitest'
 import { envExample } from '../../src/config.ts'
 import { root } from '../harness/imports.ts'
 
-const documents = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', 'docs/operations.md']
+const documents = [
+  'README.md',
+  'CONTRIBUTING.md',
+  'SECURITY.md',
+  'CHANGELOG.md',
+  'docs/operations.md',
+  'docs/faults.md',
+]
 const read = (path: string) => readFileSync(join(root, path), 'utf8')
 
 const settings = [...envExample().matchAll(/^# ([A-Z_]+)=/gm)].map(([, name]) => name!)
@@ -17,6 +24,7 @@ const known = new Set([
   'NODE_ENV',
   'TEST_REDIS_URL',
   'TEST_DATABASE_URL',
+  'SPILLWAY_FAULT_TABLE',
 ])
 const scripts = Object.keys(JSON.parse(read('package.json')).scripts)
 
