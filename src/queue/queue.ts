@@ -88,7 +88,7 @@ export interface Entry {
   /** The id it was accepted under; undefined for a foreign object that somebody else put there. */
   id: string | undefined
   body: string
-  /** How often it was handed out, this time included: 1 for the first. */
+  /** How often it was handed out, this time included: 1 for the first. What a consumer gave back by closing was not handed out. */
   deliveries: number
 }
 
@@ -112,6 +112,8 @@ export interface Consumer {
   hold(entries: readonly Entry[]): Promise<void>
   /** Counts, durably, one try of this entry by itself and tells how many there were, this one included. Throws like settle. */
   attempt(entry: Entry): Promise<number>
-  /** Gives back what it took and did not settle, and lets go. A take under way resolves. May be called twice. */
+  /** Takes back one try that `attempt` counted: its end was no fault of the entry. Throws like settle. */
+  forgive(entry: Entry): Promise<void>
+  /** Gives back what it took and did not settle, as if it had not been handed out, and lets go. A take under way resolves. May be called twice. */
   close(): Promise<void>
 }

@@ -36,7 +36,8 @@ const graceMs = 2_000
 
 export class RedisConsumer implements Consumer {
   readonly #o: Options
-  readonly #held = new Set<string>()
+  /** What it was given and has not settled, each with the number of its deliveries, this one included. */
+  readonly #held = new Map<string, number>()
   readonly #closing = new AbortController()
   #groupKnown = false
   /** Where in its own pending list it reads next; undefined when that is done and new entries are due. */
@@ -67,7 +68,7 @@ export class RedisConsumer implements Consumer {
     try {
       if (!this.#groupKnown) await this.#makeGroup()
       const entries = (await this.#own(count)) ?? (await this.#claim(count)) ?? (await this.#fresh(count, waitMs))
-      for (const entry of entries) this.#held.add(entry.handle)
+      for (const entry of entries) this.#held.set(entry.handle, entry.deliveries)
       this.#learn(entries)
       this.#complaint = undefined
       return entries
@@ -101,7 +102,10 @@ export class RedisConsumer implements Consumer {
       )) as [string, Raw[]]
       this.#claimFrom = next
       if (next === '0-0') this.#claimAt = performance.now() + reclaimMs / 4
-      const entries = await this.#known(raw.filter(([handle]) => !this.#held.has(handle)))
+      const claimed = await this.#known(raw)
+      const entries = claimed.filter(({ handle }) => !this.#held.has(handle))
+      // Its own, or its own again: another worker may have had it meanwhile.
+      for (const { handle, deliveries } of claimed) if (this.#held.has(handle)) this.#held.set(handle, deliveries)
       if (entries.length > 0) {
         this.#o.log.warn({ entries: entries.length }, 'took entries that another worker left unfinished')
         return entries
@@ -224,21 +228,24 @@ export class RedisConsumer implements Consumer {
   }
 
   async hold(entries: readonly Entry[]): Promise<void> {
-    await this.#hold(
-      entries.map(({ handle }) => handle),
-      0,
-    )
-  }
-
-  async #hold(handles: readonly string[], idleMs: number): Promise<void> {
     const { keys, group, name, settling, scripts } = this.#o
-    for (let i = 0; i < handles.length; i += 1_000) {
-      await settling.ask(() => scripts.spillHold(keys.stream, group, name, idleMs, ...handles.slice(i, i + 1_000)))
+    for (let i = 0; i < entries.length; i += 1_000) {
+      const handles = entries.slice(i, i + 1_000).map(({ handle }) => handle)
+      await settling.ask(() => scripts.spillHold(keys.stream, group, name, ...handles))
     }
   }
 
-  async attempt(entry: Entry): Promise<number> {
-    return await this.#o.settling.ask((client) => client.hincrby(this.#o.keys.attempts, entry.handle, 1))
+  attempt(entry: Entry): Promise<number> {
+    return this.#count(entry, 1)
+  }
+
+  async forgive(entry: Entry): Promise<void> {
+    await this.#count(entry, -1)
+  }
+
+  async #count(entry: Entry, change: number): Promise<number> {
+    const { keys, settling, scripts } = this.#o
+    return await settling.ask(() => scripts.spillAttempt(keys.stream, keys.attempts, entry.handle, change))
   }
 
   #release(entries: readonly Entry[]): void {
@@ -251,18 +258,45 @@ export class RedisConsumer implements Consumer {
   }
 
   async #close(): Promise<void> {
-    const { keys, group, name, reading, settling, scripts, reclaimMs } = this.#o
+    const { keys, group, name, reading, settling, scripts } = this.#o
     this.#closing.abort()
     reading.close()
     await this.#taking
     try {
-      // As if they had been idle for long enough: the next worker that looks takes them.
-      if (this.#held.size > 0) await this.#hold([...this.#held], reclaimMs * 2)
-      else await settling.ask(() => scripts.spillLeave(keys.stream, group, name))
+      await this.#giveBack([...this.#held])
+      // Before its first look it does not know what is a predecessor's.
+      if (this.#ownFrom === undefined) await this.#giveBackUnseen()
+      await settling.ask(() => scripts.spillLeave(keys.stream, group, name))
     } catch {
       // Out of reach: the entries are taken by another worker when they have been idle for long enough.
     }
     settling.close()
+  }
+
+  /** As if they had been idle for long enough: the next worker that looks takes them. A clean stop is no failed delivery. */
+  async #giveBack(entries: readonly [handle: string, deliveries: number][]): Promise<void> {
+    const { keys, group, name, settling, scripts, reclaimMs } = this.#o
+    for (let i = 0; i < entries.length; i += 1_000) {
+      const args = entries.slice(i, i + 1_000).flatMap(([handle, deliveries]) => [handle, deliveries - 1])
+      await settling.ask(() => scripts.spillRelease(keys.stream, group, name, reclaimMs * 2, ...args))
+    }
+  }
+
+  /** What was handed to the take that closing has cut short: its reply was lost. */
+  async #giveBackUnseen(): Promise<void> {
+    const { keys, group, name, settling } = this.#o
+    for (let from = '-'; ; ) {
+      const pending = (await settling.ask((client) => client.xpending(keys.stream, group, from, '+', 1_000, name))) as [
+        string,
+        string,
+        number,
+        number,
+      ][]
+      const unseen = pending.filter(([handle]) => !this.#held.has(handle))
+      await this.#giveBack(unseen.map(([handle, , , count]) => [handle, count]))
+      if (pending.length < 1_000) return
+      from = `(${pending.at(-1)![0]}`
+    }
   }
 }
 

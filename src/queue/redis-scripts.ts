@@ -27,11 +27,13 @@ export interface Scripts {
   spillBury(...args: (string | number)[]): Promise<number>
   spillRedrive(...args: (string | number)[]): Promise<number>
   spillHold(...args: (string | number)[]): Promise<number>
+  spillAttempt(...args: (string | number)[]): Promise<number>
+  spillRelease(...args: (string | number)[]): Promise<number>
   spillLeave(...args: (string | number)[]): Promise<number>
 }
 
 export function defineScripts(client: Redis): Redis & Scripts {
-  const keys = { accept: 6, find: 5, settle: 5, bury: 7, redrive: 4, hold: 1, leave: 1 }
+  const keys = { accept: 6, find: 5, settle: 5, bury: 7, redrive: 4, hold: 1, attempt: 2, release: 1, leave: 1 }
   for (const [name, numberOfKeys] of Object.entries(keys)) {
     client.defineCommand(`spill${name[0]!.toUpperCase()}${name.slice(1)}`, { numberOfKeys, lua: script(name) })
   }

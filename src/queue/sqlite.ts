@@ -122,6 +122,10 @@ class SqliteConsumer implements Consumer {
     return this.#port.call('attempt', [handleOf(entry)])
   }
 
+  forgive(entry: Entry): Promise<void> {
+    return this.#port.call('forgive', [handleOf(entry)])
+  }
+
   close(): Promise<void> {
     this.#closed ??= this.#close()
     return this.#closed

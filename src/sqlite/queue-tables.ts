@@ -306,14 +306,27 @@ export class QueueTables {
     })
   }
 
-  /** Gives back what it holds. */
-  async leave(taker: Taker): Promise<void> {
+  async forgive(handle: number): Promise<void> {
+    await this.#lane.write({ durable: true }, () => this.#sql('forgive').run(handle))
+  }
+
+  /** Gives back what it holds, as if it had not been handed out. */
+  leave(taker: Taker): Promise<void> {
+    return this.#end(taker, 'give back')
+  }
+
+  /** Gives back what it held when it died. */
+  lose(taker: Taker): Promise<void> {
+    return this.#end(taker, 'release')
+  }
+
+  async #end(taker: Taker, how: 'give back' | 'release'): Promise<void> {
     taker.closed = true
     // Lets a take under way see it, and puts this one behind it.
     this.wake()
     await this.#lane.write({ durable: false }, () => {
       if (taker.owner === undefined) return
-      this.#sql('release').run(taker.owner)
+      this.#sql(how).run(taker.owner)
       this.#sql('drop owner').run(taker.owner)
     })
     this.wake()

@@ -45,6 +45,9 @@ DELETE FROM owner WHERE id = ?
 -- name: release
 UPDATE delivery SET until = 0 WHERE owner = ?
 
+-- name: give back
+UPDATE delivery SET until = 0, count = count - 1 WHERE owner = ?
+
 -- name: returned
 SELECT m.seq, m.id, m.body, d.count FROM delivery d CROSS JOIN message m ON m.seq = d.seq
 WHERE d.until <= ? ORDER BY d.seq LIMIT ?
@@ -62,6 +65,9 @@ UPDATE delivery SET until = ? WHERE owner = ? AND seq IN (SELECT value FROM json
 
 -- name: attempt
 UPDATE delivery SET attempts = attempts + 1 WHERE seq = ? RETURNING attempts
+
+-- name: forgive
+UPDATE delivery SET attempts = attempts - 1 WHERE seq = ? AND attempts > 0
 
 -- name: remember
 INSERT OR REPLACE INTO saved (id, digest, at)

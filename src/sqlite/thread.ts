@@ -50,6 +50,7 @@ function callsOf(queue: QueueTables, events: EventsTables, connection: Connectio
     bury: (letters: readonly { handle: number; failure: Failure }[]) => queue.bury(letters),
     hold: (consumer: number, handles: readonly number[]) => queue.hold(taker(consumer), handles),
     attempt: (handle: number) => queue.attempt(handle),
+    forgive: (handle: number) => queue.forgive(handle),
     leave: (consumer: number) => queue.leave(taker(consumer)),
     append: (entries: readonly string[]) => events.append(entries),
     tail: () => events.tail(),
@@ -118,7 +119,7 @@ function serve(port: MessagePort): void {
 
 async function leaveAll({ takers }: Connection): Promise<void> {
   // Where that fails, they are handed out again when the lease is over.
-  await Promise.allSettled([...takers.values()].map((taker) => taker.closed || queue.leave(taker)))
+  await Promise.allSettled([...takers.values()].map((taker) => taker.closed || queue.lose(taker)))
 }
 
 function track(work: Promise<void>): void {

@@ -42,6 +42,7 @@ export function traced({ consumer, store, events }: Traceable, tracer: Tracer): 
       bury: (letters) => consumer.bury(letters),
       hold: (entries) => consumer.hold(entries),
       attempt: (entry) => consumer.attempt(entry),
+      forgive: (entry) => consumer.forgive(entry),
       async close() {
         following.close()
         await consumer.close()

@@ -302,6 +302,9 @@ class History {
         const hand = this.#slots[step.slot]!
         await hand.consumer.close()
         this.#slots[step.slot] = this.#hand(step.slot)
+        const gaveBack = ({ handle, held }: Pending) =>
+          (!held || held.by === hand) && hand.entries.some((entry) => entry.handle === handle)
+        for (const pending of model.pending) if (gaveBack(pending)) pending.deliveries -= 1
         return this.#letGo(hand.name)
       }
       case 'time passes':
