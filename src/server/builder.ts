@@ -15,6 +15,8 @@ export interface Context {
   prisma: PrismaClient
   /** What whoever asks may do. */
   grant: Grant
+  /** When the oldest of what the answer is made of was read (performance.now()); a context is made before anything is read for it. */
+  readAt: number
 }
 
 export const builder = new SchemaBuilder<{

@@ -25,8 +25,10 @@ builder.queryField('contents', (t) =>
       checkPage(args)
       return pageLimit
     },
-    resolve: ({ take, skip, cursor }, _root, _args, { app }) =>
-      app.contents.page({ take, skip, ...(cursor ? { cursor: String(cursor.id) } : {}) }),
+    resolve: ({ take, skip, cursor }, _root, _args, context) =>
+      context.app.contents.page({ take, skip, ...(cursor ? { cursor: String(cursor.id) } : {}) }, (readAt) => {
+        context.readAt = Math.min(context.readAt, readAt)
+      }),
   }),
 )
 

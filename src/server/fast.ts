@@ -52,7 +52,7 @@ export class FastPath {
     if (!document || document.operation.operation === 'subscription' || !covers(grant, document.scopes)) return false
     const keepable = mayRead && body.length <= pageRequestLength && isPageOnly(document)
     if (keepable && (await this.#sendPage(response, type, body, grant))) return true
-    const result = await this.#execute(document, params, grant)
+    const result = await this.#execute(document, params, this.#parts.contextOf(grant))
     // Variables that do not fit. Nothing was executed, and Yoga says it in its own words.
     if (!('data' in result) || result.data === undefined) return false
     if (result.errors) this.#sendErrors(response, type, result, id)
@@ -60,8 +60,8 @@ export class FastPath {
     return true
   }
 
-  async #execute(document: Document, { variables }: Params, grant: Grant): Promise<ExecutionResult> {
-    return (await document.execute(undefined, this.#parts.contextOf(grant), variables)) as ExecutionResult
+  async #execute(document: Document, { variables }: Params, context: Context): Promise<ExecutionResult> {
+    return (await document.execute(undefined, context, variables)) as ExecutionResult
   }
 
   async #sendPage(response: ServerResponse, type: string, body: string, grant: Grant): Promise<boolean> {
@@ -69,8 +69,10 @@ export class FastPath {
       const params = paramsOfBody(body)
       const document = params && this.#parts.documents.get(params)
       if (!document) return undefined
-      const result = await this.#execute(document, params, grant)
-      return result.errors || result.data === undefined ? undefined : JSON.stringify(result)
+      const context = this.#parts.contextOf(grant)
+      const result = await this.#execute(document, params, context)
+      if (result.errors || result.data === undefined) return undefined
+      return { text: JSON.stringify(result), readAt: context.readAt }
     })
     if (page) sendText(response, 200, type, page)
     return page !== undefined

@@ -69,7 +69,7 @@ export interface GraphQLOptions extends LimitOptions {
 export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, options: GraphQLOptions): GraphQLServer {
   const { log } = options
   const mask = maskError(log)
-  const contextOf = (grant: Grant): Context => ({ app, prisma, grant })
+  const contextOf = (grant: Grant): Context => ({ app, prisma, grant, readAt: performance.now() })
   const calls = new WeakMap<IncomingMessage, Call>()
   const yoga = createYoga<{ req: IncomingMessage; res: ServerResponse }>({
     schema,
