@@ -80,7 +80,7 @@ export async function serve(app: App, prisma: Context['prisma'], options: Server
         scope: 'read',
         GET: ({ response, query }) => {
           // A browser gets the console here.
-          response.setHeader('vary', 'Accept')
+          response.appendHeader('vary', 'Accept')
           return getContents(app, pages, response, query)
         },
       },
