@@ -8,7 +8,7 @@ import type { ServerResponse } from 'node:http'
 import type { ExecutionResult, GraphQLError } from 'graphql'
 import type { Grant } from './access.ts'
 import type { Context } from './builder.ts'
-import { type Document, type Documents, rootFields } from './documents.ts'
+import type { Document, Documents } from './documents.ts'
 import { type Call, sendText } from './http.ts'
 import { Kept } from './kept.ts'
 import { type Params, paramsOfBody } from './params.ts'
@@ -49,8 +49,8 @@ export class FastPath {
     if (mayRead && this.#parts.responses.has(body) && (await this.#sendPage(response, type, body, grant))) return true
     const params = paramsOfBody(body)
     const document = params && this.#parts.documents.get(params)
-    if (!document || document.operation.operation === 'subscription' || !covers(grant, document.scopes)) return false
-    const keepable = mayRead && body.length <= pageRequestLength && isPageOnly(document)
+    if (!document || document.operation.operation === 'subscription' || !covers(grant, document.needs)) return false
+    const keepable = mayRead && body.length <= pageRequestLength && isPage(document)
     if (keepable && (await this.#sendPage(response, type, body, grant))) return true
     const result = await this.#execute(document, params, this.#parts.contextOf(grant))
     // Variables that do not fit. Nothing was executed, and Yoga says it in its own words.
@@ -103,10 +103,7 @@ export class FastPath {
   }
 }
 
-/** It asks for nothing but pages of contents, so that its answer is good while the cache version stands. */
-function isPageOnly({ operation: { operation, selectionSet } }: Document): boolean {
-  if (operation !== 'query') return false
-  return (
-    rootFields(selectionSet)?.every(({ name }) => name.value === 'contents' || name.value === '__typename') ?? false
-  )
+/** It asks for nothing but plain columns of pages, and for no more than the scope `read`: its answer is anybody's while the cache version stands. */
+function isPage({ operation, shared, needs }: Document): boolean {
+  return operation.operation === 'query' && shared && [...needs.keys()].every((scope) => scope === 'read')
 }
