@@ -38,9 +38,10 @@ export class Parts {
       startMariadb({ args: mariadbArgs }),
     ])
     const databaseUrl = await servers[2].createDatabase()
-    const dialect = mysqlDialect({ url: databaseUrl, concurrency: 1 })
+    const log = { info() {}, warn() {}, error() {} }
+    const dialect = mysqlDialect({ url: databaseUrl, concurrency: 1, log })
     const database = await dialect.migratable(AbortSignal.timeout(30_000))
-    await migrate(database, { info() {}, warn() {}, error() {} })
+    await migrate(database, log)
     await database.close()
     await dialect.close()
     return new Parts(servers, databaseUrl, pace)

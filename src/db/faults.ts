@@ -2,6 +2,7 @@
  * What a database error means, by the code of the database itself: Prisma's own codes mix what passes with what does not (P2039 is a
  * full pool, a read-only server, a lock wait and an oversize packet). A code that stands in no table is `unknown`.
  */
+import { SESSION_FAULT } from './session.ts'
 import type { FaultKind } from './store.ts'
 
 export interface Fault {
@@ -58,7 +59,7 @@ export const isHangUp = ({ vendorCode }: Fault) => hangUps.has(vendorCode ?? '')
 
 export function classifyMysql(error: unknown): Fault {
   const { code, message } = vendor(error)
-  if (network.has(code ?? '')) return { kind: 'unavailable', vendorCode: code, message }
+  if (network.has(code ?? '') || code === SESSION_FAULT) return { kind: 'unavailable', vendorCode: code, message }
   return { kind: lookUp(mysql, Number(code)) ?? 'unknown', vendorCode: code, message }
 }
 

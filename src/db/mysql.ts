@@ -1,6 +1,6 @@
 /**
- * MySQL 8, MariaDB, and what else speaks their protocol. Invariants: every session is strict, whatever the server's default; no call
- * waits for a frozen server longer than SILENCE_MS; nothing that is thrown from here holds the password.
+ * MySQL 8, MariaDB, and what else speaks their protocol. Invariants: every session is begun as session.ts says before a statement is
+ * sent; no call waits for a frozen server longer than SILENCE_MS; nothing that is thrown from here holds the password.
  */
 
 import type { Socket } from 'node:net'
@@ -9,13 +9,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { PrismaMariaDb } from '@prisma/adapter-mariadb'
 import { type ConnectionConfig, createConnection, createPool, type Pool, type QueryOptions } from 'mariadb'
 import { PrismaClient } from '../../prisma/mysql/generated/client.ts'
+import type { Log } from '../model/log.ts'
 import type { Dialect, Limits } from './dialect.ts'
 import type { Migratable } from './migrate.ts'
+import { beginSession, type Session, SessionFault } from './session.ts'
 
 /** A server that says nothing for so long while it is being asked is given up, and the connection with it. */
 const SILENCE_MS = 7_000
-/** Below SILENCE_MS: a lock that is not to be had should come back as the server's own error, with the connection whole. */
-const LOCK_WAIT_S = 5
 /** How long a call waits for a free connection, and so what it costs while the server is away. */
 const ACQUIRE_MS = 2_000
 /** Beside the statements of the workers: reads, and the odd question about the server. */
@@ -28,20 +28,34 @@ const ROW_BYTES = 128
 /** Where the server would take more: a statement that large is no faster, and holds its locks longer. */
 const MAX_BYTES = 8 * 1024 * 1024
 
-export function mysqlDialect(options: { url: string; readUrl?: string | undefined; concurrency: number }): Dialect {
-  const config = mysqlConfig(options.url, 'DATABASE_URL')
-  const pools = [makePool(config, options.concurrency + SPARE_CONNECTIONS)]
+export interface MysqlOptions {
+  url: string
+  readUrl?: string | undefined
+  concurrency: number
+  log: Log
+}
+
+export function mysqlDialect({ url, readUrl, concurrency, log }: MysqlOptions): Dialect {
+  const config = mysqlConfig(url, 'DATABASE_URL')
+  const pools = [makePool(config, 'DATABASE_URL', concurrency + SPARE_CONNECTIONS, log)]
   const primary = makeClient(pools[0]!)
   let replica = primary
-  if (options.readUrl !== undefined) {
-    pools.push(makePool(mysqlConfig(options.readUrl, 'DATABASE_READ_URL'), 2 * SPARE_CONNECTIONS))
+  if (readUrl !== undefined) {
+    const readConfig = mysqlConfig(readUrl, 'DATABASE_READ_URL')
+    pools.push(makePool(readConfig, 'DATABASE_READ_URL', 2 * SPARE_CONNECTIONS, log))
     replica = makeClient(pools[1]!)
   }
+  let replicaTried = readUrl === undefined
   return {
     primary,
     replica,
     timestamp: (date) => date.toISOString().slice(0, -1).replace('T', ' '),
-    limits: () => askLimits(primary),
+    async limits() {
+      const limits = await askLimits(primary)
+      if (!replicaTried) await trySession(pools[1]!)
+      replicaTried = true
+      return limits
+    },
     migratable: (signal) => connectMigratable(config, signal),
     async close() {
       // The adapter does not own the pool: a client that was never used would not end it.
@@ -104,15 +118,8 @@ function connectionOptions(config: ConnectionConfig): ConnectionConfig {
   }
 }
 
-/**
- * What each session begins with; the mode is set whole, not added to: NO_BACKSLASH_ESCAPES, ANSI_QUOTES or PAD_CHAR_TO_FULL_LENGTH would
- * change what is written or read. We send it ourselves: a connection that is lost over the driver's own `sessionVariables` ends the
- * process, by a rejection that nobody can handle.
- */
-const SESSION = `SET NAMES utf8mb4, @@SESSION.sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',
-  @@SESSION.innodb_lock_wait_timeout = ${LOCK_WAIT_S}, @@SESSION.lock_wait_timeout = ${LOCK_WAIT_S}`
-
-function makePool(config: ConnectionConfig, connectionLimit: number): Pool {
+/** `name` is the setting that the connections come from. */
+function makePool(config: ConnectionConfig, name: string, connectionLimit: number, log: Log): Pool {
   const pool = createPool({
     ...connectionOptions(config),
     connectionLimit,
@@ -121,29 +128,41 @@ function makePool(config: ConnectionConfig, connectionLimit: number): Pool {
     acquireTimeout: ACQUIRE_MS,
     initializationTimeout: ACQUIRE_MS,
   })
-  const known = new WeakSet<object>()
-  /** Thread id -> the answer to what its session begins with, until it is there. */
-  const beginning = new Map<number | null, Promise<void>>()
+  /** What a connection and its wrapper have in common -> how its session began. Never forgotten, so that a connection whose session could
+   *  not be begun is refused however often the pool hands it out. (A thread id will not do: two servers behind one address share them.) */
+  const begun = new WeakMap<object, Promise<void>>()
+  let logged: string | undefined
   // The driver's socketTimeout also ends connections that merely rest in the pool, every few seconds. So: only while in use.
   pool.on('acquire', (pooled) => {
     const connection = pooled as unknown as PooledConnection
     const socket = connection.getSocket()
     socket.setTimeout(SILENCE_MS)
-    if (known.has(connection)) return
-    known.add(connection)
+    if (begun.has(connection.info)) return
     socket.on('timeout', () => socket.destroy(noAnswer()))
-    const { threadId } = connection
-    const answer = new Promise<void>((resolve, reject) => connection.query({ sql: SESSION }, resolve, reject))
-    beginning.set(threadId, answer)
-    answer.catch((error) => socket.destroy(error)).finally(() => beginning.delete(threadId))
+    // Not the driver's own `sessionVariables`: a connection that is lost over them ends the process, by a rejection that nothing can handle.
+    const beginning = beginSession(sessionOf(connection), config.database!, name)
+    begun.set(connection.info, beginning)
+    beginning.then(
+      () => {
+        logged = undefined
+      },
+      (error) => {
+        if (error instanceof SessionFault && error.message !== logged) {
+          logged = error.message
+          log.error({}, `a database connection cannot be used: ${error.message}`)
+        }
+        socket.destroy(error)
+      },
+    )
   })
   pool.on('release', (pooled) => void (pooled as unknown as PooledConnection).getSocket().setTimeout(0))
-  // Nothing is written before that answer: the driver escapes by the mode that the server said last, so by the server's default till then.
+  // Nothing is written before the session has begun: the driver escapes by the mode that the server said last, so by the server's default
+  // till then.
   const acquire = pool.getConnection.bind(pool)
   pool.getConnection = async () => {
     const connection = await acquire()
     try {
-      await beginning.get(connection.threadId)
+      await begun.get((connection as unknown as PooledConnection).info)
       return connection
     } catch (error) {
       await connection.release()
@@ -163,9 +182,28 @@ function makePool(config: ConnectionConfig, connectionLimit: number): Pool {
 
 /** What the pool's events really give. */
 interface PooledConnection {
-  threadId: number | null
+  info: object
   getSocket(): Socket
-  query(command: { sql: string }, resolve: () => void, reject: (error: Error) => void): void
+  query(
+    command: { sql: string; opts?: Partial<QueryOptions> },
+    resolve: (result: unknown) => void,
+    reject: (error: Error) => void,
+  ): void
+}
+
+function sessionOf(connection: PooledConnection): Session {
+  const query = (sql: string) =>
+    new Promise<unknown>((resolve, reject) => connection.query({ sql, opts: { rowsAsArray: true } }, resolve, reject))
+  return { run: query, read: async (sql) => ((await query(sql)) as unknown[][])[0] }
+}
+
+/** Throws where the server's sessions cannot be made what they must be. A server that is away says nothing of its sessions. */
+async function trySession(pool: Pool): Promise<void> {
+  try {
+    await (await pool.getConnection()).release()
+  } catch (error) {
+    if (error instanceof SessionFault) throw error
+  }
 }
 
 const noAnswer = () =>
@@ -177,15 +215,8 @@ function makeClient(pool: Pool): PrismaClient {
 }
 
 async function askLimits(client: PrismaClient): Promise<Limits> {
-  const [row] = await client.$queryRaw<{ packet: bigint; mode: string }[]>`
-    SELECT @@GLOBAL.max_allowed_packet AS packet, @@SESSION.sql_mode AS mode`
-  if (!row || !/STRICT_(ALL|TRANS)_TABLES/.test(row.mode)) {
-    throw new Error(
-      `The database server is not strict (sql_mode is "${row?.mode}"), and will not let a session be: it would cut what is too long ` +
-        'instead of refusing it. Set sql_mode to include STRICT_TRANS_TABLES on the server.',
-    )
-  }
-  return limitsOf(Number(row.packet))
+  const [row] = await client.$queryRaw<{ packet: bigint }[]>`SELECT @@GLOBAL.max_allowed_packet AS packet`
+  return limitsOf(Number(row!.packet))
 }
 
 /** What fits into a packet for certain: every byte of content may need a backslash. */
@@ -198,7 +229,16 @@ async function connectMigratable(config: ConnectionConfig, signal: AbortSignal):
   const connection = await createConnection({ ...connectionOptions(config), multipleStatements: true })
   // Without a listener, a connection that is lost between two statements would end the process; the next statement tells.
   connection.on('error', () => {})
-  await connection.query(SESSION)
+  const session: Session = {
+    run: (sql) => connection.query(sql),
+    read: async (sql) => (await connection.query<unknown[][]>({ sql, rowsAsArray: true }))[0],
+  }
+  try {
+    await beginSession(session, config.database!, 'DATABASE_URL')
+  } catch (error) {
+    connection.destroy()
+    throw error
+  }
   const query = (sql: string, ...args: (string | Date)[]) =>
     connection.query(
       sql,

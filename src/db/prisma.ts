@@ -11,6 +11,7 @@ import { CAUTIOUS, type Dialect } from './dialect.ts'
 import { classifyMysql, classifySqlite, type Fault, isHangUp } from './faults.ts'
 import { migrate } from './migrate.ts'
 import { mysqlDialect } from './mysql.ts'
+import { SESSION_FAULT } from './session.ts'
 import { sqliteDialect } from './sqlite.ts'
 import { type PageQuery, type Store, StoreFault } from './store.ts'
 
@@ -40,7 +41,7 @@ export class PrismaStore implements Store {
 
   constructor({ url, readUrl, concurrency, log }: PrismaStoreOptions) {
     if (url.startsWith('mysql:')) {
-      this.#dialect = mysqlDialect({ url, readUrl, concurrency })
+      this.#dialect = mysqlDialect({ url, readUrl, concurrency, log })
       this.#classify = classifyMysql
     } else if (url.startsWith('file:')) {
       if (readUrl !== undefined)
@@ -77,6 +78,7 @@ export class PrismaStore implements Store {
         return
       } catch (error) {
         const fault = this.#classify(error)
+        if (fault.vendorCode === SESSION_FAULT) throw new Error(fault.message, { cause: error })
         if (fault.kind !== 'unavailable') throw error
         if (performance.now() - said > SAY_AGAIN_MS) {
           said = performance.now()

@@ -31,7 +31,7 @@ const latin = async () => {
   return `${server.url}${name}`
 }
 const databases = {
-  mysql: { url: latin, dialect: (url: string): Dialect => mysqlDialect({ url, concurrency: 1 }) },
+  mysql: { url: latin, dialect: (url: string): Dialect => mysqlDialect({ url, concurrency: 1, log: quiet() }) },
   sqlite: { url: async () => `file:${join(dir, `${++made}.db`)}`, dialect: sqliteDialect },
 }
 const folder = (kind: string) => new URL(`../../prisma/${kind}/migrations/`, import.meta.url)

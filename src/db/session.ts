@@ -1,0 +1,117 @@
+/**
+ * The session of a MySQL or MariaDB connection. A session inherits its variables from the server (its options, SET GLOBAL, init_connect,
+ * a user's own limits). Invariant: no statement is sent on a connection before each variable below was set and read back.
+ */
+
+/** What a connection sends and is answered. Statements may be sent before the answers to earlier ones. */
+export interface Session {
+  run(sql: string): Promise<unknown>
+  /** The first row. */
+  read(sql: string): Promise<unknown[] | undefined>
+}
+
+/** A lock that is not free comes back as the server's own error, before the silence of a server would end the connection. */
+const LOCK_WAIT_S = 5
+
+/** Name and value, in the order of setting. A server leaves out what it does not know: MySQL and MariaDB differ, and so do versions. */
+const VARIABLES: readonly (readonly [name: string, value: string])[] = [
+  // Text and time. character_set_connection sets the collation, too.
+  ['character_set_client', 'utf8mb4'],
+  ['character_set_results', 'utf8mb4'],
+  ['character_set_connection', 'utf8mb4'],
+  ['collation_connection', 'utf8mb4_bin'],
+  ['time_zone', '+00:00'],
+  // The mode is set whole: NO_BACKSLASH_ESCAPES, ANSI_QUOTES and PAD_CHAR_TO_FULL_LENGTH change what is written or read.
+  ['sql_mode', 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'],
+  // Each statement is a transaction that is committed with it. REPEATABLE READ is the level that every format of the binary log takes.
+  ['autocommit', '1'],
+  ['completion_type', 'NO_CHAIN'],
+  ['transaction_isolation', 'REPEATABLE-READ'],
+  ['tx_isolation', 'REPEATABLE-READ'],
+  ['transaction_read_only', '0'],
+  ['tx_read_only', '0'],
+  // Every constraint is checked.
+  ['foreign_key_checks', '1'],
+  ['unique_checks', '1'],
+  ['check_constraint_checks', '1'],
+  // A statement returns and changes all rows that it names, in the whole order that it names. max_join_size turns sql_big_selects off.
+  ['sql_select_limit', '18446744073709551615'],
+  ['max_join_size', '18446744073709551615'],
+  ['sql_big_selects', '1'],
+  ['sql_safe_updates', '0'],
+  ['sql_auto_is_null', '0'],
+  ['max_sort_length', '1024'],
+  // Time and memory: a statement ends by the time limits of Spillway alone.
+  ['max_statement_time', '0'],
+  ['max_execution_time', '0'],
+  ['max_session_mem_used', '9223372036854775807'],
+  ['innodb_lock_wait_timeout', String(LOCK_WAIT_S)],
+  ['lock_wait_timeout', String(LOCK_WAIT_S)],
+  ['wait_timeout', '28800'],
+  ['net_read_timeout', '30'],
+  ['net_write_timeout', '60'],
+  // Migrations: a table of another engine has no transactions, and IF EXISTS hides a table that is missing.
+  ['default_storage_engine', 'InnoDB'],
+  ['sql_if_exists', '0'],
+]
+
+/** The server knows no such variable, or has it for all sessions together. */
+const UNKNOWN = [1193, 1238]
+
+/** The code of a SessionFault, where a server's error has its number. */
+export const SESSION_FAULT = 'SESSION'
+
+/** The session is not what Spillway needs: nothing may be read or written over this connection. */
+export class SessionFault extends Error {
+  override readonly name = 'SessionFault'
+  readonly code = SESSION_FAULT
+}
+
+/** Makes a new connection's session what Spillway needs. `setting` is where the connection comes from. Throws SessionFault, or the error
+ *  of the connection. */
+export async function beginSession(session: Session, database: string, setting: string): Promise<void> {
+  const [errors] = await Promise.all([
+    Promise.all(VARIABLES.map(([name, value]) => set(session, name, value))),
+    // init_connect may have left a transaction open, or another database selected. Its variables are set by now.
+    session.run('ROLLBACK AND NO CHAIN NO RELEASE'),
+    session.run(`USE \`${database.replaceAll('`', '``')}\``),
+  ])
+  const known = VARIABLES.map(([name, value], i) => ({ name, value, error: errors[i] })).filter(
+    ({ error }) => !UNKNOWN.includes(error?.errno ?? 0),
+  )
+  const found = await session.read(`SELECT ${known.map(({ name }) => `@@SESSION.${name}`).join(', ')}`)
+  const wrong = known
+    .map((variable, i) => ({ ...variable, found: String(found?.[i]) }))
+    .filter((variable) => !equal(variable.found, variable.value))
+  if (wrong.length > 0) throw new SessionFault(`${setting}: ${wrong.map(describe).join('; ')}. ${ADVICE}`)
+}
+
+interface ServerError extends Error {
+  errno?: number
+  sqlMessage?: string
+}
+
+/** The server's error, if it has one: what was read back decides, since a variable that may not be set may be right already. */
+function set(session: Session, name: string, value: string): Promise<ServerError | undefined> {
+  const literal = /^\d+$/.test(value) ? value : `'${value}'`
+  return session.run(`SET @@SESSION.${name} = ${literal}`).then(
+    () => undefined,
+    (error: ServerError) => error,
+  )
+}
+
+/** Numbers by value (0 and 0.000000), sets of words in any order and case. */
+function equal(found: string, value: string): boolean {
+  const words = (text: string) => text.toUpperCase().split(',').sort().join()
+  return words(found) === words(value) || (found !== '' && Number(found) === Number(value))
+}
+
+function describe(variable: { name: string; value: string; found: string; error: ServerError | undefined }): string {
+  const { name, value, found, error } = variable
+  const why = error?.sqlMessage ? ` (setting it failed: ${error.sqlMessage})` : ''
+  return `the session variable ${name} is "${found}" although Spillway set it to "${value}"${why}`
+}
+
+const ADVICE =
+  'The database server, or a proxy in front of it, must let each session have these values: set them on the server, ' +
+  'grant the user the right to set them, or let the proxy pass SET statements on'

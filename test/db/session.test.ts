@@ -1,0 +1,289 @@
+/**
+ * FA1 and FA2: what a session inherits from its server. Each hostile value is set for all new sessions; then the store migrates, writes and
+ * reads as ever, and connections past the store see what it did. The server's user has no rights beside those on its database.
+ */
+import { randomBytes } from 'node:crypto'
+import type { Connection } from 'mariadb'
+import { uuidv7 } from 'uuidv7'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { PrismaStore } from '../../src/db/prisma.ts'
+import { holds } from '../harness/eventually.ts'
+import { connect, startMariadb } from '../harness/mariadb.ts'
+import { startProxy } from '../harness/proxy.ts'
+import { quiet } from '../harness/quiet.ts'
+import { faultOf } from '../suites/store.ts'
+
+let server: Awaited<ReturnType<typeof startMariadb>>
+/** An administrator's connection from before any of it: its session inherits nothing of what a case sets. */
+let admin: Connection
+let defaults: Map<string, string>
+
+async function globals(): Promise<Map<string, string>> {
+  const rows: { Variable_name: string; Value: string }[] = await admin.query('SHOW GLOBAL VARIABLES')
+  return new Map(rows.map(({ Variable_name, Value }) => [Variable_name, Value]))
+}
+
+beforeAll(async () => {
+  server = await startMariadb()
+  admin = await connect(server.url)
+  await admin.query("CREATE USER app@'%'")
+  defaults = await globals()
+}, 60_000)
+afterAll(async () => {
+  admin.destroy()
+  await server.cleanup()
+})
+
+/** As they were: what a case has set goes with it. */
+afterEach(async () => {
+  const now = await globals()
+  for (const [name, value] of defaults) {
+    if (now.get(name) === value) continue
+    await admin.query(`SET GLOBAL ${name} = ${/^[\d.]+$/.test(value) ? value : `'${value}'`}`)
+  }
+})
+
+/** A database that the user may do everything in; its URL, for that user. */
+async function database(port = server.port): Promise<{ name: string; url: string }> {
+  const name = `s_${randomBytes(6).toString('hex')}`
+  await admin.query(`CREATE DATABASE ${name}`)
+  await admin.query(`GRANT ALL ON ${name}.* TO app@'%'`)
+  return { name, url: `mysql://app@127.0.0.1:${port}/${name}` }
+}
+
+const at = new Date('2026-03-29T01:30:00.123Z')
+const row = (content: string, i = 0) => ({
+  id: uuidv7(),
+  content,
+  createdAt: new Date(+at + i),
+  savedAt: new Date(+at + 1),
+})
+
+async function open(url: string, log = quiet()): Promise<PrismaStore> {
+  const store = new PrismaStore({ url, concurrency: 2, log })
+  try {
+    await store.prepare(AbortSignal.timeout(20_000))
+    return store
+  } catch (error) {
+    await store.close()
+    throw error
+  }
+}
+
+/** Migrates, writes and reads, and compares it with what another connection sees. */
+async function judge(target: { name: string; url: string }): Promise<void> {
+  const { name, url } = target
+  const store = await open(url)
+  await admin.query(`USE ${name}`)
+  try {
+    const tables = await admin.query(
+      'SELECT DISTINCT engine FROM information_schema.tables WHERE table_schema = DATABASE()',
+    )
+    expect(tables).toEqual([{ engine: 'InnoDB' }])
+
+    const rows = Array.from({ length: 10 }, (_, i) => row(`${i} '" \\ \0 😀`, i))
+    await store.insert(rows)
+    const seen = await admin.query(
+      'SELECT id, HEX(content) AS hex, CAST(createdAt AS CHAR) AS at FROM Content ORDER BY id',
+    )
+    expect(seen).toEqual(
+      rows.map(({ id, content, createdAt }) => ({
+        id,
+        hex: Buffer.from(content).toString('hex').toUpperCase(),
+        at: createdAt.toISOString().slice(0, -1).replace('T', ' '),
+      })),
+    )
+    // Ten receipts at once are one look-up.
+    const found = await store.find(rows.map(({ id }) => id))
+    expect(found.toSorted((a, b) => (a.id < b.id ? -1 : 1))).toEqual(rows)
+    expect(await store.page({ take: 20, skip: 0 })).toEqual(rows.toReversed())
+    expect(await store.page({ take: -3, skip: 1, cursor: rows[4]!.id })).toEqual(rows.slice(5, 8).toReversed())
+
+    await admin.query("ALTER TABLE Content ADD CONSTRAINT polite CHECK (content <> 'bad')")
+    expect(await faultOf(store.insert([row('bad')]))).toMatchObject({ kind: 'rejected' })
+    expect(await faultOf(store.insert([{ ...row('x'), id: 'x'.repeat(37) }]))).toMatchObject({ kind: 'rejected' })
+
+    const uncommitted = row('uncommitted')
+    await admin.beginTransaction()
+    await admin.query('INSERT INTO Content VALUES (?, ?, NOW(3), NOW(3))', [uncommitted.id, uncommitted.content])
+    expect(await store.existing([uncommitted.id])).toEqual([])
+    await admin.query('ROLLBACK')
+
+    expect(await store.prisma.content.updateMany({ data: { content: 'changed' } })).toEqual({ count: 10 })
+    await store.prisma.$transaction((tx) => tx.content.create({ data: row('in a transaction', 20) }))
+    expect(await admin.query('SELECT content, COUNT(*) AS n FROM Content GROUP BY content ORDER BY content')).toEqual([
+      { content: 'changed', n: 10n },
+      { content: 'in a transaction', n: 1n },
+    ])
+  } finally {
+    await admin.query('ROLLBACK')
+    await store.close()
+  }
+}
+
+describe('A store on MariaDB works in sessions that inherit', () => {
+  test.each([
+    'autocommit = 0',
+    "completion_type = 'CHAIN'",
+    "completion_type = 'RELEASE'",
+    'sql_select_limit = 0',
+    'sql_select_limit = 3',
+    'max_join_size = 1',
+    'max_statement_time = 0.000001',
+    "tx_isolation = 'SERIALIZABLE'",
+    "tx_isolation = 'READ-UNCOMMITTED'",
+    'tx_read_only = 1',
+    'sql_safe_updates = 1',
+    'sql_auto_is_null = 1',
+    'foreign_key_checks = 0',
+    'unique_checks = 0',
+    'check_constraint_checks = 0',
+    "time_zone = '+05:30'",
+    "sql_mode = 'ORACLE,NO_BACKSLASH_ESCAPES,ANSI_QUOTES,PAD_CHAR_TO_FULL_LENGTH'",
+    "sql_mode = ''",
+    'max_session_mem_used = 8192',
+    'max_sort_length = 64',
+    'wait_timeout = 1',
+    'net_read_timeout = 1',
+    'default_storage_engine = MyISAM',
+    'tmp_disk_table_size = 1024',
+    "init_connect = 'SET autocommit = 0, sql_select_limit = 1'",
+    "init_connect = 'START TRANSACTION READ ONLY'",
+    "init_connect = 'START TRANSACTION'",
+    "init_connect = 'SET NAMES latin1, character_set_results = utf16'",
+    "init_connect = 'SET character_set_results = NULL'",
+    "init_connect = 'USE information_schema'",
+    "init_connect = 'SET TRANSACTION READ ONLY'",
+  ])('%s', async (setting) => {
+    const target = await database()
+    await admin.query(`SET GLOBAL ${setting}`)
+    await judge(target)
+  })
+})
+
+/** Whatever an error wraps. */
+const _messages = (error: unknown): string =>
+  error instanceof Error ? `${error.message}\n${_messages(error.cause)}` : String(error)
+
+describe('A store on MariaDB', () => {
+  test('has its session for as long as it has the connection, through errors and releases', async () => {
+    const target = await database()
+    await admin.query("SET GLOBAL autocommit = 0, sql_select_limit = 3, completion_type = 'CHAIN'")
+    const store = await open(target.url)
+    try {
+      const known = row('once')
+      await store.insert([known])
+      const seen = new Map<string, Set<string>>()
+      for (let i = 0; i < 60; i++) {
+        if (i % 3 === 0) expect(await faultOf(store.insert([known]))).toMatchObject({ kind: 'duplicate' })
+        const [found] = await store.prisma.$queryRaw<{ id: bigint; session: string }[]>`
+          SELECT CONNECTION_ID() AS id, CONCAT_WS(' ', @@autocommit, @@sql_select_limit, @@completion_type) AS session`
+        const id = String(found!.id)
+        seen.set(id, (seen.get(id) ?? new Set()).add(found!.session))
+      }
+      expect(seen.size).toBeLessThanOrEqual(6)
+      for (const sessions of seen.values()) expect([...sessions]).toEqual(['ON 18446744073709551615 NO_CHAIN'])
+    } finally {
+      await store.close()
+    }
+  })
+
+  test('follows SET GLOBAL on a running server: connections of before and of after are alike (FA2)', async () => {
+    const target = await database()
+    const store = await open(target.url)
+    try {
+      const rows = Array.from({ length: 10 }, (_, i) => row(`${i}`, i))
+      await store.insert(rows)
+      await admin.query('SET GLOBAL autocommit = 0, sql_select_limit = 3, max_join_size = 1')
+      const connections = await admin.query("SELECT id FROM information_schema.processlist WHERE user = 'app'")
+      for (const { id } of connections) await admin.query(`KILL ${id}`).catch(() => {})
+      await holds(async () => expect(await store.find(rows.map(({ id }) => id))).toHaveLength(10))
+      const later = row('later', 20)
+      await store.insert([later])
+      expect(await admin.query(`SELECT content FROM ${target.name}.Content WHERE id = ?`, [later.id])).toHaveLength(1)
+      expect(await store.page({ take: 20, skip: 0 })).toEqual([later, ...rows.toReversed()])
+    } finally {
+      await store.close()
+    }
+  })
+})
+
+/** A server that lets no session have what Spillway needs: it sets an upper limit to what a session may set. */
+describe('A store on a MariaDB that does not keep what a session sets', () => {
+  let capped: Awaited<ReturnType<typeof startMariadb>>
+  const complaint =
+    /the session variable max_sort_length is "64" although Spillway set it to "1024" \(setting it failed: .*\)\. .* must let each session have these values: set them/
+  beforeAll(async () => {
+    capped = await startMariadb({ args: ['--max-sort-length=64', '--maximum-max-sort-length=100'] })
+    await capped.sql("CREATE USER app@'%'")
+    await capped.sql("GRANT ALL ON *.* TO app@'%'")
+  }, 60_000)
+  afterAll(() => capped.cleanup())
+
+  test('refuses to start, and names the variable, what it found, what it expected and what to do', async () => {
+    await capped.sql('CREATE DATABASE refused')
+    const error = await open(`mysql://app@127.0.0.1:${capped.port}/refused`).catch((e: unknown) => e)
+    expect((error as Error).message).toMatch(/^DATABASE_URL: /)
+    expect((error as Error).message).toMatch(complaint)
+    expect(await capped.sql('SHOW TABLES FROM refused')).toEqual([])
+  })
+
+  test('refuses to start where it is the read replica', async () => {
+    const { url } = await database()
+    await capped.sql('CREATE DATABASE replica')
+    const readUrl = `mysql://app@127.0.0.1:${capped.port}/replica`
+    const store = new PrismaStore({ url, readUrl, concurrency: 2, log: quiet() })
+    try {
+      const error = await store.prepare(AbortSignal.timeout(20_000)).catch((e: unknown) => e)
+      expect((error as Error).message).toMatch(/^DATABASE_READ_URL: /)
+      expect((error as Error).message).toMatch(complaint)
+    } finally {
+      await store.close()
+    }
+  })
+
+  test('starts where the read replica is unavailable', async () => {
+    const { url } = await database()
+    const store = new PrismaStore({ url, readUrl: 'mysql://app@127.0.0.1:1/replica', concurrency: 2, log: quiet() })
+    try {
+      await store.prepare(AbortSignal.timeout(20_000))
+    } finally {
+      await store.close()
+    }
+  })
+
+  test('is unavailable when it meets it while running, logs it once, and sends it no statement', async () => {
+    const proxy = await startProxy(server.url)
+    const target = await database(proxy.port)
+    await capped.sql(`CREATE DATABASE ${target.name}`)
+    const log = quiet()
+    const store = await open(target.url, log)
+    try {
+      await capped.sql(
+        `CREATE TABLE ${target.name}.Content (id CHAR(36), content TEXT, createdAt DATETIME, savedAt DATETIME)`,
+      )
+      log.said.length = 0
+      proxy.retarget(capped.url)
+      proxy.disconnect()
+      const fault = await holds(async () => {
+        const found = await faultOf(store.insert([row('lost')]))
+        expect(found.message).toMatch(complaint)
+        return found
+      })
+      expect(fault).toMatchObject({ kind: 'unavailable', vendorCode: 'SESSION' })
+      for (let i = 0; i < 5; i++)
+        expect(await faultOf(store.insert([row('lost')]))).toMatchObject({ kind: 'unavailable' })
+      await expect(store.page({ take: 1, skip: 0 })).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
+      expect(log.said.filter((line) => line.includes('max_sort_length'))).toHaveLength(1)
+      expect(await capped.sql(`SELECT * FROM ${target.name}.Content`)).toEqual([])
+
+      proxy.retarget(server.url)
+      proxy.disconnect()
+      await holds(() => store.insert([row('kept')]))
+      expect(await admin.query(`SELECT content FROM ${target.name}.Content`)).toEqual([{ content: 'kept' }])
+    } finally {
+      await store.close()
+      await proxy.close()
+    }
+  })
+})
