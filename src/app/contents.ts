@@ -12,10 +12,16 @@ import { badInput } from './save.ts'
 export const pageLimit = 100
 export const pageDefault = 20
 
+/** Rows, and when the store was read for them (performance.now() as the read began). */
+interface Page {
+  rows: Content[]
+  readAt: number
+}
+
 interface Flight {
-  running: Promise<Content[]>
+  running: Promise<Page>
   /** Who asks while a query runs without a version shares the one after it. */
-  next: Promise<Content[]> | undefined
+  next: Promise<Page> | undefined
 }
 
 export class Contents {
@@ -31,29 +37,32 @@ export class Contents {
     this.#meter = meter
   }
 
-  /** A page, newest first. Throws BAD_USER_INPUT for a cursor that names no content, STORE_UNAVAILABLE. */
-  async page(query: PageQuery): Promise<Content[]> {
+  /**
+   * A page, newest first. `onRead` is told when the store was read for it, for whoever keeps what is made of it. Throws BAD_USER_INPUT for a
+   * cursor that names no content, STORE_UNAVAILABLE.
+   */
+  async page(query: PageQuery, onRead: (readAt: number) => void = () => {}): Promise<Content[]> {
     if (query.cursor !== undefined && parseId(query.cursor) !== query.cursor) throw unknownCursor()
     const key = `${query.take},${query.skip},${query.cursor ?? ''}`
-    const { version, value } = await this.#cache.get(key)
+    const { version, value, readAt: cachedAt } = await this.#cache.get(key)
     this.#meter.cacheRequest(value !== undefined ? 'hit' : version !== undefined ? 'miss' : 'away')
-    const rows =
+    const { rows, readAt } =
       value !== undefined
-        ? parsePage(value)
+        ? { rows: parsePage(value), readAt: cachedAt }
         : await (version === undefined ? this.#uncached(key, query) : this.#cacheable(key, query, version))
+    onRead(readAt)
     if (rows.length === 0 && query.cursor !== undefined && !(await this.find(query.cursor))) throw unknownCursor()
     return rows
   }
 
-  #cacheable(key: string, query: PageQuery, version: string): Promise<Content[]> {
+  #cacheable(key: string, query: PageQuery, version: string): Promise<Page> {
     const flight = `${version} ${key}`
     let running = this.#flights.get(flight)?.running
     if (!running) {
-      running = this.#store
-        .page(query)
-        .then((rows) => {
-          this.#cache.set(key, version, formatPage(rows))
-          return rows
+      running = this.#read(query)
+        .then((page) => {
+          this.#cache.set(key, version, formatPage(page.rows), page.readAt)
+          return page
         })
         .finally(() => this.#flights.delete(flight))
       this.#flights.set(flight, { running, next: undefined })
@@ -62,7 +71,7 @@ export class Contents {
   }
 
   /** Without a version, only a query that begins after now will do. */
-  #uncached(key: string, query: PageQuery): Promise<Content[]> {
+  #uncached(key: string, query: PageQuery): Promise<Page> {
     const flight = this.#flights.get(key)
     if (flight) {
       flight.next ??= flight.running.then(
@@ -71,9 +80,14 @@ export class Contents {
       )
       return flight.next
     }
-    const running = this.#store.page(query).finally(() => this.#flights.delete(key))
+    const running = this.#read(query).finally(() => this.#flights.delete(key))
     this.#flights.set(key, { running, next: undefined })
     return running
+  }
+
+  async #read(query: PageQuery): Promise<Page> {
+    const readAt = performance.now()
+    return { rows: await this.#store.page(query), readAt }
   }
 
   /** One content; undefined when there is none. All that are asked for in a tick are one query. Throws STORE_UNAVAILABLE. */

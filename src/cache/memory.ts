@@ -1,10 +1,10 @@
 /** Pages in this process' memory, bounded in bytes; the version is wherever `Version` says. */
-import type { Cache, Version } from './cache.ts'
+import type { Cache, Found, Version } from './cache.ts'
 
 interface Page {
   version: string
   value: string
-  expiresAt: number
+  readAt: number
 }
 
 export interface MemoryCacheOptions {
@@ -23,24 +23,29 @@ export class MemoryCache implements Cache {
     this.#options = { maxLength: 32 * 1024 * 1024, ...options }
   }
 
-  async get(key: string): Promise<{ version: string | undefined; value: string | undefined }> {
+  get ttlMs(): number {
+    return this.#options.ttlMs
+  }
+
+  async get(key: string): Promise<Found> {
     const version = await this.#options.version.current()
+    const nothing = { version, value: undefined, readAt: 0 }
     const page = this.#pages.get(key)
-    if (!page) return { version, value: undefined }
+    if (!page) return nothing
     this.#drop(key, page)
-    if (page.version !== version || page.expiresAt <= performance.now()) return { version, value: undefined }
+    if (page.version !== version || page.readAt + this.ttlMs <= performance.now()) return nothing
     this.#keep(key, page)
-    return { version, value: page.value }
+    return { version, value: page.value, readAt: page.readAt }
   }
 
   version(): Promise<string | undefined> | string {
     return this.#options.version.current()
   }
 
-  set(key: string, version: string, value: string): void {
+  set(key: string, version: string, value: string, readAt: number): void {
     const old = this.#pages.get(key)
     if (old) this.#drop(key, old)
-    this.#keep(key, { version, value, expiresAt: performance.now() + this.#options.ttlMs })
+    this.#keep(key, { version, value, readAt })
     for (const [oldest, page] of this.#pages) {
       if (this.#length <= this.#options.maxLength) break
       this.#drop(oldest, page)

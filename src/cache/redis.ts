@@ -5,17 +5,12 @@
 import { randomBytes } from 'node:crypto'
 import type { Log } from '../model/log.ts'
 import { type RedisAddress, RedisConnection } from '../redis/connection.ts'
-import type { Cache, Version } from './cache.ts'
+import type { Cache, Found, Version } from './cache.ts'
 
 /** Also on a server that is full (it is the queue's own): a script that has begun to write may go on, and DEL takes no memory. */
 const bumpScript = "redis.call('DEL', KEYS[1]) return redis.call('SET', KEYS[1], ARGV[1])"
 
 const newVersion = () => randomBytes(12).toString('base64url')
-
-interface Found {
-  version: string | undefined
-  value: string | undefined
-}
 
 interface Asked {
   version: PromiseWithResolvers<string | undefined>
@@ -26,13 +21,13 @@ interface Asked {
 export class RedisCache implements Cache {
   readonly #connection: RedisConnection
   readonly #prefix: string
-  readonly #ttlMs: number
+  readonly ttlMs: number
   #asked: Asked | undefined
 
   constructor(address: RedisAddress, options: { ttlMs: number; log: Log }) {
     this.#connection = new RedisConnection(address.url, { role: 'cache', log: options.log, deadlineMs: 1_000 })
     this.#prefix = `{${address.prefix}:cache}:`
-    this.#ttlMs = options.ttlMs
+    this.ttlMs = options.ttlMs
   }
 
   get(key: string): Promise<Found> {
@@ -74,10 +69,8 @@ export class RedisCache implements Cache {
     }
     asked.version.resolve(version)
     keys.forEach((key, i) => {
-      const page = pages[i]
-      const good = version !== undefined && page?.startsWith(`${version}\n`)
-      const value = good ? page!.slice(version!.length + 1) : undefined
-      for (const resolve of asked.pages.get(key)!) resolve({ version, value })
+      const found = { version, value: undefined, readAt: 0, ...pageOf(pages[i], version) }
+      for (const resolve of asked.pages.get(key)!) resolve(found)
     })
   }
 
@@ -90,9 +83,13 @@ export class RedisCache implements Cache {
     })
   }
 
-  set(key: string, version: string, value: string): void {
+  set(key: string, version: string, value: string, readAt: number): void {
+    const ageMs = Math.max(0, performance.now() - readAt)
+    const leftMs = Math.floor(this.ttlMs - ageMs)
+    if (leftMs <= 0) return
+    const page = `${version}\n${Math.round(Date.now() - ageMs)}\n${value}`
     this.#connection
-      .ask((client) => client.set(`${this.#prefix}page:${key}`, `${version}\n${value}`, 'PX', this.#ttlMs))
+      .ask((client) => client.set(`${this.#prefix}page:${key}`, page, 'PX', leftMs))
       .catch(() => {
         // Then it is not cached.
       })
@@ -105,6 +102,18 @@ export class RedisCache implements Cache {
   async close(): Promise<void> {
     this.#connection.close()
   }
+}
+
+/**
+ * A page as `set` wrote it: its version, when it was read by the clock of the machine that read it, and the value. Redis ends its time to live;
+ * that clock only tells how old it is, so that one which is wrong makes it no older than it may be here.
+ */
+function pageOf(page: string | null | undefined, version: string | undefined): Partial<Found> {
+  if (version === undefined || !page?.startsWith(`${version}\n`)) return {}
+  const begin = version.length + 1
+  const end = page.indexOf('\n', begin)
+  const ageMs = Math.max(0, Date.now() - Number(page.slice(begin, end)))
+  return { value: page.slice(end + 1), readAt: performance.now() - ageMs }
 }
 
 /** Only the version, beside the queue: for `CACHE_URL=memory:` with workers in processes of their own. One GET for all of a tick. */

@@ -28,6 +28,17 @@ export function describeRedis(text: string): string {
   return `${url.protocol}//${url.host}${url.pathname.length > 1 ? url.pathname : ''}`
 }
 
+/**
+ * Whether an error that Redis answered may come after a write. A command either runs or answers an error, and so does a transaction.
+ * A script that dies keeps what it wrote until then; Redis marks its error with the script's name. A script's first write is refused
+ * with four codes, no later one is, and SCRIPT KILL ends no script that has written. An error that a script returns has no mark: ours
+ * return one before their first write only.
+ */
+function mayHaveWritten(message: string): boolean {
+  if (!message.includes('user_script')) return false
+  return !/\b(OOM|READONLY|MISCONF|NOREPLICAS)\b|Script killed by user/.test(message)
+}
+
 export const retryAfterMs = 1_000
 const readyDeadlineMs = 3_000
 
@@ -124,12 +135,17 @@ export class RedisConnection {
     if (error instanceof SpillwayError) return error
     if (error.name === 'ReplyError') {
       // After a failover the old master answers READONLY; a new connection finds the new one.
-      if (error.message.startsWith('READONLY')) this.client.disconnect(true)
+      if (/\bREADONLY\b/.test(error.message)) this.client.disconnect(true)
       // The first word is Redis' own code: OOM, MISCONF, NOREPLICAS … The rest may name hosts.
-      return this.#unavailable(`it answered ${error.message.split(' ', 1)[0]}`, error)
+      const code = error.message.split(' ', 1)[0]
+      return mayHaveWritten(error.message)
+        ? this.#unknown(`its script failed midway with ${code}`, error)
+        : this.#unavailable(`it answered ${code}`, error)
     }
     if (error.message.startsWith("Stream isn't writeable")) return this.#unavailable('it cannot be reached', error)
-    if (/Connection is closed|max retries per request|ECONN|EPIPE|ETIMEDOUT/i.test(`${error.message} ${error.name}`)) {
+    // Or the answer was no RESP (ParserError), or a transaction was cut short (AbortError).
+    const broken = /Connection is closed|max retries per request|ECONN|EPIPE|ETIMEDOUT|ParserError|AbortError/i
+    if (broken.test(`${error.message} ${error.name}`)) {
       return this.#unknown('the connection broke before the answer came', error)
     }
     return error

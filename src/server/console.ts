@@ -67,7 +67,8 @@ export class Console {
   #sendPage(call: Call): void {
     this.#read()
     // The same address is JSON for who asks for it.
-    const headers = { ...securityHeaders, 'cache-control': 'no-cache', vary: 'Accept, Accept-Encoding' }
+    call.response.appendHeader('vary', 'Accept, Accept-Encoding')
+    const headers = { ...securityHeaders, 'cache-control': 'no-cache' }
     if (this.#page) send(call, this.#page, headers)
     else
       sendText(call.response, 503, 'text/plain; charset=utf-8', notBuilt, { ...headers, 'cache-control': 'no-store' })
@@ -77,12 +78,9 @@ export class Console {
     this.#read()
     const file = this.#assets.get(name)
     if (!file) throw new HttpError(404, 'The console has no such file; load the page anew.')
+    call.response.appendHeader('vary', 'Accept-Encoding')
     // Another content would have another name.
-    send(call, file, {
-      ...securityHeaders,
-      'cache-control': 'public, max-age=31536000, immutable',
-      vary: 'Accept-Encoding',
-    })
+    send(call, file, { ...securityHeaders, 'cache-control': 'public, max-age=31536000, immutable' })
   }
 
   /** Once there is something to read, once. */

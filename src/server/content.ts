@@ -4,30 +4,37 @@ import { builder } from './builder.ts'
 import { checkId, checkPage } from './input.ts'
 
 export const Content = builder.prismaObject('Content', {
-  description: 'What somebody saved.',
+  description: 'A saved content: one row of the database.',
+  extensions: { scope: 'read' },
   fields: (t) => ({
-    id: t.exposeID('id'),
-    content: t.exposeString('content'),
+    id: t.exposeID('id', { description: 'A UUID, in lower case. It is the `id` that the save had.' }),
+    content: t.exposeString('content', { description: 'The text that was saved, code unit for code unit.' }),
     createdAt: t.expose('createdAt', { type: 'DateTime', description: 'When it was accepted.' }),
     savedAt: t.expose('savedAt', { type: 'DateTime', description: 'When the row was written.' }),
   }),
 })
 
 builder.queryField('contents', (t) =>
-  t.prismaConnection({
-    type: Content,
-    extensions: { scope: 'read' },
-    cursor: 'id',
-    description: 'Newest first (createdAt, then id). Cached. first: at most 100, default 20.',
-    defaultSize: pageDefault,
-    // Pothos would quietly give 100 where 1,000 were asked for.
-    maxSize: (args) => {
-      checkPage(args)
-      return pageLimit
+  t.prismaConnection(
+    {
+      type: Content,
+      extensions: { scope: 'read', shared: true },
+      cursor: 'id',
+      description: 'Contents, newest first (createdAt, then id). Cached. first: at most 100, default 20.',
+      defaultSize: pageDefault,
+      // Pothos would quietly give 100 where 1,000 were asked for.
+      maxSize: (args) => {
+        checkPage(args)
+        return pageLimit
+      },
+      resolve: ({ take, skip, cursor }, _root, _args, context) =>
+        context.app.contents.page({ take, skip, ...(cursor ? { cursor: String(cursor.id) } : {}) }, (readAt) => {
+          context.readAt = Math.min(context.readAt, readAt)
+        }),
     },
-    resolve: ({ take, skip, cursor }, _root, _args, { app }) =>
-      app.contents.page({ take, skip, ...(cursor ? { cursor: String(cursor.id) } : {}) }),
-  }),
+    { name: 'ContentConnection', description: 'A page of contents.', extensions: { scope: 'read' } },
+    { name: 'ContentEdge', description: 'A content in a page.', extensions: { scope: 'read' } },
+  ),
 )
 
 builder.queryField('content', (t) =>
@@ -35,7 +42,8 @@ builder.queryField('content', (t) =>
     type: Content,
     extensions: { scope: 'read' },
     nullable: true,
-    args: { id: t.arg.id({ required: true }) },
+    description: 'One content; null when there is none with this id.',
+    args: { id: t.arg.id({ required: true, description: 'The UUID of the content.' }) },
     resolve: async (_root, { id }, { app }) => (await app.contents.find(checkId(id))) ?? null,
   }),
 )

@@ -14,10 +14,10 @@ import {
 } from 'graphql'
 import { type CompiledQuery, compileQuery, isCompiledQuery } from 'graphql-jit'
 import type { YogaServerInstance } from 'graphql-yoga'
-import type { Scope } from './access.ts'
 import { Kept } from './kept.ts'
 import type { Params } from './params.ts'
-import { scopesOf } from './scopes.ts'
+import { isShared, reachedFields } from './reach.ts'
+import { type Needs, scopesOf } from './scopes.ts'
 
 export interface Document {
   /** Executes it; for a subscription, on one event. */
@@ -28,7 +28,9 @@ export interface Document {
   /** Whether these variables are what it declares; Yoga says what is wrong with others. */
   fits(variables: Record<string, unknown>): boolean
   /** What a grant has to have. */
-  scopes: ReadonlySet<Scope>
+  needs: Needs
+  /** Whether its answer is the same for everybody who may have it: nothing that it selects looks at who asks. */
+  shared: boolean
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: whatever contexts Yoga was made with.
@@ -90,7 +92,9 @@ export class Documents {
       const declared = operation.variableDefinitions ?? []
       const variables = new Set(declared.map(({ variable }) => variable.name.value))
       const fits = (variables: Record<string, unknown>) => !getVariableValues(schema, declared, variables).errors
-      return { execute: compiled.query, operation, variables, fits, scopes: scopesOf(schema, document, operation) }
+      const reached = reachedFields(schema, document, operation)
+      const shared = reached.every(({ field }) => isShared(field))
+      return { execute: compiled.query, operation, variables, fits, needs: scopesOf(schema, reached), shared }
     } catch {
       // Yoga says what is wrong with it.
       return null

@@ -86,6 +86,13 @@ export function maskError(log: Log): (error: unknown, requestId?: string) => Err
   }
 }
 
+/** Without what is only for HTTP. */
+export function withoutHttp(error: Error): GraphQLError {
+  const shown = error as GraphQLError
+  delete (shown.extensions as { http?: unknown } | undefined)?.http
+  return shown
+}
+
 /** The body of a refusal that GraphQL and REST share: a GraphQL error, so that a client reads both alike. */
 export function errorBody(error: PublicError): { errors: GraphQLFormattedError[] } {
   const { message, status: _, ...extensions } = error

@@ -69,7 +69,7 @@ export interface GraphQLOptions extends LimitOptions {
 export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, options: GraphQLOptions): GraphQLServer {
   const { log } = options
   const mask = maskError(log)
-  const contextOf = (grant: Grant): Context => ({ app, prisma, grant })
+  const contextOf = (grant: Grant): Context => ({ app, prisma, grant, readAt: performance.now() })
   const calls = new WeakMap<IncomingMessage, Call>()
   const yoga = createYoga<{ req: IncomingMessage; res: ServerResponse }>({
     schema,
@@ -98,7 +98,7 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
     },
     plugins: [
       ...limits(options),
-      onlyWithScopes,
+      onlyWithScopes(mask),
       statusOnlyWithoutData,
       {
         // What is not told over WebSocket, nor by `sse` below.
@@ -130,7 +130,7 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
   }
   const documents = new Documents(yoga)
   const fast: FastPath = new FastPath({ documents, contextOf, responses: options.responses, maskError: mask })
-  const streams = new SavedStreams(documents, app.follower, contextOf)
+  const streams = new SavedStreams(documents, app.follower, contextOf, mask)
   const sse = new SseServer(streams, enter, log, options.metrics)
   options.metrics.watchSubscribers(() => ({ sse: sse.open, websocket: ws.open }))
   const ws: WsServer = new WsServer({ yoga, streams, contextOf, maskError: mask, meter: options.metrics, ...options })

@@ -4,14 +4,16 @@
  */
 import type { IncomingMessage } from 'node:http'
 import { SpillwayError } from '../model/error.ts'
+import type { Log } from '../model/log.ts'
 
 const knownHosts = 100
 
 export interface GuardOptions {
-  /** Host names, without port, that it answers for; empty: all. */
+  /** Host names, without port, in lower case, that it answers for; empty: all. */
   hosts: readonly string[]
-  /** Origins (https://app.example) whose pages may call it. */
+  /** Origins (https://app.example), as a browser writes them, whose pages may call it. */
   origins: readonly string[]
+  log: Log
 }
 
 export class Guard {
@@ -19,32 +21,55 @@ export class Guard {
   readonly #origins: ReadonlySet<string>
   /** Host headers that were found good: to take one apart anew for each request is a fourteenth of all that a save costs. */
   readonly #known = new Set<string>()
+  readonly #foreignHosts: Refusals
+  readonly #foreignOrigins: Refusals
 
-  constructor({ hosts, origins }: GuardOptions) {
+  constructor({ hosts, origins, log }: GuardOptions) {
     this.#hosts = new Set(hosts)
     this.#origins = new Set(origins)
+    this.#foreignHosts = new Refusals(
+      log,
+      'host',
+      'requests for a foreign host name were refused; ALLOWED_HOSTS does not list it',
+    )
+    this.#foreignOrigins = new Refusals(
+      log,
+      'origin',
+      'requests of a page of another site were refused; CORS_ORIGINS does not list it',
+    )
   }
 
   /** Throws FORBIDDEN for what is not to be served. The headers that a browser needs to hand the answer to a listed page. */
   check(request: IncomingMessage): Record<string, string> | undefined {
     const { host, origin, 'sec-fetch-site': site } = request.headers
     if (this.#hosts.size > 0 && !this.#knows(host)) {
+      this.#foreignHosts.add(host)
       throw new SpillwayError('FORBIDDEN', 'This server does not answer for that host name; list it in ALLOWED_HOSTS.')
     }
+    // A cache must not hand an answer without these headers to a page that needs them.
+    const shared = this.#origins.size > 0 ? notListed : undefined
     if (origin === undefined) {
-      if (site === 'cross-site' && request.method !== 'GET') throw crossSite()
-      return undefined
+      if (site === 'cross-site' && request.method !== 'GET') throw this.#crossSite(origin)
+      return shared
     }
-    if (this.#origins.has(origin)) return { 'access-control-allow-origin': origin, vary: 'Origin' }
-    if (site === 'cross-site' || site === 'same-site' || !sameHost(origin, host)) throw crossSite()
-    return undefined
+    if (this.#origins.has(origin)) return { ...shared, [allowOrigin]: origin, 'access-control-expose-headers': exposed }
+    if (site === 'cross-site' || site === 'same-site' || !sameHost(origin, host)) throw this.#crossSite(origin)
+    return shared
+  }
+
+  #crossSite(origin: string | undefined): SpillwayError {
+    this.#foreignOrigins.add(origin)
+    return new SpillwayError(
+      'FORBIDDEN',
+      'Requests from pages of other sites are refused; list their origin in CORS_ORIGINS.',
+    )
   }
 
   #knows(host: string | undefined): boolean {
     if (host === undefined) return false
     if (this.#known.has(host)) return true
     if (!URL.canParse(`http://${host}`)) return false
-    const name = new URL(`http://${host}`).hostname
+    const name = new URL(`http://${host}`).hostname.replace(/\.$/, '')
     const knows = this.#hosts.has(name) || this.#hosts.has(name.replace(/^\[|\]$/g, ''))
     // With ports and capitals there are many ways to write a host that is known.
     if (knows && this.#known.size < knownHosts) this.#known.add(host)
@@ -52,18 +77,58 @@ export class Guard {
   }
 }
 
-/** Answers to a preflight request of a listed origin. */
-export const preflightHeaders = {
-  'access-control-allow-methods': 'GET, POST',
-  'access-control-allow-headers': 'content-type, authorization, last-event-id',
-  'access-control-max-age': '7200',
+export const allowOrigin = 'access-control-allow-origin'
+const notListed = { vary: 'Origin' }
+/** Headers of responses that a page may read, besides those that every page may. */
+const exposed = 'retry-after, x-request-id, www-authenticate, allow'
+
+/** Names of headers, by commas. */
+const headerNames = /^[\w!#$%&'*+.^`|~, -]{1,2000}$/
+
+/**
+ * Answers to a preflight request of a listed origin. Every header that the page asks for is allowed: clients send many (traceparent,
+ * x-request-id, apollographql-client-name), the server ignores those that it does not know, and the origin is listed.
+ */
+export function preflightHeaders({ headers }: IncomingMessage): Record<string, string> {
+  const asked = headers['access-control-request-headers'] ?? ''
+  return {
+    vary: 'Origin, Access-Control-Request-Headers',
+    'access-control-allow-methods': 'GET, HEAD, POST',
+    'access-control-max-age': '7200',
+    ...(headerNames.test(asked) ? { 'access-control-allow-headers': asked } : {}),
+    // A page of a public site that calls a server on a private address (Private Network Access).
+    ...(headers['access-control-request-private-network'] === 'true'
+      ? { 'access-control-allow-private-network': 'true' }
+      : {}),
+  }
 }
 
-function crossSite(): SpillwayError {
-  return new SpillwayError(
-    'FORBIDDEN',
-    'Requests from pages of other sites are refused; list their origin in CORS_ORIGINS.',
-  )
+const logEveryMs = 60_000
+
+/** Refused requests of one kind, for the operator: a line at once, then at most one a minute with their number. */
+class Refusals {
+  readonly #log: Log
+  readonly #name: string
+  readonly #message: string
+  #count = 0
+  #lastLogged = Number.NEGATIVE_INFINITY
+
+  constructor(log: Log, name: string, message: string) {
+    this.#log = log
+    this.#name = name
+    this.#message = message
+  }
+
+  /** `value` is the client's: it is cut, and what could be anything else than a name or an address is taken out. */
+  add(value: string | undefined): void {
+    this.#count += 1
+    const now = performance.now()
+    if (now - this.#lastLogged < logEveryMs) return
+    const shown = value?.slice(0, 100).replace(/[^\w.:/[\]*-]/g, '?')
+    this.#log.warn({ [this.#name]: shown, refused: this.#count }, this.#message)
+    this.#count = 0
+    this.#lastLogged = now
+  }
 }
 
 function sameHost(origin: string, host: string | undefined): boolean {

@@ -12,9 +12,10 @@ import type { Tracer } from '../model/tracer.ts'
 import { type Access, type Grant, requireScope, type Scope } from './access.ts'
 import { type Connection, Connections, checkRequests, overloaded, pieceBytes } from './connections.ts'
 import { errorBody, errorHeaders, type PublicError, publicError } from './errors.ts'
-import { type Guard, preflightHeaders } from './guard.ts'
+import { allowOrigin, type Guard, preflightHeaders } from './guard.ts'
 import type { RateLimit } from './rate.ts'
 import { clientOf } from './stream-limit.ts'
+import { checkTarget, normalizeTarget, wantsWebSocket } from './target.ts'
 import { trace } from './trace.ts'
 
 /** One request, as a route gets it. */
@@ -100,8 +101,10 @@ export async function listen(front: Front, options: HttpOptions): Promise<HttpSe
       connectionsCheckingInterval: 1_000,
       // Longer than proxies keep theirs (60 s is common): one that sends just when this end hangs up would answer 502.
       keepAliveTimeout: 75_000,
+      shouldUpgradeCallback: wantsWebSocket,
     },
     (request, response) => {
+      normalizeTarget(request)
       const id = requestId(request)
       ;(response as Named)[requestIdKey] = id
       if (tracer === undefined) serve(request, response, id)
@@ -118,11 +121,17 @@ export async function listen(front: Front, options: HttpOptions): Promise<HttpSe
       return
     }
     try {
+      normalizeTarget(request)
       front.guard.check(request)
       front.upgrade(request, socket, head)
     } catch {
       socket.end('HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
     }
+  })
+  // This server is no proxy. Without a listener, Node closes the connection without a response.
+  server.on('connect', (_request, socket: Duplex) => {
+    socket.on('error', () => socket.destroy())
+    socket.end(`HTTP/1.1 405 Method Not Allowed\r\nAllow: ${allow}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
   })
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) =>
@@ -156,6 +165,9 @@ export function nameRequest(response: ServerResponse): void {
   if (id !== undefined) response.setHeader('x-request-id', id)
 }
 
+/** Of the server as a whole; a route may have fewer. */
+const allow = 'GET, HEAD, POST, OPTIONS'
+
 const nobody: Grant = { subject: undefined, scopes: new Set(), expiresAt: undefined }
 
 async function answer(
@@ -167,16 +179,16 @@ async function answer(
   response: ServerResponse,
   id: string,
 ): Promise<void> {
-  checkRequests(connection)
   const { url = '/', method = 'GET' } = request
+  checkTarget(url)
   const crossOrigin = front.guard.check(request)
-  if (crossOrigin) {
-    for (const name in crossOrigin) response.setHeader(name, crossOrigin[name]!)
-    if (method === 'OPTIONS') {
-      nameRequest(response)
-      response.writeHead(204, preflightHeaders).end()
-      return
-    }
+  // Set before anything can fail: a page may read an error only with these.
+  for (const name in crossOrigin) response.setHeader(name, crossOrigin[name]!)
+  checkRequests(connection)
+  if (method === 'OPTIONS' && (request.headers['access-control-request-method'] !== undefined || url === '*')) {
+    nameRequest(response)
+    response.writeHead(204, { allow, ...(crossOrigin?.[allowOrigin] ? preflightHeaders(request) : {}) }).end()
+    return
   }
   const mark = url.indexOf('?')
   const path = mark < 0 ? url : url.slice(0, mark)
@@ -186,8 +198,8 @@ async function answer(
   }
   const handler = method === 'GET' || method === 'HEAD' ? route.GET : method === 'POST' ? route.POST : undefined
   if (!handler) {
-    const allow = [route.GET && 'GET', route.POST && 'POST'].filter(Boolean).join(', ')
-    throw new HttpError(405, `${path} takes ${allow}, not ${method}.`, { allow })
+    const methods = [route.GET && 'GET', route.POST && 'POST'].filter(Boolean).join(', ')
+    throw new HttpError(405, `${path} takes ${methods}, not ${method}.`, { allow: methods })
   }
   if (route.scope !== 'open' && connection.surplus) {
     response.shouldKeepAlive = false

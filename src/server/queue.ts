@@ -20,13 +20,20 @@ const Durability = builder.enumType('Durability', {
 })
 
 const Queue = builder.objectRef<QueueStatus>('Queue').implement({
+  description: 'The state of the queue.',
+  extensions: { scope: 'admin' },
   fields: (t) => ({
     depth: t.exposeInt('depth', { description: 'Messages accepted and not yet saved; those in flight included.' }),
     inFlight: t.exposeInt('inFlight', { description: 'Messages that a worker holds.' }),
-    oldestAgeMs: t.exposeInt('oldestAgeMs'),
-    deadLetters: t.exposeInt('deadLetters'),
+    oldestAgeMs: t.exposeInt('oldestAgeMs', {
+      description: 'For how long the oldest message has been waiting, in milliseconds.',
+    }),
+    deadLetters: t.exposeInt('deadLetters', { description: 'How many dead letters there are.' }),
     capacity: t.exposeInt('capacity', { description: 'The depth from which on saves are refused.' }),
-    durability: t.expose('durability', { type: Durability }),
+    durability: t.expose('durability', {
+      type: Durability,
+      description: 'What the queue does before it acknowledges.',
+    }),
   }),
 })
 
@@ -36,30 +43,56 @@ interface Letter extends DeadLetterShape {
 }
 
 const DeadLetter = builder.objectRef<Letter>('DeadLetter').implement({
-  description: 'A message that could not be saved. It stays until somebody retries or discards it.',
+  description: 'A message that could not be saved. It stays until it is retried or discarded.',
+  extensions: { scope: 'admin' },
   fields: (t) => ({
-    id: t.exposeID('id'),
-    content: t.string({ nullable: true, resolve: ({ content }) => content ?? null }),
-    failure: t.expose('failure', { type: Failure }),
-    acceptedAt: t.field({ type: 'DateTime', nullable: true, resolve: ({ acceptedAt }) => acceptedAt ?? null }),
+    id: t.exposeID('id', {
+      description: 'The id of the save; of a message without one, the name that the queue has for it.',
+    }),
+    content: t.exposeString('content', {
+      nullable: true,
+      description: 'The content that was to be saved; null where the message cannot be read.',
+    }),
+    failure: t.expose('failure', { type: Failure, description: 'Why it could not be saved.' }),
+    acceptedAt: t.expose('acceptedAt', {
+      type: 'DateTime',
+      nullable: true,
+      description: 'When the queue accepted the save; null where the message cannot be read.',
+    }),
   }),
 })
 
 builder.queryField('queue', (t) =>
-  t.field({ type: Queue, extensions: { scope: 'admin' }, resolve: (_root, _args, { app }) => app.queue.status() }),
+  t.field({
+    type: Queue,
+    extensions: { scope: 'admin' },
+    description: 'The state of the queue now.',
+    resolve: (_root, _args, { app }) => app.queue.status(),
+  }),
 )
 
-const QueryDeadLettersConnection = builder.connectionObject({ type: DeadLetter, name: 'QueryDeadLettersConnection' })
+const DeadLetterConnection = builder.connectionObject(
+  {
+    type: DeadLetter,
+    name: 'DeadLetterConnection',
+    description: 'A page of dead letters.',
+    extensions: { scope: 'admin' },
+  },
+  { name: 'DeadLetterEdge', description: 'A dead letter in a page.', extensions: { scope: 'admin' } },
+)
 
 builder.queryField('deadLetters', (t) =>
   t.field({
-    type: QueryDeadLettersConnection,
+    type: DeadLetterConnection,
     extensions: { scope: 'admin' },
-    description: 'Oldest first. first: at most 100, default 20.',
-    args: { first: t.arg.int(), after: t.arg.string() },
+    description: 'Dead letters, oldest first.',
+    args: {
+      first: t.arg.int({ description: 'Read so many: at most 100, default 20.' }),
+      after: t.arg.string({ description: 'Read those after the edge with this cursor.' }),
+    },
     resolve: async (_root, { first, after }, { app }) => {
       checkPage({ first })
-      if (after != null && !/^\d+(-\d+)?$/.test(after))
+      if (after != null && !/^\d{1,20}(-\d{1,20})?$/.test(after))
         throw badInput('after is not a cursor; use one that deadLetters gave')
       const size = first ?? pageDefault
       const found = await app.queue.deadLetters(size + 1, after ?? undefined)
@@ -86,14 +119,14 @@ function read(letter: DeadLetterShape): Letter {
 builder.mutationFields((t) => ({
   retryDeadLetters: t.int({
     extensions: { scope: 'admin' },
-    description: 'Back into the queue under the ids they had. How many there were.',
-    args: { ids: t.arg.idList({ required: true }) },
+    description: 'Puts dead letters back into the queue, under the ids they had, and returns how many.',
+    args: { ids: t.arg.idList({ required: true, description: 'Their ids; at most 1,000.' }) },
     resolve: (_root, { ids }, { app }) => app.queue.retry(checkIds(ids)),
   }),
   discardDeadLetters: t.int({
     extensions: { scope: 'admin' },
-    description: 'Away for good. How many there were.',
-    args: { ids: t.arg.idList({ required: true }) },
+    description: 'Deletes dead letters permanently and returns how many.',
+    args: { ids: t.arg.idList({ required: true, description: 'Their ids; at most 1,000.' }) },
     resolve: (_root, { ids }, { app }) => app.queue.discard(checkIds(ids)),
   }),
 }))
@@ -110,7 +143,7 @@ builder.subscriptionField('queue', (t) =>
   t.field({
     type: Queue,
     extensions: { scope: 'admin' },
-    description: 'Once a second while it changes.',
+    description: 'The state of the queue: now, then once a second while it changes.',
     subscribe: (_root, _args, { app }) => {
       const leaving = new AbortController()
       let last: string | undefined

@@ -8,15 +8,19 @@ import { iterate } from './iterate.ts'
 
 export const Failure = builder.objectRef<FailureShape>('Failure').implement({
   description: 'Why a save failed.',
+  extensions: { scope: 'any' },
   fields: (t) => ({
-    code: t.exposeString('code'),
-    message: t.exposeString('message'),
-    attempts: t.exposeInt('attempts'),
-    failedAt: t.expose('failedAt', { type: 'DateTime' }),
+    code: t.exposeString('code', {
+      description: 'ID_CONFLICT, UNDECODABLE, REJECTED (by the database), CRASHED (its worker, each time) or GAVE_UP.',
+    }),
+    message: t.exposeString('message', { description: 'What went wrong, in words.' }),
+    attempts: t.exposeInt('attempts', { description: 'How often the message was tried by itself.' }),
+    failedAt: t.expose('failedAt', { type: 'DateTime', description: 'When the message became a dead letter.' }),
   }),
 })
 
 const ReceiptStatus = builder.enumType('ReceiptStatus', {
+  description: 'How far a save has come.',
   values: {
     QUEUED: { description: 'Durable in the queue.' },
     SAVED: { description: 'A row in the database.' },
@@ -26,26 +30,34 @@ const ReceiptStatus = builder.enumType('ReceiptStatus', {
 
 export const Receipt = builder.objectRef<ReceiptShape>('Receipt').implement({
   description: 'Where a save stands.',
+  extensions: { scope: 'any' },
   fields: (t) => ({
-    id: t.exposeID('id'),
-    status: t.expose('status', { type: ReceiptStatus }),
+    id: t.exposeID('id', { description: 'The id of the save, and of its content.' }),
+    status: t.expose('status', { type: ReceiptStatus, description: 'How far the save has come.' }),
     duplicate: t.exposeBoolean('duplicate', { description: 'Whether this save repeats one that was accepted before.' }),
-    acceptedAt: t.expose('acceptedAt', { type: 'DateTime' }),
+    acceptedAt: t.expose('acceptedAt', { type: 'DateTime', description: 'When the queue accepted the save.' }),
     content: t.field({
       type: Content,
       nullable: true,
-      description: 'The row, once there is one.',
+      description:
+        'The row, once there is one. It takes the scope `read`: with the id of another save this is the row of that save.',
       resolve: async (receipt, _args, { app }) => {
         if (receipt.content || receipt.status === 'QUEUED') return receipt.content ?? null
         return (await app.contents.find(receipt.id)) ?? null
       },
     }),
-    failure: t.field({ type: Failure, nullable: true, resolve: (receipt) => receipt.failure ?? null }),
+    failure: t.expose('failure', { type: Failure, nullable: true, description: 'Why the save failed, with FAILED.' }),
   }),
 })
 
 const SaveInput = builder.inputType('SaveInput', {
-  fields: (t) => ({ content: t.string({ required: true }), id: t.id() }),
+  description: 'One of the saves of `saveMany`.',
+  fields: (t) => ({
+    content: t.string({ required: true, description: 'The text to save.' }),
+    id: t.id({
+      description: 'A UUID of your own (v7 recommended); it makes a retry safe. Left out: the server makes one.',
+    }),
+  }),
 })
 
 builder.mutationFields((t) => ({
@@ -53,16 +65,22 @@ builder.mutationFields((t) => ({
     type: Receipt,
     extensions: { scope: 'write' },
     description:
-      'id: a UUID of your own (v7 recommended) makes a retry safe. waitMs: wait up to this long for SAVED or FAILED.',
-    args: { content: t.arg.string({ required: true }), id: t.arg.id(), waitMs: t.arg.int() },
+      'Accepts a content: QUEUED means that the queue has it on disk. A retry with the same id and content is saved once.',
+    args: {
+      content: t.arg.string({ required: true, description: 'The text to save.' }),
+      id: t.arg.id({
+        description: 'A UUID of your own (v7 recommended); it makes a retry safe. Left out: the server makes one.',
+      }),
+      waitMs: t.arg.int({ description: 'Wait up to so many milliseconds (at most 60,000) for SAVED or FAILED.' }),
+    },
     resolve: (_root, input, { app }) =>
       input.waitMs == null ? app.saves.save(input) : app.saves.saveAndWait(input, input.waitMs),
   }),
   saveMany: t.field({
     type: [Receipt],
     extensions: { scope: 'write' },
-    description: 'All accepted or none; at most 1,000.',
-    args: { inputs: t.arg({ type: [SaveInput], required: true }) },
+    description: 'Accepts all of the inputs or none; at most 1,000.',
+    args: { inputs: t.arg({ type: [SaveInput], required: true, description: 'The saves; at most 1,000.' }) },
     resolve: (_root, { inputs }, { app }) => app.saves.saveMany(inputs),
   }),
 }))
@@ -73,7 +91,7 @@ builder.queryField('receipt', (t) =>
     extensions: { scope: 'read' },
     nullable: true,
     description: 'Where a save stands; null for an id that was never accepted (or is long gone).',
-    args: { id: t.arg.id({ required: true }) },
+    args: { id: t.arg.id({ required: true, description: 'The id of the save.' }) },
     resolve: async (_root, { id }, { app }) => (await app.receipts.find(checkId(id))) ?? null,
   }),
 )
@@ -83,7 +101,7 @@ builder.subscriptionField('receipt', (t) =>
     type: Receipt,
     extensions: { scope: 'read' },
     description: 'The state now, then each change; completes at SAVED or FAILED.',
-    args: { id: t.arg.id({ required: true }) },
+    args: { id: t.arg.id({ required: true, description: 'The id of the save.' }) },
     subscribe: (_root, { id }, { app }) => {
       const leaving = new AbortController()
       const changes = app.receipts.changes(checkId(id), leaving.signal)

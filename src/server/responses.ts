@@ -1,21 +1,35 @@
 /**
- * Whole responses that depend on nothing but the contents, kept as bytes while the cache version stands. Invariant: a response is made
- * after the version it is kept under was read, so that it is never older than what anybody was told of (P5).
+ * Whole responses that depend on nothing but the contents, kept as bytes while the cache version stands, and no longer than a page may be.
+ * Invariants: a response is made after the version it is kept under was read, so that it is never older than what anybody was told of (P5);
+ * its time to live counts from when the store was read, not from when it was made of a page that was kept already.
  */
 import type { Cache } from '../cache/cache.ts'
 import { Kept } from './kept.ts'
 
 const mostKept = 1_000
-const bytesKept = 32 * 1024 * 1024
+const bytesKept = 16 * 1024 * 1024
 
+/** One that may be kept, and when the oldest of what it is made of was read (performance.now()). */
+export interface Made {
+  text: string
+  readAt: number
+}
+
+interface Response {
+  version: string
+  body: Buffer
+  expiresAt: number
+}
+
+/** Of one way of asking: what is a key here may be anything, so that two ways must not share them. */
 export class Responses {
-  readonly #cache: Pick<Cache, 'version'>
-  readonly #kept = new Kept<{ version: string; body: Buffer }>(mostKept, bytesKept, ({ body }) => body.length)
+  readonly #cache: Pick<Cache, 'version' | 'ttlMs'>
+  readonly #kept = new Kept<Response>(mostKept, bytesKept, ({ body }) => body.length)
   /** Of all keys there ever were: a key of another length need not be looked up, which takes reading all of it. */
   readonly #lengths = new Set<number>()
   readonly #making = new Map<string, Promise<Buffer | undefined>>()
 
-  constructor(cache: Pick<Cache, 'version'>) {
+  constructor(cache: Pick<Cache, 'version' | 'ttlMs'>) {
     this.#cache = cache
   }
 
@@ -28,22 +42,22 @@ export class Responses {
    * The response under `key`: kept, or made now, once for all who ask at the same time. `make` may say undefined: then this is
    * undefined, too, and nothing is kept.
    */
-  async get(key: string, make: () => Promise<string | undefined>): Promise<Buffer | undefined> {
+  async get(key: string, make: () => Promise<Made | undefined>): Promise<Buffer | undefined> {
     const version = await this.#cache.version()
     const kept = this.#kept.get(key)
-    if (kept !== undefined && kept.version === version) return kept.body
+    if (kept !== undefined && kept.version === version && kept.expiresAt > performance.now()) return kept.body
     // Without a version nothing proves that what somebody else is having made is new enough for this one.
-    if (version === undefined) return await bytes(make())
+    if (version === undefined) return (await bytes(make()))?.body
     const name = `${version} ${key}`
     let making = this.#making.get(name)
     if (!making) {
       making = bytes(make())
-        .then((body) => {
-          if (body) {
-            this.#kept.set(key, { version, body })
+        .then((made) => {
+          if (made) {
+            this.#kept.set(key, { version, body: made.body, expiresAt: made.readAt + this.#cache.ttlMs })
             this.#lengths.add(key.length)
           }
-          return body
+          return made?.body
         })
         .finally(() => this.#making.delete(name))
       this.#making.set(name, making)
@@ -52,7 +66,7 @@ export class Responses {
   }
 }
 
-async function bytes(text: Promise<string | undefined>): Promise<Buffer | undefined> {
-  const made = await text
-  return made === undefined ? undefined : Buffer.from(made)
+async function bytes(making: Promise<Made | undefined>): Promise<{ body: Buffer; readAt: number } | undefined> {
+  const made = await making
+  return made && { body: Buffer.from(made.text), readAt: made.readAt }
 }

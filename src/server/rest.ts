@@ -7,7 +7,7 @@ import type { Receipt } from '../app/receipts.ts'
 import { badInput, type SaveInput } from '../app/save.ts'
 import { HttpError, jsonType, sendJson, sendText } from './http.ts'
 import { checkId, checkPage } from './input.ts'
-import type { Responses } from './responses.ts'
+import type { Made, Responses } from './responses.ts'
 
 /** POST /save: the body is JSON whatever Content-Type says, since `curl -d` says something else. */
 export async function postSave(app: App, response: ServerResponse, body: string): Promise<void> {
@@ -38,11 +38,11 @@ export async function getContents(
   response: ServerResponse,
   query: string,
 ): Promise<void> {
-  const page = await responses.get(`GET /?${query}`, () => contentsPage(app, query))
+  const page = await responses.get(query, () => contentsPage(app, query))
   sendText(response, 200, jsonType, page!)
 }
 
-async function contentsPage(app: App, query: string): Promise<string> {
+async function contentsPage(app: App, query: string): Promise<Made> {
   const asked = new URLSearchParams(query)
   for (const name of asked.keys()) {
     if (name !== 'first' && name !== 'after')
@@ -53,16 +53,18 @@ async function contentsPage(app: App, query: string): Promise<string> {
   const first = text === null ? pageDefault : Number(text)
   checkPage({ first })
   const after = asked.get('after')
-  const rows = await app.contents.page({
-    take: first + 1,
-    skip: after === null ? 0 : 1,
-    ...(after === null ? {} : { cursor: cursorId(after) }),
-  })
+  let readAt = performance.now()
+  const rows = await app.contents.page(
+    { take: first + 1, skip: after === null ? 0 : 1, ...(after === null ? {} : { cursor: cursorId(after) }) },
+    (at) => {
+      readAt = Math.min(readAt, at)
+    },
+  )
   const results = rows
     .slice(0, first)
     .map(({ id, content, createdAt }) => ({ id, content, created_at: createdAt.toISOString() }))
   const next = rows.length > first && results.length > 0 ? formatPrismaCursor({ id: results.at(-1)!.id }, 'id') : null
-  return JSON.stringify({ results, next })
+  return { text: JSON.stringify({ results, next }), readAt }
 }
 
 /** The same cursors as GraphQL's. */

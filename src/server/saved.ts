@@ -13,19 +13,20 @@ interface Saved {
 }
 
 const SavedEvent = builder.objectRef<Saved>('SavedEvent').implement({
-  description: 'A content was saved: `contents` shows it, whichever process you ask.',
+  description: 'A content was saved: `contents` shows it, whichever process is asked.',
+  extensions: { scope: 'read' },
   fields: (t) => ({
     cursor: t.exposeString('cursor', { description: 'Resume behind this event with `saved(after:)`.' }),
-    content: t.expose('content', { type: Content }),
+    content: t.expose('content', { type: Content, description: 'The content that was saved.' }),
   }),
 })
 
 builder.subscriptionField('saved', (t) =>
   t.field({
     type: SavedEvent,
-    extensions: { scope: 'read' },
-    description: 'Every saved content. after: the cursor of the last event you saw; without it, from now on.',
-    args: { after: t.arg.string() },
+    extensions: { scope: 'read', shared: true },
+    description: 'Every saved content, in the order of the events log.',
+    args: { after: t.arg.string({ description: 'The cursor of the last event seen; left out: from now on.' }) },
     subscribe: async (_root, { after }, { app }) => {
       const cursor = after == null ? undefined : parseCursor(after)
       if (after != null && !cursor) throw badInput('after is not a cursor; use one that a `saved` event gave')

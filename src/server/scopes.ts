@@ -1,54 +1,62 @@
 /**
- * What scopes an operation needs: those of its root fields, each of which says its own (`extensions: { scope }`). Known once per document
- * and checked as a whole, before anything of it is executed, on every way in. A field that says nothing needs `admin`.
+ * What scopes an operation needs, found by walking every field that it selects: known once per document and checked as a whole, before
+ * anything of it is executed, on every way in. `extensions: { scope }` says it: on an object type, what it takes to read one; on a field, what
+ * it takes besides; 'any' means nothing. What says nothing needs `admin`: a root field, a type, and a field with a resolver of its own on a
+ * type that takes nothing.
  */
 import {
   type DocumentNode,
-  GraphQLError,
+  type GraphQLError,
   type GraphQLSchema,
+  getNamedType,
   Kind,
   type OperationDefinitionNode,
-  type SelectionSetNode,
 } from 'graphql'
 import type { Plugin } from 'graphql-yoga'
+import { SpillwayError } from '../model/error.ts'
 import type { Grant, Scope } from './access.ts'
 import type { Context } from './builder.ts'
-import { httpStatus } from './errors.ts'
+import { isPlain, objectTypes, type Reached, reachedFields } from './reach.ts'
 
-/** Of a valid document: every name in it is known. */
-export function scopesOf(
-  schema: GraphQLSchema,
-  document: DocumentNode,
-  operation: OperationDefinitionNode,
-): ReadonlySet<Scope> {
-  const fields = schema.getRootType(operation.operation)!.getFields()
-  const needed = new Set<Scope>()
-  // Each once: fragments that spread each other twice would be looked at more often than there are atoms.
-  const spread = new Set<string>()
-  const collect = ({ selections }: SelectionSetNode): void => {
-    for (const selection of selections) {
-      if (selection.kind === Kind.FIELD) {
-        const name = selection.name.value
-        // About the schema: for everybody, where it may be asked for at all.
-        if (!name.startsWith('__')) needed.add((fields[name]?.extensions.scope as Scope | undefined) ?? 'admin')
-      } else if (selection.kind === Kind.INLINE_FRAGMENT) {
-        collect(selection.selectionSet)
-      } else if (!spread.has(selection.name.value)) {
-        spread.add(selection.name.value)
-        for (const node of document.definitions) {
-          if (node.kind === Kind.FRAGMENT_DEFINITION && node.name.value === selection.name.value)
-            collect(node.selectionSet)
-        }
-      }
+/** Scopes, each with the first field that needs it. */
+export type Needs = ReadonlyMap<Scope, string>
+
+export function scopesOf(schema: GraphQLSchema, reached: readonly Reached[]): Needs {
+  const needs = new Map<Scope, string>()
+  for (const { type, field } of reached) {
+    for (const scope of scopesOfField(schema, { type, field })) {
+      if (!needs.has(scope)) needs.set(scope, `${type.name}.${field.name}`)
     }
   }
-  collect(operation.selectionSet)
-  return needed
+  return needs
 }
 
-export function covers(grant: Grant, needed: ReadonlySet<Scope>): boolean {
-  for (const scope of needed) if (!grant.scopes.has(scope)) return false
+function scopesOfField(schema: GraphQLSchema, { type, field }: Reached): Scope[] {
+  const isRoot = [schema.getQueryType(), schema.getMutationType(), schema.getSubscriptionType()].includes(type)
+  const types = objectTypes(schema, getNamedType(field.type))
+  const scopes = types.map(({ extensions }) => said(extensions) ?? 'admin')
+  const own = said(field.extensions)
+  if (own !== undefined) scopes.push(own)
+  else if (isRoot) scopes.push('admin')
+  else if (types.length === 0 && !isPlain(field) && (said(type.extensions) ?? 'any') === 'any') scopes.push('admin')
+  return scopes.filter((scope) => scope !== 'any')
+}
+
+function said(extensions: Readonly<Record<string, unknown>>): Scope | 'any' | undefined {
+  return extensions.scope as Scope | 'any' | undefined
+}
+
+export function covers(grant: Grant, needs: Needs): boolean {
+  for (const scope of needs.keys()) if (!grant.scopes.has(scope)) return false
   return true
+}
+
+/** Throws FORBIDDEN where the grant lacks a scope; the message names the scope and the field. */
+export function checkScopes(grant: Grant, needs: Needs): void {
+  const missing = [...needs].filter(([scope]) => !grant.scopes.has(scope))
+  if (missing.length === 0) return
+  const list = missing.map(([scope, field]) => `${JSON.stringify(scope)} (for ${field})`).join(' and ')
+  throw new SpillwayError('FORBIDDEN', `This needs a token with the scope ${list}.`)
 }
 
 interface Executing {
@@ -62,22 +70,25 @@ interface Executing {
 }
 
 /** For Yoga, which executes what the fast path does not. */
-export const onlyWithScopes: Plugin = {
-  onExecute: (executing) => check(executing as unknown as Executing),
-  onSubscribe: (executing) => check(executing as unknown as Executing),
+export function onlyWithScopes(maskError: (error: unknown) => Error): Plugin {
+  const check = ({ args, setResultAndStopExecution }: Executing): undefined => {
+    const { schema, document, operationName, contextValue } = args
+    const operations = document.definitions.filter((node) => node.kind === Kind.OPERATION_DEFINITION)
+    // Which one it is to be, or that it cannot be told, is for the execution to say.
+    const operation = operationName ? operations.find(({ name }) => name?.value === operationName) : operations[0]
+    if (!operation) return
+    try {
+      checkScopes((contextValue as Context).grant, neededBy(schema, document, operation))
+    } catch (error) {
+      setResultAndStopExecution({ errors: [maskError(error) as GraphQLError] })
+    }
+  }
+  return {
+    onExecute: (executing) => check(executing as unknown as Executing),
+    onSubscribe: (executing) => check(executing as unknown as Executing),
+  }
 }
 
-function check({ args, setResultAndStopExecution }: Executing): undefined {
-  const { schema, document, operationName, contextValue } = args
-  const operations = document.definitions.filter((node) => node.kind === Kind.OPERATION_DEFINITION)
-  // Which one it is to be, or that it cannot be told, is for the execution to say.
-  const operation = operationName ? operations.find(({ name }) => name?.value === operationName) : operations[0]
-  if (!operation) return
-  const { grant } = contextValue as Context
-  const missing = [...scopesOf(schema, document, operation)].filter((scope) => !grant.scopes.has(scope))
-  if (missing.length === 0) return
-  const message = `This needs a token with the scope ${missing.map((scope) => JSON.stringify(scope)).join(' and ')}.`
-  setResultAndStopExecution({
-    errors: [new GraphQLError(message, { extensions: { code: 'FORBIDDEN', http: { status: httpStatus.FORBIDDEN } } })],
-  })
+function neededBy(schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode): Needs {
+  return scopesOf(schema, reachedFields(schema, document, operation))
 }

@@ -45,13 +45,13 @@ export async function serve(app: App, prisma: Context['prisma'], options: Server
   // A content whose every character is escaped as \\u0000 takes six bytes for one; and saveMany wants some room.
   const maxBodyBytes = 2 * 1024 * 1024 + options.contentMaxBytes * 6
   const access = new Access(options.auth)
-  const responses = new Responses(app.cache)
   const rate = new RateLimit(options.requestsPerSecond)
   const limit = new StreamLimit(options.streamsPerClient)
   const graphql = makeGraphQL(
     { app, prisma },
-    { fast: true, responses, maxMessageBytes: maxBodyBytes, access, rate, limit, ...options },
+    { fast: true, responses: new Responses(app.cache), maxMessageBytes: maxBodyBytes, access, rate, limit, ...options },
   )
+  const pages = new Responses(app.cache)
   const routes = new Map<string, Route>([
     [
       '/graphql',
@@ -80,8 +80,8 @@ export async function serve(app: App, prisma: Context['prisma'], options: Server
         scope: 'read',
         GET: ({ response, query }) => {
           // A browser gets the console here.
-          response.setHeader('vary', 'Accept')
-          return getContents(app, responses, response, query)
+          response.appendHeader('vary', 'Accept')
+          return getContents(app, pages, response, query)
         },
       },
     ],

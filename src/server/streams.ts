@@ -1,16 +1,20 @@
 /**
  * `saved` for many subscribers at the price of one. A subscriber is a feed, a place in the log; what it is sent is rendered once for all
- * who asked the same (document, and variables but for `after`), however many they are and however far apart they read. Invariant: a
- * subscriber holds no more than the batch it is being sent; one that does not read is not read for.
+ * who asked the same (document, and variables but for `after`), however many they are and however far apart they read. Where a selected
+ * field looks at who asks, each subscriber has a rendering of its own. Invariant: a subscriber holds no more than the batch it is being sent;
+ * one that does not read is not read for.
  */
 import { type ExecutionResult, Kind } from 'graphql'
 import { badInput } from '../app/save.ts'
 import { type Cursor, formatCursor, parseCursor } from '../events/events.ts'
 import type { Feed, FeedEvent, Follower } from '../events/follower.ts'
-import { type Grant, requireScope } from './access.ts'
+import type { Content } from '../model/content.ts'
+import type { Grant } from './access.ts'
 import type { Context } from './builder.ts'
 import { type Document, type Documents, rootFields } from './documents.ts'
+import { withoutHttp } from './errors.ts'
 import type { Params } from './params.ts'
+import { checkScopes } from './scopes.ts'
 
 /** Some events of the log as subscribers of one kind get them. */
 export interface Rendered {
@@ -39,13 +43,20 @@ export class SavedStreams {
   readonly #documents: Documents
   readonly #follower: Follower
   readonly #contextOf: (grant: Grant) => Context
+  readonly #maskError: (error: unknown) => Error
   readonly #audiences = new Map<string, Audience>()
   readonly #recent = new Recent(renderedBytes)
 
-  constructor(documents: Documents, follower: Follower, contextOf: (grant: Grant) => Context) {
+  constructor(
+    documents: Documents,
+    follower: Follower,
+    contextOf: (grant: Grant) => Context,
+    maskError: (error: unknown) => Error,
+  ) {
     this.#documents = documents
     this.#follower = follower
     this.#contextOf = contextOf
+    this.#maskError = maskError
   }
 
   /**
@@ -62,14 +73,20 @@ export class SavedStreams {
       (name) => name !== saved.variable && Object.hasOwn(params.variables, name),
     )
     const variables = Object.fromEntries(names.map((name) => [name, params.variables[name]]))
-    for (const scope of document.scopes) requireScope(grant, scope)
+    checkScopes(grant, document.needs)
     const after = cursorOf(lastEventId || afterOf(saved, params.variables))
     const feed = await this.#follower.feed(after)
     const key = `${params.operationName ?? ''}\n${params.query}\n${JSON.stringify(variables)}`
-    const audience = this.#audiences.get(key) ?? {
-      members: 0,
-      render: renderer(document, this.#contextOf(grant), variables, this.#recent),
+    const resolve: Resolve = async (event) => {
+      const result = (await document.execute(event, this.#contextOf(grant), variables)) as ExecutionResult
+      return result.errors
+        ? { ...result, errors: result.errors.map((error) => withoutHttp(this.#maskError(error))) }
+        : result
     }
+    if (!document.shared) {
+      return { feed, render: (events) => rendered(resolve, events), close: () => feed.close() }
+    }
+    const audience = this.#audiences.get(key) ?? { members: 0, render: renderer(resolve, this.#recent) }
     audience.members += 1
     this.#audiences.set(key, audience)
     let open = true
@@ -140,39 +157,37 @@ class Recent {
   }
 }
 
+/** Makes of an event what a subscriber is sent. */
+type Resolve = (event: { cursor: string; content: Content }) => Promise<ExecutionResult>
+
 /** Renders each batch once: the follower hands the same array to everybody who reads the same entry. */
-function renderer(
-  document: Document,
-  context: Context,
-  variables: Record<string, unknown>,
-  recent: Recent,
-): Audience['render'] {
-  const rendered = new WeakMap<readonly FeedEvent[], Promise<Rendered>>()
+function renderer(resolve: Resolve, recent: Recent): Audience['render'] {
+  const made = new WeakMap<readonly FeedEvent[], Promise<Rendered>>()
   const render = async (events: readonly FeedEvent[]): Promise<Rendered> => {
-    const results: ExecutionResult[] = []
-    const frames: string[] = []
-    for (const { cursor, event } of events) {
-      if (event.type !== 'saved') continue
-      const id = formatCursor(cursor)
-      const result = (await document.execute(
-        { cursor: id, content: event.content },
-        context,
-        variables,
-      )) as ExecutionResult
-      results.push(result)
-      frames.push(`id: ${id}\nevent: next\ndata: ${JSON.stringify(result)}\n\n`)
-    }
-    const rendering = { results, frames: Buffer.from(frames.join('')) }
+    const rendering = await rendered(resolve, events)
     // Once as bytes, and about as much again as objects.
-    recent.add(rendering.frames.length * 2 + 1_000, () => rendered.delete(events))
+    recent.add(rendering.frames.length * 2 + 1_000, () => made.delete(events))
     return rendering
   }
   return (events) => {
-    let promise = rendered.get(events)
+    let promise = made.get(events)
     if (!promise) {
       promise = render(events)
-      rendered.set(events, promise)
+      made.set(events, promise)
     }
     return promise
   }
+}
+
+async function rendered(resolve: Resolve, events: readonly FeedEvent[]): Promise<Rendered> {
+  const results: ExecutionResult[] = []
+  const frames: string[] = []
+  for (const { cursor, event } of events) {
+    if (event.type !== 'saved') continue
+    const id = formatCursor(cursor)
+    const result = await resolve({ cursor: id, content: event.content })
+    results.push(result)
+    frames.push(`id: ${id}\nevent: next\ndata: ${JSON.stringify(result)}\n\n`)
+  }
+  return { results, frames: Buffer.from(frames.join('')) }
 }

@@ -21,6 +21,7 @@ import type { Meter } from '../model/meter.ts'
 import { type Access, type Grant, timerMs } from './access.ts'
 import type { Context } from './builder.ts'
 import type { Yoga } from './documents.ts'
+import { withoutHttp } from './errors.ts'
 import { iterate } from './iterate.ts'
 import type { RateLimit } from './rate.ts'
 import { checkSubscription, clientOf, type StreamLimit } from './stream-limit.ts'
@@ -137,8 +138,7 @@ export class WsServer {
       },
       onNext: (_ctx, _id, _payload, _args, result) => publicResult(result as ExecutionResult),
       // Those of a stream that broke, too, which come as they were thrown.
-      onError: (_ctx, _id, _payload, errors) =>
-        errors.map((error) => publicGraphQLError(parts.maskError(error)).toJSON()),
+      onError: (_ctx, _id, _payload, errors) => errors.map((error) => withoutHttp(parts.maskError(error)).toJSON()),
     })
     this.#sockets.on('connection', (socket: WebSocket, request: IncomingMessage) => this.#serve(socket, request))
   }
@@ -264,14 +264,7 @@ function parseAs({ parse }: ReturnType<Yoga['getEnveloped']>, query: string): Do
   }
 }
 
-/** Without what is only for HTTP. */
 function publicResult(result: ExecutionResult): FormattedExecutionResult {
   const { errors, ...rest } = result
-  return errors ? { errors: errors.map((error) => publicGraphQLError(error).toJSON()), ...rest } : rest
-}
-
-function publicGraphQLError(error: Error): GraphQLError {
-  const shown = error as GraphQLError
-  delete (shown.extensions as { http?: unknown } | undefined)?.http
-  return shown
+  return errors ? { errors: errors.map((error) => withoutHttp(error).toJSON()), ...rest } : rest
 }

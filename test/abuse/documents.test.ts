@@ -40,7 +40,7 @@ async function post(body: string | Buffer, headers: Record<string, string> = {},
 const times = (n: number, text: (i: number) => string) => Array.from({ length: n }, (_, i) => text(i)).join(' ')
 const nested = (n: number, open: string, close: string) => open.repeat(n) + close.repeat(n)
 const json = (query: string, variables?: unknown) => JSON.stringify({ query, variables })
-const page = 'QueryContentsConnection'
+const page = 'ContentConnection'
 
 describe('a document', () => {
   const documents: [string, string, RegExp][] = [

@@ -98,7 +98,7 @@ test('where it was not built, a browser is told how to build it', async () => {
     rate: new RateLimit(undefined),
   }
   const options = { host: '127.0.0.1', port: 0, maxBodyBytes: 1_000, maxConnections: 100, log: quiet() }
-  const server = await listen({ ...front, guard: new Guard({ hosts: [], origins: [] }) }, options)
+  const server = await listen({ ...front, guard: new Guard({ hosts: [], origins: [], log: quiet() }) }, options)
   try {
     const response = await fetch(server.url, { headers: { accept: browserAccepts } })
     expect(response.status).toBe(503)

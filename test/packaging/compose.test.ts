@@ -192,7 +192,7 @@ test('whatever is published is published to this machine only', () => {
 
 test('a page of another name that points here is not answered, and Prometheus and the health check are', () => {
   const { allowedHosts } = readConfig(environmentOf('api'), {})
-  const guard = new Guard({ hosts: allowedHosts, origins: [] })
+  const guard = new Guard({ hosts: allowedHosts, origins: [], log: quiet() })
   const check = (host: string) => guard.check({ headers: { host }, method: 'GET' } as IncomingMessage)
   expect(() => check('evil.example:8080')).toThrow(/ALLOWED_HOSTS/)
   const { scrape_configs: jobs } = parse(readFileSync(join(root, 'deploy/prometheus/prometheus.yml'), 'utf8'))

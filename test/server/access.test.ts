@@ -8,9 +8,11 @@ import { join } from 'node:path'
 import {
   type GraphQLField,
   GraphQLList,
+  type GraphQLNamedType,
   GraphQLNonNull,
   type GraphQLOutputType,
   type GraphQLType,
+  getNamedType,
   isLeafType,
   isObjectType,
 } from 'graphql'
@@ -44,6 +46,21 @@ const needs: Record<string, string> = {
   'Subscription.queue': 'admin',
 }
 
+/** What it takes to be shown anything of a type, besides what its root field needs. A type that is not here fails the walk, too. */
+const shows: Record<string, string | undefined> = {
+  Content: 'read',
+  ContentConnection: 'read',
+  ContentEdge: 'read',
+  SavedEvent: 'read',
+  DeadLetter: 'admin',
+  DeadLetterConnection: 'admin',
+  DeadLetterEdge: 'admin',
+  Queue: 'admin',
+  Receipt: undefined,
+  Failure: undefined,
+  PageInfo: undefined,
+}
+
 const scopes = ['read', 'write', 'admin']
 
 function token(
@@ -57,12 +74,43 @@ function token(
 }
 
 /** An operation that uses one root field with arguments that fit. */
-function operation(kind: string, { name, args, type }: GraphQLField<unknown, unknown>): string {
+function operation(
+  kind: string,
+  { name, args, type }: GraphQLField<unknown, unknown>,
+  inside = selection(type),
+): string {
   const given = args
     .filter((arg) => arg.type instanceof GraphQLNonNull)
     .map((arg) => `${arg.name}: ${literal(arg.type)}`)
-  return `${kind.toLowerCase()} { ${name}${given.length > 0 ? `(${given.join(', ')})` : ''} ${selection(type)} }`
+  return `${kind.toLowerCase()} { ${name}${given.length > 0 ? `(${given.join(', ')})` : ''} ${inside} }`
 }
+
+interface Path {
+  fields: string[]
+  /** The object types on the way. */
+  types: string[]
+}
+
+/** To each field of each type below a field: one path, the shortest. */
+function pathsBelow(type: GraphQLOutputType): Path[] {
+  const found: Path[] = []
+  const known = new Set<string>()
+  const open: { type: GraphQLNamedType; path: Path }[] = [{ type: getNamedType(type), path: { fields: [], types: [] } }]
+  for (let next = open.shift(); next; next = open.shift()) {
+    if (!isObjectType(next.type) || known.has(next.type.name)) continue
+    known.add(next.type.name)
+    for (const field of Object.values(next.type.getFields())) {
+      const path = { fields: [...next.path.fields, field.name], types: [...next.path.types, next.type.name] }
+      found.push(path)
+      open.push({ type: getNamedType(field.type), path })
+    }
+  }
+  // What it leads to is shown, too.
+  return found
+}
+
+const select = (fields: readonly string[], last: string) =>
+  fields.reduceRight((inside, field) => `{ ${field} ${inside} }`, last)
 
 function literal(type: GraphQLType): string {
   if (type instanceof GraphQLNonNull) return literal(type.ofType)
@@ -162,6 +210,73 @@ describe('with authentication', () => {
       await expect(overWebSocket(query, undefined, false)).rejects.toThrow(/4403/)
     },
   )
+
+  it.each(roots)('opens each field below $name to the scopes of its types and to no others', async (root) => {
+    const { name, kind, field } = root
+    for (const { fields, types } of pathsBelow(field.type)) {
+      const type = types.at(-1)!
+      expect(Object.keys(shows), `${type} is not in the table above`).toContain(type)
+      const owner = schema.getType(type)
+      const leads = getNamedType((isObjectType(owner) && owner.getFields()[fields.at(-1)!]!.type) || field.type)
+      if (isObjectType(leads)) types.push(leads.name)
+      const query = operation(kind, field, select(fields, isObjectType(leads) ? '{ __typename }' : ''))
+      const needed = new Set([needs[name]!, ...types.flatMap((on) => shows[on] ?? [])])
+      for (const held of [...scopes.map((scope) => [scope]), [...needed]]) {
+        const allowed = [...needed].every((scope) => held.includes(scope))
+        const bearer = await token({ scope: held.join(' ') })
+        if (kind === 'Subscription') {
+          const answer = await overWebSocket(query, bearer, allowed)
+          expect({ query, held, forbidden: answer.includes('FORBIDDEN') }).toEqual({ query, held, forbidden: !allowed })
+          continue
+        }
+        // Several times: the fast path must be as strict as Yoga.
+        for (let i = 0; i < 3; i++) {
+          const codes = (await graphql(query, bearer)).body.errors?.map(({ extensions }) => extensions?.code) ?? []
+          expect({ query, held, forbidden: codes.includes('FORBIDDEN') }).toEqual({ query, held, forbidden: !allowed })
+        }
+      }
+    }
+  })
+
+  it.each([
+    ['plainly', 'SAVE { status content { content } }'],
+    ['under other names', 'SAVE { a: status b: content { c: content } }'],
+    ['in a fragment', 'SAVE { ...F } FRAGMENT'],
+    ['in a fragment on the root', '...M } fragment M on Mutation { SAVE { content { content } }'],
+    ['in an inline fragment', 'SAVE { ... { content { ... on Content { content } } } }'],
+    ['behind a directive', 'SAVE { status content @include(if: $yes) { content } }'],
+    ['behind a directive that hides it', 'SAVE { status content @skip(if: true) { content } }'],
+  ])('does not show a content to a token that may only write, asked for %s (C1)', async (_how, selection) => {
+    const secret = `secret-${Math.random()}`
+    const id = crypto.randomUUID()
+    const owner = await token()
+    const save = (text: string) => `save(id: "${id}", content: "${text}", waitMs: 8000)`
+    const saved = await graphql(`mutation { ${save(secret)} { status } }`, owner)
+    expect(saved.body).toEqual({ data: { save: { status: 'SAVED' } } })
+    const writer = await token({ scope: 'write' })
+    const variables = selection.includes('$yes') ? '($yes: Boolean = true)' : ''
+    for (const guess of ['a guess', secret]) {
+      const body = `mutation ${variables} { ${selection.replace('SAVE', save(guess))} }`.replace(
+        ' FRAGMENT }',
+        ' } fragment F on Receipt { content { content } }',
+      )
+      for (let i = 0; i < 3; i++) {
+        const { body: answer } = await graphql(body, writer)
+        expect(answer, body).toEqual({
+          errors: [
+            {
+              message: 'This needs a token with the scope "read" (for Receipt.content).',
+              extensions: expect.objectContaining({ code: 'FORBIDDEN' }),
+            },
+          ],
+        })
+      }
+      expect(await overWebSocket(body, writer, false)).toContain('FORBIDDEN')
+    }
+    // What stands of the save it may know.
+    const receipt = await graphql(`mutation { ${save(secret)} { status duplicate acceptedAt } }`, writer)
+    expect(receipt.body).toMatchObject({ data: { save: { status: 'SAVED', duplicate: true } } })
+  })
 
   /** The first answer; '' where the subscription was accepted and has nothing to say yet. */
   function overWebSocket(query: string, bearer: string | undefined, quietIsFine: boolean): Promise<string> {

@@ -105,7 +105,7 @@ describe('the fast path', () => {
     [
       'a fragment',
       query(
-        'query { contents(first: 2) { ...Page } } fragment Page on QueryContentsConnection { edges { cursor node { ...Row } } pageInfo { hasNextPage } } fragment Row on Content { id content createdAt savedAt }',
+        'query { contents(first: 2) { ...Page } } fragment Page on ContentConnection { edges { cursor node { ...Row } } pageInfo { hasNextPage } } fragment Row on Content { id content createdAt savedAt }',
       ),
     ],
     ['an inline fragment', query('{ contents(first: 1) { edges { node { ... on Content { content } } } } }')],

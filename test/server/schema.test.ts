@@ -1,8 +1,55 @@
 import { readFileSync } from 'node:fs'
-import { printSchema } from 'graphql'
-import { expect, it } from 'vitest'
+import {
+  isEnumType,
+  isInputObjectType,
+  isInterfaceType,
+  isObjectType,
+  isSpecifiedScalarType,
+  printSchema,
+} from 'graphql'
+import { expect, test } from 'vitest'
 import { schema } from '../../src/server/schema.ts'
 
-it('stands in schema.graphql as it is (npm run docs writes it)', () => {
+const types = Object.values(schema.getTypeMap()).filter(
+  (type) => !type.name.startsWith('__') && !isSpecifiedScalarType(type),
+)
+
+test('schema.graphql is the schema as it is (npm run docs writes it)', () => {
   expect(readFileSync('schema.graphql', 'utf8')).toBe(`${printSchema(schema)}\n`)
+})
+
+test('every type, field, argument, input field and enum value of the schema has a description (E7)', () => {
+  const bare: string[] = []
+  const look = (name: string, { description }: { description?: string | null | undefined }) => {
+    if (!description?.trim()) bare.push(name)
+  }
+  for (const type of types) {
+    look(type.name, type)
+    if (isEnumType(type)) for (const value of type.getValues()) look(`${type.name}.${value.name}`, value)
+    if (isInputObjectType(type)) {
+      for (const field of Object.values(type.getFields())) look(`${type.name}.${field.name}`, field)
+    }
+    if (!isObjectType(type) && !isInterfaceType(type)) continue
+    for (const field of Object.values(type.getFields())) {
+      look(`${type.name}.${field.name}`, field)
+      for (const arg of field.args) look(`${type.name}.${field.name}(${arg.name})`, arg)
+    }
+  }
+  expect(bare).toEqual([])
+})
+
+test('DateTime says by which specification it is written (E7)', () => {
+  expect(schema.getType('DateTime')).toMatchObject({
+    specifiedByURL: expect.stringMatching(/^https:\/\/scalars\.graphql\.org\//),
+  })
+})
+
+test('edge and connection types are named after the type that they are of (E7)', () => {
+  const named = types.filter(isObjectType).filter(({ name }) => /(Connection|Edge)$/.test(name))
+  expect(named.length).toBeGreaterThan(2)
+  for (const type of named) {
+    const { edges, node } = type.getFields()
+    if (node) expect(type.name).toBe(`${String(node.type).replace(/!$/, '')}Edge`)
+    else expect(String(edges?.type)).toBe(`[${type.name.replace(/Connection$/, 'Edge')}!]!`)
+  }
 })

@@ -28,7 +28,7 @@ export function cacheSuite(name: string, make: () => Promise<CacheMaker>): void 
 
     const keep = async (key: string, value: string) => {
       const { version } = await cache.get(key)
-      cache.set(key, version!, value)
+      cache.set(key, version!, value, performance.now())
       await holds(async () => expect((await cache.get(key)).value).toBe(value))
     }
 
@@ -58,7 +58,7 @@ export function cacheSuite(name: string, make: () => Promise<CacheMaker>): void 
       const key = randomUUID()
       const { version } = await cache.get(key)
       await other.bump()
-      cache.set(key, version!, 'stale')
+      cache.set(key, version!, 'stale', performance.now())
       // A later set on the same connection is there: so is the stale one, if it ever will be.
       await keep(randomUUID(), 'fence')
       expect((await cache.get(key)).value).toBeUndefined()
@@ -84,6 +84,22 @@ export function cacheSuite(name: string, make: () => Promise<CacheMaker>): void 
       const key = randomUUID()
       await keep(key, 'short-lived')
       await holds(async () => expect((await cache.get(key)).value).toBeUndefined(), { timeoutMs: maker.ttlMs * 5 })
+    })
+
+    it('counts the time to live of a page from when the store was read', async () => {
+      const { version } = await cache.get('x')
+      const [old, half] = [randomUUID(), randomUUID()]
+      const now = performance.now()
+      cache.set(old, version!, 'read long ago', now - maker.ttlMs)
+      cache.set(half, version!, 'read a while ago', now - maker.ttlMs / 4)
+      await keep(randomUUID(), 'fence')
+      expect((await cache.get(old)).value).toBeUndefined()
+      // In another process, too.
+      for (const view of [cache, other]) {
+        const found = await view.get(half)
+        if (view === other && found.value === undefined) continue
+        expect(Math.abs(found.readAt - (now - maker.ttlMs / 4))).toBeLessThan(100)
+      }
     })
 
     it('may be closed twice', async () => {

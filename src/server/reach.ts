@@ -1,0 +1,90 @@
+/** The fields that an operation reaches: each field of each object type, whatever fragment, interface, alias or directive it is written with. */
+import {
+  type DocumentNode,
+  type FragmentDefinitionNode,
+  type GraphQLField,
+  type GraphQLNamedType,
+  type GraphQLObjectType,
+  type GraphQLSchema,
+  getNamedType,
+  isAbstractType,
+  isObjectType,
+  Kind,
+  type OperationDefinitionNode,
+  type SelectionSetNode,
+} from 'graphql'
+
+export interface Reached {
+  type: GraphQLObjectType
+  field: GraphQLField<unknown, unknown>
+}
+
+/**
+ * Of a valid document; each field once. A field behind @skip or @include counts as reached. What is about the schema (`__typename`,
+ * `__schema`, `__type`) is left out.
+ */
+export function reachedFields(
+  schema: GraphQLSchema,
+  document: DocumentNode,
+  operation: OperationDefinitionNode,
+): Reached[] {
+  const fragments = new Map(
+    document.definitions
+      .filter((node): node is FragmentDefinitionNode => node.kind === Kind.FRAGMENT_DEFINITION)
+      .map((node) => [node.name.value, node]),
+  )
+  const reached = new Map<GraphQLField<unknown, unknown>, Reached>()
+  // Each selection once for each type: fragments that spread each other twice would be looked at more often than there are atoms.
+  const seen = new Map<SelectionSetNode, Set<GraphQLObjectType>>()
+  const collect = (set: SelectionSetNode, types: readonly GraphQLObjectType[]): void => {
+    const known = seen.get(set) ?? new Set()
+    seen.set(set, known)
+    const fresh = types.filter((type) => !known.has(type))
+    if (fresh.length === 0) return
+    for (const type of fresh) known.add(type)
+    for (const selection of set.selections) {
+      if (selection.kind === Kind.FIELD) {
+        for (const type of fresh) {
+          const field = type.getFields()[selection.name.value]
+          if (!field) continue
+          reached.set(field, { type, field })
+          if (selection.selectionSet) collect(selection.selectionSet, objectTypes(schema, getNamedType(field.type)))
+        }
+      } else if (selection.kind === Kind.INLINE_FRAGMENT) {
+        collect(selection.selectionSet, narrowed(schema, fresh, selection.typeCondition?.name.value))
+      } else {
+        const fragment = fragments.get(selection.name.value)
+        if (fragment) collect(fragment.selectionSet, narrowed(schema, fresh, fragment.typeCondition.name.value))
+      }
+    }
+  }
+  collect(operation.selectionSet, [schema.getRootType(operation.operation)!])
+  return [...reached.values()]
+}
+
+/** The object types that a value of this type may be; none for a leaf. */
+export function objectTypes(schema: GraphQLSchema, type: GraphQLNamedType | undefined): readonly GraphQLObjectType[] {
+  if (isAbstractType(type)) return schema.getPossibleTypes(type)
+  return isObjectType(type) ? [type] : []
+}
+
+function narrowed(
+  schema: GraphQLSchema,
+  types: readonly GraphQLObjectType[],
+  condition: string | undefined,
+): readonly GraphQLObjectType[] {
+  if (condition === undefined) return types
+  const possible = objectTypes(schema, schema.getType(condition))
+  return types.filter((type) => possible.includes(type))
+}
+
+/** Whether it gives what its object holds under a name, and nothing else: no resolver of its own looks at who asks. */
+export function isPlain({ extensions }: GraphQLField<unknown, unknown>): boolean {
+  return extensions.pothosExposedField !== undefined
+}
+
+/** Whether its value is the same for everybody who may have it: a plain field, or one that says so (`extensions: { shared: true }`). */
+export function isShared(field: GraphQLField<unknown, unknown>): boolean {
+  const { shared } = field.extensions
+  return shared === undefined ? isPlain(field) : shared === true
+}

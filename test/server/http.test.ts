@@ -1,0 +1,250 @@
+/** HTTP as clients and proxies write it: forms of the request target, offers of other protocols, and pages of other origins. */
+
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { SignJWT } from 'jose'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { WebSocket } from 'ws'
+import { readConfig } from '../../src/config.ts'
+import { type Running, startApi } from '../../src/start.ts'
+import { holds } from '../harness/eventually.ts'
+import { recorded } from '../harness/quiet.ts'
+import { exchange, Raw } from '../harness/raw.ts'
+
+const app = 'https://app.example'
+const secret = 'a secret of at least thirty-two bytes'
+const log = recorded()
+const opened: Running[] = []
+let dir: string
+/** Without authentication; `locked` has it, and takes one request a second. */
+let url: string
+let locked: string
+
+async function start(name: string, env: Record<string, string>): Promise<string> {
+  const files = { DATABASE_URL: `file:${join(dir, `${name}.db`)}`, QUEUE_URL: `file:${join(dir, `${name}-queue.db`)}` }
+  const api = await startApi(readConfig({ PORT: '0', CORS_ORIGINS: app, ...files, ...env }, {}), log)
+  opened.push(api)
+  return api.url
+}
+
+beforeAll(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'spillway-http-'))
+  url = await start('open', {})
+  locked = await start('locked', { AUTH_JWT_SECRET: secret, RATE_LIMIT: '1' })
+})
+
+afterAll(async () => {
+  await Promise.all(opened.map((api) => api.close()))
+  await rm(dir, { recursive: true, force: true })
+})
+
+/** Sends a request line and headers on a connection of its own. */
+const ask = (line: string, headers: readonly string[] = [], body = '') =>
+  exchange(url, `${[line, 'Host: 127.0.0.1', 'Connection: close', ...headers].join('\r\n')}\r\n\r\n${body}`)
+
+describe('the request target', () => {
+  test.each([
+    'http://127.0.0.1/livez',
+    'HTTP://localhost:8080/livez',
+    'http://[::1]:1/livez',
+    'https://127.0.0.1/livez?x=1',
+  ])('in absolute form (%s) is served', async (target) => {
+    expect(await ask(`GET ${target} HTTP/1.1`)).toMatch(/^HTTP\/1\.1 200 [\s\S]*"alive"/)
+  })
+
+  test('in absolute form is served by REST and GraphQL alike, with and without a path', async () => {
+    expect(await ask('GET http://127.0.0.1 HTTP/1.1')).toMatch(/^HTTP\/1\.1 200 [\s\S]*"results"/)
+    expect(await ask('GET http://127.0.0.1?first=1 HTTP/1.1')).toMatch(/^HTTP\/1\.1 200 [\s\S]*"results"/)
+    const query = 'query={__typename}'
+    expect(await ask(`GET http://127.0.0.1/graphql?${query} HTTP/1.1`)).toMatch(/^HTTP\/1\.1 200 [\s\S]*"Query"/)
+    for (const accept of ['*/*', 'application/graphql-response+json, text/event-stream']) {
+      const body = '{"query":"{ t: __typename }"}'
+      const headers = ['Content-Type: application/json', `Content-Length: ${body.length}`, `Accept: ${accept}`]
+      const answer = await ask('POST http://127.0.0.1/graphql HTTP/1.1', headers, body)
+      expect(answer).toMatch(/^HTTP\/1\.1 200 [\s\S]*"Query"/)
+    }
+  })
+
+  test('in absolute form replaces the Host header, for the list of hosts, too', async () => {
+    const foreign = 'GET http://evil.example/livez HTTP/1.1'
+    expect(await ask(foreign)).toMatch(/^HTTP\/1\.1 403 /)
+    expect(
+      await exchange(url, 'GET http://127.0.0.1/livez HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n'),
+    ).toMatch(/^HTTP\/1\.1 200 /)
+    const upgrade = ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13']
+    expect(await ask('GET http://evil.example/graphql HTTP/1.1', upgrade)).toMatch(/^HTTP\/1\.1 403 /)
+  })
+
+  test.each(['http://a:b@127.0.0.1/livez', 'http:///livez', 'ftp://127.0.0.1/livez'])(
+    '%s is a bad request',
+    async (target) => {
+      expect(await ask(`GET ${target} HTTP/1.1`)).toMatch(/^HTTP\/1\.1 400 /)
+    },
+  )
+
+  test('* is the whole server for OPTIONS, and nothing for GET', async () => {
+    expect(await ask('OPTIONS * HTTP/1.1')).toMatch(/^HTTP\/1\.1 204 [\s\S]*allow: GET, HEAD, POST, OPTIONS/i)
+    expect(await ask('GET * HTTP/1.1')).toMatch(/^HTTP\/1\.1 40[04] /)
+  })
+
+  test.each(['//livez', '//evil.example/livez', '/%6Civez', '/livez/'])('%s is not /livez', async (target) => {
+    expect(await ask(`GET ${target} HTTP/1.1`)).toMatch(/^HTTP\/1\.1 404 /)
+  })
+
+  test('CONNECT gets 405, since this server is no proxy', async () => {
+    expect(await ask('CONNECT db.example:3306 HTTP/1.1')).toMatch(/^HTTP\/1\.1 405 [\s\S]*Allow: GET/)
+  })
+})
+
+describe('an offer of another protocol', () => {
+  const h2c = ['Upgrade: h2c', 'HTTP2-Settings: AAEAAEAAAAIAAAAAAAMAAAAAAAQBAAAAAAUAAEAAAAYABgAA']
+  const offers = {
+    'h2c, as curl --http2 sends it': ['Connection: Upgrade, HTTP2-Settings', ...h2c],
+    'TLS/1.0': ['Connection: Upgrade', 'Upgrade: TLS/1.0'],
+    'h2c, then others': ['Connection: Upgrade', 'Upgrade: h2c, IRC/6.9'],
+    'an empty list': ['Connection: Upgrade', 'Upgrade: ,'],
+    'websocket without Connection: Upgrade': ['Upgrade: websocket'],
+  }
+  const last = 'GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n'
+
+  /** Sends one request, waits for its response, and asks once more on the same connection. */
+  async function askTwice(request: string): Promise<string> {
+    const raw = await Raw.open(url)
+    await raw.send(request)
+    await holds(() => expect(raw.statuses).toHaveLength(1))
+    await raw.send(last)
+    return await raw.closed
+  }
+
+  test.each(Object.entries(offers))(
+    '(%s) is ignored, and the request is served, body and all',
+    async (_name, offer) => {
+      const body = '{"content":"offered another protocol"}'
+      const post = ['POST /save HTTP/1.1', 'Host: 127.0.0.1', ...offer, `Content-Length: ${body.length}`].join('\r\n')
+      expect(await askTwice(`${post}\r\n\r\n${body}`)).toMatch(/^HTTP\/1\.1 202 [\s\S]*"QUEUED"[\s\S]*HTTP\/1\.1 200 /)
+      const get = ['GET /readyz HTTP/1.1', 'Host: 127.0.0.1', ...offer].join('\r\n')
+      expect(await askTwice(`${get}\r\n\r\n`)).toMatch(/^HTTP\/1\.1 200 [\s\S]*HTTP\/1\.1 200 /)
+    },
+  )
+
+  const key = ['Sec-WebSocket-Version: 13', 'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==']
+  const handshake = (upgrade: string, connection = 'Upgrade') => [
+    'GET /graphql HTTP/1.1',
+    'Host: 127.0.0.1',
+    `Connection: ${connection}`,
+    `Upgrade: ${upgrade}`,
+    ...key,
+    'Sec-WebSocket-Protocol: graphql-transport-ws',
+  ]
+
+  test.each([
+    ['websocket', 'Upgrade'],
+    ['WebSocket', 'keep-alive, upgrade'],
+    ['h2c, websocket', 'Upgrade'],
+  ])('of "Upgrade: %s", "Connection: %s" is taken', async (upgrade, connection) => {
+    const switched = exchange(url, `${handshake(upgrade, connection).join('\r\n')}\r\n\r\n\x88\x80\x00\x00\x00\x00`)
+    expect(await switched).toMatch(/^HTTP\/1\.1 101 /)
+  })
+
+  test('of a WebSocket gets 404 elsewhere than at /graphql', async () => {
+    const failed = new Promise<string>((resolve) => {
+      new WebSocket(`${url.replace('http', 'ws')}/livez`).on('error', (error) => resolve(error.message))
+    })
+    expect(await failed).toContain('404')
+  })
+
+  test('of a WebSocket is ignored in HTTP/1.0 and by POST', async () => {
+    const old = 'GET /livez HTTP/1.0\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n'
+    expect(await exchange(url, old)).toMatch(/^HTTP\/1\.1 200 [\s\S]*"alive"/)
+    const body = '{"content":"x"}'
+    const post = `POST /save HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: ${body.length}\r\n\r\n`
+    expect(await askTwice(post + body)).toMatch(/^HTTP\/1\.1 202 /)
+  })
+})
+
+describe('a page of a listed origin', () => {
+  const asked =
+    'authorization,content-type,traceparent,tracestate,baggage,x-request-id,last-event-id,apollo-require-preflight,apollographql-client-name,apollographql-client-version,x-apollo-operation-name,idempotency-key'
+  const preflight = (origin: string, more: Record<string, string> = {}) =>
+    fetch(`${locked}/graphql`, {
+      method: 'OPTIONS',
+      headers: {
+        origin,
+        'access-control-request-method': 'POST',
+        'access-control-request-headers': asked,
+        ...more,
+      },
+    })
+
+  test('may send the headers that clients and tracers send', async () => {
+    const { status, headers } = await preflight(app)
+    expect(status).toBe(204)
+    expect(headers.get('access-control-allow-origin')).toBe(app)
+    expect(headers.get('access-control-allow-headers')).toBe(asked)
+    expect(headers.get('access-control-allow-methods')).toBe('GET, HEAD, POST')
+    expect(Number(headers.get('access-control-max-age'))).toBeGreaterThan(60)
+    expect(headers.get('vary')).toBe('Origin, Access-Control-Request-Headers')
+    expect(headers.get('access-control-allow-private-network')).toBeNull()
+    const reached = await preflight(app, { 'access-control-request-private-network': 'true' })
+    expect(reached.headers.get('access-control-allow-private-network')).toBe('true')
+  })
+
+  test('may read every answer, errors included, and when to come back', async () => {
+    const call = (path: string, init: RequestInit = {}) =>
+      fetch(`${locked}${path}`, { ...init, headers: { origin: app, ...init.headers } })
+    const authorization = `Bearer ${await new SignJWT({ sub: 'somebody', scope: 'read write' })
+      .setProtectedHeader({ alg: 'HS256' })
+      .setExpirationTime('5m')
+      .sign(new TextEncoder().encode(secret))}`
+    const graphql = {
+      method: 'POST',
+      body: '{"query":"{ __typename }"}',
+      headers: { 'content-type': 'application/json', authorization },
+    }
+    const answers = [
+      await call('/livez'),
+      await call('/nothing'),
+      await call('/'),
+      await call('/save', { method: 'PUT' }),
+    ]
+    answers.push(await call('/graphql', { ...graphql, headers: { ...graphql.headers, 'content-type': 'text/plain' } }))
+    for (let i = 0; i < 5; i++) answers.push(await call('/graphql', graphql))
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200, 404, 401, 405, 415, 429]))
+    for (const { status, headers } of answers) {
+      expect(headers.get('access-control-allow-origin'), String(status)).toBe(app)
+      expect(headers.get('access-control-expose-headers')).toContain('retry-after, x-request-id')
+      expect(headers.get('vary')).toContain('Origin')
+      expect(headers.get('x-request-id')).toBeTruthy()
+    }
+    expect(answers.find(({ status }) => status === 429)?.headers.get('retry-after')).toBeTruthy()
+  })
+
+  test('gets answers that a cache keeps apart from those of other pages', async () => {
+    const { headers } = await fetch(url, { headers: { accept: 'application/json' } })
+    expect(headers.get('vary')).toBe('Origin, Accept')
+    const page = await fetch(url, { headers: { accept: 'text/html' } })
+    expect(page.headers.get('vary')).toBe('Origin, Accept, Accept-Encoding')
+  })
+})
+
+describe('a refusal', () => {
+  test('of a foreign host or origin is logged once a minute, cut and clean', async () => {
+    const before = log.entries.length
+    const url = await start('refusing', {})
+    const ask = (line: string) => exchange(url, line)
+    const foreign = `Origin: https://evil.example/${'x'.repeat(500)}"{}`
+    for (let i = 0; i < 20; i++) {
+      await ask(`GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n${foreign}\r\n\r\n`)
+      await ask('GET /livez HTTP/1.1\r\nHost: app.example:8080\r\nConnection: close\r\n\r\n')
+    }
+    const refused = log.entries.slice(before).filter(({ message }) => message.includes('refused'))
+    expect(refused.length).toBeLessThanOrEqual(2)
+    expect(refused.map(({ message }) => /ALLOWED_HOSTS|CORS_ORIGINS/.exec(message)?.[0]).sort()).toEqual([
+      'ALLOWED_HOSTS',
+      'CORS_ORIGINS',
+    ])
+    expect(JSON.stringify(refused).length).toBeLessThan(600)
+    expect(JSON.stringify(refused)).toContain('app.example:8080')
+  })
+})

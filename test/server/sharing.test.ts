@@ -1,0 +1,179 @@
+/**
+ * C2: only answers made of plain columns are shared between clients. Fields of one's own are put on Content, as the docs say; that has to happen
+ * before the schema is built, so that everything that reads the schema is imported after it.
+ */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createClient } from 'graphql-ws'
+import { SignJWT } from 'jose'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { WebSocket } from 'ws'
+import { readConfig } from '../../src/config.ts'
+import { builder } from '../../src/server/builder.ts'
+import { Content } from '../../src/server/content.ts'
+import type { Running } from '../../src/start.ts'
+import { eventually, holds } from '../harness/eventually.ts'
+import { quiet } from '../harness/quiet.ts'
+import { SseClient } from '../harness/sse.ts'
+
+let resolved = 0
+builder.prismaObjectField(Content, 'viewer', (t) =>
+  t.string({ resolve: (_content, _args, { grant }) => grant.subject ?? 'nobody' }),
+)
+builder.prismaObjectField(Content, 'letters', (t) =>
+  t.int({
+    extensions: { shared: true },
+    resolve: ({ content }) => {
+      resolved += 1
+      return content.length
+    },
+  }),
+)
+const Badge = builder.objectRef<{ owner: string }>('Badge').implement({
+  extensions: { scope: 'any' },
+  fields: (t) => ({ owner: t.exposeString('owner') }),
+})
+builder.prismaObjectField(Content, 'badge', (t) =>
+  t.field({ type: Badge, resolve: (_content, _args, { grant }) => ({ owner: grant.subject ?? 'nobody' }) }),
+)
+const Unmarked = builder.objectRef<{ text: string }>('Unmarked').implement({
+  fields: (t) => ({ text: t.exposeString('text') }),
+})
+builder.prismaObjectField(Content, 'unmarked', (t) =>
+  t.field({ type: Unmarked, resolve: () => ({ text: 'of a type that does not say what it takes' }) }),
+)
+builder.prismaObjectField(Content, 'broken', (t) =>
+  t.string({
+    nullable: true,
+    resolve: () => {
+      throw new TypeError('SELECT secrets FROM host')
+    },
+  }),
+)
+
+const secret = 'a secret of at least thirty-two bytes'
+const people = ['alice', 'bob'] as const
+
+describe('a field that looks at who asks', () => {
+  let dir: string
+  let api: Running & { url: string }
+  beforeAll(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'spillway-sharing-'))
+    const { startApi } = await import('../../src/start.ts')
+    const files = { DATABASE_URL: `file:${dir}/store.db`, QUEUE_URL: `file:${dir}/queue.db` }
+    api = await startApi(readConfig({ PORT: '0', AUTH_JWT_SECRET: secret, ...files }, {}), quiet())
+    await save('first')
+  })
+  afterAll(async () => {
+    await api?.close()
+    await rm(dir, { recursive: true, force: true })
+  })
+
+  const token = (subject: string) =>
+    new SignJWT({ scope: 'read write', sub: subject })
+      .setProtectedHeader({ alg: 'HS256' })
+      .setExpirationTime('5m')
+      .sign(new TextEncoder().encode(secret))
+
+  // biome-ignore lint/suspicious/noExplicitAny: a test knows what it asked for.
+  async function ask(subject: string, query: string, get = false): Promise<any> {
+    const headers = { authorization: `Bearer ${await token(subject)}`, accept: 'application/json' }
+    const response = get
+      ? await fetch(`${api.url}/graphql?query=${encodeURIComponent(query)}`, { headers })
+      : await fetch(`${api.url}/graphql`, {
+          method: 'POST',
+          headers: { ...headers, 'content-type': 'application/json' },
+          body: JSON.stringify({ query }),
+        })
+    return await response.json()
+  }
+
+  const save = (content: string) => ask('saver', `mutation { save(content: "${content}", waitMs: 8000) { status } }`)
+
+  test.each([
+    ['a field', '{ contents(first: 1) { edges { node { seen: viewer } } } }'],
+    [
+      'a field in a fragment',
+      '{ contents(first: 1) { edges { node { ...F } } } } fragment F on Content { seen: viewer }',
+    ],
+    ['an object', '{ contents(first: 1) { edges { node { badge { seen: owner } } } } }'],
+    ['a field behind a directive', '{ contents(first: 1) { edges { node { seen: viewer @include(if: true) } } } }'],
+    ['a field by alias', '{ page: contents(first: 1) { edges { node { id seen: viewer content } } } }'],
+  ])('gives each client its own page, asked for by %s', async (_how, query) => {
+    for (const get of [false, true]) {
+      // Often enough that it would be compiled, and kept.
+      for (let i = 0; i < 5; i++) {
+        for (const subject of people) {
+          expect(JSON.stringify(await ask(subject, query, get))).toContain(`"seen":"${subject}"`)
+        }
+      }
+    }
+  })
+
+  test.each([
+    'subscription { saved { content { seen: viewer } } }',
+    'subscription { saved { content { badge { seen: owner } } } }',
+  ])('gives each client its own events over SSE and WebSocket: %s', async (query) => {
+    const streams = await Promise.all(
+      people.map(async (subject) => {
+        const authorization = `Bearer ${await token(subject)}`
+        return { subject, sse: await SseClient.open(api.url, query, {}, { authorization }) }
+      }),
+    )
+    const sockets = await Promise.all(
+      people.map(async (subject) => {
+        const results: unknown[] = []
+        const client = createClient({
+          url: `${api.url.replace('http', 'ws')}/graphql`,
+          webSocketImpl: WebSocket,
+          connectionParams: { authorization: `Bearer ${await token(subject)}` },
+        })
+        client.subscribe({ query }, { next: (result) => results.push(result), error() {}, complete() {} })
+        // Answered after the subscription was accepted.
+        await new Promise<void>((resolve, reject) =>
+          client.subscribe({ query: '{ __typename }' }, { next: () => resolve(), error: reject, complete() {} }),
+        )
+        return { subject, results, client }
+      }),
+    )
+    await save('an event')
+    for (const { subject, sse } of streams) {
+      await holds(() => expect(JSON.stringify(sse.results)).toContain(`"seen":"${subject}"`))
+      expect(sse.results).toHaveLength(1)
+      sse.close()
+    }
+    for (const { subject, results, client } of sockets) {
+      await holds(() => expect(JSON.stringify(results)).toContain(`"seen":"${subject}"`))
+      expect(results).toHaveLength(1)
+      await client.dispose()
+    }
+  })
+
+  test('that says it is shared is resolved once for all who ask', async () => {
+    const query = '{ contents(first: 1) { edges { node { letters } } } }'
+    for (let i = 0; i < 4; i++) await ask('alice', query)
+    const before = resolved
+    for (const subject of people) expect((await ask(subject, query)).data.contents.edges).toHaveLength(1)
+    expect(resolved).toBe(before)
+  })
+
+  test('of a type that says no scope takes admin', async () => {
+    const query = '{ contents(first: 1) { edges { node { unmarked { text } } } } }'
+    for (let i = 0; i < 4; i++) {
+      expect((await ask('alice', query)).errors[0].message).toBe(
+        'This needs a token with the scope "admin" (for Content.unmarked).',
+      )
+    }
+  })
+
+  test('that fails in an event tells a subscriber nothing of the server', async () => {
+    const query = 'subscription { saved { content { broken } } }'
+    const sse = await SseClient.open(api.url, query, {}, { authorization: `Bearer ${await token('alice')}` })
+    await save('an event')
+    const result = await eventually(() => sse.results[0])
+    expect(result.errors[0].message).toBe('Unexpected error.')
+    expect(JSON.stringify(result)).not.toContain('secrets')
+    sse.close()
+  })
+})
