@@ -202,6 +202,10 @@ export interface Config {
   operations: ReadonlySet<string> | undefined
   /** NODE_ENV=production */
   production: boolean
+  /** What the operator should know, though it does not stop the start. */
+  notes: string[]
+  /** Texts that may not stand in a log. */
+  secrets: string[]
   /** SPILLWAY_FAILPOINT, with NODE_ENV=test only: where the process is to die. */
   failpoint: string | undefined
 }
@@ -306,6 +310,8 @@ export function readConfig(env: Env = process.env, file: Env = readEnvFile()): C
       : undefined,
     operations,
     production,
+    notes: [],
+    secrets: [],
     failpoint: env.NODE_ENV === 'test' ? env.SPILLWAY_FAILPOINT : undefined,
   }
 }

@@ -1,58 +1,100 @@
-/** What a process of Spillway's has in common, whichever role it has: a logger, settings, and stopping on a signal. */
-import { type DestinationStream, type Logger, pino } from 'pino'
-import pretty from 'pino-pretty'
-import { type Config, ConfigError, readConfig } from './config.ts'
-import type { Log } from './model/log.ts'
+/**
+ * What a process of Spillway's does, whichever role it has: it listens for signals, reads the settings, starts, and stops within a bound.
+ * Everything else is imported once the signals are listened for: as process 1 of a container, Node would miss one that comes earlier.
+ */
+import type { ProcessLog } from './log/log.ts'
 import type { Running } from './start.ts'
-
-/** JSON lines, unless a person is looking. */
-export function makeLog(production: boolean): Logger {
-  const stream: DestinationStream | undefined =
-    process.stdout.isTTY && !production ? pretty({ sync: true, ignore: 'pid,hostname' }) : undefined
-  return stream ? pino(stream) : pino()
-}
 
 /** A signal repeated within this time is the same one: npm hands Ctrl-C on to a child that the terminal has told already. */
 const sameSignalMs = 500
 const stopWithinMs = 9_500
+/** For the last lines of a log whose output is held up. */
+const flushWithinMs = 500
 
-/** Starts a role and stops it on SIGTERM or SIGINT; the exit code is 0 when it stopped as it was told. */
-export async function run(start: (config: Config, log: Log) => Promise<Running>): Promise<void> {
-  let log: Logger = makeLog(false)
-  try {
-    const config = readConfig()
-    log = makeLog(config.production)
-    const running = await start(config, log)
-    running.failed.catch(async (error) => {
-      log.fatal({ err: error }, error.message)
-      process.exitCode = 1
-      await running.close()
-    })
-    stopOnSignal(running, log)
-  } catch (error) {
-    // Settings are for a person to mend: no stack.
-    if (error instanceof ConfigError) console.error(error.message)
-    else log.fatal({ err: error }, (error as Error).message)
-    process.exitCode = 1
+/** Starts a role and stops it on SIGTERM or SIGINT. Ends the process: with 0 when it stopped as it was told, else with 1. */
+export async function run(role: 'api' | 'worker'): Promise<void> {
+  const stop = stopSignals()
+  const { openLog } = await import('./log/log.ts')
+  const log = openLog()
+  const end = async (code: number) => {
+    await log.flush(flushWithinMs)
+    process.exit(code)
   }
+  const endLate = () => {
+    log.error({ holding: process.getActiveResourcesInfo() }, 'could not stop in time; leaving the rest to the queue')
+    void end(1)
+  }
+  process.on('uncaughtException', (error) => {
+    log.fatal({ err: error }, error.message)
+    void end(1)
+  })
+  stop.addEventListener('abort', () => {
+    log.info({ signal: stop.reason }, 'stopping; once more to stop at once')
+    setTimeout(endLate, stopWithinMs)
+  })
+  let running: Running | undefined
+  let code = 0
+  try {
+    running = await start(role, log, stop)
+    await Promise.race([running.failed, aborted(stop)])
+  } catch (error) {
+    if (!stop.aborted) {
+      code = 1
+      setTimeout(endLate, stopWithinMs)
+      await tell(error as Error, log)
+    }
+  }
+  try {
+    await running?.close()
+  } catch (error) {
+    log.error({ err: error }, 'not everything could be closed')
+    code = 1
+  }
+  if (code === 0) log.info({}, 'stopped')
+  await end(code)
 }
 
-function stopOnSignal(running: Running, log: Logger): void {
-  let first: number | undefined
-  const stop = async (signal: NodeJS.Signals) => {
-    if (first !== undefined) {
+async function start(role: 'api' | 'worker', log: ProcessLog, stop: AbortSignal): Promise<Running> {
+  const { readConfig } = await import('./config.ts')
+  const config = readConfig()
+  log.configure({ secrets: config.secrets, text: !config.production })
+  for (const note of config.notes) log.warn({}, note)
+  const { startApi, startWorker } = await import('./start.ts')
+  return await (role === 'api' ? startApi : startWorker)(config, log, stop)
+}
+
+/** Settings are for a person to mend: no stack. */
+async function tell(error: Error, log: ProcessLog): Promise<void> {
+  if (error.name !== 'ConfigError') {
+    log.fatal({ err: error }, error.message)
+    return
+  }
+  const { Output } = await import('./log/output.ts')
+  const stderr = new Output(2)
+  stderr.write(`${error.message}\n`)
+  await stderr.flush(flushWithinMs)
+}
+
+/** Aborts with the first signal's name; another one, later, ends the process at once. */
+function stopSignals(): AbortSignal {
+  const stop = new AbortController()
+  let first = Number.POSITIVE_INFINITY
+  const listener = (signal: NodeJS.Signals) => {
+    if (stop.signal.aborted) {
       if (performance.now() - first > sameSignalMs) process.exit(1)
       return
     }
     first = performance.now()
-    log.info({ signal }, 'stopping; once more to stop at once')
-    setTimeout(() => {
-      log.error({ holding: process.getActiveResourcesInfo() }, 'could not stop in time; leaving the rest to the queue')
-      process.exit(1)
-    }, stopWithinMs).unref()
-    await running.close()
-    log.info({}, 'stopped')
+    stop.abort(signal)
   }
-  process.on('SIGTERM', stop)
-  process.on('SIGINT', stop)
+  process.on('SIGTERM', listener)
+  process.on('SIGINT', listener)
+  return stop.signal
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve(), { once: true })
+  })
 }

@@ -28,6 +28,7 @@ import { RedisQueue } from './queue/redis.ts'
 import { SqliteQueue } from './queue/sqlite.ts'
 import { describeRedis, parseRedisUrl } from './redis/connection.ts'
 import { serveHealth } from './server/health.ts'
+import type { HttpServer } from './server/http.ts'
 import { Metrics } from './server/metrics.ts'
 import { serve } from './server/server.ts'
 import { SqliteFile } from './sqlite/file.ts'
@@ -45,10 +46,10 @@ const silent: Log = { info() {}, warn() {}, error() {} }
 /** How long the start waits for the database before it begins to accept saves without it. */
 const storePatienceMs = 3_000
 
-/** The API; with an embedded queue, the worker, too. */
-export async function startApi(config: Config, log: Log): Promise<Running & { url: string }> {
+/** The API; with an embedded queue, the worker, too. Rejects when it cannot start, or `stop` aborts before it has: nothing is left open. */
+export async function startApi(config: Config, log: Log, stop?: AbortSignal): Promise<Running & { url: string }> {
   if (config.failpoint) arm(config.failpoint)
-  const closing = new Closing()
+  const closing = new Closing(stop)
   const failure = Promise.withResolvers<never>()
   failure.promise.catch(() => {})
   try {
@@ -68,11 +69,18 @@ export async function startApi(config: Config, log: Log): Promise<Running & { ur
     )
     await Promise.race([preparing, pause(storePatienceMs, closing.signal)])
 
-    const metrics = new Metrics()
-    if (file) closing.add(await startWorkerThread(config, file, version, metrics, failure.reject))
+    const metrics = openMetrics(log)
+    if (file) startWorkerThread(config, file, version, { metrics, log, closing, fail: failure.reject })
     const app = makeApp({ queue, store, cache, events, log, meter: metrics, tracer }, config)
+    let server: HttpServer | undefined
+    closing.add(async () => {
+      // The streams end when the follower does; then the server has only short requests left.
+      const closed = server?.close()
+      await app.follower.close()
+      await closed
+    })
     app.follower.start()
-    const server = await serve(app, store.prisma, {
+    server = await serve(app, store.prisma, {
       host: config.host,
       port: config.port,
       contentMaxBytes: config.contentMaxBytes,
@@ -91,34 +99,28 @@ export async function startApi(config: Config, log: Log): Promise<Running & { ur
       tracer,
       log,
     })
-    closing.add(async () => {
-      // The streams end when the follower does; then the server has only short requests left.
-      const closed = server.close()
-      await app.follower.close()
-      await closed
-    })
     log.info({ url: server.url, ...inUse(config) }, 'listening')
     void warnOfDurability(queue, log, closing.signal)
     return { url: server.url, close: () => closing.close(), failed: failure.promise }
   } catch (error) {
-    await closing.close()
+    await closing.close().catch((reason) => log.error({ err: reason }, 'not everything could be closed'))
     throw error
   }
 }
 
-/** A worker process beside an API whose queue is on Redis. */
-export async function startWorker(config: Config, log: Log): Promise<Running> {
+/** A worker process beside an API whose queue is on Redis. Rejects as startApi does. */
+export async function startWorker(config: Config, log: Log, stop?: AbortSignal): Promise<Running> {
   if (config.queueUrl.startsWith('file:')) {
     throw new Error(
       'QUEUE_URL=file:… is the embedded queue: `npm start` runs its worker already. Set QUEUE_URL=redis://… to run workers of their own.',
     )
   }
-  const closing = new Closing()
+  const closing = new Closing(stop)
   try {
     const tracer = await openTracer(config, log, closing)
     const { queue, events } = await openQueue(config, log, closing)
     const cache = openCache(config, new SharedVersion(), log, closing)
-    const metrics = new Metrics()
+    const metrics = openMetrics(log)
     const working = startWorking(config, { queue, events, cache, meter: metrics, tracer, log, closing })
     let url: string | undefined
     if (config.workerPort !== undefined) {
@@ -130,7 +132,7 @@ export async function startWorker(config: Config, log: Log): Promise<Running> {
     log.info({ ...inUse(config), ...(url ? { url } : {}) }, 'working')
     return { close: () => closing.close(), failed: working.failed }
   } catch (error) {
-    await closing.close()
+    await closing.close().catch((reason) => log.error({ err: reason }, 'not everything could be closed'))
     throw error
   }
 }
@@ -206,13 +208,23 @@ function startWorking(config: Config, { queue, events, cache, meter, tracer, log
   return { failed, store, prepared: () => prepared }
 }
 
-async function startWorkerThread(
-  config: Config,
-  file: SqliteFile,
-  version: SharedVersion,
-  meter: Meter,
-  fail: (error: Error) => void,
-) {
+/** What the thread of the embedded worker tells. */
+export interface ThreadMessage {
+  stage?: Parameters<Meter['stage']>
+  committed?: Parameters<Meter['committed']>
+  /** For the log of the process: the one that is bounded, and counts what is dropped. */
+  log?: { level: 'info' | 'warn' | 'error'; fields: object; message: string }
+}
+
+interface ThreadParts {
+  metrics: Meter
+  log: Log
+  closing: Closing
+  fail: (error: Error) => void
+}
+
+function startWorkerThread(config: Config, file: SqliteFile, version: SharedVersion, parts: ThreadParts): void {
+  const { metrics, log, closing, fail } = parts
   const data: ThreadData = { config, queuePort: file.connect(), eventsPort: file.connect(), version: version.buffer }
   const thread = new Thread(fileURLToPath(new URL('../worker/thread.ts', import.meta.url)), {
     name: 'spillway-worker',
@@ -221,19 +233,23 @@ async function startWorkerThread(
   })
   const exited = once(thread, 'exit')
   exited.catch(() => {})
-  thread.on('error', fail)
-  thread.on(
-    'message',
-    ({ stage, committed }: { stage?: Parameters<Meter['stage']>; committed?: Parameters<Meter['committed']> }) => {
-      if (stage) meter.stage(...stage)
-      if (committed) meter.committed(...committed)
-    },
-  )
-  return async () => {
+  closing.add(async () => {
     if (thread.threadId === -1) return
     thread.postMessage('stop')
     await exited
-  }
+  })
+  thread.on('error', fail)
+  thread.on('message', ({ stage, committed, log: line }: ThreadMessage) => {
+    if (stage) metrics.stage(...stage)
+    if (committed) metrics.committed(...committed)
+    if (line) log[line.level](line.fields, line.message)
+  })
+}
+
+function openMetrics(log: Log): Metrics {
+  const metrics = new Metrics()
+  metrics.watchLog(() => log.dropped?.() ?? 0)
+  return metrics
 }
 
 /** `onUnfit` is told when the queue turns out to be one that cannot be trusted with saves, or is lost to this process for good; a worker,
@@ -338,27 +354,35 @@ function filePath(url: string): string {
   return url.startsWith('file://') ? fileURLToPath(url) : url.slice('file:'.length)
 }
 
-/** What has to be undone, undone in reverse order, once. */
+/**
+ * What is open, and the signal that closing began. Each thing is added in the step that opens it, and closed in reverse order, once; one that
+ * cannot be closed does not keep the others open.
+ */
 class Closing {
   readonly #controller = new AbortController()
-  readonly #steps: (() => Promise<unknown>)[] = []
+  readonly #stack = new AsyncDisposableStack()
+  readonly #stop: AbortSignal | undefined
   #closed: Promise<void> | undefined
+
+  /** `stop` aborts the start: the next `add` throws. Once all is open, closing is for whoever opened it. */
+  constructor(stop?: AbortSignal) {
+    this.#stop = stop
+    stop?.addEventListener('abort', () => this.#controller.abort(stop.reason), { once: true })
+    stop?.throwIfAborted()
+  }
 
   get signal(): AbortSignal {
     return this.#controller.signal
   }
 
-  add(step: () => Promise<unknown>): void {
-    this.#steps.push(step)
+  add(close: () => unknown): void {
+    this.#stack.defer(async () => void (await close()))
+    this.#stop?.throwIfAborted()
   }
 
   close(): Promise<void> {
-    this.#closed ??= this.#close()
-    return this.#closed
-  }
-
-  async #close(): Promise<void> {
     this.#controller.abort()
-    for (const step of this.#steps.reverse()) await step()
+    this.#closed ??= this.#stack.disposeAsync()
+    return this.#closed
   }
 }

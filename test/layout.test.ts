@@ -34,12 +34,14 @@ const rules: { files: RegExp; may: string[]; alone?: true; own?: false }[] = [
   { files: /^src\/server\/console\.ts$/, may: ['web/dist'] },
   { files: /^src\/server\//, may: [model, ...interfaces, 'src/app/', generated] },
   { files: /^src\/config\.ts$/, may: [], own: false },
-  { files: /^src\/main\.ts$/, may: ['src/run.ts', 'src/start.ts'], own: false },
-  { files: /^src\/run\.ts$/, may: ['src/config.ts', 'src/start.ts', model], own: false },
+  { files: /^src\/main\.ts$/, may: ['src/run.ts'], own: false },
+  { files: /^src\/run\.ts$/, may: ['src/config.ts', 'src/start.ts', 'src/log/'], own: false },
+  { files: /^src\/log\//, may: [model] },
   { files: /^src\/docs\.ts$/, may: ['src/config.ts', 'src/server/', 'schema.graphql', '.env.example'], own: false },
   { files: /^src\/dead-letters\.ts$/, may: ['src/config.ts', 'src/start.ts', 'src/queue/queue.ts', model], own: false },
   { files: /^src\/start\.ts$/, may: ['src/', 'worker/'], own: false },
-  { files: /^worker\/(main|thread)\.ts$/, may: ['src/run.ts', 'src/start.ts', 'src/model/'], own: false },
+  { files: /^worker\/main\.ts$/, may: ['src/run.ts'], own: false },
+  { files: /^worker\/thread\.ts$/, may: ['src/log/', 'src/start.ts', 'src/model/'], own: false },
   { files: /^worker\//, may: [model, ...interfaces] },
 ]
 

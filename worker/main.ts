@@ -1,5 +1,4 @@
 /** npm run worker: a worker of a queue on Redis; run as many as you like. */
 import { run } from '../src/run.ts'
-import { startWorker } from '../src/start.ts'
 
-await run(startWorker)
+await run('worker')

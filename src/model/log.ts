@@ -3,4 +3,6 @@ export interface Log {
   info(fields: object, message: string): void
   warn(fields: object, message: string): void
   error(fields: object, message: string): void
+  /** Lines that could not be written so far; absent where nothing counts them. */
+  dropped?(): number
 }

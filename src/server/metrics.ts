@@ -113,6 +113,19 @@ export class Metrics implements Meter {
     })
   }
 
+  /** Lines of the log that were dropped, asked for at each scrape. */
+  watchLog(dropped: () => number): void {
+    new Counter({
+      name: 'spillway_log_lines_dropped_total',
+      help: 'Log lines dropped because the output took no more.',
+      registers: [this.#registry],
+      collect() {
+        this.reset()
+        this.inc(dropped())
+      },
+    })
+  }
+
   /** How many subscribers are connected, asked for at each scrape. */
   watchSubscribers(open: () => Record<string, number>): void {
     const subscribers: Gauge = new Gauge({

@@ -97,7 +97,11 @@ export async function serve(app: App, prisma: Context['prisma'], options: Server
     if (request.url?.split('?')[0] === '/graphql') graphql.upgrade(request, socket, head)
     else socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
   }
-  const server = await listen({ route, upgrade, access, guard: new Guard(options), rate }, { ...options, maxBodyBytes })
+  const front = { route, upgrade, access, guard: new Guard(options), rate }
+  const server = await listen(front, { ...options, maxBodyBytes }).catch((error) => {
+    graphql.close()
+    throw error
+  })
   return {
     url: server.url,
     close: async () => {

@@ -26,10 +26,13 @@ export function launch(
     cwd?: string
     throwAway?: string | undefined
     onLine?: (line: string) => void
+    /** Descriptors to write to, in place of what `logs` shows. */
+    stdout?: number | undefined
+    stderr?: number | undefined
   } = {},
 ): Child {
-  const child = spawn(command, args, {
-    stdio: ['ignore', 'pipe', 'pipe'],
+  const child: ChildProcess = spawn(command, args, {
+    stdio: ['ignore', options.stdout ?? 'pipe', options.stderr ?? 'pipe'],
     ...(options.env && { env: options.env }),
     ...(options.cwd && { cwd: options.cwd }),
   })
@@ -47,11 +50,11 @@ export function launch(
     child.on('close', (code, signal) => resolve(signal ?? code ?? 0))
   })
   for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding('utf8').on('data', (chunk: string) => {
+    stream?.setEncoding('utf8').on('data', (chunk: string) => {
       logs = (logs + chunk).slice(-logLimit)
     })
   }
-  child.stdout.on('data', (chunk: string) => {
+  child.stdout?.on('data', (chunk: string) => {
     if (!options.onLine) return
     const lines = (rest + chunk).split('\n')
     rest = lines.pop() ?? ''

@@ -30,7 +30,14 @@ const roles = {
 export async function spawnSpillway(
   role: 'api' | 'worker',
   env: Record<string, string>,
-  options: { ready?: boolean; timeoutMs?: number; cwd?: string; execArgv?: string[] } = {},
+  options: {
+    ready?: boolean
+    timeoutMs?: number
+    cwd?: string
+    execArgv?: string[]
+    stdout?: number
+    stderr?: number
+  } = {},
 ): Promise<SpillwayProcess> {
   const { file, ready } = roles[role]
   const cwd = options.cwd ?? (await mkdtemp(join(tmpdir(), `spillway-${role}-`)))
@@ -48,6 +55,8 @@ export async function spawnSpillway(
       cwd,
       env: { PATH, HOME, ...(TMPDIR && { TMPDIR }), ...(role === 'api' && { PORT: '0' }), ...env },
       throwAway: options.cwd ? undefined : cwd,
+      stdout: options.stdout,
+      stderr: options.stderr,
       onLine(line) {
         const entry = parse(line)
         if (entry?.msg !== ready) return

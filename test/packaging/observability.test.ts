@@ -56,6 +56,7 @@ afterAll(() => rmSync(dir, { recursive: true }))
 async function told(): Promise<Map<string, Set<string>>> {
   const metrics = new Metrics()
   metrics.watchSubscribers(() => ({ sse: 1 }))
+  metrics.watchLog(() => 1)
   metrics.watchQueue({
     status: async () => ({
       depth: 1,

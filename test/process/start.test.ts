@@ -1,0 +1,200 @@
+/** A start that fails, and a stop that comes during the start: the process ends, soon, with a code that says which (field faults FD2, FD11). */
+import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { launch } from '../harness/child.ts'
+import { freePort } from '../harness/daemon.ts'
+import { freshDatabase, freshRedisUrl } from '../harness/fresh.ts'
+import { type SpillwayProcess, spawnSpillway } from '../harness/process.ts'
+
+/** stopWithinMs in src/run.ts, and what a busy machine needs to load the program. */
+const boundMs = 20_000
+
+let taken: string
+const occupier = createServer()
+const cleanups: (() => unknown)[] = []
+let database: Awaited<ReturnType<typeof freshDatabase>>
+
+beforeAll(async () => {
+  occupier.listen(0, '127.0.0.1')
+  await once(occupier, 'listening')
+  taken = String((occupier.address() as { port: number }).port)
+  database = await freshDatabase()
+})
+
+afterAll(async () => {
+  occupier.close()
+  await database.drop()
+})
+
+afterEach(async () => {
+  for (const clean of cleanups.splice(0).reverse()) await clean()
+})
+
+async function folder(): Promise<string> {
+  const dir = await mkdtemp(join(tmpdir(), 'spillway-start-'))
+  cleanups.push(() => rm(dir, { recursive: true, force: true }))
+  return dir
+}
+
+async function begin(role: 'api' | 'worker', env: Record<string, string>): Promise<SpillwayProcess> {
+  const started = await spawnSpillway(role, env, { ready: false })
+  cleanups.push(() => started.kill('SIGKILL'))
+  return started
+}
+
+const servers = () => ({ DATABASE_URL: database.url, QUEUE_URL: freshRedisUrl(), CACHE_URL: freshRedisUrl() })
+
+type Env = Record<string, string>
+const failing: Record<string, [role: 'api' | 'worker', env: () => Env | Promise<Env>, says: string]> = {
+  'PORT is in use (embedded)': ['api', () => ({ PORT: taken }), 'is in use'],
+  'PORT is in use (Redis and MariaDB)': ['api', () => ({ ...servers(), PORT: taken }), 'is in use'],
+  'HOST is no address of this machine (embedded)': ['api', () => ({ HOST: '192.0.2.1', AUTH: 'none' }), 'Check HOST'],
+  'HOST is no address of this machine (Redis and MariaDB)': [
+    'api',
+    () => ({ ...servers(), HOST: '192.0.2.1', AUTH: 'none' }),
+    'Check HOST',
+  ],
+  'WORKER_PORT is in use': ['worker', () => ({ ...servers(), WORKER_PORT: taken }), 'is in use'],
+  'a worker is to work for an embedded queue': ['worker', () => ({}), 'the embedded queue'],
+  'the folder of the queue is a file': [
+    'api',
+    async () => {
+      const dir = await folder()
+      writeFileSync(join(dir, 'data'), '')
+      return { QUEUE_URL: `file:${join(dir, 'data', 'queue.db')}` }
+    },
+    'cannot be made',
+  ],
+  'the folder of the store is a file': [
+    'api',
+    async () => {
+      const dir = await folder()
+      writeFileSync(join(dir, 'data'), '')
+      return { DATABASE_URL: `file:${join(dir, 'data', 'store.db')}` }
+    },
+    'data',
+  ],
+  'the queue is no database': [
+    'api',
+    async () => {
+      const file = join(await folder(), 'queue.db')
+      writeFileSync(file, 'no database at all, but long enough to be taken for one'.repeat(100))
+      return { QUEUE_URL: `file:${file}` }
+    },
+    'queue',
+  ],
+  'the settings are wrong': ['api', () => ({ PORT: 'eighty' }), 'PORT must be'],
+}
+
+describe('a start that fails ends the process with 1 within the bound of a stop', () => {
+  test.each(Object.entries(failing))('where %s', async (_name, [role, env, says]) => {
+    const begun = performance.now()
+    const failed = await begin(role, await env())
+    const late = setTimeout(() => failed.kill('SIGKILL'), boundMs + 5_000)
+    expect(await failed.exited, failed.logs()).toBe(1)
+    clearTimeout(late)
+    expect(performance.now() - begun).toBeLessThan(boundMs)
+    expect(failed.logs()).toContain(says)
+    expect(failed.logs()).not.toContain('could not stop in time')
+    expect(failed.logs()).not.toContain('UnhandledPromise')
+  })
+})
+
+/** Nothing listens there. */
+const away = async () => `127.0.0.1:${await freePort()}`
+/** Takes connections, and never says a word. */
+async function silentServer(onConnection: () => void = () => {}): Promise<string> {
+  const silent = createServer((socket) => {
+    socket.on('error', () => {})
+    onConnection()
+  })
+  silent.listen(0, '127.0.0.1')
+  await once(silent, 'listening')
+  cleanups.push(() => silent.close())
+  return `127.0.0.1:${(silent.address() as { port: number }).port}`
+}
+
+const mysql = (address: string) => `mysql://user:password@${address}/spillway`
+const waiting: Record<string, [role: 'api' | 'worker', env: () => Promise<Env>]> = {
+  'the database is away': ['api', async () => ({ DATABASE_URL: mysql(await away()) })],
+  'the database never answers': ['api', async () => ({ DATABASE_URL: mysql(await silentServer()) })],
+  'queue and database are away': [
+    'api',
+    async () => ({ DATABASE_URL: mysql(await away()), QUEUE_URL: `redis://${await away()}` }),
+  ],
+  'queue and database never answer': [
+    'api',
+    async () => ({ DATABASE_URL: mysql(await silentServer()), QUEUE_URL: `redis://${await silentServer()}` }),
+  ],
+  'a worker finds neither queue nor database': [
+    'worker',
+    async () => ({ DATABASE_URL: mysql(await away()), QUEUE_URL: `redis://${await away()}` }),
+  ],
+  'a worker gets no answer of queue and database': [
+    'worker',
+    async () => ({ DATABASE_URL: mysql(await silentServer()), QUEUE_URL: `redis://${await silentServer()}` }),
+  ],
+}
+
+describe('SIGTERM during the start ends the process with 0 within the bound of a stop', () => {
+  test.each(Object.entries(waiting))(
+    'while %s',
+    async (_name, [role, env]) => {
+      const settings = await env()
+      // From before the settings are read until it serves without its database.
+      for (const afterMs of [300, 1_800, 4_500]) {
+        const started = await begin(role, settings)
+        await new Promise((resolve) => setTimeout(resolve, afterMs))
+        const begun = performance.now()
+        started.kill('SIGTERM')
+        const end = await started.exited
+        expect(performance.now() - begun, `after ${afterMs} ms: ${started.logs()}`).toBeLessThan(boundMs)
+        // Before it listens for signals, the signal's own effect is the right one.
+        expect(afterMs === 300 ? [0, 'SIGTERM'] : [0], `after ${afterMs} ms: ${started.logs()}`).toContain(end)
+      }
+    },
+    90_000,
+  )
+
+  test('as process 1 of a container, where a signal is lost unless it is listened for', async () => {
+    const ofRoot = ['--pid', '--fork', '--kill-child', '--mount-proc']
+    const can = spawnSync('unshare', [...ofRoot, 'true']).status === 0
+    const inNamespace = can ? ofRoot : ['--user', '--map-root-user', ...ofRoot]
+    expect(spawnSync('unshare', [...inNamespace, 'true']).status, 'namespaces are needed').toBe(0)
+    const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url))
+    const asked = Promise.withResolvers<void>()
+    const database = mysql(await silentServer(() => asked.resolve()))
+    const env = { PATH: process.env.PATH, PORT: '0', DATABASE_URL: database }
+    const args = [...inNamespace, process.execPath, '--disable-warning=ExperimentalWarning', main]
+    const container = launch('unshare', args, { cwd: await folder(), env })
+    cleanups.push(() => container.kill('SIGKILL'))
+    // It waits up to 3 s for the database to answer.
+    await asked.promise
+    const inner = spawnSync('pgrep', ['-P', String(container.pid)], { encoding: 'utf8' }).stdout.trim()
+    process.kill(Number(inner), 'SIGTERM')
+    expect(await container.exited, container.logs()).toBe(0)
+    expect(container.logs()).toContain('"stopped"')
+  })
+})
+
+test('a data folder that may not be written to ends the start with 1 and a message', async () => {
+  const dir = await folder()
+  mkdirSync(join(dir, 'data'))
+  chmodSync(join(dir, 'data'), 0o555)
+  chmodSync(dir, 0o755)
+  const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url))
+  // Root may write everywhere.
+  const command = process.getuid?.() === 0 ? ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'] : ['env']
+  const args = [...command.slice(1), process.execPath, '--disable-warning=ExperimentalWarning', main]
+  const failed = launch(command[0]!, args, { cwd: dir, env: { PATH: process.env.PATH, PORT: '0' } })
+  cleanups.push(() => failed.kill('SIGKILL'))
+  expect(await failed.exited, failed.logs()).toBe(1)
+  expect(failed.logs()).toMatch(/data/)
+})
