@@ -3,7 +3,7 @@
  * always: who has heard of the event is told SAVED by everybody. A crash in between announces again, with the same contents. Batches that come while an announcement is under way go together into the next one.
  */
 import type { Cache } from '../src/cache/cache.ts'
-import type { Event, EventLog } from '../src/events/events.ts'
+import type { EventLog, KnownEvent } from '../src/events/events.ts'
 import type { Content } from '../src/model/content.ts'
 import { failpoint } from '../src/model/failpoint.ts'
 import type { Log } from '../src/model/log.ts'
@@ -136,10 +136,10 @@ function reject(batch: readonly Waiting[], error: unknown): void {
   for (const { done } of batch) done.reject(error)
 }
 
-function logEntries(saved: readonly Content[], letters: readonly Letter[]): Event[][] {
-  const all: Event[] = saved.map((content) => ({ type: 'saved', content }))
+function logEntries(saved: readonly Content[], letters: readonly Letter[]): KnownEvent[][] {
+  const all: KnownEvent[] = saved.map((content) => ({ type: 'saved', content }))
   for (const { id, failure } of letters) if (id !== undefined) all.push({ type: 'failed', id, failure })
-  const entries: Event[][] = []
+  const entries: KnownEvent[][] = []
   let length = Number.POSITIVE_INFINITY
   for (const event of all) {
     const size = event.type === 'saved' ? event.content.content.length + 150 : 300

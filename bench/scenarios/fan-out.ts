@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { Redis } from 'ioredis'
 import { uuidv7 } from 'uuidv7'
-import type { Event } from '../../src/events/events.ts'
+import type { KnownEvent } from '../../src/events/events.ts'
 import { RedisEventLog } from '../../src/events/redis.ts'
 import { parseRedisUrl } from '../../src/redis/connection.ts'
 import { type Contender, type Process, type Running, startPeer, startSpillway } from '../contender.ts'
@@ -77,7 +77,7 @@ function announcer(parts: Parts): { publish: Publish; close(): Promise<void> } {
   return { publish, close: () => log.close() }
 }
 
-function entry(size: number): Event[] {
+function entry(size: number): KnownEvent[] {
   return Array.from({ length: size }, (_, n) => ({
     type: 'saved',
     content: { id: uuidv7(), content: contentOf(n), createdAt: new Date(), savedAt: new Date() },

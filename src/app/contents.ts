@@ -7,6 +7,7 @@ import type { Cache } from '../cache/cache.ts'
 import type { PageQuery, Reader } from '../db/store.ts'
 import { type Content, parseId } from '../model/content.ts'
 import { type Meter, noMeter } from '../model/meter.ts'
+import { parseJson, readDate } from '../model/parse.ts'
 import { badInput } from './save.ts'
 
 export const pageLimit = 100
@@ -45,11 +46,11 @@ export class Contents {
     if (query.cursor !== undefined && parseId(query.cursor) !== query.cursor) throw unknownCursor()
     const key = `${query.take},${query.skip},${query.cursor ?? ''}`
     const { version, value, readAt: cachedAt } = await this.#cache.get(key)
-    this.#meter.cacheRequest(value !== undefined ? 'hit' : version !== undefined ? 'miss' : 'away')
-    const { rows, readAt } =
-      value !== undefined
-        ? { rows: parsePage(value), readAt: cachedAt }
-        : await (version === undefined ? this.#uncached(key, query) : this.#cacheable(key, query, version))
+    const kept = value === undefined ? undefined : parsePage(value, Math.abs(query.take))
+    this.#meter.cacheRequest(kept ? 'hit' : version !== undefined ? 'miss' : 'away')
+    const { rows, readAt } = kept
+      ? { rows: kept, readAt: cachedAt }
+      : await (version === undefined ? this.#uncached(key, query) : this.#cacheable(key, query, version))
     onRead(readAt)
     if (rows.length === 0 && query.cursor !== undefined && !(await this.find(query.cursor))) throw unknownCursor()
     return rows
@@ -123,13 +124,21 @@ function formatPage(rows: readonly Content[]): string {
   return JSON.stringify(rows.map(({ id, content, createdAt, savedAt }) => [id, content, +createdAt, +savedAt]))
 }
 
-function parsePage(text: string): Content[] {
-  return (JSON.parse(text) as [string, string, number, number][]).map(([id, content, createdAt, savedAt]) => ({
-    id,
-    content,
-    createdAt: new Date(createdAt),
-    savedAt: new Date(savedAt),
-  }))
+/** Undefined where the text is no page of ours: another release, or another program, may have written it to the cache. */
+function parsePage(text: string, atMost: number): Content[] | undefined {
+  const parsed = parseJson(text)
+  if (!Array.isArray(parsed) || parsed.length > atMost) return undefined
+  const rows = parsed.map(parseRow)
+  return rows.every((row) => row !== undefined) ? rows : undefined
+}
+
+function parseRow(value: unknown): Content | undefined {
+  if (!Array.isArray(value)) return undefined
+  const [id, content] = value
+  const createdAt = readDate(value[2])
+  const savedAt = readDate(value[3])
+  if (typeof id !== 'string' || typeof content !== 'string' || !createdAt || !savedAt) return undefined
+  return { id, content, createdAt, savedAt }
 }
 
 function unknownCursor() {

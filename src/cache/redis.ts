@@ -112,7 +112,10 @@ function pageOf(page: string | null | undefined, version: string | undefined): P
   if (version === undefined || !page?.startsWith(`${version}\n`)) return {}
   const begin = version.length + 1
   const end = page.indexOf('\n', begin)
-  const ageMs = Math.max(0, Date.now() - Number(page.slice(begin, end)))
+  const readAt = page.slice(begin, Math.max(begin, end))
+  // Written by another release, or by another program.
+  if (!/^\d{1,15}$/.test(readAt)) return {}
+  const ageMs = Math.max(0, Date.now() - Number(readAt))
   return { value: page.slice(end + 1), readAt: performance.now() - ageMs }
 }
 

@@ -5,7 +5,11 @@
 import type { Content } from '../model/content.ts'
 import { type Failure, SpillwayError } from '../model/error.ts'
 
-export type Event = { type: 'saved'; content: Content } | { type: 'failed'; id: string; failure: Failure }
+export type KnownEvent = { type: 'saved'; content: Content } | { type: 'failed'; id: string; failure: Failure }
+
+/** `unknown`: of a type or version of another release. It is passed over, and keeps its place, so that a cursor means the same place in
+ *  an entry to every release. */
+export type Event = KnownEvent | { type: 'unknown' }
 
 /** A place in a log: `epoch` names the log, `major` and `minor` order its entries. */
 export interface Position {
@@ -22,33 +26,6 @@ export interface LogEntry {
   events: readonly Event[]
 }
 
-/** Events as JSON text: dates as milliseconds since 1970. */
-export function encodeEvents(events: readonly Event[]): string {
-  return JSON.stringify(
-    events.map((event) =>
-      event.type === 'saved'
-        ? {
-            ...event,
-            content: { ...event.content, createdAt: +event.content.createdAt, savedAt: +event.content.savedAt },
-          }
-        : { ...event, failure: { ...event.failure, failedAt: +event.failure.failedAt } },
-    ),
-  )
-}
-
-/** The events of a parsed JSON text of encodeEvents; changes it in place. */
-export function reviveEvents(parsed: unknown): Event[] {
-  for (const event of parsed as Event[]) {
-    if (event.type === 'saved') {
-      event.content.createdAt = new Date(event.content.createdAt)
-      event.content.savedAt = new Date(event.content.savedAt)
-    } else {
-      event.failure.failedAt = new Date(event.failure.failedAt)
-    }
-  }
-  return parsed as Event[]
-}
-
 export function expired(): SpillwayError {
   return new SpillwayError(
     'CURSOR_EXPIRED',
@@ -59,7 +36,7 @@ export function expired(): SpillwayError {
 export interface EventLog {
   /** Appends the entries in order, atomically and durably, and wakes every follower. An entry holds at least one event.
    *  Throws QUEUE_UNAVAILABLE or OUTCOME_UNKNOWN (then it may be there; appending again is harmless: at least once). */
-  append(entries: readonly (readonly Event[])[]): Promise<void>
+  append(entries: readonly (readonly KnownEvent[])[]): Promise<void>
   /** Where the log ends now. The epoch is made when there is none yet. Throws QUEUE_UNAVAILABLE. */
   tail(): Promise<Position>
   /** The entries after a position, oldest first, at most `limit` and at most some megabytes; [] at the end. Throws CURSOR_EXPIRED

@@ -50,6 +50,7 @@ export class Follower {
   #wakes = 0
   /** A read failed since the last look that went well: feeds may be waiting for more than news. */
   #troubled = false
+  #complaint: string | undefined
   #catching: Promise<void> | undefined
   #again = false
   #unfollow: (() => Promise<void>) | undefined
@@ -85,9 +86,7 @@ export class Follower {
       return
     }
     this.#catching = this.#catchUp()
-      .catch((error: Error) => {
-        if (!(error instanceof SpillwayError)) this.#log.error({ error }, 'cannot read the events log')
-      })
+      .catch((error: Error) => this.#complain(error))
       .finally(() => {
         this.#catching = undefined
         if (this.#again && !this.#closing.signal.aborted) {
@@ -97,7 +96,15 @@ export class Follower {
       })
   }
 
+  /** An outage is logged by the connection. Anything else is a defect: logged once, and again when it is another one. */
+  #complain(error: Error): void {
+    if (error instanceof SpillwayError || error.message === this.#complaint) return
+    this.#complaint = error.message
+    this.#log.error({ err: error }, 'cannot read the events log; trying again')
+  }
+
   async #catchUp(): Promise<void> {
+    let replaced = false
     if (!this.#tail) {
       this.#tail = await this.#source.tail()
       this.#ready.resolve()
@@ -109,6 +116,9 @@ export class Follower {
         entries = await this.#source.read(this.#tail, readEntries)
       } catch (error) {
         if (!(error instanceof SpillwayError && error.code === 'CURSOR_EXPIRED')) throw error
+        // The log contradicts its own end: its `meta` was damaged. The next look tries again.
+        if (replaced) return
+        replaced = true
         // Another log, or too far behind. The feeds find out for themselves, each from where it stands.
         this.#log.warn({}, 'the events log was replaced or trimmed under the follower; going on from its end')
         this.#ring = []
@@ -121,6 +131,7 @@ export class Follower {
       if (entries.length === 0) {
         if (this.#troubled) this.#wakeFeeds()
         this.#troubled = false
+        this.#complaint = undefined
         return
       }
       this.#push(entries)
@@ -135,7 +146,8 @@ export class Follower {
       this.#tail = entry.position
       if (this.#watchers.size > 0) {
         for (const event of entry.events) {
-          for (const watcher of this.#watchers.get(idOf(event)) ?? []) watcher(event)
+          const id = idOf(event)
+          for (const watcher of (id !== undefined && this.#watchers.get(id)) || []) watcher(event)
         }
       }
     }
@@ -308,7 +320,8 @@ export class Follower {
   }
 }
 
-function idOf(event: Event): string {
+function idOf(event: Event): string | undefined {
+  if (event.type === 'unknown') return undefined
   return event.type === 'saved' ? event.content.id : event.id
 }
 

@@ -14,16 +14,10 @@ import { readFileSync } from 'node:fs'
 import { RedisPubSub } from 'graphql-redis-subscriptions'
 import type { Redis } from 'ioredis'
 import type { Log } from '../model/log.ts'
+import { isObject } from '../model/parse.ts'
 import { type RedisAddress, RedisConnection } from '../redis/connection.ts'
-import {
-  type Event,
-  type EventLog,
-  encodeEvents,
-  expired,
-  type LogEntry,
-  type Position,
-  reviveEvents,
-} from './events.ts'
+import { decodeEvents, encodeEvents, readEvents } from './codec.ts'
+import { type EventLog, expired, type KnownEvent, type LogEntry, type Position } from './events.ts'
 
 export interface RedisEventLogOptions {
   retentionMs: number
@@ -37,13 +31,6 @@ const publishWholeBytes = 256 * 1024
 const heartbeatMs = 5_000
 
 const appendScript = readFileSync(new URL('lua/append.lua', import.meta.url), 'utf8')
-
-interface Wake {
-  epoch: string
-  id: string
-  previous: string
-  events?: unknown[]
-}
 
 export class RedisEventLog implements EventLog {
   readonly #address: RedisAddress
@@ -63,7 +50,7 @@ export class RedisEventLog implements EventLog {
     this.#connection.client.defineCommand('spillAppend', { numberOfKeys: 3, lua: appendScript })
   }
 
-  async append(entries: readonly (readonly Event[])[]): Promise<void> {
+  async append(entries: readonly (readonly KnownEvent[])[]): Promise<void> {
     if (entries.length === 0) return
     const { log, meta, sizes } = this.#keys
     await this.#connection.ask((client) =>
@@ -87,7 +74,7 @@ export class RedisEventLog implements EventLog {
       await client.hsetnx(this.#keys.meta, 'epoch', randomBytes(9).toString('base64url'))
       return await client.hmget(this.#keys.meta, 'epoch', 'last')
     })
-    return position(epoch!, last ?? '')
+    return position(epoch!, isId(last) ? last : '')
   }
 
   async read(after: Position, limit: number): Promise<LogEntry[]> {
@@ -114,13 +101,14 @@ export class RedisEventLog implements EventLog {
     if (!proven) throw expired()
     const intact: LogEntry[] = []
     for (const [id, fields] of entries.slice(0, limit)) {
-      const events = parsed(fields[3])
+      const [, p = ''] = fields
+      const events = p === '' || isId(p) ? decodeEvents(fields[3] ?? '') : undefined
       if (!events) {
         // Damaged. Whoever stands right before it has lost something, and is told.
         if (intact.length === 0) throw expired()
         break
       }
-      const previous = fields[1] ? position(epoch, fields[1]) : undefined
+      const previous = p === '' ? undefined : position(epoch, p)
       intact.push({ position: position(epoch, id), previous, events })
     }
     return intact
@@ -162,8 +150,13 @@ export class RedisEventLog implements EventLog {
         subscribe: (_channel: string, answer: (error: null) => void) => answer(null),
       } as never,
     })
-    void pubsub.subscribe(this.#channel, (message: Wake) => {
-      if (!stopped) wake(entryOf(message))
+    void pubsub.subscribe(this.#channel, (message: unknown) => {
+      try {
+        if (!stopped) wake(readWake(message))
+      } catch (error) {
+        // Thrown on, it would end the process.
+        log.error({ err: error }, 'a wake-up of the events log could not be handled')
+      }
     })
     const stop = async () => {
       stopped = true
@@ -181,24 +174,22 @@ export class RedisEventLog implements EventLog {
   }
 }
 
-function parsed(text: string | undefined): Event[] | undefined {
-  try {
-    return reviveEvents(JSON.parse(text ?? ''))
-  } catch {
-    return undefined
-  }
-}
-
 function position(epoch: string, id: string): Position {
   const [major = 0, minor = 0] = id === '' ? [] : id.split('-').map(Number)
   return { epoch, major, minor }
 }
 
-function entryOf({ epoch, id, previous, events }: Wake): LogEntry | undefined {
-  if (!events) return undefined
+const isId = (value: unknown): value is string => typeof value === 'string' && /^\d{1,15}-\d{1,15}$/.test(value)
+
+/** The entry that a wake-up carries; undefined where it carries none, or is not one of ours: then the log tells. */
+function readWake(message: unknown): LogEntry | undefined {
+  if (!isObject(message)) return undefined
+  const { epoch, id, previous } = message
+  const events = readEvents(message.events)
+  if (!events || typeof epoch !== 'string' || !isId(id) || !(previous === '' || isId(previous))) return undefined
   return {
     position: position(epoch, id),
     previous: previous === '' ? undefined : position(epoch, previous),
-    events: reviveEvents(events),
+    events,
   }
 }

@@ -5,15 +5,8 @@
 import type { MessagePort } from 'node:worker_threads'
 import type { LogRow } from '../sqlite/events-tables.ts'
 import { SqlitePort } from '../sqlite/port.ts'
-import {
-  type Event,
-  type EventLog,
-  encodeEvents,
-  expired,
-  type LogEntry,
-  type Position,
-  reviveEvents,
-} from './events.ts'
+import { decodeEvents, encodeEvents } from './codec.ts'
+import { type EventLog, expired, type KnownEvent, type LogEntry, type Position } from './events.ts'
 
 export class SqliteEventLog implements EventLog {
   readonly #port: SqlitePort
@@ -23,12 +16,11 @@ export class SqliteEventLog implements EventLog {
   constructor(port: MessagePort) {
     this.#port = new SqlitePort(port)
     this.#port.onWake = (row) => {
-      for (const follower of [...this.#followers])
-        follower.wake(row?.events === undefined ? undefined : entryOf(row, row.events))
+      for (const follower of [...this.#followers]) follower.wake(row?.events === undefined ? undefined : entryOf(row))
     }
   }
 
-  async append(entries: readonly (readonly Event[])[]): Promise<void> {
+  async append(entries: readonly (readonly KnownEvent[])[]): Promise<void> {
     if (entries.length > 0) await this.#port.call('append', [entries.map(encodeEvents)])
   }
 
@@ -40,7 +32,17 @@ export class SqliteEventLog implements EventLog {
   async read(after: Position, limit: number): Promise<LogEntry[]> {
     const rows = await this.#port.call('read', [after, limit])
     if (rows === 'expired') throw expired()
-    return rows.map((row) => entryOf(row, row.events!))
+    const intact: LogEntry[] = []
+    for (const row of rows) {
+      const entry = entryOf(row)
+      if (!entry) {
+        // Damaged. A reader that stands right before it has lost something, and is told.
+        if (intact.length === 0) throw expired()
+        break
+      }
+      intact.push(entry)
+    }
+    return intact
   }
 
   follow(wake: (entry?: LogEntry) => void): () => Promise<void> {
@@ -67,10 +69,14 @@ export class SqliteEventLog implements EventLog {
   }
 }
 
-function entryOf({ epoch, major, previous }: LogRow, events: string): LogEntry {
-  return {
-    position: { epoch, major, minor: 0 },
-    previous: previous === 0 ? undefined : { epoch, major: previous, minor: 0 },
-    events: reviveEvents(JSON.parse(events)),
-  }
+/** Undefined where its text is damaged. */
+function entryOf({ epoch, major, previous, events: text }: LogRow): LogEntry | undefined {
+  const events = decodeEvents(text ?? '')
+  return (
+    events && {
+      position: { epoch, major, minor: 0 },
+      previous: previous === 0 ? undefined : { epoch, major: previous, minor: 0 },
+      events,
+    }
+  )
 }

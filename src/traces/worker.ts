@@ -4,7 +4,7 @@
  * worker has in hand, and what is told by `mostFollowed` for each step with a batch, however many messages are traced.
  */
 import { StoreFault, type Writer } from '../db/store.ts'
-import type { Event, EventLog } from '../events/events.ts'
+import type { EventLog, KnownEvent } from '../events/events.ts'
 import { SpillwayError } from '../model/error.ts'
 import { traceOf } from '../model/message.ts'
 import type { Processing, Step, Tracer } from '../model/tracer.ts'
@@ -167,4 +167,4 @@ function kindOf(error: unknown): string {
   return error instanceof SpillwayError ? error.code : '_OTHER'
 }
 
-const idOf = (event: Event) => (event.type === 'saved' ? event.content.id : event.id)
+const idOf = (event: KnownEvent) => (event.type === 'saved' ? event.content.id : event.id)

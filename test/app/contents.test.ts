@@ -133,6 +133,31 @@ describe.each(caches)('with the cache %s', (_, make) => {
     expect(store.seen.pages).toBe(1)
   })
 
+  const row = ['0198c7a2-0000-7000-8000-000000000000', 'of somebody else', 0, 0]
+  test.each([
+    '',
+    'null',
+    '{}',
+    '7',
+    '[[',
+    '[null]',
+    '[{"id":"x"}]',
+    '[["x","x",0]]',
+    '[["x","x","0","0"]]',
+    '[["x","x",1e300,0]]',
+    '[["x",null,0,0]]',
+    JSON.stringify(Array.from({ length: 21 }, () => row)),
+  ])('Contents takes a kept page that is none of ours for a miss (%#)', async (value) => {
+    const row = await save()
+    const { version } = await cached.caches[1].get('20,0,')
+    // As another process of another release would have kept it.
+    cached.caches[0].set('20,0,', version!, value, performance.now())
+    await holds(async () => expect((await cached.caches[0].get('20,0,')).value).toBe(value))
+    expect(await contents.page(first)).toEqual([row])
+    expect(store.seen.pages).toBe(1)
+    await holds(async () => expect((await cached.caches[0].get('20,0,')).value).toContain(row.id))
+  })
+
   test('different pages are different queries', async () => {
     for (let n = 0; n < 30; n++) await save(String(n))
     const pages = await all(200, () => Promise.all([5, 10, -5].map((take) => contents.page({ take, skip: 0 }))))

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { Redis } from 'ioredis'
 import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest'
-import type { Event, EventLog, LogEntry, Position } from '../../src/events/events.ts'
+import type { Event, EventLog, KnownEvent, LogEntry, Position } from '../../src/events/events.ts'
 import { type Feed, type FeedEvent, Follower } from '../../src/events/follower.ts'
 import { RedisEventLog } from '../../src/events/redis.ts'
 import { SqliteEventLog } from '../../src/events/sqlite.ts'
@@ -36,11 +36,12 @@ async function sqlite(retention: Retention): Promise<EventsBench> {
   return { open: async () => new SqliteEventLog(opened.connect()), cleanup }
 }
 
-const saved = (content: string, id = randomUUID()): Event => ({
+const saved = (content: string, id = randomUUID()): KnownEvent => ({
   type: 'saved',
   content: { id, content, createdAt: new Date(0), savedAt: new Date(1) },
 })
-const textOf = (event: Event) => (event.type === 'saved' ? event.content.content : event.failure.message)
+const textOf = (event: Event) =>
+  event.type === 'saved' ? event.content.content : event.type === 'failed' ? event.failure.message : 'unknown'
 const numbers = (from: number, to: number) => Array.from({ length: to - from }, (_, n) => String(from + n))
 
 type Wake = (entry?: LogEntry) => void

@@ -1,7 +1,7 @@
 /** What every EventLog keeps, whatever it is made of: each test holds one sentence of src/events/events.ts. */
 import { randomUUID } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { compare, type Event, type EventLog, type LogEntry, type Position } from '../../src/events/events.ts'
+import { compare, type EventLog, type KnownEvent, type LogEntry, type Position } from '../../src/events/events.ts'
 import { eventually } from '../harness/eventually.ts'
 
 export interface EventsBench {
@@ -16,12 +16,12 @@ export interface Retention {
   retentionBytes: number
 }
 
-const saved = (content: string, createdAt = new Date('2026-11-25T12:00:00.001Z')): Event => ({
+const saved = (content: string, createdAt = new Date('2026-11-25T12:00:00.001Z')): KnownEvent => ({
   type: 'saved',
   content: { id: randomUUID(), content, createdAt, savedAt: new Date(+createdAt + 12) },
 })
 
-const failed = (message: string): Event => ({
+const failed = (message: string): KnownEvent => ({
   type: 'failed',
   id: randomUUID(),
   failure: { code: 'REJECTED', message, attempts: 2, failedAt: new Date('1969-12-31T23:59:59.999Z') },

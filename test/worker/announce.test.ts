@@ -142,7 +142,9 @@ describe.each([
   }
   const announced = async () =>
     (await log()).flatMap(({ events }) =>
-      events.map((event) => (event.type === 'saved' ? event.content.id : `failed ${event.id}`)),
+      events.map((event) =>
+        event.type === 'saved' ? event.content.id : event.type === 'failed' ? `failed ${event.id}` : 'unknown',
+      ),
     )
 
   /** The parts, with an account of each call's begin and end, and a look around at the begin. */
