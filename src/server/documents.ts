@@ -6,7 +6,6 @@ import {
   type DocumentNode,
   type FieldNode,
   getOperationAST,
-  getVariableValues,
   Kind,
   type OperationDefinitionNode,
   type SelectionSetNode,
@@ -18,6 +17,7 @@ import { Kept } from './kept.ts'
 import type { Params } from './params.ts'
 import { isShared, reachedFields } from './reach.ts'
 import { type Needs, scopesOf } from './scopes.ts'
+import { variableErrors } from './variables.ts'
 
 export interface Document {
   /** Executes it; for a subscription, on one event. */
@@ -86,12 +86,12 @@ export class Documents {
       const document: DocumentNode = parse(query)
       if (validate(schema, document).length > 0) return null
       const operation = getOperationAST(document, operationName)
-      if (!operation || asksAboutSchema(document)) return null
+      if (!operation || isOdd(document)) return null
       const compiled = compileQuery(schema, document, operationName)
       if (!isCompiledQuery(compiled)) return null
       const declared = operation.variableDefinitions ?? []
       const variables = new Set(declared.map(({ variable }) => variable.name.value))
-      const fits = (variables: Record<string, unknown>) => !getVariableValues(schema, declared, variables).errors
+      const fits = (given: Record<string, unknown>) => variableErrors(schema, operation, given).length === 0
       const reached = reachedFields(schema, document, operation)
       const shared = reached.every(({ field }) => isShared(field))
       return { execute: compiled.query, operation, variables, fits, needs: scopesOf(schema, reached), shared }
@@ -115,12 +115,13 @@ export function rootFields({ selections }: SelectionSetNode): FieldNode[] | unde
     : undefined
 }
 
-function asksAboutSchema(document: DocumentNode): boolean {
-  let asks = false
+/** Whether it asks about the schema, or under the name `__proto__`, which compiled code would give to the object it makes as its prototype. */
+function isOdd(document: DocumentNode): boolean {
+  let odd = false
   visit(document, {
-    [Kind.FIELD]: ({ name }) => {
-      if (name.value === '__schema' || name.value === '__type') asks = true
+    [Kind.FIELD]: ({ name, alias }) => {
+      if (name.value === '__schema' || name.value === '__type' || alias?.value === '__proto__') odd = true
     },
   })
-  return asks
+  return odd
 }

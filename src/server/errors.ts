@@ -6,6 +6,7 @@ import { PothosValidationError } from '@pothos/core'
 import { GraphQLError, type GraphQLFormattedError } from 'graphql'
 import { type Code, SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
+import { cut } from './cut.ts'
 
 export const httpStatus: Record<Code, number> = {
   BAD_USER_INPUT: 400,
@@ -42,7 +43,7 @@ export function publicError(error: unknown, log: Log, requestId?: string): Publi
   if (error instanceof SpillwayError) {
     const { message, code, retryAfterMs, ids } = error
     return {
-      message,
+      message: cut(message),
       code,
       status: httpStatus[code],
       ...(retryAfterMs === undefined ? {} : { retryAfterMs: jitter(retryAfterMs) }),
@@ -50,7 +51,8 @@ export function publicError(error: unknown, log: Log, requestId?: string): Publi
     }
   }
   // Pothos' own checks of connection arguments.
-  if (error instanceof PothosValidationError) return { message: error.message, code: 'BAD_USER_INPUT', status: 400 }
+  if (error instanceof PothosValidationError)
+    return { message: cut(error.message), code: 'BAD_USER_INPUT', status: 400 }
   log.error({ err: error, requestId }, 'unexpected error')
   const shown = { message: 'Unexpected error.', code: 'INTERNAL_SERVER_ERROR', status: 500 } as const
   return requestId === undefined ? shown : { ...shown, requestId }
@@ -61,8 +63,13 @@ export function errorHeaders(error: PublicError): Record<string, string> {
   return error.retryAfterMs === undefined ? {} : { 'retry-after': String(Math.ceil(error.retryAfterMs / 1_000)) }
 }
 
-/** For Yoga's `maskedErrors`: GraphQL's own errors (parse, validation, variables) pass; thrown ones become public ones. */
-export function maskError(log: Log): (error: unknown, requestId?: string) => Error {
+export type MaskError = (error: unknown, requestId?: string) => Error
+
+/**
+ * For Yoga's `maskedErrors`: GraphQL's own errors (parse, validation, variables) pass, cut to a length; thrown ones become public ones. Those are
+ * of an execution that has begun, which answers `application/json` with 200 (`spec`) and other media types with the error's status.
+ */
+export function maskError(log: Log, introspection: boolean): MaskError {
   return (error, requestId) => {
     const original = error instanceof GraphQLError ? error.originalError : error
     const thrown = error instanceof PothosValidationError ? error : original
@@ -74,6 +81,7 @@ export function maskError(log: Log): (error: unknown, requestId?: string) => Err
       // Of a body that is no JSON: the words of a library. Yoga still has to find them there, to know the status.
       if (error.extensions.originalError !== undefined)
         Object.defineProperty(error.extensions, 'originalError', { enumerable: false })
+      error.message = cut(introspection ? error.message : withoutSuggestion(error.message))
       return error
     }
     const { message, status, ...extensions } = publicError(thrown, log, requestId)
@@ -81,9 +89,24 @@ export function maskError(log: Log): (error: unknown, requestId?: string) => Err
     return new GraphQLError(message, {
       ...(known?.nodes ? { nodes: known.nodes } : {}),
       ...(known?.path ? { path: known.path } : {}),
-      extensions: { ...extensions, http: { status, headers: errorHeaders({ message, status, ...extensions }) } },
+      extensions: {
+        ...extensions,
+        http: { status, headers: errorHeaders({ message, status, ...extensions }), spec: true },
+      },
     })
   }
+}
+
+/** A refusal before anything was executed: its status is the answer's, whatever the media type. */
+export function refusal(maskError: MaskError, error: unknown): GraphQLError {
+  const shown = maskError(error) as GraphQLError
+  delete (shown.extensions.http as { spec?: boolean } | undefined)?.spec
+  return shown
+}
+
+/** Names of the schema are suggested in errors only where the schema may be asked for. */
+export function withoutSuggestion(message: string): string {
+  return message.replace(/ ?Did you mean [\s\S]*$/, '')
 }
 
 /** Without what is only for HTTP. */

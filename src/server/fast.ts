@@ -50,10 +50,12 @@ export class FastPath {
     const params = paramsOfBody(body)
     const document = params && this.#parts.documents.get(params)
     if (!document || document.operation.operation === 'subscription' || !covers(grant, document.needs)) return false
+    // Yoga says what is wrong with them.
+    if (!document.fits(params.variables)) return false
     const keepable = mayRead && body.length <= pageRequestLength && isPage(document)
     if (keepable && (await this.#sendPage(response, type, body, grant))) return true
     const result = await this.#execute(document, params, this.#parts.contextOf(grant))
-    // Variables that do not fit. Nothing was executed, and Yoga says it in its own words.
+    // Nothing was executed.
     if (!('data' in result) || result.data === undefined) return false
     if (result.errors) this.#sendErrors(response, type, result, id)
     else sendText(response, 200, type, JSON.stringify(result))
@@ -87,7 +89,8 @@ export class FastPath {
         http?: { status: number; headers: Record<string, string> }
       }
       if (http && data == null) {
-        status = Math.max(status, http.status)
+        // Execution has begun: of this media type, a status of its own would be taken for one of HTTP's, and the message be lost.
+        if (!type.startsWith('application/json')) status = Math.max(status, http.status)
         Object.assign(headers, http.headers)
       }
       const { locations, path } = error

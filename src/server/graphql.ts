@@ -2,19 +2,19 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { renderGraphiQL } from '@graphql-yoga/render-graphiql'
-import type { DocumentNode, GraphQLError } from 'graphql'
+import { type DocumentNode, GraphQLError, type GraphQLSchema, getOperationAST } from 'graphql'
 import { createYoga, type Plugin } from 'graphql-yoga'
 import type { Log } from '../model/log.ts'
 import { type Access, type Grant, timerMs } from './access.ts'
 import type { Context } from './builder.ts'
 import { Documents } from './documents.ts'
-import { maskError } from './errors.ts'
+import { maskError, refusal } from './errors.ts'
 import { FastPath } from './fast.ts'
 import { type Call, nameRequest } from './http.ts'
 import { Kept } from './kept.ts'
 import { type LimitOptions, limits } from './limits.ts'
 import type { Metrics } from './metrics.ts'
-import { paramsOfBody, paramsOfQuery } from './params.ts'
+import { checkQuery, paramsOfBody, paramsOfQuery } from './params.ts'
 import type { RateLimit } from './rate.ts'
 import type { Responses } from './responses.ts'
 import { schema } from './schema.ts'
@@ -22,6 +22,7 @@ import { onlyWithScopes } from './scopes.ts'
 import { SseServer, wantsEventStream } from './sse.ts'
 import { checkSubscription, clientOf, type StreamLimit } from './stream-limit.ts'
 import { SavedStreams } from './streams.ts'
+import { variableErrors } from './variables.ts'
 import { WsServer } from './ws.ts'
 
 /**
@@ -33,6 +34,43 @@ const statusOnlyWithoutData: Plugin = {
     if (!result || !('data' in result) || result.data == null) return
     for (const error of result.errors ?? []) delete (error.extensions as { http?: unknown }).http
   },
+}
+
+/** Requests as other servers take them: an empty operation name is none; a document that is named by its hash alone is not known here. */
+const commonForm: Plugin = {
+  onParams({ params, setParams }) {
+    if (typeof params !== 'object' || params === null) return
+    const { operationName, ...others } = params
+    if (operationName === '') setParams(others)
+    if (params.query == null && (params.extensions as Record<string, unknown> | undefined)?.persistedQuery) {
+      // With this code, and 200, a client sends the whole document.
+      throw new GraphQLError('PersistedQueryNotSupported', {
+        extensions: { code: 'PERSISTED_QUERY_NOT_SUPPORTED', http: { status: 200 } },
+      })
+    }
+  },
+}
+
+/** In front of the executor's own check, which repeats whole values. */
+const onlyFittingVariables: Plugin = {
+  onExecute: (executing) => checkVariables(executing as unknown as Executing),
+  onSubscribe: (executing) => checkVariables(executing as unknown as Executing),
+}
+
+interface Executing {
+  args: {
+    schema: GraphQLSchema
+    document: DocumentNode
+    operationName?: string | null
+    variableValues?: Record<string, unknown> | null
+  }
+  setResultAndStopExecution(result: { errors: GraphQLError[] }): void
+}
+
+function checkVariables({ args, setResultAndStopExecution }: Executing): undefined {
+  const operation = getOperationAST(args.document, args.operationName)
+  const errors = operation ? variableErrors(args.schema, operation, args.variableValues ?? {}) : []
+  if (errors.length > 0) setResultAndStopExecution({ errors })
 }
 
 /** What a plugin is told of a subscription; over WebSocket there is no request. */
@@ -68,7 +106,7 @@ export interface GraphQLOptions extends LimitOptions {
 
 export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, options: GraphQLOptions): GraphQLServer {
   const { log } = options
-  const mask = maskError(log)
+  const mask = maskError(log, options.introspection)
   const contextOf = (grant: Grant): Context => ({ app, prisma, grant, readAt: performance.now() })
   const calls = new WeakMap<IncomingMessage, Call>()
   const yoga = createYoga<{ req: IncomingMessage; res: ServerResponse }>({
@@ -90,15 +128,13 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
       errorCache: new Kept<Error>(parsedKept, parsedLength),
     },
     maskedErrors: { maskError: (error) => mask(error), isDev: false },
-    logging: {
-      debug() {},
-      info() {},
-      warn: (...args) => log.warn({ args }, 'yoga'),
-      error: (...args) => log.error({ args }, 'yoga'),
-    },
+    // It logs the mistakes of clients, whole; what is unexpected comes through `mask`.
+    logging: false,
     plugins: [
+      commonForm,
       ...limits(options),
       onlyWithScopes(mask),
+      onlyFittingVariables,
       statusOnlyWithoutData,
       {
         // What is not told over WebSocket, nor by `sse` below.
@@ -108,7 +144,7 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
           try {
             enter(call)
           } catch (error) {
-            setResultAndStopExecution({ errors: [mask(error) as GraphQLError] })
+            setResultAndStopExecution({ errors: [refusal(mask, error)] })
           }
         },
         onExecutionResult({ result, context }) {
@@ -145,6 +181,7 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
       }
       // There are clients (urql) that say of every request that they would take a stream, too.
       if (post && options.fast && (await fast.handle(call))) return
+      if (!post) checkQuery(query)
       calls.set(request, call)
       nameRequest(response)
       // Yoga takes a body that was read already from here.

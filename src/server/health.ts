@@ -7,6 +7,7 @@ import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import type { Queue } from '../queue/queue.ts'
 import { Access, type AccessOptions } from './access.ts'
+import { boundedLog } from './bounded-log.ts'
 import { Guard, type GuardOptions } from './guard.ts'
 import { type HttpServer, listen, type Route, sendJson, sendText } from './http.ts'
 import type { Metrics } from './metrics.ts'
@@ -86,6 +87,6 @@ export function serveHealth(
       guard: new Guard(options),
       rate: new RateLimit(undefined),
     },
-    { ...options, maxBodyBytes: 0, maxConnections: 1_000 },
+    { ...options, log: boundedLog(options.log), maxBodyBytes: 0, maxConnections: 1_000 },
   )
 }

@@ -11,6 +11,7 @@ import type { Log } from '../model/log.ts'
 import type { Tracer } from '../model/tracer.ts'
 import { type Access, type Grant, requireScope, type Scope } from './access.ts'
 import { type Connection, Connections, checkRequests, overloaded, pieceBytes } from './connections.ts'
+import { cut } from './cut.ts'
 import { errorBody, errorHeaders, type PublicError, publicError } from './errors.ts'
 import { allowOrigin, type Guard, preflightHeaders } from './guard.ts'
 import type { RateLimit } from './rate.ts'
@@ -194,7 +195,10 @@ async function answer(
   const path = mark < 0 ? url : url.slice(0, mark)
   const route = front.route(path, request)
   if (!route) {
-    throw new HttpError(404, `There is nothing at ${path}; try /graphql, POST /save, GET / or GET /receipts/:id.`)
+    throw new HttpError(
+      404,
+      `There is nothing at ${cut(path, 200)}; try /graphql, POST /save, GET / or GET /receipts/:id.`,
+    )
   }
   const handler = method === 'GET' || method === 'HEAD' ? route.GET : method === 'POST' ? route.POST : undefined
   if (!handler) {
@@ -232,7 +236,7 @@ function readBody(request: IncomingMessage, maxBytes: number, connections: Conne
   if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLarge()
   const encoding = request.headers['content-encoding']
   if (encoding && encoding !== 'identity') {
-    throw new HttpError(415, `Content-Encoding ${encoding} is not supported; send the body as it is.`)
+    throw new HttpError(415, `Content-Encoding ${cut(encoding, 100)} is not supported; send the body as it is.`)
   }
   // Listeners and not `for await`, which costs a promise or two for each chunk.
   return new Promise((resolve, reject) => {

@@ -9,12 +9,21 @@ export function checkId(id: string): string {
   return parsed
 }
 
-interface PageSize {
+/** A page's cursor is some fifty characters. */
+const cursorLength = 200
+
+interface PageArgs {
   first?: number | null | undefined
   last?: number | null | undefined
+  after?: string | null | undefined
+  before?: string | null | undefined
 }
 
-export function checkPage({ first, last }: PageSize): void {
+export function checkPage({ first, last, after, before }: PageArgs): void {
+  for (const [name, cursor] of [['after', after] as const, ['before', before] as const]) {
+    if (cursor != null && cursor.length > cursorLength)
+      throw badInput(`${name} is not a cursor; use one that a page of contents gave`)
+  }
   if (first != null && last != null) throw badInput('first and last cannot be used together; ask for one of them')
   for (const [name, size] of [['first', first] as const, ['last', last] as const]) {
     if (size == null) continue

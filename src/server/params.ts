@@ -1,3 +1,5 @@
+import { badInput } from '../app/save.ts'
+
 /** The parameters of a GraphQL request, where they are of the common shape. */
 export interface Params {
   query: string
@@ -13,13 +15,24 @@ export function paramsOfBody(body: string): Params | undefined {
 
 /** From the query string of a GET. */
 export function paramsOfQuery(query: string): Params | undefined {
-  const { query: text, variables, operationName, ...rest } = Object.fromEntries(new URLSearchParams(query))
-  if (Object.keys(rest).length > 0) return undefined
+  const given = new URLSearchParams(query)
+  const { query: text, variables, operationName, ...rest } = Object.fromEntries(given)
+  // Of one that is given twice, Yoga takes the first.
+  if (Object.keys(rest).length > 0 || new Set(given.keys()).size < given.size) return undefined
   return paramsOf({
     query: text,
     ...(variables ? { variables: parse(variables) ?? variables } : {}),
     ...(operationName ? { operationName } : {}),
   })
+}
+
+/** Throws BAD_USER_INPUT for parameters of a GET that have to be JSON and are none: Yoga would take that for a fault of ours. */
+export function checkQuery(query: string): void {
+  const given = new URLSearchParams(query)
+  for (const name of ['variables', 'extensions']) {
+    const text = given.get(name)
+    if (text && parse(text) === undefined) throw badInput(`the query parameter ${name} is not JSON`)
+  }
 }
 
 function paramsOf(value: Record<string, unknown>): Params | undefined {
@@ -28,7 +41,8 @@ function paramsOf(value: Record<string, unknown>): Params | undefined {
   if (typeof query !== 'string') return undefined
   if (variables != null && !isObject(variables)) return undefined
   if (operationName != null && typeof operationName !== 'string') return undefined
-  return { query, variables: variables ?? {}, operationName: operationName ?? undefined }
+  // An empty name is none, as in a query string.
+  return { query, variables: variables ?? {}, operationName: operationName || undefined }
 }
 
 function parse(text: string): unknown {

@@ -5,6 +5,7 @@ import type { App } from '../app/app.ts'
 import { pageDefault } from '../app/contents.ts'
 import type { Receipt } from '../app/receipts.ts'
 import { badInput, type SaveInput } from '../app/save.ts'
+import { cut } from './cut.ts'
 import { HttpError, jsonType, sendJson, sendText } from './http.ts'
 import { checkId, checkPage } from './input.ts'
 import type { Made, Responses } from './responses.ts'
@@ -46,13 +47,13 @@ async function contentsPage(app: App, query: string): Promise<Made> {
   const asked = new URLSearchParams(query)
   for (const name of asked.keys()) {
     if (name !== 'first' && name !== 'after')
-      throw badInput(`there is no parameter ${JSON.stringify(name)}; there are first and after`)
+      throw badInput(`there is no parameter ${JSON.stringify(cut(name, 50))}; there are first and after`)
   }
   const text = asked.get('first')
   if (text !== null && !/^-?\d{1,9}$/.test(text)) throw badInput('first must be a whole number')
   const first = text === null ? pageDefault : Number(text)
-  checkPage({ first })
   const after = asked.get('after')
+  checkPage({ first, after })
   let readAt = performance.now()
   const rows = await app.contents.page(
     { take: first + 1, skip: after === null ? 0 : 1, ...(after === null ? {} : { cursor: cursorId(after) }) },

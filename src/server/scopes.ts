@@ -16,6 +16,7 @@ import type { Plugin } from 'graphql-yoga'
 import { SpillwayError } from '../model/error.ts'
 import type { Grant, Scope } from './access.ts'
 import type { Context } from './builder.ts'
+import { type MaskError, refusal } from './errors.ts'
 import { isPlain, objectTypes, type Reached, reachedFields } from './reach.ts'
 
 /** Scopes, each with the first field that needs it. */
@@ -70,7 +71,7 @@ interface Executing {
 }
 
 /** For Yoga, which executes what the fast path does not. */
-export function onlyWithScopes(maskError: (error: unknown) => Error): Plugin {
+export function onlyWithScopes(maskError: MaskError): Plugin {
   const check = ({ args, setResultAndStopExecution }: Executing): undefined => {
     const { schema, document, operationName, contextValue } = args
     const operations = document.definitions.filter((node) => node.kind === Kind.OPERATION_DEFINITION)
@@ -80,7 +81,7 @@ export function onlyWithScopes(maskError: (error: unknown) => Error): Plugin {
     try {
       checkScopes((contextValue as Context).grant, neededBy(schema, document, operation))
     } catch (error) {
-      setResultAndStopExecution({ errors: [maskError(error) as GraphQLError] })
+      setResultAndStopExecution({ errors: [refusal(maskError, error)] })
     }
   }
   return {

@@ -4,6 +4,7 @@ import type { App } from '../app/app.ts'
 import type { Log } from '../model/log.ts'
 import type { Tracer } from '../model/tracer.ts'
 import { Access, type AccessOptions } from './access.ts'
+import { boundedLog } from './bounded-log.ts'
 import type { Context } from './builder.ts'
 import { Console } from './console.ts'
 import { makeGraphQL } from './graphql.ts'
@@ -41,7 +42,8 @@ export interface ServerOptions extends LimitOptions {
   log: Log
 }
 
-export async function serve(app: App, prisma: Context['prisma'], options: ServerOptions): Promise<HttpServer> {
+export async function serve(app: App, prisma: Context['prisma'], given: ServerOptions): Promise<HttpServer> {
+  const options = { ...given, log: boundedLog(given.log) }
   // A content whose every character is escaped as \\u0000 takes six bytes for one; and saveMany wants some room.
   const maxBodyBytes = 2 * 1024 * 1024 + options.contentMaxBytes * 6
   const access = new Access(options.auth)

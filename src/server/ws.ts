@@ -102,7 +102,7 @@ export class WsServer {
         }
       },
       onSubscribe: async ({ extra }, _id, { query, variables, operationName }) => {
-        const params = { query, variables: variables ?? {}, operationName: operationName ?? undefined }
+        const params = { query, variables: variables ?? {}, operationName: operationName || undefined }
         // There is no subscribe before a connection_init that was accepted.
         const grant = extra.grant!
         const { length } = extra
@@ -111,7 +111,7 @@ export class WsServer {
           if (extra.messages > mostOperations) throw tooManyOperations()
           if (parts.rate.on) await parts.rate.count(extra.client)
           const document = parseAs(enveloped, query)
-          if (getOperationAST(document, operationName)?.operation === 'subscription') checkSubscription(length)
+          if (getOperationAST(document, params.operationName)?.operation === 'subscription') checkSubscription(length)
           const stream = await parts.streams.open(params, grant)
           if (!stream) {
             const errors = enveloped.validate(enveloped.schema, document)
@@ -121,7 +121,7 @@ export class WsServer {
             schema: enveloped.schema,
             document,
             variableValues: variables ?? null,
-            operationName: operationName ?? null,
+            operationName: params.operationName ?? null,
             contextValue: parts.contextOf(grant),
             enveloped,
             ...(stream ? { stream } : {}),

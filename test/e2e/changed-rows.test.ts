@@ -1,4 +1,4 @@
-/** A11: a row that is changed in the database itself, as Prisma Studio does: no event tells of it, and CACHE_TTL_MS is how long it may go unseen. */
+/** FA11: a row that is changed in the database itself, as Prisma Studio does: no event tells of it, and CACHE_TTL_MS is how long it may go unseen. */
 import { DatabaseSync } from 'node:sqlite'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { holds } from '../harness/eventually.ts'
@@ -32,7 +32,7 @@ describe.each<SetUp>(setUps)('%s', (setUp) => {
     ],
     ['GET /', async () => (await fetch(`${system.url}/?first=7`, { headers: { accept: 'application/json' } })).text()],
   ]
-  test.each(ways)('%s shows a changed row when CACHE_TTL_MS is over (A11)', async (_way, read) => {
+  test.each(ways)('%s shows a changed row when CACHE_TTL_MS is over (FA11)', async (_way, read) => {
     const [before, after] = [unique(), unique()]
     const { body } = await system.graphql('mutation ($c: String!) { save(content: $c, waitMs: 20000) { id } }', {
       c: before,

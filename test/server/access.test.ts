@@ -246,7 +246,7 @@ describe('with authentication', () => {
     ['in an inline fragment', 'SAVE { ... { content { ... on Content { content } } } }'],
     ['behind a directive', 'SAVE { status content @include(if: $yes) { content } }'],
     ['behind a directive that hides it', 'SAVE { status content @skip(if: true) { content } }'],
-  ])('does not show a content to a token that may only write, asked for %s (C1)', async (_how, selection) => {
+  ])('does not show a content to a token that may only write, asked for %s (FC1)', async (_how, selection) => {
     const secret = `secret-${Math.random()}`
     const id = crypto.randomUUID()
     const owner = await token()

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { App } from '../../src/app/app.ts'
 import { Contents } from '../../src/app/contents.ts'
 import { codes, SpillwayError } from '../../src/model/error.ts'
+import { httpStatus } from '../../src/server/errors.ts'
 import { serveTwoWays } from '../harness/two-ways.ts'
 
 interface Answer {
@@ -13,6 +14,8 @@ interface Answer {
 }
 
 const id = '00000000-0000-7000-8000-00000000000'
+/** Of a client that sends the hash of a document first. */
+const apq = { persistedQuery: { version: 1, sha256Hash: 'a'.repeat(64) } }
 
 describe('the fast path', () => {
   let app: App
@@ -186,6 +189,26 @@ describe('the fast path', () => {
     ['a batch', JSON.stringify([{ query: '{ __typename }' }])],
     ['extensions', JSON.stringify({ query: '{ __typename }', extensions: {} })],
     ['an unknown parameter', JSON.stringify({ query: '{ __typename }', colour: 'red' })],
+    ['extensions of null', JSON.stringify({ query: '{ __typename }', extensions: null })],
+    ['extensions that are a list', JSON.stringify({ query: '{ __typename }', extensions: [] })],
+    ['an unknown parameter of null', JSON.stringify({ query: '{ __typename }', colour: null })],
+    ['empty variables of a text', query('{ __typename }', '')],
+    ['variables that are a number', query('{ __typename }', 5)],
+    ['an operation name that is a number', query('query A { __typename }', {}, 5)],
+    ['an empty name for two operations', query('query A { __typename } query B { __typename }', {}, '')],
+    ['a document by its hash alone', JSON.stringify({ extensions: apq })],
+    ['a document by its hash, and of null', JSON.stringify({ query: null, extensions: apq })],
+    ['a document with its hash', JSON.stringify({ query: '{ __typename }', extensions: apq })],
+    ['a key twice', '{"query":"{ nothing }","query":"{ __typename }"}'],
+    ['variables twice', `{"query":${JSON.stringify(saveText)},"variables":{"content":5},"variables":{"content":"x"}}`],
+    ['what a kept page of REST is asked for by', 'GET /?first=2'],
+    ...['__proto__', 'constructor', 'toString', 'hasOwnProperty', 'valueOf', '__defineGetter__', 'then', 'toJSON'].map(
+      (alias): [string, string] => [
+        `the alias ${alias}`,
+        query(`{ ${alias}: contents(first: 1) { ${alias}: edges { ${alias}: node { ${alias}: id } } } }`),
+      ],
+    ),
+    ['the alias __proto__ of a save', query('mutation { __proto__: save(content: "x") { __proto__: status } }')],
     ['introspection', query('{ __schema { queryType { name } } __type(name: "Content") { name } }')],
     ['__typename', query('{ __typename contents(first: 0) { __typename } }')],
   ]
@@ -193,6 +216,51 @@ describe('the fast path', () => {
     await same(body)
     await same(body, { accept: 'application/json' })
     await same(body, { accept: 'application/graphql-response+json' })
+  })
+
+  it('gives an alias __proto__ as any other (FC12)', async () => {
+    const { body } = await same(query(`{ __proto__: content(id: "${id}1") { __proto__: id } a: __typename }`))
+    expect(body).toBe(`{"data":{"__proto__":{"__proto__":"${id}1"},"a":"Query"}}`)
+  })
+
+  it('is not shown a page that REST keeps under its own words (FC12)', async () => {
+    for (const first of ['', 'first=2']) {
+      for (let i = 0; i < 3; i++)
+        await (await fetch(`${fast}/?${first}`, { headers: { accept: 'application/json' } })).text()
+      for (const body of [`GET /?${first}`, first]) {
+        const answer = await same(body)
+        expect(answer).toMatchObject({ status: 400, body: expect.stringContaining('"errors"') })
+      }
+    }
+  })
+
+  it('takes an empty operation name for none, by GET too (FE8)', async () => {
+    const answer = await same(query('query A { __typename }', {}, ''))
+    expect(answer.body).toBe('{"data":{"__typename":"Query"}}')
+    const got = await fetch(`${fast}/graphql?query=${encodeURIComponent('query A { __typename }')}&operationName=`)
+    expect(await got.text()).toBe(answer.body)
+  })
+
+  it('says of a document named by its hash that it is not known, so that the client sends all of it (FE8)', async () => {
+    const expected = {
+      errors: [{ message: 'PersistedQueryNotSupported', extensions: { code: 'PERSISTED_QUERY_NOT_SUPPORTED' } }],
+    }
+    const answer = await same(JSON.stringify({ operationName: 'A', variables: {}, extensions: apq }))
+    expect({ status: answer.status, body: JSON.parse(answer.body) }).toEqual({ status: 200, body: expected })
+    for (const url of [fast, plain]) {
+      const got = await fetch(`${url}/graphql?operationName=A&variables={}&extensions=${JSON.stringify(apq)}`)
+      expect({ status: got.status, body: await got.json() }).toEqual({ status: 200, body: expected })
+    }
+  })
+
+  it.each(['variables', 'extensions'])('says by GET that %s are not JSON', async (name) => {
+    for (const url of [fast, plain]) {
+      const response = await fetch(`${url}/graphql?query={__typename}&${name}=nonsense`)
+      expect({ status: response.status, body: await response.text() }).toEqual({
+        status: 400,
+        body: expect.stringContaining(`the query parameter ${name} is not JSON`),
+      })
+    }
   })
 
   it('leaves a subscription to Yoga', async () => {
@@ -238,9 +306,16 @@ describe('the fast path', () => {
         const error = new SpillwayError(code, `this is ${code}`, { retryAfterMs: 1_000, ids: [`${id}1`] })
         app.saves = Object.assign(Object.create(saves), { save: async () => Promise.reject(error) })
         app.contents = Object.assign(Object.create(Contents.prototype), { find: async () => Promise.reject(error) })
-        const whole = await same(query('mutation { save(content: "x") { id } }'))
+        const save = query('mutation { save(content: "x") { id } }')
+        // Execution has begun: a client that asked for JSON reads the message, others the status (FE3).
+        for (const accept of ['application/json', '*/*', 'application/json; charset=utf-8']) {
+          const answer = await same(save, { accept })
+          expect(answer).toMatchObject({ status: 200, headers: { 'retry-after': 'some' } })
+          expect(answer.body).toContain(code)
+        }
+        const whole = await same(save, { accept: 'application/graphql-response+json' })
+        expect(whole).toMatchObject({ status: httpStatus[code], headers: { 'retry-after': 'some' } })
         expect(whole.body).toContain(code)
-        expect(whole.status).toBeGreaterThanOrEqual(400)
         await same(query(`{ content(id: "${id}1") { id } }`))
         await same(query(`{ content(id: "${id}1") { id } queue { capacity } }`))
       }

@@ -1,5 +1,5 @@
 /**
- * C2: only answers made of plain columns are shared between clients. Fields of one's own are put on Content, as the docs say; that has to happen
+ * FC2: only answers made of plain columns are shared between clients. Fields of one's own are put on Content, as the docs say; that has to happen
  * before the schema is built, so that everything that reads the schema is imported after it.
  */
 import { mkdtemp, rm } from 'node:fs/promises'

@@ -1,0 +1,58 @@
+/** With introspection off, no answer tells names of the schema: neither to questions about it nor by suggesting them in errors (FC12). */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { readConfig } from '../../src/config.ts'
+import { type Running, startApi } from '../../src/start.ts'
+import { eventually } from '../harness/eventually.ts'
+import { quiet } from '../harness/quiet.ts'
+import { WsClient } from '../harness/ws.ts'
+
+let dir: string
+let api: Running & { url: string }
+beforeAll(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'spillway-introspection-'))
+  const files = { DATABASE_URL: `file:${dir}/store.db`, QUEUE_URL: `file:${dir}/queue.db` }
+  api = await startApi(readConfig({ PORT: '0', INTROSPECTION: 'off', ...files }, {}), quiet())
+})
+afterAll(async () => {
+  await api?.close()
+  await rm(dir, { recursive: true, force: true })
+})
+
+const saveMany = 'mutation ($v: [SaveInput!]!) { saveMany(inputs: $v) { id } }'
+test.each<[string, string, Record<string, unknown>, RegExp]>([
+  ['a field', '{ content1 { id } }', {}, /contents/],
+  ['a field of a type', '{ contents { edges { node { contentt } } } }', {}, /"content"/],
+  ['a field without a selection', '{ contents }', {}, /\{ \.\.\. \}/],
+  ['an argument', '{ contents(firs: 1) { edges { cursor } } }', {}, /first/],
+  ['a type', '{ contents { ... on ContentConnectio { edges { cursor } } } }', {}, /"ContentConnection"/],
+  ['a type of a variable', 'query ($v: SaveInpu) { __typename }', {}, /"SaveInput"/],
+  ['a field of an input', 'mutation { saveMany(inputs: [{ contentt: "x" }]) { id } }', {}, /"content"(?! of required)/],
+  ['a field of an input in variables', saveMany, { v: [{ content: 'x', contentt: 'x' }] }, /"content"/],
+  ['a directive', '{ __typename @includ(if: true) }', {}, /"@?include"/],
+  ['the schema', '{ __schema { types { name } } }', {}, /SaveInput/],
+  ['a type by name', '{ __type(name: "Content") { fields { name } } }', {}, /savedAt/],
+])('no answer suggests a name for a mistake in %s', async (_what, query, variables, name) => {
+  const answers: string[] = []
+  for (const accept of ['application/json', 'application/graphql-response+json', 'text/event-stream']) {
+    for (let i = 0; i < 3; i++) {
+      const response = await fetch(`${api.url}/graphql`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', accept },
+        body: JSON.stringify({ query, variables }),
+      })
+      answers.push(await response.text())
+    }
+  }
+  const client = await WsClient.connect(api.url)
+  client.subscribe('x', query, variables)
+  answers.push(JSON.stringify(await eventually(() => client.of('x')[0])))
+  client.close()
+  for (const answer of answers) {
+    expect(answer).toMatch(/"message"/)
+    expect(answer).not.toMatch(/Did you mean|[Ss]uggest/)
+    expect(answer.replaceAll('\\"', '"')).not.toMatch(name)
+  }
+})
