@@ -52,7 +52,6 @@ export class Contents {
       ? { rows: kept, readAt: cachedAt }
       : await (version === undefined ? this.#uncached(key, query) : this.#cacheable(key, query, version))
     onRead(readAt)
-    if (rows.length === 0 && query.cursor !== undefined && !(await this.find(query.cursor))) throw unknownCursor()
     return rows
   }
 
@@ -88,7 +87,9 @@ export class Contents {
 
   async #read(query: PageQuery): Promise<Page> {
     const readAt = performance.now()
-    return { rows: await this.#store.page(query), readAt }
+    const rows = await this.#store.page(query)
+    if (rows === undefined) throw unknownCursor()
+    return { rows, readAt }
   }
 
   /** One content; undefined when there is none. All that are asked for in a tick are one query. Throws STORE_UNAVAILABLE. */

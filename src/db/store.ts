@@ -15,8 +15,8 @@ export interface PageQuery {
 }
 
 export interface Reader {
-  /** [] for a cursor that names no row. Throws STORE_UNAVAILABLE. */
-  page(query: PageQuery): Promise<Content[]>
+  /** undefined: the cursor names no row. Throws STORE_UNAVAILABLE. */
+  page(query: PageQuery): Promise<Content[] | undefined>
   /** The rows there are of these ids, in no order. At most 1,000 ids. Throws STORE_UNAVAILABLE. */
   find(ids: readonly string[]): Promise<Content[]>
 }

@@ -48,7 +48,7 @@ async function sql(...statements: string[]): Promise<void> {
 
 const row = (content = 'a', id = uuidv7()): Content => ({ id, content, createdAt: new Date(), savedAt: new Date() })
 const rows = (n: number) => Array.from({ length: n }, () => row())
-const count = async () => (await store.page({ take: 100, skip: 0 })).length
+const count = async () => (await store.page({ take: 100, skip: 0 }))!.length
 const admin = () => connect(server.url, { database: name })
 /** Ends every connection of the application's, as an administrator would. */
 async function killAll(): Promise<void> {

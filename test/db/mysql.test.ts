@@ -1,9 +1,13 @@
 /** The store on MariaDB: the contract, on a server set up as badly as servers are. What it does when things break is in faults.test.ts. */
 import { uuidv7 } from 'uuidv7'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { Contents } from '../../src/app/contents.ts'
+import { MemoryCache, SharedVersion } from '../../src/cache/memory.ts'
 import { limitsOf, mysqlConfig } from '../../src/db/mysql.ts'
 import { PrismaStore } from '../../src/db/prisma.ts'
+import type { Content } from '../../src/model/content.ts'
 import { startMariadb } from '../harness/mariadb.ts'
+import { startProxy } from '../harness/proxy.ts'
 import { quiet } from '../harness/quiet.ts'
 import { storeSuite } from '../suites/store.ts'
 
@@ -91,7 +95,7 @@ describe('MariaDB', () => {
       store.prisma.$queryRawUnsafe<{ type: string; key: string; Extra: string }[]>(`EXPLAIN ${sql}`)
     const at = "'2020-01-01 00:00:00.100'"
     const [page] = await plan(
-      `SELECT * FROM Content WHERE createdAt <= ${at} AND (createdAt < ${at} OR id < 'x') ORDER BY createdAt DESC, id DESC LIMIT 20`,
+      `SELECT * FROM Content WHERE createdAt <= ${at} AND (createdAt < ${at} OR id <= 'x') ORDER BY createdAt DESC, id DESC LIMIT 20`,
     )
     expect(page).toMatchObject({
       type: 'range',
@@ -121,6 +125,96 @@ describe('MariaDB', () => {
       await both.close()
       await seed.close()
     }
+  })
+
+  describe('with a read replica that lags, a page is of one server (FA17):', () => {
+    let both: PrismaStore
+    let lagging: PrismaStore
+    let primaryUrl: string
+    let replicaUrl: string
+    /** Newest first. The replica has the older half of them. */
+    let rows: Content[]
+    beforeEach(async () => {
+      primaryUrl = `${server.url}${await database()}`
+      replicaUrl = `${server.url}${await database()}`
+      lagging = await open(replicaUrl)
+      both = new PrismaStore({ url: primaryUrl, readUrl: replicaUrl, concurrency: 2, log: quiet() })
+      await both.prepare(AbortSignal.timeout(20_000))
+      rows = Array.from({ length: 10 }, (_, i) => ({ ...row(`${i}`), createdAt: new Date(1_800_000_000_000 - i) }))
+      await both.insert(rows)
+      await lagging.insert(rows.slice(5))
+    })
+    afterEach(async () => {
+      await both.close()
+      await lagging.close()
+    })
+
+    test('after a row that the replica lacks it is the primary’s, in both directions', async () => {
+      for (const skip of [0, 1]) {
+        for (const i of [0, 2, 4]) {
+          const cursor = rows[i]!.id
+          expect(await both.page({ take: 3, skip, cursor })).toEqual(rows.slice(i + skip, i + skip + 3))
+          const before = rows.slice(0, i + 1 - skip).slice(-3)
+          expect(await both.page({ take: -3, skip, cursor })).toEqual(before)
+        }
+      }
+    })
+
+    test('after a row that the replica has it is the replica’s', async () => {
+      await lagging.prisma.content.updateMany({ data: { content: 'read from the replica' } })
+      const page = await both.page({ take: 3, skip: 1, cursor: rows[5]!.id })
+      expect(page!.map(({ id, content }) => [id, content])).toEqual(
+        rows.slice(6, 9).map(({ id }) => [id, 'read from the replica']),
+      )
+    })
+
+    test('where the replica says that nothing follows it is the primary’s', async () => {
+      expect(await both.page({ take: -3, skip: 1, cursor: rows[5]!.id })).toEqual(rows.slice(2, 5))
+      expect(await both.page({ take: 3, skip: 1, cursor: rows[9]!.id })).toEqual([])
+      await lagging.prisma.content.deleteMany()
+      expect(await both.page({ take: 3, skip: 0 })).toEqual(rows.slice(0, 3))
+      expect(await both.page({ take: -3, skip: 0 })).toEqual(rows.slice(-3))
+    })
+
+    test('a cursor that the primary does not know either names no row', async () => {
+      expect(await both.page({ take: 3, skip: 1, cursor: uuidv7() })).toBeUndefined()
+    })
+
+    test('a page that only the primary can tell is STORE_UNAVAILABLE while the primary is unavailable', async () => {
+      const proxy = await startProxy(server.url)
+      const url = proxy.url(primaryUrl)
+      const through = new PrismaStore({ url, readUrl: replicaUrl, concurrency: 1, log: quiet() })
+      try {
+        proxy.set('cut')
+        expect(await through.page({ take: 3, skip: 1, cursor: rows[5]!.id })).toEqual(rows.slice(6, 9))
+        await expect(through.page({ take: 3, skip: 1, cursor: rows[2]!.id })).rejects.toMatchObject({
+          code: 'STORE_UNAVAILABLE',
+        })
+      } finally {
+        await through.close()
+        await proxy.close()
+      }
+    })
+
+    test('nothing that the replica lacks is cached as the end, and a crawl meets every row once', async () => {
+      const cache = new MemoryCache({ ttlMs: 60_000, version: new SharedVersion() })
+      const contents = new Contents(both, cache)
+      for (let round = 0; round < 2; round++) {
+        const seen: string[] = []
+        let cursor = rows[0]!.id
+        for (;;) {
+          const page = await contents.page({ take: 3, skip: 1, cursor })
+          if (page.length === 0) break
+          seen.push(...page.map(({ id }) => id))
+          cursor = seen.at(-1)!
+        }
+        expect(seen).toEqual(rows.slice(1).map(({ id }) => id))
+      }
+      await expect(contents.page({ take: 3, skip: 1, cursor: uuidv7() })).rejects.toMatchObject({
+        code: 'BAD_USER_INPUT',
+      })
+      await cache.close()
+    })
   })
 
   test('the limits leave room for the worst escaping, and for small servers', () => {

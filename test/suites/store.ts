@@ -221,9 +221,12 @@ export function storeSuite(name: string, make: () => Promise<StoreBed>): void {
       }
     })
 
-    test('a cursor that names no row gives nothing', async () => {
-      expect(await store.page({ take: 10, skip: 1, cursor: uuidv7() })).toEqual([])
-      expect(await store.page({ take: -10, skip: 1, cursor: 'no uuid' })).toEqual([])
+    test('a cursor that names no row is undefined, the end of the list is a page without rows', async () => {
+      expect(await store.page({ take: 10, skip: 1, cursor: uuidv7() })).toBeUndefined()
+      expect(await store.page({ take: -10, skip: 1, cursor: 'no uuid' })).toBeUndefined()
+      expect(await store.page({ take: 10, skip: 1, cursor: rows.at(-1)!.id })).toEqual([])
+      expect(await store.page({ take: -10, skip: 1, cursor: rows[0]!.id })).toEqual([])
+      expect(await store.page({ take: 0, skip: 1, cursor: rows[3]!.id })).toEqual([])
     })
   })
 }

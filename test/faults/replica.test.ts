@@ -1,0 +1,79 @@
+/** A page after a cursor, read from a MariaDB replica whose replication stands still (FA17). */
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { holds } from '../harness/eventually.ts'
+import { startMariadb, type TestMariadb } from '../harness/mariadb.ts'
+import type { SpillwayProcess } from '../harness/process.ts'
+import { expectSound, Stack } from '../harness/stack.ts'
+import { record } from './table.ts'
+
+let stack: Stack
+let replica: TestMariadb
+/** One reads the primary alone, the other one has the replica. They share the cache. */
+let onPrimary: SpillwayProcess
+let onReplica: SpillwayProcess
+
+beforeAll(async () => {
+  ;[stack, replica] = await Promise.all([
+    Stack.start({ apis: 1, workers: 1, mariadbArgs: ['--server-id=1', '--log-bin=changes', '--binlog-format=ROW'] }),
+    startMariadb({ args: ['--server-id=2', '--read-only=1'] }),
+  ])
+  await replica.sql(
+    `CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = ${stack.mariadb.port}, MASTER_USER = 'root', MASTER_USE_GTID = slave_pos`,
+  )
+  await replica.sql('START SLAVE')
+  onPrimary = stack.apis[0]!
+  const readUrl = new URL(stack.database)
+  readUrl.port = String(replica.port)
+  onReplica = await stack.startApi({ DATABASE_READ_URL: readUrl.href })
+})
+afterAll(async () => {
+  await stack?.stop()
+  await replica?.cleanup()
+})
+
+const rowsOf = async (server: TestMariadb) =>
+  Number((await server.sql('SELECT COUNT(*) AS n FROM Content', new URL(stack.database).pathname.slice(1)))[0]!.n)
+
+/** The ids of all pages, newest first, each page from the API that `from` names. */
+async function crawl(from: (page: number) => SpillwayProcess): Promise<string[]> {
+  const ids: string[] = []
+  let after: string | null = null
+  for (let page = 0; ; page++) {
+    const { data } = await stack.graphql(
+      'query ($after: String) { contents(first: 5, after: $after) { edges { node { id } } pageInfo { endCursor hasNextPage } } }',
+      { after },
+      from(page),
+    )
+    const { edges, pageInfo } = data.contents
+    ids.push(...edges.map((edge: { node: { id: string } }) => edge.node.id))
+    if (!pageInfo.hasNextPage) return ids
+    after = pageInfo.endCursor
+  }
+}
+
+test('FA17: a crawl meets every row while the replica lags behind its cursor', { timeout: 60_000 }, async () => {
+  stack.write(4)
+  await stack.more(30)
+  await stack.stopWriting()
+  await stack.drained()
+  const old = await rowsOf(stack.mariadb)
+  await holds(async () => expect(await rowsOf(replica)).toBe(old))
+  await replica.sql('STOP SLAVE SQL_THREAD')
+  stack.write(4)
+  await stack.more(30)
+  await stack.stopWriting()
+  await stack.drained()
+  expect(await rowsOf(replica)).toBe(old)
+
+  const verdict = await stack.verdict('a crawl over a replica that lags behind its cursor')
+  record('FA17', 'redis + mariadb', verdict)
+  expectSound(verdict)
+  const ids = await stack.mariadb.sql(
+    'SELECT id FROM Content ORDER BY createdAt DESC, id DESC',
+    new URL(stack.database).pathname.slice(1),
+  )
+  const all = ids.map(({ id }) => id)
+  expect(await crawl((page) => (page === 0 ? onPrimary : onReplica))).toEqual(all)
+  // The pages of before are in the cache now, for both.
+  expect(await crawl(() => onPrimary)).toEqual(all)
+})
