@@ -212,6 +212,8 @@ function startWorking(config: Config, { queue, events, cache, meter, tracer, log
 export interface ThreadMessage {
   stage?: Parameters<Meter['stage']>
   committed?: Parameters<Meter['committed']>
+  storeWaiting?: Parameters<Meter['storeWaiting']>
+  parked?: Parameters<Meter['parked']>
   /** For the log of the process: the one that is bounded, and counts what is dropped. */
   log?: { level: 'info' | 'warn' | 'error'; fields: object; message: string }
 }
@@ -239,9 +241,11 @@ function startWorkerThread(config: Config, file: SqliteFile, version: SharedVers
     await exited
   })
   thread.on('error', fail)
-  thread.on('message', ({ stage, committed, log: line }: ThreadMessage) => {
+  thread.on('message', ({ stage, committed, storeWaiting, parked, log: line }: ThreadMessage) => {
     if (stage) metrics.stage(...stage)
     if (committed) metrics.committed(...committed)
+    if (storeWaiting) metrics.storeWaiting(...storeWaiting)
+    if (parked) metrics.parked(...parked)
     if (line) log[line.level](line.fields, line.message)
   })
 }

@@ -31,3 +31,16 @@ export async function persistently<T>(
     }
   }
 }
+
+/** What `act` comes to; Stopped as soon as the signal aborts, while it may go on by itself. */
+export async function orStopped<T>(act: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  if (signal.aborted) throw new Stopped()
+  const stopped = Promise.withResolvers<never>()
+  const stop = () => stopped.reject(new Stopped())
+  signal.addEventListener('abort', stop, { once: true })
+  try {
+    return await Promise.race([act(), stopped.promise])
+  } finally {
+    signal.removeEventListener('abort', stop)
+  }
+}

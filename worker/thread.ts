@@ -16,6 +16,8 @@ const meter: Meter = {
   ...noMeter,
   stage: (...args) => tell({ stage: args }),
   committed: (...args) => tell({ committed: args }),
+  storeWaiting: (...args) => tell({ storeWaiting: args }),
+  parked: (...args) => tell({ parked: args }),
 }
 const at = (level: 'info' | 'warn' | 'error') => (fields: object, message: string) =>
   tell({ log: { level, fields: describeErrors(fields), message } })

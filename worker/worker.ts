@@ -12,7 +12,9 @@ import { pause } from '../src/model/pause.ts'
 import type { Consumer, Entry } from '../src/queue/queue.ts'
 import { Announcer } from './announce.ts'
 import { delay, persistently, Stopped } from './backoff.ts'
-import { letter, Persister } from './persist.ts'
+import { Parking, type ParkingOptions } from './parking.ts'
+import { letter, type Outcome, type Persisted, Persister } from './persist.ts'
+import { TableState, type Waiting } from './table-state.ts'
 
 export interface WorkerOptions {
   /** Rows per statement. */
@@ -25,6 +27,10 @@ export interface WorkerOptions {
   meter?: Meter
   /** How often it tells the queue what it is still working on. */
   holdEveryMs?: number
+  /** For how long a row is tried again whose parent is missing, or whose error nobody knows. */
+  patienceMs?: number | undefined
+  /** Of the rows that wait by themselves. */
+  parking?: ParkingOptions['bounds']
 }
 
 /** UTF-8 bytes, roughly, that one take may bring. */
@@ -34,13 +40,19 @@ const takeWaitMs = 1_000
 /** What is taken while saves come one by one: a statement for each of them would keep everybody busy with statements. What comes to an
  *  idle worker is taken at once, and full batches follow each other without a pause. */
 const takeSpacingMs = 5
-/** An entry handed out more often than this may be what kills its workers: it is tried alone, and its tries are counted durably. */
-const suspectDeliveries = 2
+/** An entry handed out more often than this may be what killed its worker: its tries are counted durably. */
+const suspectDeliveries = 1
+/** Suspects that are tried together at first; those that a try with so few did not survive are tried alone. */
+const suspectsTogether = 100
+/** A try is counted only where the table was seen to take rows so shortly before: what a worker dies of then is not the wait for it. */
+const proofMs = 1_000
 
 export class Worker {
   readonly #consumer: Consumer
   readonly #options: WorkerOptions
+  readonly #table: TableState
   readonly #persister: Persister
+  readonly #parking: Parking
   readonly #announcer: Announcer
   /** No more is taken. */
   readonly #stopping = new AbortController()
@@ -49,6 +61,8 @@ export class Worker {
   readonly #inHand = new Set<{ entries: readonly Entry[]; since: number; done: Promise<void> }>()
   #statements = 0
   #slotFree: (() => void)[] = []
+  /** The counted try under way, and all before it: one at a time, so that what dies is what is counted. Never rejects. */
+  #counted: Promise<unknown> = Promise.resolve()
   #loop: Promise<void> | undefined
   #holding: NodeJS.Timeout | undefined
 
@@ -57,12 +71,24 @@ export class Worker {
     options: WorkerOptions,
   ) {
     const { consumer, store, cache, events } = parts
-    const { log, maxAttempts, cacheTtlMs, meter = noMeter } = options
+    const { log, maxAttempts, cacheTtlMs, patienceMs, parking: bounds, meter = noMeter } = options
     const signal = this.#giveUp.signal
     this.#consumer = consumer
     this.#options = options
-    this.#persister = new Persister(store, { maxAttempts, log, signal, meter })
+    this.#table = new TableState(store, { log, signal, meter, slot: (statement) => this.#withSlot(statement) })
+    this.#persister = new Persister(store, { maxAttempts, patienceMs, log, signal, meter }, this.#table)
+    this.#parking = new Parking(this.#persister, (outcome) => this.#settled(outcome), {
+      log,
+      signal: AbortSignal.any([signal, this.#stopping.signal]),
+      meter,
+      ...(bounds && { bounds }),
+    })
     this.#announcer = new Announcer({ cache, events, consumer }, { cacheTtlMs, log, signal, meter })
+  }
+
+  /** Why it writes nothing at the moment; undefined while the table takes rows. */
+  get waiting(): Waiting | undefined {
+    return this.#table.waiting
   }
 
   start(): void {
@@ -76,11 +102,16 @@ export class Worker {
     const mostInHand = concurrency * 2 + 4
     while (!this.#stopping.signal.aborted) {
       while (this.#inHand.size >= mostInHand) await Promise.race([...this.#inHand].map(({ done }) => done))
+      await this.#parking.room()
+      if (this.#stopping.signal.aborted) return
       try {
         const started = performance.now()
         const entries = await this.#consumer.take({ rows: batch, bytes: takeBytes }, takeWaitMs)
         if (entries.length === 0) continue
-        this.#begin(entries)
+        const characters = entries.reduce((sum, { body }) => sum + body.length, 0)
+        if (entries.length >= batch || characters >= takeBytes / 2) this.#persister.backlog()
+        failpoint('taken')
+        this.#begin(entries, () => this.#work(entries))
         const rest = takeSpacingMs - (performance.now() - started)
         if (entries.length < batch && rest > 0) await pause(rest, this.#stopping.signal)
       } catch (error) {
@@ -90,11 +121,10 @@ export class Worker {
     }
   }
 
-  #begin(entries: readonly Entry[]): void {
-    failpoint('taken')
+  #begin(entries: readonly Entry[], act: () => Promise<void>): void {
     const work = { entries, since: performance.now(), done: Promise.resolve() }
     this.#inHand.add(work)
-    work.done = this.#work(entries)
+    work.done = act()
       .catch((error: Error) => {
         // Stopped: the entries stay in the queue, and come back.
         if (!(error instanceof Stopped)) this.#options.log.error({ err: error }, 'a batch was left in the queue')
@@ -105,39 +135,114 @@ export class Worker {
   async #work(entries: readonly Entry[]): Promise<void> {
     const suspects = entries.filter(({ deliveries }) => deliveries > suspectDeliveries)
     const others = entries.filter(({ deliveries }) => deliveries <= suspectDeliveries)
-    if (others.length > 0) await this.#finish(others)
-    for (const suspect of suspects) await this.#alone(suspect)
+    if (others.length > 0) await this.#together(others)
+    for (let i = 0; i < suspects.length; i += suspectsTogether)
+      await this.#suspected(suspects.slice(i, i + suspectsTogether))
   }
 
-  async #finish(entries: readonly Entry[]): Promise<void> {
+  async #together(entries: readonly Entry[]): Promise<void> {
     try {
-      const outcome = await this.#withSlot(() => this.#persister.persist(entries))
-      await this.#announcer.announce(outcome)
+      await this.#finish(await this.#persister.persist(entries))
     } catch (error) {
       if (error instanceof Stopped) throw error
       // A defect of ours, brought out by one of these entries. Alone, each is tried a bounded number of times.
       this.#options.log.error({ err: error, entries: entries.length }, 'a batch failed unexpectedly')
-      if (entries.length === 1) await pause(delay(1), this.#giveUp.signal)
-      if (this.#giveUp.signal.aborted) throw new Stopped()
       for (const entry of entries) await this.#alone(entry)
     }
   }
 
-  /** One at a time: only an entry that failed by itself is ever blamed. */
+  /** Rows that had to wait by themselves are saved, or to be dead-lettered. */
+  #settled(outcome: Outcome): void {
+    const entries = [...outcome.entries, ...outcome.letters.map(({ entry }) => entry)]
+    this.#begin(entries, () => this.#announcer.announce(outcome))
+  }
+
+  async #finish({ parked, ...outcome }: Persisted): Promise<void> {
+    this.#parking.add(parked)
+    if (outcome.saved.length > 0) this.#parking.committed()
+    // What waits by itself does not hold up the events of its neighbours.
+    if (outcome.entries.length + outcome.letters.length > 0) await this.#announcer.announce(outcome)
+  }
+
+  /** Together, unless one of them was in such a try before that its worker did not survive: then that one alone. */
+  async #suspected(entries: readonly Entry[]): Promise<void> {
+    const persisted = await this.#exclusively(async () => {
+      const counts = await this.#count(entries)
+      const marked = entries.filter((_, i) => counts[i]! > 1)
+      if (marked.length === 0) return { marked, persisted: await this.#try(entries, 'together') }
+      await this.#forgive(entries)
+      return { marked }
+    })
+    if (persisted.persisted) return await this.#finish(persisted.persisted)
+    const { marked } = persisted
+    const others = entries.filter((entry) => !marked.includes(entry))
+    if (others.length > 0 && others.length < entries.length) await this.#suspected(others)
+    for (const entry of marked.length > 0 ? marked : entries) await this.#alone(entry)
+  }
+
+  /** Only an entry that failed alone is ever blamed. */
   async #alone(entry: Entry): Promise<void> {
     const { maxAttempts, log } = this.#options
-    const attempts = await persistently(
-      () => this.#consumer.attempt(entry),
-      this.#giveUp.signal,
-      (error) => log.warn({ reason: error.message }, 'cannot count a try; trying again'),
-    )
-    if (attempts <= maxAttempts) return await this.#finish([entry])
-    log.error(
-      { id: entry.id, attempts: attempts - 1 },
-      'a message was never finished, however often it was tried alone; burying it',
-    )
-    const blamed = letter(entry, 'CRASHED', 'whoever worked on this message did not live to finish it', attempts - 1)
-    await this.#announcer.announce({ saved: [], entries: [], letters: [blamed] })
+    for (let tries = 1; ; tries += 1) {
+      const { alone, persisted } = await this.#exclusively(async () => {
+        const [count] = await this.#count([entry])
+        // The first one was in company.
+        const alone = count! - 2
+        return alone >= maxAttempts ? { alone } : { alone, persisted: await this.#try([entry], 'alone') }
+      })
+      if (persisted) return await this.#finish(persisted)
+      if (alone >= maxAttempts) {
+        log.error(
+          { id: entry.id, attempts: alone },
+          'the worker crashed on a message whenever it was tried alone; dead-lettering it',
+        )
+        const blamed = letter(entry, 'CRASHED', 'the worker crashed while processing it', alone)
+        return await this.#announcer.announce({ saved: [], entries: [], letters: [blamed] })
+      }
+      await pause(delay(tries), this.#giveUp.signal)
+      if (this.#giveUp.signal.aborted) throw new Stopped()
+    }
+  }
+
+  /** A counted try. Its count is taken back unless it ends in a crash, or in a defect of ours, which is logged: undefined. */
+  async #try(entries: readonly Entry[], how: 'together' | 'alone'): Promise<Persisted | undefined> {
+    let persisted: Persisted
+    try {
+      persisted = await this.#persister.persist(entries, { waits: false })
+    } catch (error) {
+      if (error instanceof Stopped) {
+        await this.#forgive(entries)
+        throw error
+      }
+      this.#options.log.error({ err: error, entries: entries.length }, `a batch failed unexpectedly, tried ${how}`)
+      return undefined
+    }
+    await this.#forgive(entries)
+    return persisted
+  }
+
+  #count(entries: readonly Entry[]): Promise<number[]> {
+    return this.#each(entries, (entry) => this.#consumer.attempt(entry))
+  }
+
+  async #forgive(entries: readonly Entry[]): Promise<void> {
+    await this.#each(entries, (entry) => this.#consumer.forgive(entry))
+  }
+
+  #each<T>(entries: readonly Entry[], act: (entry: Entry) => Promise<T>): Promise<T[]> {
+    const { log } = this.#options
+    const warn = (error: Error) => log.warn({ reason: error.message }, 'cannot count a try; trying again')
+    return Promise.all(entries.map((entry) => persistently(() => act(entry), this.#giveUp.signal, warn)))
+  }
+
+  /** When every counted try before it is over and the table was just seen to take rows. */
+  #exclusively<T>(act: () => Promise<T>): Promise<T> {
+    const result = this.#counted.then(async () => {
+      await this.#table.untilItTakesRows(proofMs)
+      return await act()
+    })
+    this.#counted = result.catch(() => {})
+    return result
   }
 
   /** At most `concurrency` statements at once, in the order they were asked for. */
@@ -157,6 +262,7 @@ export class Worker {
   async #hold(): Promise<void> {
     const old = performance.now() - 1_000
     const entries = [...this.#inHand].filter(({ since }) => since < old).flatMap((work) => work.entries)
+    entries.push(...this.#parking.entries)
     if (entries.length === 0) return
     // When that fails, another worker may take them, too: double work, never a double row.
     await this.#consumer.hold(entries).catch(() => {})
@@ -169,6 +275,7 @@ export class Worker {
     const finished = async () => {
       while (this.#inHand.size > 0) await Promise.all([...this.#inHand].map(({ done }) => done))
     }
+    await this.#parking.stopped()
     await this.#loop
     await finished()
     clearInterval(this.#holding)

@@ -1,6 +1,7 @@
 /**
  * What a database error means, by the code of the database itself: Prisma's own codes mix what passes with what does not (P2039 is a
- * full pool, a read-only server, a lock wait and an oversize packet). A code that stands in no table is `unknown`.
+ * full pool, a read-only server, a lock wait and an oversize packet). A code that stands in no table is `unknown`: a probe of the table
+ * decides whether the server or a row causes it (worker/persist.ts).
  */
 import { SESSION_FAULT } from './session.ts'
 import type { FaultKind } from './store.ts'
@@ -8,49 +9,83 @@ import type { FaultKind } from './store.ts'
 export interface Fault {
   kind: FaultKind
   vendorCode: string | undefined
-  /** The database's own words: no SQL, no parameters. For logs and dead letters. */
+  /** The database's own words: no SQL, no parameters. For logs only. */
   message: string
+  /** With `duplicate`: the unique index that has the value already, where the database names one that is not the id's. */
+  index?: string
 }
 
-/** MySQL's and MariaDB's numbers; from 45000 on, those of the driver. */
+type Known = Exclude<FaultKind, 'unknown'>
+type Code = number | readonly [first: number, last: number]
+
+/** Numbers of MySQL, MariaDB (with Galera), TiDB, Vitess and ProxySQL; from 45001 on, those of the driver. The first match counts. */
 // biome-ignore format: one reason a line
-const mysql: Record<Exclude<FaultKind, 'unknown'>, readonly number[]> = {
-  duplicate: [1022, 1062, 1586],
+const mysql: Record<Known, readonly Code[]> = {
+  duplicate: [1022, 1062, 1169, 1586, 1859],
+  'too-large': [1153, 1162, 1390, 8004, 8025, 45046],
+  reference: [1216, 1452],
   rejected: [
-    1048, 1364, 1263, // null where none may be
-    1264, 1265, 1366, 1292, 1300, 1406, 1690, 3988, // does not fit the column, or not its character set
-    1216, 1452, 3819, 4025, 1644, // foreign key, CHECK (MySQL, MariaDB), a trigger's SIGNAL
+    1048, 1263, 1364, // null where none may be, no value where one must be
+    1264, 1265, 1292, 1300, 1365, 1366, 1367, 1406, 1411, 1690, 3854, 3988, // does not fit the column, or not its character set
+    1118, 1301, 1416, 3140, 3141, 3156, 3903, 3907, [4036, 4041], // row or value too long, no geometry, no JSON
+    3819, 4025, 1644, 1369, // CHECK (MySQL, MariaDB), a trigger's SIGNAL, a view's CHECK OPTION
   ],
-  'too-large': [1153, 1390, 45046],
   unavailable: [
-    1205, 1213, 1020, 3572, 1637, 1015, // lock wait, deadlock, changed under us, too many transactions
-    1290, 1792, 1836, 3100, 3101, // read-only, and a cluster that will not commit
-    1040, 1203, 1226, 1129, 1130, // too many connections, host blocked or not allowed
-    1021, 1030, 1037, 1041, 1114, 1180, // disk, memory or table full, engine in trouble
-    1053, 1080, 1152, 1158, 1159, 1160, 1161, 1184, 1317, 1927, 1969, 3024, 4031, // shutting down, killed, interrupted, timed out
-    1034, 1049, 1054, 1146, 1194, 1932, // table, column or database missing: a migration under way must not bury everything
-    1044, 1045, 1142, 1143, 1227, 1251, 1524, 1698, 1820, 1862, 3118, 3159, // access: somebody is changing a password or a grant
-    2002, 2003, 2006, 2013, 2055, // the C client's words for a lost connection, which proxies use
-    45001, 45004, 45009, 45012, 45013, 45019, 45026, 45027, 45028, 45029, 45030, 45035, 45037, 45042, 45044, 45060, 45061,
+    [1, 999], // the operating system, its files, the storage engine: 3 write error, 5 memory, 23 open files, 28 disk full, 121-194 engine
+    1015, 1020, 1099, 1100, 1180, 1181, 1192, 1205, 1206, 1207, 1213, 1223, 1689, 3058, 3132, 3572, // locks and deadlocks
+    1614, 1637, 1402, [1397, 1401], // distributed transactions; too many transactions at once
+    1036, 1209, 1290, 1792, 1836, 3161, 3989, // read-only
+    1047, 3098, 3100, 3101, 3193, 3197, 3596, 3797, [1200, 1202], // Galera or group replication without a quorum, or not ready
+    1040, 1129, 1130, 1135, 1203, 1226, 1461, 3168, 3169, // too many connections or threads, host blocked, server not to be had
+    [1001, 1007], [1009, 1014], [1016, 1019], [1021, 1030], [1032, 1035], 1037, 1038, 1039, 1041, // files, memory and engine in trouble
+    1105, 1114, 1119, 1194, 1195, 1257, 1296, 1297, 1436, 1534, 1598, 1610, 1665, 1712, 1785, 1786, 1787, 1799, 1803, // table or log
+    1809, 1812, 1813, 1815, 1816, 1932, 1939, 1947, 3019, 3185, [3855, 3856], [3675, 3678], 3949, // tablespace, keyring, log
+    1042, 1043, 1053, 1077, 1078, 1079, 1080, 1081, 1152, 1154, 1155, 1156, 1157, 1158, 1159, 1160, 1161, 1184, 1189, 1190, // lost
+    1028, 1094, 1317, 1927, 1969, 3024, 3169, 4031, 4202, // killed, interrupted, timed out
+    1046, 1049, 1050, 1051, 1054, 1060, 1091, 1109, 1136, 1146, 1149, 1305, 1356, 1412, 1449, 1471, 1615, // another schema
+    1526, 1505, 1517, 1748, 3546, 4174, // no partition for new rows
+    1044, 1045, 1095, 1141, 1142, 1143, 1211, 1227, 1251, 1370, 1410, 1524, 1698, 1820, 1862, 3118, 3159, 3879, 3955, 4151, // access
+    [1872, 1874], [1477, 1482], 1957, 1958, 3167, 3185, // replication and encryption keys that are not to be had
+    [2000, 2075], // the C client's words for a lost connection, which proxies use
+    [8000, 8299], [9000, 9999], // TiDB (9001 placement driver, 9002 to 9005 storage); ProxySQL (9001 no server in time)
+    [45001, 45004], [45007, 45015], [45019, 45030], [45032, 45039], 45042, 45044, 45045, 45047, 45048, 45051, [45056, 45064],
   ],
 }
 
 /** SQLite's extended codes, then its primary ones (the low eight bits of the former). */
-const sqlite: Record<Exclude<FaultKind, 'unknown'>, readonly number[]> = {
+// biome-ignore format: one reason a line
+const sqlite: Record<Known, readonly Code[]> = {
   duplicate: [1555, 2067, 2579], // PRIMARYKEY, UNIQUE, ROWID
-  rejected: [19, 20], // CONSTRAINT (any other), MISMATCH
   'too-large': [18], // TOOBIG
-  unavailable: [3, 5, 6, 7, 8, 9, 10, 11, 13, 14, 15, 17, 23, 26],
-  // PERM, BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, CORRUPT, FULL, CANTOPEN, PROTOCOL, SCHEMA, AUTH, NOTADB: trouble with the
-  // file, none of it a row's fault
+  reference: [787], // FOREIGNKEY
+  rejected: [19, 20], // CONSTRAINT (any other), MISMATCH
+  unavailable: [[2, 17], [22, 24], 26],
+  // INTERNAL, PERM, ABORT, BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, CORRUPT, NOTFOUND, FULL, CANTOPEN, PROTOCOL, EMPTY, SCHEMA,
+  // NOLFS, AUTH, FORMAT, NOTADB: trouble with the file, none of it a row's fault
 }
 
-/** What the operating system says of a connection; an error of this kind reaches us as Node made it, without a number. */
-const network = new Set(
-  'ECONNREFUSED ECONNRESET ECONNABORTED EPIPE ETIMEDOUT EHOSTUNREACH ENETUNREACH ENOTFOUND EAI_AGAIN ENOENT EACCES'.split(
-    ' ',
-  ),
-)
+/** What the operating system, the resolver or TLS says of a connection reaches us as Node made it: a word in place of a number. */
+const network =
+  /^(E(?!RR_)[A-Z0-9_]+|ERR_(TLS|SSL|SOCKET)\w*|CERT_\w+|UNABLE_TO_\w+|SELF_SIGNED\w*|DEPTH_ZERO\w*|HOSTNAME_MISMATCH)$/
+
+/** What Prisma says where it got no answer of the database's. */
+const withoutAnswer = new Set([
+  'P1000',
+  'P1001',
+  'P1002',
+  'P1003',
+  'P1008',
+  'P1010',
+  'P1011',
+  'P1017',
+  'P2024',
+  'P2028',
+  'P2034',
+  'P2037',
+])
+
+/** Vitess has one code for every error of its own; these are the ones in which a row may be the cause. */
+const vitessRow = /VT0[0-9]{4}|VT12001|INVALID_ARGUMENT|InvalidArgument|ALREADY_EXISTS|AlreadyExists/
 
 /** How a lost connection shows that the server may have ended over what was being sent. */
 const hangUps = new Set(['ECONNRESET', 'EPIPE', '45009', '45013', '2006', '2013'])
@@ -59,22 +94,43 @@ export const isHangUp = ({ vendorCode }: Fault) => hangUps.has(vendorCode ?? '')
 
 export function classifyMysql(error: unknown): Fault {
   const { code, message } = vendor(error)
-  if (network.has(code ?? '') || code === SESSION_FAULT) return { kind: 'unavailable', vendorCode: code, message }
-  return { kind: lookUp(mysql, Number(code)) ?? 'unknown', vendorCode: code, message }
+  if (network.test(code ?? '') || withoutAnswer.has(code ?? '') || code === SESSION_FAULT)
+    return { kind: 'unavailable', vendorCode: code, message }
+  const kind = lookUp(mysql, Number(code)) ?? 'unknown'
+  if (code === '1105' && vitessRow.test(message)) return { kind: 'unknown', vendorCode: code, message }
+  if (kind !== 'duplicate') return { kind, vendorCode: code, message }
+  // "Duplicate entry 'x' for key 'Content.PRIMARY'"; MariaDB leaves out the table.
+  return withIndex({ kind, vendorCode: code, message }, /for key '(?:[^']*\.)?([^'.]*)'$/.exec(message)?.[1], 'PRIMARY')
 }
 
 export function classifySqlite(error: unknown): Fault {
   const { code, message } = vendor(error)
+  if (network.test(code ?? '') || withoutAnswer.has(code ?? ''))
+    return { kind: 'unavailable', vendorCode: code, message }
   const number = Number(code)
   let kind = lookUp(sqlite, number) ?? lookUp(sqlite, number & 0xff) ?? 'unknown'
   // SQLite has one code for every error in a statement; ours are right once the schema is.
-  if (number === 1 && /no such (table|column)|has no column/.test(message)) kind = 'unavailable'
-  return { kind, vendorCode: code, message }
+  if (number === 1 && /no such (table|column|function|module)|has no column|has \d+ columns/.test(message))
+    kind = 'unavailable'
+  if (kind !== 'duplicate') return { kind, vendorCode: code, message }
+  // "UNIQUE constraint failed: Content.id", or "index 'name'" for one on an expression.
+  return withIndex(
+    { kind, vendorCode: code, message },
+    /constraint failed: (?:index ')?([^']*)'?$/.exec(message)?.[1],
+    'Content.id',
+  )
 }
 
-function lookUp(table: Record<Exclude<FaultKind, 'unknown'>, readonly number[]>, code: number): FaultKind | undefined {
-  for (const kind of ['duplicate', 'rejected', 'too-large', 'unavailable'] as const) {
-    if (table[kind].includes(code)) return kind
+const withIndex = (fault: Fault, index: string | undefined, ofTheId: string): Fault =>
+  index === undefined || index === ofTheId ? fault : { ...fault, index }
+
+function lookUp(table: Record<Known, readonly Code[]>, code: number): FaultKind | undefined {
+  if (!Number.isInteger(code)) return undefined
+  for (const kind of ['duplicate', 'too-large', 'reference', 'rejected', 'unavailable'] as const) {
+    if (
+      table[kind].some((known) => (typeof known === 'number' ? known === code : known[0] <= code && code <= known[1]))
+    )
+      return kind
   }
   return undefined
 }
@@ -98,7 +154,7 @@ function vendor(error: unknown): { code: string | undefined; message: string } {
   }
   // Prisma puts the call in front of what happened.
   const message = outer?.sqlMessage ? firstLine(outer.sqlMessage) : lastLine(outer?.message ?? String(error))
-  if (network.has(outer?.code ?? '')) return { code: outer?.code, message }
+  if (network.test(outer?.code ?? '')) return { code: outer?.code, message }
   if (outer?.errcode) return { code: String(outer.errcode), message }
   if (outer?.errno && outer.errno > 0) return { code: String(outer.errno), message }
   return { code: outer?.code, message }

@@ -2,6 +2,7 @@
  * The store over Prisma's clients. Invariant: an insert is one statement, outside any transaction of Prisma's, sorted by id (so that two
  * workers lock in one order), and is never IGNOREd: what the database will not have is an error.
  */
+import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { PrismaClient } from '../../prisma/mysql/generated/client.ts'
 import type { Content } from '../model/content.ts'
@@ -27,6 +28,8 @@ export interface PrismaStoreOptions {
 
 const RETRY_AFTER_MS = 1_000
 const PREPARE_RETRY_MS = { first: 200, most: 5_000 }
+/** A probe that takes longer than this says that the table takes no rows. */
+const PROBE_MS = 10_000
 /** While it waits for its database, a process says so this often. */
 const SAY_AGAIN_MS = 30_000
 
@@ -133,6 +136,18 @@ export class PrismaStore implements Store {
     const bytes = rows.reduce((sum, { content }) => sum + Buffer.byteLength(content), 0)
     const fits = rows.length <= this.maxRows && bytes <= this.maxBytes
     if (!fits && (await this.#outgrew(rows.length, bytes))) throw tooLarge(rows.length, bytes, this.#limits)
+    try {
+      await this.#insert(this.#dialect.primary, rows)
+    } catch (error) {
+      const fault = this.#classify(error)
+      if (fault.kind === 'too-large' || isHangUp(fault)) {
+        if (await this.#outgrew(rows.length, bytes)) throw tooLarge(rows.length, bytes, this.#limits)
+      }
+      throw faultOf(fault, error)
+    }
+  }
+
+  async #insert(client: Pick<PrismaClient, '$executeRawUnsafe'>, rows: readonly Content[]): Promise<void> {
     // Building the text anew takes microseconds; keeping one for each number of rows would not be worth its memory.
     const sql = `INSERT INTO Content (id, content, createdAt, savedAt) VALUES ${'(?,?,?,?),'.repeat(rows.length - 1)}(?,?,?,?)`
     const args: string[] = []
@@ -148,14 +163,30 @@ export class PrismaStore implements Store {
     for (const row of rows.toSorted((a, b) => (a.id < b.id ? -1 : 1))) {
       args.push(row.id, row.content, timestamp(row.createdAt), timestamp(row.savedAt))
     }
+    await client.$executeRawUnsafe(sql, ...args)
+  }
+
+  /**
+   * Inserts the newest row's content under a new id, as of now, twice in one statement: the duplicate of the second undoes the first, and
+   * the transaction around it both. A table that refuses even these takes no rows. What stands in an empty table is a guess; where
+   * the table refuses it, nothing is known of other rows, and they wait.
+   */
+  async probe(): Promise<void> {
+    const { primary } = this.#dialect
     try {
-      await this.#dialect.primary.$executeRawUnsafe(sql, ...args)
+      const newest = await primary.content.findFirst({ orderBy: [{ createdAt: 'desc' }, { id: 'desc' }] })
+      const now = new Date()
+      const row = { id: randomUUID(), content: newest?.content ?? 'probe', createdAt: now, savedAt: now }
+      await primary.$transaction(
+        async (transaction) => {
+          await this.#insert(transaction, [row, row])
+          throw new Error('the table takes one id twice: its primary key is missing')
+        },
+        { maxWait: PROBE_MS, timeout: PROBE_MS },
+      )
     } catch (error) {
       const fault = this.#classify(error)
-      if (fault.kind === 'too-large' || isHangUp(fault)) {
-        if (await this.#outgrew(rows.length, bytes)) throw tooLarge(rows.length, bytes, this.#limits)
-      }
-      throw faultOf(fault, error)
+      if (fault.kind !== 'duplicate') throw faultOf(fault, error)
     }
   }
 
@@ -174,7 +205,8 @@ export class PrismaStore implements Store {
     try {
       return await work()
     } catch (error) {
-      if (this.#classify(error).kind !== 'unavailable') throw error
+      // What has no code is no error of the database's: a defect of ours.
+      if (this.#classify(error).vendorCode === undefined) throw error
       throw new SpillwayError('STORE_UNAVAILABLE', 'the database cannot be read at the moment; saves go on', {
         retryAfterMs: RETRY_AFTER_MS,
         cause: error,
@@ -218,8 +250,8 @@ function from({ id, createdAt }: { id: string; createdAt: Date }, order: 'asc' |
     : { createdAt: { gte: createdAt }, OR: [{ createdAt: { gt: createdAt } }, { id: { gte: id } }] }
 }
 
-function faultOf({ kind, vendorCode, message }: Fault, cause: unknown): StoreFault {
-  return new StoreFault(kind, message, vendorCode === undefined ? { cause } : { vendorCode, cause })
+function faultOf({ kind, vendorCode, message, index }: Fault, cause: unknown): StoreFault {
+  return new StoreFault(kind, message, { vendorCode, index, cause })
 }
 
 function tooLarge(rows: number, bytes: number, limits: { rows: number; bytes: number }): StoreFault {

@@ -23,24 +23,32 @@ export interface Reader {
 
 /**
  * Why rows were not written:
- * - duplicate: an id is there already (which one is for the caller to find);
- * - rejected: the database will not have a row as it is, however often it is tried;
+ * - duplicate: a value of a unique index is there already: an id, as a rule (which one is for the caller to find);
+ * - rejected: a rule of the table refuses a row (its columns, a CHECK, a trigger): this row's fault only where the table takes others;
+ * - reference: a foreign key names a row that is not there; it may come;
  * - too-large: the statement, not a row, was more than the server takes; try fewer rows;
- * - unavailable: the database is away, busy, read-only or full; nothing is wrong with the rows;
- * - unknown: none of these could be told; it may or may not be for ever.
+ * - unavailable: the database is away, busy, read-only, full, or its schema is another one; nothing is wrong with the rows;
+ * - unknown: none of these could be told.
  */
-export type FaultKind = 'duplicate' | 'rejected' | 'too-large' | 'unavailable' | 'unknown'
+export type FaultKind = 'duplicate' | 'rejected' | 'reference' | 'too-large' | 'unavailable' | 'unknown'
 
 export class StoreFault extends Error {
   override readonly name = 'StoreFault'
   readonly kind: FaultKind
   /** The server's own error code (MySQL's number, SQLite's name), where there was one. */
   readonly vendorCode: string | undefined
+  /** With `duplicate`: the unique index, where the database names it; undefined for the id's own. */
+  readonly index: string | undefined
 
-  constructor(kind: FaultKind, message: string, details: { vendorCode?: string; cause?: unknown } = {}) {
+  constructor(
+    kind: FaultKind,
+    message: string,
+    details: { vendorCode?: string | undefined; index?: string | undefined; cause?: unknown } = {},
+  ) {
     super(message, { cause: details.cause })
     this.kind = kind
     this.vendorCode = details.vendorCode
+    this.index = details.index
   }
 }
 
@@ -50,6 +58,9 @@ export interface Writer {
   insert(rows: readonly Content[]): Promise<void>
   /** As the API's, but throws StoreFault. */
   existing(ids: readonly string[]): Promise<Content[]>
+  /** Resolves when the table takes rows at this moment: `insert` was run with a row that is known to be good, and undone. Leaves nothing
+   *  behind. Throws StoreFault with what `insert` came to otherwise. */
+  probe(): Promise<void>
   readonly maxRows: number
   /** UTF-8 bytes of content in one insert. */
   readonly maxBytes: number

@@ -12,6 +12,17 @@ export interface Meter {
   stage(stage: Stage, seconds: number): void
   /** Rows a worker committed together, and how long ago the oldest of them was accepted. */
   committed(rows: number, lagSeconds: number): void
+  /** The worker waits for a database that takes no rows; undefined: it takes rows. */
+  storeWaiting(waiting: StoreWaiting | undefined): void
+  /** How many rows failed by themselves and are tried again by themselves. */
+  parked(rows: number): void
+}
+
+export interface StoreWaiting {
+  /** Milliseconds since 1970. */
+  since: number
+  /** The database's own code, where there was one. */
+  code: string | undefined
 }
 
 export type Stage = 'insert' | 'bump' | 'confirm' | 'append' | 'settle' | 'bury'
@@ -24,4 +35,6 @@ export const noMeter: Meter = {
   delivered() {},
   stage() {},
   committed() {},
+  storeWaiting() {},
+  parked() {},
 }

@@ -33,8 +33,14 @@ export function healthRoutes(role: 'api' | 'worker', parts: HealthParts): [strin
     scope: 'open',
     GET: async ({ response }) => {
       const [state, database] = await Promise.all([queueState(queue), databaseState(parts)])
-      const canWork = role === 'api' ? state.accepts : state.reachable && database === 'ready'
-      sendJson(response, canWork ? 200 : 503, { status: canWork ? 'ready' : 'not ready', queue: state.shown, database })
+      const { waiting } = metrics
+      const canWork = role === 'api' ? state.accepts : state.reachable && database === 'ready' && !waiting
+      sendJson(response, canWork ? 200 : 503, {
+        status: canWork ? 'ready' : 'not ready',
+        queue: state.shown,
+        database,
+        ...(waiting && { worker: { waitingSince: new Date(waiting.since).toISOString(), code: waiting.code } }),
+      })
     },
   }
   const live: Route = { scope: 'open', GET: ({ response }) => sendJson(response, 200, { status: 'alive' }) }

@@ -1,7 +1,7 @@
 /** The numbers, for Prometheus: what the layers count, and what the queue says of itself when asked. Names are OpenMetrics'. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import { codes } from '../model/error.ts'
-import type { Meter, Stage } from '../model/meter.ts'
+import type { Meter, Stage, StoreWaiting } from '../model/meter.ts'
 import type { Queue } from '../queue/queue.ts'
 
 /** What watches the process itself (prom-client's) cannot be stopped again: once, however many APIs a process starts and closes. */
@@ -43,8 +43,20 @@ export class Metrics implements Meter {
     'From the acceptance of the oldest row of a batch to its commit.',
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 30, 120, 600],
   )
+  readonly #parked = new Gauge({
+    name: 'spillway_rows_parked',
+    help: 'Rows that failed by themselves and are tried again by themselves.',
+    registers: [this.#registry],
+  })
+  #waiting: StoreWaiting | undefined
 
   constructor() {
+    const waiting: Gauge = new Gauge({
+      name: 'spillway_store_waiting_seconds',
+      help: 'For how long the worker has been waiting for a database that takes no rows; 0 while it takes them.',
+      registers: [this.#registry],
+      collect: () => waiting.set(this.#waiting ? Math.max(0.001, (Date.now() - this.#waiting.since) / 1_000) : 0),
+    })
     // A counter that appears only with its first refusal hides that one from rate().
     for (const code of codes) this.#rejected.inc({ code }, 0)
   }
@@ -82,6 +94,19 @@ export class Metrics implements Meter {
     this.#rows.observe(rows)
     this.#persisted.inc(rows)
     this.#lag.observe(lagSeconds)
+  }
+
+  storeWaiting(waiting: StoreWaiting | undefined): void {
+    this.#waiting = waiting
+  }
+
+  /** What the worker of this process waits for: for /readyz. */
+  get waiting(): StoreWaiting | undefined {
+    return this.#waiting
+  }
+
+  parked(rows: number): void {
+    this.#parked.set(rows)
   }
 
   /** Gauges of the queue, asked for at each scrape. A queue that is out of reach has none: absent, not zero. */

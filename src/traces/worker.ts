@@ -56,6 +56,7 @@ export function traced({ consumer, store, events }: Traceable, tracer: Tracer): 
         return store.maxBytes
       },
       existing: (ids) => store.existing(ids),
+      probe: () => store.probe(),
       insert(rows) {
         const all = following.of(rows.map(({ id }) => id))
         return step(

@@ -120,6 +120,7 @@ describe.each([
     {
       insert: (rows) => stored.store.insert(rows),
       existing: (ids) => stored.store.existing(ids),
+      probe: () => stored.store.probe(),
       maxRows: 1_000,
       maxBytes: 1e6,
     },

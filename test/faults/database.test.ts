@@ -154,12 +154,12 @@ async function withRule(check: string, work: () => Promise<void>): Promise<void>
   }
 }
 
-const tookNoBatch = 'the database did not take a batch'
+const takesNoRows = 'the database takes no rows'
 
 fault('C1', 'MariaDB killed and restarted', async () => {
   stack.write(clients)
   await stack.more(200)
-  await toSay(tookNoBatch, async () => {
+  await toSay(takesNoRows, async () => {
     await stack.mariadb.stop('SIGKILL')
     await stack.more(200)
   })

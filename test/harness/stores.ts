@@ -52,10 +52,15 @@ export async function sqliteStore(): Promise<TestStore> {
 }
 
 /** The store itself, with an account of what it was asked to write: rows and bytes of each statement. */
-export function watched(store: Writer): Writer & { inserts: { rows: number; bytes: number }[]; lookUps: number } {
+export function watched(store: Writer): Writer & {
+  inserts: { rows: number; bytes: number }[]
+  lookUps: number
+  probes: number
+} {
   return {
     inserts: [],
     lookUps: 0,
+    probes: 0,
     get maxRows() {
       return store.maxRows
     },
@@ -72,6 +77,10 @@ export function watched(store: Writer): Writer & { inserts: { rows: number; byte
     existing(ids) {
       this.lookUps += 1
       return store.existing(ids)
+    },
+    probe() {
+      this.probes += 1
+      return store.probe()
     },
   }
 }

@@ -181,6 +181,7 @@ describe.each([
         },
         insert: (rows: Outcome['saved']) => step('insert', () => stored.store.insert(rows)),
         existing: (ids: readonly string[]) => stored.store.existing(ids),
+        probe: () => stored.store.probe(),
       },
     }
   }
