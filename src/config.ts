@@ -1,11 +1,15 @@
 /**
- * Every setting, once; the only reader of process.env. A setting that is unknown or malformed stops the start, with all problems named
- * in one message, and no value of a URL (it may hold a password) is ever repeated.
+ * Every setting, once; the only reader of process.env. A setting that is malformed or misspelt stops the start, with all problems named
+ * in one message, and no value that may hold a password is ever repeated. Names of others are noted and ignored.
  */
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
-import { parseEnv } from 'node:util'
 import * as z from 'zod'
+import { readEnvFile } from './config/env-file.ts'
+import { type Checked, checkHost, checkList, checkOrigin } from './config/lists.ts'
+import { checkNames, isServiceAddress } from './config/names.ts'
+import { readOperations } from './config/operations.ts'
+import { isSameFile, secretsOf, type UrlRule, urlProblem } from './config/urls.ts'
 
 const number = (min: number, max: number) =>
   z
@@ -17,22 +21,19 @@ const number = (min: number, max: number) =>
 
 const whole = (min: number, max: number, fallback: number) => number(min, max).prefault(String(fallback))
 
-const url = (protocols: string[], expected: string) =>
+const url = (protocols: string[], expected: string, more: Pick<UrlRule, 'credentials'> = {}) =>
+  z.string().superRefine((text, context) => {
+    const problem = urlProblem(text, { protocols, expected, ...more })
+    if (problem !== undefined) context.addIssue({ code: 'custom', message: problem })
+  })
+
+const list = (check: (item: string) => Checked) =>
   z
     .string()
-    .refine((text) => protocols.some((p) => text.startsWith(p)) && (!text.includes('//') || URL.canParse(text)), {
-      error: `must be ${expected}`,
-    })
-
-const list = z
-  .string()
-  .default('')
-  .transform((text) =>
-    text
-      .split(',')
-      .map((item) => item.trim())
-      .filter(Boolean),
-  )
+    .default('')
+    .transform((text, context) =>
+      checkList(text, check, (problem) => context.addIssue({ code: 'custom', message: problem })),
+    )
 
 /** Percent-encoded, as OpenTelemetry has it; printable ASCII once it is decoded. */
 const headerFormat = /^\s*[\w.-]+=(%(?!7f)[2-7][\da-f]|[ -$&-+\--~])*$/i
@@ -49,7 +50,12 @@ const samplers = [
 const settings = z.object({
   HOST: z
     .string()
-    .default('127.0.0.1')
+    .toLowerCase()
+    .transform((text) => text.replace(/^\[(.*)\]$/, '$1'))
+    .refine((text) => isIP(text) !== 0 || /^[\w-]+(\.[\w-]+)*$/.test(text), {
+      error: 'must be an address or a host name alone; the port is set by PORT',
+    })
+    .prefault('127.0.0.1')
     .describe('The address to listen on. Any other than loopback needs authentication, or AUTH=none.'),
   PORT: whole(0, 65535, 8080).describe('0: any free one.'),
   AUTH: z
@@ -62,7 +68,7 @@ const settings = z.object({
     .refine((text) => Buffer.byteLength(text) >= 32, { error: 'must be at least 32 bytes' })
     .optional()
     .describe('Ask for a bearer token (JWT), signed with this secret (HS256, at least 32 bytes).'),
-  AUTH_JWKS_URL: url(['https://', 'http://'], 'https://…')
+  AUTH_JWKS_URL: url(['https:', 'http:'], 'https://…', { credentials: 'keys to check tokens with are public' })
     .optional()
     .describe('Ask for a bearer token (JWT), signed with one of the keys published here (RS, PS, ES, EdDSA).'),
   AUTH_ISSUER: z.string().optional().describe("What a token's `iss` has to be."),
@@ -70,10 +76,12 @@ const settings = z.object({
     .string()
     .optional()
     .describe("What a token's `aud` has to be, or hold. Required with AUTH_JWKS_URL."),
-  ALLOWED_HOSTS: list.describe(
+  ALLOWED_HOSTS: list(checkHost).describe(
     'Host names to answer for, by commas. Left out: on loopback without authentication its own names, else all.',
   ),
-  CORS_ORIGINS: list.describe('Origins whose pages may call this server, by commas, as in https://app.example.'),
+  CORS_ORIGINS: list(checkOrigin).describe(
+    'Origins whose pages may call this server, by commas, as in https://app.example.',
+  ),
   RATE_LIMIT: number(1, 1_000_000)
     .optional()
     .describe(
@@ -95,20 +103,20 @@ const settings = z.object({
     .string()
     .optional()
     .describe('A JSON file with a list of documents, or an object of them: no others may be sent then.'),
-  DATABASE_URL: url(['file:', 'mysql://'], 'file:PATH or mysql://USER:PASSWORD@HOST:PORT/DATABASE')
+  DATABASE_URL: url(['file:', 'mysql:'], 'file:PATH or mysql://USER:PASSWORD@HOST:PORT/DATABASE')
     .default('file:./data/spillway.db')
     .describe(
       'The store: file:PATH (SQLite) or mysql://USER:PASSWORD@HOST:PORT/DATABASE (MySQL 8, MariaDB 10.6 or newer).',
     ),
-  DATABASE_READ_URL: url(['mysql://'], 'mysql://USER:PASSWORD@HOST:PORT/DATABASE')
+  DATABASE_READ_URL: url(['mysql:'], 'mysql://USER:PASSWORD@HOST:PORT/DATABASE')
     .optional()
     .describe('A replica to read `contents` from. What is read is then as old as the replica lags.'),
-  QUEUE_URL: url(['file:', 'redis://', 'rediss://'], 'file:PATH, redis://… or rediss://…')
+  QUEUE_URL: url(['file:', 'redis:', 'rediss:'], 'file:PATH, redis://… or rediss://…')
     .default('file:./data/queue.db')
     .describe(
       'The queue and the events log: file:PATH (embedded; the API runs the worker itself) or redis://HOST:PORT.',
     ),
-  CACHE_URL: url(['memory:', 'redis://', 'rediss://'], 'memory:, redis://… or rediss://…')
+  CACHE_URL: url(['memory:', 'redis:', 'rediss:'], 'memory:, redis://… or rediss://…')
     .default('memory:')
     .describe('The cache: memory: or redis://HOST:PORT, an instance of its own that may evict.'),
   CACHE_TTL_MS: whole(1, 86_400_000, 10_000).describe('How long a page of contents may be kept, in milliseconds.'),
@@ -130,7 +138,9 @@ const settings = z.object({
   WORKER_MAX_ATTEMPTS: whole(1, 1_000, 5).describe(
     'Tries of a message that fails by itself, before it becomes a dead letter.',
   ),
-  OTEL_EXPORTER_OTLP_ENDPOINT: url(['http://', 'https://'], 'http://HOST:PORT or https://HOST:PORT')
+  OTEL_EXPORTER_OTLP_ENDPOINT: url(['http:', 'https:'], 'http://HOST:PORT or https://HOST:PORT', {
+    credentials: 'use OTEL_EXPORTER_OTLP_HEADERS',
+  })
     .optional()
     .describe('Where traces go, as OTLP over HTTP, to /v1/traces below it. Left out: nothing is traced.'),
   OTEL_EXPORTER_OTLP_HEADERS: z
@@ -162,8 +172,9 @@ const secrets = [
   'AUTH_JWT_SECRET',
   'OTEL_EXPORTER_OTLP_HEADERS',
 ]
-const isKnown = (name: string) =>
-  name in settings.shape || (name.endsWith('_FILE') && secrets.includes(name.slice(0, -5)))
+const names = Object.keys(settings.shape)
+const known = [...names, ...secrets.map((name) => `${name}_FILE`)]
+const isKnown = (name: string) => known.includes(name)
 
 export interface Config {
   host: string
@@ -214,34 +225,29 @@ export interface Config {
 export class ConfigError extends Error {
   override readonly name = 'ConfigError'
   constructor(problems: readonly string[]) {
-    super(`These settings have to be mended before Spillway can start:\n${problems.map((p) => `  - ${p}`).join('\n')}`)
+    super(`Invalid configuration:\n${problems.map((p) => `  - ${p}`).join('\n')}`)
   }
 }
 
 type Env = Record<string, string | undefined>
 
 /** Settings from the environment, and from `.env` where the environment is silent. Throws ConfigError. */
-export function readConfig(env: Env = process.env, file: Env = readEnvFile()): Config {
-  const problems: string[] = []
+export function readConfig(env: Env = process.env, given?: Env): Config {
+  const { values: file, problems } = given ? { values: given, problems: [] } : readEnvFile('.env', isKnown)
   const production = (env.NODE_ENV || file.NODE_ENV) === 'production'
-  for (const name of Object.keys(file)) {
-    if (!isKnown(name) && name !== 'NODE_ENV') problems.push(`${name} in .env is no setting of Spillway's${hint(name)}`)
-  }
-  for (const name of Object.keys(env)) {
-    if (!isKnown(name) && looksLikeOurs(name)) problems.push(`${name} is no setting of Spillway's${hint(name)}`)
-  }
+  const notes = checkNames({ env, file, settings: names, secrets }, problems)
   // A setting that is there and empty is one left out: that is how compose files and shells say it.
-  const given = Object.fromEntries(
-    Object.keys(settings.shape).flatMap((name) => {
+  const chosen = Object.fromEntries(
+    names.flatMap((name) => {
       const value =
-        env[name] ||
+        (isServiceAddress(name, env[name]) ? undefined : env[name]) ||
         readSecret(name, env[`${name}_FILE`], problems) ||
         file[name] ||
         readSecret(name, file[`${name}_FILE`], problems)
       return value ? [[name, value.trim()]] : []
     }),
   )
-  const result = settings.safeParse(given)
+  const result = settings.safeParse(chosen)
   for (const issue of result.error?.issues ?? []) problems.push(`${String(issue.path[0])} ${issue.message}`)
   const s = result.data
   const authenticated = s?.AUTH_JWT_SECRET !== undefined || s?.AUTH_JWKS_URL !== undefined
@@ -263,17 +269,16 @@ export function readConfig(env: Env = process.env, file: Env = readEnvFile()): C
       'DATABASE_READ_URL names a replica, which DATABASE_URL=file:… cannot have: leave it out, or use mysql://… for both',
     )
   }
-  if (
-    s?.DATABASE_URL.startsWith('mysql:') &&
-    URL.canParse(s.DATABASE_URL) &&
-    new URL(s.DATABASE_URL).pathname.length < 2
-  ) {
-    problems.push('DATABASE_URL names no database: add it behind the host, as in mysql://HOST:3306/spillway')
+  for (const name of ['DATABASE_URL', 'DATABASE_READ_URL'] as const) {
+    const text = s?.[name]
+    if (text?.startsWith('mysql:') && !/^\/[^/]+$/.test(new URL(text).pathname)) {
+      problems.push(`${name} must name one database behind the host, as in mysql://HOST:3306/spillway`)
+    }
   }
-  if (s?.DATABASE_URL.startsWith('file:') && s.DATABASE_URL === s.QUEUE_URL) {
+  if (s && isSameFile(s.DATABASE_URL, s.QUEUE_URL)) {
     problems.push('DATABASE_URL and QUEUE_URL name the same file: the store and the queue need one each')
   }
-  const operations = readOperations(s?.PERSISTED_OPERATIONS, problems)
+  const operations = readOperations(chosen.PERSISTED_OPERATIONS, problems)
   if (problems.length > 0 || !s) throw new ConfigError(problems)
   return {
     host: s.HOST,
@@ -310,8 +315,11 @@ export function readConfig(env: Env = process.env, file: Env = readEnvFile()): C
       : undefined,
     operations,
     production,
-    notes: [],
-    secrets: [],
+    notes,
+    secrets: secretsOf(
+      [s.DATABASE_URL, s.DATABASE_READ_URL, s.QUEUE_URL, s.CACHE_URL],
+      [s.AUTH_JWT_SECRET, ...headerValues(s.OTEL_EXPORTER_OTLP_HEADERS)],
+    ),
     failpoint: env.NODE_ENV === 'test' ? env.SPILLWAY_FAILPOINT : undefined,
   }
 }
@@ -322,7 +330,7 @@ export function envExample(): string {
     const fallback = schema.safeParse(undefined).data
     return `# ${schema.description}\n# ${name}=${fallback ?? ''}\n`
   })
-  return `# Spillway's settings, each with its default. Copy this file to .env and take the # off what you change;\n# the environment wins over .env. A setting that is unknown or malformed stops the start.\n# ${secrets.join(', ')} may be read from files:\n# NAME_FILE=path in place of NAME.\n\n${lines.join('\n')}`
+  return `# Spillway's settings, each with its default. Copy this file to .env and take the # off what you change;\n# the environment wins over .env. A setting that is malformed or misspelt stops the start.\n# ${secrets.join(', ')} may be read from files:\n# NAME_FILE=path in place of NAME.\n\n${lines.join('\n')}`
 }
 
 function readSecret(name: string, path: string | undefined, problems: string[]): string | undefined {
@@ -335,26 +343,9 @@ function readSecret(name: string, path: string | undefined, problems: string[]):
   }
 }
 
-function readOperations(path: string | undefined, problems: string[]): ReadonlySet<string> | undefined {
-  if (path === undefined) return undefined
-  try {
-    const documents: unknown[] = Object.values(JSON.parse(readFileSync(path, 'utf8')))
-    if (documents.every((document) => typeof document === 'string'))
-      return new Set(documents.map((text) => text.trim()))
-    problems.push('PERSISTED_OPERATIONS must name a JSON file with a list of documents, or an object of them')
-  } catch (error) {
-    problems.push(`PERSISTED_OPERATIONS names a file that cannot be read: ${(error as Error).message}`)
-  }
-  return undefined
-}
-
-function readEnvFile(): Env {
-  try {
-    return parseEnv(readFileSync('.env', 'utf8'))
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {}
-    throw new ConfigError([`.env cannot be read: ${(error as Error).message}`])
-  }
+function headerValues(headers: string | undefined): string[] {
+  const written = (headers ?? '').split(',').map((header) => header.slice(header.indexOf('=') + 1).trim())
+  return written.flatMap((value) => [value, decodeURIComponent(value)])
 }
 
 /** Against DNS rebinding: nobody means this machine's loopback by another name. */
@@ -362,37 +353,4 @@ const ownNames = (host: string) => [...new Set(['localhost', '127.0.0.1', '::1',
 
 function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
-}
-
-/** Kubernetes puts the address of each service into the environment; a service may well be called "worker" or "queue". */
-const kubernetes = /_SERVICE_(HOST|PORT(_.*)?)$|_PORT(_\d+_(TCP|UDP)(_.*)?)?$/
-
-function looksLikeOurs(name: string): boolean {
-  if (kubernetes.test(name)) return false
-  if (/^(QUEUE|CACHE|CONTENT|EVENTS|WORKER|AUTH|DATABASE)_/.test(name)) return true
-  return name.length >= 8 && closest(name).distance <= 2
-}
-
-function hint(name: string): string {
-  const { match, distance } = closest(name)
-  return distance <= 3 ? `; did you mean ${match}?` : '; .env.example lists all there are'
-}
-
-function closest(name: string): { match: string; distance: number } {
-  return Object.keys(settings.shape)
-    .map((match) => ({ match, distance: editDistance(name, match) }))
-    .reduce((a, b) => (b.distance < a.distance ? b : a))
-}
-
-/** Levenshtein's distance, one row at a time. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i)
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= b.length; j++) {
-      next[j] = Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1))
-    }
-    row = next
-  }
-  return row[b.length]!
 }

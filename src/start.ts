@@ -12,6 +12,7 @@ import { makeApp } from './app/app.ts'
 import type { Cache } from './cache/cache.ts'
 import { MemoryCache, SharedVersion } from './cache/memory.ts'
 import { RedisCache, RedisVersion } from './cache/redis.ts'
+import { describeUrl, filePath } from './config/urls.ts'
 import type { Config } from './config.ts'
 import { PrismaStore } from './db/prisma.ts'
 import type { EventLog } from './events/events.ts'
@@ -26,7 +27,7 @@ import type { Tracer } from './model/tracer.ts'
 import type { Queue } from './queue/queue.ts'
 import { RedisQueue } from './queue/redis.ts'
 import { SqliteQueue } from './queue/sqlite.ts'
-import { describeRedis, parseRedisUrl } from './redis/connection.ts'
+import { parseRedisUrl } from './redis/connection.ts'
 import { serveHealth } from './server/health.ts'
 import type { HttpServer } from './server/http.ts'
 import { Metrics } from './server/metrics.ts'
@@ -344,18 +345,9 @@ async function warnOfDurability(queue: Queue, log: Log, signal: AbortSignal): Pr
   }
 }
 
-/** Which store, queue and cache, for the log; without passwords. */
+/** Which store, queue and cache, for the log. */
 function inUse({ databaseUrl, queueUrl, cacheUrl }: Config) {
-  const describe = (url: string) => (url.startsWith('redis') ? describeRedis(url) : url)
-  const database = databaseUrl.startsWith('file:')
-    ? databaseUrl
-    : `mysql://${new URL(databaseUrl).host}${new URL(databaseUrl).pathname}`
-  return { store: database, queue: describe(queueUrl), cache: describe(cacheUrl) }
-}
-
-/** The path of file:PATH, whether relative (file:./data/x.db) or a proper URL (file:///data/x.db). */
-function filePath(url: string): string {
-  return url.startsWith('file://') ? fileURLToPath(url) : url.slice('file:'.length)
+  return { store: describeUrl(databaseUrl), queue: describeUrl(queueUrl), cache: describeUrl(cacheUrl) }
 }
 
 /**

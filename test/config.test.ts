@@ -2,6 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { parseEnvFile } from '../src/config/env-file.ts'
 import { ConfigError, envExample, readConfig } from '../src/config.ts'
 
 function problems(env: Record<string, string>, file: Record<string, string> = {}): string {
@@ -42,6 +43,8 @@ describe('settings', () => {
       traces: undefined,
       operations: undefined,
       production: false,
+      notes: [],
+      secrets: [],
       failpoint: undefined,
     })
   })
@@ -87,27 +90,71 @@ describe('settings', () => {
     expect(message).not.toContain('secret')
   })
 
-  it('are refused when unknown, with the one that was meant', () => {
-    expect(problems({ QUEUE_CAPACTIY: '10' })).toContain(
-      "QUEUE_CAPACTIY is no setting of Spillway's; did you mean QUEUE_CAPACITY?",
-    )
-    expect(problems({ DATABSE_URL: 'file:x' })).toContain('did you mean DATABASE_URL?')
-    expect(problems({}, { COLOUR: 'red' })).toContain('COLOUR in .env is no setting')
+  it('stop the start where a name is misspelt, with the one that was meant', () => {
+    const misspelt = {
+      QUEUE_CAPACTIY: 'QUEUE_CAPACITY',
+      DATABSE_URL: 'DATABASE_URL',
+      DATABASE_URLS: 'DATABASE_URL',
+      database_url: 'DATABASE_URL',
+      Queue_Url: 'QUEUE_URL',
+      CACHE_TTL: 'CACHE_URL or CACHE_TTL_MS',
+      DATABASE_URL_FIEL: 'DATABASE_URL_FILE',
+      OTEL_EXPORTER_OTLP_ENDPOINTS: 'OTEL_EXPORTER_OTLP_ENDPOINT',
+      PROT: 'PORT',
+      port: 'PORT',
+    }
+    for (const [name, right] of Object.entries(misspelt)) {
+      expect(problems({ [name]: '10' })).toContain(`${name} is no setting of Spillway; did you mean ${right}?`)
+      expect(problems({}, { [name]: '10' })).toContain(
+        `${name} in .env is no setting of Spillway; did you mean ${right}?`,
+      )
+    }
   })
 
-  it('are not mistaken for what others put into the environment', () => {
+  it('are not mistaken for what others put into the environment or into a shared .env', () => {
     const others = {
       HOSTNAME: 'x',
+      HOME: '/root',
+      PATH: '/bin',
+      POST: 'x',
+      HOSTS: 'x',
+      POSTGRES_USER: 'x',
+      MYSQL_ROOT_PASSWORD: 'x',
+      REDIS_URL: 'x',
+      COMPOSE_PROJECT_NAME: 'x',
+      NODE_OPTIONS: '',
       QUEUE_SERVICE_HOST: '10.0.0.1',
       WORKER_PORT_80_TCP: 'tcp://10.0.0.1:80',
+      WORKER_PORT: 'tcp://10.0.0.1:80',
       QUEUE_PORT: 'tcp://…',
-      PATH: '/bin',
+      DATABASE_POOL_SIZE: '5',
+      DATABASE_HOST: 'db',
+      QUEUE_CONNECTION: 'sync',
+      CACHE_DRIVER: 'file',
+      AUTH_MODE: 'x',
+      WORKER_COUNT: '4',
+      OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc',
+      OTEL_RESOURCE_ATTRIBUTES: 'a=b',
+      PORT_FILE: 'x',
     }
-    expect(() => readConfig(others, {})).not.toThrow()
+    const { WORKER_PORT, ...shared } = others
+    expect(readConfig(others, {}).workerPort).toBeUndefined()
+    expect(readConfig({ WORKER_PORT }, {}).workerPort).toBeUndefined()
+    const noted = (names: string[]) => expect.stringMatching(new RegExp(names.join(', ')))
+    expect(readConfig({}, shared).notes).toEqual([noted(['^\\.env has names.*: HOSTNAME', 'HOME', 'PATH', 'POST'])])
+    expect(readConfig(others, {}).notes).toEqual([
+      noted(['^the environment has names.*: DATABASE_POOL_SIZE', 'DATABASE_HOST', 'QUEUE_CONNECTION']),
+    ])
+    for (const name of ['OTEL_EXPORTER_OTLP_PROTOCOL', 'WORKER_PORT'])
+      expect(readConfig(others, {}).notes[0]).toContain(name)
+    expect(readConfig({ HOME: 'x', REDIS_URL: 'x' }, {}).notes).toEqual([])
+    // What parseEnv takes for a name, and is none.
+    expect(readConfig({}, { 'postgres://u:hunter2@h?x': 'y' }).notes.join()).not.toContain('hunter2')
   })
 
   it('do not put store and queue into one file', () => {
     expect(problems({ DATABASE_URL: 'file:./x.db', QUEUE_URL: 'file:./x.db' })).toContain('name the same file')
+    expect(problems({ DATABASE_URL: 'file:data/../x.db', QUEUE_URL: 'file:./x.db' })).toContain('name the same file')
   })
 
   it('never repeat a password', () => {
@@ -118,6 +165,141 @@ describe('settings', () => {
         CACHE_URL: 'redis://:hunter2@[',
       }),
     ).not.toContain('hunter2')
+  })
+
+  it('that are URLs are refused where a part would be taken for another, without repeating them', () => {
+    const refused: Record<string, string[]> = {
+      DATABASE_URL: [
+        'mysql://root:hunter%2@db/x',
+        'mysql://root:100%hunter2@db/x',
+        'mysql://root:%ffhunter2@db/x',
+        'mysql://root:12/hunter2@db/x',
+        'mysql://root:12?hunter2@db/x',
+        'mysql://root:12#hunter2@db/x',
+        'mysql://root:hunter2@db',
+        'mysql://root:hunter2@db/x/y',
+        'mysql://root:hun\tter2@db/x',
+        'mysql://root:hunter2 @db/x',
+        'mysql://root:hunter2@db:99999/x',
+        'mysql:hunter2',
+        'file:./x.db?key=hunter2',
+        'file:./x.db#hunter2',
+        'file://hunter2/x.db',
+        'file:///x%hunter2',
+        'file::memory:',
+        'file:',
+      ],
+      DATABASE_READ_URL: ['mysql://root:12/hunter2@db/x', 'mysql://root:hunter2@db'],
+      QUEUE_URL: [
+        'redis://:hunter%2@h',
+        'redis://:1/hunter2@h',
+        'redis://h#hunter2',
+        'file:x?hunter2',
+        'redis:hunter2',
+      ],
+      CACHE_URL: ['redis://:hunter%2@h', 'memory:hunter2', 'rediss://'],
+      AUTH_JWKS_URL: ['https://me:hunter2@idp/keys', 'https://me@idp/keys', 'https://idp/#hunter2', 'hunter2'],
+      OTEL_EXPORTER_OTLP_ENDPOINT: ['https://me:hunter2@otel', 'http://otel/%hunter2', 'hunter2:4318'],
+    }
+    for (const [name, values] of Object.entries(refused)) {
+      for (const value of values) {
+        const message = problems({ [name]: value, AUTH_AUDIENCE: 'x' })
+        expect(message, value).toMatch(new RegExp(`- ${name} (must|has|is) `))
+        expect(message).not.toContain('hunter2')
+      }
+    }
+    expect(problems({ DATABASE_URL: 'mysql://root:50%@db/x' })).toContain('% is %25')
+    for (const DATABASE_URL of [
+      'mysql://root:p%40%2F%25@db:3306/x?ssl=true',
+      'mysql://a:p@ss@db/x',
+      'file:///tmp/a%20b.db',
+    ])
+      expect(readConfig({ DATABASE_URL }, {}).databaseUrl).toBe(DATABASE_URL)
+  })
+
+  it('keep what may not stand in a log', () => {
+    const { secrets } = readConfig(
+      {
+        DATABASE_URL: 'mysql://root:hunter%2F2@db/x',
+        QUEUE_URL: 'redis://:swordfish@h',
+        CACHE_URL: 'redis://:short@h',
+        AUTH_JWT_SECRET: 's'.repeat(40),
+        OTEL_EXPORTER_OTLP_HEADERS: 'authorization=Bearer%20token',
+      },
+      {},
+    )
+    const kept = ['hunter%2F2', 'hunter/2', 'swordfish', 's'.repeat(40), 'Bearer%20token', 'Bearer token']
+    expect(secrets.sort()).toEqual(kept.sort())
+  })
+
+  it('that list hosts are brought into the form of a Host header, or refused', () => {
+    const hosts = (ALLOWED_HOSTS: string) => readConfig({ ALLOWED_HOSTS }, {}).allowedHosts
+    expect(hosts('App.Example, bücher.example,app.example., ::1,[2001:DB8:0::1] ,127.0.0.1,my_app,,')).toEqual([
+      'app.example',
+      'xn--bcher-kva.example',
+      '::1',
+      '2001:db8::1',
+      '127.0.0.1',
+      'my_app',
+    ])
+    const refused: [string, string][] = [
+      ['app.example:8080', 'without a port'],
+      ['[::1]:8080', 'without a port'],
+      ['https://app.example', 'without https://'],
+      ['*.example', 'must not have a *'],
+      ['*', 'must not have a *'],
+      ['app.example/path', 'must be a host name'],
+      ['hunter2@app.example', 'must be a host name'],
+      ['a b', 'must be a host name'],
+      ['1.2.3.400', 'must be a host name'],
+    ]
+    for (const [item, says] of refused) {
+      expect(problems({ ALLOWED_HOSTS: item })).toMatch(new RegExp(`ALLOWED_HOSTS .*${says.replace('*', '\\*')}`))
+      expect(problems({ ALLOWED_HOSTS: `good.example,${item}` })).toContain('ALLOWED_HOSTS (item 2) must')
+      expect(problems({ ALLOWED_HOSTS: item })).not.toContain('hunter2')
+    }
+  })
+
+  it('that list origins are brought into the form of an Origin header, or refused', () => {
+    const origins = (CORS_ORIGINS: string) => readConfig({ CORS_ORIGINS }, {}).corsOrigins
+    expect(
+      origins(
+        'https://App.Example/,https://a.example:443,http://a.example:80,https://a.example:8443,http://bücher.example,http://[::1]:3000,capacitor://localhost,https://app.example',
+      ),
+    ).toEqual([
+      'https://app.example',
+      'https://a.example',
+      'http://a.example',
+      'https://a.example:8443',
+      'http://xn--bcher-kva.example',
+      'http://[::1]:3000',
+      'capacitor://localhost',
+    ])
+    const refused: [string, string][] = [
+      ['*', 'must not be \\*'],
+      ['https://*.example', 'must not have a \\*'],
+      ['null', 'must not be null'],
+      ['app.example', 'must begin with its scheme'],
+      ['localhost:3000', 'must begin with its scheme'],
+      ['//app.example', 'must begin with its scheme'],
+      ['https://app.example/path', 'without a path'],
+      ['https://app.example?x', 'without a path'],
+      ['https://me:hunter2@app.example', 'must be an origin'],
+      ['https://', 'must be an origin'],
+      ['file:///x', 'must be an origin'],
+      ['https://a b', 'must be an origin'],
+    ]
+    for (const [item, says] of refused) {
+      expect(problems({ CORS_ORIGINS: item }), item).toMatch(new RegExp(`CORS_ORIGINS .*${says}`))
+      expect(problems({ CORS_ORIGINS: item })).not.toContain('hunter2')
+    }
+  })
+
+  it('name an address to listen on, and nothing besides', () => {
+    for (const HOST of ['[::1]', 'LOCALHOST', '127.0.0.2']) readConfig({ HOST }, {})
+    expect(readConfig({ HOST: '[::1]' }, {}).host).toBe('::1')
+    for (const HOST of ['http://127.0.0.1', '127.0.0.1:8080', '*', 'a b', '127.0.0.1/8'])
+      expect(problems({ HOST })).toContain('HOST must be an address or a host name alone')
   })
 
   it('do not open the server to others by accident (P10)', () => {
@@ -149,7 +331,48 @@ describe('settings', () => {
     expect(problems({ DATABASE_URL_FILE: join(dir, 'nothing') })).toContain(
       'DATABASE_URL_FILE names a file that cannot be read',
     )
-    expect(problems({ PORT_FILE: 'x', WORKER_BATCH_FILE: 'x' })).toContain('WORKER_BATCH_FILE is no setting')
+    expect(problems({ PORT_FILE: 'x', WORKER_BATCH_FILE: 'x' })).toContain('WORKER_BATCH_FILE has no effect: only')
+    rmSync(dir, { recursive: true })
+  })
+
+  it('come from a .env as editors write it', () => {
+    const text =
+      'PORT=81\r\nexport QUEUE_CAPACITY="7" # few\r\n# HOST=x\r\nAUTH_ISSUER=\'a # b\'\r\n\r\nCACHE_TTL_MS=5 # ms\r\n'
+    const utf16 = Buffer.from(`\ufeff${text}`, 'utf16le')
+    const forms = [Buffer.from(text), Buffer.from(`\ufeff${text}`), utf16, Buffer.from(utf16).swap16()]
+    for (const bytes of forms) {
+      const { values, problems } = parseEnvFile(bytes, () => true)
+      expect(problems).toEqual([])
+      expect({ ...values }).toEqual({ PORT: '81', QUEUE_CAPACITY: '7', AUTH_ISSUER: 'a # b', CACHE_TTL_MS: '5' })
+    }
+  })
+
+  it('of a .env that would be taken for something else than it says are refused', () => {
+    const wrong = (text: string | Buffer) => parseEnvFile(Buffer.from(text), (name) => name !== 'OTHER').problems
+    expect(wrong('PORT 81\nHOST: x\nOTHER 1\nPORT\n')).toEqual([
+      '.env, line 1: PORT must be followed by "=" and its value',
+      '.env, line 2: HOST must be followed by "=" and its value',
+      '.env, line 4: PORT must be followed by "=" and its value',
+    ])
+    expect(wrong('AUTH_JWT_SECRET=abc#hunter2\nOTHER=a#b\nPORT=81 # fine\nPORT=#\nAUTH_ISSUER="a#b"')).toEqual([
+      '.env, line 1: the value of AUTH_JWT_SECRET would end at its "#": put it in quotes',
+    ])
+    expect(wrong(Buffer.from('PORT=81', 'utf16le'))).toEqual(['.env must be a text in UTF-8: save it as that'])
+    expect(wrong(Buffer.from([0x50, 0xff]))).toEqual(['.env must be a text in UTF-8: save it as that'])
+  })
+
+  it('of PERSISTED_OPERATIONS never repeat what is in the file', () => {
+    const dir = mkdtempSync(join(tmpdir(), 'spillway-config-'))
+    const file = join(dir, 'operations.json')
+    for (const text of ['hunter2', '"hunter2"', '{"a": hunter2}', 'null', '5', '[1]', '']) {
+      writeFileSync(file, text)
+      const message = problems({ PERSISTED_OPERATIONS: file })
+      expect(message, text).toContain('PERSISTED_OPERATIONS must name a JSON file with a list of documents')
+      expect(message).not.toContain('hunter2')
+    }
+    writeFileSync(file, '\ufeff["{ a }", "{ b }"]')
+    expect(readConfig({ PERSISTED_OPERATIONS: file }, {}).operations).toEqual(new Set(['{ a }', '{ b }']))
+    expect(problems({ PERSISTED_OPERATIONS: dir })).toContain('cannot be read: EISDIR')
     rmSync(dir, { recursive: true })
   })
 

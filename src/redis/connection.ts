@@ -22,12 +22,6 @@ export function parseRedisUrl(text: string): RedisAddress {
   return { url: url.href, prefix }
 }
 
-/** Host and port, for people; never the password. */
-export function describeRedis(text: string): string {
-  const url = new URL(text)
-  return `${url.protocol}//${url.host}${url.pathname.length > 1 ? url.pathname : ''}`
-}
-
 /**
  * Whether an error that Redis answered may come after a write. A command either runs or answers an error, and so does a transaction.
  * A script that dies keeps what it wrote until then; Redis marks its error with the script's name. A script's first write is refused

@@ -1,0 +1,87 @@
+/** URLs among the settings: what must hold of them before anything takes them apart, and what may be shown of them. */
+import { resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+export interface UrlRule {
+  /** With their colon. */
+  protocols: readonly string[]
+  /** What is expected, for the message. */
+  expected: string
+  /** http(s) only: a user and password in a URL are refused, and this says where they belong. */
+  credentials?: string
+}
+
+/** What is wrong with it, never repeating any of it: it may hold a password. */
+export function urlProblem(text: string, { protocols, expected, credentials }: UrlRule): string | undefined {
+  const protocol = /^[a-z][a-z\d+.-]*:/i.exec(text)?.[0].toLowerCase()
+  if (protocol === undefined || !protocols.includes(protocol)) return `must be ${expected}`
+  if (protocol === 'memory:') return text.toLowerCase() === 'memory:' ? undefined : `must be ${expected}`
+  if (protocol === 'file:') return fileProblem(text)
+  // URL's own parser leaves out tabs and line ends.
+  if (/[\s\p{Cc}]/u.test(text)) return `must have no spaces or control characters: ${encode}`
+  const [, authority = '', rest = ''] = /^[^:]*:\/\/([^/?#]*)(.*)$/.exec(text) ?? []
+  if (rest.includes('@') || rest.includes('#')) return `has an @, :, /, ? or # at a wrong place: ${encode}`
+  if (/%(?![\da-f]{2})/i.test(text) || !isDecodable(text))
+    return `has a % that begins no percent-encoded character: ${encode}`
+  if (!URL.canParse(text) || new URL(text).host === '') return `must be ${expected}`
+  if (credentials !== undefined && authority.includes('@'))
+    return `must have no user and password in it: ${credentials}`
+  return undefined
+}
+
+const encode =
+  'percent-encode special characters in the user and the password (% is %25, @ is %40, : is %3A, / is %2F, ? is %3F, # is %23)'
+
+function fileProblem(text: string): string | undefined {
+  if (/[?#]/.test(text)) return 'is a file and takes no parameters: leave out what follows the ? or #'
+  if (text.includes(':memory:')) return 'must be a file: what is kept in memory only is lost with the process'
+  try {
+    if (filePath(text) === '' || /\p{Cc}/u.test(text)) return 'must name a file, as in file:./data/spillway.db'
+  } catch {
+    return 'must be file:PATH, or file:///PATH with an absolute path, percent-encoded'
+  }
+  return undefined
+}
+
+function isDecodable(text: string): boolean {
+  try {
+    decodeURIComponent(text)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** The path of file:PATH, whether relative (file:./data/x.db) or a proper URL (file:///data/x.db). */
+export function filePath(url: string): string {
+  return url.startsWith('file://') ? fileURLToPath(url) : url.slice('file:'.length)
+}
+
+export const isSameFile = (a: string, b: string): boolean =>
+  a.startsWith('file:') && b.startsWith('file:') && resolve(filePath(a)) === resolve(filePath(b))
+
+/** For a log: no user, password or parameter. */
+export function describeUrl(text: string): string {
+  if (text.startsWith('file:') || text === 'memory:') return text
+  const { protocol, host, pathname } = new URL(text)
+  return `${protocol}//${host}${pathname.length > 1 ? pathname : ''}`
+}
+
+/** Shorter ones are words that stand in any log. */
+const secretLength = 6
+
+/** The parts of URLs and other settings that may not stand in a log, as they are written and as they are meant. */
+export function secretsOf(urls: readonly (string | undefined)[], others: readonly (string | undefined)[]): string[] {
+  const passwords = urls.flatMap((text) => {
+    if (text === undefined || !URL.canParse(text)) return []
+    const written = /:\/\/[^/?#]*?:([^/?#]*)@/.exec(text)?.[1] ?? ''
+    const { password, search } = new URL(text)
+    const values = [...new URLSearchParams(search)].flatMap(([name, value]) =>
+      /pass|pwd|secret|token|key/i.test(name) ? value : [],
+    )
+    return [written, password, decodeURIComponent(password), ...values]
+  })
+  return [...new Set([...passwords, ...others])].filter(
+    (text) => text !== undefined && text.length >= secretLength,
+  ) as string[]
+}
