@@ -272,7 +272,7 @@ async function openQueue(
     eventsRetentionBytes: retentionBytes,
   } = config
   if (queueUrl.startsWith('file:')) {
-    const file = await SqliteFile.open(filePath(queueUrl), { capacity, retentionMs, retentionBytes })
+    const file = await SqliteFile.open(filePath(queueUrl), { capacity, retentionMs, retentionBytes, log })
     closing.add(() => file.close())
     file.failed.catch(onUnfit)
     const queue = new SqliteQueue(file.connect())

@@ -25,7 +25,11 @@ const rules: { files: RegExp; may: string[]; alone?: true; own?: false }[] = [
   { files: /^src\/sqlite\//, may: [model, 'src/queue/queue.ts', 'src/events/events.ts'] },
   // Commands of their own: npm run migrate, npm run studio.
   { files: /^src\/db\/(migrate-main|studio)\.ts$/, may: ['src/config.ts', model, 'prisma/studio.config.ts'] },
-  { files: /^src\/db\//, may: [model, 'prisma/'] },
+  // A SQLite file is opened, configured and guarded in one way.
+  {
+    files: /^src\/db\//,
+    may: [model, 'prisma/', ...['fault', 'guard', 'open'].map((name) => `src/sqlite/${name}.ts`)],
+  },
   { files: /^src\/cache\//, may: [model, 'src/redis/'] },
   { files: /^src\/(queue|events)\//, may: [model, 'src/redis/', 'src/sqlite/'] },
   { files: /^src\/app\//, may: [model, ...interfaces] },

@@ -1,12 +1,10 @@
 /**
  * Prisma's driver adapter over Node's own SQLite. Not @prisma/adapter-libsql: its driver cuts text at NUL when it reads, opens
  * connections that nobody configured, and would be a second SQLite in a process whose queue uses Node's (two of them on one file drop
- * each other's locks). Invariants: every connection is WAL with synchronous=FULL; a statement that meets another process' lock is
- * tried again, without blocking the event loop, until `patience` is over, and leaves nothing behind when it fails.
+ * each other's locks). Invariants: every connection is opened and guarded as ../sqlite/open.ts does it; a statement that meets another
+ * process' lock is tried again, without blocking the event loop, until `patience` is over, and leaves nothing behind when it fails.
  */
-import { mkdirSync } from 'node:fs'
-import { dirname } from 'node:path'
-import { DatabaseSync, type StatementSync } from 'node:sqlite'
+import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
   type ArgType,
@@ -20,31 +18,15 @@ import {
   type SqlResultSet,
   type Transaction,
 } from '@prisma/driver-adapter-utils'
+import { fileReason, isBusy } from '../sqlite/fault.ts'
+import { type FileGuard, inspector } from '../sqlite/guard.ts'
+import { type OpenFile, openExisting } from '../sqlite/open.ts'
 
-/** SQLite's own busy handler sleeps on the event loop's thread, so it gets little; the rest of the patience is spent asleep. */
-const BUSY_TIMEOUT_MS = 20
 const RETRY_MS = 25
+/** How often the files are looked at while nothing is asked of them. */
+const INSPECT_MS = 1_000
 /** Statements kept compiled: an insert of 1,000 rows takes a millisecond to parse. */
 const STATEMENTS = 32
-
-/** One connection, configured. The only place a store's file is opened. */
-export function openSqlite(path: string): DatabaseSync {
-  mkdirSync(dirname(path), { recursive: true })
-  const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS })
-  try {
-    db.exec('PRAGMA synchronous = FULL')
-    const mode = db.prepare('PRAGMA journal_mode = WAL').get()?.journal_mode
-    if (mode !== 'wal') {
-      throw new Error(
-        `SQLite keeps ${path} in journal mode ${mode}; it needs WAL, which network file systems do not have: use a local disk`,
-      )
-    }
-  } catch (error) {
-    db.close()
-    throw error
-  }
-  return db
-}
 
 /** Does it, and again while another process holds the lock, until the patience is over. */
 export async function whileBusy<T>(patienceMs: number, work: () => T): Promise<T> {
@@ -53,32 +35,40 @@ export async function whileBusy<T>(patienceMs: number, work: () => T): Promise<T
     try {
       return work()
     } catch (error) {
-      const primary = ((error as { errcode?: number }).errcode ?? 0) & 0xff
-      if ((primary !== 5 && primary !== 6) || performance.now() >= end) throw error
+      if (!isBusy(error) || performance.now() >= end) throw error
     }
     await sleep(RETRY_MS)
   }
+}
+
+export interface NodeSqliteOptions {
+  /** How long a lock of another process is waited for. */
+  patienceMs: number
+  /** Told when the files are no longer in their places, and when they are again. */
+  note: (text: string) => void
 }
 
 export class NodeSqlite implements SqlDriverAdapterFactory {
   readonly provider = 'sqlite'
   readonly adapterName = 'node-sqlite'
   readonly #path: string
-  readonly #patienceMs: number
+  readonly #options: NodeSqliteOptions
 
-  constructor(path: string, patienceMs: number) {
+  /** The file exists: a process that finds it gone does not begin another one. */
+  constructor(path: string, options: NodeSqliteOptions) {
     this.#path = path
-    this.#patienceMs = patienceMs
+    this.#options = options
   }
 
   async connect(): Promise<SqlDriverAdapter> {
-    return new Connection(this.#path, await opened(this.#path, this.#patienceMs), this.#patienceMs)
+    const { patienceMs, note } = this.#options
+    return new Connection(this.#path, await opened(this.#path, patienceMs), patienceMs, note)
   }
 }
 
-async function opened(path: string, patienceMs: number): Promise<DatabaseSync> {
+async function opened(path: string, patienceMs: number): Promise<OpenFile> {
   try {
-    return await whileBusy(patienceMs, () => openSqlite(path))
+    return await whileBusy(patienceMs, () => openExisting(path))
   } catch (error) {
     throw adapterError(error)
   }
@@ -88,16 +78,19 @@ class Session {
   readonly provider = 'sqlite'
   readonly adapterName = 'node-sqlite'
   readonly db: DatabaseSync
+  readonly guard: FileGuard
   readonly patienceMs: number
   readonly #statements = new Map<string, StatementSync>()
 
-  constructor(db: DatabaseSync, patienceMs: number) {
+  constructor({ db, guard }: OpenFile, patienceMs: number) {
     this.db = db
+    this.guard = guard
     this.patienceMs = patienceMs
   }
 
   queryRaw(query: SqlQuery): Promise<SqlResultSet> {
-    return this.#attempt(() => {
+    return this.attempt(() => {
+      this.guard.assertInPlace()
       const statement = this.#prepare(query.sql)
       const columns = statement.columns()
       const rows = statement.all(...query.args.map(argument(query.argTypes))) as unknown as unknown[][]
@@ -111,12 +104,22 @@ class Session {
   }
 
   executeRaw(query: SqlQuery): Promise<number> {
-    return this.#attempt(() =>
-      Number(this.#prepare(query.sql).run(...query.args.map(argument(query.argTypes))).changes),
-    )
+    return this.attempt(() => {
+      const statement = this.#prepare(query.sql)
+      const args = query.args.map(argument(query.argTypes))
+      return this.committed(() => Number(statement.run(...args).changes))
+    })
   }
 
-  async #attempt<T>(work: () => T): Promise<T> {
+  /** Does what commits, between two proofs that it goes to the files at the paths. */
+  protected committed<T>(work: () => T): T {
+    this.guard.assertWritable()
+    const value = work()
+    this.guard.committed()
+    return value
+  }
+
+  protected async attempt<T>(work: () => T): Promise<T> {
     try {
       return await whileBusy(this.patienceMs, work)
     } catch (error) {
@@ -141,33 +144,34 @@ class Session {
 
 class Connection extends Session implements SqlDriverAdapter {
   readonly #path: string
+  readonly #inspecting: NodeJS.Timeout
 
-  constructor(path: string, db: DatabaseSync, patienceMs: number) {
-    super(db, patienceMs)
+  constructor(path: string, file: OpenFile, patienceMs: number, note: (text: string) => void) {
+    super(file, patienceMs)
     this.#path = path
+    this.#inspecting = setInterval(inspector(file.guard, 'the store', note), INSPECT_MS).unref()
   }
 
-  async executeScript(script: string): Promise<void> {
-    try {
-      await whileBusy(this.patienceMs, () => this.db.exec(script))
-    } catch (error) {
-      throw adapterError(error)
-    }
+  executeScript(script: string): Promise<void> {
+    return this.attempt(() => this.committed(() => this.db.exec(script)))
   }
 
   /** On a connection of its own, so that nothing else gets into it; IMMEDIATE, since a lock that is upgraded later cannot be waited for. */
   async startTransaction(): Promise<Transaction> {
-    const db = await opened(this.#path, this.patienceMs)
+    // Opened beside files that are in use and no longer at their paths, SQLite would mix two databases.
+    await this.attempt(() => this.guard.assertWritable())
+    const file = await opened(this.#path, this.patienceMs)
     try {
-      await whileBusy(this.patienceMs, () => db.exec('BEGIN IMMEDIATE'))
+      await whileBusy(this.patienceMs, () => file.db.exec('BEGIN IMMEDIATE'))
     } catch (error) {
-      db.close()
+      file.db.close()
       throw adapterError(error)
     }
-    return new OpenTransaction(db, this.patienceMs)
+    return new OpenTransaction(file, this.patienceMs)
   }
 
   async dispose(): Promise<void> {
+    clearInterval(this.#inspecting)
     if (this.db.isOpen) this.db.close()
   }
 }
@@ -181,9 +185,16 @@ class OpenTransaction extends Session implements Transaction {
   rollbackToSavepoint = (name: string) => this.#run(`ROLLBACK TO ${name}`)
   releaseSavepoint = (name: string) => this.#run(`RELEASE SAVEPOINT ${name}`)
 
+  /** What is written in a transaction is committed at its end. */
+  protected override committed<T>(work: () => T): T {
+    this.guard.assertInPlace()
+    return work()
+  }
+
   async #run(sql: string): Promise<void> {
     try {
       this.db.exec(sql)
+      if (sql === 'COMMIT') this.guard.committed()
     } catch (error) {
       throw adapterError(error)
     }
@@ -272,7 +283,8 @@ function adapterError(error: unknown): unknown {
   if (errcode === undefined) return error
   return new DriverAdapterError({
     originalCode: String(errcode),
-    originalMessage: message,
+    // Of trouble with the file, SQLite says only that there is some.
+    originalMessage: fileReason(error) ?? message,
     ...mapped(errcode, message),
   })
 }

@@ -49,7 +49,7 @@ export class PrismaStore implements Store {
     } else if (url.startsWith('file:')) {
       if (readUrl !== undefined)
         throw new Error('DATABASE_READ_URL is for mysql:// stores; a file has no replica: leave it out')
-      this.#dialect = sqliteDialect(url)
+      this.#dialect = sqliteDialect(url, log)
       this.#classify = classifySqlite
     } else {
       throw new Error('DATABASE_URL must begin with mysql:// or file:')

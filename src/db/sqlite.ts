@@ -4,10 +4,13 @@ import type { DatabaseSync } from 'node:sqlite'
 import { fileURLToPath } from 'node:url'
 import type { PrismaClient } from '../../prisma/mysql/generated/client.ts'
 import { PrismaClient as SqliteClient } from '../../prisma/sqlite/generated/client.ts'
+import type { Log } from '../model/log.ts'
+import { FileUnusable, fatalAtStart } from '../sqlite/fault.ts'
+import type { FileGuard } from '../sqlite/guard.ts'
+import { assertSound, type OpenFile, openSqlite, pragma } from '../sqlite/open.ts'
 import type { Dialect, Limits } from './dialect.ts'
-import { classifySqlite } from './faults.ts'
 import type { Migratable } from './migrate.ts'
-import { NodeSqlite, openSqlite, sqliteTimestamp, whileBusy } from './node-sqlite.ts'
+import { NodeSqlite, sqliteTimestamp, whileBusy } from './node-sqlite.ts'
 
 /** How long a statement waits for another process' lock: longer than a checkpoint, or than somebody's edit in Studio. */
 const PATIENCE_MS = 10_000
@@ -27,68 +30,92 @@ export function sqlitePath(url: string): string {
   return path
 }
 
-export function sqliteDialect(url: string): Dialect {
+/** "SpSt": what tells the store's file from the queue's, and from those of others. */
+const APPLICATION_ID = 0x53705374
+
+export function sqliteDialect(url: string, log: Log): Dialect {
   const path = sqlitePath(url)
-  const adapter = new NodeSqlite(path, PATIENCE_MS)
+  const note = (text: string) => log.warn({}, text)
+  const adapter = new NodeSqlite(path, { patienceMs: PATIENCE_MS, note })
   const client = new SqliteClient({ adapter }) as unknown as PrismaClient
+  let checked = false
   return {
     primary: client,
     replica: client,
     timestamp: sqliteTimestamp,
     async limits(): Promise<Limits> {
-      const [row] = await mended(path, () =>
-        client.$queryRawUnsafe<{ text: string }[]>("SELECT 'a' || char(0) || 'b' AS text"),
-      )
-      if (row?.text !== 'a\0b') {
-        throw new Error(
-          `Node ${process.version} cuts text from SQLite at a NUL. Run Spillway on Node 24, or use a mysql:// store`,
-        )
+      if (!checked) {
+        await usable(path, () => whileBusy(PATIENCE_MS, () => checkFile(path, note)))
+        checked = true
       }
       return { rows: MAX_ROWS, bytes: MAX_BYTES }
     },
-    migratable: async () =>
-      sqliteMigratable(path, await mended(path, () => whileBusy(PATIENCE_MS, () => openSqlite(path)))),
+    migratable: () =>
+      usable(path, async () => sqliteMigratable(path, await whileBusy(PATIENCE_MS, () => openSqlite(path, { check })))),
     close: () => client.$disconnect(),
   }
 }
 
-/** What is wrong with a file at the start and stays wrong however long one waits; while running, it may be somebody's mistake of a minute. */
-const hopeless: Record<number, string> = {
-  8: 'it cannot be written: check the rights of the file and its folder, and that the disk is not mounted read-only',
-  11: 'it is damaged: put a backup in its place',
-  14: 'it cannot be opened: check the rights of the file and its folder',
-  26: 'it is not a SQLite database: move it away, or set DATABASE_URL to another file',
-}
-
-/** Says what somebody has to mend, in place of an error that would be waited out. */
-async function mended<T>(path: string, work: () => T | Promise<T>): Promise<T> {
+/** Makes the file where there is none, and reads it where there is one. */
+function checkFile(path: string, note: (text: string) => void): void {
+  const file = openSqlite(path, { check, note })
   try {
-    return await work()
-  } catch (error) {
-    const what = hopeless[Number(classifySqlite(error).vendorCode) & 0xff]
-    if (what === undefined) throw error
-    throw new Error(`The store cannot use ${path}: ${what}.`, { cause: error })
+    assertSound(file)
+    const row = file.db.prepare("SELECT 'a' || char(0) || 'b' AS text").get()
+    if (row?.text !== 'a\0b') {
+      throw new Error(
+        `Node ${process.version} cuts text from SQLite at a NUL. Run Spillway on Node 24, or use a mysql:// store`,
+      )
+    }
+  } finally {
+    file.db.close()
   }
 }
 
-function sqliteMigratable(path: string, db: DatabaseSync): Migratable {
+/** A file of an earlier release has no id, and the account of its migrations. */
+function check(db: DatabaseSync): void {
+  const id = pragma(db, 'application_id')
+  if (id === APPLICATION_ID) return
+  const tables = db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").all()
+  if (id === 0 && (tables.length === 0 || tables.some(({ name }) => name === '_prisma_migrations'))) return
+  throw new FileUnusable('it is the database of something else; give the store a file of its own')
+}
+
+/** Says what somebody has to mend, in place of an error that would be waited out. */
+async function usable<T>(path: string, work: () => T | Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    const reason = fatalAtStart(error)
+    if (reason === undefined) throw error
+    throw new Error(`The store cannot use ${path}: ${reason}.`, { cause: error })
+  }
+}
+
+function sqliteMigratable(path: string, { db, guard }: OpenFile): Migratable {
   return {
     folder: new URL('../../prisma/sqlite/migrations/', import.meta.url),
     accountTable: new URL('./migrations.sqlite.sql', import.meta.url),
     transactional: true,
     lock: () =>
-      mended(path, async () => {
+      usable(path, async () => {
         await whileBusy(PATIENCE_MS, () => db.exec('BEGIN IMMEDIATE'))
-        // Of a file that cannot be written SQLite says so only now, and there may be nothing to apply.
-        const { user_version } = db.prepare('PRAGMA user_version').get() as { user_version: number }
-        db.exec(`PRAGMA user_version = ${user_version}`)
+        // Of a file that cannot be written SQLite says so only now, and there may be nothing else to write.
+        db.exec(`PRAGMA application_id = ${APPLICATION_ID}`)
       }),
-    unlock: async (keep) => db.exec(keep ? 'COMMIT' : 'ROLLBACK'),
-    hasTable: async (name) => db.prepare('SELECT 1 FROM sqlite_schema WHERE name = ?').get(name) !== undefined,
-    run: async (script) => db.exec(script),
+    unlock: (keep) => usable(path, () => end(db, guard, keep)),
+    hasTable: (name) =>
+      usable(path, () => db.prepare('SELECT 1 FROM sqlite_schema WHERE name = ?').get(name) !== undefined),
+    run: (script) => usable(path, () => db.exec(script)),
     // Prisma's engine keeps dates in SQLite as milliseconds.
-    query: async (sql, ...args) =>
-      db.prepare(sql).all(...args.map((arg) => (arg instanceof Date ? arg.getTime() : arg))),
+    query: (sql, ...args) =>
+      usable(path, () => db.prepare(sql).all(...args.map((arg) => (arg instanceof Date ? arg.getTime() : arg)))),
     close: async () => db.close(),
   }
+}
+
+function end(db: DatabaseSync, guard: FileGuard, keep: boolean): void {
+  // SQLite rolls back by itself after some errors.
+  if (keep || db.isTransaction) db.exec(keep ? 'COMMIT' : 'ROLLBACK')
+  if (keep) guard.committed()
 }

@@ -5,17 +5,37 @@ export const retryAfterMs = 1_000
 
 /** The primary result code, or undefined where it is no error of SQLite's. */
 export function sqliteCode(error: unknown): number | undefined {
-  const { code, errcode } = error as { code?: string; errcode?: number }
+  const { code, errcode } = (error ?? {}) as { code?: string; errcode?: number }
   return code === 'ERR_SQLITE_ERROR' && errcode !== undefined ? errcode & 0xff : undefined
 }
 
 const busy = 5
 const locked = 6
 const full = 13
+/** SQLITE_READONLY_DBMOVED: SQLite itself has it for a rollback journal only. */
+const moved = 1032
 
 export function isBusy(error: unknown): boolean {
   const code = sqliteCode(error)
   return code === busy || code === locked
+}
+
+/** An open database whose files are not the ones at their paths. The message says which, and what to do. */
+export class FileDisplaced extends Error {
+  override readonly name = 'FileDisplaced'
+  readonly code = 'ERR_SQLITE_ERROR'
+  readonly errcode: number
+
+  /** `maybe`: it may also be another process at work, so that it is waited for as a lock is. */
+  constructor(message: string, maybe = false) {
+    super(message)
+    this.errcode = maybe ? busy : moved
+  }
+}
+
+/** A file that cannot be used as it is, however long one waits. The message says why, and what to do. */
+export class FileUnusable extends Error {
+  override readonly name = 'FileUnusable'
 }
 
 /**
@@ -28,20 +48,36 @@ export function isCertainlyUndone(error: unknown): boolean {
 
 const reasons: Record<number, string> = {
   7: 'there is no memory left; free some',
-  8: 'its file cannot be written; check the rights of the file and its folder',
+  8: 'its file cannot be written; check the rights of the file and its folder, and that the disk is not mounted read-only',
   10: 'the disk reports an error; look into the log of the system',
-  11: 'its file is damaged; stop Spillway and put a backup in its place',
+  11: 'its file is damaged; stop Spillway and put a backup in its place, without the -wal and -shm beside it',
   13: 'its disk (or quota) is full; free some space',
   14: 'its file cannot be opened; check the rights of the file and its folder, and the limit of open files',
-  26: 'its file is not a SQLite database',
+  26: 'its file is not a SQLite database; move it away, or name another file',
+}
+
+/** Of an error of the file as such; undefined for one of a statement, and for a lock. */
+export function fileReason(error: unknown): string | undefined {
+  if (error instanceof FileDisplaced || error instanceof FileUnusable) return error.message
+  return reasons[sqliteCode(error) ?? -1]
 }
 
 export function reasonOf(error: unknown, busyMs: number): string {
+  const reason = fileReason(error)
+  if (reason !== undefined) return reason
   if (isBusy(error)) {
     return `another process has kept its file locked for more than ${busyMs} ms; end what has it open (Prisma Studio, a sqlite3 shell)`
   }
   const { errstr, message } = error as { errstr?: string; message: string }
-  return reasons[sqliteCode(error) ?? -1] ?? errstr ?? message
+  return errstr ?? message
+}
+
+/** Errors of a file that waiting does not mend: READONLY, CORRUPT, CANTOPEN, NOTADB. */
+const fatal = new Set([8, 11, 14, 26])
+
+/** At the start, why there is no use in waiting for this file; while running, somebody may put it right meanwhile. */
+export function fatalAtStart(error: unknown): string | undefined {
+  return error instanceof FileUnusable || fatal.has(sqliteCode(error) ?? -1) ? fileReason(error) : undefined
 }
 
 export function unavailable(reason: string, cause?: unknown): SpillwayError {

@@ -3,9 +3,9 @@
  * can be handed to another worker thread, whose SqliteQueue and SqliteEventLog then share the file without opening it again.
  */
 import { once } from 'node:events'
-import { mkdirSync } from 'node:fs'
-import { dirname, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads'
+import type { Log } from '../model/log.ts'
 
 export interface SqliteFileOptions {
   /** Messages the queue takes. */
@@ -19,9 +19,13 @@ export interface SqliteFileOptions {
   busyMs?: number
   /** The size the file may grow to, in pages of 4 KiB; no limit but the disk's when absent. */
   maxPages?: number
+  /** Told of files that other users can read, and of a file that is not in its place any more. */
+  log?: Log
 }
 
-export type ThreadOptions = Required<Omit<SqliteFileOptions, 'maxPages'>> & { maxPages: number | undefined }
+export type ThreadOptions = Required<Omit<SqliteFileOptions, 'maxPages' | 'log'>> & { maxPages: number | undefined }
+
+type FromThread = { note: string } | { open: true }
 
 export class SqliteFile {
   readonly #thread: Worker
@@ -40,21 +44,20 @@ export class SqliteFile {
 
   /** Throws an error that says what is wrong with the file, or its folder, and what to do. */
   static async open(path: string, options: SqliteFileOptions): Promise<SqliteFile> {
-    const { leaseMs = 60_000, busyMs = 5_000, maxPages, capacity, retentionMs, retentionBytes } = options
+    const { leaseMs = 60_000, busyMs = 5_000, maxPages, capacity, retentionMs, retentionBytes, log } = options
     const file = resolve(path)
-    try {
-      mkdirSync(dirname(file), { recursive: true })
-    } catch (error) {
-      throw new Error(`The embedded queue's folder ${dirname(file)} cannot be made: ${(error as Error).message}`, {
-        cause: error,
-      })
-    }
     const threadOptions: ThreadOptions = { capacity, retentionMs, retentionBytes, leaseMs, busyMs, maxPages }
     const thread = new Worker(new URL('thread.ts', import.meta.url), {
       name: 'spillway-sqlite',
       workerData: { path: file, options: threadOptions },
     })
-    await once(thread, 'message')
+    const opened = Promise.withResolvers<void>()
+    thread.on('error', opened.reject)
+    thread.on('message', (message: FromThread) => {
+      if ('note' in message) log?.warn({}, message.note)
+      else opened.resolve()
+    })
+    await opened.promise
     return new SqliteFile(thread)
   }
 

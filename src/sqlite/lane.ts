@@ -5,9 +5,9 @@
  * What has come in while a commit was waiting for the disk goes into the next transaction together, so that a slow disk costs latency,
  * not throughput. While another process holds the write lock, the lane waits without blocking its thread: reads go on.
  */
-import { type BigIntStats, statSync } from 'node:fs'
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { isBusy, isCertainlyUndone, reasonOf, sqliteCode, unavailable, unknown } from './fault.ts'
+import type { FileGuard } from './guard.ts'
 
 interface Job {
   run(): unknown
@@ -27,8 +27,7 @@ const NORMAL = 1
 
 export class Lane {
   readonly #db: DatabaseSync
-  readonly #path: string
-  readonly #file: BigIntStats
+  readonly #guard: FileGuard
   readonly #busyMs: number
   readonly #synchronous: StatementSync
   #level = -1
@@ -36,10 +35,9 @@ export class Lane {
   #scheduled = false
   #idle: (() => void) | undefined
 
-  constructor(db: DatabaseSync, path: string, busyMs: number) {
+  constructor(db: DatabaseSync, guard: FileGuard, busyMs: number) {
     this.#db = db
-    this.#path = path
-    this.#file = statSync(path, { bigint: true })
+    this.#guard = guard
     this.#busyMs = busyMs
     this.#synchronous = db.prepare('PRAGMA synchronous')
     this.#sync(FULL)
@@ -66,6 +64,7 @@ export class Lane {
     const since = performance.now()
     for (;;) {
       try {
+        this.#guard.assertInPlace()
         this.#db.exec('BEGIN')
         const value = run()
         this.#db.exec('COMMIT')
@@ -125,7 +124,7 @@ export class Lane {
 
   /** Throws when it was rolled back. */
   #transaction(jobs: readonly Job[]): void {
-    this.#assertInPlace()
+    this.#guard.assertWritable()
     this.#sync(jobs.some((job) => job.durable) ? FULL : NORMAL)
     const results: unknown[] = []
     try {
@@ -137,6 +136,7 @@ export class Lane {
     }
     try {
       this.#db.exec('COMMIT')
+      this.#guard.committed()
     } catch (error) {
       this.#rollback()
       if (isCertainlyUndone(error)) throw error
@@ -157,14 +157,6 @@ export class Lane {
     const { synchronous } = this.#synchronous.get() as { synchronous: number }
     if (synchronous !== level) throw new Error(`SQLite is at synchronous=${synchronous} and does not take ${level}`)
     this.#level = level
-  }
-
-  /** What is written to a file that was deleted or replaced is acknowledged and then lost. */
-  #assertInPlace(): void {
-    const now = statSync(this.#path, { bigint: true, throwIfNoEntry: false })
-    if (now?.ino !== this.#file.ino || now.dev !== this.#file.dev) {
-      throw unavailable('its file was moved, deleted or replaced; put it back or restart')
-    }
   }
 
   /** What is no error of SQLite's is a defect, or has been said in the right words already. */

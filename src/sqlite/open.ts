@@ -1,72 +1,147 @@
 /**
- * Opens the database file, making it where there is none. Invariant: it is ours, of this version, in WAL mode and writable when this
- * returns; a file that is anything else is left as it was, with an error that says what it is.
+ * The one way to open a SQLite file, the queue's and the store's alike. Invariant: when it returns, the file is one that the caller
+ * knows, in WAL mode, for its owner alone, with every setting below read back, and guarded. A file that is anything else is left as it
+ * was, with an error that says what it is.
  */
-import { randomBytes } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { existsSync, renameSync, statSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { isBusy, reasonOf } from './fault.ts'
+import { pathToFileURL } from 'node:url'
+import { FileUnusable } from './fault.ts'
+import { asideOf, FileGuard, headerOf, pathsOf } from './guard.ts'
+import { makeFile, makeFolder, tighten } from './rights.ts'
 
-const version = 2
-/** "Spil": what tells our files from those of others. */
-const applicationId = 0x5370696c
-
-export async function openDatabase(
-  path: string,
-  options: { busyMs: number; maxPages: number | undefined },
-): Promise<DatabaseSync> {
-  const since = performance.now()
-  for (;;) {
-    let db: DatabaseSync | undefined
-    try {
-      db = new DatabaseSync(path)
-      prepare(db)
-      if (options.maxPages !== undefined) db.exec(`PRAGMA max_page_count = ${options.maxPages}`)
-      return db
-    } catch (error) {
-      db?.close()
-      if (!isBusy(error) || performance.now() - since > options.busyMs) {
-        throw new Error(`The embedded queue cannot use ${path}: ${reasonOf(error, options.busyMs)}.`, { cause: error })
-      }
-    }
-    await new Promise((resolve) => setTimeout(resolve, 20))
-  }
+export interface OpenFile {
+  db: DatabaseSync
+  guard: FileGuard
 }
 
-function prepare(db: DatabaseSync): void {
-  const pragma = (name: string) => Object.values(db.prepare(`PRAGMA ${name}`).get() ?? {})[0]
-  const check = () => {
-    const { tables } = db.prepare('SELECT count(*) AS tables FROM sqlite_schema').get() as { tables: number }
-    if (tables === 0) return 'empty'
-    if (pragma('application_id') !== applicationId) {
-      throw new Error('it is the database of something else; give the queue a file of its own')
-    }
-    const found = pragma('user_version')
-    if (found !== version) {
-      throw new Error(
-        `it has version ${found}, and this release of Spillway knows version ${version}; use the release that made it`,
+export interface OpenOptions {
+  /** Throws FileUnusable for a file that is not the caller's. It must not write. */
+  check?: (db: DatabaseSync) => void
+  /** Told of what an operator should know; it is nothing that keeps the file from being used. */
+  note?: (text: string) => void
+}
+
+/** Short: SQLite's own busy handler sleeps on the thread; whoever wants to wait longer does so asleep. */
+const busyTimeoutMs = 20
+/** What `PRAGMA quick_check` reads at the start, at most: half a gigabyte a second where the file is cached. */
+const checkedBytes = 256 * 1024 * 1024
+
+// biome-ignore format: one reason a line
+const settings: readonly (readonly [name: string, value: number])[] = [
+  ['synchronous', 2], // FULL: a commit is on disk when it returns
+  ['fullfsync', 1], // on macOS, where fsync alone does not reach the disk
+  ['checkpoint_fullfsync', 1],
+  ['wal_autocheckpoint', 4_000], // a larger log means fewer, longer checkpoints
+  ['journal_size_limit', 64 * 1024 * 1024], // what a spike, or a long read, made of the log is given back
+  ['cache_size', -32 * 1024], // KiB a connection
+  ['temp_store', 2], // in memory: no content in files of other folders
+  ['mmap_size', 0], // a damaged disk is an error, not the end of the process
+  ['foreign_keys', 1],
+  ['recursive_triggers', 0],
+  ['trusted_schema', 0], // a file that was tampered with runs nothing
+  ['cell_size_check', 1], // damage is found where it is read
+]
+
+/** Opens a file that is there, or makes one. Throws SQLite's errors, and FileUnusable for what waiting does not mend. */
+export function openSqlite(path: string, { check, note = () => {} }: OpenOptions = {}): OpenFile {
+  makeFolder(dirname(path))
+  try {
+    const found = statSync(path, { throwIfNoEntry: false })
+    if (found && !found.isFile())
+      throw new FileUnusable('it is a folder or a device, not a regular file; move it away, or name another file')
+    if (!found?.size) putOrphanAside(path, note)
+    if (!found) makeFile(path)
+    assertLogIsWhole(pathsOf(path).wal)
+  } catch (error) {
+    if (error instanceof FileUnusable) throw error
+    throw new FileUnusable(
+      `its file cannot be opened (${(error as NodeJS.ErrnoException).code}); check the rights of the file and its folder`,
+      { cause: error },
+    )
+  }
+  return openExisting(path, { ...(check && { check }), note })
+}
+
+/** Opens a file that is there; where there is none, it is an error (CANTOPEN), not a new file. */
+export function openExisting(path: string, { check, note = () => {} }: OpenOptions = {}): OpenFile {
+  const url = pathToFileURL(path)
+  url.searchParams.set('mode', 'rw')
+  const db = new DatabaseSync(url, { timeout: busyTimeoutMs })
+  try {
+    check?.(db)
+    const { main, wal, shm } = pathsOf(path)
+    tighten([main, wal, shm], note)
+    const mode = pragma(db, 'journal_mode = WAL')
+    if (mode !== 'wal') {
+      throw new FileUnusable(
+        `SQLite keeps it in journal mode ${mode}; it needs WAL, which network file systems do not have: use a local disk`,
       )
     }
-    return 'ours'
+    for (const [name, value] of settings) set(db, name, value)
+    // Opens the log.
+    db.prepare('SELECT count(*) FROM sqlite_schema').get()
+    return { db, guard: new FileGuard(db, path) }
+  } catch (error) {
+    db.close()
+    throw error
   }
-  check()
-  const mode = pragma('journal_mode = WAL')
-  if (mode !== 'wal') throw new Error(`it cannot be used in WAL mode (${mode}); put it on a local disk`)
-  // Short: the lane waits for locks itself, without blocking the thread.
-  db.exec('PRAGMA busy_timeout = 20; PRAGMA cache_size = -32768; PRAGMA temp_store = MEMORY')
-  // A larger log file means fewer, longer checkpoints; what a spike made of it is given back.
-  db.exec('PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864')
-  db.exec('BEGIN IMMEDIATE')
-  // Another process may have been faster.
-  if (check() === 'empty') {
-    db.exec(sql('schema.sql'))
-    db.prepare('INSERT INTO epoch VALUES (?)').run(randomBytes(9).toString('base64url'))
-    db.exec(`PRAGMA application_id = ${applicationId}; PRAGMA user_version = ${version}`)
-  }
-  db.exec(sql('recount.sql'))
-  db.exec('COMMIT')
 }
 
-function sql(name: string): string {
-  return readFileSync(new URL(name, import.meta.url), 'utf8')
+/** Reads a small database from end to end; of a large one, damage is found only when it is met. Throws SQLite's errors, and FileUnusable. */
+export function assertSound({ db }: OpenFile): void {
+  const bytes = Number(pragma(db, 'page_count')) * Number(pragma(db, 'page_size'))
+  if (bytes > checkedBytes) return
+  const found = pragma(db, 'quick_check(1)')
+  if (found !== 'ok') {
+    throw new FileUnusable(
+      `it is damaged (${found}); stop Spillway and put a backup in its place, without the -wal and -shm beside it`,
+    )
+  }
+}
+
+/** The first value that a PRAGMA answers with. */
+export function pragma(db: DatabaseSync, text: string): unknown {
+  return Object.values(db.prepare(`PRAGMA ${text}`).get() ?? {})[0]
+}
+
+function set(db: DatabaseSync, name: string, value: number): void {
+  db.exec(`PRAGMA ${name} = ${value}`)
+  const now = pragma(db, name)
+  if (now !== value) throw new FileUnusable(`SQLite keeps ${name} at ${now} and does not take ${value}`)
+}
+
+/** SQLite removes a log without a database, and it may be all that is left of acknowledged saves. */
+function putOrphanAside(path: string, note: (text: string) => void): void {
+  const { wal } = existsSync(path) ? pathsOf(path) : { wal: `${path}-wal` }
+  if (!statSync(wal, { throwIfNoEntry: false })?.size) return
+  const aside = asideOf(wal)
+  renameSync(wal, aside)
+  note(`${path} is gone or empty, and its write-ahead log was still there: it is ${aside} now; a new file is begun`)
+}
+
+/** SQLite takes a log whose header is damaged for an empty one, and what was committed to it is gone without a word. */
+function assertLogIsWhole(wal: string): void {
+  if (!statSync(wal, { throwIfNoEntry: false })?.size) return
+  const header = headerOf(wal)
+  if (header.length < 32 || header.every((byte) => byte === 0)) return
+  if (!isWalHeader(header)) {
+    throw new FileUnusable(
+      `its write-ahead log ${wal} is damaged; put a backup of both in place, or move the log away: what was committed to it last is lost then`,
+    )
+  }
+}
+
+/** https://www.sqlite.org/walformat.html: a magic number, the version, and a checksum of the first 24 bytes. */
+function isWalHeader(header: Buffer): boolean {
+  const magic = header.readUInt32BE(0)
+  if (magic >>> 1 !== 0x377f0682 >>> 1 || header.readUInt32BE(4) !== 3_007_000) return false
+  const word = (at: number) => (magic & 1 ? header.readUInt32BE(at) : header.readUInt32LE(at))
+  let [s0, s1] = [0, 0]
+  for (let at = 0; at < 24; at += 8) {
+    s0 = (s0 + word(at) + s1) >>> 0
+    s1 = (s1 + word(at + 4) + s0) >>> 0
+  }
+  return s0 === header.readUInt32BE(24) && s1 === header.readUInt32BE(28)
 }

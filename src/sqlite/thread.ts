@@ -9,8 +9,9 @@ import type { Item } from '../queue/queue.ts'
 import { EventsTables, type LogRow } from './events-tables.ts'
 import { sqliteCode } from './fault.ts'
 import type { ThreadOptions } from './file.ts'
+import { inspector } from './guard.ts'
 import { Lane } from './lane.ts'
-import { openDatabase } from './open.ts'
+import { openQueueDatabase } from './queue-database.ts'
 import { QueueTables, type Taker } from './queue-tables.ts'
 
 /** What other processes add is seen at the latest so long after. */
@@ -75,8 +76,12 @@ export type Reply =
   | { number: number; defect: Error }
   | { wake: LogRow | undefined }
 
-const db = await openDatabase(path, options)
-const lane = new Lane(db, path, options.busyMs)
+/** To the log of the process. */
+const note = (text: string) => parentPort!.postMessage({ note: text })
+
+const { db, guard } = await openQueueDatabase(path, { ...options, note })
+const lane = new Lane(db, guard, options.busyMs)
+const inspect = inspector(guard, 'the embedded queue', note)
 const queue = new QueueTables(db, lane, options)
 const events = new EventsTables(db, lane, options, (row) => {
   for (const { port, follows } of connections) if (follows) port.postMessage({ wake: row } satisfies Reply)
@@ -85,6 +90,7 @@ await queue.releaseDead()
 
 const timer = setInterval(() => {
   queue.wake()
+  inspect()
   try {
     events.look()
   } catch (error) {
@@ -143,4 +149,4 @@ parentPort!.on('message', (message: { connect: MessagePort } | 'close') => {
   if (message === 'close') void close()
   else serve(message.connect)
 })
-parentPort!.postMessage('open')
+parentPort!.postMessage({ open: true })

@@ -32,7 +32,10 @@ const latin = async () => {
 }
 const databases = {
   mysql: { url: latin, dialect: (url: string): Dialect => mysqlDialect({ url, concurrency: 1, log: quiet() }) },
-  sqlite: { url: async () => `file:${join(dir, `${++made}.db`)}`, dialect: sqliteDialect },
+  sqlite: {
+    url: async () => `file:${join(dir, `${++made}.db`)}`,
+    dialect: (url: string) => sqliteDialect(url, quiet()),
+  },
 }
 const folder = (kind: string) => new URL(`../../prisma/${kind}/migrations/`, import.meta.url)
 

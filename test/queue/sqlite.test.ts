@@ -9,6 +9,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Accepted } from '../../src/queue/queue.ts'
 import { SqliteQueue } from '../../src/queue/sqlite.ts'
 import { Lane } from '../../src/sqlite/lane.ts'
+import { openSqlite } from '../../src/sqlite/open.ts'
 import { type Child, launch } from '../harness/child.ts'
 import { eventually } from '../harness/eventually.ts'
 import { type TestSqlite, testSqlite } from '../harness/sqlite.ts'
@@ -244,7 +245,7 @@ describe('SqliteQueue', () => {
 
     test('a folder in the place of the file', async () => {
       await mkdir(sqlite.path, { recursive: true })
-      await expect(sqlite.file()).rejects.toMatchObject(refusal(/cannot be opened/))
+      await expect(sqlite.file()).rejects.toMatchObject(refusal(/a folder or a device, not a regular file/))
     })
 
     test('the database of something else, which is left as it was', async () => {
@@ -322,9 +323,10 @@ describe('Lane', () => {
     sqlite = await testSqlite()
     await (await sqlite.file()).close()
     const path = join(dirname(sqlite.path), 'lane.db')
-    db = new DatabaseSync(path)
-    db.exec('PRAGMA journal_mode = WAL; CREATE TABLE t (a INTEGER PRIMARY KEY)')
-    lane = new Lane(db, path, 1_000)
+    const file = openSqlite(path)
+    db = file.db
+    db.exec('CREATE TABLE t (a INTEGER PRIMARY KEY)')
+    lane = new Lane(db, file.guard, 1_000)
   })
   afterEach(async () => {
     await lane.drained()

@@ -1,0 +1,246 @@
+/**
+ * Proves that the files of an open database are the ones at its path. Invariant: what is committed between two calls of
+ * `assertWritable` that return is in the files that the next start opens.
+ *
+ * SQLite goes on writing to files that were removed, renamed, replaced or overwritten, and reports success. So the guard compares
+ * device and inode of the database, its write-ahead log (-wal) and its index (-shm) with those that were opened. Where only the content
+ * was changed (a copy over the file, a truncation), it compares time and size: the database file changes in checkpoints only, and of these
+ * SQLite keeps count.
+ */
+import { type BigIntStats, closeSync, openSync, readSync, realpathSync, renameSync, statSync } from 'node:fs'
+import type { DatabaseSync, StatementSync } from 'node:sqlite'
+import { FileDisplaced, isBusy, sqliteCode } from './fault.ts'
+
+type Part = 'main' | 'wal' | 'shm'
+
+/** How a file at a path relates to the one that was opened. */
+type State = 'same' | 'missing' | 'other'
+
+const names: Record<Part, string> = { main: 'file', wal: 'write-ahead log (-wal)', shm: 'index (-shm)' }
+
+const walHeaderBytes = 32
+const frameHeaderBytes = 24
+/** A checkpoint of another process changes the file before SQLite counts it; none takes longer. */
+const checkpointMs = 3_000
+
+export class FileGuard {
+  readonly #db: DatabaseSync
+  readonly #paths: Record<Part, string>
+  readonly #opened: Record<Part, BigIntStats>
+  /** Where SQLite is too old to tell of checkpoints without making one, changed content is not looked for. */
+  readonly #checkpoints: StatementSync | undefined
+  readonly #frameBytes: number
+  #main: BigIntStats
+  #walSize: bigint
+  #log: Log
+  #suspectSince: number | undefined
+  /** Where log and index of a database that was replaced were put. */
+  readonly #aside = new Map<Part, string>()
+
+  /** The database has been read from, in WAL mode, so that its log is open. Throws FileDisplaced. */
+  constructor(db: DatabaseSync, path: string) {
+    this.#db = db
+    this.#paths = pathsOf(path)
+    const { main, wal, shm } = this.#stats()
+    if (!main || !wal || !shm) throw displaced('main')
+    this.#opened = { main, wal, shm }
+    this.#frameBytes = frameHeaderBytes + Number(Object.values(db.prepare('PRAGMA page_size').get()!)[0])
+    const { version } = db.prepare('SELECT sqlite_version() AS version').get() as { version: string }
+    const [, minor] = version.split('.').map(Number)
+    if (minor! >= 51) this.#checkpoints = db.prepare('PRAGMA wal_checkpoint(NOOP)')
+    this.#main = main
+    this.#walSize = wal.size
+    this.#log = this.#look()
+  }
+
+  get path(): string {
+    return this.#paths.main
+  }
+
+  /** Throws FileDisplaced unless the files at the paths are those that are open. */
+  assertInPlace(): void {
+    this.#inPlace()
+  }
+
+  /**
+   * Throws FileDisplaced unless what is committed now will be found by the next start. Not in a transaction. One that SQLite calls
+   * busy is a checkpoint of another process under way, unless it stays.
+   */
+  assertWritable(): void {
+    const { main, wal } = this.#inPlace()
+    if (main.mtimeNs === this.#main.mtimeNs && main.size === this.#main.size && wal.size >= this.#walSize) return
+    if (main.size === 0n) throw this.#overwritten('main')
+    if (this.#checkpoints) {
+      const log = this.#look()
+      if (main.mtimeNs !== this.#main.mtimeNs && !hasCheckpoint(this.#log, log)) throw this.#overwritten('main')
+      if (Number(wal.size) < (log.frames > 0 ? walHeaderBytes + log.frames * this.#frameBytes : 0)) {
+        throw this.#overwritten('wal')
+      }
+      this.#log = log
+    }
+    this.#main = main
+    this.#walSize = wal.size
+    this.#suspectSince = undefined
+  }
+
+  /** After a commit of this connection, which may have made a checkpoint. Throws FileDisplaced where the commit went elsewhere. */
+  committed(): void {
+    const { main, wal } = this.#inPlace()
+    this.#main = main
+    this.#walSize = wal.size
+    this.#log = this.#look(this.#log)
+  }
+
+  #overwritten(part: Part): FileDisplaced {
+    this.#suspectSince ??= performance.now()
+    return new FileDisplaced(
+      `its ${names[part]} was overwritten by another program; restart Spillway`,
+      performance.now() - this.#suspectSince < checkpointMs,
+    )
+  }
+
+  /** What is wrong, if anything; and saves what can be saved. To be called now and then, outside of transactions. */
+  inspect(): FileDisplaced | undefined {
+    try {
+      this.#mend()
+      this.assertWritable()
+    } catch (error) {
+      if (error instanceof FileDisplaced) return error
+      // A disk that fails, say: whoever commits next meets it, too.
+      if (sqliteCode(error) === undefined) throw error
+    }
+    return undefined
+  }
+
+  #mend(): void {
+    const stats = this.#stats()
+    const main = this.#state('main', stats.main)
+    try {
+      if (main === 'other') this.#putAside()
+      if (main === 'same') {
+        this.#putBack()
+        const isUnchanged = stats.main!.mtimeNs === this.#main.mtimeNs
+        // Another process may have begun a log of its own, with an index of its own.
+        const isOurs =
+          this.#state('wal', stat(this.#paths.wal)) === 'missing' && this.#state('shm', stats.shm) !== 'other'
+        if (isUnchanged && isOurs) this.#rescue()
+      }
+    } catch {
+      // The disk may be read-only or full by now; the next call tries again.
+    }
+  }
+
+  /** Whatever opens the file that replaced ours would take our log for its own. */
+  #putAside(): void {
+    for (const part of ['wal', 'shm'] as const) {
+      if (this.#state(part, stat(this.#paths[part])) !== 'same') continue
+      const aside = asideOf(this.#paths[part])
+      renameSync(this.#paths[part], aside)
+      this.#aside.set(part, aside)
+    }
+  }
+
+  #putBack(): void {
+    for (const [part, aside] of this.#aside) {
+      if (this.#state(part, stat(this.#paths[part])) === 'missing') renameSync(aside, this.#paths[part])
+    }
+    this.#aside.clear()
+  }
+
+  /** What was committed to a log that is no longer at its path would be lost with the process; it goes into the database file. */
+  #rescue(): void {
+    this.#db.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get()
+    this.#main = stat(this.#paths.main) ?? this.#main
+  }
+
+  #inPlace(): { main: BigIntStats; wal: BigIntStats } {
+    const stats = this.#stats()
+    for (const part of ['main', 'wal', 'shm'] as const)
+      if (this.#state(part, stats[part]) !== 'same') throw displaced(part)
+    return { main: stats.main!, wal: stats.wal! }
+  }
+
+  #stats(): Record<Part, BigIntStats | undefined> {
+    const { main, wal, shm } = this.#paths
+    return { main: stat(main), wal: stat(wal), shm: stat(shm) }
+  }
+
+  #state(part: Part, found: BigIntStats | undefined): State {
+    if (!found) return 'missing'
+    const { ino, dev } = this.#opened[part]
+    return found.ino === ino && found.dev === dev ? 'same' : 'other'
+  }
+
+  /** The state of the log. The number in its header is read again only where it may have changed since `before`. */
+  #look(before?: Log): Log {
+    if (!this.#checkpoints) return { frames: 0, checkpointed: 0, header: '' }
+    const { log: frames, checkpointed } = this.#checkpoints.get() as { log: number; checkpointed: number }
+    const goesOn = before !== undefined && before.header !== '' && frames > before.frames
+    return { frames, checkpointed, header: goesOn ? before.header : headerOf(this.#paths.wal).toString('base64') }
+  }
+}
+
+/** The log as SQLite keeps account of it. */
+interface Log {
+  frames: number
+  /** How many of them were copied into the database file. */
+  checkpointed: number
+  /** Each time the log is begun anew, it has another number in its header. */
+  header: string
+}
+
+function hasCheckpoint(before: Log, now: Log): boolean {
+  return now.checkpointed !== before.checkpointed || now.header !== before.header
+}
+
+/** Inspects each time it is called, and notes when a file is no longer in its place, and when it is again. */
+export function inspector(guard: FileGuard, owner: string, note: (text: string) => void): () => void {
+  let said: string | undefined
+  return () => {
+    const found = guard.inspect()
+    const reason = isBusy(found) ? undefined : found?.message
+    if (reason === said) return
+    said = reason
+    if (reason === undefined) note(`${owner} (${guard.path}) has its files in place again, and goes on`)
+    else note(`${owner} (${guard.path}) is unavailable: ${reason}`)
+  }
+}
+
+/** SQLite resolves links when it opens the database, and puts log and index beside the file itself. */
+export function pathsOf(path: string): Record<Part, string> {
+  const real = realpathSync(path)
+  return { main: path, wal: `${real}-wal`, shm: `${real}-shm` }
+}
+
+/** A name beside it for a log that belongs to no database here. */
+export function asideOf(wal: string): string {
+  return `${wal}.${Date.now()}.orphan`
+}
+
+/** The header of a log, shorter or empty where there is none. SQLite has no locks on this file that closing it would drop. */
+export function headerOf(wal: string): Buffer {
+  const header = Buffer.alloc(walHeaderBytes)
+  try {
+    const file = openSync(wal, 'r')
+    try {
+      return header.subarray(0, readSync(file, header))
+    } finally {
+      closeSync(file)
+    }
+  } catch {
+    return Buffer.alloc(0)
+  }
+}
+
+function stat(path: string): BigIntStats | undefined {
+  try {
+    return statSync(path, { bigint: true, throwIfNoEntry: false })
+  } catch {
+    // The folder is a file now, or may not be entered any more.
+    return undefined
+  }
+}
+
+function displaced(part: Part): FileDisplaced {
+  return new FileDisplaced(`its ${names[part]} was moved, deleted or replaced; put it back or restart Spillway`)
+}

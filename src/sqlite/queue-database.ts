@@ -1,0 +1,65 @@
+/** The embedded queue's own part of its file: whose it is, its version, its tables. */
+import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import type { DatabaseSync } from 'node:sqlite'
+import { FileUnusable, isBusy, reasonOf } from './fault.ts'
+import { assertSound, type OpenFile, openSqlite, pragma } from './open.ts'
+
+const version = 2
+/** "Spil": what tells our files from those of others. */
+const applicationId = 0x5370696c
+
+/** Opens the queue's file, making it where there is none. Throws an error that says what is wrong with it, and what to do. */
+export async function openQueueDatabase(
+  path: string,
+  options: { busyMs: number; maxPages: number | undefined; note: (text: string) => void },
+): Promise<OpenFile> {
+  const since = performance.now()
+  for (;;) {
+    let file: OpenFile | undefined
+    try {
+      file = openSqlite(path, { check, note: options.note })
+      assertSound(file)
+      prepare(file.db)
+      if (options.maxPages !== undefined) file.db.exec(`PRAGMA max_page_count = ${options.maxPages}`)
+      return file
+    } catch (error) {
+      file?.db.close()
+      if (!isBusy(error) || performance.now() - since > options.busyMs) {
+        throw new Error(`The embedded queue cannot use ${path}: ${reasonOf(error, options.busyMs)}.`, { cause: error })
+      }
+    }
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
+
+function prepare(db: DatabaseSync): void {
+  db.exec('BEGIN IMMEDIATE')
+  // Another process may have been faster.
+  if (check(db) === 'empty') {
+    db.exec(sql('schema.sql'))
+    db.prepare('INSERT INTO epoch VALUES (?)').run(randomBytes(9).toString('base64url'))
+    db.exec(`PRAGMA application_id = ${applicationId}; PRAGMA user_version = ${version}`)
+  }
+  db.exec(sql('recount.sql'))
+  db.exec('COMMIT')
+}
+
+function check(db: DatabaseSync): 'empty' | 'ours' {
+  const { tables } = db.prepare('SELECT count(*) AS tables FROM sqlite_schema').get() as { tables: number }
+  if (tables === 0) return 'empty'
+  if (pragma(db, 'application_id') !== applicationId) {
+    throw new FileUnusable('it is the database of something else; give the queue a file of its own')
+  }
+  const found = pragma(db, 'user_version')
+  if (found !== version) {
+    throw new FileUnusable(
+      `it has version ${found}, and this release of Spillway knows version ${version}; use the release that made it`,
+    )
+  }
+  return 'ours'
+}
+
+function sql(name: string): string {
+  return readFileSync(new URL(name, import.meta.url), 'utf8')
+}

@@ -1,0 +1,44 @@
+/**
+ * Who may read the data: the user that Spillway runs as, and no other. Invariant: a file that Spillway makes has mode 0600 and a folder
+ * 0700, whatever the umask; SQLite gives its log and its index the mode of the database. The mode of a folder that is there already
+ * is not changed.
+ */
+import { chmodSync, closeSync, mkdirSync, openSync, statSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import { FileUnusable } from './fault.ts'
+
+export function makeFolder(folder: string): void {
+  try {
+    const first = mkdirSync(folder, { recursive: true, mode: 0o700 })
+    // A umask may have taken rights from the owner, too.
+    for (let made = folder; first !== undefined; made = dirname(made)) {
+      chmodSync(made, 0o700)
+      if (resolve(made) === resolve(first)) break
+    }
+  } catch (error) {
+    throw new FileUnusable(`its folder ${folder} cannot be made: ${(error as Error).message}`, { cause: error })
+  }
+}
+
+/** Makes an empty file; SQLite would give it the mode that the umask leaves of 0644. Only where there is none: closing a file that SQLite
+ *  has open drops its locks. */
+export function makeFile(path: string): void {
+  closeSync(openSync(path, 'a', 0o600))
+  chmodSync(path, 0o600)
+}
+
+/** Takes the rights of others from files of a former start. `note` is told of each one, and of one that belongs to another user. */
+export function tighten(paths: readonly string[], note: (text: string) => void): void {
+  if (process.platform === 'win32') return
+  for (const path of paths) {
+    const mode = statSync(path, { throwIfNoEntry: false })?.mode
+    if (mode === undefined || (mode & 0o077) === 0) continue
+    const was = (mode & 0o777).toString(8).padStart(4, '0')
+    try {
+      chmodSync(path, 0o600)
+      note(`${path} had mode ${was}: other users could read it; it has 0600 now`)
+    } catch {
+      note(`${path} has mode ${was} and belongs to another user: other users can read it; give it mode 0600`)
+    }
+  }
+}
