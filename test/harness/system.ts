@@ -74,7 +74,7 @@ export class System {
   async graphql(query: string, variables: Record<string, unknown> = {}, url = this.url): Promise<GraphQLAnswer> {
     const response = await fetch(`${url}/graphql`, {
       method: 'POST',
-      headers: { 'content-type': 'application/json', accept: 'application/json' },
+      headers: { 'content-type': 'application/json', accept: 'application/graphql-response+json' },
       body: JSON.stringify({ query, variables }),
     })
     return { status: response.status, headers: response.headers, body: await response.json() }
