@@ -52,10 +52,10 @@ async function allIds(queue: Queue): Promise<string[]> {
 async function* letters(queue: Queue) {
   let after: string | undefined
   for (;;) {
-    const page = await queue.deadLetters(100, after)
-    for (const { letter } of page) yield letter
-    after = page.at(-1)?.handle
-    if (page.length < 100) return
+    const { letters, more } = await queue.deadLetters(100, after)
+    for (const { letter } of letters) yield letter
+    after = letters.at(-1)?.handle
+    if (!more) return
   }
 }
 

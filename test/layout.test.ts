@@ -10,6 +10,7 @@ const interfaces = [
   'src/db/store.ts',
   'src/cache/cache.ts',
   'src/queue/queue.ts',
+  'src/queue/digest.ts',
   'src/events/events.ts',
   // Made of an EventLog, whichever one.
   'src/events/follower.ts',

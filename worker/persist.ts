@@ -10,20 +10,19 @@
  */
 import { StoreFault, type Writer } from '../src/db/store.ts'
 import { type Content, parseId, problemOf } from '../src/model/content.ts'
-import type { Failure, FailureCode } from '../src/model/error.ts'
+import type { FailureCode } from '../src/model/error.ts'
 import { failpoint } from '../src/model/failpoint.ts'
 import type { Log } from '../src/model/log.ts'
 import { decode } from '../src/model/message.ts'
 import { type Meter, noMeter } from '../src/model/meter.ts'
-import type { Entry } from '../src/queue/queue.ts'
+import { digestOf } from '../src/queue/digest.ts'
+import type { Burial, Entry } from '../src/queue/queue.ts'
 import { Stopped } from './backoff.ts'
 import { TableState } from './table-state.ts'
 
-export interface Letter {
-  entry: Entry
+export interface Letter extends Burial {
   /** The id to announce the failure under; undefined for what has none. */
   id: string | undefined
-  failure: Failure
 }
 
 export interface Outcome {
@@ -287,7 +286,7 @@ export class Persister {
       const there = found.get(row.content.id)
       if (!there) return true
       if (there.content === row.content.content) round.saved.push({ content: there, entries: row.entries })
-      else round.letters.push(...row.entries.map((entry) => letter(entry, 'ID_CONFLICT', conflict(row.content.id))))
+      else round.letters.push(...row.entries.map((entry) => conflictWith(there, entry)))
       return false
     })
   }
@@ -314,6 +313,11 @@ export class Persister {
 
 export function letter(entry: Entry, code: FailureCode, message: string, attempts = 1): Letter {
   return { entry, id: entry.id, failure: { code, message, attempts, failedAt: new Date() } }
+}
+
+/** The queue is told what stands, so that it refuses the next conflict. */
+function conflictWith({ id, content, createdAt }: Content, entry: Entry): Letter {
+  return { ...letter(entry, 'ID_CONFLICT', conflict(id)), stands: { digest: digestOf(content), at: +createdAt } }
 }
 
 function conflict(id: string): string {

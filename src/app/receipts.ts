@@ -1,14 +1,14 @@
 /**
- * Where a save stands. Invariant: never unknown once accepted, and never backwards. The queue decides first (an id is pending until its
- * row is committed and the cache bumped, and saved before its event is there); only what the queue does not know any more is looked up in
- * the store.
+ * Where a save stands. Invariant: never unknown once accepted, and never backwards; an id stands as its first content does, and what a
+ * later sender of other content is told concerns that content only. The queue decides first (an id is pending until its row is committed
+ * and the cache bumped, and saved before its event is there); only what the queue does not know any more is looked up in the store.
  */
 import type { Follower } from '../events/follower.ts'
 import type { Content } from '../model/content.ts'
 import { type Failure, SpillwayError } from '../model/error.ts'
+import { digestOf } from '../queue/digest.ts'
 import type { Queue, Standing } from '../queue/queue.ts'
 import type { Contents } from './contents.ts'
-import { digestOf } from './digest.ts'
 
 export interface Receipt {
   id: string
@@ -16,6 +16,10 @@ export interface Receipt {
   /** Whether the save this answers was a retry of one that is known already. */
   duplicate: boolean
   acceptedAt: Date
+  /** How many dead letters with the code ID_CONFLICT the id has. */
+  conflicts: number
+  /** Of the content that this receipt is for; undefined: for the one that the id stands for. */
+  digest: string | undefined
   /** The row, where it is at hand; undefined: look it up, if the status is not QUEUED. */
   content: Content | undefined
   /** With FAILED. */
@@ -36,26 +40,45 @@ export class Receipts {
     this.#follower = follower
   }
 
-  /** The receipt now; undefined for an id that was never accepted. Throws QUEUE_UNAVAILABLE, OUTCOME_UNKNOWN, STORE_UNAVAILABLE. */
-  async find(id: string): Promise<Receipt | undefined> {
-    const [standing] = await this.#queue.find([id])
-    if (standing?.status === 'QUEUED') return await this.#pending(id, standing)
-    if (standing) return receiptOf(id, standing)
+  /** The receipt of what the id stands for, now; undefined for an id that was never accepted. Throws QUEUE_UNAVAILABLE,
+   *  OUTCOME_UNKNOWN, STORE_UNAVAILABLE. */
+  find(id: string): Promise<Receipt | undefined> {
+    return this.#find(id, undefined)
+  }
+
+  async #find(id: string, digest: string | undefined): Promise<Receipt | undefined> {
+    const [standing] = await this.#queue.find([id], digest)
+    const receipt = standing && { ...receiptOf(id, standing), digest }
+    if (receipt?.status === 'QUEUED') return await this.#pending(receipt, standing!)
+    const { conflicts = 0, failure } = receipt ?? {}
+    // A conflict is with a row: for whoever asks without a digest the id stands as that does.
+    if (receipt && !(failure?.code === 'ID_CONFLICT' && digest === undefined)) return receipt
     const content = await this.#contents.find(id)
-    if (!content) return undefined
-    return { id, status: 'SAVED', duplicate: false, acceptedAt: content.createdAt, content, failure: undefined }
+    if (!content || (digest !== undefined && digestOf(content.content) !== digest)) return receipt
+    return {
+      id,
+      status: 'SAVED',
+      duplicate: false,
+      acceptedAt: content.createdAt,
+      conflicts,
+      digest,
+      content,
+      failure: undefined,
+    }
   }
 
   /**
-   * A pending id is QUEUED, unless it was saved long ago and is only sent once more: then it is SAVED, as it was before. A row of the very
-   * message that is pending does not count: the cache may not know it yet, and the queue will say when it does.
+   * A pending id is QUEUED, unless it was saved long ago: either it is only sent once more, or what is pending is a later sender's. Then it
+   * is SAVED, as it was before. A row of the very message that is pending does not count: the cache may not know it yet, and the queue
+   * will say when it does.
    */
-  async #pending(id: string, standing: Standing): Promise<Receipt> {
-    const receipt = receiptOf(id, standing)
+  async #pending(receipt: Receipt, standing: Standing): Promise<Receipt> {
     try {
-      const content = await this.#contents.find(id)
-      const resent = content && digestOf(content.content) === standing.digest && +content.createdAt !== standing.at
-      if (resent) return { ...receipt, status: 'SAVED', acceptedAt: content.createdAt, content }
+      const content = await this.#contents.find(receipt.id)
+      if (!content) return receipt
+      const isSame = digestOf(content.content) === standing.digest
+      const isBefore = isSame ? +content.createdAt !== standing.at : receipt.digest === undefined
+      if (isBefore) return { ...receipt, status: 'SAVED', acceptedAt: content.createdAt, content }
     } catch (error) {
       // That the database is away is no reason to say less than the queue knows.
       if (!(error instanceof SpillwayError)) throw error
@@ -86,35 +109,38 @@ export class Receipts {
 
   /** Begins to watch an id, so that nothing is missed between the accept and the wait. */
   watch(id: string): { settled(receipt: Receipt, signal: AbortSignal): Promise<Receipt>; stop(): void } {
-    let settled: Partial<Receipt> | undefined
+    let saved: Content | undefined
     let look = true
     let wake = () => {}
     const stop = this.#follower.watch(id, (event) => {
-      if (event?.type === 'saved') settled = { status: 'SAVED', content: event.content }
-      else if (event?.type === 'failed') settled = { status: 'FAILED', failure: event.failure }
+      // A failure may be that of other content under this id: the queue tells.
+      if (event?.type === 'saved') saved = event.content
       else look = true
       wake()
     })
     return {
       stop,
       settled: async (receipt, signal) => {
+        const { id, digest, duplicate } = receipt
         const abort = () => wake()
         signal.addEventListener('abort', abort)
         const timer = setInterval(async () => {
           // The queue alone is asked: those who wait are not to be felt by the database.
-          const [standing] = await this.#queue.find([receipt.id]).catch(() => [])
+          const [standing] = await this.#queue.find([receipt.id], digest).catch(() => [])
           if (standing?.status === 'QUEUED') return
           look = true
           wake()
         }, lookAgainMs)
         try {
           while (!signal.aborted) {
-            if (settled) return { ...receipt, ...settled }
-            if (look) {
+            if (saved && (digest === undefined || digestOf(saved.content) === digest))
+              return { ...receipt, status: 'SAVED', content: saved }
+            if (look || saved) {
               // Once at the start, since it may have happened before the watch began; and whenever an event may have been missed.
               look = false
-              const now = await this.find(receipt.id).catch(() => undefined)
-              if (now && now.status !== 'QUEUED') return { ...now, duplicate: receipt.duplicate }
+              saved = undefined
+              const now = await this.#find(id, digest).catch(() => undefined)
+              if (now && now.status !== 'QUEUED') return { ...now, duplicate }
               continue
             }
             await new Promise<void>((resolve) => {
@@ -132,6 +158,6 @@ export class Receipts {
 }
 
 export function receiptOf(id: string, standing: Standing, duplicate = false): Receipt {
-  const { status, at, failure } = standing
-  return { id, status, duplicate, acceptedAt: new Date(at), content: undefined, failure }
+  const { status, digest, at, conflicts, failure } = standing
+  return { id, status, duplicate, acceptedAt: new Date(at), conflicts, digest, content: undefined, failure }
 }

@@ -58,3 +58,22 @@ export interface Failure {
 }
 
 export type FailureCode = 'ID_CONFLICT' | 'UNDECODABLE' | 'REJECTED' | 'CRASHED' | 'GAVE_UP'
+
+/** A failure as it was stored; of one that is malformed, what there is, with the code UNDECODABLE. `at` stands in for a missing time. */
+export function readFailure(value: unknown, at: number): Failure {
+  const { code, message, attempts, failedAt } = (value ?? {}) as Record<keyof Failure, unknown>
+  const time = new Date(typeof failedAt === 'string' || typeof failedAt === 'number' ? failedAt : Number.NaN)
+  const isWhole =
+    typeof code === 'string' && typeof message === 'string' && isCount(attempts) && !Number.isNaN(time.getTime())
+  return {
+    // A newer release may have codes of its own.
+    code: isWhole ? (code as FailureCode) : 'UNDECODABLE',
+    message: typeof message === 'string' ? message : 'the dead letter is malformed: it does not say why it failed',
+    attempts: isCount(attempts) ? attempts : 0,
+    failedAt: Number.isNaN(time.getTime()) ? new Date(at) : time,
+  }
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) >= 0 && (value as number) < 2 ** 31
+}

@@ -24,6 +24,8 @@ export interface Standing {
   digest: string
   /** Milliseconds since 1970. */
   at: number
+  /** How many dead letters of its id have the code ID_CONFLICT: later saves of other content. */
+  conflicts: number
   /** With FAILED. */
   failure?: Failure
 }
@@ -55,21 +57,33 @@ export interface Queue {
   /**
    * Accepts each group whole or not at all; the whole call is one atomic step, durable when it resolves. At most 1,000 items a call,
    * or one group. Per group: what became of each item, in order, or why the group was refused (QUEUE_FULL, ID_CONFLICT).
-   * An item whose id is known with the same digest is not added again: `duplicate`, with where the first stands. Other digest: the
-   * group is refused with ID_CONFLICT while the first is pending (or in the same group), and accepted otherwise: the store will tell.
-   * Saved ids are remembered for at least the last 50,000. Throws QUEUE_UNAVAILABLE: certainly nothing was accepted;
-   * OUTCOME_UNKNOWN: it may have been.
+   * An item whose id is known with the same digest is not added again: `duplicate`, with where the first stands. An id that is known
+   * with other digests only: the group is refused with ID_CONFLICT. Known is what is pending, what is in the same call, what is
+   * remembered as saved (at least the last 50,000), and what is a dead letter. Dead letters with the code ID_CONFLICT do not take an id
+   * for others: the store tells which content it has. Throws QUEUE_UNAVAILABLE: certainly nothing was accepted; OUTCOME_UNKNOWN: it
+   * may have been.
    */
   accept(groups: readonly (readonly Item[])[]): Promise<(Accepted[] | SpillwayError)[]>
-  /** Where these ids stand, in order; undefined for one that is neither pending, nor buried, nor among those saved lately. A dead
-   *  letter wins over a saved one, a pending one over both. */
-  find(ids: readonly string[]): Promise<(Standing | undefined)[]>
+  /**
+   * Where these ids stand, in order; undefined for one that is neither pending, nor among those saved lately, nor buried. An id stands as
+   * its first content does: pending wins over saved, saved over a dead letter, and of these an ID_CONFLICT is the last. With a digest:
+   * where that content of each id stands.
+   */
+  find(ids: readonly string[], digest?: string): Promise<(Standing | undefined)[]>
   status(): Promise<QueueStatus>
-  /** Dead letters, oldest first, at most `first`, after the given handle (exclusive). */
-  deadLetters(first: number, after?: string): Promise<{ handle: string; letter: DeadLetter }[]>
-  /** Back into the queue, atomically, under the ids they had. How many letters that were. Unknown ids are passed over. */
+  /** Dead letters, oldest first, at most `first` and some 4 MB, after the given handle (exclusive). A malformed one is among them, with
+   *  the code UNDECODABLE. */
+  deadLetters(
+    first: number,
+    after?: string,
+  ): Promise<{ letters: { handle: string; letter: DeadLetter }[]; more: boolean }>
+  /**
+   * Back into the queue under the ids they had, of each id one: its own before ID_CONFLICT ones, none while the id is pending. How many
+   * letters that were. Unknown ids are passed over. Each letter moves atomically; where an error comes after some have moved, it is
+   * OUTCOME_UNKNOWN.
+   */
   retry(ids: readonly string[]): Promise<number>
-  /** Gone for good. How many letters that were. */
+  /** All letters of these ids, gone for good. How many that were. Errors as for retry. */
   discard(ids: readonly string[]): Promise<number>
   /** A consumer of its own. `name` is stable for a worker slot: what a dead one of the same name left, the next one takes first. */
   consumer(name: string): Consumer
@@ -92,6 +106,13 @@ export interface Entry {
   deliveries: number
 }
 
+export interface Burial {
+  entry: Entry
+  failure: Failure
+  /** With ID_CONFLICT, where it is known: the row that has the id. The queue remembers it as saved, so that the next conflict is refused. */
+  stands?: { digest: string; at: number } | undefined
+}
+
 export interface Consumer {
   /**
    * The next entries: those of dead workers first, then new ones, oldest first. Waits up to `waitMs` for the first; [] when there is
@@ -106,8 +127,8 @@ export interface Consumer {
   /** Done: gone from the queue, atomically, and confirmed where they were not yet. An entry that somebody else settled meanwhile is
    *  passed over. Throws QUEUE_UNAVAILABLE or OUTCOME_UNKNOWN; calling it again is harmless. */
   settle(entries: readonly Entry[]): Promise<void>
-  /** Out of the queue and into the dead letters, atomically. Throws like settle. */
-  bury(letters: readonly { entry: Entry; failure: Failure }[]): Promise<void>
+  /** Out of the queue and into the dead letters, each atomically. Throws like settle; calling it again is harmless. */
+  bury(letters: readonly Burial[]): Promise<void>
   /** Says that these are still being worked on, so that nobody takes them for a dead worker's. Throws like settle. */
   hold(entries: readonly Entry[]): Promise<void>
   /** Counts, durably, one try of this entry by itself and tells how many there were, this one included. Throws like settle. */

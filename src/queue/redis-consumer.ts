@@ -9,11 +9,11 @@
  * - a lost group is made again at 0, never at $, which would pass over what was added in between.
  */
 import type { Redis } from 'ioredis'
-import { type Failure, SpillwayError } from '../model/error.ts'
+import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import { pause } from '../model/pause.ts'
 import type { RedisConnection } from '../redis/connection.ts'
-import type { Consumer, Entry } from './queue.ts'
+import type { Burial, Consumer, Entry } from './queue.ts'
 import { type QueueKeys, record, type Scripts } from './redis-scripts.ts'
 
 interface Options {
@@ -33,6 +33,8 @@ type Raw = [handle: string, fields: string[] | null]
 
 /** A read that is answered late costs a reconnect; a busy server may well need a second more than it was given. */
 const graceMs = 2_000
+const buriedAtOnce = 200
+const buriedBytes = 4 * 1024 * 1024
 
 export class RedisConsumer implements Consumer {
   readonly #o: Options
@@ -101,7 +103,10 @@ export class RedisConsumer implements Consumer {
         client.xautoclaim(keys.stream, group, name, reclaimMs, this.#claimFrom, 'COUNT', count),
       )) as [string, Raw[]]
       this.#claimFrom = next
-      if (next === '0-0') this.#claimAt = performance.now() + reclaimMs / 4
+      if (next === '0-0') {
+        this.#claimAt = performance.now() + reclaimMs / 4
+        this.#forgetGone()
+      }
       const claimed = await this.#known(raw)
       const entries = claimed.filter(({ handle }) => !this.#held.has(handle))
       // Its own, or its own again: another worker may have had it meanwhile.
@@ -112,6 +117,16 @@ export class RedisConsumer implements Consumer {
       }
     }
     return undefined
+  }
+
+  /** Names of consumers that hold nothing and were not heard of for long: killed ones. One that comes back has its name again. */
+  #forgetGone(): void {
+    const { keys, group, settling, scripts, reclaimMs } = this.#o
+    settling
+      .ask(() => scripts.spillLeave(keys.stream, group, '', reclaimMs * 6))
+      .catch(() => {
+        // Then at the next look.
+      })
   }
 
   async #fresh(count: number, waitMs: number): Promise<Entry[]> {
@@ -139,7 +154,8 @@ export class RedisConsumer implements Consumer {
     const there = raw.filter(([, fields]) => fields !== null)
     if (there.length === 0) return []
     const pending = (await this.#ask((client) =>
-      client.xpending(keys.stream, group, there[0]![0], there.at(-1)![0], there.length * 2, name),
+      // Between them may stand what it holds already.
+      client.xpending(keys.stream, group, there[0]![0], there.at(-1)![0], there.length + this.#held.size, name),
     )) as [string, string, number, number][]
     const deliveries = new Map(pending.map(([handle, , , count]) => [handle, count]))
     return there.map(([handle, fields]) => entry(handle, fields!, deliveries.get(handle) ?? 2))
@@ -214,14 +230,15 @@ export class RedisConsumer implements Consumer {
     await Promise.all(calls)
   }
 
-  async bury(letters: readonly { entry: Entry; failure: Failure }[]): Promise<void> {
+  async bury(letters: readonly Burial[]): Promise<void> {
     const { keys: k, group, settling, scripts } = this.#o
-    for (let i = 0; i < letters.length; i += 500) {
-      const args = letters
-        .slice(i, i + 500)
-        .flatMap(({ entry, failure }) => [entry.handle, JSON.stringify(failure), Date.now(), entry.body])
+    for (const some of chunksOf(letters)) {
+      const args = some.flatMap(({ entry, failure, stands }) => [
+        ...[entry.handle, JSON.stringify(failure), Date.now(), entry.body],
+        stands ? `${stands.digest} ${stands.at}` : '',
+      ])
       await settling.ask(() =>
-        scripts.spillBury(k.stream, k.pending, k.deadIndex, k.dead, k.attempts, k.saved, k.savedBefore, group, ...args),
+        scripts.spillBury(k.stream, k.pending, k.deadIds, k.dead, k.attempts, k.saved, k.savedBefore, group, ...args),
       )
     }
     this.#release(letters.map(({ entry }) => entry))
@@ -298,6 +315,22 @@ export class RedisConsumer implements Consumer {
       from = `(${pending.at(-1)![0]}`
     }
   }
+}
+
+/** What one script may bury: each letter's body is copied. */
+function chunksOf(letters: readonly Burial[]): Burial[][] {
+  const chunks: Burial[][] = []
+  let bytes = 0
+  for (const letter of letters) {
+    bytes += letter.entry.body.length
+    const last = chunks.at(-1)
+    if (last && last.length < buriedAtOnce && bytes <= buriedBytes) last.push(letter)
+    else {
+      chunks.push([letter])
+      bytes = letter.entry.body.length
+    }
+  }
+  return chunks
 }
 
 function rows(read: unknown): Raw[] {

@@ -1,6 +1,6 @@
 /** The keys and the scripts of the queue on Redis; lua/ has the scripts themselves. */
-import { readFileSync } from 'node:fs'
 import type { Redis } from 'ioredis'
+import { scriptOf } from '../redis/script.ts'
 
 /** The keys of one shard. */
 export function queueKeys(prefix: string) {
@@ -11,31 +11,44 @@ export function queueKeys(prefix: string) {
     saved: key('saved'),
     savedBefore: key('saved-before'),
     dead: key('dead'),
-    deadIndex: key('dead-index'),
+    deadIds: key('dead-ids'),
+    oldDeadIndex: key('dead-index'),
     attempts: key('attempts'),
   }
 }
 export type QueueKeys = ReturnType<typeof queueKeys>
 
-const script = (name: string) => readFileSync(new URL(`lua/${name}.lua`, import.meta.url), 'utf8')
+/** [status, digest, at, how many ID_CONFLICT letters, failure]. */
+export type StandingReply = [string, string, string, number, string?]
 
 /** The scripts as commands of a client; ioredis sends their hash and, where the server does not know it, their text. */
 export interface Scripts {
-  spillAccept(...args: (string | number)[]): Promise<(0 | string | (0 | string[])[])[]>
-  spillFind(...args: (string | number)[]): Promise<(0 | string[])[]>
-  spillSettle(...args: (string | number)[]): Promise<null>
+  spillAccept(...args: (string | number)[]): Promise<'ADOPT' | (0 | string | (number | StandingReply)[])[]>
+  spillFind(...args: (string | number)[]): Promise<'ADOPT' | (0 | StandingReply)[]>
+  spillSettle(...args: (string | number)[]): Promise<number>
   spillBury(...args: (string | number)[]): Promise<number>
-  spillRedrive(...args: (string | number)[]): Promise<number>
+  spillRetry(...args: (string | number)[]): Promise<'ADOPT' | number>
+  spillDiscard(...args: (string | number)[]): Promise<'ADOPT' | [count: number, done: number]>
+  spillPage(...args: (string | number)[]): Promise<[[handle: string, fields: string[]][], more: number]>
+  spillAdopt(...args: (string | number)[]): Promise<number>
   spillHold(...args: (string | number)[]): Promise<number>
   spillAttempt(...args: (string | number)[]): Promise<number>
   spillRelease(...args: (string | number)[]): Promise<number>
   spillLeave(...args: (string | number)[]): Promise<number>
 }
 
+const lua = (name: string) => new URL(`lua/${name}.lua`, import.meta.url)
+const plain = { settle: 5, hold: 1, attempt: 2, release: 1, leave: 1 }
+const ofLetters = { accept: 7, find: 6, bury: 7, retry: 5, discard: 3, page: 2, adopt: 3 }
+
+const texts = [
+  ...Object.entries(plain).map(([name, keys]) => ({ name, keys, lua: scriptOf(lua(name)) })),
+  ...Object.entries(ofLetters).map(([name, keys]) => ({ name, keys, lua: scriptOf(lua('letters'), lua(name)) })),
+]
+
 export function defineScripts(client: Redis): Redis & Scripts {
-  const keys = { accept: 6, find: 5, settle: 5, bury: 7, redrive: 4, hold: 1, attempt: 2, release: 1, leave: 1 }
-  for (const [name, numberOfKeys] of Object.entries(keys)) {
-    client.defineCommand(`spill${name[0]!.toUpperCase()}${name.slice(1)}`, { numberOfKeys, lua: script(name) })
+  for (const { name, keys, lua } of texts) {
+    client.defineCommand(`spill${name[0]!.toUpperCase()}${name.slice(1)}`, { numberOfKeys: keys, lua })
   }
   return client as Redis & Scripts
 }

@@ -1,27 +1,31 @@
 /**
  * The queue on Redis: a stream with one consumer group, and beside it, under one hash tag so that Redis Cluster keeps them together,
  *
- *   {spillway:0}:queue     the stream: entries of `id` and `m` (the message)
+ *   {spillway:0}:queue     the stream: entries of `id`, `m` (the message) and `d` ("digest at")
  *   {spillway:0}:pending   id -> "digest at handle", for every id in the stream
  *   {spillway:0}:saved, :saved-before       id -> "digest at handle", the ids saved last, in two generations
  *   {spillway:0}:dead      the dead letters: a stream of `id`, `m`, `f` (why), `d` (digest), `at`
- *   {spillway:0}:dead-index   id -> "digest handle", once for each of its letters
+ *   {spillway:0}:dead-ids  the dead letters by their ids: a sorted set (lua/letters.lua)
+ *   {spillway:0}:dead-index   the same as release 0.1 wrote it; what is found there is moved to dead-ids
  *   {spillway:0}:attempts  handle -> tries by itself
  *
  * What an id is, changes only inside the scripts in lua/, each one atomic step. The stream is never trimmed: MAXLEN would delete
  * messages that no worker has seen. Works on Redis 6.2, 7 and Valkey.
  */
 import type { Redis } from 'ioredis'
-import { type Failure, SpillwayError } from '../model/error.ts'
+import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import { type RedisAddress, RedisConnection, retryAfterMs } from '../redis/connection.ts'
-import type { Accepted, Consumer, DeadLetter, Durability, Item, Queue, QueueStatus, Standing } from './queue.ts'
+import type { Accepted, Consumer, Durability, Item, Queue, QueueStatus, Standing } from './queue.ts'
 import { RedisConsumer } from './redis-consumer.ts'
-import { defineScripts, type QueueKeys, queueKeys, record, type Scripts } from './redis-scripts.ts'
+import { failureOf, RedisLetters } from './redis-letters.ts'
+import { defineScripts, type QueueKeys, queueKeys, record, type Scripts, type StandingReply } from './redis-scripts.ts'
 
 const group = 'workers'
 const rememberedIds = 50_000
 const lookEveryMs = 1_000
+/** Each may be a dead letter, read with its body. */
+const foundAtOnce = 100
 /** Of maxmemory: saves are refused from here on, so that what the workers have to write still fits. */
 const fullAt = 0.9
 
@@ -40,6 +44,7 @@ export class RedisQueue implements Queue {
   readonly #connection: RedisConnection
   readonly #scripts: Redis & Scripts
   readonly #keys: QueueKeys
+  readonly #letters: RedisLetters
   readonly #consumers = new Set<Consumer>()
   readonly #looking: NodeJS.Timeout
   /** What the server was last seen to do; undefined until it was asked, and again after every reconnect. */
@@ -51,6 +56,7 @@ export class RedisQueue implements Queue {
     this.#keys = queueKeys(address.prefix)
     this.#connection = new RedisConnection(address.url, { role: 'queue', log: options.log })
     this.#scripts = defineScripts(this.#connection.client)
+    this.#letters = new RedisLetters(this.#connection, this.#scripts, this.#keys)
     this.#connection.client.on('ready', () => {
       // A restarted or replaced server may have other settings.
       this.#server = undefined
@@ -85,14 +91,18 @@ export class RedisQueue implements Queue {
       args.push(group.every(({ fresh }) => fresh) ? -group.length : group.length)
       for (const { id, digest, at, body } of group) args.push(id, `${digest} ${at}`, body)
     }
-    const replies = await this.#connection.ask(() =>
-      this.#scripts.spillAccept(k.stream, k.pending, k.deadIndex, k.saved, k.savedBefore, k.dead, ...args),
+    const ids = () => groups.flatMap((group) => group.map(({ id }) => id))
+    const replies = await this.#letters.ask(ids, () =>
+      this.#scripts.spillAccept(
+        ...[k.stream, k.pending, k.oldDeadIndex, k.deadIds, k.dead, k.saved, k.savedBefore, ...args],
+      ),
     )
     return replies.map((reply, g) => {
       if (typeof reply === 'string') return this.#refusal(reply)
       return groups[g]!.map((item, n): Accepted => {
         const known = reply === 0 ? 0 : reply[n]!
-        if (known === 0) return { status: 'QUEUED', digest: item.digest, at: item.at, duplicate: false }
+        if (typeof known === 'number')
+          return { status: 'QUEUED', digest: item.digest, at: item.at, conflicts: known, duplicate: false }
         return { ...standing(known), duplicate: true }
       })
     })
@@ -115,13 +125,22 @@ export class RedisQueue implements Queue {
     )
   }
 
-  async find(ids: readonly string[]): Promise<(Standing | undefined)[]> {
-    if (ids.length === 0) return []
+  async find(ids: readonly string[], digest = ''): Promise<(Standing | undefined)[]> {
     const k = this.#keys
-    const replies = await this.#connection.ask(() =>
-      this.#scripts.spillFind(k.pending, k.deadIndex, k.saved, k.savedBefore, k.dead, ...ids),
-    )
-    return replies.map((reply) => (reply === 0 ? undefined : standing(reply)))
+    const chunks: Promise<(0 | StandingReply)[]>[] = []
+    for (let i = 0; i < ids.length; i += foundAtOnce) {
+      const some = ids.slice(i, i + foundAtOnce)
+      chunks.push(
+        this.#letters.ask(
+          () => some,
+          () =>
+            this.#scripts.spillFind(
+              ...[k.pending, k.oldDeadIndex, k.deadIds, k.dead, k.saved, k.savedBefore, digest, ...some],
+            ),
+        ),
+      )
+    }
+    return (await Promise.all(chunks)).flat().map((reply) => (reply === 0 ? undefined : standing(reply)))
   }
 
   async status(): Promise<QueueStatus> {
@@ -142,29 +161,16 @@ export class RedisQueue implements Queue {
     return { depth, inFlight, oldestAgeMs: age(oldest[0]), deadLetters, capacity, durability: server.durability }
   }
 
-  async deadLetters(first: number, after?: string): Promise<{ handle: string; letter: DeadLetter }[]> {
-    const start = after === undefined ? '-' : `(${after}`
-    const found = await this.#connection.ask((client) => client.xrange(this.#keys.dead, start, '+', 'COUNT', first))
-    return found.map(([handle, fields]) => {
-      const letter = record(fields)
-      return { handle, letter: { id: letter.id ?? handle, body: letter.m ?? '', failure: parseFailure(letter.f) } }
-    })
+  deadLetters(first: number, after?: string): ReturnType<Queue['deadLetters']> {
+    return this.#letters.deadLetters(first, after)
   }
 
   retry(ids: readonly string[]): Promise<number> {
-    return this.#redrive('retry', ids)
+    return this.#letters.retry(ids)
   }
 
   discard(ids: readonly string[]): Promise<number> {
-    return this.#redrive('discard', ids)
-  }
-
-  async #redrive(how: 'retry' | 'discard', ids: readonly string[]): Promise<number> {
-    if (ids.length === 0) return 0
-    const k = this.#keys
-    return await this.#connection.ask(() =>
-      this.#scripts.spillRedrive(k.stream, k.pending, k.deadIndex, k.dead, how, ...ids),
-    )
+    return this.#letters.discard(ids)
   }
 
   consumer(name: string): Consumer {
@@ -192,14 +198,14 @@ export class RedisQueue implements Queue {
   }
 }
 
-function standing(reply: string[]): Standing {
-  const [status, digest, at, failure] = reply as [Standing['status'], string, string, string?]
-  return { status, digest, at: Number(at), ...(failure === undefined ? {} : { failure: parseFailure(failure) }) }
-}
-
-function parseFailure(text: string | undefined): Failure {
-  const failure = JSON.parse(text ?? '{}')
-  return { ...failure, failedAt: new Date(failure.failedAt) }
+function standing([status, digest, at, conflicts, failure]: StandingReply): Standing {
+  return {
+    status: status as Standing['status'],
+    digest,
+    at: Number(at),
+    conflicts,
+    ...(failure === undefined ? {} : { failure: failureOf(failure, Number(at)) }),
+  }
 }
 
 /** The message's own time, not the entry's id: ids follow the server's clock and never go back, times may. */

@@ -3,13 +3,16 @@
  * stands between it and its callers. Always FSYNC: WAL with synchronous=FULL.
  */
 import type { MessagePort } from 'node:worker_threads'
-import { type Failure, SpillwayError } from '../model/error.ts'
+import { SpillwayError } from '../model/error.ts'
 import { pause } from '../model/pause.ts'
 import { SqlitePort } from '../sqlite/port.ts'
-import type { Accepted, Consumer, DeadLetter, Entry, Item, Queue, QueueStatus, Standing } from './queue.ts'
+import type { Accepted, Burial, Consumer, Entry, Item, Queue, QueueStatus, Standing } from './queue.ts'
+import { inSteps } from './steps.ts'
 
 /** Beyond the time a take was to wait for. */
 const takeGraceMs = 15_000
+/** Of dead letters, in one transaction. */
+const idsAtOnce = 100
 
 export class SqliteQueue implements Queue {
   readonly #port: SqlitePort
@@ -30,15 +33,15 @@ export class SqliteQueue implements Queue {
     })
   }
 
-  find(ids: readonly string[]): Promise<(Standing | undefined)[]> {
-    return this.#port.call('find', [ids])
+  find(ids: readonly string[], digest?: string): Promise<(Standing | undefined)[]> {
+    return this.#port.call('find', [ids, digest])
   }
 
   status(): Promise<QueueStatus> {
     return this.#port.call('status', [])
   }
 
-  async deadLetters(first: number, after?: string): Promise<{ handle: string; letter: DeadLetter }[]> {
+  async deadLetters(first: number, after?: string): ReturnType<Queue['deadLetters']> {
     if (after !== undefined && !/^\d{1,15}$/.test(after)) {
       throw new SpillwayError(
         'BAD_USER_INPUT',
@@ -49,11 +52,11 @@ export class SqliteQueue implements Queue {
   }
 
   retry(ids: readonly string[]): Promise<number> {
-    return this.#port.call('retry', [ids])
+    return inSteps(ids, idsAtOnce, async (some) => [await this.#port.call('retry', [some]), some.length])
   }
 
   discard(ids: readonly string[]): Promise<number> {
-    return this.#port.call('discard', [ids])
+    return inSteps(ids, idsAtOnce, (some) => this.#port.call('discard', [some]))
   }
 
   consumer(name: string): Consumer {
@@ -109,9 +112,10 @@ class SqliteConsumer implements Consumer {
     if (entries.length > 0) await this.#port.call('settle', [entries.map(handleOf)])
   }
 
-  async bury(letters: readonly { entry: Entry; failure: Failure }[]): Promise<void> {
+  async bury(letters: readonly Burial[]): Promise<void> {
     if (letters.length === 0) return
-    await this.#port.call('bury', [letters.map(({ entry, failure }) => ({ handle: handleOf(entry), failure }))])
+    const buried = letters.map(({ entry, failure, stands }) => ({ handle: handleOf(entry), failure, stands }))
+    await this.#port.call('bury', [buried])
   }
 
   async hold(entries: readonly Entry[]): Promise<void> {

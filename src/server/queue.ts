@@ -85,7 +85,7 @@ builder.queryField('deadLetters', (t) =>
   t.field({
     type: DeadLetterConnection,
     extensions: { scope: 'admin' },
-    description: 'Dead letters, oldest first.',
+    description: 'Dead letters, oldest first. A page ends sooner where its letters are large.',
     args: {
       first: t.arg.int({ description: 'Read so many: at most 100, default 20.' }),
       after: t.arg.string({ description: 'Read those after the edge with this cursor.' }),
@@ -94,13 +94,12 @@ builder.queryField('deadLetters', (t) =>
       checkPage({ first })
       if (after != null && !/^\d{1,20}(-\d{1,20})?$/.test(after))
         throw badInput('after is not a cursor; use one that deadLetters gave')
-      const size = first ?? pageDefault
-      const found = await app.queue.deadLetters(size + 1, after ?? undefined)
-      const edges = found.slice(0, size).map(({ handle, letter }) => ({ cursor: handle, node: read(letter) }))
+      const { letters, more } = await app.queue.deadLetters(first ?? pageDefault, after ?? undefined)
+      const edges = letters.map(({ handle, letter }) => ({ cursor: handle, node: read(letter) }))
       return {
         edges,
         pageInfo: {
-          hasNextPage: found.length > size,
+          hasNextPage: more,
           hasPreviousPage: after != null,
           startCursor: edges[0]?.cursor ?? null,
           endCursor: edges.at(-1)?.cursor ?? null,
@@ -113,7 +112,9 @@ builder.queryField('deadLetters', (t) =>
 function read(letter: DeadLetterShape): Letter {
   const message = decode(letter.body)
   if ('problem' in message) return { ...letter, content: undefined, acceptedAt: undefined }
-  return { ...letter, content: message.content, acceptedAt: new Date(message.at) }
+  const acceptedAt = new Date(message.at)
+  // A number may be no time.
+  return { ...letter, content: message.content, acceptedAt: Number.isNaN(+acceptedAt) ? undefined : acceptedAt }
 }
 
 builder.mutationFields((t) => ({

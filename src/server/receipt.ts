@@ -46,6 +46,10 @@ export const Receipt = builder.objectRef<ReceiptShape>('Receipt').implement({
         return (await app.contents.find(receipt.id)) ?? null
       },
     }),
+    conflicts: t.exposeInt('conflicts', {
+      description:
+        'How many later saves with this id and other content became dead letters with the code ID_CONFLICT. They change neither the row nor the status.',
+    }),
     failure: t.expose('failure', { type: Failure, nullable: true, description: 'Why the save failed, with FAILED.' }),
   }),
 })

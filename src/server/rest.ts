@@ -85,7 +85,7 @@ export async function getReceipt(app: App, response: ServerResponse, id: string)
 }
 
 async function receiptJson(app: App, receipt: Receipt) {
-  const { id, status, duplicate, acceptedAt, failure } = receipt
+  const { id, status, duplicate, acceptedAt, conflicts, failure } = receipt
   const content = status === 'QUEUED' ? undefined : (receipt.content ?? (await app.contents.find(id)))
-  return { id, status, duplicate, acceptedAt, content: content ?? null, failure: failure ?? null }
+  return { id, status, duplicate, acceptedAt, conflicts, content: content ?? null, failure: failure ?? null }
 }

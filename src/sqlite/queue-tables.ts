@@ -6,10 +6,11 @@
  * count of its deliveries must survive. New messages are those after the newest one taken: `seq` only grows.
  */
 import type { DatabaseSync } from 'node:sqlite'
-import { type Code, type Failure, type FailureCode, SpillwayError } from '../model/error.ts'
-import type { Accepted, DeadLetter, Entry, Item, QueueStatus, Standing } from '../queue/queue.ts'
+import { type Code, type Failure, SpillwayError } from '../model/error.ts'
+import type { Accepted, Entry, Item, QueueStatus, Standing } from '../queue/queue.ts'
 import { retryAfterMs } from './fault.ts'
 import type { Lane } from './lane.ts'
+import { LettersTables } from './letters-tables.ts'
 import { mayLive, thisProcess } from './process.ts'
 import { prepareAll, type Statements } from './statements.ts'
 
@@ -18,6 +19,13 @@ export interface Refusal {
   code: Code
   message: string
   retryAfterMs?: number
+}
+
+/** A message to bury, and what has its id. */
+export interface Burial {
+  handle: number
+  failure: Failure
+  stands?: { digest: string; at: number } | undefined
 }
 
 /** What the thread knows of a consumer. */
@@ -36,18 +44,6 @@ export interface QueueOptions {
 const rememberedIds = 60_000
 const pauseAfterFaultMs = 250
 
-interface LetterRow {
-  seq: number
-  id: string
-  digest: string
-  at: number
-  body: string
-  code: FailureCode
-  message: string
-  attempts: number
-  failed_at: number
-}
-
 interface MessageRow {
   seq: number
   id: string
@@ -59,6 +55,7 @@ export class QueueTables {
   readonly #lane: Lane
   readonly #options: QueueOptions
   readonly #sql: Statements
+  readonly #letters: LettersTables
   readonly #waiting = new Set<() => void>()
   /** The newest message this process has taken. Only committed takes move it. */
   #newest = 0
@@ -69,6 +66,7 @@ export class QueueTables {
     this.#lane = lane
     this.#options = options
     this.#sql = prepareAll(db, new URL('queue.sql', import.meta.url))
+    this.#letters = new LettersTables(this.#sql)
   }
 
   async accept(groups: readonly (readonly Item[])[]): Promise<(Accepted[] | Refusal)[]> {
@@ -99,19 +97,20 @@ export class QueueTables {
     let added = 0
     const accepted: Accepted[] = []
     for (const { id, digest, at, fresh: isFresh = false } of group) {
-      const pending = ours.get(id) ?? (isFresh ? undefined : this.#pending(id))
-      if (pending && pending.digest !== digest) {
+      const mine = ours.get(id)
+      const known = mine?.digest === digest ? mine : isFresh ? undefined : this.#standing(id, digest)
+      if (known) {
+        accepted.push({ ...known, duplicate: true })
+        continue
+      }
+      if (mine || (!isFresh && this.#isTaken(id))) {
         return {
           code: 'ID_CONFLICT',
           message: `The id ${id} was accepted with other content; use an id of its own for each content.`,
         }
       }
-      const known = pending ?? (isFresh ? undefined : (this.#buried(id, digest) ?? this.#saved(id, digest)))
-      if (known) {
-        accepted.push({ ...known, duplicate: true })
-        continue
-      }
-      const standing: Standing = { status: 'QUEUED', digest, at }
+      const conflicts = isFresh ? 0 : this.#letters.conflicts(id)
+      const standing: Standing = { status: 'QUEUED', digest, at, conflicts }
       ours.set(id, standing)
       accepted.push({ ...standing, duplicate: false })
       added++
@@ -123,26 +122,26 @@ export class QueueTables {
     return accepted
   }
 
-  find(ids: readonly string[]): Promise<(Standing | undefined)[]> {
-    return this.#lane.read(() => ids.map((id) => this.#pending(id) ?? this.#buried(id) ?? this.#saved(id)))
+  find(ids: readonly string[], digest: string | undefined): Promise<(Standing | undefined)[]> {
+    return this.#lane.read(() => ids.map((id) => this.#standing(id, digest)))
   }
 
-  #pending(id: string): Standing | undefined {
-    const row = this.#sql('pending').get(id) as { digest: string; at: number } | undefined
-    return row && { status: 'QUEUED', digest: row.digest, at: row.at }
+  /** Where the id stands; with a digest, where that content of it does. */
+  #standing(id: string, digest: string | undefined): Standing | undefined {
+    for (const [status, name] of [
+      ['QUEUED', 'pending'],
+      ['SAVED', 'saved'],
+    ] as const) {
+      const row = this.#sql(name).get(id) as { digest: string; at: number } | undefined
+      if (row && (digest === undefined || row.digest === digest))
+        return { status, digest: row.digest, at: row.at, conflicts: this.#letters.conflicts(id) }
+    }
+    return this.#letters.standing(id, digest)
   }
 
-  /** The newest letter of the id; with a digest, of that content. */
-  #buried(id: string, digest?: string): Standing | undefined {
-    const letters = this.#sql('buried').all(id) as unknown as LetterRow[]
-    const row = letters.find((letter) => digest === undefined || letter.digest === digest)
-    return row && { status: 'FAILED', digest: row.digest, at: row.at, failure: failureOf(row) }
-  }
-
-  #saved(id: string, digest?: string): Standing | undefined {
-    const row = this.#sql('saved').get(id) as { digest: string; at: number } | undefined
-    if (!row || (digest !== undefined && row.digest !== digest)) return undefined
-    return { status: 'SAVED', digest: row.digest, at: row.at }
+  /** Whether the id stands for some content, whichever. */
+  #isTaken(id: string): boolean {
+    return Boolean(this.#sql('pending').get(id) ?? this.#sql('saved').get(id)) || this.#letters.isTaken(id)
   }
 
   status(): Promise<QueueStatus> {
@@ -161,28 +160,19 @@ export class QueueTables {
     })
   }
 
-  deadLetters(first: number, after: string | undefined): Promise<{ handle: string; letter: DeadLetter }[]> {
-    return this.#lane.read(() => {
-      const rows = this.#sql('letters').all(Number(after ?? 0), first) as unknown as LetterRow[]
-      return rows.map((row) => ({
-        handle: String(row.seq),
-        letter: { id: row.id, failure: failureOf(row), body: row.body },
-      }))
-    })
+  deadLetters(first: number, after: string | undefined): Promise<ReturnType<LettersTables['page']>> {
+    return this.#lane.read(() => this.#letters.page(first, Number(after ?? 0)))
   }
 
+  /** Of each id one; none of one that is pending: one id, one message in the queue. */
   async retry(ids: readonly string[]): Promise<number> {
     const moved = await this.#lane.write({ durable: true }, () => {
       let count = 0
       for (const id of ids) {
-        for (const { seq } of this.#sql('letters of').all(id) as unknown as { seq: number }[]) {
-          // One id, one message in the queue; the other letters of that id wait for the next retry.
-          if (this.#pending(id)) break
-          const { lastInsertRowid } = this.#sql('put back').run(seq)
-          this.#sql('pend').run(id, lastInsertRowid)
-          this.#sql('drop letter').run(seq)
-          count++
-        }
+        const seq = this.#sql('pending').get(id) ? undefined : this.#letters.retry(id)
+        if (seq === undefined) continue
+        this.#sql('pend').run(id, seq)
+        count++
       }
       this.#count('messages', count)
       this.#count('letters', -count)
@@ -192,11 +182,12 @@ export class QueueTables {
     return moved
   }
 
-  discard(ids: readonly string[]): Promise<number> {
+  /** A bounded number of letters: how many, and with how many of the ids it is done. */
+  discard(ids: readonly string[]): Promise<[count: number, done: number]> {
     return this.#lane.write({ durable: true }, () => {
-      const gone = Number(this.#sql('discard').run(JSON.stringify(ids)).changes)
-      this.#count('letters', -gone)
-      return gone
+      const [count, done] = this.#letters.discard(ids)
+      this.#count('letters', -count)
+      return [count, done]
     })
   }
 
@@ -271,11 +262,12 @@ export class QueueTables {
     this.#sql('forget').run(rememberedIds)
   }
 
-  bury(letters: readonly { handle: number; failure: Failure }[]): Promise<void> {
+  bury(letters: readonly Burial[]): Promise<void> {
     return this.#lane.write({ durable: true }, () => {
       let count = 0
-      for (const { handle, failure } of letters) {
+      for (const { handle, failure, stands } of letters) {
         const { code, message, attempts, failedAt } = failure
+        if (stands) this.#sql('remember another').run(stands.digest, stands.at, handle)
         count += Number(this.#sql('bury').run(code, message, attempts, failedAt.getTime(), handle).changes)
         // At once, so that an entry that is named twice makes one letter.
         this.#sql('remove pending').run(`[${handle}]`)
@@ -374,10 +366,6 @@ export class QueueTables {
   #count(name: string, change: number): void {
     if (change !== 0) this.#sql('count').run(change, name)
   }
-}
-
-function failureOf(row: LetterRow): Failure {
-  return { code: row.code, message: row.message, attempts: row.attempts, failedAt: new Date(row.failed_at) }
 }
 
 function entryOf({ seq, id, body, count }: MessageRow): Entry {

@@ -9,9 +9,6 @@ SELECT value FROM counter WHERE name = ?
 -- name: pending
 SELECT m.digest, m.at FROM pending p JOIN message m ON m.seq = p.seq WHERE p.id = ?
 
--- name: buried
-SELECT seq, digest, at, code, message, attempts, failed_at FROM letter WHERE id = ? ORDER BY seq DESC
-
 -- name: saved
 SELECT digest, at FROM saved WHERE id = ?
 
@@ -19,7 +16,7 @@ SELECT digest, at FROM saved WHERE id = ?
 INSERT INTO message (id, digest, at, body) VALUES (?, ?, ?, ?)
 
 -- name: pend
-INSERT INTO pending (id, seq) VALUES (?, ?)
+INSERT OR REPLACE INTO pending (id, seq) VALUES (?, ?)
 
 -- name: oldest
 SELECT at FROM message ORDER BY seq LIMIT 1
@@ -74,6 +71,9 @@ INSERT OR REPLACE INTO saved (id, digest, at)
 SELECT m.id, m.digest, m.at FROM message m JOIN pending p ON p.id = m.id AND p.seq = m.seq
 WHERE m.seq IN (SELECT value FROM json_each(?)) ORDER BY m.seq
 
+-- name: remember another
+INSERT OR IGNORE INTO saved (id, digest, at) SELECT id, ?, ? FROM message WHERE seq = ?
+
 -- name: forget
 DELETE FROM saved WHERE seq <= (SELECT max(seq) FROM saved) - ?
 
@@ -91,10 +91,21 @@ INSERT INTO letter (id, digest, at, body, code, message, attempts, failed_at)
 SELECT id, digest, at, body, ?, ?, ?, ? FROM message WHERE seq = ?
 
 -- name: letters
-SELECT seq, id, body, code, message, attempts, failed_at FROM letter WHERE seq > ? ORDER BY seq LIMIT ?
+SELECT seq, id, at, body, code, message, attempts, failed_at FROM letter WHERE seq > ? ORDER BY seq LIMIT ?
 
--- name: letters of
-SELECT seq FROM letter WHERE id = ? ORDER BY seq
+-- name: conflicts
+SELECT count FROM conflict WHERE id = ?
+
+-- name: letter
+SELECT digest, at, code, message, attempts, failed_at FROM letter
+WHERE id = ? AND (code = 'ID_CONFLICT') = ? ORDER BY digest, seq LIMIT 1
+
+-- name: letter with
+SELECT digest, at, code, message, attempts, failed_at FROM letter
+WHERE id = ? AND (code = 'ID_CONFLICT') = ? AND digest = ? ORDER BY seq LIMIT 1
+
+-- name: letter of
+SELECT seq FROM letter WHERE id = ? ORDER BY (code = 'ID_CONFLICT'), digest, seq LIMIT 1
 
 -- name: put back
 INSERT INTO message (id, digest, at, body) SELECT id, digest, at, body FROM letter WHERE seq = ?
@@ -103,4 +114,4 @@ INSERT INTO message (id, digest, at, body) SELECT id, digest, at, body FROM lett
 DELETE FROM letter WHERE seq = ?
 
 -- name: discard
-DELETE FROM letter WHERE id IN (SELECT value FROM json_each(?))
+DELETE FROM letter WHERE seq IN (SELECT seq FROM letter WHERE id = ? LIMIT ?)

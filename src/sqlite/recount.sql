@@ -1,4 +1,20 @@
--- At each opening: puts right what somebody with a SQL shell may have left askew.
+-- At each opening: adds what a file of release 0.1 lacks, and puts right what somebody with a SQL shell may have left askew.
+
+-- The letters of an id, its own before the ID_CONFLICTs of later senders.
+DROP INDEX IF EXISTS letter_id;
+CREATE INDEX IF NOT EXISTS letter_of ON letter (id, (code = 'ID_CONFLICT'), digest, seq);
+-- How many ID_CONFLICTs an id has.
+CREATE TABLE IF NOT EXISTS conflict (id TEXT PRIMARY KEY, count INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TRIGGER IF NOT EXISTS conflict_added AFTER INSERT ON letter WHEN NEW.code = 'ID_CONFLICT' BEGIN
+  INSERT INTO conflict VALUES (NEW.id, 1) ON CONFLICT (id) DO UPDATE SET count = count + 1;
+END;
+CREATE TRIGGER IF NOT EXISTS conflict_removed AFTER DELETE ON letter WHEN OLD.code = 'ID_CONFLICT' BEGIN
+  UPDATE conflict SET count = count - 1 WHERE id = OLD.id;
+  DELETE FROM conflict WHERE id = OLD.id AND count <= 0;
+END;
+DELETE FROM conflict;
+INSERT INTO conflict SELECT id, count(*) FROM letter WHERE code = 'ID_CONFLICT' GROUP BY id;
+
 DELETE FROM delivery WHERE seq NOT IN (SELECT seq FROM message);
 DELETE FROM pending WHERE seq NOT IN (SELECT seq FROM message);
 UPDATE counter SET value = (SELECT count(*) FROM message) WHERE name = 'messages';

@@ -33,7 +33,7 @@ CREATE TABLE owner (
   process TEXT NOT NULL
 ) STRICT;
 
--- The dead letters. One id may have several: the same id, other content.
+-- The dead letters. One id may have several: the same id, other content. Their index is in recount.sql.
 CREATE TABLE letter (
   seq INTEGER PRIMARY KEY AUTOINCREMENT,
   id TEXT NOT NULL,
@@ -45,7 +45,6 @@ CREATE TABLE letter (
   attempts INTEGER NOT NULL,
   failed_at INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX letter_id ON letter (id);
 
 -- The ids saved last.
 CREATE TABLE saved (

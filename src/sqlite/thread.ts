@@ -3,7 +3,6 @@
  * any number of message ports. Invariant: what a port's consumers have taken and not settled is given back when the port closes.
  */
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
-import type { Failure } from '../model/error.ts'
 import { SpillwayError } from '../model/error.ts'
 import type { Item } from '../queue/queue.ts'
 import { EventsTables, type LogRow } from './events-tables.ts'
@@ -12,7 +11,7 @@ import type { ThreadOptions } from './file.ts'
 import { inspector } from './guard.ts'
 import { Lane } from './lane.ts'
 import { openQueueDatabase } from './queue-database.ts'
-import { QueueTables, type Taker } from './queue-tables.ts'
+import { type Burial, QueueTables, type Taker } from './queue-tables.ts'
 
 /** What other processes add is seen at the latest so long after. */
 const lookMs = 1_000
@@ -39,7 +38,7 @@ function callsOf(queue: QueueTables, events: EventsTables, connection: Connectio
   }
   return {
     accept: (groups: readonly (readonly Item[])[]) => queue.accept(groups),
-    find: (ids: readonly string[]) => queue.find(ids),
+    find: (ids: readonly string[], digest: string | undefined) => queue.find(ids, digest),
     status: () => queue.status(),
     deadLetters: (first: number, after: string | undefined) => queue.deadLetters(first, after),
     retry: (ids: readonly string[]) => queue.retry(ids),
@@ -48,7 +47,7 @@ function callsOf(queue: QueueTables, events: EventsTables, connection: Connectio
       queue.take(taker(consumer, name), limit, waitMs),
     confirm: (handles: readonly number[]) => queue.confirm(handles),
     settle: (handles: readonly number[]) => queue.settle(handles),
-    bury: (letters: readonly { handle: number; failure: Failure }[]) => queue.bury(letters),
+    bury: (letters: readonly Burial[]) => queue.bury(letters),
     hold: (consumer: number, handles: readonly number[]) => queue.hold(taker(consumer), handles),
     attempt: (handle: number) => queue.attempt(handle),
     forgive: (handle: number) => queue.forgive(handle),

@@ -103,7 +103,9 @@ describe.each([
     const all = many(15)
     const replies = await Promise.all(all.map((one) => intake.accept([one])))
     expect(queue.seen.calls).toEqual([15])
-    expect(replies).toEqual(all.map(({ digest, at }) => [{ status: 'QUEUED', digest, at, duplicate: false }]))
+    expect(replies).toEqual(
+      all.map(({ digest, at }) => [{ status: 'QUEUED', digest, at, conflicts: 0, duplicate: false }]),
+    )
     expect(await queued()).toEqual(all.map(({ id }) => id))
   })
 

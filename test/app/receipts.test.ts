@@ -2,14 +2,14 @@
 import { randomUUID } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest'
 import { Contents } from '../../src/app/contents.ts'
-import { digestOf } from '../../src/app/digest.ts'
-import { type Receipt, Receipts } from '../../src/app/receipts.ts'
+import { type Receipt, Receipts, receiptOf } from '../../src/app/receipts.ts'
 import { MemoryCache, SharedVersion } from '../../src/cache/memory.ts'
 import type { EventLog } from '../../src/events/events.ts'
 import { Follower } from '../../src/events/follower.ts'
 import { RedisEventLog } from '../../src/events/redis.ts'
 import { SqliteEventLog } from '../../src/events/sqlite.ts'
 import type { Failure } from '../../src/model/error.ts'
+import { digestOf } from '../../src/queue/digest.ts'
 import type { Entry, Item, Queue } from '../../src/queue/queue.ts'
 import { RedisQueue } from '../../src/queue/redis.ts'
 import { SqliteQueue } from '../../src/queue/sqlite.ts'
@@ -143,13 +143,22 @@ describe.each([
     return one
   }
 
+  const never = () => new AbortController().signal
+
+  async function received(changes: AsyncGenerator<Receipt>): Promise<Receipt[]> {
+    const all: Receipt[] = []
+    for await (const receipt of changes) all.push(receipt)
+    return all
+  }
+
   test('an id that was never accepted has none', async () => {
     expect(await both(randomUUID())).toBeUndefined()
   })
 
   test('each step on the way of one save', async () => {
     const one = save('something')
-    const receipt = { id: one.id, duplicate: false, acceptedAt: new Date(one.at), failure: undefined }
+    const nothing = { failure: undefined, digest: undefined, conflicts: 0 }
+    const receipt = { id: one.id, duplicate: false, acceptedAt: new Date(one.at), ...nothing }
     await accept(one)
     expect(await both(one.id)).toEqual({ ...receipt, status: 'QUEUED', content: undefined })
     const worker = consumer()
@@ -238,15 +247,56 @@ describe.each([
       expect(await both(id)).toMatchObject({ status: 'SAVED' })
     })
 
-    test('with other content is another save: QUEUED, then FAILED, and the row stays', async () => {
+    test('with other content changes neither row nor receipt: its sender is told FAILED (A8)', async () => {
+      const { id, at } = await longSaved('old')
+      const late = save('new', id)
+      await accept(late)
+      const saved = { status: 'SAVED', acceptedAt: new Date(at), content: { content: 'old' } }
+      expect(await both(id)).toMatchObject({ ...saved, conflicts: 0 })
+      const waiting = receipts[0].settled(receiptOf(id, { ...late, status: 'QUEUED', conflicts: 0 }), never())
+      const following = received(receipts[1].changes(id, never()))
+      startWorker()
+      expect(await waiting).toMatchObject({ status: 'FAILED', conflicts: 1, failure: { code: 'ID_CONFLICT' } })
+      // By the queue, which the conflict has told: the row is looked up by whoever wants it.
+      expect(await both(id)).toMatchObject({ status: 'SAVED', acceptedAt: new Date(at), conflicts: 1 })
+      expect(await following).toMatchObject([saved])
+      expect(await stored.store.find([id])).toMatchObject([{ content: 'old' }])
+    })
+
+    test('whose conflict is retried stays SAVED, while it is in the queue and afterwards', async () => {
       const { id } = await longSaved('old')
       await accept(save('new', id))
-      expect(await both(id)).toMatchObject({ status: 'QUEUED' })
+      const worker = consumer()
+      const [entry] = await take(worker)
+      const conflict: Failure = { code: 'ID_CONFLICT', message: 'taken', attempts: 1, failedAt: new Date(5) }
+      await worker.bury([{ entry: entry!, failure: conflict }])
+      expect(await both(id)).toMatchObject({ status: 'SAVED', conflicts: 1, content: { content: 'old' } })
+      await queue.retry([id])
+      expect(await both(id)).toMatchObject({ status: 'SAVED', conflicts: 0, content: { content: 'old' } })
+      const [again] = await take(worker)
+      await worker.bury([{ entry: again!, failure: conflict }])
+      expect(await both(id)).toMatchObject({ status: 'SAVED', conflicts: 1 })
+      // Whose row is gone is no longer in anybody's way: what there is, is the letter.
+      await stored.sql('DELETE FROM Content')
+      expect(await both(id)).toMatchObject({ status: 'FAILED', failure: { code: 'ID_CONFLICT' } })
+    })
+
+    test('and meets a conflict while somebody waits for the first content is told of that alone', async () => {
+      const { id } = await longSaved('old')
+      await accept(save('new', id))
+      const worker = consumer()
+      const [entry] = await take(worker)
+      const conflict: Failure = { code: 'ID_CONFLICT', message: 'taken', attempts: 1, failedAt: new Date(5) }
+      await worker.bury([{ entry: entry!, failure: conflict }])
+      // The first sender's retry, in the queue: the failure of the other content is not its own.
+      const retry = save('old', id)
+      await accept(retry)
+      const watch = receipts[0].watch(id)
+      await events.append([[{ type: 'failed', id, failure: conflict }]])
+      const waiting = watch.settled(receiptOf(id, { ...retry, status: 'QUEUED', conflicts: 1 }), never())
       startWorker()
-      await holds(async () =>
-        expect(await both(id)).toMatchObject({ status: 'FAILED', failure: { code: 'ID_CONFLICT' } }),
-      )
-      expect(await stored.store.find([id])).toMatchObject([{ content: 'old' }])
+      expect(await waiting).toMatchObject({ status: 'SAVED' })
+      watch.stop()
     })
   })
 

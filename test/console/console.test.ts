@@ -1,12 +1,11 @@
 /** The console in a real browser, on both set-ups: what somebody does with it, and what it then shows. */
 import { randomUUID } from 'node:crypto'
-import { DatabaseSync } from 'node:sqlite'
 import axe from 'axe-core'
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { launchBrowser } from '../harness/browser.ts'
 import { holds } from '../harness/eventually.ts'
-import { query } from '../harness/mariadb.ts'
+import { putRows, removeRow } from '../harness/rows.ts'
 import { System, setUps } from '../harness/system.ts'
 import { numberOf, openWindow, rowsOf } from './window.ts'
 
@@ -149,8 +148,8 @@ describe.each(setUps)('%s', (setUp) => {
   it('retries a dead letter, and asks before it discards one', async () => {
     const [first, second] = [randomUUID(), randomUUID()]
     const save = 'mutation ($id: ID!, $content: String!) { save(content: $content, id: $id, waitMs: 20000) { status } }'
+    await putRows(system.env.DATABASE_URL!, [first, second], 'in the way')
     for (const id of [first, second]) {
-      await system.graphql(save, { id, content: 'in the way' })
       const { body } = await system.graphql(save, { id, content: `other content of ${id}` })
       expect(body.data.save.status).toBe('FAILED')
     }
@@ -159,7 +158,7 @@ describe.each(setUps)('%s', (setUp) => {
     const letter = (id: string) => page.locator('.letters li', { hasText: `other content of ${id}` })
     await letter(first).locator('.code', { hasText: 'ID_CONFLICT' }).waitFor()
     expect(await letter(first).textContent()).toContain('1 attempt')
-    await removeRow(system, first)
+    await removeRow(system.env.DATABASE_URL!, first)
     await letter(first).getByRole('button', { name: 'Retry' }).click()
     await page.locator('.rows li', { hasText: `other content of ${first}` }).waitFor()
     await letter(first).waitFor({ state: 'detached' })
@@ -188,7 +187,7 @@ describe.each(setUps)('%s', (setUp) => {
     await page.locator('.badge', { hasText: '25' }).waitFor()
     await page.getByRole('button', { name: 'Load more' }).click()
     await holds(async () => expect(await page.locator('.letters li').count()).toBe(25))
-    for (const id of ids) await removeRow(system, id)
+    for (const id of ids) await removeRow(system.env.DATABASE_URL!, id)
     await page.getByRole('button', { name: 'Retry all' }).click()
     await page.getByText('None. What the database refuses').waitFor()
     await holds(async () => {
@@ -262,18 +261,6 @@ describe.each(setUps)('%s', (setUp) => {
 })
 
 /** As somebody would who mends a conflict by hand. */
-async function removeRow(system: System, id: string): Promise<void> {
-  const url = system.env.DATABASE_URL!
-  const statement = `DELETE FROM Content WHERE id = '${id}'`
-  if (!system.embedded) {
-    await query(url, statement)
-    return
-  }
-  const file = new DatabaseSync(url.slice('file:'.length), { timeout: 10_000 })
-  file.exec(statement)
-  file.close()
-}
-
 /** How many points of the chart have a color other than grey. */
 function colored(page: Page): Promise<number> {
   return page.locator('.chart canvas').evaluate((canvas: HTMLCanvasElement) => {

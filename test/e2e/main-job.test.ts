@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { holds } from '../harness/eventually.ts'
+import { putRows } from '../harness/rows.ts'
 import { SseClient } from '../harness/sse.ts'
 import { System, setUps } from '../harness/system.ts'
 
@@ -102,19 +103,59 @@ describe.each(setUps)('%s', (setUp) => {
     expect(first.body.data.save).toEqual({ status: 'SAVED', duplicate: false, failure: null })
     const again = await system.graphql(save, { id: id.toUpperCase(), content: 'once' })
     expect(again.body.data.save).toEqual({ status: 'SAVED', duplicate: true, failure: null })
-    const other = await system.graphql(save, { id, content: 'something else' })
-    expect(other.body.data.save).toMatchObject({ status: 'FAILED', failure: { code: 'ID_CONFLICT' } })
+    const other = { id, content: 'something else' }
+    const refused = await system.graphql(save, other)
+    expect(refused.body.errors[0].extensions.code).toBe('ID_CONFLICT')
+    const rest = await fetch(`${system.url}/save`, { method: 'POST', body: JSON.stringify(other) })
+    expect(rest.status).toBe(409)
+    const ask = 'query ($id: ID!) { receipt(id: $id) { status conflicts failure { code } content { content } } }'
+    const saved = { status: 'SAVED', conflicts: 0, failure: null, content: { content: 'once' } }
+    expect((await system.graphql(ask, { id })).body.data.receipt).toEqual(saved)
+  })
+
+  it('tells the later sender of a conflict with what the queue has forgotten, and nobody else (P3)', async () => {
+    const id = randomUUID()
+    await putRows(system.env.DATABASE_URL!, [id], 'long ago')
+    const ask =
+      'query ($id: ID!) { receipt(id: $id) { status duplicate conflicts failure { code } content { content } } }'
+    const receipt = async () => (await system.graphql(ask, { id })).body.data.receipt
+    const first = { status: 'SAVED', duplicate: false, conflicts: 0, failure: null, content: { content: 'long ago' } }
+    expect(await receipt()).toEqual(first)
+    const save =
+      'mutation ($id: ID!, $content: String!) { save(content: $content, id: $id, waitMs: 20000) { status duplicate conflicts failure { code } } }'
+    const failed = { status: 'FAILED', conflicts: 1, failure: { code: 'ID_CONFLICT' } }
+    for (const duplicate of [false, true]) {
+      const { body } = await system.graphql(save, { id, content: 'something else' })
+      expect(body.data.save).toEqual({ ...failed, duplicate })
+      expect(await receipt()).toEqual({ ...first, conflicts: 1 })
+      const rest = await (await fetch(`${system.url}/receipts/${id}`)).json()
+      expect(rest).toMatchObject({ status: 'SAVED', conflicts: 1, content: { content: 'long ago' } })
+    }
+    const subscription = 'subscription ($id: ID!) { receipt(id: $id) { status conflicts } }'
+    const subscriber = await SseClient.open(system.url, subscription, { id })
+    await subscriber.ended
+    expect(subscriber.results).toEqual([{ data: { receipt: { status: 'SAVED', conflicts: 1 } } }])
+    // The conflict has told the queue what stands: a third one is refused, and the first one's retry is a duplicate.
+    const third = await system.graphql(save, { id, content: 'a third' })
+    expect(third.body.errors[0].extensions.code).toBe('ID_CONFLICT')
+    expect((await system.graphql(save, { id, content: 'long ago' })).body.data.save).toMatchObject({
+      status: 'SAVED',
+      duplicate: true,
+    })
     const letters = await system.graphql('{ deadLetters { edges { node { id content failure { code attempts } } } } }')
     expect(letters.body.data.deadLetters.edges).toContainEqual({
       node: { id, content: 'something else', failure: { code: 'ID_CONFLICT', attempts: 1 } },
     })
-    expect(
-      (await system.graphql('query ($id: ID!) { content(id: $id) { content } }', { id })).body.data.content.content,
-    ).toBe('once')
-    expect(
-      (await system.graphql('mutation ($ids: [ID!]!) { discardDeadLetters(ids: $ids) }', { ids: [id] })).body.data
-        .discardDeadLetters,
-    ).toBe(1)
+    const change = (name: string) => system.graphql(`mutation ($id: ID!) { ${name}(ids: [$id]) }`, { id })
+    // A retry becomes a conflict again; nobody's receipt goes back.
+    expect((await change('retryDeadLetters')).body.data.retryDeadLetters).toBe(1)
+    await holds(async () => {
+      const now = await receipt()
+      expect(now).toMatchObject({ status: 'SAVED', content: { content: 'long ago' } })
+      expect(now.conflicts).toBe(1)
+    })
+    expect((await change('discardDeadLetters')).body.data.discardDeadLetters).toBe(1)
+    expect(await receipt()).toEqual(first)
   })
 
   it('saves many at once, or none of them', async () => {

@@ -567,15 +567,24 @@ fault('P3', 'the same id with other content, while it is queued and once it is s
     for (const answer of answers) expect(answer.code).toBe('ID_CONFLICT')
   })
   await stack.drained()
+  expect((await save('other', id)).code).toBe('ID_CONFLICT')
+  expect(await stack.deadLetters()).toEqual([])
+  // The queue remembers a bounded number of saved ids; then the database tells.
+  await stack.redis.cli('DEL', '{spillway:0}:saved', '{spillway:0}:saved-before')
   expect((await save('other', id)).receipt).toMatchObject({ status: 'QUEUED', duplicate: false })
-  await holds(async () =>
-    expect(await stack.deadLetters()).toMatchObject([{ id, content: 'other', failure: { code: 'ID_CONFLICT' } }]),
-  )
-  expect((await stack.rows()).get(id)).toBe('first')
+  const conflict = { id, content: 'other', failure: { code: 'ID_CONFLICT' } }
+  await holds(async () => expect(await stack.deadLetters()).toMatchObject([conflict]))
+  // Whoever asks for the id is told of the first content (A8).
+  const stands = async () => {
+    expect((await stack.rows()).get(id)).toBe('first')
+    const { receipt } = (await stack.graphql(`{ receipt(id: "${id}") { status conflicts content { content } } }`)).data
+    expect(receipt).toEqual({ status: 'SAVED', conflicts: 1, content: { content: 'first' } })
+  }
+  await stands()
   // A retry does not overwrite it either.
   expect(await mutate('retryDeadLetters', [id])).toBe(1)
-  await holds(async () => expect(await stack.deadLetters()).toMatchObject([{ id, failure: { code: 'ID_CONFLICT' } }]))
-  expect((await stack.rows()).get(id)).toBe('first')
+  await holds(async () => expect(await stack.deadLetters()).toMatchObject([conflict]))
+  await stands()
   expect(await mutate('discardDeadLetters', [id])).toBe(1)
 })
 

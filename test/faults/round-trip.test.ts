@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { holds } from '../harness/eventually.ts'
+import { putRows } from '../harness/rows.ts'
 import { SseClient } from '../harness/sse.ts'
 import { System, setUps } from '../harness/system.ts'
 
@@ -329,14 +330,11 @@ describe.each(setUps)('%s gives back what was saved', (setUp) => {
       const unicode = allOfUnicode().filter((_, n) => n % 8 === 0)
       const texts = [...unicode, ...special, ...fc.sample(fuzzed, { numRuns: 40, seed: seed + 1 })]
       const letters = texts.map((content) => ({ id: randomUUID(), content }))
-      // The id is taken, by something else: a letter with the code ID_CONFLICT.
-      await eachOf(chunks(letters, 900_000), (chunk) =>
-        saveMany(
-          system,
-          chunk.map(({ id }) => ({ id, content: 'was here first' })),
-        ),
-      )
-      await holds(async () => expect(await system.depth()).toBe(0), { timeoutMs: 20_000 })
+      // The id is taken, by something else that the queue has forgotten: a letter with the code ID_CONFLICT.
+      await eachOf(chunks(letters, 900_000), async (chunk) => {
+        const ids = chunk.map(({ id }) => id)
+        await putRows(system.env.DATABASE_URL!, ids, 'was here first')
+      })
       await eachOf(chunks(letters, 900_000), (chunk) => saveMany(system, chunk))
       await holds(async () => expect(await system.depth()).toBe(0), { timeoutMs: 20_000 })
       expectAll('deadLetters', letters, await deadLetters(system))

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { eventually, holds } from '../harness/eventually.ts'
+import { query } from '../harness/mariadb.ts'
 import type { SpillwayProcess } from '../harness/process.ts'
 import { SseClient } from '../harness/sse.ts'
 import { Stack } from '../harness/stack.ts'
@@ -48,21 +49,22 @@ test('receipt: QUEUED at once, SAVED when it is, and then it completes', async (
 })
 
 test('receipt: FAILED says why', async () => {
-  await withWorker()
-  const id = randomUUID()
-  await stack.save(id, 'first')
-  await stack.drained()
   await withoutWorker()
-  // The id is free for the queue and taken in the database.
-  await stack.graphql('mutation ($id: ID!) { save(content: "second", id: $id) { id } }', { id })
-  const query = 'subscription ($id: ID!) { receipt(id: $id) { status failure { code attempts } } }'
-  const sse = await SseClient.open(stack.apis[0]!.url!, query, { id })
-  await eventually(() => sse.results.length > 0)
-  await withWorker()
-  await sse.ended
-  expect(sse.results.map(({ data }) => data.receipt.status)).toEqual(['QUEUED', 'FAILED'])
-  expect(sse.results.at(-1).data.receipt.failure.code).toBe('ID_CONFLICT')
-  await stack.graphql('mutation ($id: ID!) { discardDeadLetters(ids: [$id]) }', { id })
+  const id = randomUUID()
+  await query(stack.database, "ALTER TABLE Content ADD CONSTRAINT polite CHECK (content <> 'rude')")
+  try {
+    await stack.graphql('mutation ($id: ID!) { save(content: "rude", id: $id) { id } }', { id })
+    const ask = 'subscription ($id: ID!) { receipt(id: $id) { status failure { code attempts } } }'
+    const sse = await SseClient.open(stack.apis[0]!.url!, ask, { id })
+    await eventually(() => sse.results.length > 0)
+    await withWorker()
+    await sse.ended
+    expect(sse.results.map(({ data }) => data.receipt.status)).toEqual(['QUEUED', 'FAILED'])
+    expect(sse.results.at(-1).data.receipt.failure.code).toBe('REJECTED')
+  } finally {
+    await query(stack.database, 'ALTER TABLE Content DROP CONSTRAINT polite')
+    await stack.graphql('mutation ($id: ID!) { discardDeadLetters(ids: [$id]) }', { id })
+  }
 })
 
 test('queue: once a second while it changes, silent when it is empty', async () => {

@@ -35,6 +35,8 @@ const failure: Failure = {
   failedAt: new Date('2026-11-25T12:34:56.789Z'),
 }
 
+const conflict: Failure = { ...failure, code: 'ID_CONFLICT' }
+
 /** Takes until there is nothing more. */
 async function takeAll(consumer: Consumer): Promise<Entry[]> {
   const all: Entry[] = []
@@ -76,16 +78,21 @@ export function queueSuite<B extends QueueBench>(
 
     async function accept(...group: Item[]): Promise<void> {
       const [reply] = await queue.accept([group])
-      expect(reply).toEqual(group.map(({ digest, at }) => ({ status: 'QUEUED', digest, at, duplicate: false })))
+      expect(reply).toEqual(
+        group.map(({ digest, at }) => ({ status: 'QUEUED', digest, at, conflicts: 0, duplicate: false })),
+      )
     }
 
     /** Accepts, takes and buries it. */
-    async function buried(one: Item, consumer: Consumer): Promise<void> {
-      await accept(one)
+    async function buried(one: Item, consumer: Consumer, why = failure): Promise<void> {
+      expect(await queue.accept([[one]])).toMatchObject([[{ status: 'QUEUED', duplicate: false }]])
       const [entry] = await takeSome(consumer)
       expect(entry?.id).toBe(one.id)
-      await consumer.bury([{ entry: entry!, failure }])
+      await consumer.bury([{ entry: entry!, failure: why }])
     }
+
+    /** A later sender's letter, as a worker makes it of an id that the queue has forgotten and the store has. */
+    const conflicting = (one: Item, consumer: Consumer) => buried(one, consumer, conflict)
 
     describe('accept', () => {
       test('answers per group and item, in order', async () => {
@@ -94,11 +101,11 @@ export function queueSuite<B extends QueueBench>(
         const replies = await queue.accept([[a, b], [], [c]])
         expect(replies).toEqual([
           [
-            { status: 'QUEUED', digest: a.digest, at: a.at, duplicate: false },
-            { status: 'QUEUED', digest: b.digest, at: b.at, duplicate: true },
+            { status: 'QUEUED', digest: a.digest, at: a.at, conflicts: 0, duplicate: false },
+            { status: 'QUEUED', digest: b.digest, at: b.at, conflicts: 0, duplicate: true },
           ],
           [],
-          [{ status: 'QUEUED', digest: c.digest, at: c.at, duplicate: false }],
+          [{ status: 'QUEUED', digest: c.digest, at: c.at, conflicts: 0, duplicate: false }],
         ])
         expect((await queue.status()).depth).toBe(3)
         expect(await queue.accept([])).toEqual([])
@@ -108,7 +115,7 @@ export function queueSuite<B extends QueueBench>(
         const first = item(randomUUID(), 'one', 'same', 1_000_000)
         await accept(first)
         const [reply] = await queue.accept([[{ ...first, at: 2_000_000 }]])
-        expect(reply).toEqual([{ status: 'QUEUED', digest: 'same', at: 1_000_000, duplicate: true }])
+        expect(reply).toEqual([{ status: 'QUEUED', digest: 'same', at: 1_000_000, conflicts: 0, duplicate: true }])
         expect((await queue.status()).depth).toBe(1)
       })
 
@@ -125,7 +132,7 @@ export function queueSuite<B extends QueueBench>(
         const consumer = queue.consumer('w')
         await consumer.settle(await takeSome(consumer))
         const [reply] = await queue.accept([[{ ...one, at: one.at + 5 }]])
-        expect(reply).toEqual([{ status: 'SAVED', digest: one.digest, at: one.at, duplicate: true }])
+        expect(reply).toEqual([{ status: 'SAVED', digest: one.digest, at: one.at, conflicts: 0, duplicate: true }])
         expect((await queue.status()).depth).toBe(0)
       })
 
@@ -133,7 +140,9 @@ export function queueSuite<B extends QueueBench>(
         const [one] = items(1) as [Item]
         await buried(one, queue.consumer('w'))
         const [reply] = await queue.accept([[one]])
-        expect(reply).toEqual([{ status: 'FAILED', digest: one.digest, at: one.at, failure, duplicate: true }])
+        expect(reply).toEqual([
+          { status: 'FAILED', digest: one.digest, at: one.at, conflicts: 0, failure, duplicate: true },
+        ])
         expect((await queue.status()).depth).toBe(0)
       })
 
@@ -174,15 +183,38 @@ export function queueSuite<B extends QueueBench>(
         expect((await queue.status()).depth).toBe(2)
       })
 
-      test('another digest is accepted once the first is settled or buried', async () => {
+      test('another digest is refused of an id that is remembered as saved, or has a dead letter', async () => {
         const consumer = queue.consumer('w')
         const settled = item(randomUUID(), 'one')
         await accept(settled)
         await consumer.settle(await takeSome(consumer))
         const dead = item(randomUUID(), 'one')
         await buried(dead, consumer)
-        await accept(item(settled.id, 'two'), item(dead.id, 'two'))
-        expect((await queue.status()).depth).toBe(2)
+        for (const { id } of [settled, dead])
+          expect(await queue.accept([[item(id, 'two')]])).toMatchObject([{ code: 'ID_CONFLICT' }])
+        expect(await queue.find([settled.id, dead.id])).toMatchObject([
+          { status: 'SAVED', digest: settled.digest, conflicts: 0 },
+          { status: 'FAILED', digest: dead.digest, conflicts: 0 },
+        ])
+        expect((await queue.status()).depth).toBe(0)
+      })
+
+      test('an ID_CONFLICT letter takes an id for nobody but its own sender, who is told of it', async () => {
+        const consumer = queue.consumer('w')
+        const late = item(randomUUID(), 'late')
+        await conflicting(late, consumer)
+        const [retried] = await queue.accept([[late]])
+        const standing = { status: 'FAILED', digest: late.digest, at: late.at, conflicts: 1, failure: conflict }
+        expect(retried).toEqual([{ ...standing, duplicate: true }])
+        const first = item(late.id, 'first')
+        expect(await queue.accept([[first]])).toEqual([
+          [{ status: 'QUEUED', digest: first.digest, at: first.at, conflicts: 1, duplicate: false }],
+        ])
+        expect(await queue.accept([[late], [first], [item(late.id, 'third')]])).toMatchObject([
+          [{ status: 'FAILED', duplicate: true, conflicts: 1 }],
+          [{ status: 'QUEUED', duplicate: true, conflicts: 1 }],
+          { code: 'ID_CONFLICT' },
+        ])
       })
 
       test('a group of 1,000, and 1,000 groups of one', async () => {
@@ -300,7 +332,7 @@ export function queueSuite<B extends QueueBench>(
         const consumer = queue.consumer('w')
         const [one] = items(1) as [Item]
         const entries = await confirmed(one, consumer)
-        const saved = { status: 'SAVED', digest: one.digest, at: one.at }
+        const saved = { status: 'SAVED', digest: one.digest, at: one.at, conflicts: 0 }
         for (let n = 0; n < 2; n++) {
           expect(await queue.find([one.id])).toEqual([saved])
           expect(await queue.accept([[{ ...one, at: one.at + 5 }]])).toEqual([[{ ...saved, duplicate: true }]])
@@ -312,19 +344,31 @@ export function queueSuite<B extends QueueBench>(
         expect((await queue.status()).depth).toBe(0)
       })
 
-      test('other content of that id is another message, which neither of the two steps touches', async () => {
+      test('a message that is redriven under an id that is saved is another one, which neither step touches', async () => {
         const consumer = queue.consumer('w')
-        const one = item(randomUUID(), 'one')
-        const entries = await confirmed(one, consumer)
-        const two = item(one.id, 'two')
-        await accept(two)
+        const two = item(randomUUID(), 'two')
+        await conflicting(two, consumer)
+        const one = item(two.id, 'one')
+        expect(await queue.accept([[one]])).toMatchObject([[{ status: 'QUEUED', conflicts: 1 }]])
+        const entries = await takeSome(consumer)
+        await consumer.confirm(entries)
+        expect(await queue.retry([two.id])).toBe(1)
         await consumer.confirm(entries)
         await consumer.settle(entries)
-        expect(await queue.find([one.id])).toEqual([{ status: 'QUEUED', digest: two.digest, at: two.at }])
+        const standing = { status: 'QUEUED', digest: two.digest, at: two.at, conflicts: 0 }
+        expect(await queue.find([one.id])).toEqual([standing])
+        const saved = { status: 'SAVED', digest: one.digest, at: one.at, conflicts: 0 }
+        expect(await queue.find([one.id], one.digest)).toEqual([saved])
+        // Each of the two senders is told of its own content; a third is refused.
+        expect(await queue.accept([[one], [two], [item(one.id, 'three')]])).toMatchObject([
+          [{ ...saved, duplicate: true }],
+          [{ ...standing, duplicate: true }],
+          { code: 'ID_CONFLICT' },
+        ])
         expect(await takeSome(consumer)).toMatchObject([{ id: two.id, body: two.body }])
       })
 
-      test('an entry that was confirmed comes back when its consumer closes, and may be buried as what it was', async () => {
+      test('an entry that was confirmed comes back when its consumer closes; buried, it leaves its id SAVED', async () => {
         const [one] = items(1) as [Item]
         const dead = queue.consumer('dead')
         await confirmed(one, dead)
@@ -333,8 +377,27 @@ export function queueSuite<B extends QueueBench>(
         const [entry] = await takeSome(consumer)
         expect(entry).toMatchObject({ id: one.id, body: one.body, deliveries: 1 })
         await consumer.bury([{ entry: entry!, failure }])
-        expect(await queue.find([one.id])).toEqual([{ status: 'FAILED', digest: one.digest, at: one.at, failure }])
-        expect((await queue.status()).depth).toBe(0)
+        const saved = { status: 'SAVED', digest: one.digest, at: one.at, conflicts: 0 }
+        expect(await queue.find([one.id])).toEqual([saved])
+        expect(await queue.status()).toMatchObject({ depth: 0, deadLetters: 1 })
+      })
+
+      test('an entry is buried as what it was, whatever its id has come to mean (A9)', async () => {
+        const consumer = queue.consumer('w')
+        const two = item(randomUUID(), 'two')
+        await conflicting(two, consumer)
+        const one = item(two.id, 'one')
+        await queue.accept([[one]])
+        const [first] = await takeSome(consumer)
+        await consumer.confirm([first!])
+        await queue.retry([one.id])
+        const [second] = await takeSome(consumer)
+        await consumer.settle([second!])
+        await consumer.bury([{ entry: first!, failure }])
+        const saved = { status: 'SAVED', digest: two.digest, at: two.at, conflicts: 0 }
+        expect(await queue.find([one.id])).toEqual([saved])
+        const dead = { status: 'FAILED', digest: one.digest, at: one.at, conflicts: 0, failure }
+        expect(await queue.find([one.id], one.digest)).toEqual([dead])
       })
     })
 
@@ -347,32 +410,74 @@ export function queueSuite<B extends QueueBench>(
         await consumer.settle(await takeSome(consumer))
         await accept(pending)
         expect(await queue.find([pending.id, randomUUID(), settled.id, '__proto__', dead.id, pending.id])).toEqual([
-          { status: 'QUEUED', digest: pending.digest, at: pending.at },
+          { status: 'QUEUED', digest: pending.digest, at: pending.at, conflicts: 0 },
           undefined,
-          { status: 'SAVED', digest: settled.digest, at: settled.at },
+          { status: 'SAVED', digest: settled.digest, at: settled.at, conflicts: 0 },
           undefined,
-          { status: 'FAILED', digest: dead.digest, at: dead.at, failure },
-          { status: 'QUEUED', digest: pending.digest, at: pending.at },
+          { status: 'FAILED', digest: dead.digest, at: dead.at, conflicts: 0, failure },
+          { status: 'QUEUED', digest: pending.digest, at: pending.at, conflicts: 0 },
         ])
         expect(await queue.find([])).toEqual([])
       })
 
-      test('a pending one wins over a dead letter, a dead letter over a settled one', async () => {
+      test('a pending one wins over a saved one, that over a dead letter, and that over an ID_CONFLICT', async () => {
         const consumer = queue.consumer('w')
         const id = randomUUID()
-        const status = async () => (await queue.find([id]))[0]?.status
-        await accept(item(id, 'one'))
-        await consumer.settle(await takeSome(consumer))
-        expect(await status()).toBe('SAVED')
-        await buried(item(id, 'two'), consumer)
-        expect(await status()).toBe('FAILED')
-        await accept(item(id, 'three'))
-        expect(await status()).toBe('QUEUED')
-        await consumer.settle(await takeSome(consumer))
-        expect(await status()).toBe('FAILED')
-        await queue.discard([id])
-        expect(await status()).toBe('SAVED')
+        const contents = ['conflict', 'dead', 'saved'] as const
+        const [late, dead, saved] = contents.map((content) => item(id, content)) as [Item, Item, Item]
+        const find = async () => (await queue.find([id]))[0]
+        await conflicting(late, consumer)
+        expect(await find()).toMatchObject({ status: 'FAILED', digest: late.digest, failure: conflict, conflicts: 1 })
+        await queue.accept([[dead]])
+        const [entry] = await takeSome(consumer)
+        await consumer.bury([{ entry: entry!, failure }])
+        expect(await find()).toMatchObject({ status: 'FAILED', digest: dead.digest, failure, conflicts: 1 })
+        // The row that somebody else's conflict is with.
+        await queue.retry([id])
+        const [again] = await takeSome(consumer)
+        await consumer.bury([{ entry: again!, failure: conflict, stands: { digest: saved.digest, at: saved.at } }])
+        expect(await find()).toEqual({ status: 'SAVED', digest: saved.digest, at: saved.at, conflicts: 2 })
+        await queue.retry([id])
+        expect(await find()).toMatchObject({ status: 'QUEUED', conflicts: 1 })
+        expect(await queue.find([id], saved.digest)).toMatchObject([{ status: 'SAVED', conflicts: 1 }])
       })
+
+      test('with a digest, tells where that content stands', async () => {
+        const consumer = queue.consumer('w')
+        const [late, one] = [item(randomUUID(), 'late'), items(1)[0]!]
+        await conflicting(late, consumer)
+        await accept(one)
+        const first = item(late.id, 'first')
+        await queue.accept([[first]])
+        expect(await queue.find([late.id, one.id], late.digest)).toMatchObject([{ status: 'FAILED' }, undefined])
+        expect(await queue.find([late.id, one.id], first.digest)).toMatchObject([{ status: 'QUEUED' }, undefined])
+        expect(await queue.find([late.id], 'none')).toEqual([undefined])
+      })
+
+      test('1,000 ids, dead letters among them', async () => {
+        const consumer = queue.consumer('w')
+        const all = items(1_000)
+        await accept(...all)
+        const entries = await takeAll(consumer)
+        await consumer.bury(entries.slice(0, 500).map((entry) => ({ entry, failure })))
+        const standings = await queue.find(all.map(({ id }) => id))
+        expect(standings.map((standing) => standing?.status)).toEqual(
+          all.map((_, i) => (i < 500 ? 'FAILED' : 'QUEUED')),
+        )
+      })
+    })
+
+    test('bury with the row that stands under the id makes the queue know it: the next conflict is refused', async () => {
+      const consumer = queue.consumer('w')
+      const [late, first] = [item(randomUUID(), 'late'), item('', 'first')]
+      await accept(late)
+      const [entry] = await takeSome(consumer)
+      await consumer.bury([{ entry: entry!, failure: conflict, stands: { digest: first.digest, at: 12_345 } }])
+      expect(await queue.accept([[item(late.id, 'third')], [item(late.id, 'first')], [late]])).toMatchObject([
+        { code: 'ID_CONFLICT' },
+        [{ status: 'SAVED', at: 12_345, duplicate: true, conflicts: 1 }],
+        [{ status: 'FAILED', duplicate: true, failure: { code: 'ID_CONFLICT' } }],
+      ])
     })
 
     test('status tells depth, what is in flight, the age of the oldest, dead letters, capacity and durability', async () => {
@@ -568,18 +673,19 @@ export function queueSuite<B extends QueueBench>(
         expect((await queue.status()).depth).toBe(1)
       })
 
-      test('passes over what somebody else settled, and leaves a later message of the same id alone', async () => {
+      test('passes over what somebody else buried, and leaves a later message of the same id alone', async () => {
         const id = randomUUID()
         await accept(item(id, 'one'))
         const late = queue.consumer('late')
         const entries = await takeSome(late)
         await late.close()
         const other = queue.consumer('other')
-        await other.settle(await takeSome(other))
-        await accept(item(id, 'two'))
+        const [taken] = await takeSome(other)
+        await other.bury([{ entry: taken!, failure }])
+        await queue.retry([id])
         await other.settle(entries)
         await other.bury(entries.map((entry) => ({ entry, failure })))
-        expect(await queue.find([id])).toMatchObject([{ status: 'QUEUED', digest: item(id, 'two').digest }])
+        expect(await queue.find([id])).toMatchObject([{ status: 'QUEUED', digest: item(id, 'one').digest }])
         expect(await queue.status()).toMatchObject({ depth: 1, deadLetters: 0 })
         expect(ids(await takeSome(other))).toEqual([id])
       })
@@ -627,12 +733,30 @@ export function queueSuite<B extends QueueBench>(
         let after: string | undefined
         for (;;) {
           const page = await other.deadLetters(2, after)
-          if (page.length === 0) break
           pages.push(page)
-          after = page.at(-1)!.handle
+          if (!page.more) break
+          after = page.letters.at(-1)!.handle
         }
-        expect(pages.map((page) => page.length)).toEqual([2, 2, 1])
-        expect(pages.flat().map(({ letter }) => letter)).toEqual(all.map(({ id, body }) => ({ id, body, failure })))
+        expect(pages.map(({ letters }) => letters.length)).toEqual([2, 2, 1])
+        const letters = pages.flatMap((page) => page.letters.map(({ letter }) => letter))
+        expect(letters).toEqual(all.map(({ id, body }) => ({ id, body, failure })))
+        expect(await other.deadLetters(5)).toMatchObject({ more: false })
+        expect(await other.deadLetters(0)).toEqual({ letters: [], more: true })
+      })
+
+      test('a page of large ones ends after some 4 MB, and says that there are more', async () => {
+        const consumer = queue.consumer('w')
+        const all = items(6, 'x'.repeat(1_500_000))
+        for (const one of all) await buried(one, consumer)
+        const seen: string[] = []
+        for (let after: string | undefined; ; ) {
+          const { letters, more } = await queue.deadLetters(100, after)
+          expect(letters.length).toBeLessThanOrEqual(3)
+          seen.push(...letters.map(({ letter }) => letter.id))
+          after = letters.at(-1)?.handle
+          if (!more) break
+        }
+        expect(seen).toEqual(all.map(({ id }) => id))
       })
 
       test('burying twice makes one letter; settling it afterwards changes nothing', async () => {
@@ -643,7 +767,7 @@ export function queueSuite<B extends QueueBench>(
         await consumer.bury([{ entry, failure }])
         await consumer.bury([{ entry, failure }])
         await consumer.settle([entry])
-        expect(await queue.deadLetters(10)).toHaveLength(1)
+        expect((await queue.deadLetters(10)).letters).toHaveLength(1)
         expect(await queue.find([one.id])).toMatchObject([{ status: 'FAILED' }])
         expect(await queue.status()).toMatchObject({ depth: 0, deadLetters: 1 })
       })
@@ -667,33 +791,77 @@ export function queueSuite<B extends QueueBench>(
         expect(await queue.retry([])).toBe(0)
       })
 
-      test('one id may have several; they go back one at a time', async () => {
+      test('one id may have several; they go back one at a time, its own first', async () => {
         const consumer = queue.consumer('w')
-        const id = randomUUID()
-        await buried(item(id, 'one'), consumer)
-        await buried(item(id, 'two'), consumer)
-        expect(await queue.deadLetters(10)).toMatchObject([{ letter: { id } }, { letter: { id } }])
-        expect(await queue.retry([id])).toBe(1)
+        const own = item(randomUUID(), 'own')
+        const { id } = own
+        await conflicting(item(id, 'one'), consumer)
+        await conflicting(item(id, 'two'), consumer)
+        await buried(own, consumer)
+        expect((await queue.deadLetters(10)).letters).toMatchObject(Array(3).fill({ letter: { id } }))
+        expect(await queue.find([id])).toMatchObject([{ status: 'FAILED', digest: own.digest, conflicts: 2 }])
+        expect(await queue.retry([id, id])).toBe(1)
+        expect(await queue.find([id])).toMatchObject([{ status: 'QUEUED', digest: own.digest, conflicts: 2 }])
         // One of that id is pending now.
         expect(await queue.retry([id])).toBe(0)
-        expect(await queue.status()).toMatchObject({ depth: 1, deadLetters: 1 })
+        expect(await queue.status()).toMatchObject({ depth: 1, deadLetters: 2 })
         await consumer.settle(await takeSome(consumer))
-        expect(await queue.retry([id])).toBe(1)
-        expect(await queue.status()).toMatchObject({ depth: 1, deadLetters: 0 })
+        expect(await queue.find([id])).toMatchObject([{ status: 'SAVED', digest: own.digest, conflicts: 2 }])
+        for (const left of [1, 0]) {
+          expect(await queue.retry([id])).toBe(1)
+          expect(await queue.find([id])).toMatchObject([{ status: 'QUEUED', conflicts: left }])
+          const [entry] = await takeSome(consumer)
+          await consumer.settle([entry!])
+        }
+        expect(await queue.status()).toMatchObject({ depth: 0, deadLetters: 0 })
+      })
+
+      test('an ID_CONFLICT that is retried while its id is SAVED becomes one again, and changes nothing', async () => {
+        const consumer = queue.consumer('w')
+        const late = item(randomUUID(), 'late')
+        await conflicting(late, consumer)
+        const first = item(late.id, 'first')
+        await queue.accept([[first]])
+        await consumer.settle(await takeSome(consumer))
+        expect(await queue.retry([late.id])).toBe(1)
+        const [entry] = await takeSome(consumer)
+        await consumer.bury([{ entry: entry!, failure: conflict, stands: { digest: first.digest, at: first.at } }])
+        const saved = { status: 'SAVED', digest: first.digest, at: first.at, conflicts: 1 }
+        expect(await queue.find([late.id])).toEqual([saved])
       })
 
       test('discard removes them, all of an id, for good', async () => {
         const consumer = queue.consumer('w')
         const id = randomUUID()
-        await buried(item(id, 'one'), consumer)
-        await buried(item(id, 'two'), consumer)
+        await conflicting(item(id, 'one'), consumer)
+        await conflicting(item(id, 'two'), consumer)
+        await buried(item(id, 'own'), consumer)
         await buried(item(randomUUID(), 'three'), consumer)
-        expect(await queue.discard([id, randomUUID()])).toBe(2)
+        expect(await queue.discard([id, randomUUID(), id])).toBe(3)
         expect(await queue.discard([id])).toBe(0)
         expect(await queue.discard([])).toBe(0)
         expect(await queue.status()).toMatchObject({ depth: 0, deadLetters: 1 })
         expect(await queue.find([id])).toEqual([undefined])
         await accept(item(id, 'one'))
+      })
+
+      test('1,200 are retried and discarded in one call', { timeout: 60_000 }, async () => {
+        const consumer = queue.consumer('w')
+        const all = items(1_200)
+        const bury = async () => {
+          const entries = await takeAll(consumer)
+          expect(entries).toHaveLength(1_200)
+          await consumer.bury(entries.map((entry) => ({ entry, failure })))
+        }
+        await accept(...all.slice(0, 600))
+        await accept(...all.slice(600))
+        await bury()
+        const ids = all.map(({ id }) => id)
+        expect(await queue.retry(ids)).toBe(1_200)
+        expect(await queue.status()).toMatchObject({ depth: 1_200, deadLetters: 0 })
+        await bury()
+        expect(await queue.discard(ids)).toBe(1_200)
+        expect(await queue.status()).toMatchObject({ depth: 0, deadLetters: 0 })
       })
     })
 
@@ -716,7 +884,9 @@ export function queueSuite<B extends QueueBench>(
       const entries = await takeAll(consumer)
       expect(entries.map(({ body }) => body)).toEqual(all.map(({ body }) => body))
       await consumer.bury(entries.map((entry) => ({ entry, failure })))
-      expect((await queue.deadLetters(100)).map(({ letter }) => letter.body)).toEqual(all.map(({ body }) => body))
+      expect((await queue.deadLetters(100)).letters.map(({ letter }) => letter.body)).toEqual(
+        all.map(({ body }) => body),
+      )
     })
 
     test('what was accepted, settled and buried is there for who opens it anew', async () => {
@@ -745,7 +915,7 @@ export function queueSuite<B extends QueueBench>(
         const [entry] = (await takeSome(consumer)) as [Entry]
         expect(entry.id).toBeUndefined()
         await consumer.bury([{ entry, failure: { ...failure, code: 'UNDECODABLE' } }])
-        const [found] = await queue.deadLetters(10)
+        const [found] = (await queue.deadLetters(10)).letters
         expect(found!.letter).toMatchObject({ body: entry.body, failure: { code: 'UNDECODABLE' } })
         expect(await queue.discard([found!.letter.id])).toBe(1)
         expect(await queue.status()).toMatchObject({ depth: 0, deadLetters: 0 })

@@ -3,8 +3,14 @@
 -- ARGV: 1 handle, 2 what to add
 -- Returns how many there are now; 1 for an entry that is gone from the queue: there is nothing left to count
 local handle = ARGV[1]
-if #redis.call('XRANGE', KEYS[1], handle, handle) == 0 then return 1 end
-local count = math.max(0, (tonumber(redis.call('HGET', KEYS[2], handle) or 0) or 0) + tonumber(ARGV[2]))
+local ok, count = pcall(function()
+  if #redis.call('XRANGE', KEYS[1], handle, handle) == 0 then return nil end
+  local before = tonumber(redis.call('HGET', KEYS[2], handle) or 0) or 0
+  return math.max(0, before + tonumber(ARGV[2]))
+end)
+if not ok then return unchanged(count) end
+if not count then return 1 end
+
 -- First, since it needs no memory: a script that has begun to write may go on writing when the server is full.
 redis.call('HDEL', KEYS[2], handle)
 if count > 0 then redis.call('HSET', KEYS[2], handle, count) end

@@ -1,35 +1,58 @@
 -- Moves entries from the queue to the dead letters, in one step.
--- KEYS: 1 stream, 2 pending, 3 dead index, 4 dead letters, 5 attempts, 6 saved, 7 saved before
--- ARGV: 1 group; then, for each: handle, failure (JSON), now (milliseconds), what to show of an entry that is no message of ours
+-- KEYS: 1 stream, 2 pending, 3 index, 4 dead letters, 5 attempts, 6 saved, 7 saved before
+-- ARGV: 1 group; then, for each: handle, failure (JSON), now (milliseconds), what to show of an entry that is no message of ours, and
+--   "digest at" of the row that stands under its id, or ''
 -- Returns how many it moved; an entry that is gone already is passed over
-local moved = 0
-for i = 2, #ARGV, 4 do
-  local handle = ARGV[i]
-  local found = redis.call('XRANGE', KEYS[1], handle, handle)[1]
-  if found then
-    -- First, since it frees memory: a script that has begun to write may go on writing when the server is full.
-    redis.call('XACK', KEYS[1], ARGV[1], handle)
-    local entry = {}
-    for f = 1, #found[2], 2 do entry[found[2][f]] = found[2][f + 1] end
-    local id, body = entry.id, entry.m
-    if not body then body = ARGV[i + 3] end
-    if not id then id = handle end
-    local digest, at = '-', ARGV[i + 2]
-    -- Confirmed, and never announced, where it is not pending.
-    for _, key in ipairs({ KEYS[2], KEYS[6], KEYS[7] }) do
-      local d, t, h = (redis.call('HGET', key, id) or ''):match('^(%S+) (%S+) (%S+)')
-      if h == handle then
-        digest, at = d, t
-        if key == KEYS[2] then redis.call('HDEL', key, id) end
-        break
+local ok, letters = pcall(function()
+  local letters, seen = {}, {}
+  for _, key in ipairs({ KEYS[5], KEYS[6], KEYS[7] }) do redis.call('HLEN', key) end
+  redis.call('ZCARD', KEYS[3])
+  redis.call('XLEN', KEYS[4])
+  for i = 2, #ARGV, 5 do
+    local handle = ARGV[i]
+    local found = not seen[handle] and redis.call('XRANGE', KEYS[1], handle, handle)[1]
+    if found then
+      seen[handle] = true
+      local entry = fieldsOf(found)
+      local id = entry.id or handle
+      local pending = redis.call('HGET', KEYS[2], id) or ''
+      local isPending = pending:sub(-#handle - 1) == ' ' .. handle
+      local digest, at = (entry.d or ''):match('^(%S+) (%d+)$')
+      -- Entries of release 0.1 do not say; those that were confirmed are among the saved ones.
+      for _, key in ipairs({ KEYS[2], KEYS[6], KEYS[7] }) do
+        if not digest then
+          local d, t, h = (redis.call('HGET', key, id) or ''):match('^(%S+) (%S+) (%S+)')
+          if h == handle then
+            digest, at = d, t
+          end
+        end
       end
+      local isKnown = redis.call('HEXISTS', KEYS[6], id) == 1 or redis.call('HEXISTS', KEYS[7], id) == 1
+      letters[#letters + 1] = {
+        handle = handle,
+        id = id,
+        body = entry.m or ARGV[i + 3],
+        failure = ARGV[i + 1],
+        digest = digest or '-',
+        at = at or ARGV[i + 2],
+        isPending = isPending,
+        stands = not isKnown and ARGV[i + 4]:match('^%S+ %d+$'),
+      }
     end
-    local letter = redis.call('XADD', KEYS[4], '*', 'id', id, 'm', body, 'f', ARGV[i + 1], 'd', digest, 'at', at)
-    local others = redis.call('HGET', KEYS[3], id)
-    redis.call('HSET', KEYS[3], id, (others and others .. ' ' or '') .. digest .. ' ' .. letter)
-    redis.call('XDEL', KEYS[1], handle)
-    redis.call('HDEL', KEYS[5], handle)
-    moved = moved + 1
   end
+  return letters
+end)
+if not ok then return unchanged(letters) end
+
+for _, one in ipairs(letters) do
+  -- First, since it needs no memory: a script that has begun to write may go on writing when the server is full.
+  redis.call('HDEL', KEYS[5], one.handle)
+  local fields = { 'id', one.id, 'm', one.body, 'f', one.failure, 'd', one.digest, 'at', one.at }
+  local letter = redis.call('XADD', KEYS[4], '*', unpack(fields))
+  redis.call('ZADD', KEYS[3], 0, memberOf(one.id, kindOf(one.failure), one.digest, letter))
+  if one.stands then redis.call('HSET', KEYS[6], one.id, one.stands .. ' -') end
+  if one.isPending then redis.call('HDEL', KEYS[2], one.id) end
+  redis.call('XACK', KEYS[1], ARGV[1], one.handle)
+  redis.call('XDEL', KEYS[1], one.handle)
 end
-return moved
+return #letters

@@ -1,29 +1,37 @@
 -- Tells where ids stand. Read only.
--- KEYS: 1 pending, 2 dead index, 3 saved, 4 saved before, 5 dead letters
--- ARGV: ids
--- Returns, for each: 0 (unknown) or {status, digest, at} or {'FAILED', digest, at, failure}
-local replies = {}
-for i, id in ipairs(ARGV) do
-  local reply = 0
-  local pending = redis.call('HGET', KEYS[1], id)
-  local dead = not pending and redis.call('HGET', KEYS[2], id)
-  if pending then
-    local digest, at = pending:match('^(%S+) (%S+)')
-    reply = { 'QUEUED', digest, at }
-  elseif dead then
-    -- The last one buried tells.
-    local digest, handle = dead:match('(%S+) (%S+)$')
-    local fields = redis.call('XRANGE', KEYS[5], handle, handle)[1][2]
-    local letter = {}
-    for f = 1, #fields, 2 do letter[fields[f]] = fields[f + 1] end
-    reply = { 'FAILED', digest, letter.at, letter.f }
-  else
-    local done = redis.call('HGET', KEYS[3], id) or redis.call('HGET', KEYS[4], id)
-    if done then
-      local digest, at = done:match('^(%S+) (%S+)')
-      reply = { 'SAVED', digest, at }
+-- KEYS: 1 pending, 2 old index, 3 index, 4 dead letters, 5 saved, 6 saved before
+-- ARGV: 1 a digest, to tell where that content of each id stands, or ''; then ids
+-- Returns 'ADOPT' where letters have to be adopted first; or, for each id: 0 (unknown), or {status, digest, at, conflicts} or
+--   {'FAILED', digest, at, conflicts, failure}
+local wanted = ARGV[1] ~= '' and ARGV[1] or nil
+
+local function isWanted(digest) return digest and (not wanted or digest == wanted) end
+
+local ok, replies = pcall(function()
+  local ids = { unpack(ARGV, 2) }
+  if hasOld(KEYS[2], ids) then return 'ADOPT' end
+  local hasLetters = redis.call('ZCARD', KEYS[3]) > 0 and redis.call('XLEN', KEYS[4]) > 0
+  local found = {}
+  for i, id in ipairs(ids) do
+    local conflicts = hasLetters and conflictsOf(KEYS[3], id) or 0
+    local digest, at = (redis.call('HGET', KEYS[1], id) or ''):match('^(%S+) (%S+)')
+    if isWanted(digest) then
+      found[i] = { 'QUEUED', digest, at, conflicts }
+    else
+      digest, at = (redis.call('HGET', KEYS[5], id) or redis.call('HGET', KEYS[6], id) or ''):match('^(%S+) (%S+)')
+      if isWanted(digest) then
+        found[i] = { 'SAVED', digest, at, conflicts }
+      else
+        local letter, handle
+        for _, kind in ipairs(hasLetters and { '0', '1' } or {}) do
+          letter, digest, handle = firstLetter(KEYS[3], KEYS[4], id, kind, wanted)
+          if letter then break end
+        end
+        found[i] = letter and { 'FAILED', digest, timeOf(letter, handle), conflicts, letter.f or '' } or 0
+      end
     end
   end
-  replies[i] = reply
-end
+  return found
+end)
+if not ok then return unchanged(replies) end
 return replies

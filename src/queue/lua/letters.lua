@@ -1,0 +1,53 @@
+-- Loaded before the scripts that look for dead letters by their ids. The index is a sorted set without scores, so that it is in the
+-- order of its members:
+--   "<length of the id>:<id> <0, or 1 for an ID_CONFLICT> <digest> <handle>"
+-- All letters of an id stand together, its own before those of later senders; one look-up costs O(log n), however many there are. An
+-- entry whose letter is gone is no letter.
+local function spanOf(id, kind, digest)
+  local text = #id .. ':' .. id
+  if kind then text = text .. ' ' .. kind end
+  if digest then text = text .. ' ' .. digest end
+  -- "!" comes right after the space.
+  return '[' .. text .. ' ', '(' .. text .. '!'
+end
+
+local function memberOf(id, kind, digest, handle)
+  return #id .. ':' .. id .. ' ' .. kind .. ' ' .. digest .. ' ' .. handle
+end
+
+local function kindOf(failure)
+  return (failure or ''):find('"code":"ID_CONFLICT"', 1, true) and '1' or '0'
+end
+
+local function letterAt(dead, handle)
+  local found = redis.call('XRANGE', dead, handle, handle)[1]
+  return found and fieldsOf(found)
+end
+
+-- When its message was accepted, as far as it says.
+local function timeOf(letter, handle)
+  return (letter.at or ''):match('^%d+$') or handle:match('^%d+')
+end
+
+-- The first letter of a span that is there, with its digest, its handle, and its member of the index. A few may be gone.
+local function firstLetter(index, dead, ...)
+  local from, to = spanOf(...)
+  for _, member in ipairs(redis.call('ZRANGEBYLEX', index, from, to, 'LIMIT', 0, 8)) do
+    local digest, handle = member:match('(%S+) (%d+%-%d+)$')
+    local letter = handle and letterAt(dead, handle)
+    if letter then return letter, digest, handle, member end
+  end
+end
+
+local function conflictsOf(index, id)
+  return redis.call('ZLEXCOUNT', index, spanOf(id, '1'))
+end
+
+-- Whether ids have letters in the index of release 0.1, a hash of "digest handle digest handle …": they are adopted first.
+local function hasOld(oldIndex, ids)
+  if #ids == 0 or redis.call('EXISTS', oldIndex) == 0 then return false end
+  for _, value in ipairs(redis.call('HMGET', oldIndex, unpack(ids))) do
+    if value then return true end
+  end
+  return false
+end

@@ -1,0 +1,48 @@
+-- Puts dead letters back into the queue under the ids they had: of each id one, its own before those of later senders, unless the id
+-- is pending: one id, one message in the queue.
+-- KEYS: 1 stream, 2 pending, 3 old index, 4 index, 5 dead letters
+-- ARGV: ids, or handles of letters; none twice
+-- Returns 'ADOPT' where letters have to be adopted first, or how many letters that were
+local gone = {}
+
+-- The first letter of the id that is there, its digest, handle, and member of the index.
+local function nextLetter(id)
+  local from, to = spanOf(id)
+  for _, member in ipairs(redis.call('ZRANGEBYLEX', KEYS[4], from, to, 'LIMIT', 0, 100)) do
+    local digest, handle = member:match('(%S+) (%d+%-%d+)$')
+    local letter = handle and letterAt(KEYS[5], handle)
+    if letter then return letter, digest, handle, member end
+    gone[#gone + 1] = member
+  end
+  local letter = id:match('^%d+%-%d+$') and letterAt(KEYS[5], id)
+  -- One that lacks an id goes by its handle, and is in no index.
+  if letter and not letter.id then return letter, (letter.d or ''):match('^%S+$') or '-', id end
+end
+
+local ok, letters = pcall(function()
+  if hasOld(KEYS[3], ARGV) then return 'ADOPT' end
+  local letters = {}
+  redis.call('XLEN', KEYS[1])
+  for _, id in ipairs(ARGV) do
+    if redis.call('HEXISTS', KEYS[2], id) == 0 then
+      local letter, digest, handle, member = nextLetter(id)
+      -- Without a message there is nothing to put back.
+      if letter and letter.m then
+        local known = digest .. ' ' .. timeOf(letter, handle)
+        letters[#letters + 1] = { id = id, body = letter.m, known = known, handle = handle, member = member }
+      end
+    end
+  end
+  return letters
+end)
+if not ok then return unchanged(letters) end
+if letters == 'ADOPT' then return letters end
+
+for _, one in ipairs(letters) do
+  local entry = redis.call('XADD', KEYS[1], '*', 'id', one.id, 'm', one.body, 'd', one.known)
+  redis.call('HSET', KEYS[2], one.id, one.known .. ' ' .. entry)
+  redis.call('XDEL', KEYS[5], one.handle)
+  if one.member then gone[#gone + 1] = one.member end
+end
+if #gone > 0 then redis.call('ZREM', KEYS[4], unpack(gone)) end
+return #letters

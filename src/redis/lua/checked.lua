@@ -1,0 +1,13 @@
+-- Loaded before every script. A script reads and checks all it needs in one function, called through `pcall`, before its first write;
+-- what goes wrong there is returned and not raised: a returned error says that nothing was changed, a raised one leaves that open.
+local function unchanged(problem)
+  local text = type(problem) == 'table' and problem.err or tostring(problem)
+  text = text:gsub('user_script', 'script')
+  return { err = text:match('%u%u+ .*$') or 'ERR ' .. text }
+end
+
+local function fieldsOf(entry)
+  local fields = {}
+  for f = 1, #entry[2], 2 do fields[entry[2][f]] = entry[2][f + 1] end
+  return fields
+end

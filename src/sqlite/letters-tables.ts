@@ -1,0 +1,95 @@
+/**
+ * The dead letters of the embedded queue. Invariant: no look-up and no transaction reads or writes more than a bounded number of letters,
+ * however many an id has; `conflict` has how many of them are ID_CONFLICTs.
+ */
+import { readFailure } from '../model/error.ts'
+import type { DeadLetter, Standing } from '../queue/queue.ts'
+import type { Statements } from './statements.ts'
+
+const pageBytes = 4 * 1024 * 1024
+const discardedAtOnce = 200
+
+interface LetterRow {
+  seq: number
+  id: string
+  digest: string
+  at: number
+  body: string
+  code: string
+  message: string
+  attempts: number
+  failed_at: number
+}
+
+/** To be called within a transaction of the lane. */
+export class LettersTables {
+  readonly #sql: Statements
+
+  constructor(sql: Statements) {
+    this.#sql = sql
+  }
+
+  conflicts(id: string): number {
+    return (this.#sql('conflicts').get(id) as { count: number } | undefined)?.count ?? 0
+  }
+
+  /** Whether the id has a letter that is no ID_CONFLICT: others must not have it. */
+  isTaken(id: string): boolean {
+    return this.#sql('letter').get(id, 0) !== undefined
+  }
+
+  /** The letter that tells where the id stands, an ID_CONFLICT only where there is no other; with a digest, where that content does. */
+  standing(id: string, digest: string | undefined): Standing | undefined {
+    for (const isConflict of [0, 1]) {
+      const found =
+        digest === undefined
+          ? this.#sql('letter').get(id, isConflict)
+          : this.#sql('letter with').get(id, isConflict, digest)
+      if (!found) continue
+      const row = found as unknown as LetterRow
+      return {
+        status: 'FAILED',
+        digest: row.digest,
+        at: row.at,
+        conflicts: this.conflicts(id),
+        failure: failureOf(row),
+      }
+    }
+    return undefined
+  }
+
+  page(first: number, after: number): { letters: { handle: string; letter: DeadLetter }[]; more: boolean } {
+    const letters = []
+    let bytes = 0
+    for (const found of this.#sql('letters').iterate(after, first + 1)) {
+      const row = found as unknown as LetterRow
+      bytes += row.body.length
+      if (letters.length >= first || (letters.length > 0 && bytes > pageBytes)) return { letters, more: true }
+      letters.push({ handle: String(row.seq), letter: { id: row.id, failure: failureOf(row), body: row.body } })
+    }
+    return { letters, more: false }
+  }
+
+  /** Puts one letter of the id back, its own before ID_CONFLICTs; the message it became, or undefined where there is none. */
+  retry(id: string): number | undefined {
+    const found = this.#sql('letter of').get(id) as { seq: number } | undefined
+    if (!found) return undefined
+    const { lastInsertRowid } = this.#sql('put back').run(found.seq)
+    this.#sql('drop letter').run(found.seq)
+    return Number(lastInsertRowid)
+  }
+
+  /** How many letters are gone, and with how many of the ids it is done. */
+  discard(ids: readonly string[]): [count: number, done: number] {
+    let count = 0
+    for (const [done, id] of ids.entries()) {
+      count += Number(this.#sql('discard').run(id, discardedAtOnce - count).changes)
+      if (count >= discardedAtOnce) return [count, done]
+    }
+    return [count, ids.length]
+  }
+}
+
+function failureOf({ code, message, attempts, failed_at, at }: LetterRow) {
+  return readFailure({ code, message, attempts, failedAt: failed_at }, at)
+}
