@@ -4,7 +4,8 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { Log } from '../model/log.ts'
-import { type RedisAddress, RedisConnection } from '../redis/connection.ts'
+import type { RedisAddress } from '../redis/address.ts'
+import { RedisConnection } from '../redis/connection.ts'
 import type { Cache, Found, Version } from './cache.ts'
 
 /** Also on a server that is full (it is the queue's own): a script that has begun to write may go on, and DEL takes no memory. */
@@ -25,7 +26,7 @@ export class RedisCache implements Cache {
   #asked: Asked | undefined
 
   constructor(address: RedisAddress, options: { ttlMs: number; log: Log }) {
-    this.#connection = new RedisConnection(address.url, { role: 'cache', log: options.log, deadlineMs: 1_000 })
+    this.#connection = new RedisConnection(address, { role: 'cache', log: options.log, deadlineMs: 1_000 })
     this.#prefix = `{${address.prefix}:cache}:`
     this.ttlMs = options.ttlMs
   }
@@ -126,7 +127,7 @@ export class RedisVersion implements Version {
   #asked: Promise<string | undefined> | undefined
 
   constructor(address: RedisAddress, options: { log: Log }) {
-    this.#connection = new RedisConnection(address.url, { role: 'cache version', log: options.log, deadlineMs: 1_000 })
+    this.#connection = new RedisConnection(address, { role: 'cache version', log: options.log, deadlineMs: 1_000 })
     this.#key = `{${address.prefix}:cache}:version`
   }
 

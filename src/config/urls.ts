@@ -1,6 +1,7 @@
 /** URLs among the settings: what must hold of them before anything takes them apart, and what may be shown of them. */
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { redisUrlProblem } from '../redis/address.ts'
 
 export interface UrlRule {
   /** With their colon. */
@@ -26,6 +27,7 @@ export function urlProblem(text: string, { protocols, expected, credentials }: U
   if (!URL.canParse(text) || new URL(text).host === '') return `must be ${expected}`
   if (credentials !== undefined && authority.includes('@'))
     return `must have no user and password in it: ${credentials}`
+  if (protocol.startsWith('redis')) return redisUrlProblem(text)
   return undefined
 }
 

@@ -15,7 +15,8 @@ import { RedisPubSub } from 'graphql-redis-subscriptions'
 import type { Redis } from 'ioredis'
 import type { Log } from '../model/log.ts'
 import { isObject } from '../model/parse.ts'
-import { type RedisAddress, RedisConnection } from '../redis/connection.ts'
+import type { RedisAddress } from '../redis/address.ts'
+import { RedisConnection } from '../redis/connection.ts'
 import { decodeEvents, encodeEvents, readEvents } from './codec.ts'
 import { type EventLog, expired, type KnownEvent, type LogEntry, type Position } from './events.ts'
 
@@ -46,7 +47,7 @@ export class RedisEventLog implements EventLog {
     const key = (name: string) => `{${address.prefix}:events}:${name}`
     this.#keys = { log: key('log'), meta: key('meta'), sizes: key('sizes') }
     this.#channel = key('wake')
-    this.#connection = new RedisConnection(address.url, { role: 'events log', log: options.log, deadlineMs: 5_000 })
+    this.#connection = new RedisConnection(address, { role: 'events log', log: options.log, deadlineMs: 5_000 })
     this.#connection.client.defineCommand('spillAppend', { numberOfKeys: 3, lua: appendScript })
   }
 
@@ -117,11 +118,7 @@ export class RedisEventLog implements EventLog {
   follow(wake: (entry?: LogEntry) => void): () => Promise<void> {
     const { log } = this.#options
     let stopped = false
-    const subscriber = new RedisConnection(this.#address.url, {
-      role: 'events wake-up',
-      log,
-      redis: { autoResubscribe: false },
-    })
+    const subscriber = new RedisConnection(this.#address, { role: 'events wake-up', log })
     // Again and again: the first SUBSCRIBE subscribes, the later ones ask a silent connection whether it is still alive.
     let refused = false
     const subscribe = async () => {
@@ -135,7 +132,7 @@ export class RedisEventLog implements EventLog {
         refused = true
       }
     }
-    subscriber.client.on('ready', async () => {
+    subscriber.onReady(async () => {
       await subscribe()
       // What was published meanwhile was not heard.
       if (!stopped) wake()

@@ -53,7 +53,7 @@ export class RedisConsumer implements Consumer {
 
   constructor(options: Options) {
     this.#o = options
-    options.reading.client.on('ready', () => {
+    options.reading.onReady(() => {
       this.#ownFrom = '0'
     })
   }

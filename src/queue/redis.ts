@@ -15,7 +15,8 @@
 import type { Redis } from 'ioredis'
 import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
-import { type RedisAddress, RedisConnection, retryAfterMs } from '../redis/connection.ts'
+import type { RedisAddress } from '../redis/address.ts'
+import { RedisConnection, retryAfterMs } from '../redis/connection.ts'
 import type { Accepted, Consumer, Durability, Item, Queue, QueueStatus, Standing } from './queue.ts'
 import { RedisConsumer } from './redis-consumer.ts'
 import { failureOf, RedisLetters } from './redis-letters.ts'
@@ -54,10 +55,10 @@ export class RedisQueue implements Queue {
     this.#address = address
     this.#options = options
     this.#keys = queueKeys(address.prefix)
-    this.#connection = new RedisConnection(address.url, { role: 'queue', log: options.log })
+    this.#connection = new RedisConnection(address, { role: 'queue', log: options.log })
     this.#scripts = defineScripts(this.#connection.client)
     this.#letters = new RedisLetters(this.#connection, this.#scripts, this.#keys)
-    this.#connection.client.on('ready', () => {
+    this.#connection.onReady(() => {
       // A restarted or replaced server may have other settings.
       this.#server = undefined
       this.#look()
@@ -175,11 +176,11 @@ export class RedisQueue implements Queue {
 
   consumer(name: string): Consumer {
     const { log, reclaimMs = 10_000 } = this.#options
-    const settling = new RedisConnection(this.#address.url, { role: 'worker', log, deadlineMs: 5_000 })
+    const settling = new RedisConnection(this.#address, { role: 'worker', log, deadlineMs: 5_000 })
     const consumer = new RedisConsumer({
       name,
       keys: this.#keys,
-      reading: new RedisConnection(this.#address.url, { role: 'worker-reader', log }),
+      reading: new RedisConnection(this.#address, { role: 'worker-reader', log }),
       settling,
       scripts: defineScripts(settling.client),
       group,

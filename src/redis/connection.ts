@@ -4,23 +4,12 @@
  *
  * ioredis' defaults do otherwise: they re-send after a lost reply (two entries for one save) and wait for ever on a frozen server.
  */
-import { Redis, type RedisOptions } from 'ioredis'
+import { isIP } from 'node:net'
+import { Redis } from 'ioredis'
 import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
-
-export interface RedisAddress {
-  url: string
-  /** What all keys and channels begin with: `?prefix=` of the URL. */
-  prefix: string
-}
-
-/** Takes `?prefix=` off a redis:// URL. */
-export function parseRedisUrl(text: string): RedisAddress {
-  const url = new URL(text)
-  const prefix = url.searchParams.get('prefix') ?? 'spillway'
-  url.searchParams.delete('prefix')
-  return { url: url.href, prefix }
-}
+import type { RedisAddress } from './address.ts'
+import { type Problem, problemOf, setUp } from './setup.ts'
 
 /**
  * Whether an error that Redis answered may come after a write. A command either runs or answers an error, and so does a transaction.
@@ -39,51 +28,113 @@ const readyDeadlineMs = 3_000
 export class RedisConnection {
   readonly client: Redis
   readonly #role: string
+  readonly #address: RedisAddress
+  readonly #log: Log
   readonly #deadlineMs: number
-  #lastError = 'not connected yet'
+  readonly #listeners = new Set<() => void>()
+  #ready = false
+  /** Why it is not ready. */
+  #problem: Problem = { code: 'CONNECTING', reason: 'not connected yet' }
+  /** Of the connection that is being made. */
+  #told = false
+  #closed = false
+  /** Logged since it was ready last. */
+  #said: string | undefined
+  /** Connections in a row that came to nothing. */
+  #failures = 0
+  /** One for each connection: what an earlier one finds out late is void. */
+  #settingUp: object | undefined
   #readyTimer: NodeJS.Timeout | undefined
 
   /** `role` names it in messages and in CLIENT LIST. Connects by itself and goes on trying for ever. */
-  constructor(url: string, options: { role: string; log: Log; deadlineMs?: number; redis?: RedisOptions }) {
+  constructor(address: RedisAddress, options: { role: string; log: Log; deadlineMs?: number }) {
     this.#role = options.role
+    this.#address = address
+    this.#log = options.log
     this.#deadlineMs = options.deadlineMs ?? 2_000
-    this.client = new Redis(url, {
-      // Redis takes no name with a space in it.
-      connectionName: `spillway-${options.role.replaceAll(' ', '-')}`,
+    const { host, port, tls } = address
+    // No user, password, database or name: the client goes on where one of them is refused. setUp does not.
+    this.client = new Redis({
+      host,
+      port,
+      // What a server with several certificates, or behind a proxy, is known by.
+      ...(tls && { tls: { host, ...(isIP(host) ? {} : { servername: host }) } }),
+      enableReadyCheck: false,
+      disableClientInfo: true,
+      autoResubscribe: false,
+      autoResendUnfulfilledCommands: false,
       enableOfflineQueue: false,
       maxRetriesPerRequest: 0,
       connectTimeout: readyDeadlineMs,
       // A frozen server never answers the goodbye.
       disconnectTimeout: 100,
-      retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 6), 1_000) * (0.5 + Math.random() / 2),
-      ...options.redis,
+      retryStrategy: () => Math.min(50 * 2 ** Math.min(this.#failures, 6), 1_000) * (0.5 + Math.random() / 2),
     })
-    let down = false
-    this.client.on('error', (error: Error) => {
-      this.#lastError = error.message || error.name
-      if (!down)
-        options.log.warn({ role: options.role, reason: this.#lastError }, 'Redis is out of reach; trying again')
-      down = true
-    })
-    this.client.on('ready', () => {
-      clearTimeout(this.#readyTimer)
-      if (down) options.log.info({ role: options.role }, 'Redis is back')
-      down = false
-    })
-    // A frozen server accepts the connection (its kernel does) and then says nothing.
+    this.client.on('error', (error: Error) => this.#fail(problemOf(error)))
     this.client.on('connect', () => {
       clearTimeout(this.#readyTimer)
+      // A frozen server accepts the connection (its kernel does) and then says nothing.
       this.#readyTimer = setTimeout(() => {
-        this.#lastError = 'connected, but no answer'
+        this.#fail({ code: 'TIMEOUT', reason: 'connected, but no answer' })
         this.client.disconnect(true)
       }, readyDeadlineMs)
     })
+    this.client.on('ready', () => void this.#begin())
+    this.client.on('close', () => this.#lost())
     this.client.on('end', () => clearTimeout(this.#readyTimer))
-    this.client.on('close', () => clearTimeout(this.#readyTimer))
+  }
+
+  async #begin(): Promise<void> {
+    const current = {}
+    this.#settingUp = current
+    // Redis takes no name with a space in it. Where the connection breaks meanwhile, `close` tells.
+    let problem: Problem | undefined
+    try {
+      problem = await setUp(this.client, this.#address, `spillway-${this.#role.replaceAll(' ', '-')}`)
+    } catch {
+      return
+    }
+    if (this.#settingUp !== current) return
+    if (problem) {
+      this.#fail(problem)
+      this.client.disconnect(true)
+      return
+    }
+    clearTimeout(this.#readyTimer)
+    this.#ready = true
+    this.#failures = 0
+    if (this.#said !== undefined) this.#log.info({ role: this.#role }, 'Redis is back')
+    this.#said = undefined
+    for (const listener of this.#listeners) listener()
+  }
+
+  #fail(problem: Problem): void {
+    this.#told = true
+    this.#problem = problem
+    if (this.#said === problem.code) return
+    this.#said = problem.code
+    this.#log.warn({ role: this.#role, ...problem }, 'Redis cannot be used; trying again')
+  }
+
+  #lost(): void {
+    clearTimeout(this.#readyTimer)
+    const closed = { code: 'CLOSED', reason: 'the server closed the connection' }
+    // One that was in use is made again before anything is logged.
+    if (this.#ready) this.#problem = closed
+    else if (!this.#told && !this.#closed) this.#fail(closed)
+    this.#ready = false
+    this.#told = false
+    this.#settingUp = undefined
+    this.#failures += 1
   }
 
   get ready(): boolean {
-    return this.client.status === 'ready'
+    return this.#ready && this.client.status === 'ready'
+  }
+
+  /** Calls back after each connect, once the connection may be used; before anything else is asked of it. */
+  onReady(listener: () => void): void {
+    this.#listeners.add(listener)
   }
 
   /** Resolves when the connection is ready, or after `timeoutMs`; tells which. */
@@ -92,14 +143,28 @@ export class RedisConnection {
     return new Promise((resolve) => {
       const done = () => {
         clearTimeout(timer)
-        this.client.off('ready', done)
+        this.#listeners.delete(done)
         signal?.removeEventListener('abort', done)
         resolve(this.ready)
       }
       const timer = setTimeout(done, timeoutMs)
-      this.client.on('ready', done)
+      this.#listeners.add(done)
       signal?.addEventListener('abort', done)
     })
+  }
+
+  /** Does it, and tells why it cannot be done: a code, or what `run` found. Undefined: it was done. Never throws. */
+  async probe(run: (client: Redis) => Promise<string | undefined>): Promise<string | undefined> {
+    if (!this.ready) return this.#problem.code
+    try {
+      return await this.ask(run)
+    } catch (error) {
+      const { code, cause } = error as Error & { code?: string }
+      if (code === 'OUTCOME_UNKNOWN') return 'TIMEOUT'
+      return (cause as Error | undefined)?.name === 'ReplyError'
+        ? (cause as Error).message.split(' ', 1)[0]
+        : (code ?? 'ERROR')
+    }
   }
 
   /**
@@ -107,7 +172,7 @@ export class RedisConnection {
    * OUTCOME_UNKNOWN where it may have had one: no answer by the deadline, or the connection broke in between.
    */
   async ask<T>(run: (client: Redis) => Promise<T>, deadlineMs = this.#deadlineMs): Promise<T> {
-    if (!this.ready) throw this.#unavailable('it cannot be reached', this.#lastError)
+    if (!this.ready) throw this.#unavailable(`it cannot be reached (${this.#problem.code})`)
     let timer: NodeJS.Timeout | undefined
     const deadline = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
@@ -164,6 +229,7 @@ export class RedisConnection {
   }
 
   close(): void {
+    this.#closed = true
     clearTimeout(this.#readyTimer)
     this.client.disconnect()
   }

@@ -6,7 +6,7 @@ import type { Event, EventLog, KnownEvent, LogEntry, Position } from '../../src/
 import { type Feed, type FeedEvent, Follower } from '../../src/events/follower.ts'
 import { RedisEventLog } from '../../src/events/redis.ts'
 import { SqliteEventLog } from '../../src/events/sqlite.ts'
-import { parseRedisUrl } from '../../src/redis/connection.ts'
+import { parseRedisUrl } from '../../src/redis/address.ts'
 import { eventually, holds } from '../harness/eventually.ts'
 import { freshRedisUrl } from '../harness/fresh.ts'
 import { startProxy } from '../harness/proxy.ts'

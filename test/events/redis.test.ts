@@ -1,7 +1,7 @@
 import { Redis } from 'ioredis'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest'
 import { RedisEventLog } from '../../src/events/redis.ts'
-import { parseRedisUrl, type RedisAddress } from '../../src/redis/connection.ts'
+import { parseRedisUrl, type RedisAddress } from '../../src/redis/address.ts'
 import { holds } from '../harness/eventually.ts'
 import { freshRedisUrl } from '../harness/fresh.ts'
 import { quiet } from '../harness/quiet.ts'
@@ -31,7 +31,7 @@ describe('what is in the stream and is not right', () => {
   let redis: Redis
   beforeEach(async () => {
     address = parseRedisUrl(freshRedisUrl())
-    redis = new Redis(address.url)
+    redis = new Redis(inject('redisUrl'))
     log = new RedisEventLog(address, { retentionMs: 60_000, retentionBytes: 1_000_000, log: quiet() })
     await holds(async () => expect(await log.tail()).toBeDefined())
   })

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import type { Redis } from 'ioredis'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { parseRedisUrl } from '../../src/redis/address.ts'
 import { RedisConnection } from '../../src/redis/connection.ts'
 import { eventually } from '../harness/eventually.ts'
 import { quiet } from '../harness/quiet.ts'
@@ -13,7 +14,7 @@ let connection: RedisConnection
 
 beforeAll(async () => {
   redis = await startRedis()
-  connection = new RedisConnection(redis.url, { role: 'queue', log: quiet() })
+  connection = new RedisConnection(parseRedisUrl(redis.url), { role: 'queue', log: quiet() })
 })
 afterAll(async () => {
   connection.close()
@@ -45,7 +46,10 @@ test.each([
 
 test('RedisConnection.ask says OUTCOME_UNKNOWN of a script that wrote and met a command its user may not run', async () => {
   await redis.cli('ACL', 'SETUSER', 'narrow', 'on', '>secret', '~*', '+@all', '-hset')
-  const narrow = new RedisConnection(redis.url.replace('//', '//narrow:secret@'), { role: 'queue', log: quiet() })
+  const narrow = new RedisConnection(parseRedisUrl(redis.url.replace('//', '//narrow:secret@')), {
+    role: 'queue',
+    log: quiet(),
+  })
   try {
     await eventually(() => narrow.ready)
     const script = "redis.call('SET', 'wrote', 1) return redis.call('HSET', 'h', 'a', 1)"
@@ -92,7 +96,7 @@ test('RedisConnection.ask says that nothing was changed when too few replicas ar
 
 test('RedisConnection.ask says that nothing was changed by a script that was killed, and of what came meanwhile', async () => {
   await redis.cli('CONFIG', 'SET', 'busy-reply-threshold', '100')
-  const other = new RedisConnection(redis.url, { role: 'other', log: quiet() })
+  const other = new RedisConnection(parseRedisUrl(redis.url), { role: 'other', log: quiet() })
   try {
     await eventually(() => other.ready)
     const endless = connection.ask((client) => client.eval('while true do end', 0), 20_000)
@@ -122,7 +126,7 @@ test('RedisConnection.ask says OUTCOME_UNKNOWN when the answer is no answer of R
   ).listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
-  const odd = new RedisConnection(`redis://127.0.0.1:${port}`, { role: 'queue', log: quiet() })
+  const odd = new RedisConnection(parseRedisUrl(`redis://127.0.0.1:${port}`), { role: 'queue', log: quiet() })
   try {
     await eventually(() => odd.ready)
     await expect(odd.ask((client) => client.set('wrote', 1))).rejects.toMatchObject(unknown)
