@@ -45,6 +45,7 @@ const VARIABLES: readonly (readonly [name: string, value: string])[] = [
   ['max_statement_time', '0'],
   ['max_execution_time', '0'],
   ['max_session_mem_used', '9223372036854775807'],
+  ['sort_buffer_size', '262144'],
   ['innodb_lock_wait_timeout', String(LOCK_WAIT_S)],
   ['lock_wait_timeout', String(LOCK_WAIT_S)],
   ['wait_timeout', '28800'],

@@ -143,6 +143,7 @@ describe('A store on MariaDB works in sessions that inherit', () => {
     "sql_mode = ''",
     'max_session_mem_used = 8192',
     'max_sort_length = 64',
+    'sort_buffer_size = 1024',
     'wait_timeout = 1',
     'net_read_timeout = 1',
     'default_storage_engine = MyISAM',
