@@ -1,11 +1,12 @@
 # Both roles in one image: the API by default, a worker with `node worker/main.ts` for a command (docker-compose.yml has both).
 FROM node:24-slim AS build
 WORKDIR /app
-# What `npm ci` reads; its `prepare` makes the Prisma clients and the console. Building the console takes devDependencies, which then go.
-COPY package.json package-lock.json prisma.config.ts tsconfig.json ./
+# What `npm ci` reads; its `prepare` makes the Prisma clients and the console. What builds the console is optional, and so is a Node beside
+# this one: both go, with the devDependencies.
+COPY package.json package-lock.json prisma.config.ts tsconfig.json node-version.mjs ./
 COPY prisma ./prisma
 COPY web ./web
-RUN npm ci && npm prune --omit=dev
+RUN npm ci --omit=dev && npm prune --omit=dev --omit=optional
 
 FROM node:24-slim
 ENV NODE_ENV=production

@@ -56,11 +56,30 @@ export async function run(role: 'api' | 'worker'): Promise<void> {
 
 async function start(role: 'api' | 'worker', log: ProcessLog, stop: AbortSignal): Promise<Running> {
   const { readConfig } = await import('./config.ts')
+  checkNode()
   const config = readConfig()
   log.configure({ secrets: config.secrets, text: !config.production })
   for (const note of config.notes) log.warn({}, note)
-  const { startApi, startWorker } = await import('./start.ts')
+  const { startApi, startWorker } = await import('./start.ts').catch((error: Error) => {
+    if (!error.message.includes('/generated/')) throw error
+    throw new Error(
+      'The Prisma clients are not generated, as after "npm ci --ignore-scripts": run "npm run prepare".',
+      {
+        cause: error,
+      },
+    )
+  })
   return await (role === 'api' ? startApi : startWorker)(config, log, stop)
+}
+
+/** As node-version.mjs does at `npm ci`: this one is for those who run the files themselves. */
+function checkNode(): void {
+  const { node } = process.versions
+  const [major = 0, minor = 0] = node.split('.').map(Number)
+  if (major > 24 || (major === 24 && minor >= 9)) return
+  throw new Error(
+    `Spillway needs Node 24.9 or newer, and this is ${node}: use "npm start", which brings its own on Linux.`,
+  )
 }
 
 /** Settings are for a person to mend: no stack. */

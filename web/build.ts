@@ -1,6 +1,6 @@
 /**
  * Builds the console into web/dist (part of `npm ci`); `node web/build.ts dev` serves it with the API of PORT 8080 behind it, and reloads as
- * files change. Vite is a devDependency: after `npm ci --omit=dev` there is no console, unless web/dist was brought along.
+ * files change. Vite is an optional dependency: after `npm ci --omit=optional` there is no console, unless web/dist was brought along.
  */
 import { fileURLToPath } from 'node:url'
 import type { InlineConfig } from 'vite'
@@ -20,7 +20,8 @@ const vite = await import('vite').catch((error: NodeJS.ErrnoException) => {
   if (error.code !== 'ERR_MODULE_NOT_FOUND' || !error.message.includes("'vite'")) throw error
   return undefined
 })
-if (!vite) console.log('The console is not built: Vite is a devDependency. The API does without it.')
+if (!vite)
+  console.log('The console is not built, since optional dependencies were left out (Vite). The API does without it.')
 else if (process.argv[2] === 'dev') {
   const server = await vite.createServer(config)
   await server.listen()

