@@ -19,24 +19,26 @@ const types: Record<string, string> = {
   '.svg': 'image/svg+xml',
 }
 
-const securityHeaders = {
-  'content-security-policy': [
-    "default-src 'none'",
-    "script-src 'self'",
-    "style-src 'self'",
-    "img-src 'self'",
-    "connect-src 'self'",
-    "base-uri 'none'",
-    "form-action 'none'",
-    "frame-ancestors 'none'",
-    "require-trusted-types-for 'script'",
-    "trusted-types 'none'",
-  ].join('; '),
-  'x-content-type-options': 'nosniff',
-  'referrer-policy': 'no-referrer',
-  'cross-origin-opener-policy': 'same-origin',
-  'cross-origin-resource-policy': 'same-origin',
+/** Of every HTML page: what it may load, by a Content-Security-Policy, and that no page of another site may frame or read it. */
+export function pageHeaders(policy: readonly string[]): Record<string, string> {
+  const common = ["default-src 'none'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"]
+  return {
+    'content-security-policy': [...common, ...policy].join('; '),
+    'x-frame-options': 'DENY',
+    'referrer-policy': 'no-referrer',
+    'cross-origin-opener-policy': 'same-origin',
+    'cross-origin-resource-policy': 'same-origin',
+  }
 }
+
+const securityHeaders = pageHeaders([
+  "script-src 'self'",
+  "style-src 'self'",
+  "img-src 'self'",
+  "connect-src 'self'",
+  "require-trusted-types-for 'script'",
+  "trusted-types 'none'",
+])
 
 interface File {
   type: string
@@ -121,7 +123,7 @@ function read(url: URL): File {
 
 function send({ request, response }: Call, file: File, headers: Record<string, string>): void {
   if (request.headers['if-none-match'] === file.etag) {
-    response.writeHead(304, { ...headers, etag: file.etag }).end()
+    response.writeHead(304, { 'x-content-type-options': 'nosniff', ...headers, etag: file.etag }).end()
     return
   }
   const zip = /\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))/i.test(String(request.headers['accept-encoding'] ?? ''))

@@ -1,7 +1,6 @@
 /** GraphQL over HTTP: Yoga, with our errors, our limits and no features that were not asked for. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { renderGraphiQL } from '@graphql-yoga/render-graphiql'
 import { type DocumentNode, GraphQLError, type GraphQLSchema, getOperationAST } from 'graphql'
 import { createYoga, type Plugin } from 'graphql-yoga'
 import type { Log } from '../model/log.ts'
@@ -10,6 +9,7 @@ import type { Context } from './builder.ts'
 import { Documents } from './documents.ts'
 import { maskError, refusal } from './errors.ts'
 import { FastPath } from './fast.ts'
+import { sendGraphiQL, wantsGraphiQL } from './graphiql.ts'
 import { type Call, nameRequest } from './http.ts'
 import { Kept } from './kept.ts'
 import { type LimitOptions, limits } from './limits.ts'
@@ -24,6 +24,7 @@ import { checkSubscription, clientOf, type StreamLimit } from './stream-limit.ts
 import { SavedStreams } from './streams.ts'
 import { variableErrors } from './variables.ts'
 import { WsServer } from './ws.ts'
+import { relay } from './yoga.ts'
 
 /**
  * An error of the whole operation sets the HTTP status (503 and Retry-After for a full queue); with an error beside data the answer is
@@ -114,9 +115,7 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
     // Every request comes through `handle`.
     context: ({ req }) => contextOf(calls.get(req)!.grant),
     graphqlEndpoint: '/graphql',
-    // The bundled one: the default one is loaded from a server on the internet.
-    renderGraphiQL,
-    graphiql: options.graphiql && { title: 'Spillway', defaultQuery: welcome, subscriptionsProtocol: 'SSE' },
+    graphiql: false,
     landingPage: false,
     cors: false,
     multipart: false,
@@ -181,12 +180,16 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
       }
       // There are clients (urql) that say of every request that they would take a stream, too.
       if (post && options.fast && (await fast.handle(call))) return
+      if (options.graphiql && wantsGraphiQL(request)) {
+        sendGraphiQL(call)
+        return
+      }
       if (!post) checkQuery(query)
       calls.set(request, call)
       nameRequest(response)
       // Yoga takes a body that was read already from here.
       if (post) (request as unknown as { body: Given }).body = new Given(body)
-      await yoga(request, response)
+      await relay(yoga, request, response)
     },
     upgrade: (request, socket, head) => ws.upgrade(request, socket, head),
     close: () => {
@@ -224,17 +227,3 @@ function endWith({ expiresAt }: Grant, response: ServerResponse): void {
   const timer = setTimeout(() => response.destroy(), timerMs(expiresAt))
   response.once('close', () => clearTimeout(timer))
 }
-
-const welcome = `# Save something, and see it arrive.
-mutation Save {
-  save(content: "something", waitMs: 5000) { id status acceptedAt content { savedAt } }
-}
-
-query Contents {
-  contents(first: 10) { edges { node { id content createdAt } } pageInfo { endCursor hasNextPage } }
-}
-
-subscription Saved {
-  saved { cursor content { id content } }
-}
-`

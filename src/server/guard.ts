@@ -7,6 +7,8 @@ import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 
 const knownHosts = 100
+/** A name or an address, and a port (RFC 9110, 7.2); no user, path or blank. */
+const hostForm = /^(\[[\da-f:.]+\]|[\w.-]+)(:\d{0,5})?$/i
 
 export interface GuardOptions {
   /** Host names, without port, in lower case, that it answers for; empty: all. */
@@ -46,6 +48,10 @@ export class Guard {
       this.#foreignHosts.add(host)
       throw new SpillwayError('FORBIDDEN', 'This server does not answer for that host name; list it in ALLOWED_HOSTS.')
     }
+    if (!this.#isHost(host, request)) {
+      const message = 'The Host header must be one host name or address, with or without a port.'
+      throw new SpillwayError('BAD_USER_INPUT', message)
+    }
     // A cache must not hand an answer without these headers to a page that needs them.
     const shared = this.#origins.size > 0 ? notListed : undefined
     if (origin === undefined) {
@@ -63,6 +69,19 @@ export class Guard {
       'FORBIDDEN',
       'Requests from pages of other sites are refused; list their origin in CORS_ORIGINS.',
     )
+  }
+
+  /** Whether it is what a URL may be made of; libraries do that. HTTP/1.0 may leave it out. Two of them may be read as either. */
+  #isHost(host: string | undefined, { rawHeaders }: IncomingMessage): boolean {
+    let given = 0
+    for (let i = 0; i < rawHeaders.length; i += 2) {
+      if (rawHeaders[i]!.length === 4 && rawHeaders[i]!.toLowerCase() === 'host') given += 1
+    }
+    if (given > 1) return false
+    if (host === undefined || this.#known.has(host)) return true
+    if (!hostForm.test(host) || !URL.canParse(`http://${host}`)) return false
+    if (this.#hosts.size === 0 && this.#known.size < knownHosts) this.#known.add(host)
+    return true
   }
 
   #knows(host: string | undefined): boolean {

@@ -4,7 +4,7 @@
  */
 import { isUtf8 } from 'node:buffer'
 import { randomBytes } from 'node:crypto'
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Log } from '../model/log.ts'
@@ -125,9 +125,21 @@ export async function listen(front: Front, options: HttpOptions): Promise<HttpSe
       normalizeTarget(request)
       front.guard.check(request)
       front.upgrade(request, socket, head)
-    } catch {
-      socket.end('HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
+    } catch (error) {
+      const status = publicError(error, log).status
+      socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
     }
+  })
+  // Without a listener, Node answers with a page of its own.
+  server.on('checkExpectation', (request, response) => {
+    response.shouldKeepAlive = false
+    const got = JSON.stringify(cut(request.headers.expect ?? '', 100))
+    fail(
+      response,
+      new HttpError(417, `Expect: ${got} cannot be met; leave it out, or send 100-continue.`),
+      requestId(request),
+      log,
+    )
   })
   // This server is no proxy. Without a listener, Node closes the connection without a response.
   server.on('connect', (_request, socket: Duplex) => {
@@ -160,8 +172,9 @@ export async function listen(front: Front, options: HttpOptions): Promise<HttpSe
 const requestIdKey = Symbol('request id')
 type Named = ServerResponse & { [requestIdKey]?: string }
 
-/** For who answers otherwise than by `sendText`. */
+/** The headers of every answer, where it is sent otherwise than by `sendText`: the request's name, and that no browser guesses another type. */
 export function nameRequest(response: ServerResponse): void {
+  response.setHeader('x-content-type-options', 'nosniff')
   const id = (response as Named)[requestIdKey]
   if (id !== undefined) response.setHeader('x-request-id', id)
 }
@@ -298,7 +311,7 @@ export function sendText(
 ): void {
   const length = typeof body === 'string' ? Buffer.byteLength(body) : body.length
   // A flat list is what Node writes fastest.
-  const all = ['content-type', type, 'content-length', String(length)]
+  const all = ['content-type', type, 'content-length', String(length), 'x-content-type-options', 'nosniff']
   if (headers?.['cache-control'] === undefined) all.push('cache-control', 'no-store')
   const id = (response as Named)[requestIdKey]
   if (id !== undefined) all.push('x-request-id', id)

@@ -89,7 +89,10 @@ describe('a field that looks at who asks', () => {
     return await response.json()
   }
 
-  const save = (content: string) => ask('saver', `mutation { save(content: "${content}", waitMs: 8000) { status } }`)
+  const save = async (content: string) => {
+    const answer = await ask('saver', `mutation { save(content: "${content}", waitMs: 25000) { status } }`)
+    expect(answer).toEqual({ data: { save: { status: 'SAVED' } } })
+  }
 
   test.each([
     ['a field', '{ contents(first: 1) { edges { node { seen: viewer } } } }'],
