@@ -1,6 +1,6 @@
 /**
  * The session of a MySQL or MariaDB connection. A session inherits its variables from the server (its options, SET GLOBAL, init_connect,
- * a user's own limits). Invariant: no statement is sent on a connection before each variable below was set and read back.
+ * a user's own limits). Invariant: no statement of the store is sent on a connection before each variable in REQUIRED was set and read back.
  */
 
 /** What a connection sends and is answered. Statements may be sent before the answers to earlier ones. */
@@ -13,13 +13,15 @@ export interface Session {
 /** A lock that is not free comes back as the server's own error, before the silence of a server would end the connection. */
 const LOCK_WAIT_S = 5
 
-/** Name and value, in the order of setting. A server leaves out what it does not know: MySQL and MariaDB differ, and so do versions. */
-const VARIABLES: readonly (readonly [name: string, value: string])[] = [
-  // Text and time. character_set_connection sets the collation, too.
+type Variable = readonly [name: string, value: string]
+
+/** What changes which rows a statement reads or writes, and what is in them; in the order of setting. A variable that the server does not
+ *  know is left out: MySQL and MariaDB differ, and so do their versions. */
+const REQUIRED: readonly Variable[] = [
+  // Text and time.
   ['character_set_client', 'utf8mb4'],
   ['character_set_results', 'utf8mb4'],
   ['character_set_connection', 'utf8mb4'],
-  ['collation_connection', 'utf8mb4_bin'],
   ['time_zone', '+00:00'],
   // The mode is set whole: NO_BACKSLASH_ESCAPES, ANSI_QUOTES and PAD_CHAR_TO_FULL_LENGTH change what is written or read.
   ['sql_mode', 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'],
@@ -41,19 +43,24 @@ const VARIABLES: readonly (readonly [name: string, value: string])[] = [
   ['sql_safe_updates', '0'],
   ['sql_auto_is_null', '0'],
   ['max_sort_length', '1024'],
-  // Time and memory: a statement ends by the time limits of Spillway alone.
+  // A statement is not ended for its time or its memory.
   ['max_statement_time', '0'],
   ['max_execution_time', '0'],
   ['max_session_mem_used', '9223372036854775807'],
-  ['sort_buffer_size', '262144'],
+  // Migrations: a table of another engine has no transactions, and IF EXISTS hides a table that is missing.
+  ['default_storage_engine', 'InnoDB'],
+  ['sql_if_exists', '0'],
+]
+
+/** What changes only how long or how much something may take, or nothing of ours: set, and not read back. Proxies ignore some of these. */
+const PREFERRED: readonly Variable[] = [
+  ['collation_connection', 'utf8mb4_bin'],
   ['innodb_lock_wait_timeout', String(LOCK_WAIT_S)],
   ['lock_wait_timeout', String(LOCK_WAIT_S)],
   ['wait_timeout', '28800'],
   ['net_read_timeout', '30'],
   ['net_write_timeout', '60'],
-  // Migrations: a table of another engine has no transactions, and IF EXISTS hides a table that is missing.
-  ['default_storage_engine', 'InnoDB'],
-  ['sql_if_exists', '0'],
+  ['sort_buffer_size', '262144'],
 ]
 
 /** The server knows no such variable, or has it for all sessions together. */
@@ -72,12 +79,12 @@ export class SessionFault extends Error {
  *  of the connection. */
 export async function beginSession(session: Session, database: string, setting: string): Promise<void> {
   const [errors] = await Promise.all([
-    Promise.all(VARIABLES.map(([name, value]) => set(session, name, value))),
-    // init_connect may have left a transaction open, or another database selected. Its variables are set by now.
-    session.run('ROLLBACK AND NO CHAIN NO RELEASE'),
+    Promise.all([...REQUIRED, ...PREFERRED].map((variable) => set(session, variable))),
+    // init_connect may have left a transaction open, or another database selected. completion_type is set by now.
+    session.run('ROLLBACK'),
     session.run(`USE \`${database.replaceAll('`', '``')}\``),
   ])
-  const known = VARIABLES.map(([name, value], i) => ({ name, value, error: errors[i] })).filter(
+  const known = REQUIRED.map(([name, value], i) => ({ name, value, error: errors[i] })).filter(
     ({ error }) => !UNKNOWN.includes(error?.errno ?? 0),
   )
   const found = await session.read(`SELECT ${known.map(({ name }) => `@@SESSION.${name}`).join(', ')}`)
@@ -93,7 +100,7 @@ interface ServerError extends Error {
 }
 
 /** The server's error, if it has one: what was read back decides, since a variable that may not be set may be right already. */
-function set(session: Session, name: string, value: string): Promise<ServerError | undefined> {
+function set(session: Session, [name, value]: Variable): Promise<ServerError | undefined> {
   const literal = /^\d+$/.test(value) ? value : `'${value}'`
   return session.run(`SET @@SESSION.${name} = ${literal}`).then(
     () => undefined,
