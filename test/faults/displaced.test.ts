@@ -97,7 +97,7 @@ async function save(content: string, waitMs = 1_000): Promise<{ id?: string; out
 }
 
 async function saveSome(count: number): Promise<void> {
-  const saves = await Promise.all(Array.from({ length: count }, (_, i) => save(`before ${i}`, 10_000)))
+  const saves = await Promise.all(Array.from({ length: count }, (_, i) => save(`before ${i}`, 30_000)))
   expect(new Set(saves.map(({ outcome }) => outcome))).toEqual(new Set(['SAVED']))
 }
 
@@ -117,6 +117,8 @@ function forgetBefore(): void {
   stack.acknowledged.clear()
 }
 
+const patience = { timeoutMs: 30_000 }
+
 const log = () => stack.apis[0]!.logs()
 
 describe.each(displacements)('a SQLite file that $name', ({ name, displace, restore, keeps, needsRoot }) => {
@@ -131,7 +133,7 @@ describe.each(displacements)('a SQLite file that $name', ({ name, displace, rest
     if (!restore && !keeps) forgetBefore()
     const during = await Promise.all(Array.from({ length: 25 }, (_, i) => save(`during ${i}`)))
     expect(new Set(during.map(({ outcome }) => outcome))).toEqual(new Set(['QUEUED']))
-    await holds(() => expect(log()).toMatch(/the store.*(moved|overwritten).*(put it back|restart)/))
+    await holds(() => expect(log()).toMatch(/the store.*(moved|overwritten).*(put it back|restart)/), patience)
     if (readsGhosts.test(name)) {
       const { errors } = await stack.graphql(`{ contents(first: 5) { edges { node { id } } } }`)
       expect(errors?.[0]?.extensions.code).toBe('STORE_UNAVAILABLE')
@@ -148,11 +150,11 @@ describe.each(displacements)('a SQLite file that $name', ({ name, displace, rest
     await saveSome(25)
     await displace(path)
     for (let i = 0; i < 3; i++) expect((await save(`during ${i}`)).outcome).toBe('QUEUE_UNAVAILABLE')
-    await holds(() => expect(log()).toMatch(/the embedded queue.*(moved|overwritten).*(put it back|restart)/))
+    await holds(() => expect(log()).toMatch(/the embedded queue.*(moved|overwritten).*(put it back|restart)/), patience)
     if (restore) await restore(path)
     else await restart()
     // The log of events may be a new one: what is asked for here is the rows.
-    await holds(async () => expect((await save('after')).outcome).toBe('SAVED'))
+    await holds(async () => expect((await save('after')).outcome).toBe('SAVED'), patience)
     await judge(fault)
   }, 120_000)
 })

@@ -52,6 +52,8 @@ async function modes(): Promise<Record<string, string>> {
   return { 'made/': await mode(dirname(folder)), 'made/data/': await mode(folder), ...Object.fromEntries(files) }
 }
 
+const patience = { timeoutMs: 30_000 }
+
 const folders = { 'made/': '700', 'made/data/': '700' }
 const storeFiles = { 'spillway.db': '600', 'spillway.db-wal': '600', 'spillway.db-shm': '600' }
 const queueFiles = { 'queue.db': '600', 'queue.db-wal': '600', 'queue.db-shm': '600' }
@@ -62,7 +64,7 @@ describe('FC14: the data is for its owner alone', () => {
     async (umask) => {
       api = await spawnSpillway('api', env(), { execArgv: first(`process.umask(${umask})`) })
       await save('one')
-      await holds(async () => expect(await modes()).toEqual({ ...folders, ...storeFiles, ...queueFiles }))
+      await holds(async () => expect(await modes()).toEqual({ ...folders, ...storeFiles, ...queueFiles }), patience)
     },
     60_000,
   )
@@ -87,7 +89,7 @@ describe('FC14: the data is for its owner alone', () => {
     api = await spawnSpillway('api', env())
     await save('two')
     const expected = { 'made/': '700', 'made/data/': '755', ...storeFiles, ...queueFiles }
-    await holds(async () => expect(await modes()).toEqual(expected))
+    await holds(async () => expect(await modes()).toEqual(expected), patience)
     for (const path of [store(), queue()]) expect(api.logs()).toContain(`${path} had mode 0664`)
   }, 120_000)
 
@@ -145,7 +147,7 @@ test.each([
         body: JSON.stringify({ query: '{ queue { depth } }' }),
       })
       expect((await response.json()).data.queue.depth).toBe(0)
-    })
+    }, patience)
     api.kill('SIGTERM')
     expect(await api.exited).toBe(0)
     const path = join(dirname(store()), name)
@@ -157,3 +159,38 @@ test.each([
   },
   120_000,
 )
+
+/** On a connection of the test's own, as another process has it. */
+function another(sql: string): void {
+  const db = new DatabaseSync(stack!.database, { timeout: 5_000 })
+  db.exec(sql)
+  db.close()
+}
+
+test('FD7: damage that is met while running is unavailable with its reason, and the process lives', async () => {
+  stack = await Stack.start({ embedded: true, env: { CACHE_TTL_MS: '1' } })
+  stack.write(4, (i) => `content ${i} ${'x'.repeat(2_000)}`)
+  await stack.more(200)
+  await stack.stopWriting()
+  await stack.drained()
+  another('PRAGMA wal_checkpoint(TRUNCATE)')
+  // As a failing disk does it: behind the first page nothing is as it was, and no time has changed.
+  const reference = join(dir, 'times')
+  await writeFile(reference, '')
+  execFileSync('touch', ['-r', stack.database, reference])
+  const file = await open(stack.database, 'r+')
+  const { size } = await file.stat()
+  await file.write(Buffer.alloc(size - 4_096, 0xa5), 0, size - 4_096, 4_096)
+  await file.close()
+  execFileSync('touch', ['-r', reference, stack.database])
+  // What others commit empties the caches.
+  another('PRAGMA user_version = 7')
+  const { errors } = await stack.graphql('{ contents(first: 5) { edges { node { id } } } }')
+  expect(errors?.[0]?.extensions.code).toBe('STORE_UNAVAILABLE')
+  expect((await stack.once('during')).status).toBe(202)
+  await holds(
+    () => expect(stack!.apis[0]!.logs()).toMatch(/its file is damaged; stop Spillway and put a backup/),
+    patience,
+  )
+  expect((await fetch(`${stack.apis[0]!.url}/livez`)).status).toBe(200)
+}, 120_000)
