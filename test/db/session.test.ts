@@ -167,6 +167,15 @@ const _messages = (error: unknown): string =>
   error instanceof Error ? `${error.message}\n${_messages(error.cause)}` : String(error)
 
 describe('A store on MariaDB', () => {
+  test('works in sessions whose user has a MAX_STATEMENT_TIME', async () => {
+    await admin.query("ALTER USER app@'%' WITH MAX_STATEMENT_TIME 0.000001")
+    try {
+      await judge(await database())
+    } finally {
+      await admin.query("ALTER USER app@'%' WITH MAX_STATEMENT_TIME 0")
+    }
+  })
+
   test('has its session for as long as it has the connection, through errors and releases', async () => {
     const target = await database()
     await admin.query("SET GLOBAL autocommit = 0, sql_select_limit = 3, completion_type = 'CHAIN'")
