@@ -1,8 +1,17 @@
 /**
  * Who may do what. One place for all ways in: REST, GraphQL over HTTP, Server-Sent Events, WebSocket, metrics. Invariant: without a grant
- * nothing is answered but liveness and readiness; a grant never outlives its token.
+ * nothing is answered but liveness and readiness; a grant never outlives its token, and by no more than five minutes the key that signed it.
  */
-import { createRemoteJWKSet, errors, type JWTPayload, type JWTVerifyOptions, jwtVerify } from 'jose'
+import {
+  createRemoteJWKSet,
+  customFetch,
+  errors,
+  type FetchImplementation,
+  type JWTPayload,
+  type JWTVerifyOptions,
+  type JWTVerifyResult,
+  jwtVerify,
+} from 'jose'
 import { SpillwayError } from '../model/error.ts'
 import { Kept } from './kept.ts'
 
@@ -25,10 +34,19 @@ export interface AccessOptions {
   jwksUrl?: string | undefined
   issuer?: string | undefined
   audience?: string | undefined
+  /** For tests, which do not wait for minutes. */
+  recheckMs?: number
+  keysGraceMs?: number
 }
 
 /** Clocks differ. */
 const leewaySeconds = 30
+/** A token is verified again, and the published keys are read again, after so long: a key that is gone is noticed after twice that. */
+const recheckMs = 150_000
+/** For so long the keys that were read last are used while they cannot be read. */
+const keysGraceMs = 3_600_000
+/** While there are keys, new ones are waited for no longer. */
+const keysPatienceMs = 1_000
 const tokensKept = 10_000
 const tokenLength = 8_000
 
@@ -36,11 +54,17 @@ const everybody: Grant = { subject: undefined, scopes: new Set(scopes), expiresA
 
 export class Access {
   readonly #verify: ((token: string) => Promise<{ payload: JWTPayload }>) | undefined
-  /** Verified tokens: a signature is checked once. */
-  readonly #grants = new Kept<Grant>(tokensKept)
+  /** Verified tokens, and when (performance.now()). */
+  readonly #grants = new Kept<{ grant: Grant; checkedAt: number }>(tokensKept)
+  readonly #tokens = new WeakMap<Grant, string>()
+  /** One for all who show the same token at the same time. */
+  readonly #checking = new Map<string, Promise<Grant>>()
+  readonly #recheckMs: number
 
   /** With neither a secret nor keys, everybody is granted everything. */
-  constructor({ secret, jwksUrl, issuer, audience }: AccessOptions) {
+  constructor({ secret, jwksUrl, issuer, audience, ...times }: AccessOptions) {
+    // A secret stays the same as long as the process runs.
+    this.#recheckMs = jwksUrl ? (times.recheckMs ?? recheckMs) : Number.POSITIVE_INFINITY
     const options: JWTVerifyOptions = {
       clockTolerance: leewaySeconds,
       // A token without an end would be good for ever.
@@ -53,7 +77,12 @@ export class Access {
       // The algorithm is ours to say and not the token's: else "none", or a public key taken for a secret, would do.
       this.#verify = (token) => jwtVerify(token, key, { ...options, algorithms: ['HS256'] })
     } else if (jwksUrl) {
-      const keys = createRemoteJWKSet(new URL(jwksUrl), { timeoutDuration: 5_000, cooldownDuration: 30_000 })
+      const keys = createRemoteJWKSet(new URL(jwksUrl), {
+        timeoutDuration: 5_000,
+        cooldownDuration: 30_000,
+        cacheMaxAge: this.#recheckMs,
+        [customFetch]: lastGood(times.keysGraceMs ?? keysGraceMs),
+      })
       const algorithms = [
         'RS256',
         'RS384',
@@ -67,7 +96,7 @@ export class Access {
         'EdDSA',
         'Ed25519',
       ]
-      this.#verify = (token) => jwtVerify(token, keys, { ...options, algorithms })
+      this.#verify = (token) => verifyWithAny(token, keys, { ...options, algorithms })
     }
   }
 
@@ -83,8 +112,42 @@ export class Access {
     if (!token) return Promise.reject(refused('Authorization: Bearer TOKEN is required'))
     if (token.length > tokenLength) return Promise.reject(refused('the token is too long'))
     const known = this.#grants.get(token)
-    if (known && (known.expiresAt === undefined || known.expiresAt > Date.now())) return known
-    return this.#check(token, this.#verify)
+    if (known && known.grant.expiresAt! > Date.now() && performance.now() - known.checkedAt < this.#recheckMs)
+      return known.grant
+    let checking = this.#checking.get(token)
+    if (!checking) {
+      checking = this.#check(token, this.#verify).finally(() => this.#checking.delete(token))
+      this.#checking.set(token, checking)
+    }
+    return checking
+  }
+
+  /** Calls `end` when the grant's token expires, or is no longer good. Call what it returns when nobody needs to know any more. */
+  watch(grant: Grant, end: () => void): () => void {
+    const { expiresAt } = grant
+    const token = this.#tokens.get(grant)
+    if (expiresAt === undefined || token === undefined) return () => {}
+    let timer: NodeJS.Timeout
+    let stopped = false
+    const look = async () => {
+      const good =
+        expiresAt > Date.now() &&
+        (await Promise.resolve(this.grant(`Bearer ${token}`)).then(
+          () => true,
+          () => false,
+        ))
+      if (stopped) return
+      if (good) wait()
+      else end()
+    }
+    const wait = () => {
+      timer = setTimeout(look, Math.min(timerMs(expiresAt), this.#recheckMs))
+    }
+    wait()
+    return () => {
+      stopped = true
+      clearTimeout(timer)
+    }
   }
 
   async #check(token: string, verify: (token: string) => Promise<{ payload: JWTPayload }>): Promise<Grant> {
@@ -108,8 +171,46 @@ export class Access {
       scopes: new Set(scopesOf(payload)),
       expiresAt: payload.exp! * 1_000 + leewaySeconds * 1_000,
     }
-    this.#grants.set(token, grant)
+    this.#grants.set(token, { grant, checkedAt: performance.now() })
+    this.#tokens.set(grant, token)
     return grant
+  }
+}
+
+type Keys = ReturnType<typeof createRemoteJWKSet>
+
+/** Where several published keys go by one name, the one that signed it: an issuer that changes its keys may publish two. */
+async function verifyWithAny(token: string, keys: Keys, options: JWTVerifyOptions): Promise<JWTVerifyResult> {
+  try {
+    return await jwtVerify(token, keys, options)
+  } catch (error) {
+    if (!(error instanceof errors.JWKSMultipleMatchingKeys)) throw error
+    for await (const key of error) {
+      try {
+        return await jwtVerify(token, key, options)
+      } catch (refusal) {
+        if (!(refusal instanceof errors.JWSSignatureVerificationFailed)) throw refusal
+      }
+    }
+    throw new errors.JWSSignatureVerificationFailed()
+  }
+}
+
+/** Reads the published keys; while they cannot be read, gives those that were read last, up to a time. */
+function lastGood(graceMs: number): FetchImplementation {
+  let last: { text: string; readAt: number } | undefined
+  return async (url, options) => {
+    const usable = last !== undefined && performance.now() - last.readAt < graceMs
+    const signal = usable ? AbortSignal.any([options.signal, AbortSignal.timeout(keysPatienceMs)]) : options.signal
+    try {
+      const response = await fetch(url, { ...options, signal })
+      const text = await response.text()
+      if (response.status !== 200 || !Array.isArray(JSON.parse(text)?.keys)) throw new Error('no key set')
+      last = { text, readAt: performance.now() }
+    } catch (error) {
+      if (!usable) throw error
+    }
+    return new Response(last!.text)
   }
 }
 

@@ -4,7 +4,7 @@ import type { Duplex } from 'node:stream'
 import { type DocumentNode, GraphQLError, type GraphQLSchema, getOperationAST } from 'graphql'
 import { createYoga, type Plugin } from 'graphql-yoga'
 import type { Log } from '../model/log.ts'
-import { type Access, type Grant, timerMs } from './access.ts'
+import type { Access, Grant } from './access.ts'
 import type { Context } from './builder.ts'
 import { Documents } from './documents.ts'
 import { maskError, refusal } from './errors.ts'
@@ -162,6 +162,11 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
     checkSubscription(body.length)
     if (response.destroyed) return
     response.once('close', options.limit.enter(clientOf(grant, request)))
+    // A stream ends with the grant that opened it.
+    response.once(
+      'close',
+      options.access.watch(grant, () => response.destroy()),
+    )
   }
   const documents = new Documents(yoga)
   const fast: FastPath = new FastPath({ documents, contextOf, responses: options.responses, maskError: mask })
@@ -171,10 +176,9 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
   const ws: WsServer = new WsServer({ yoga, streams, contextOf, maskError: mask, meter: options.metrics, ...options })
   return {
     handle: async (call) => {
-      const { request, response, body, query, grant } = call
+      const { request, response, body, query } = call
       const post = request.method === 'POST'
       if (wantsEventStream(request)) {
-        endWith(grant, response)
         const params = post ? paramsOfBody(body) : paramsOfQuery(query)
         if (params && (await sse.handle(call, params))) return
       }
@@ -219,11 +223,4 @@ function nameUnexpected(errors: readonly GraphQLError[], requestId: string | und
   const unexpected = errors.filter(({ extensions }) => extensions.code === 'INTERNAL_SERVER_ERROR')
   for (const { extensions } of unexpected) extensions.requestId = requestId
   if (unexpected.length > 0) log.error({ requestId, errors: unexpected.length }, 'a request met unexpected errors')
-}
-
-/** A stream ends when the token that opened it does. */
-function endWith({ expiresAt }: Grant, response: ServerResponse): void {
-  if (expiresAt === undefined) return
-  const timer = setTimeout(() => response.destroy(), timerMs(expiresAt))
-  response.once('close', () => clearTimeout(timer))
 }

@@ -18,7 +18,7 @@ import { type WebSocket, WebSocketServer } from 'ws'
 import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import type { Meter } from '../model/meter.ts'
-import { type Access, type Grant, timerMs } from './access.ts'
+import type { Access, Grant } from './access.ts'
 import type { Context } from './builder.ts'
 import type { Yoga } from './documents.ts'
 import { withoutHttp } from './errors.ts'
@@ -148,9 +148,9 @@ export class WsServer {
   }
 
   #serve(socket: WebSocket, request: IncomingMessage): void {
-    const { log, limit } = this.#parts
+    const { log, limit, access } = this.#parts
     let leave = () => {}
-    let expiry: NodeJS.Timeout | undefined
+    let forget = () => {}
     const extra: Extra = {
       authorization: request.headers.authorization,
       grant: undefined,
@@ -158,11 +158,9 @@ export class WsServer {
       granted: (grant) => {
         // It left while its token was checked.
         if (socket.readyState !== socket.OPEN) return
-        const { expiresAt } = grant
         extra.client = clientOf(grant, request)
         leave = limit.enter(extra.client)
-        if (expiresAt === undefined) return
-        expiry = setTimeout(() => socket.close(CloseCode.Unauthorized, 'The token has expired.'), timerMs(expiresAt))
+        forget = access.watch(grant, () => socket.close(CloseCode.Unauthorized, 'The token is not valid any more.'))
       },
       close: (code, reason) => socket.close(code, reason),
       messages: 0,
@@ -215,7 +213,7 @@ export class WsServer {
     )
     socket.on('close', (code, reason) => {
       clearInterval(heartbeat)
-      clearTimeout(expiry)
+      forget()
       leave()
       void closed(code, String(reason))
     })

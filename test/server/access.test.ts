@@ -439,4 +439,114 @@ describe('with published keys', () => {
       .sign(new TextEncoder().encode('a public key, published to everybody'))
     expect((await fetch(api.url, { headers: { authorization: `Bearer ${forged}` } })).status).toBe(401)
   })
+
+  describe('that change', () => {
+    type Pair = Awaited<ReturnType<typeof generateKeyPair>>
+    let issuer: Server
+    /** What is published; a number is a status. */
+    let published: unknown[] | number
+    let one: Pair
+    let two: Pair
+    let changing: Running & { url: string }
+    const recheckMs = 400
+
+    beforeAll(async () => {
+      one = await generateKeyPair('RS256')
+      two = await generateKeyPair('RS256')
+      published = []
+      issuer = createServer((_request, response) => {
+        if (typeof published === 'number') response.writeHead(published).end('no keys today')
+        else response.end(JSON.stringify({ keys: published }))
+      })
+      await new Promise<void>((resolve) => issuer.listen(0, '127.0.0.1', resolve))
+      const jwks = `http://127.0.0.1:${(issuer.address() as AddressInfo).port}/keys`
+      const files = { DATABASE_URL: `file:${dir}/store-2.db`, QUEUE_URL: `file:${dir}/queue-2.db` }
+      const config = readConfig({ PORT: '0', ...files, AUTH_JWKS_URL: jwks, AUTH_AUDIENCE: audience }, {})
+      const times = { recheckMs, keysGraceMs: 4_000 }
+      changing = await startApi({ ...config, auth: { ...config.auth, ...times } }, quiet())
+    })
+    afterAll(async () => {
+      await changing?.close()
+      await new Promise((resolve) => issuer.close(resolve))
+    })
+
+    const publish = async (...pairs: Pair[]) => {
+      published = await Promise.all(
+        pairs.map(async ({ publicKey }) => ({
+          ...(await exportJWK(publicKey)),
+          alg: 'RS256',
+          kid: 'same',
+          use: 'sig',
+        })),
+      )
+    }
+    const signed = ({ privateKey }: Pair) =>
+      new SignJWT({ scope: 'read', sub: 'somebody', aud: audience })
+        .setProtectedHeader({ alg: 'RS256', kid: 'same' })
+        .setExpirationTime('5m')
+        .sign(privateKey)
+    const status = async (bearer: string) =>
+      (await fetch(changing.url, { headers: { authorization: `Bearer ${bearer}`, accept: 'application/json' } })).status
+
+    it('takes a token of each of two keys that have the same id (FC12)', async () => {
+      await publish(one, two)
+      for (const pair of [one, two]) await holds(async () => expect(await status(await signed(pair))).toBe(200))
+      expect(await status(await signed(await generateKeyPair('RS256')))).toBe(401)
+    })
+
+    it('refuses a token that was seen before, and ends its streams, once its key is gone (FC11)', async () => {
+      await publish(one, two)
+      const bearer = await signed(one)
+      await holds(async () => expect(await status(bearer)).toBe(200))
+      const authorization = `Bearer ${bearer}`
+      const streams = [
+        await SseClient.open(changing.url, 'subscription { saved { cursor } }', {}, { authorization }),
+        // One that Yoga serves.
+        await SseClient.open(
+          changing.url,
+          `subscription { receipt(id: "${crypto.randomUUID()}") { status } }`,
+          {},
+          { authorization },
+        ),
+        await SseClient.open(
+          changing.url,
+          'subscription { ...F } fragment F on Subscription { saved { cursor } }',
+          {},
+          { authorization, accept: '*/*' },
+        ),
+      ]
+      const client = createClient({
+        url: `${changing.url.replace('http', 'ws')}/graphql`,
+        webSocketImpl: WebSocket,
+        retryAttempts: 0,
+        lazy: false,
+        onNonLazyError: () => {},
+        connectionParams: { authorization },
+      })
+      const closed = new Promise<number>((resolve) =>
+        client.on('closed', (event) => resolve((event as CloseEvent).code)),
+      )
+      await new Promise<void>((resolve) => client.on('connected', () => resolve()))
+      await publish(two)
+      await holds(async () => expect(await status(bearer)).toBe(401), { timeoutMs: 20_000 })
+      await Promise.all([streams[0]!.ended, streams[2]!.ended])
+      expect(await closed).toBe(4401)
+      for (const stream of streams) stream.close()
+      expect(await status(await signed(two))).toBe(200)
+    })
+
+    it('goes on with the keys that it has while none can be read, up to a time (FC11)', async () => {
+      await publish(one)
+      const bearer = await signed(one)
+      await holds(async () => expect(await status(bearer)).toBe(200))
+      const since = performance.now()
+      published = 500
+      // Verified anew several times; and a token that was never seen before.
+      while (performance.now() - since < recheckMs * 4) expect(await status(bearer)).toBe(200)
+      expect(await status(await signed(one))).toBe(200)
+      await holds(async () => expect(await status(bearer)).toBe(401), { timeoutMs: 20_000 })
+      await publish(one)
+      await holds(async () => expect(await status(bearer)).toBe(200))
+    })
+  })
 })
