@@ -10,13 +10,13 @@
  * cursor among these is not found, and the entry after it names another predecessor, so that it is expired, never a hole.
  */
 import { randomBytes, randomInt } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import { RedisPubSub } from 'graphql-redis-subscriptions'
 import type { Redis } from 'ioredis'
 import type { Log } from '../model/log.ts'
 import { isObject } from '../model/parse.ts'
 import type { RedisAddress } from '../redis/address.ts'
 import { RedisConnection } from '../redis/connection.ts'
+import { scriptOf } from '../redis/script.ts'
 import { decodeEvents, encodeEvents, readEvents } from './codec.ts'
 import { type EventLog, expired, type KnownEvent, type LogEntry, type Position } from './events.ts'
 
@@ -31,7 +31,7 @@ const publishWholeBytes = 256 * 1024
 
 const heartbeatMs = 5_000
 
-const appendScript = readFileSync(new URL('lua/append.lua', import.meta.url), 'utf8')
+const appendScript = scriptOf(new URL('lua/append.lua', import.meta.url))
 
 export class RedisEventLog implements EventLog {
   readonly #address: RedisAddress

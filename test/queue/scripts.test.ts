@@ -1,0 +1,321 @@
+/**
+ * The scripts on keys that are not as they should be (FA7): of a wrong type, missing, with entries that others have put there. A script
+ * either does what it was asked, or says that nothing was changed, and nothing was.
+ */
+import { randomUUID } from 'node:crypto'
+import type { Redis } from 'ioredis'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { RedisEventLog } from '../../src/events/redis.ts'
+import { type Failure, SpillwayError } from '../../src/model/error.ts'
+import type { Consumer, Entry } from '../../src/queue/queue.ts'
+import { RedisQueue } from '../../src/queue/redis.ts'
+import { type QueueKeys, queueKeys } from '../../src/queue/redis-scripts.ts'
+import { parseRedisUrl } from '../../src/redis/connection.ts'
+import { eventually } from '../harness/eventually.ts'
+import { freshRedisUrl } from '../harness/fresh.ts'
+import { quiet } from '../harness/quiet.ts'
+import { startRedis } from '../harness/redis.ts'
+import { item } from '../suites/queue.ts'
+
+const failure: Failure = { code: 'REJECTED', message: 'no', attempts: 1, failedAt: new Date(1_000) }
+const conflict: Failure = { ...failure, code: 'ID_CONFLICT' }
+const lots = { rows: 100, bytes: 1_000_000 }
+
+/** A queue with something of everything. */
+interface Scene {
+  queue: RedisQueue
+  consumer: Consumer
+  client: Redis
+  keys: QueueKeys
+  pending: string
+  saved: string
+  dead: string
+  late: string
+  /** The worker's: the first is to be saved, the second was tried by itself. */
+  entries: [Entry, Entry]
+}
+
+const close: (() => Promise<void>)[] = []
+afterEach(async () => {
+  for (const closing of close.splice(0).reverse()) await closing()
+})
+
+async function scene(url = freshRedisUrl()): Promise<Scene> {
+  const address = parseRedisUrl(url)
+  const queue = new RedisQueue(address, { capacity: 100, reclaimMs: 60_000, log: quiet() })
+  close.push(() => queue.close())
+  await queue.connection.whenReady(5_000)
+  const consumer = queue.consumer('w')
+  const take = () =>
+    eventually(async () => {
+      const entries = await consumer.take(lots, 100)
+      return entries.length > 0 && entries
+    })
+  const [pending, saved, dead, late] = Array.from({ length: 4 }, () => randomUUID()) as [string, string, string, string]
+  await queue.accept([[item(saved, 'saved'), item(dead, 'dead'), item(late, 'late')]])
+  const [first, second, third] = (await take()) as Entry[]
+  await consumer.settle([first!])
+  await consumer.bury([
+    { entry: second!, failure },
+    { entry: third!, failure: conflict },
+  ])
+  await queue.accept([[item(randomUUID(), 'one'), item(randomUUID(), 'two')]])
+  const entries = (await take()) as [Entry, Entry]
+  await consumer.attempt(entries[1])
+  await queue.accept([[item(pending, 'pending')]])
+  const keys = queueKeys(address.prefix)
+  return { queue, consumer, client: queue.connection.client, keys, pending, saved, dead, late, entries }
+}
+
+const steps: Record<string, (scene: Scene) => Promise<unknown>> = {
+  'accept, new': ({ queue }) =>
+    queue.accept([[item(randomUUID(), 'a')], [{ ...item(randomUUID(), 'b'), fresh: true }]]),
+  'accept, fresh alone': ({ queue }) => queue.accept([[{ ...item(randomUUID(), 'b'), fresh: true }]]),
+  'accept, known': ({ queue, pending, saved, dead, late }) =>
+    queue.accept([
+      [item(pending, 'pending')],
+      [item(saved, 'saved')],
+      [item(dead, 'dead')],
+      [item(late, 'late')],
+      [item(randomUUID(), 'x')],
+    ]),
+  'accept, conflicts': ({ queue, pending, saved, dead, late }) =>
+    queue.accept([pending, saved, dead, late].map((id) => [item(id, 'other')])),
+  find: ({ queue, pending, saved, dead, late }) => queue.find([pending, saved, dead, late, randomUUID()]),
+  'find with a digest': ({ queue, pending, dead, late }) => queue.find([pending, dead, late], item('', 'late').digest),
+  confirm: ({ consumer, entries }) => consumer.confirm(entries),
+  settle: ({ consumer, entries }) => consumer.settle(entries),
+  bury: ({ consumer, entries: [a, b] }) =>
+    consumer.bury([
+      { entry: a, failure },
+      { entry: b, failure: conflict, stands: { digest: 'd', at: 5 } },
+    ]),
+  retry: ({ queue, dead, late }) => queue.retry([dead, late, randomUUID()]),
+  discard: ({ queue, dead, late }) => queue.discard([dead, late, randomUUID()]),
+  deadLetters: ({ queue }) => queue.deadLetters(10),
+  hold: ({ consumer, entries }) => consumer.hold(entries),
+  attempt: ({ consumer, entries }) => consumer.attempt(entries[1]),
+  forgive: ({ consumer, entries }) => consumer.forgive(entries[1]),
+  status: ({ queue }) => queue.status(),
+}
+
+/** All that is kept, byte for byte. */
+async function contents({ client, keys }: Pick<Scene, 'client'> & { keys: object }): Promise<Record<string, string>> {
+  const names = Object.values(keys) as string[]
+  const dumps = await Promise.all(names.map((key) => client.dumpBuffer(key)))
+  return Object.fromEntries(names.map((key, i) => [key, dumps[i]?.toString('base64') ?? '']))
+}
+
+/** Does it; where it fails, nothing may have changed, and the caller must have been told so. */
+async function checked(at: Scene, act: (at: Scene) => Promise<unknown>, what: string): Promise<'done' | 'refused'> {
+  const before = await contents(at)
+  try {
+    await act(at)
+    return 'done'
+  } catch (error) {
+    expect(error, what).toBeInstanceOf(SpillwayError)
+    expect(error, what).toMatchObject({
+      code: 'QUEUE_UNAVAILABLE',
+      message: expect.stringContaining('Nothing was changed'),
+    })
+    expect(await contents(at), what).toEqual(before)
+    return 'refused'
+  }
+}
+
+const names = Object.keys(queueKeys(''))
+
+describe.each(Object.entries(steps))('RedisQueue, %s,', (step, act) => {
+  test('changes nothing where a key has the wrong type, and says so', { timeout: 60_000 }, async () => {
+    const outcomes = new Set<string>()
+    for (const name of names) {
+      const at = await scene()
+      const key = at.keys[name as keyof QueueKeys]
+      await at.client.multi().del(key).set(key, 'of the wrong type').exec()
+      outcomes.add(await checked(at, act, `${step} with ${name} of the wrong type`))
+    }
+    expect(outcomes).toContain('refused')
+  })
+
+  test('goes on where a key is missing', { timeout: 60_000 }, async () => {
+    for (const name of names) {
+      const at = await scene()
+      await at.client.del(at.keys[name as keyof QueueKeys])
+      // Without its stream the queue has no consumer group, and a worker makes it again when it takes next.
+      const mayRefuse = name === 'stream' && step === 'hold'
+      expect(['done', mayRefuse && 'refused'], `${step} without ${name}`).toContain(
+        await checked(at, act, `${step} without ${name}`),
+      )
+    }
+  })
+})
+
+const oddities: Record<string, (scene: Scene) => Promise<unknown>> = {
+  'pending values that are none': ({ client, keys, pending, entries }) =>
+    client.hset(keys.pending, pending, 'odd', entries[0].id!, '', entries[1].id!, 'digest 5 no-handle', '', 'x'),
+  'saved values that are none': ({ client, keys, saved, dead }) => client.hset(keys.saved, saved, 'odd', dead, ''),
+  'saved values of the generation before that are none': ({ client, keys, saved }) =>
+    client.hset(keys.savedBefore, saved, 'odd', '', ''),
+  'tries that are no number': ({ client, keys, entries }) => client.hset(keys.attempts, entries[1].handle, 'odd'),
+  'index entries that are none': ({ client, keys, dead, late }) =>
+    client.zadd(
+      keys.deadIds,
+      0,
+      'odd',
+      5,
+      `36:${dead} 0 `,
+      0,
+      `36:${late} 1 digest`,
+      0,
+      `36:${dead} 0 digest odd-handle`,
+    ),
+  'index entries whose letters are gone': ({ client, keys, dead, late }) =>
+    client.zadd(keys.deadIds, 0, `36:${dead} 0 ! 1-1`, 0, `36:${late} 1 ! 2-2`),
+  'an index of release 0.1 that is none': ({ client, keys, dead, late, pending }) =>
+    client.hset(keys.oldDeadIndex, dead, 'odd', late, '', pending, 'digest 1-1 digest'),
+  'letters that lack fields': async ({ client, keys, dead }) => {
+    await client.xadd(keys.dead, '*', 'colour', 'red')
+    await client.xadd(keys.dead, '*', 'id', dead, 'f', 'no JSON')
+    await client.xadd(keys.dead, '*', 'id', dead, 'f', '{"code":5,"attempts":-1,"failedAt":"never"}', 'd', 'two words')
+    await client.xadd(keys.dead, '*', 'm', 'no id', 'f', 'null', 'd', '', 'at', 'odd')
+  },
+  'entries that lack fields': async ({ client, keys, pending }) => {
+    await client.xadd(keys.stream, '*', 'colour', 'red')
+    await client.xadd(keys.stream, '*', 'id', pending)
+    await client.xadd(keys.stream, '*', 'm', 'no id', 'd', 'odd')
+  },
+}
+
+describe.each(Object.entries(oddities))('RedisQueue, with %s,', (_, put) => {
+  test('does all it is asked', { timeout: 60_000 }, async () => {
+    for (const [step, act] of Object.entries(steps)) {
+      const at = await scene()
+      await put(at)
+      expect(await checked(at, act, step), step).toBe('done')
+    }
+  })
+})
+
+describe('RedisQueue', () => {
+  test('accepts 19 neighbours of an id whose letter is gone, and that one too (FA7)', async () => {
+    for (const lose of [
+      ({ client, keys }: Scene) => client.del(keys.dead),
+      async ({ client, keys }: Scene) => {
+        for (const [handle] of await client.xrange(keys.dead, '-', '+')) await client.xdel(keys.dead, handle)
+      },
+      ({ client, keys }: Scene) => client.del(keys.deadIds),
+      ({ client, keys }: Scene) => client.set(keys.dead, 'x').then(() => client.del(keys.dead)),
+    ]) {
+      const at = await scene()
+      await lose(at)
+      const ids = Array.from({ length: 19 }, (): string => randomUUID()).toSpliced(7, 0, at.dead)
+      const replies = await at.queue.accept(ids.map((id) => [item(id, 'dead')]))
+      expect(replies).toMatchObject(ids.map(() => [{ status: 'QUEUED', duplicate: false, conflicts: 0 }]))
+      expect(await at.queue.find(ids)).toMatchObject(ids.map(() => ({ status: 'QUEUED' })))
+    }
+  })
+
+  test('shows malformed letters as UNDECODABLE with what there is, beside the others, and discards them (FD7)', async () => {
+    const at = await scene()
+    const { client, keys, queue, dead } = at
+    await oddities['letters that lack fields']!(at)
+    const { letters } = await queue.deadLetters(10)
+    expect(letters.map(({ letter: { body: _, ...rest } }) => rest)).toMatchObject([
+      { id: dead, failure },
+      { id: at.late, failure: conflict },
+      { failure: { code: 'UNDECODABLE', attempts: 0, failedAt: expect.any(Date) } },
+      { id: dead, failure: { code: 'UNDECODABLE' } },
+      { id: dead, failure: { code: 'UNDECODABLE', attempts: 0 } },
+      { failure: { code: 'UNDECODABLE' } },
+    ])
+    for (const { letter } of letters) expect(Number.isNaN(+letter.failure.failedAt)).toBe(false)
+    const [lost, nameless] = [letters[2]!, letters[5]!]
+    expect([lost.letter.id, nameless.letter.id]).toEqual([lost.handle, nameless.handle])
+    expect(await queue.retry([lost.letter.id])).toBe(0)
+    expect(await queue.retry([nameless.letter.id])).toBe(1)
+    expect(await queue.discard([lost.letter.id])).toBe(1)
+    expect(await client.xlen(keys.dead)).toBe(4)
+  })
+
+  test('finds dead letters again whose index was deleted, once they were listed', async () => {
+    const { client, keys, queue, dead, late } = await scene()
+    await client.del(keys.deadIds)
+    expect(await queue.find([dead])).toEqual([undefined])
+    await queue.deadLetters(10)
+    expect(await queue.find([dead, late])).toMatchObject([{ status: 'FAILED' }, { status: 'FAILED', conflicts: 1 }])
+    expect(await queue.discard([dead, late])).toBe(2)
+    expect(await client.zcard(keys.deadIds)).toBe(0)
+  })
+
+  test('buries, settles and counts tries on a server that is full, and accepts nothing there', async () => {
+    const server = await startRedis()
+    close.push(() => server.stop())
+    const at = await scene(server.url)
+    const { client, consumer, queue, keys, entries } = at
+    await consumer.attempt(entries[0])
+    await client.config('SET', 'maxmemory', '1')
+    // By Redis itself, or by the API that has looked at it meanwhile.
+    const refused = await queue.accept([[item(randomUUID(), 'x')]]).catch((error) => [error])
+    expect(refused).toMatchObject([{ code: expect.stringMatching(/QUEUE_UNAVAILABLE|QUEUE_FULL/) }])
+    expect(await consumer.attempt(entries[0])).toBe(2)
+    await consumer.bury([{ entry: entries[0], failure }])
+    await consumer.settle([entries[1]])
+    expect(await queue.find([at.dead, at.pending])).toMatchObject([{ status: 'FAILED' }, { status: 'QUEUED' }])
+    expect((await queue.deadLetters(10)).letters).toHaveLength(3)
+    expect(await queue.discard([at.dead])).toBe(1)
+    expect(await client.xlen(keys.stream)).toBe(1)
+  })
+})
+
+describe('RedisEventLog.append', () => {
+  const content = { id: randomUUID(), content: 'x', createdAt: new Date(0), savedAt: new Date(0) }
+  let log: RedisEventLog
+  let client: Redis
+  let keys: { log: string; meta: string; sizes: string }
+  let queue: RedisQueue
+  beforeEach(async () => {
+    const address = parseRedisUrl(freshRedisUrl())
+    queue = new RedisQueue(address, { capacity: 1, log: quiet() })
+    client = queue.connection.client
+    log = new RedisEventLog(address, { retentionMs: 60_000, retentionBytes: 200, log: quiet() })
+    close.push(
+      () => log.close(),
+      () => queue.close(),
+    )
+    const key = (name: string) => `{${address.prefix}:events}:${name}`
+    keys = { log: key('log'), meta: key('meta'), sizes: key('sizes') }
+    await eventually(() => log.tail())
+    for (let i = 0; i < 3; i++) await log.append([[{ type: 'saved', content }]])
+  })
+  const append = () => log.append([[{ type: 'saved', content }]])
+
+  test.each(['log', 'meta', 'sizes'] as const)(
+    'changes nothing where %s has the wrong type, and says so',
+    async (name) => {
+      await client.multi().del(keys[name]).set(keys[name], 'x').exec()
+      const before = await contents({ client, keys })
+      await expect(append()).rejects.toMatchObject({
+        code: 'QUEUE_UNAVAILABLE',
+        message: expect.stringContaining('Nothing was changed'),
+      })
+      expect(await contents({ client, keys })).toEqual(before)
+    },
+  )
+
+  test.each<[string, () => Promise<unknown>]>([
+    ['sizes that are none', () => client.lpush(keys.sizes, 'odd', '5-5', '5-5 x', '99999999999999999999999-1 5', '')],
+    ['numbers that are none', () => client.hset(keys.meta, 'bytes', 'nan', 'last', '"odd"')],
+    ['an epoch that has to be quoted', () => client.hset(keys.meta, 'epoch', 'a"b\\')],
+    ['sizes missing', () => client.del(keys.sizes)],
+    ['meta missing', () => client.del(keys.meta)],
+    ['the log missing', () => client.del(keys.log)],
+  ])('goes on with %s', async (_, put) => {
+    await put()
+    for (let i = 0; i < 10; i++) await append()
+    const newest = await client.xrevrange(keys.log, '+', '-', 'COUNT', 1)
+    expect(newest[0]![0]).toBe(await client.hget(keys.meta, 'last'))
+    // It is trimmed to its bound by what is appended.
+    expect(await client.llen(keys.sizes)).toBeLessThan(6)
+    expect(Number(await client.hget(keys.meta, 'bytes'))).toBeLessThan(1_000)
+  })
+})
