@@ -247,7 +247,7 @@ describe.each([
       expect(await both(id)).toMatchObject({ status: 'SAVED' })
     })
 
-    test('with other content changes neither row nor receipt: its sender is told FAILED (A8)', async () => {
+    test('with other content changes neither row nor receipt: its sender is told FAILED (FA8)', async () => {
       const { id, at } = await longSaved('old')
       const late = save('new', id)
       await accept(late)

@@ -574,7 +574,7 @@ fault('P3', 'the same id with other content, while it is queued and once it is s
   expect((await save('other', id)).receipt).toMatchObject({ status: 'QUEUED', duplicate: false })
   const conflict = { id, content: 'other', failure: { code: 'ID_CONFLICT' } }
   await holds(async () => expect(await stack.deadLetters()).toMatchObject([conflict]))
-  // Whoever asks for the id is told of the first content (A8).
+  // Whoever asks for the id is told of the first content (FA8).
   const stands = async () => {
     expect((await stack.rows()).get(id)).toBe('first')
     const { receipt } = (await stack.graphql(`{ receipt(id: "${id}") { status conflicts content { content } } }`)).data

@@ -520,7 +520,7 @@ const telling: Step[] = [
   { do: 'discard', ids: [0, 1, 2] },
 ]
 /**
- * A9, found by the seed 307230426: an entry was confirmed and not settled, its id was then confirmed of other content, and when the first
+ * FA9, found by the seed 307230426: an entry was confirmed and not settled, its id was then confirmed of other content, and when the first
  * entry was buried its letter had the digest "-" and a new time. An entry now says itself what it is.
  */
 const forgotten: Step[] = [

@@ -35,7 +35,7 @@ interface Scene {
   entries: [Entry, Entry]
 }
 
-const close: (() => Promise<void>)[] = []
+const close: (() => Promise<unknown>)[] = []
 afterEach(async () => {
   for (const closing of close.splice(0).reverse()) await closing()
 })

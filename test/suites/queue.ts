@@ -382,7 +382,7 @@ export function queueSuite<B extends QueueBench>(
         expect(await queue.status()).toMatchObject({ depth: 0, deadLetters: 1 })
       })
 
-      test('an entry is buried as what it was, whatever its id has come to mean (A9)', async () => {
+      test('an entry is buried as what it was, whatever its id has come to mean (FA9)', async () => {
         const consumer = queue.consumer('w')
         const two = item(randomUUID(), 'two')
         await conflicting(two, consumer)

@@ -2,7 +2,7 @@
 -- KEYS: 1 old index, 2 index, 3 dead letters
 -- ARGV: ids, or handles of letters; none twice
 -- Returns 'ADOPT' where letters have to be adopted first, or how many letters that were, and how many of the ids are done with
-local atOnce = 500
+local atOnce = 250
 
 local ok, plan = pcall(function()
   if hasOld(KEYS[1], ARGV) then return 'ADOPT' end

@@ -1,0 +1,139 @@
+/**
+ * 60,000 dead letters under one id (FC7): whoever asks for it, saves under it, retries or discards it holds up nobody else. Measured are
+ * those others, all the while: the time that a question of theirs takes.
+ */
+import { randomUUID } from 'node:crypto'
+import { DatabaseSync } from 'node:sqlite'
+import { afterEach, describe, expect, test } from 'vitest'
+import type { Failure } from '../../src/model/error.ts'
+import type { Entry, Queue } from '../../src/queue/queue.ts'
+import { RedisQueue } from '../../src/queue/redis.ts'
+import { queueKeys } from '../../src/queue/redis-scripts.ts'
+import { SqliteQueue } from '../../src/queue/sqlite.ts'
+import { parseRedisUrl } from '../../src/redis/connection.ts'
+import { eventually } from '../harness/eventually.ts'
+import { quiet } from '../harness/quiet.ts'
+import { startRedis } from '../harness/redis.ts'
+import { testSqlite } from '../harness/sqlite.ts'
+import { item } from '../suites/queue.ts'
+
+const count = 60_000
+const mostMs = 250
+const id = randomUUID()
+const conflict: Failure = { code: 'ID_CONFLICT', message: 'taken', attempts: 1, failedAt: new Date() }
+const body = 'x'.repeat(200)
+const digest = (n: number) => `digest-${n}`
+
+const closers: (() => Promise<unknown>)[] = []
+afterEach(async () => {
+  for (const close of closers.splice(0).reverse()) await close()
+})
+
+/** A script makes what a client would need days for. */
+const fill = `
+  for n = ARGV[1] + 0, ARGV[2] + 0 do
+    local digest = 'digest-' .. n
+    local handle = redis.call('XADD', KEYS[1], '*', 'id', ARGV[3], 'm', ARGV[4], 'f', ARGV[5], 'd', digest, 'at', '5')
+    redis.call('ZADD', KEYS[2], 0, #ARGV[3] .. ':' .. ARGV[3] .. ' 1 ' .. digest .. ' ' .. handle)
+  end`
+
+async function redis(): Promise<[Queue, Queue]> {
+  const server = await startRedis({ args: ['--appendfsync', 'no'] })
+  closers.push(() => server.stop())
+  const address = parseRedisUrl(server.url)
+  const open = async () => {
+    const queue = new RedisQueue(address, { capacity: 1_000, log: quiet() })
+    closers.push(() => queue.close())
+    await queue.connection.whenReady(10_000)
+    return queue
+  }
+  const queue = await open()
+  const { dead, deadIds } = queueKeys(address.prefix)
+  for (let n = 0; n < count; n += 1_000) {
+    const args = [n, n + 999, id, body, JSON.stringify(conflict)]
+    await queue.connection.ask((client) => client.eval(fill, 2, dead, deadIds, ...args), 30_000)
+  }
+  await server.cli('SLOWLOG', 'RESET')
+  return [queue, await open()]
+}
+
+async function longestCommandMs(queue: RedisQueue): Promise<number> {
+  const slow = (await queue.connection.client.slowlog('GET', 1_000)) as [number, number, micros: number][]
+  return Math.max(0, ...slow.map(([, , micros]) => micros / 1_000))
+}
+
+async function sqlite(): Promise<[Queue, Queue]> {
+  const made = await testSqlite({ capacity: 1_000 })
+  closers.push(() => made.cleanup())
+  await (await made.file()).close()
+  const db = new DatabaseSync(made.path)
+  const insert = db.prepare(
+    "INSERT INTO letter (id, digest, at, body, code, message, attempts, failed_at) VALUES (?, ?, 5, ?, 'ID_CONFLICT', 'taken', 1, 6)",
+  )
+  db.exec('BEGIN')
+  for (let n = 0; n < count; n++) insert.run(id, digest(n), body)
+  db.exec('COMMIT')
+  db.close()
+  const file = await made.file()
+  const open = () => {
+    const queue = new SqliteQueue(file.connect())
+    closers.push(() => queue.close())
+    return queue
+  }
+  return [open(), open()]
+}
+
+describe.each([
+  ['RedisQueue', redis],
+  ['SqliteQueue', sqlite],
+] as const)('%s with 60,000 ID_CONFLICT letters under one id', (_, make) => {
+  test('holds up nobody while that id is asked for, saved, retried and discarded (FC7)', {
+    timeout: 180_000,
+  }, async () => {
+    const [queue, other] = await make()
+    const waits: number[] = []
+    let attacked = true
+    // On a connection of their own; another id, which has to be looked for in the same places.
+    const others = (async () => {
+      while (attacked) {
+        const asked = performance.now()
+        await other.find([randomUUID()])
+        waits.push(performance.now() - asked)
+        await new Promise((resolve) => setImmediate(resolve))
+      }
+    })()
+
+    const consumer = queue.consumer('w')
+    let letters = count
+    for (let round = 0; round < 5; round++) {
+      expect(await queue.find([id])).toMatchObject([{ status: 'FAILED', conflicts: letters }])
+      expect(await queue.find(Array(1_000).fill(id), digest(count - 1))).toHaveLength(1_000)
+      const again = Array.from({ length: 500 }, (_, n) => item(id, 'x', digest(n)))
+      expect((await queue.accept(again.map((one) => [one]))).flat()).toMatchObject(
+        again.map(() => ({ status: 'FAILED', duplicate: true })),
+      )
+      const late = item(id, 'x', `late-${round}`)
+      expect(await queue.accept([[late]])).toMatchObject([[{ status: 'QUEUED', conflicts: letters }]])
+      const [entry] = (await eventually(async () => {
+        const entries = await consumer.take({ rows: 1, bytes: 1_000 }, 100)
+        return entries.length > 0 && entries
+      })) as Entry[]
+      await consumer.bury([{ entry: entry!, failure: conflict }])
+      letters += 1
+      const page = await queue.deadLetters(100)
+      expect(page).toMatchObject({ more: true })
+    }
+    expect(await queue.retry([id])).toBe(1)
+    // The one that was retried is pending.
+    expect(await queue.discard([id])).toBe(letters - 1)
+    expect(await queue.status()).toMatchObject({ deadLetters: 0, depth: 1 })
+    attacked = false
+    await others
+    // A few may have waited for the machine, which has others to serve; what blocks the queue is felt by all that are asked meanwhile.
+    const wait = waits.sort((a, b) => a - b)[Math.floor(waits.length * 0.98)]!
+    expect(waits.length).toBeGreaterThan(50)
+    expect(wait).toBeLessThan(mostMs)
+    // On Redis, nothing comes in between while a script runs.
+    if (queue instanceof RedisQueue) expect(await longestCommandMs(queue)).toBeLessThan(mostMs)
+  })
+})
