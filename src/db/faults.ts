@@ -66,7 +66,7 @@ const sqlite: Record<Known, readonly Code[]> = {
 
 /** What the operating system, the resolver or TLS says of a connection reaches us as Node made it: a word in place of a number. */
 const network =
-  /^(E(?!RR_)[A-Z0-9_]+|ERR_(TLS|SSL|SOCKET)\w*|CERT_\w+|UNABLE_TO_\w+|SELF_SIGNED\w*|DEPTH_ZERO\w*|HOSTNAME_MISMATCH)$/
+  /^(E(?!RR?_)[A-Z0-9_]+|ERR_(TLS|SSL|SOCKET)\w*|CERT_\w+|UNABLE_TO_\w+|SELF_SIGNED\w*|DEPTH_ZERO\w*|HOSTNAME_MISMATCH)$/
 
 /** What Prisma says where it got no answer of the database's. */
 const withoutAnswer = new Set([

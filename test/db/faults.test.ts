@@ -454,6 +454,10 @@ describe('codes that a test cannot bring about', () => {
     expect(classifyMysql(Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET', errno: -104 })).kind).toBe(
       'unavailable',
     )
+    // The driver's own errors have a word, too.
+    expect(classifyMysql(Object.assign(new Error('Duplicate'), { code: 'ER_DUP_ENTRY', errno: 1062 })).kind).toBe(
+      'duplicate',
+    )
   })
 })
 
