@@ -17,7 +17,6 @@ import { decode } from '../src/model/message.ts'
 import { type Meter, noMeter } from '../src/model/meter.ts'
 import { digestOf } from '../src/queue/digest.ts'
 import type { Burial, Entry } from '../src/queue/queue.ts'
-import { Stopped } from './backoff.ts'
 import { TableState } from './table-state.ts'
 
 export interface Letter extends Burial {
@@ -211,7 +210,7 @@ export class Persister {
         if (away && tries < triesBeforeProof) this.#table.failed(fault)
         if ((away && tries < triesBeforeProof) || !(await this.#table.takesRows(failedAt))) {
           if (away) {
-            await this.#rest(tries)
+            await this.#table.rest(tries)
             continue
           }
           // What the probe met, too, is the table's; these are tried on all the same, since the probe's row may be the odd one.
@@ -228,11 +227,6 @@ export class Persister {
       await this.#insert(left.slice(middle), round, since ?? failedAt)
       return
     }
-  }
-
-  async #rest(tries: number): Promise<void> {
-    await this.#table.rest(tries)
-    if (this.#options.signal.aborted) throw new Stopped()
   }
 
   /** What the rows that failed alone are: to blame, or parked. */
@@ -303,7 +297,7 @@ export class Persister {
         } catch (error) {
           if (!(error instanceof StoreFault)) throw error
           this.#table.failed(error)
-          await this.#rest(tries)
+          await this.#table.rest(tries)
         }
       }
     }

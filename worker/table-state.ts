@@ -16,8 +16,10 @@ export interface Waiting extends StoreWaiting {
 
 export interface TableOptions {
   log: Log
-  /** No more is waited for. */
+  /** No statement is waited for any more. */
   signal: AbortSignal
+  /** A table that takes no rows is not waited for any more; with `signal` unless given. */
+  stopping?: AbortSignal | undefined
   meter?: Meter | undefined
   /** Runs a statement when there is room for one; at once unless given. */
   slot?: <T>(statement: () => Promise<T>) => Promise<T>
@@ -105,17 +107,22 @@ export class TableState {
 
   /** Ends the waiting also where nothing is left that would be tried again. */
   async #watch(): Promise<void> {
-    const { signal } = this.#options
-    for (let tries = 3; this.#waiting && !signal.aborted; tries += 1) {
-      await this.rest(tries)
-      if (this.#waiting && !signal.aborted) await this.takesRows().catch(() => {})
+    try {
+      for (let tries = 3; this.#waiting; tries += 1) {
+        await this.rest(tries)
+        if (this.#waiting) await this.takesRows()
+      }
+    } catch (error) {
+      if (!(error instanceof Stopped)) this.#options.log.error({ err: error }, 'the table could not be probed')
     }
   }
 
-  /** Until it is time for another try, or the table takes rows again. */
+  /** Until it is time for another try, or the table takes rows again. Throws Stopped. */
   async rest(tries: number): Promise<void> {
-    const rested = pause(delay(tries), this.#options.signal)
+    const { signal, stopping = signal } = this.#options
+    const rested = pause(delay(tries), stopping)
     await (this.#waiting ? Promise.race([rested, this.#over.promise]) : rested)
+    if (stopping.aborted) throw new Stopped()
   }
 
   /** Whether the table takes rows, as proved by what began not before `from` (performance.now()). Throws Stopped. */
@@ -154,7 +161,6 @@ export class TableState {
     for (let tries = 1; !this.workedWithin(withinMs); tries += 1) {
       if (await this.takesRows()) return
       await this.rest(tries)
-      if (this.#options.signal.aborted) throw new Stopped()
     }
   }
 }

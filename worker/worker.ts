@@ -75,7 +75,8 @@ export class Worker {
     const signal = this.#giveUp.signal
     this.#consumer = consumer
     this.#options = options
-    this.#table = new TableState(store, { log, signal, meter, slot: (statement) => this.#withSlot(statement) })
+    const slot = <T>(statement: () => Promise<T>) => this.#withSlot(statement)
+    this.#table = new TableState(store, { log, signal, stopping: this.#stopping.signal, meter, slot })
     this.#persister = new Persister(store, { maxAttempts, patienceMs, log, signal, meter }, this.#table)
     this.#parking = new Parking(this.#persister, (outcome) => this.#settled(outcome), {
       log,
