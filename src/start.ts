@@ -94,6 +94,7 @@ export async function startApi(config: Config, log: Log, stop?: AbortSignal): Pr
       maxConnections: config.maxConnections,
       metrics,
       store,
+      events,
       prepared: () => prepared,
       hosts: config.allowedHosts,
       origins: config.corsOrigins,
@@ -126,7 +127,7 @@ export async function startWorker(config: Config, log: Log, stop?: AbortSignal):
     let url: string | undefined
     if (config.workerPort !== undefined) {
       const { host, auth, allowedHosts: hosts, corsOrigins: origins, workerPort: port } = config
-      const server = await serveHealth({ queue, metrics, ...working }, { host, port, auth, hosts, origins, log })
+      const server = await serveHealth({ queue, metrics, ...working.health }, { host, port, auth, hosts, origins, log })
       closing.add(() => server.close())
       url = server.url
     }
@@ -206,7 +207,12 @@ function startWorking(config: Config, { queue, events, cache, meter, tracer, log
       (error) => closing.signal.aborted || reject(error),
     )
   })
-  return { failed, store, prepared: () => prepared }
+  const health = {
+    probes: { queue: () => consumer.probe(), events: () => events.probe(), cache: () => cache.probe() },
+    database: () => store.probe(),
+    prepared: () => prepared,
+  }
+  return { failed, health }
 }
 
 /** What the thread of the embedded worker tells. */

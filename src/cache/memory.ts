@@ -66,6 +66,10 @@ export class MemoryCache implements Cache {
     return this.#options.version.bump()
   }
 
+  probe(): Promise<string | undefined> {
+    return this.#options.version.probe()
+  }
+
   async close(): Promise<void> {
     this.#pages.clear()
     this.#options.version.close()
@@ -90,6 +94,8 @@ export class SharedVersion implements Version {
   async bump(): Promise<void> {
     Atomics.add(this.#counter, 0, 1n)
   }
+
+  async probe(): Promise<undefined> {}
 
   close(): void {}
 }

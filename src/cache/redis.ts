@@ -100,6 +100,14 @@ export class RedisCache implements Cache {
     await this.#connection.ask((client) => client.set(`${this.#prefix}version`, newVersion()))
   }
 
+  probe(): Promise<string | undefined> {
+    return this.#connection.probe(async (client) => {
+      await client.mget(`${this.#prefix}version`, `${this.#prefix}probe`)
+      await client.set(`${this.#prefix}probe`, '', 'PX', 1_000)
+      return undefined
+    })
+  }
+
   async close(): Promise<void> {
     this.#connection.close()
   }
@@ -148,6 +156,14 @@ export class RedisVersion implements Version {
 
   async bump(): Promise<void> {
     await this.#connection.ask((client) => client.eval(bumpScript, 1, this.#key, newVersion()))
+  }
+
+  probe(): Promise<string | undefined> {
+    return this.#connection.probe(async (client) => {
+      await client.get(this.#key)
+      await client.eval(`${bumpScript} and redis.call('DEL', KEYS[1])`, 1, `${this.#key}-probe`, '')
+      return undefined
+    })
   }
 
   close(): void {

@@ -45,6 +45,9 @@ export interface EventLog {
   /** Calls back on each wake-up, with the entry where it came along; at most once for each, none is promised, and a wake-up without an
    *  entry means "look". Called also after every reconnect. Goes on by itself through outages until the returned function is called. */
   follow(wake: (entry?: LogEntry) => void): () => Promise<void>
+  /** Does what announcing a save takes: an append that no reader sees, a read, and, where it is followed, a subscription. Undefined when it
+   *  was done; else a code that says why not. Never throws. */
+  probe(): Promise<string | undefined>
   close(): Promise<void>
 }
 

@@ -16,6 +16,7 @@ import type { Log } from '../model/log.ts'
 import { isObject } from '../model/parse.ts'
 import type { RedisAddress } from '../redis/address.ts'
 import { RedisConnection } from '../redis/connection.ts'
+import { prove } from '../redis/probe.ts'
 import { scriptOf } from '../redis/script.ts'
 import { decodeEvents, encodeEvents, readEvents } from './codec.ts'
 import { type EventLog, expired, type KnownEvent, type LogEntry, type Position } from './events.ts'
@@ -39,7 +40,9 @@ export class RedisEventLog implements EventLog {
   readonly #connection: RedisConnection
   readonly #keys: { log: string; meta: string; sizes: string }
   readonly #channel: string
+  readonly #own: string
   readonly #followers = new Set<() => Promise<void>>()
+  readonly #subscribers = new Set<RedisConnection>()
 
   constructor(address: RedisAddress, options: RedisEventLogOptions) {
     this.#address = address
@@ -47,6 +50,7 @@ export class RedisEventLog implements EventLog {
     const key = (name: string) => `{${address.prefix}:events}:${name}`
     this.#keys = { log: key('log'), meta: key('meta'), sizes: key('sizes') }
     this.#channel = key('wake')
+    this.#own = key('probe')
     this.#connection = new RedisConnection(address, { role: 'events log', log: options.log, deadlineMs: 5_000 })
     this.#connection.client.defineCommand('spillAppend', { numberOfKeys: 3, lua: appendScript })
   }
@@ -115,16 +119,28 @@ export class RedisEventLog implements EventLog {
     return intact
   }
 
+  async probe(): Promise<string | undefined> {
+    const { log, meta, sizes } = this.#keys
+    const appended = await this.#connection.probe(async (client) => {
+      await client.xrange(log, '-', '+', 'COUNT', 1)
+      const keys = { [meta]: 'hash', [log]: 'stream', [sizes]: 'list' } as const
+      return await prove(client, { own: this.#own, keys, always: true, channel: this.#channel })
+    })
+    const heard = await Promise.all([...this.#subscribers].map((one) => one.probe(subscribing(this.#channel))))
+    return appended ?? heard.find((code) => code !== undefined)
+  }
+
   follow(wake: (entry?: LogEntry) => void): () => Promise<void> {
     const { log } = this.#options
     let stopped = false
     const subscriber = new RedisConnection(this.#address, { role: 'events wake-up', log })
+    this.#subscribers.add(subscriber)
     // Again and again: the first SUBSCRIBE subscribes, the later ones ask a silent connection whether it is still alive.
     let refused = false
     const subscribe = async () => {
       if (!subscriber.ready) return
       try {
-        await subscriber.ask((client) => client.subscribe(this.#channel))
+        await subscriber.ask(subscribing(this.#channel))
         refused = false
       } catch (error) {
         if (!refused)
@@ -149,7 +165,7 @@ export class RedisEventLog implements EventLog {
     })
     void pubsub.subscribe(this.#channel, (message: unknown) => {
       try {
-        if (!stopped) wake(readWake(message))
+        if (!stopped && !isProbe(message)) wake(readWake(message))
       } catch (error) {
         // Thrown on, it would end the process.
         log.error({ err: error }, 'a wake-up of the events log could not be handled')
@@ -159,6 +175,7 @@ export class RedisEventLog implements EventLog {
       stopped = true
       clearInterval(heartbeat)
       this.#followers.delete(stop)
+      this.#subscribers.delete(subscriber)
       subscriber.close()
     }
     this.#followers.add(stop)
@@ -177,6 +194,11 @@ function position(epoch: string, id: string): Position {
 }
 
 const isId = (value: unknown): value is string => typeof value === 'string' && /^\d{1,15}-\d{1,15}$/.test(value)
+
+const subscribing = (channel: string) => async (client: Redis) => void (await client.subscribe(channel))
+
+/** Published to prove that it can be, by any process. */
+const isProbe = (message: unknown) => isObject(message) && message.probe === true
 
 /** The entry that a wake-up carries; undefined where it carries none, or is not one of ours: then the log tells. */
 function readWake(message: unknown): LogEntry | undefined {

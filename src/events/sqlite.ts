@@ -45,6 +45,11 @@ export class SqliteEventLog implements EventLog {
     return intact
   }
 
+  /** The log is in the queue's file, and is written in the same way. */
+  probe(): Promise<string | undefined> {
+    return this.#port.probe()
+  }
+
   follow(wake: (entry?: LogEntry) => void): () => Promise<void> {
     const follower = { wake }
     this.#followers.add(follower)

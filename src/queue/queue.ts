@@ -70,6 +70,9 @@ export interface Queue {
    * where that content of each id stands.
    */
   find(ids: readonly string[], digest?: string): Promise<(Standing | undefined)[]>
+  /** Does what accepting a save takes, with a durable write, and changes nothing. Undefined when it was done; else a code that says why
+   *  not. Never throws. */
+  probe(): Promise<string | undefined>
   status(): Promise<QueueStatus>
   /** Dead letters, oldest first, at most `first` and some 4 MB, after the given handle (exclusive). A malformed one is among them, with
    *  the code UNDECODABLE. */
@@ -135,6 +138,8 @@ export interface Consumer {
   attempt(entry: Entry): Promise<number>
   /** Takes back one try that `attempt` counted: its end was no fault of the entry. Throws like settle. */
   forgive(entry: Entry): Promise<void>
+  /** Does what taking and settling entries takes, and changes nothing. Answers as Queue.probe does. */
+  probe(): Promise<string | undefined>
   /** Gives back what it took and did not settle, as if it had not been handed out, and lets go. A take under way resolves. May be called twice. */
   close(): Promise<void>
 }

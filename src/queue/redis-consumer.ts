@@ -13,8 +13,9 @@ import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import { pause } from '../model/pause.ts'
 import type { RedisConnection } from '../redis/connection.ts'
+import { prove } from '../redis/probe.ts'
 import type { Burial, Consumer, Entry } from './queue.ts'
-import { type QueueKeys, record, type Scripts } from './redis-scripts.ts'
+import { type QueueKeys, queueProof, record, type Scripts } from './redis-scripts.ts'
 
 interface Options {
   name: string
@@ -33,6 +34,8 @@ type Raw = [handle: string, fields: string[] | null]
 
 /** A read that is answered late costs a reconnect; a busy server may well need a second more than it was given. */
 const graceMs = 2_000
+
+const lastId = '18446744073709551615-18446744073709551615'
 const buriedAtOnce = 200
 const buriedBytes = 4 * 1024 * 1024
 
@@ -267,6 +270,21 @@ export class RedisConsumer implements Consumer {
 
   #release(entries: readonly Entry[]): void {
     for (const { handle } of entries) this.#held.delete(handle)
+  }
+
+  async probe(): Promise<string | undefined> {
+    const { keys, group, name, reading, settling } = this.#o
+    // It may be waiting for new entries: whether it is connected says enough, the rest is asked of the other one.
+    const read = await reading.probe(async () => undefined)
+    return (
+      read ??
+      (await settling.probe(async (client) => {
+        // Behind the last of its own entries: none is handed out.
+        await client.xreadgroup('GROUP', group, name, 'COUNT', 1, 'STREAMS', keys.stream, lastId)
+        await client.xack(keys.stream, group, '0-1')
+        return await prove(client, queueProof(keys, true))
+      }))
+    )
   }
 
   close(): Promise<void> {

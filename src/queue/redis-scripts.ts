@@ -1,5 +1,6 @@
 /** The keys and the scripts of the queue on Redis; lua/ has the scripts themselves. */
 import type { Redis } from 'ioredis'
+import type { Proof } from '../redis/probe.ts'
 import { scriptOf } from '../redis/script.ts'
 
 /** The keys of one shard. */
@@ -14,9 +15,19 @@ export function queueKeys(prefix: string) {
     deadIds: key('dead-ids'),
     oldDeadIndex: key('dead-index'),
     attempts: key('attempts'),
+    probe: key('probe'),
   }
 }
 export type QueueKeys = ReturnType<typeof queueKeys>
+
+/** What has to work for a save to be accepted, or, when the server is full, too, to be settled. */
+export function queueProof(k: QueueKeys, always: boolean): Proof {
+  const streams = { [k.stream]: 'stream', [k.dead]: 'stream', [k.deadIds]: 'zset' } as const
+  const hashes = Object.fromEntries(
+    [k.pending, k.saved, k.savedBefore, k.oldDeadIndex, k.attempts].map((key) => [key, 'hash' as const]),
+  )
+  return { own: k.probe, keys: { ...streams, ...hashes }, always }
+}
 
 /** [status, digest, at, how many ID_CONFLICT letters, failure]. */
 export type StandingReply = [string, string, string, number, string?]

@@ -17,18 +17,26 @@ import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import type { RedisAddress } from '../redis/address.ts'
 import { RedisConnection, retryAfterMs } from '../redis/connection.ts'
-import type { Accepted, Consumer, Durability, Item, Queue, QueueStatus, Standing } from './queue.ts'
+import { prove } from '../redis/probe.ts'
+import type { Accepted, Consumer, Item, Queue, QueueStatus, Standing } from './queue.ts'
 import { RedisConsumer } from './redis-consumer.ts'
 import { failureOf, RedisLetters } from './redis-letters.ts'
-import { defineScripts, type QueueKeys, queueKeys, record, type Scripts, type StandingReply } from './redis-scripts.ts'
+import {
+  defineScripts,
+  type QueueKeys,
+  queueKeys,
+  queueProof,
+  record,
+  type Scripts,
+  type StandingReply,
+} from './redis-scripts.ts'
+import { evicting, readServer, refusalOf, type ServerState } from './redis-server.ts'
 
 const group = 'workers'
 const rememberedIds = 50_000
 const lookEveryMs = 1_000
 /** Each may be a dead letter, read with its body. */
 const foundAtOnce = 100
-/** Of maxmemory: saves are refused from here on, so that what the workers have to write still fits. */
-const fullAt = 0.9
 
 export interface RedisQueueOptions {
   capacity: number
@@ -50,6 +58,7 @@ export class RedisQueue implements Queue {
   readonly #looking: NodeJS.Timeout
   /** What the server was last seen to do; undefined until it was asked, and again after every reconnect. */
   #server: Promise<ServerState | undefined> | undefined
+  #hidden = ''
 
   constructor(address: RedisAddress, options: RedisQueueOptions) {
     this.#address = address
@@ -73,8 +82,21 @@ export class RedisQueue implements Queue {
     this.#server ??= asked
     void asked.then((state) => {
       this.#server = asked
+      this.#tellHidden(state?.hidden.join(' and ') ?? '')
       if (state?.evicts) this.#options.onEvicting?.(evicting(state.evicts))
     })
+  }
+
+  /** Once, and again when it is something else. */
+  #tellHidden(hidden: string): void {
+    if (hidden === this.#hidden) return
+    this.#hidden = hidden
+    if (hidden === '') return
+    this.#options.log.warn(
+      { hidden },
+      `the queue's Redis does not answer ${hidden} for this user: durability is reported as what is certain, and eviction and its ` +
+        'memory limit may go unseen; docs/operations.md lists the rights',
+    )
   }
 
   /** The connection that status and receipts use; others who only ask may share it. */
@@ -142,6 +164,12 @@ export class RedisQueue implements Queue {
       )
     }
     return (await Promise.all(chunks)).flat().map((reply) => (reply === 0 ? undefined : standing(reply)))
+  }
+
+  async probe(): Promise<string | undefined> {
+    const refused = refusalOf(await this.#server)
+    if (refused) return refused.code === 'QUEUE_FULL' ? refused.code : 'EVICTS'
+    return await this.#connection.probe((client) => prove(client, queueProof(this.#keys, false)))
   }
 
   async status(): Promise<QueueStatus> {
@@ -214,65 +242,4 @@ function age(entry: [string, string[]] | undefined): number {
   if (!entry) return 0
   const at = /"at":(\d+)/.exec(record(entry[1]).m?.slice(0, 200) ?? '')?.[1] ?? entry[0].split('-')[0]
   return Math.max(0, Date.now() - Number(at))
-}
-
-interface ServerState {
-  durability: Durability
-  /** The policy by which it evicts keys at will; undefined when it does not. */
-  evicts: string | undefined
-  /** It is so near its maxmemory that the workers' own writes are in danger. */
-  nearlyFull: boolean
-}
-
-/** What the server really does, not what somebody meant to set. A server that hides CONFIG is believed as far as INFO goes. */
-async function readServer(client: Redis): Promise<ServerState> {
-  const [memory, persistence, ...settings] = await Promise.all([
-    client.info('memory'),
-    client.info('persistence'),
-    ...['append*', 'no-appendfsync-on-rewrite'].map((name) =>
-      client.config('GET', name).then(
-        (found) => record(found as string[]),
-        (error: Error) => (error.name === 'ReplyError' ? {} : Promise.reject(error)),
-      ),
-    ),
-  ])
-  const { appendonly, appendfsync, 'no-appendfsync-on-rewrite': relaxed } = Object.assign({}, ...settings)
-  const used = Number(infoField(memory, 'used_memory'))
-  const most = Number(infoField(memory, 'maxmemory'))
-  const policy = infoField(memory, 'maxmemory_policy')
-  return {
-    durability: durabilityOf(
-      appendonly ?? (infoField(persistence, 'aof_enabled') === '1' ? 'yes' : 'no'),
-      appendfsync ?? 'everysec',
-      relaxed,
-    ),
-    evicts: policy === undefined || policy === 'noeviction' ? undefined : policy,
-    nearlyFull: most > 0 && used > most * fullAt,
-  }
-}
-
-function durabilityOf(appendonly: string, appendfsync: string, relaxed: string | undefined): Durability {
-  if (appendonly !== 'yes' || appendfsync === 'no') return 'MEMORY'
-  // With "yes" there is no fsync while the file is rewritten, not even under "always".
-  return appendfsync === 'always' && relaxed !== 'yes' ? 'FSYNC' : 'EVERYSEC'
-}
-
-function infoField(info: string, name: string): string | undefined {
-  return new RegExp(`^${name}:(.*?)\r?$`, 'm').exec(info)?.[1]
-}
-
-function evicting(policy: string): SpillwayError {
-  return new SpillwayError(
-    'QUEUE_UNAVAILABLE',
-    `The queue's Redis evicts keys when its memory is full (maxmemory-policy is ${policy}), acknowledged saves among them. Set maxmemory-policy noeviction, or use another instance.`,
-    { retryAfterMs },
-  )
-}
-
-function refusalOf(state: ServerState | undefined): SpillwayError | undefined {
-  if (state?.evicts) return evicting(state.evicts)
-  if (!state?.nearlyFull) return undefined
-  return new SpillwayError('QUEUE_FULL', "The queue's Redis is close to its memory limit; try again shortly.", {
-    retryAfterMs,
-  })
 }

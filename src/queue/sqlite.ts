@@ -37,6 +37,10 @@ export class SqliteQueue implements Queue {
     return this.#port.call('find', [ids, digest])
   }
 
+  probe(): Promise<string | undefined> {
+    return this.#port.probe()
+  }
+
   status(): Promise<QueueStatus> {
     return this.#port.call('status', [])
   }
@@ -128,6 +132,10 @@ class SqliteConsumer implements Consumer {
 
   forgive(entry: Entry): Promise<void> {
     return this.#port.call('forgive', [handleOf(entry)])
+  }
+
+  probe(): Promise<string | undefined> {
+    return this.#port.probe()
   }
 
   close(): Promise<void> {

@@ -1,8 +1,11 @@
 /**
- * /livez, /readyz and /metrics, for the API and for a worker (on a port of its own). Ready means: can do its work now. For the API that is
- * accepting saves, for which no database is needed: its absence is shown and fails nothing.
+ * /livez, /readyz and /metrics, for the API and for a worker (on a port of its own). Ready means: each step from a save to its event can be
+ * done now, and was done a moment ago. For the API no database is needed: its absence is shown and fails nothing. A cache that is away is
+ * shown, too: reads go to the database, and events wait until its pages have expired.
+ *
+ * Nobody needs a token to ask, so all who ask within a second share one answer, and no answer waits for a part that hangs.
  */
-import type { Reader } from '../db/store.ts'
+import { StoreFault } from '../db/store.ts'
 import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import type { Queue } from '../queue/queue.ts'
@@ -13,32 +16,49 @@ import { type HttpServer, listen, type Route, sendJson, sendText } from './http.
 import type { Metrics } from './metrics.ts'
 import { RateLimit } from './rate.ts'
 
+/** Why it cannot be done, as a code; undefined: it was done. */
+type Probe = () => Promise<string | undefined>
+
 export interface HealthParts {
   queue: Pick<Queue, 'status'>
-  store: Pick<Reader, 'find'>
+  /** What a save needs of each part: of the API, to be accepted and announced; of a worker, to be written and announced. */
+  probes: { queue: Probe; events: Probe; cache: Probe }
+  /** Reads or writes the database; throws where that fails. */
+  database: () => Promise<unknown>
   /** Whether the database was there and its migrations are applied. */
   prepared: () => boolean
   metrics: Metrics
 }
 
-const databasePatienceMs = 500
-/** An id that no content has. */
-const nobody = '00000000-0000-0000-0000-000000000000'
+/** An answer stands for so long. */
+const sharedMs = 1_000
+/** What has not answered by then is away. */
+const patienceMs = 800
 
 /** The routes. A worker is ready when it can write; the API, when it can accept. */
 export function healthRoutes(role: 'api' | 'worker', parts: HealthParts): [string, Route][] {
-  const { queue, metrics } = parts
+  const { queue, probes, metrics } = parts
   metrics.watchQueue(queue)
+  const late = { state: 'away', code: 'TIMEOUT' } as const
+  const queueOf = shared<QueueState>(() => queueState(queue, probes.queue), late)
+  const eventsOf = shared(() => partState(probes.events), late)
+  const cacheOf = shared(() => partState(probes.cache), late)
+  const databaseOf = shared<PartState>(() => databaseState(parts), late)
   const ready: Route = {
     scope: 'open',
     GET: async ({ response }) => {
-      const [state, database] = await Promise.all([queueState(queue), databaseState(parts)])
+      const [state, events, cache, database] = await Promise.all([queueOf(), eventsOf(), cacheOf(), databaseOf()])
       const { waiting } = metrics
-      const canWork = role === 'api' ? state.accepts : state.reachable && database === 'ready' && !waiting
+      const takes =
+        events.state === 'ready' && (state.state === 'ready' || (role === 'worker' && state.state === 'full'))
+      const canWork = takes && (role === 'api' || (database.state === 'ready' && !waiting))
       sendJson(response, canWork ? 200 : 503, {
         status: canWork ? 'ready' : 'not ready',
-        queue: state.shown,
-        database,
+        queue: state,
+        events,
+        cache,
+        database: database.state,
+        ...(database.code !== undefined && { databaseCode: database.code }),
         ...(waiting && { worker: { waitingSince: new Date(waiting.since).toISOString(), code: waiting.code } }),
       })
     },
@@ -55,28 +75,72 @@ export function healthRoutes(role: 'api' | 'worker', parts: HealthParts): [strin
   ]
 }
 
-async function queueState(queue: Pick<Queue, 'status'>) {
-  try {
-    const { depth, capacity, durability } = await queue.status()
-    const full = depth >= capacity
-    return { reachable: true, accepts: !full, shown: { state: full ? 'full' : 'ready', depth, capacity, durability } }
-  } catch (error) {
-    if (!(error instanceof SpillwayError)) throw error
-    return { reachable: false, accepts: false, shown: { state: 'away' } }
+interface PartState {
+  state: 'ready' | 'waiting' | 'away'
+  code?: string
+}
+
+interface QueueState {
+  state: 'ready' | 'full' | 'away'
+  code?: string
+  depth?: number
+  capacity?: number
+  durability?: string
+}
+
+/** One check for all who ask while it runs and a second after; `late` for one that takes too long, which is not begun anew meanwhile. */
+function shared<T>(check: () => Promise<T>, late: T): () => Promise<T> {
+  let running: { since: number; result: Promise<T> } | undefined
+  let last: { at: number; value: T } | undefined
+  return async () => {
+    if (last && performance.now() - last.at < sharedMs) return last.value
+    if (!running) {
+      const result = check().finally(() => {
+        running = undefined
+      })
+      running = { since: performance.now(), result }
+      result.then(
+        (value) => {
+          last = { at: performance.now(), value }
+        },
+        () => {},
+      )
+    }
+    const { since, result } = running
+    let timer: NodeJS.Timeout | undefined
+    const deadline = new Promise<T>((resolve) => {
+      timer = setTimeout(resolve, Math.max(0, since + patienceMs - performance.now()), late)
+    })
+    return await Promise.race([result, deadline]).finally(() => clearTimeout(timer))
   }
 }
 
-async function databaseState({ store, prepared }: HealthParts): Promise<'ready' | 'waiting' | 'away'> {
-  if (!prepared()) return 'waiting'
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<'away'>((resolve) => {
-    timer = setTimeout(resolve, databasePatienceMs, 'away')
-  })
-  const answer = store.find([nobody]).then(
-    () => 'ready' as const,
-    () => 'away' as const,
+async function partState(probe: Probe): Promise<PartState> {
+  const code = await probe()
+  return code === undefined ? { state: 'ready' } : { state: 'away', code }
+}
+
+async function queueState(queue: Pick<Queue, 'status'>, probe: Probe): Promise<QueueState> {
+  const [code, status] = await Promise.all([probe(), queue.status().catch(codeOf)])
+  if (typeof status === 'string') return { state: 'away', code: code ?? status }
+  const { depth, capacity, durability } = status
+  if (code !== undefined && code !== 'QUEUE_FULL') return { state: 'away', code }
+  const state = code === 'QUEUE_FULL' || depth >= capacity ? 'full' : 'ready'
+  return { state, depth, capacity, durability }
+}
+
+async function databaseState({ database, prepared }: HealthParts): Promise<PartState> {
+  if (!prepared()) return { state: 'waiting' }
+  return await database().then(
+    () => ({ state: 'ready' }),
+    (error) => ({ state: 'away', code: codeOf(error) }),
   )
-  return await Promise.race([answer, late]).finally(() => clearTimeout(timer))
+}
+
+/** Never the message: it may name hosts. */
+function codeOf(error: unknown): string {
+  if (error instanceof StoreFault) return error.vendorCode ?? error.kind
+  return error instanceof SpillwayError ? error.code : 'ERROR'
 }
 
 /** A worker's own server, for probes and Prometheus. */

@@ -1,6 +1,8 @@
 /** All routes of the API, in one place. */
 import type { IncomingMessage } from 'node:http'
 import type { App } from '../app/app.ts'
+import type { Reader } from '../db/store.ts'
+import type { EventLog } from '../events/events.ts'
 import type { Log } from '../model/log.ts'
 import type { Tracer } from '../model/tracer.ts'
 import { Access, type AccessOptions } from './access.ts'
@@ -31,7 +33,8 @@ export interface ServerOptions extends LimitOptions {
   maxConnections: number
   stillMs?: number
   metrics: Metrics
-  store: HealthParts['store']
+  store: Pick<Reader, 'find'>
+  events: Pick<EventLog, 'probe'>
   prepared: HealthParts['prepared']
   /** See GuardOptions. */
   hosts: readonly string[]
@@ -87,7 +90,17 @@ export async function serve(app: App, prisma: Context['prisma'], given: ServerOp
         },
       },
     ],
-    ...healthRoutes('api', { ...options, queue: app.queue }),
+    ...healthRoutes('api', {
+      ...options,
+      queue: app.queue,
+      probes: {
+        queue: () => app.queue.probe(),
+        events: () => options.events.probe(),
+        cache: () => app.cache.probe(),
+      },
+      // An id that no content has.
+      database: () => options.store.find(['00000000-0000-0000-0000-000000000000']),
+    }),
   ])
   const receipts = '/receipts/'
   const page = new Console()

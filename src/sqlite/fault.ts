@@ -75,6 +75,26 @@ export function reasonOf(error: unknown, busyMs: number): string {
 /** Errors of a file that waiting does not mend: READONLY, CORRUPT, CANTOPEN, NOTADB. */
 const fatal = new Set([8, 11, 14, 26])
 
+const names: Record<number, string> = {
+  5: 'SQLITE_BUSY',
+  6: 'SQLITE_LOCKED',
+  7: 'SQLITE_NOMEM',
+  8: 'SQLITE_READONLY',
+  10: 'SQLITE_IOERR',
+  11: 'SQLITE_CORRUPT',
+  13: 'SQLITE_FULL',
+  14: 'SQLITE_CANTOPEN',
+  26: 'SQLITE_NOTADB',
+}
+
+/** A short code of an error of the file, or of what was made of it here: for /readyz. */
+export function codeOf(error: unknown): string {
+  const cause = error instanceof SpillwayError ? error.cause : error
+  if (cause instanceof FileDisplaced) return 'FILE_DISPLACED'
+  if (cause instanceof FileUnusable) return 'FILE_UNUSABLE'
+  return names[sqliteCode(cause) ?? -1] ?? 'SQLITE_ERROR'
+}
+
 /** At the start, why there is no use in waiting for this file; while running, somebody may put it right meanwhile. */
 export function fatalAtStart(error: unknown): string | undefined {
   return error instanceof FileUnusable || fatal.has(sqliteCode(error) ?? -1) ? fileReason(error) : undefined

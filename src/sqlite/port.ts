@@ -19,7 +19,16 @@ interface Pending {
 /** Well above the time the thread itself waits for a lock: only a disk that hangs takes so long. */
 const defaultDeadlineMs = 15_000
 
-const questions: ReadonlySet<keyof Calls> = new Set(['find', 'status', 'deadLetters', 'tail', 'read', 'follow', 'take'])
+const questions: ReadonlySet<keyof Calls> = new Set([
+  'probe',
+  'find',
+  'status',
+  'deadLetters',
+  'tail',
+  'read',
+  'follow',
+  'take',
+])
 
 export class SqlitePort {
   readonly #port: MessagePort
@@ -47,6 +56,11 @@ export class SqlitePort {
     this.#pending.set(number, { promise, method, resolve, reject, timer })
     this.#port.postMessage({ number, method, args } satisfies Request)
     return promise as ReturnType<Calls[M]>
+  }
+
+  /** Writes as a save is written, and changes nothing. Undefined when it was done; else a code that says why not. Never throws. */
+  probe(): Promise<string | undefined> {
+    return this.call('probe', []).catch((error) => (this.#gone ? 'CLOSED' : ((error as SpillwayError).code ?? 'ERROR')))
   }
 
   #receive(reply: Reply): void {

@@ -8,7 +8,7 @@
 import type { DatabaseSync } from 'node:sqlite'
 import { type Code, type Failure, SpillwayError } from '../model/error.ts'
 import type { Accepted, Entry, Item, QueueStatus, Standing } from '../queue/queue.ts'
-import { retryAfterMs } from './fault.ts'
+import { codeOf, retryAfterMs } from './fault.ts'
 import type { Lane } from './lane.ts'
 import { LettersTables } from './letters-tables.ts'
 import { mayLive, thisProcess } from './process.ts'
@@ -142,6 +142,18 @@ export class QueueTables {
   /** Whether the id stands for some content, whichever. */
   #isTaken(id: string): boolean {
     return Boolean(this.#sql('pending').get(id) ?? this.#sql('saved').get(id)) || this.#letters.isTaken(id)
+  }
+
+  /** Through the lane that saves take, so that the file, the disk and the lock are proved; a code where it cannot be done. */
+  async probe(): Promise<string | undefined> {
+    try {
+      await this.#lane.write({ durable: false }, () => {
+        this.#sql('count').run(0, 'messages')
+      })
+      return undefined
+    } catch (error) {
+      return codeOf(error)
+    }
   }
 
   status(): Promise<QueueStatus> {

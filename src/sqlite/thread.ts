@@ -39,6 +39,7 @@ function callsOf(queue: QueueTables, events: EventsTables, connection: Connectio
   return {
     accept: (groups: readonly (readonly Item[])[]) => queue.accept(groups),
     find: (ids: readonly string[], digest: string | undefined) => queue.find(ids, digest),
+    probe: () => queue.probe(),
     status: () => queue.status(),
     deadLetters: (first: number, after: string | undefined) => queue.deadLetters(first, after),
     retry: (ids: readonly string[]) => queue.retry(ids),

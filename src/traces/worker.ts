@@ -43,6 +43,7 @@ export function traced({ consumer, store, events }: Traceable, tracer: Tracer): 
       hold: (entries) => consumer.hold(entries),
       attempt: (entry) => consumer.attempt(entry),
       forgive: (entry) => consumer.forgive(entry),
+      probe: () => consumer.probe(),
       async close() {
         following.close()
         await consumer.close()

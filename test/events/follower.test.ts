@@ -52,6 +52,7 @@ function heard(log: EventLog, hear: (entry: LogEntry | undefined, wake: Wake) =>
   const source: EventLog = {
     append: (entries) => log.append(entries),
     tail: () => log.tail(),
+    probe: () => log.probe(),
     read(after, limit) {
       reads += 1
       return log.read(after, limit)

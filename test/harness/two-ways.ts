@@ -48,6 +48,7 @@ export async function serveTwoWays(given: { contentMaxBytes?: number; stillMs?: 
     hosts: [],
     origins: [],
     store,
+    events,
     prepared: () => true,
     log,
   }

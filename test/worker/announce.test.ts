@@ -167,6 +167,7 @@ describe.each([
         hold: consumer.hold.bind(consumer),
         attempt: consumer.attempt.bind(consumer),
         forgive: consumer.forgive.bind(consumer),
+        probe: () => consumer.probe(),
         close: () => consumer.close(),
         confirm: (entries) => step('confirm', () => consumer.confirm(entries)),
         settle: (entries) => step('settle', () => consumer.settle(entries)),

@@ -1,0 +1,78 @@
+/** What the queue's server is seen to do: how durable it is, whether it evicts keys, how much room it has. */
+import type { Redis } from 'ioredis'
+import { SpillwayError } from '../model/error.ts'
+import { retryAfterMs } from '../redis/connection.ts'
+import type { Durability } from './queue.ts'
+import { record } from './redis-scripts.ts'
+
+/** Of maxmemory: saves are refused from here on, so that what the workers have to write still fits. */
+const fullAt = 0.9
+
+export interface ServerState {
+  durability: Durability
+  /** The policy by which it evicts keys at will; undefined when it does not, or does not say. */
+  evicts: string | undefined
+  /** It is so near its maxmemory that the workers' own writes are in danger. */
+  nearlyFull: boolean
+  /** What the user may not ask: INFO, CONFIG. */
+  hidden: string[]
+}
+
+/** What the server really does, not what somebody meant to set. Nothing is claimed that it does not say: a server that hides both INFO and
+ *  CONFIG counts as MEMORY. */
+export async function readServer(client: Redis): Promise<ServerState> {
+  const hidden = new Set<string>()
+  const orHidden =
+    <T>(name: string, instead: T) =>
+    (error: Error) => {
+      // Not permitted, or renamed. What is wrong with the connection is another matter.
+      if (error.name !== 'ReplyError') throw error
+      hidden.add(name)
+      return instead
+    }
+  const patterns = ['append*', 'no-appendfsync-on-rewrite', 'maxmemory*']
+  const [memory, persistence, ...settings] = await Promise.all([
+    client.info('memory').catch(orHidden('INFO', '')),
+    client.info('persistence').catch(orHidden('INFO', '')),
+    ...patterns.map((name) =>
+      client.config('GET', name).then((found) => record(found as string[]), orHidden('CONFIG', {})),
+    ),
+  ])
+  const found: Record<string, string | undefined> = Object.assign({}, ...settings)
+  const aof = { 0: 'no', 1: 'yes' }[infoField(persistence, 'aof_enabled') ?? '']
+  const policy = infoField(memory, 'maxmemory_policy') ?? found['maxmemory-policy']
+  const used = Number(infoField(memory, 'used_memory') ?? 0)
+  const most = Number(infoField(memory, 'maxmemory') ?? 0)
+  return {
+    durability: durabilityOf(found.appendonly ?? aof, found.appendfsync, found['no-appendfsync-on-rewrite']),
+    evicts: policy === undefined || policy === 'noeviction' ? undefined : policy,
+    nearlyFull: most > 0 && used > most * fullAt,
+    hidden: [...hidden],
+  }
+}
+
+function durabilityOf(appendonly = 'no', appendfsync = 'everysec', relaxed?: string): Durability {
+  if (appendonly !== 'yes' || appendfsync === 'no') return 'MEMORY'
+  // With "yes" there is no fsync while the file is rewritten, not even under "always". Hidden, it may be "yes".
+  return appendfsync === 'always' && relaxed === 'no' ? 'FSYNC' : 'EVERYSEC'
+}
+
+function infoField(info: string, name: string): string | undefined {
+  return new RegExp(`^${name}:(.*?)\r?$`, 'm').exec(info)?.[1]
+}
+
+export function evicting(policy: string): SpillwayError {
+  return new SpillwayError(
+    'QUEUE_UNAVAILABLE',
+    `The queue's Redis evicts keys when its memory is full (maxmemory-policy is ${policy}), acknowledged saves among them. Set maxmemory-policy noeviction, or use another instance.`,
+    { retryAfterMs },
+  )
+}
+
+export function refusalOf(state: ServerState | undefined): SpillwayError | undefined {
+  if (state?.evicts) return evicting(state.evicts)
+  if (!state?.nearlyFull) return undefined
+  return new SpillwayError('QUEUE_FULL', "The queue's Redis is close to its memory limit; try again shortly.", {
+    retryAfterMs,
+  })
+}

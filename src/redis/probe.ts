@@ -1,0 +1,24 @@
+/** Proves that keys can be written as our scripts write them, without an effect (lua/probe.lua). */
+import { readFileSync } from 'node:fs'
+import type { Redis } from 'ioredis'
+
+const script = readFileSync(new URL('lua/probe.lua', import.meta.url), 'utf8')
+
+export interface Proof {
+  /** A key of the probe's own, beside those to prove. */
+  own: string
+  /** Their types by their names. */
+  keys: Record<string, 'stream' | 'hash' | 'zset' | 'list'>
+  /** Whether it has to work on a server that is full, too. */
+  always: boolean
+  channel?: string
+}
+
+/** A code of what cannot be done; undefined where everything can. */
+export async function prove(client: Redis, { own, keys, always, channel = '' }: Proof): Promise<string | undefined> {
+  if (!('spillProbe' in client)) client.defineCommand('spillProbe', { lua: script })
+  const names = Object.keys(keys)
+  const args = [names.length + 1, own, ...names, always ? 'always' : 'room', channel, ...Object.values(keys)]
+  const { spillProbe } = client as Redis & { spillProbe(...args: (string | number)[]): Promise<[code: string] | null> }
+  return (await spillProbe.apply(client, args))?.[0]
+}

@@ -1,0 +1,357 @@
+/**
+ * /readyz asks everything that a save needs to become an event, by doing it (A13, A14), and says which part cannot and why; and what a Redis
+ * user has to be allowed for all of it (D8).
+ */
+import { randomUUID } from 'node:crypto'
+import { renameSync, rmSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { freePort } from '../harness/daemon.ts'
+import { holds } from '../harness/eventually.ts'
+import { freshDatabase } from '../harness/fresh.ts'
+import { type SpillwayProcess, spawnSpillway } from '../harness/process.ts'
+import { startRedis, type TestRedis } from '../harness/redis.ts'
+import { SseClient } from '../harness/sse.ts'
+
+const processes: SpillwayProcess[] = []
+const servers: TestRedis[] = []
+afterEach(async () => {
+  for (const process of processes) process.kill('SIGKILL')
+  await Promise.all(processes.splice(0).map(({ exited }) => exited))
+  await Promise.all(servers.splice(0).map((server) => server.cleanup()))
+})
+
+async function serve(args: string[] = []): Promise<TestRedis> {
+  const server = await startRedis({ args })
+  servers.push(server)
+  return server
+}
+
+async function start(role: 'api' | 'worker', env: Record<string, string>): Promise<{ url: string; logs(): string }> {
+  const port = role === 'worker' ? { WORKER_PORT: String(await freePort()) } : undefined
+  const process = await spawnSpillway(role, { NODE_ENV: 'production', ...port, ...env })
+  processes.push(process)
+  return { url: process.url!, logs: () => process.logs() }
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: a test knows what it asked for.
+async function ready(url: string): Promise<{ status: number; body: any }> {
+  const response = await fetch(`${url}/readyz`, { signal: AbortSignal.timeout(5_000) })
+  return { status: response.status, body: await response.json() }
+}
+
+async function graphql(url: string, query: string, variables = {}) {
+  const headers = { 'content-type': 'application/json' }
+  const response = await fetch(`${url}/graphql`, {
+    method: 'POST',
+    headers,
+    body: JSON.stringify({ query, variables }),
+  })
+  // biome-ignore lint/suspicious/noExplicitAny: as above.
+  return (await response.json()) as any
+}
+
+async function save(url: string, content = 'something'): Promise<{ status: number; code: string | undefined }> {
+  const response = await fetch(`${url}/save`, { method: 'POST', body: JSON.stringify({ content }) })
+  const body = (await response.json()) as { errors?: { extensions: { code: string } }[] }
+  return { status: response.status, code: body.errors?.[0]?.extensions.code }
+}
+
+const isReady = { state: 'ready' }
+const patience = { timeoutMs: 20_000 }
+
+test('A14: an embedded API is not ready once its queue file is deleted, and says so', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'spillway-ready-'))
+  try {
+    const api = await start('api', { DATABASE_URL: `file:${dir}/store.db`, QUEUE_URL: `file:${dir}/queue.db` })
+    const body = { status: 'ready', queue: isReady, events: isReady, cache: isReady, database: 'ready' }
+    await holds(async () => expect(await ready(api.url)).toMatchObject({ status: 200, body }))
+    for (const end of ['', '-wal', '-shm']) rmSync(`${dir}/queue.db${end}`, { force: true })
+    await holds(async () => {
+      expect(await save(api.url)).toEqual({ status: 503, code: 'QUEUE_UNAVAILABLE' })
+      const away = { state: 'away', code: 'FILE_DISPLACED' }
+      const expected = { status: 'not ready', queue: away, events: away, database: 'ready' }
+      expect(await ready(api.url)).toMatchObject({ status: 503, body: expected })
+    }, patience)
+  } finally {
+    await rm(dir, { recursive: true, force: true })
+  }
+})
+
+test('A14: an embedded API whose queue file is moved away and put back is ready again', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'spillway-ready-'))
+  try {
+    const api = await start('api', { DATABASE_URL: `file:${dir}/store.db`, QUEUE_URL: `file:${dir}/queue.db` })
+    await holds(async () => expect((await ready(api.url)).status).toBe(200))
+    renameSync(`${dir}/queue.db`, `${dir}/away.db`)
+    await holds(async () => expect((await ready(api.url)).status).toBe(503), patience)
+    renameSync(`${dir}/away.db`, `${dir}/queue.db`)
+    await holds(async () => expect((await ready(api.url)).status).toBe(200), patience)
+    expect((await save(api.url)).status).toBe(202)
+  } finally {
+    await rm(dir, { recursive: true, force: true })
+  }
+})
+
+describe('on Redis', { timeout: 60_000 }, () => {
+  let databaseUrl: string
+  let shared: TestRedis
+  beforeAll(async () => {
+    databaseUrl = (await freshDatabase()).url
+    shared = await startRedis()
+  })
+  afterAll(() => shared?.cleanup())
+
+  async function both(queueUrl: string, env: Record<string, string> = {}) {
+    const all = { DATABASE_URL: databaseUrl, QUEUE_URL: queueUrl, ...env }
+    const [api, worker] = await Promise.all([start('api', all), start('worker', all)])
+    return { api, worker }
+  }
+
+  const fresh = () => `${shared.url}?prefix=${randomUUID()}`
+
+  test('API and worker are ready with every part named, and hold no more of Redis for many probes than for one', async () => {
+    const { api, worker } = await both(fresh())
+    const parts = { status: 'ready', queue: { state: 'ready', depth: 0, durability: 'FSYNC' }, events: isReady }
+    for (const { url } of [api, worker]) {
+      await holds(
+        async () =>
+          expect(await ready(url)).toMatchObject({
+            status: 200,
+            body: { ...parts, cache: isReady, database: 'ready' },
+          }),
+        patience,
+      )
+    }
+    const published = async () =>
+      Number(/cmdstat_publish:calls=(\d+)/.exec(String(await shared.cli('INFO', 'commandstats')))?.[1])
+    const before = await published()
+    const since = performance.now()
+    for (let i = 0; i < 10; i++) await Promise.all(Array.from({ length: 50 }, () => ready(api.url)))
+    expect((await published()) - before).toBeLessThanOrEqual(2 + Math.ceil((performance.now() - since) / 1_000))
+  })
+
+  test('a probe changes nothing that anybody sees', async () => {
+    const prefix = randomUUID()
+    const { api, worker } = await both(`${shared.url}?prefix=${prefix}`)
+    await holds(async () => expect((await ready(worker.url)).status).toBe(200), patience)
+    const stream = await SseClient.open(api.url, 'subscription { saved { content { content } } }')
+    for (let i = 0; i < 3; i++) {
+      await new Promise((resolve) => setTimeout(resolve, 1_050))
+      for (const { url } of [api, worker]) expect((await ready(url)).status).toBe(200)
+    }
+    expect(await shared.cli('XLEN', `{${prefix}:events}:log`)).toBe(0)
+    expect(await shared.cli('XLEN', `{${prefix}:0}:queue`)).toBe(0)
+    const keys = (await shared.cli('KEYS', `*${prefix}*`)) as string[]
+    expect(keys.filter((key) => !/:(queue|meta|version)$/.test(key))).toEqual([])
+    expect((await save(api.url, 'after probes')).status).toBe(202)
+    await holds(
+      () => expect(stream.results.map(({ data }) => data.saved.content.content)).toEqual(['after probes']),
+      patience,
+    )
+    stream.close()
+  })
+
+  test('A12: with a database that is not there, nothing is accepted, and log and /readyz say why', async () => {
+    const { api, worker } = await both(`redis://127.0.0.1:${shared.port}/99`)
+    const away = { state: 'away', code: 'SELECT ERR' }
+    for (const { url, logs } of [api, worker]) {
+      await holds(async () => {
+        const body = { status: 'not ready', queue: away, events: away, cache: away }
+        expect(await ready(url)).toMatchObject({ status: 503, body })
+      }, patience)
+      expect(logs()).toContain('SELECT was refused')
+    }
+    expect(await save(api.url)).toEqual({ status: 503, code: 'QUEUE_UNAVAILABLE' })
+    expect(await shared.cli('KEYS', '{spillway*')).toEqual([])
+  })
+
+  test.each([
+    ['that owns every slot', ['CLUSTER', 'ADDSLOTSRANGE', 0, 16383]],
+    ["that owns the queue's slot only", ['CLUSTER', 'ADDSLOTS', 11022]],
+  ] as const)(
+    'A13: on a node of a cluster %s, no save is accepted that could not become an event',
+    async (_, command) => {
+      const node = await serve(['--cluster-enabled', 'yes', '--cluster-require-full-coverage', 'no'])
+      await node.cli(...command)
+      const { api, worker } = await both(node.url)
+      const away = { state: 'away', code: 'CLUSTER' }
+      for (const { url, logs } of [api, worker]) {
+        await holds(
+          async () => expect(await ready(url)).toMatchObject({ status: 503, body: { queue: away, events: away } }),
+          patience,
+        )
+        expect(logs()).toContain('this release cannot use')
+      }
+      for (let i = 0; i < 20; i++) expect(await save(api.url)).toEqual({ status: 503, code: 'QUEUE_UNAVAILABLE' })
+      expect(await node.cli('DBSIZE')).toBe(0)
+    },
+  )
+
+  test('A13: a cache on a node of a cluster is away, is said to be, and fails nothing', async () => {
+    const node = await serve(['--cluster-enabled', 'yes', '--cluster-require-full-coverage', 'no'])
+    const { api, worker } = await both(fresh(), { CACHE_URL: node.url, CACHE_TTL_MS: '100' })
+    for (const { url } of [api, worker]) {
+      const body = { status: 'ready', queue: isReady, cache: { state: 'away', code: 'CLUSTER' } }
+      await holds(async () => expect(await ready(url)).toMatchObject({ status: 200, body }), patience)
+    }
+    const answer = await graphql(api.url, 'mutation { save(content: "without a cache", waitMs: 20000) { status } }')
+    expect(answer.data.save.status).toBe('SAVED')
+  })
+
+  test.each([
+    ['{p:0}:pending', 'queue', 'events'],
+    ['{p:0}:queue', 'queue', 'events'],
+    ['{p:0}:dead-ids', 'queue', 'events'],
+    ['{p:events}:log', 'events', 'queue'],
+    ['{p:events}:meta', 'events', 'queue'],
+    ['{p:events}:sizes', 'events', 'queue'],
+  ])('API and worker are not ready while the key %s is of another type', async (key, part, other) => {
+    const prefix = randomUUID()
+    const name = key.replace('p:', `${prefix}:`)
+    const { api, worker } = await both(`${shared.url}?prefix=${prefix}`)
+    for (const { url } of [api, worker]) await holds(async () => expect((await ready(url)).status).toBe(200), patience)
+    await shared.cli('DEL', name)
+    await shared.cli('SET', name, 'of somebody else')
+    for (const { url } of [api, worker]) {
+      const expected = { [part]: { state: 'away', code: 'WRONGTYPE' }, [other]: isReady }
+      await holds(async () => expect(await ready(url)).toMatchObject({ status: 503, body: expected }), patience)
+    }
+    await shared.cli('DEL', name)
+    for (const { url } of [api, worker]) await holds(async () => expect((await ready(url)).status).toBe(200), patience)
+  })
+
+  test('a server that is full: the API is not ready (full), the worker is', async () => {
+    const server = await serve()
+    const { api, worker } = await both(server.url)
+    await holds(async () => expect((await ready(worker.url)).status).toBe(200), patience)
+    await server.cli('SET', 'ballast', 'x'.repeat(1_000_000))
+    await server.cli('CONFIG', 'SET', 'maxmemory', '1000000')
+    const full = { status: 'not ready', queue: { state: 'full' }, events: isReady }
+    await holds(async () => expect(await ready(api.url)).toMatchObject({ status: 503, body: full }), patience)
+    expect(await ready(worker.url)).toMatchObject({ status: 200, body: { events: isReady } })
+  })
+
+  test('a server that refuses to write (NOREPLICAS): both are not ready, with its code', async () => {
+    const server = await serve()
+    const { api, worker } = await both(server.url)
+    await holds(async () => expect((await ready(worker.url)).status).toBe(200), patience)
+    await server.cli('CONFIG', 'SET', 'min-replicas-to-write', '1')
+    const away = { state: 'away', code: 'NOREPLICAS' }
+    for (const { url } of [api, worker]) {
+      await holds(
+        async () => expect(await ready(url)).toMatchObject({ status: 503, body: { queue: away, events: away } }),
+        patience,
+      )
+    }
+  })
+
+  test('a frozen server: /readyz answers all the same, soon, with 503', async () => {
+    const server = await serve()
+    const { api, worker } = await both(server.url)
+    await holds(async () => expect((await ready(worker.url)).status).toBe(200), patience)
+    server.pause()
+    try {
+      for (const { url } of [api, worker]) {
+        await holds(async () => expect((await ready(url)).status).toBe(503), patience)
+        const since = performance.now()
+        const { body } = await ready(url)
+        expect(performance.now() - since).toBeLessThan(2_500)
+        expect(body).toMatchObject({ queue: { state: 'away', code: expect.any(String) }, events: { state: 'away' } })
+      }
+    } finally {
+      server.resume()
+    }
+    for (const { url } of [api, worker]) await holds(async () => expect((await ready(url)).status).toBe(200), patience)
+  })
+
+  /** As docs/operations.md has them, with the keys of the default prefix. */
+  const keys = ['~{spillway:*', 'resetchannels', '&{spillway:*']
+  const common =
+    '+eval +evalsha +xadd +xdel +xlen +xrange +xpending +hset +hget +hmget +hdel +hlen +hexists +hsetnx +zadd +zrem +zcard ' +
+    '+zrangebylex +zlexcount +exists +rpush +lpop +lindex +publish +get +set +del'
+  const rights = {
+    api: `${common} +subscribe +multi +exec`,
+    worker: `${common} +xack +xclaim +xautoclaim +xreadgroup +xgroup +xinfo +rename +unlink +time`,
+  }
+  const nice = ['+info', '+config|get', '+client|setname']
+
+  test.each([
+    ['with INFO, CONFIG and CLIENT', nice, 'FSYNC'],
+    ['with INFO, and not CONFIG', ['+info'], 'EVERYSEC'],
+    ['with CONFIG, and not INFO', ['+config|get'], 'FSYNC'],
+    ['without INFO, CONFIG and CLIENT', [], 'MEMORY'],
+  ])('D8: users with the rights of docs/operations.md do the whole job %s', async (_, more, durability) => {
+    const server = await serve()
+    const user = async (name: 'api' | 'worker') => {
+      await server.cli('ACL', 'SETUSER', name, 'reset', 'on', '>secret', ...keys, ...rights[name].split(' '), ...more)
+      return `redis://${name}:secret@127.0.0.1:${server.port}`
+    }
+    const env = { DATABASE_URL: (await freshDatabase()).url, AUTH: 'none' }
+    const api = await start('api', { ...env, QUEUE_URL: await user('api') })
+    const worker = await start('worker', { ...env, QUEUE_URL: await user('worker') })
+    for (const { url } of [api, worker]) {
+      const body = { queue: { state: 'ready', durability }, events: isReady, cache: isReady, database: 'ready' }
+      await holds(async () => expect(await ready(url)).toMatchObject({ status: 200, body }), patience)
+    }
+    const stream = await SseClient.open(api.url, 'subscription { saved { content { content } } }')
+    const id = randomUUID()
+    const saving =
+      'mutation ($id: ID, $content: String!) { save(id: $id, content: $content, waitMs: 20000) { status failure { code } } }'
+    const first = await graphql(api.url, saving, { id, content: 'one' })
+    expect(first.data.save).toEqual({ status: 'SAVED', failure: null })
+    await holds(() => expect(stream.results).toHaveLength(1), patience)
+    stream.close()
+    expect(
+      (await graphql(api.url, `{ contents(first: 5) { edges { node { id } } } }`)).data.contents.edges,
+    ).toHaveLength(1)
+    // One that no worker understands: a dead letter, listed, retried, and discarded.
+    await server.cli('XADD', '{spillway:0}:queue', '*', 'id', 'a-foreign-id', 'm', 'no message')
+    const letters =
+      '{ deadLetters(first: 5) { edges { node { id failure { code } } } } queue { depth inFlight deadLetters durability } }'
+    const buried = {
+      deadLetters: { edges: [{ node: { failure: { code: 'UNDECODABLE' } } }] },
+      queue: { deadLetters: 1, durability },
+    }
+    await holds(async () => expect((await graphql(api.url, letters)).data).toMatchObject(buried), patience)
+    expect(await graphql(api.url, 'mutation { retryDeadLetters(ids: ["a-foreign-id"]) }')).toEqual({
+      data: { retryDeadLetters: 1 },
+    })
+    await holds(async () => expect((await graphql(api.url, letters)).data).toMatchObject(buried), patience)
+    expect(await graphql(api.url, 'mutation { discardDeadLetters(ids: ["a-foreign-id"]) }')).toEqual({
+      data: { discardDeadLetters: 1 },
+    })
+    await holds(
+      async () => expect((await graphql(api.url, letters)).data.queue).toMatchObject({ depth: 0, deadLetters: 0 }),
+      patience,
+    )
+    expect((await graphql(api.url, `{ receipt(id: "${id}") { status } }`)).data.receipt.status).toBe('SAVED')
+    // What was refused is only what is nice to have.
+    const log = (await server.cli('ACL', 'LOG')) as string[][]
+    const refused = log.map((entry) => String(entry[entry.indexOf('object') + 1]))
+    const optional = /^(info|config(\|get)?|client(\|setname)?)$/
+    expect(refused.filter((command) => !optional.test(command))).toEqual([])
+    const hidden = ['INFO', 'CONFIG'].filter(
+      (name) => !more.some((right) => right.toUpperCase().startsWith(`+${name}`)),
+    )
+    if (hidden.length > 0) expect(api.logs()).toContain(`does not answer ${hidden.join(' and ')}`)
+  })
+
+  test.each(['xadd', 'hset', 'hdel', 'xdel', 'publish', 'rpush', 'evalsha'])(
+    'D8: a user without %s is not ready',
+    async (command) => {
+      const server = await serve()
+      await server.cli('ACL', 'SETUSER', 'narrow', 'reset', 'on', '>secret', '~*', '&*', '+@all')
+      const { api, worker } = await both(`redis://narrow:secret@127.0.0.1:${server.port}`)
+      for (const { url } of [api, worker])
+        await holds(async () => expect((await ready(url)).status).toBe(200), patience)
+      await server.cli('ACL', 'SETUSER', 'narrow', `-${command}`)
+      for (const { url } of [api, worker]) {
+        const text = () => ready(url).then(({ status, body }) => `${status} ${JSON.stringify(body)}`)
+        await holds(async () => expect(await text()).toMatch(/^503 .*"state":"away","code":"NOPERM"/), patience)
+      }
+    },
+  )
+})
