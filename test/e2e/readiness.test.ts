@@ -271,7 +271,7 @@ describe('on Redis', { timeout: 60_000 }, () => {
   const keys = ['~{spillway:*', 'resetchannels', '&{spillway:*']
   const common =
     '+eval +evalsha +xadd +xdel +xlen +xrange +xpending +hset +hget +hmget +hdel +hlen +hexists +hsetnx +zadd +zrem +zcard ' +
-    '+zrangebylex +zlexcount +exists +rpush +lpop +lindex +publish +get +set +del'
+    '+zrangebylex +zlexcount +exists +rpush +lpop +lindex +llen +publish +get +set +del'
   const rights = {
     api: `${common} +subscribe +multi +exec`,
     worker: `${common} +xack +xclaim +xautoclaim +xreadgroup +xgroup +xinfo +rename +unlink +time`,

@@ -24,7 +24,8 @@ local trials = {
   end,
   -- Of the key itself only the type: at its end there is something else.
   list = function(key)
-    return refused(redis.pcall('LINDEX', key, 0))
+    return refused(redis.pcall('LLEN', key))
+      or refused(redis.pcall('LINDEX', key, 0))
       or refused(redis.pcall('RPUSH', KEYS[1], ''))
       or refused(redis.pcall('LPOP', KEYS[1]))
   end,
