@@ -569,12 +569,18 @@ fault('P3', 'the same id with other content, while it is queued and once it is s
   await stack.drained()
   expect((await save('other', id)).code).toBe('ID_CONFLICT')
   expect(await stack.deadLetters()).toEqual([])
+})
+
+fault('FA8', 'the same id with other content, once the queue has forgotten that it is saved', async () => {
+  const id = randomUUID()
+  expect((await stack.once('first', { id })).status).toBe(202)
+  await stack.drained()
   // The queue remembers a bounded number of saved ids; then the database tells.
   await stack.redis.cli('DEL', '{spillway:0}:saved', '{spillway:0}:saved-before')
   expect((await save('other', id)).receipt).toMatchObject({ status: 'QUEUED', duplicate: false })
   const conflict = { id, content: 'other', failure: { code: 'ID_CONFLICT' } }
   await holds(async () => expect(await stack.deadLetters()).toMatchObject([conflict]))
-  // Whoever asks for the id is told of the first content (FA8).
+  // Whoever asks for the id is told of the first content.
   const stands = async () => {
     expect((await stack.rows()).get(id)).toBe('first')
     const { receipt } = (await stack.graphql(`{ receipt(id: "${id}") { status conflicts content { content } } }`)).data
@@ -586,6 +592,40 @@ fault('P3', 'the same id with other content, while it is queued and once it is s
   await holds(async () => expect(await stack.deadLetters()).toMatchObject([conflict]))
   await stands()
   expect(await mutate('discardDeadLetters', [id])).toBe(1)
+})
+
+fault('FA7', 'the dead letters deleted, and an id of theirs saved again among 19 others', async () => {
+  let dead: string[] = []
+  await withRule("content NOT LIKE 'coarse%'", async () => {
+    dead = await saveMany(['coarse'])
+    await holds(async () => expect(await stack.deadLetters()).toHaveLength(1))
+  })
+  await stack.redis.cli('DEL', '{spillway:0}:dead')
+  const ids: string[] = Array.from({ length: 19 }, () => randomUUID())
+  ids.splice(7, 0, dead[0]!)
+  const answers = await Promise.all(ids.map((id) => stack.once('coarse', { id })))
+  for (const { status } of answers) expect(status).toBe(202)
+  await stack.drained()
+  const rows = await stack.rows()
+  for (const id of ids) expect(rows.get(id)).toBe('coarse')
+})
+
+fault('FD7', 'dead letters that somebody has damaged, beside one that is well', async () => {
+  let dead: string[] = []
+  await withRule("content NOT LIKE 'vulgar%'", async () => {
+    dead = await saveMany(['vulgar'])
+    await holds(async () => expect(await stack.deadLetters()).toHaveLength(1))
+  })
+  const put = (...fields: string[]) => stack.redis.cli('XADD', '{spillway:0}:dead', '*', ...fields)
+  const handles = [await put('colour', 'red'), await put('m', '{"v":1}', 'f', 'no JSON'), await put('f', '{"code":1}')]
+  const undecodable = handles.map((id) => ({ id, content: null, failure: { code: 'UNDECODABLE', attempts: 0 } }))
+  expect(await stack.deadLetters()).toMatchObject([{ id: dead[0], failure: { code: 'REJECTED' } }, ...undecodable])
+  const { stdout } = await deadLetters('list')
+  for (const handle of handles) expect(stdout).toMatch(new RegExp(`^${handle} .* UNDECODABLE  after 0 `, 'm'))
+  expect(stdout).toContain('dead letters: 4\n')
+  expect((await deadLetters('discard', ...(handles as string[]))).stdout).toBe('discarded: 3\n')
+  expect(await mutate('retryDeadLetters', dead)).toBe(1)
+  await holds(async () => expect((await stack.rows()).get(dead[0]!)).toBe('vulgar'))
 })
 
 fault('P2', 'dead letters looked after from a shell', async () => {

@@ -79,6 +79,36 @@ describe('RedisQueue', () => {
     })
   })
 
+  test('forgets the names of 8 killed consumers that hold nothing, once others have taken what they held (FD7)', async () => {
+    const address = parseRedisUrl(freshRedisUrl())
+    queue = new RedisQueue(address, { capacity: 100, reclaimMs: 100, log: quiet() })
+    await queue.connection.whenReady(5_000)
+    const { client } = queue.connection
+    const { stream } = queueKeys(address.prefix)
+    const lots = { rows: 10, bytes: 1_000_000 }
+    const names = async () =>
+      ((await client.xinfo('CONSUMERS', stream, 'workers')) as string[][]).map(([, name]) => name).sort()
+    const killed = queue.consumer('killed')
+    await queue.accept([[item(randomUUID(), 'one')]])
+    await eventually(async () => (await killed.take(lots, 100)).length > 0)
+    for (let n = 1; n < 8; n++) await client.call('XGROUP', 'CREATECONSUMER', stream, 'workers', `killed-${n}`)
+    expect(await names()).toHaveLength(8)
+    const living = queue.consumer('living')
+    const taken: string[] = []
+    await holds(
+      async () => {
+        taken.push(...(await living.take(lots, 50)).map(({ handle }) => handle))
+        expect(await names()).toEqual(['living'])
+      },
+      { timeoutMs: 20_000 },
+    )
+    expect(taken).toHaveLength(1)
+    // One that was only frozen has its name again.
+    await queue.accept([[item(randomUUID(), 'two')]])
+    await eventually(async () => (await killed.take(lots, 100)).length > 0)
+    expect(await names()).toContain('killed')
+  })
+
   test('a retry of a message that somebody deleted with the stream is a message again', async () => {
     const address = parseRedisUrl(freshRedisUrl())
     queue = new RedisQueue(address, { capacity: 100, reclaimMs, log: quiet() })
