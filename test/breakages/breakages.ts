@@ -138,6 +138,22 @@ export const breakages: Breakage[] = [
     test: { file: 'test/queue/model.test.ts', name: 'SqliteQueue, in any history' },
   },
   {
+    name: 'a store that writes on to a file whose log is gone',
+    changes: [
+      change(
+        'src/db/node-sqlite.ts',
+        '    this.guard.assertWritable()\n    const value = work()\n    this.guard.committed()',
+        '    const value = work()',
+      ),
+    ],
+    test: { file: 'test/faults/displaced.test.ts', name: 'a SQLite file that loses its -wal > FA6: as the store' },
+  },
+  {
+    name: 'SQLite files that others can read',
+    changes: [change('src/sqlite/open.ts', 'tighten([main, wal, shm], note)', '')],
+    test: { file: 'test/faults/files.test.ts', name: 'files of a former start are tightened' },
+  },
+  {
     name: 'receipts that answer from the store while pending',
     changes: [change('src/app/receipts.ts', ' && +content.createdAt !== standing.at', '')],
     test: { file: 'test/app/receipts.test.ts', name: 'each step on the way of one save' },
