@@ -2,6 +2,7 @@
  * Who may do what. One place for all ways in: REST, GraphQL over HTTP, Server-Sent Events, WebSocket, metrics. Invariant: without a grant
  * nothing is answered but liveness and readiness; a grant never outlives its token, and by no more than five minutes the key that signed it.
  */
+import type { IncomingMessage } from 'node:http'
 import {
   createRemoteJWKSet,
   customFetch,
@@ -106,10 +107,10 @@ export class Access {
   }
 
   /** What the bearer of this Authorization header may do. Rejects with UNAUTHENTICATED, saying what is wrong with it. */
-  grant(authorization: string | undefined): Grant | Promise<Grant> {
+  grant(authorization: string | undefined, request?: IncomingMessage): Grant | Promise<Grant> {
     if (!this.#verify) return everybody
     const token = /^Bearer +(\S+)$/i.exec(authorization ?? '')?.[1]
-    if (!token) return Promise.reject(refused('Authorization: Bearer TOKEN is required'))
+    if (!token) return Promise.reject(refused(`Authorization: Bearer TOKEN is required${insteadOf(request)}`))
     if (token.length > tokenLength) return Promise.reject(refused('the token is too long'))
     const known = this.#grants.get(token)
     if (known && known.grant.expiresAt! > Date.now() && performance.now() - known.checkedAt < this.#recheckMs)
@@ -219,6 +220,12 @@ function scopesOf({ scope, scopes: list, scp }: JWTPayload): string[] {
   const claim = scope ?? list ?? scp
   if (typeof claim === 'string') return claim.split(' ')
   return Array.isArray(claim) ? claim.filter((item): item is string => typeof item === 'string') : []
+}
+
+/** A browser's EventSource sends no headers of the page's. */
+function insteadOf(request: IncomingMessage | undefined): string {
+  if (request?.method !== 'GET' || !request.headers.accept?.includes('text/event-stream')) return ''
+  return '. EventSource cannot send it: read the stream with fetch (graphql-sse, EventSource libraries that take headers), or subscribe over WebSocket with {"authorization": "Bearer TOKEN"} as the payload of connection_init'
 }
 
 function refused(why: string): SpillwayError {

@@ -11,24 +11,28 @@ interface Page {
   headers: Record<string, string>
 }
 
-let page: Page | undefined
+/** By whether a token has to be shown. */
+const pages = new Map<boolean, Page>()
 
 export function wantsGraphiQL({ method, headers }: IncomingMessage): boolean {
   return method === 'GET' && (headers.accept?.includes('text/html') ?? false)
 }
 
-export function sendGraphiQL({ response }: Call): void {
-  page ??= render()
+export function sendGraphiQL({ response }: Call, withToken: boolean): void {
+  const page = pages.get(withToken) ?? render(withToken)
+  pages.set(withToken, page)
   sendText(response, 200, 'text/html; charset=utf-8', page.body, page.headers)
 }
 
 /** Once: it is megabytes. */
-function render(): Page {
+function render(withToken: boolean): Page {
   const html = renderGraphiQL({
     title: 'Spillway',
     endpoint: '/graphql',
     defaultQuery: welcome,
     subscriptionsProtocol: 'SSE',
+    // What the headers editor begins with: each request, subscriptions too, is sent with what stands there.
+    ...(withToken ? { defaultHeaders: '{\n  "authorization": "Bearer TOKEN"\n}' } : {}),
   } as Parameters<typeof renderGraphiQL>[0])
   const begin = html.indexOf('<script>', html.indexOf('<div id="root">')) + '<script>'.length
   const script = html.slice(begin, html.lastIndexOf('</script>'))

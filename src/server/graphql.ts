@@ -9,7 +9,6 @@ import type { Context } from './builder.ts'
 import { Documents } from './documents.ts'
 import { maskError, refusal } from './errors.ts'
 import { FastPath } from './fast.ts'
-import { sendGraphiQL, wantsGraphiQL } from './graphiql.ts'
 import { type Call, nameRequest } from './http.ts'
 import { Kept } from './kept.ts'
 import { type LimitOptions, limits } from './limits.ts'
@@ -92,7 +91,6 @@ export interface GraphQLServer {
 }
 
 export interface GraphQLOptions extends LimitOptions {
-  graphiql: boolean
   /** false: everything through Yoga, to compare with. */
   fast: boolean
   responses: Responses
@@ -184,10 +182,6 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
       }
       // There are clients (urql) that say of every request that they would take a stream, too.
       if (post && options.fast && (await fast.handle(call))) return
-      if (options.graphiql && wantsGraphiQL(request)) {
-        sendGraphiQL(call)
-        return
-      }
       if (!post) checkQuery(query)
       calls.set(request, call)
       nameRequest(response)

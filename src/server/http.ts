@@ -224,7 +224,7 @@ async function answer(
   }
   let grant = nobody
   if (route.scope !== 'open') {
-    const asked = front.access.grant(request.headers.authorization)
+    const asked = front.access.grant(request.headers.authorization, request)
     grant = asked instanceof Promise ? await asked : asked
     if (route.scope !== 'any') requireScope(grant, route.scope)
     if (front.rate.on) await front.rate.count(clientOf(grant, request))

@@ -9,6 +9,7 @@ import { Access, type AccessOptions } from './access.ts'
 import { boundedLog } from './bounded-log.ts'
 import type { Context } from './builder.ts'
 import { Console } from './console.ts'
+import { sendGraphiQL, wantsGraphiQL } from './graphiql.ts'
 import { makeGraphQL } from './graphql.ts'
 import { Guard } from './guard.ts'
 import { type HealthParts, healthRoutes } from './health.ts'
@@ -105,6 +106,10 @@ export async function serve(app: App, prisma: Context['prisma'], given: ServerOp
   const receipts = '/receipts/'
   const page = new Console()
   const route = (path: string, request: IncomingMessage): Route | undefined => {
+    // The page itself is open, as the console is: the token is typed there.
+    if (path === '/graphql' && options.graphiql && wantsGraphiQL(request)) {
+      return { scope: 'open', GET: (call) => sendGraphiQL(call, access.required) }
+    }
     if (!path.startsWith(receipts)) return page.route(path, request) ?? routes.get(path)
     return { scope: 'read', GET: ({ response }) => getReceipt(app, response, path.slice(receipts.length)) }
   }

@@ -1,6 +1,7 @@
 /** GraphiQL in a real browser (FC10): it works under the policy that it is served with, and no page of another site may show it in a frame. */
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { SignJWT } from 'jose'
 import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { launchBrowser } from '../harness/browser.ts'
@@ -87,6 +88,42 @@ test('GraphiQL loads under its policy and runs a query', async () => {
   expect(problems).toEqual([])
   await page.close()
 }, 120_000)
+
+test('GraphiQL of a server with authentication loads, asks for the token, and runs a query with it (FE6)', async () => {
+  const secret = 'a secret of at least thirty-two bytes'
+  const locked = await System.start('embedded', { AUTH_JWT_SECRET: secret })
+  const page = await browser.newPage()
+  try {
+    const token = await new SignJWT({ sub: 'somebody', scope: 'read write admin' })
+      .setProtectedHeader({ alg: 'HS256' })
+      .setExpirationTime('5m')
+      .sign(new TextEncoder().encode(secret))
+    const text = encodeURIComponent('query Capacity { queue { capacity } }')
+    await page.goto(`${locked.url}/graphql?query=${text}`)
+    const result = page.locator('.result-window')
+    const run = page.locator('.graphiql-execute-button')
+    await run.click({ timeout: 60_000 })
+    await holds(async () => expect(await result.textContent()).toMatch(/Not.authenticated/), { timeoutMs: 60_000 })
+    await page.getByRole('button', { name: 'Headers' }).click()
+    const headers = page.locator('.graphiql-editor-tool .monaco-editor:visible')
+    await holds(async () => expect(await headers.textContent()).toMatch(/authorization.*Bearer.TOKEN/))
+    await headers.click()
+    // The word TOKEN, in the second line before the closing quote.
+    for (const key of ['Control+Home', 'ArrowDown', 'End', 'ArrowLeft', 'Control+Shift+ArrowLeft'])
+      await page.keyboard.press(key)
+    await page.keyboard.insertText(token)
+    await holds(
+      async () => {
+        await run.click()
+        expect(await result.textContent()).toMatch(/"?capacity"?:\s*1000000/)
+      },
+      { timeoutMs: 60_000, intervalMs: 500 },
+    )
+  } finally {
+    await page.close()
+    await locked.stop()
+  }
+}, 180_000)
 
 test('neither GraphiQL nor the console is shown in a frame of another site', async () => {
   const evil: Server = createServer((_request, response) =>

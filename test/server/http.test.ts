@@ -229,6 +229,16 @@ describe('a page of a listed origin', () => {
 })
 
 describe('a refusal', () => {
+  test('of a stream without a token says how a browser can send one (FE6)', async () => {
+    const stream = `${locked}/graphql?query=subscription{saved{cursor}}`
+    const refused = await fetch(stream, { headers: { accept: 'text/event-stream' } })
+    expect(refused.status).toBe(401)
+    expect(await refused.text()).toMatch(/EventSource cannot send it.*fetch.*connection_init/)
+    expect(await (await fetch(stream)).text()).not.toContain('EventSource')
+    // GraphiQL itself is open; what it asks for is not.
+    expect((await fetch(`${locked}/graphql`, { headers: { accept: 'text/html' } })).status).toBe(200)
+  })
+
   test('of a foreign host or origin is logged once a minute, cut and clean', async () => {
     const before = log.entries.length
     const url = await start('refusing', {})
