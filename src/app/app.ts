@@ -7,8 +7,10 @@ import type { Log } from '../model/log.ts'
 import { type Meter, noMeter } from '../model/meter.ts'
 import type { Tracer } from '../model/tracer.ts'
 import type { Queue } from '../queue/queue.ts'
+import { Bytes } from './bytes.ts'
 import { Contents } from './contents.ts'
 import { Intake } from './intake.ts'
+import { Reads } from './reads.ts'
 import { Receipts } from './receipts.ts'
 import { Saves } from './save.ts'
 
@@ -19,6 +21,8 @@ export interface App {
   follower: Follower
   queue: Queue
   cache: Cache
+  bytes: Bytes
+  reads: Reads
 }
 
 export function makeApp(
@@ -35,14 +39,18 @@ export function makeApp(
 ): App {
   const { queue, store, cache, events, log, meter = noMeter, tracer } = parts
   const follower = new Follower(events, log)
-  const contents = new Contents(store, cache, meter)
+  const bytes = new Bytes()
+  const reads = new Reads(bytes, options.contentMaxBytes)
+  const contents = new Contents(store, cache, meter, reads)
   const receipts = new Receipts(queue, contents, follower)
   return {
-    saves: new Saves(new Intake(queue), receipts, { ...options, meter, tracer, log }),
+    saves: new Saves(new Intake(queue), receipts, { ...options, bytes, meter, tracer, log }),
     contents,
     receipts,
     follower,
     queue,
     cache,
+    bytes,
+    reads,
   }
 }

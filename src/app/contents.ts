@@ -8,14 +8,17 @@ import type { PageQuery, Reader } from '../db/store.ts'
 import { type Content, parseId } from '../model/content.ts'
 import { type Meter, noMeter } from '../model/meter.ts'
 import { parseJson, readDate } from '../model/parse.ts'
+import { Bytes, largeBytes } from './bytes.ts'
+import { bytesOfOperation, Reads, tooLarge } from './reads.ts'
 import { badInput } from './save.ts'
 
 export const pageLimit = 100
 export const pageDefault = 20
 
-/** Rows, and when the store was read for them (performance.now() as the read began). */
+/** Rows, how many bytes they are as JSON, and when the store was read for them (performance.now() as the read began). */
 interface Page {
   rows: Content[]
+  bytes: number
   readAt: number
 }
 
@@ -29,30 +32,61 @@ export class Contents {
   readonly #store: Reader
   readonly #cache: Cache
   readonly #meter: Meter
+  readonly #reads: Reads
+  /** Pages that are asked for, and not begun to be read: all who ask meanwhile share one. */
+  readonly #waiting = new Map<string, Promise<Page>>()
   readonly #flights = new Map<string, Flight>()
   #asked: Map<string, PromiseWithResolvers<Content | undefined>> | undefined
 
-  constructor(store: Reader, cache: Cache, meter: Meter = noMeter) {
+  constructor(store: Reader, cache: Cache, meter: Meter = noMeter, reads = new Reads(new Bytes(), 65_536)) {
     this.#store = store
     this.#cache = cache
     this.#meter = meter
+    this.#reads = reads
   }
 
   /**
-   * A page, newest first. `onRead` is told when the store was read for it, for whoever keeps what is made of it. Throws BAD_USER_INPUT for a
-   * cursor that names no content, STORE_UNAVAILABLE.
+   * A page, newest first. `onRead` is told when the store was read for it, for whoever keeps what is made of it. `operation`: the same
+   * object for all pages of one operation, which are bounded together. Throws BAD_USER_INPUT for a cursor that names no content and for
+   * too much at once, STORE_UNAVAILABLE, OVERLOADED.
    */
-  async page(query: PageQuery, onRead: (readAt: number) => void = () => {}): Promise<Content[]> {
+  async page(
+    query: PageQuery,
+    onRead: (readAt: number) => void = () => {},
+    operation: object = {},
+  ): Promise<Content[]> {
     if (query.cursor !== undefined && parseId(query.cursor) !== query.cursor) throw unknownCursor()
+    const count = Math.abs(query.take)
+    this.#reads.ask(operation, Math.max(0, count - 1))
     const key = `${query.take},${query.skip},${query.cursor ?? ''}`
-    const { version, value, readAt: cachedAt } = await this.#cache.get(key)
-    const kept = value === undefined ? undefined : parsePage(value, Math.abs(query.take))
-    this.#meter.cacheRequest(kept ? 'hit' : version !== undefined ? 'miss' : 'away')
-    const { rows, readAt } = kept
-      ? { rows: kept, readAt: cachedAt }
-      : await (version === undefined ? this.#uncached(key, query) : this.#cacheable(key, query, version))
+    let waiting = this.#waiting.get(key)
+    if (!waiting) {
+      const begin = () => {
+        this.#waiting.delete(key)
+        return this.#page(key, query)
+      }
+      waiting = this.#reads.page(count, begin).finally(() => {
+        // It never began.
+        if (this.#waiting.get(key) === waiting) this.#waiting.delete(key)
+      })
+      this.#waiting.set(key, waiting)
+    }
+    const { rows, bytes, readAt } = await waiting
+    this.#reads.got(operation, bytes)
     onRead(readAt)
     return rows
+  }
+
+  async #page(key: string, query: PageQuery): Promise<Page> {
+    const { version, value, readAt } = await this.#cache.get(key)
+    if (value !== undefined && value.length > largeBytes) await this.#reads.bytes.turn()
+    const kept = value === undefined ? undefined : parsePage(value, Math.abs(query.take))
+    this.#meter.cacheRequest(kept ? 'hit' : version !== undefined ? 'miss' : 'away')
+    if (kept) return { rows: kept, bytes: sizeOf(value!), readAt }
+    const page = await (version === undefined ? this.#uncached(key, query) : this.#cacheable(key, query, version))
+    // What asked for it renders it in the same turn.
+    if (page.bytes > largeBytes) await this.#reads.bytes.turn()
+    return page
   }
 
   #cacheable(key: string, query: PageQuery, version: string): Promise<Page> {
@@ -60,8 +94,8 @@ export class Contents {
     let running = this.#flights.get(flight)?.running
     if (!running) {
       running = this.#read(query)
-        .then((page) => {
-          this.#cache.set(key, version, formatPage(page.rows), page.readAt)
+        .then(({ text, ...page }) => {
+          this.#cache.set(key, version, text, page.readAt)
           return page
         })
         .finally(() => this.#flights.delete(flight))
@@ -85,11 +119,39 @@ export class Contents {
     return running
   }
 
-  async #read(query: PageQuery): Promise<Page> {
+  /**
+   * The page and its text, in as many statements as keep each one's rows within bounds however large a row is. Throws BAD_USER_INPUT as
+   * soon as it has more bytes than an operation may read.
+   */
+  async #read({ take, skip, cursor }: PageQuery): Promise<Page & { text: string }> {
     const readAt = performance.now()
-    const rows = await this.#store.page(query)
-    if (rows === undefined) throw unknownCursor()
-    return { rows, readAt }
+    const sign = Math.sign(take)
+    const all: Content[] = []
+    const texts: string[] = []
+    let bytes = 0
+    let from = { skip, ...(cursor === undefined ? {} : { cursor }) }
+    for (let left = Math.abs(take); left > 0; ) {
+      const count = Math.min(left, this.#reads.rowsAtOnce)
+      const rows = await this.#store.page({ take: sign * count, ...from })
+      if (rows === undefined) throw unknownCursor()
+      const formatted = rows.map((row) => {
+        const text = formatRow(row)
+        bytes += sizeOf(text) + 1
+        if (bytes > bytesOfOperation) throw tooLarge()
+        return text
+      })
+      if (sign > 0) {
+        all.push(...rows)
+        texts.push(...formatted)
+      } else {
+        all.unshift(...rows)
+        texts.unshift(...formatted)
+      }
+      left -= count
+      if (rows.length < count) break
+      from = { skip: 1, cursor: (sign > 0 ? rows.at(-1) : rows[0])!.id }
+    }
+    return { rows: all, bytes, readAt, text: `[${texts.join(',')}]` }
   }
 
   /** One content; undefined when there is none. All that are asked for in a tick are one query. Throws STORE_UNAVAILABLE. */
@@ -109,10 +171,12 @@ export class Contents {
   async #fetch(): Promise<void> {
     const asked = [...this.#asked!]
     this.#asked = undefined
-    for (let i = 0; i < asked.length; i += 1_000) {
-      const chunk = asked.slice(i, i + 1_000)
+    const size = Math.min(1_000, this.#reads.rowsAtOnce)
+    for (let i = 0; i < asked.length; i += size) {
+      const chunk = asked.slice(i, i + size)
       try {
-        const rows = new Map((await this.#store.find(chunk.map(([id]) => id))).map((row) => [row.id, row]))
+        const found = await this.#reads.some(chunk.length, () => this.#store.find(chunk.map(([id]) => id)))
+        const rows = new Map(found.map((row) => [row.id, row]))
         for (const [id, { resolve }] of chunk) resolve(rows.get(id))
       } catch (error) {
         for (const [, { reject }] of chunk) reject(error)
@@ -121,8 +185,11 @@ export class Contents {
   }
 }
 
-function formatPage(rows: readonly Content[]): string {
-  return JSON.stringify(rows.map(({ id, content, createdAt, savedAt }) => [id, content, +createdAt, +savedAt]))
+/** In bytes, where it matters. */
+const sizeOf = (text: string) => (text.length > 1_000 ? Buffer.byteLength(text) : text.length)
+
+function formatRow({ id, content, createdAt, savedAt }: Content): string {
+  return JSON.stringify([id, content, +createdAt, +savedAt])
 }
 
 /** Undefined where the text is no page of ours: another release, or another program, may have written it to the cache. */

@@ -7,6 +7,7 @@ import type { Meter } from '../model/meter.ts'
 import type { Sending, Tracer } from '../model/tracer.ts'
 import { digestOf } from '../queue/digest.ts'
 import type { Accepted, Item } from '../queue/queue.ts'
+import type { Bytes } from './bytes.ts'
 import type { Intake } from './intake.ts'
 import { newId } from './new-id.ts'
 import { type Receipt, type Receipts, receiptOf } from './receipts.ts'
@@ -19,8 +20,15 @@ export interface SaveInput {
 export const saveManyLimit = 1_000
 export const waitLimitMs = 60_000
 
+/** Whoever waits for an answer. */
+export interface Client {
+  /** Calls back when the client is gone, until the function that it returns is called. */
+  onLeave(left: () => void): () => void
+}
+
 export interface SavesOptions {
   contentMaxBytes: number
+  bytes: Bytes
   meter: Meter
   /** undefined: nothing is traced. */
   tracer: Tracer | undefined
@@ -47,8 +55,11 @@ export class Saves {
     return receiptOf(item.id, accepted!, accepted!.duplicate)
   }
 
-  /** As save, but answers only when it is saved or failed, or after `waitMs`. */
-  async saveAndWait(input: SaveInput, waitMs: number): Promise<Receipt> {
+  /**
+   * As save, but answers only when it is saved or failed, or after `waitMs`, or when the client has left. While the requests that wait for
+   * an answer take half of the room there is for them, it answers as save does.
+   */
+  async saveAndWait(input: SaveInput, waitMs: number, client?: Client): Promise<Receipt> {
     if (waitMs < 0 || waitMs > waitLimitMs) throw badInput(`waitMs must be from 0 to ${waitLimitMs}, got ${waitMs}`)
     const sending = this.#options.tracer?.send()
     const item = this.#item(input, '', sending)
@@ -56,8 +67,17 @@ export class Saves {
     try {
       const [accepted] = await this.#accept([item], sending)
       const receipt = receiptOf(item.id, accepted!, accepted!.duplicate)
-      if (waitMs === 0 || receipt.status !== 'QUEUED') return receipt
-      return await watch.settled(receipt, AbortSignal.timeout(waitMs))
+      const { held, most } = this.#options.bytes.in
+      if (waitMs === 0 || receipt.status !== 'QUEUED' || held > most / 2) return receipt
+      const enough = new AbortController()
+      const timer = setTimeout(() => enough.abort(), waitMs)
+      const stay = client?.onLeave(() => enough.abort())
+      try {
+        return await watch.settled(receipt, enough.signal)
+      } finally {
+        clearTimeout(timer)
+        stay?.()
+      }
     } finally {
       watch.stop()
     }

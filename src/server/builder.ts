@@ -7,6 +7,7 @@ import type { PrismaClient } from '../../prisma/mysql/generated/client.ts'
 import type PrismaTypes from '../../prisma/mysql/generated/pothos.ts'
 import { getDatamodel } from '../../prisma/mysql/generated/pothos.ts'
 import type { App } from '../app/app.ts'
+import type { Client } from '../app/save.ts'
 import type { Grant } from './access.ts'
 
 export interface Context {
@@ -17,6 +18,8 @@ export interface Context {
   grant: Grant
   /** When the oldest of what the answer is made of was read (performance.now()); a context is made before anything is read for it. */
   readAt: number
+  /** Who waits for the answer; undefined: nobody who could leave. */
+  client?: Client | undefined
 }
 
 export const builder = new SchemaBuilder<{

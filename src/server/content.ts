@@ -28,9 +28,13 @@ builder.queryField('contents', (t) =>
         return pageLimit
       },
       resolve: ({ take, skip, cursor }, _root, _args, context) =>
-        context.app.contents.page({ take, skip, ...(cursor ? { cursor: String(cursor.id) } : {}) }, (readAt) => {
-          context.readAt = Math.min(context.readAt, readAt)
-        }),
+        context.app.contents.page(
+          { take, skip, ...(cursor ? { cursor: String(cursor.id) } : {}) },
+          (readAt) => {
+            context.readAt = Math.min(context.readAt, readAt)
+          },
+          context,
+        ),
     },
     { name: 'ContentConnection', description: 'A page of contents.', extensions: { scope: 'read' } },
     { name: 'ContentEdge', description: 'A content in a page.', extensions: { scope: 'read' } },

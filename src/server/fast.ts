@@ -6,6 +6,7 @@
  */
 import type { ServerResponse } from 'node:http'
 import type { ExecutionResult, GraphQLError } from 'graphql'
+import type { Client } from '../app/save.ts'
 import type { Grant } from './access.ts'
 import type { Context } from './builder.ts'
 import type { Document, Documents } from './documents.ts'
@@ -21,7 +22,7 @@ const pageRequestLength = 20_000
 
 export interface FastPathParts {
   documents: Documents
-  contextOf: (grant: Grant) => Context
+  contextOf: (grant: Grant, client?: Client) => Context
   responses: Responses
   maskError: (error: unknown, requestId?: string) => Error
 }
@@ -41,7 +42,7 @@ export class FastPath {
   }
 
   /** Answers the request; false where Yoga has to. */
-  async handle({ request, response, body, grant, id }: Call): Promise<boolean> {
+  async handle({ request, response, body, grant, connection, id }: Call): Promise<boolean> {
     const type = this.#types.get(request.headers.accept ?? '')
     if (type === undefined) return false
     // Known to be for a page of contents: its JSON need not even be read.
@@ -54,7 +55,7 @@ export class FastPath {
     if (!document.fits(params.variables)) return false
     const keepable = mayRead && body.length <= pageRequestLength && isPage(document)
     if (keepable && (await this.#sendPage(response, type, body, grant))) return true
-    const result = await this.#execute(document, params, this.#parts.contextOf(grant))
+    const result = await this.#execute(document, params, this.#parts.contextOf(grant, connection))
     // Nothing was executed.
     if (!('data' in result) || result.data === undefined) return false
     if (result.errors) this.#sendErrors(response, type, result, id)

@@ -1,15 +1,15 @@
 /** GraphQL over HTTP: Yoga, with our errors, our limits and no features that were not asked for. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Duplex } from 'node:stream'
 import { type DocumentNode, GraphQLError, type GraphQLSchema, getOperationAST } from 'graphql'
 import { createYoga, type Plugin } from 'graphql-yoga'
+import type { Client } from '../app/save.ts'
 import type { Log } from '../model/log.ts'
 import type { Access, Grant } from './access.ts'
 import type { Context } from './builder.ts'
 import { Documents } from './documents.ts'
 import { maskError, refusal } from './errors.ts'
 import { FastPath } from './fast.ts'
-import { type Call, nameRequest } from './http.ts'
+import { type Call, nameRequest, type Upgrade } from './http.ts'
 import { Kept } from './kept.ts'
 import { type LimitOptions, limits } from './limits.ts'
 import type { Metrics } from './metrics.ts'
@@ -85,7 +85,7 @@ const parsedLength = 250_000
 
 export interface GraphQLServer {
   handle(call: Call): Promise<void>
-  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
+  upgrade: Upgrade
   /** Sends WebSocket clients away; streams over HTTP end with the follower. */
   close(): void
 }
@@ -106,12 +106,21 @@ export interface GraphQLOptions extends LimitOptions {
 export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, options: GraphQLOptions): GraphQLServer {
   const { log } = options
   const mask = maskError(log, options.introspection)
-  const contextOf = (grant: Grant): Context => ({ app, prisma, grant, readAt: performance.now() })
+  const contextOf = (grant: Grant, client?: Client): Context => ({
+    app,
+    prisma,
+    grant,
+    client,
+    readAt: performance.now(),
+  })
   const calls = new WeakMap<IncomingMessage, Call>()
   const yoga = createYoga<{ req: IncomingMessage; res: ServerResponse }>({
     schema,
     // Every request comes through `handle`.
-    context: ({ req }) => contextOf(calls.get(req)!.grant),
+    context: ({ req }) => {
+      const { grant, connection } = calls.get(req)!
+      return contextOf(grant, connection)
+    },
     graphqlEndpoint: '/graphql',
     graphiql: false,
     landingPage: false,
@@ -156,9 +165,11 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
     ],
   })
   /** Counts the stream that this call becomes. Throws RATE_LIMITED, BAD_USER_INPUT. */
-  const enter = ({ request, response, grant, body }: Call) => {
+  const enter = ({ request, response, grant, body, connection, held }: Call) => {
     checkSubscription(body.length)
     if (response.destroyed) return
+    connection.stream = true
+    held?.subscribe()
     response.once('close', options.limit.enter(clientOf(grant, request)))
     // A stream ends with the grant that opened it.
     response.once(
@@ -168,10 +179,18 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
   }
   const documents = new Documents(yoga)
   const fast: FastPath = new FastPath({ documents, contextOf, responses: options.responses, maskError: mask })
-  const streams = new SavedStreams(documents, app.follower, contextOf, mask)
+  const streams = new SavedStreams(documents, app.follower, contextOf, mask, () => app.bytes.turn())
   const sse = new SseServer(streams, enter, log, options.metrics)
   options.metrics.watchSubscribers(() => ({ sse: sse.open, websocket: ws.open }))
-  const ws: WsServer = new WsServer({ yoga, streams, contextOf, maskError: mask, meter: options.metrics, ...options })
+  const ws: WsServer = new WsServer({
+    yoga,
+    streams,
+    contextOf,
+    maskError: mask,
+    meter: options.metrics,
+    bytes: app.bytes,
+    ...options,
+  })
   return {
     handle: async (call) => {
       const { request, response, body, query } = call
@@ -185,11 +204,12 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
       if (!post) checkQuery(query)
       calls.set(request, call)
       nameRequest(response)
+      call.connection.counting(response)
       // Yoga takes a body that was read already from here.
       if (post) (request as unknown as { body: Given }).body = new Given(body)
       await relay(yoga, request, response)
     },
-    upgrade: (request, socket, head) => ws.upgrade(request, socket, head),
+    upgrade: (request, socket, head, connection) => ws.upgrade(request, socket, head, connection),
     close: () => {
       sse.close()
       ws.close()

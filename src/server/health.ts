@@ -5,6 +5,7 @@
  *
  * Nobody needs a token to ask, so all who ask within a second share one answer, and no answer waits for a part that hangs.
  */
+import { Bytes } from '../app/bytes.ts'
 import { StoreFault } from '../db/store.ts'
 import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
@@ -157,6 +158,6 @@ export function serveHealth(
       guard: new Guard(options),
       rate: new RateLimit(undefined),
     },
-    { ...options, log: boundedLog(options.log), maxBodyBytes: 0, maxConnections: 1_000 },
+    { ...options, log: boundedLog(options.log), maxBodyBytes: 0, maxConnections: 1_000, bytes: new Bytes() },
   )
 }

@@ -7,10 +7,11 @@ import { randomBytes } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { type Bytes, type Hold, largeBytes, overloaded } from '../app/bytes.ts'
 import type { Log } from '../model/log.ts'
 import type { Tracer } from '../model/tracer.ts'
 import { type Access, type Grant, requireScope, type Scope } from './access.ts'
-import { type Connection, Connections, checkRequests, overloaded, pieceBytes } from './connections.ts'
+import { type Connection, Connections, checkRequests, pieceBytes } from './connections.ts'
 import { cut } from './cut.ts'
 import { errorBody, errorHeaders, type PublicError, publicError } from './errors.ts'
 import { allowOrigin, type Guard, preflightHeaders } from './guard.ts'
@@ -28,6 +29,9 @@ export interface Call {
   /** What stands behind the `?`. */
   query: string
   grant: Grant
+  connection: Connection
+  /** What its body takes, until the answer is made. */
+  held: Hold | undefined
   /** In the answer's x-request-id, in what is logged of it, and in an unexpected error. */
   id: string
 }
@@ -47,7 +51,7 @@ export interface Front {
   rate: RateLimit
 }
 
-export type Upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer) => void
+export type Upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer, connection: Connection) => void
 
 export interface HttpServer {
   /** http://HOST:PORT, with the real port. */
@@ -61,6 +65,7 @@ export interface HttpOptions {
   port: number
   maxBodyBytes: number
   maxConnections: number
+  bytes: Bytes
   /** A connection on which nothing moves for so long has nobody at its other end; longer than any answer takes. */
   stillMs?: number
   /** undefined: nothing is traced. */
@@ -81,16 +86,17 @@ export class HttpError extends Error {
 /** Rejects where the address cannot be listened on, saying so. */
 export async function listen(front: Front, options: HttpOptions): Promise<HttpServer> {
   const { host, port, tracer, log } = options
-  const connections = new Connections(options.maxConnections)
+  const connections = new Connections(options.maxConnections, options.bytes)
   const serve = (request: IncomingMessage, response: ServerResponse, id: string) => {
     const connection = connections.of(request.socket)
-    connection.requests += 1
-    answer(front, options, connections, connection, request, response, id).then(
+    connection.underWay += 1
+    answer(front, options, connection, request, response, id).then(
       () => {
-        connection.requests -= 1
+        connection.underWay -= 1
+        if (!response.writableFinished) connection.finishing(response, (response as Named)[bodyKey])
       },
       (error) => {
-        connection.requests -= 1
+        connection.underWay -= 1
         fail(response, error, id, log)
       },
     )
@@ -117,14 +123,15 @@ export async function listen(front: Front, options: HttpOptions): Promise<HttpSe
   server.on('upgrade', (request, socket, head) => {
     // Nobody else listens while the handshake is made.
     socket.on('error', () => socket.destroy())
-    if (connections.of(request.socket).surplus) {
+    const connection = connections.of(request.socket)
+    if (connection.surplus) {
       socket.end('HTTP/1.1 503 Service Unavailable\r\nRetry-After: 2\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
       return
     }
     try {
       normalizeTarget(request)
       front.guard.check(request)
-      front.upgrade(request, socket, head)
+      front.upgrade(request, socket, head, connection)
     } catch (error) {
       const status = publicError(error, log).status
       socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
@@ -170,7 +177,9 @@ export async function listen(front: Front, options: HttpOptions): Promise<HttpSe
 
 /** On the response itself: a WeakMap costs more than all that is done with it. */
 const requestIdKey = Symbol('request id')
-type Named = ServerResponse & { [requestIdKey]?: string }
+/** Of an answer that is kept, and sent to others, too: what it is. */
+const bodyKey = Symbol('body')
+type Named = ServerResponse & { [requestIdKey]?: string; [bodyKey]?: Buffer }
 
 /** The headers of every answer, where it is sent otherwise than by `sendText`: the request's name, and that no browser guesses another type. */
 export function nameRequest(response: ServerResponse): void {
@@ -187,7 +196,6 @@ const nobody: Grant = { subject: undefined, scopes: new Set(), expiresAt: undefi
 async function answer(
   front: Front,
   options: HttpOptions,
-  connections: Connections,
   connection: Connection,
   request: IncomingMessage,
   response: ServerResponse,
@@ -229,8 +237,19 @@ async function answer(
     if (route.scope !== 'any') requireScope(grant, route.scope)
     if (front.rate.on) await front.rate.count(clientOf(grant, request))
   }
-  const body = method === 'POST' ? decode(await readBody(request, options.maxBodyBytes, connections)) : ''
-  await handler({ request, response, body, query: mark < 0 ? '' : url.slice(mark + 1), grant, id })
+  const query = mark < 0 ? '' : url.slice(mark + 1)
+  if (method !== 'POST') {
+    await handler({ request, response, body: '', query, grant, connection, held: undefined, id })
+    return
+  }
+  const held = connection.receive()
+  try {
+    const body = decode(await readBody(request, options.maxBodyBytes, held))
+    if (body.length > largeBytes) await options.bytes.turn()
+    await handler({ request, response, body, query, grant, connection, held, id })
+  } finally {
+    held.release()
+  }
 }
 
 const instance = randomBytes(4).toString('hex')
@@ -244,7 +263,7 @@ function requestId(request: IncomingMessage): string {
   return `${instance}-${requests.toString(36)}`
 }
 
-function readBody(request: IncomingMessage, maxBytes: number, connections: Connections): Promise<Buffer> {
+function readBody(request: IncomingMessage, maxBytes: number, held: Hold): Promise<Buffer> {
   const tooLarge = () => new HttpError(413, `The body is larger than ${maxBytes} bytes; send less at once.`)
   if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLarge()
   const encoding = request.headers['content-encoding']
@@ -255,32 +274,26 @@ function readBody(request: IncomingMessage, maxBytes: number, connections: Conne
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = []
     let bytes = 0
-    const done = () => {
-      connections.body(-bytes)
-      bytes = 0
+    const end = () => {
+      held.lessen(chunks.length * pieceBytes)
+      resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks))
     }
     request.on('data', (chunk: Buffer) => {
       try {
         const more = chunk.length + pieceBytes
         bytes += more
-        connections.body(more)
+        held.add(more)
         if (bytes > maxBytes) throw tooLarge()
         chunks.push(chunk)
       } catch (error) {
         request.removeAllListeners('data')
-        done()
+        request.off('end', end)
         reject(error)
       }
     })
-    request.on('end', () => {
-      done()
-      resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks))
-    })
+    request.on('end', end)
     // One that ends early, too.
-    request.on('error', (error) => {
-      done()
-      reject(error)
-    })
+    request.on('error', reject)
   })
 }
 
@@ -309,6 +322,8 @@ export function sendText(
   body: string | Buffer,
   headers?: Record<string, string>,
 ): void {
+  // Of a long text the socket would make such a copy, and keep the text beside it.
+  if (typeof body === 'string' && body.length > largeBytes) body = Buffer.from(body)
   const length = typeof body === 'string' ? Buffer.byteLength(body) : body.length
   // A flat list is what Node writes fastest.
   const all = ['content-type', type, 'content-length', String(length), 'x-content-type-options', 'nosniff']
@@ -318,6 +333,7 @@ export function sendText(
   for (const name in headers) all.push(name, headers[name]!)
   response.writeHead(status, all)
   response.end(response.req.method === 'HEAD' ? undefined : body)
+  if (typeof body !== 'string' && !response.writableFinished) (response as Named)[bodyKey] = body
 }
 
 function fail(response: ServerResponse, error: unknown, id: string, log: Log): void {

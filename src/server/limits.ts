@@ -13,6 +13,7 @@ import {
   type validate,
 } from 'graphql'
 import type { Plugin } from 'graphql-yoga'
+import { fewCopies } from './copies.ts'
 import { cut } from './cut.ts'
 import { withoutSuggestion } from './errors.ts'
 
@@ -43,6 +44,7 @@ export function limits({ introspection, operations }: LimitOptions): Plugin[] {
     maxDirectivesPlugin({ n: 25 }),
     costLimitPlugin({ maxCost: 50_000, objectCost: 2, scalarCost: 1, depthCostFactor: 1.5 }),
     shortNames,
+    noCopies,
     refusals(introspection),
   ] as Plugin[]
   if (!introspection) plugins.push(noIntrospection)
@@ -86,6 +88,12 @@ const fewLines: Plugin = {
     throw new GraphQLError(`The document has more than ${mostLines} lines; send long texts as variables.`, {
       extensions: { code: 'GRAPHQL_PARSE_FAILED', http: { status: 400, spec: true } },
     })
+  },
+}
+
+const noCopies: Plugin = {
+  onValidate({ addValidationRule }) {
+    addValidationRule(fewCopies)
   },
 }
 

@@ -1,5 +1,6 @@
 /** The numbers, for Prometheus: what the layers count, and what the queue says of itself when asked. Names are OpenMetrics'. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import type { Bytes } from '../app/bytes.ts'
 import { codes } from '../model/error.ts'
 import type { Meter, Stage, StoreWaiting } from '../model/meter.ts'
 import type { Queue } from '../queue/queue.ts'
@@ -160,6 +161,49 @@ export class Metrics implements Meter {
       registers: [this.#registry],
       collect: () => {
         for (const [transport, count] of Object.entries(open())) subscribers.set({ transport }, count)
+      },
+    })
+  }
+
+  /** What is held for clients, asked for at each scrape. */
+  watchBytes(bytes: Bytes): void {
+    const registers = [this.#registry]
+    const labelNames = ['account']
+    new Gauge({
+      name: 'spillway_bytes_held',
+      help: 'Bytes held for clients.',
+      labelNames,
+      registers,
+      collect() {
+        for (const { name: account, held } of bytes.all) this.set({ account }, held)
+      },
+    })
+    new Gauge({
+      name: 'spillway_bytes_limit',
+      help: 'Bytes that may be held for clients.',
+      labelNames,
+      registers,
+      collect() {
+        for (const { name: account, most } of bytes.all) this.set({ account }, most)
+      },
+    })
+    new Counter({
+      name: 'spillway_bytes_refused_total',
+      help: 'Requests refused because too many bytes were held.',
+      labelNames,
+      registers,
+      collect() {
+        this.reset()
+        for (const { name: account, refused } of bytes.all) this.inc({ account }, refused)
+      },
+    })
+    new Counter({
+      name: 'spillway_slow_connections_closed_total',
+      help: 'Connections closed because the client took too little of what was sent.',
+      registers,
+      collect() {
+        this.reset()
+        this.inc(bytes.slowClosed)
       },
     })
   }

@@ -90,11 +90,18 @@ builder.queryField('deadLetters', (t) =>
       first: t.arg.int({ description: 'Read so many: at most 100, default 20.' }),
       after: t.arg.string({ description: 'Read those after the edge with this cursor.' }),
     },
-    resolve: async (_root, { first, after }, { app }) => {
+    resolve: async (_root, { first, after }, context) => {
+      const { app } = context
       checkPage({ first })
       if (after != null && !/^\d{1,20}(-\d{1,20})?$/.test(after))
         throw badInput('after is not a cursor; use one that deadLetters gave')
-      const { letters, more } = await app.queue.deadLetters(first ?? pageDefault, after ?? undefined)
+      const size = first ?? pageDefault
+      app.reads.ask(context, size)
+      const { letters, more } = await app.reads.page(size, () => app.queue.deadLetters(size, after ?? undefined))
+      app.reads.got(
+        context,
+        letters.reduce((sum, { letter }) => sum + letter.body.length, 0),
+      )
       const edges = letters.map(({ handle, letter }) => ({ cursor: handle, node: read(letter) }))
       return {
         edges,

@@ -77,8 +77,8 @@ builder.mutationFields((t) => ({
       }),
       waitMs: t.arg.int({ description: 'Wait up to so many milliseconds (at most 60,000) for SAVED or FAILED.' }),
     },
-    resolve: (_root, input, { app }) =>
-      input.waitMs == null ? app.saves.save(input) : app.saves.saveAndWait(input, input.waitMs),
+    resolve: (_root, input, { app, client }) =>
+      input.waitMs == null ? app.saves.save(input) : app.saves.saveAndWait(input, input.waitMs, client),
   }),
   saveMany: t.field({
     type: [Receipt],

@@ -51,6 +51,7 @@ export async function serve(app: App, prisma: Context['prisma'], given: ServerOp
   // A content whose every character is escaped as \\u0000 takes six bytes for one; and saveMany wants some room.
   const maxBodyBytes = 2 * 1024 * 1024 + options.contentMaxBytes * 6
   const access = new Access(options.auth)
+  options.metrics.watchBytes(app.bytes)
   const rate = new RateLimit(options.requestsPerSecond)
   const limit = new StreamLimit(options.streamsPerClient)
   const graphql = makeGraphQL(
@@ -113,12 +114,12 @@ export async function serve(app: App, prisma: Context['prisma'], given: ServerOp
     if (!path.startsWith(receipts)) return page.route(path, request) ?? routes.get(path)
     return { scope: 'read', GET: ({ response }) => getReceipt(app, response, path.slice(receipts.length)) }
   }
-  const upgrade: Upgrade = (request, socket, head) => {
-    if (request.url?.split('?')[0] === '/graphql') graphql.upgrade(request, socket, head)
+  const upgrade: Upgrade = (request, socket, head, connection) => {
+    if (request.url?.split('?')[0] === '/graphql') graphql.upgrade(request, socket, head, connection)
     else socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
   }
   const front = { route, upgrade, access, guard: new Guard(options), rate }
-  const server = await listen(front, { ...options, maxBodyBytes }).catch((error) => {
+  const server = await listen(front, { ...options, maxBodyBytes, bytes: app.bytes }).catch((error) => {
     graphql.close()
     throw error
   })

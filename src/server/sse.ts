@@ -8,6 +8,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { formatCursor } from '../events/events.ts'
 import type { Log } from '../model/log.ts'
 import type { Meter } from '../model/meter.ts'
+import type { Connection } from './connections.ts'
 import { errorBody, publicError } from './errors.ts'
 import { type Call, nameRequest } from './http.ts'
 import type { Params } from './params.ts'
@@ -41,7 +42,7 @@ export class SseServer {
 
   /** Serves the subscription until either side ends it; false where it is for Yoga. */
   async handle(call: Call, params: Params): Promise<boolean> {
-    const { request, response, grant } = call
+    const { request, response, grant, connection } = call
     let stream: SavedStream | undefined
     try {
       stream = await this.#streams.open(params, grant, header(request, 'last-event-id'))
@@ -70,11 +71,11 @@ export class SseServer {
       this.#open.delete(response)
       stream.close()
     })
-    await this.#pump(response, stream)
+    await this.#pump(response, stream, connection)
     return true
   }
 
-  async #pump(response: ServerResponse, { feed, render }: SavedStream): Promise<void> {
+  async #pump(response: ServerResponse, { feed, render }: SavedStream, connection: Connection): Promise<void> {
     try {
       for (;;) {
         const events = await feed.next()
@@ -83,7 +84,11 @@ export class SseServer {
         if (response.destroyed) return
         if (frames.length === 0) continue
         this.#meter.delivered(results.length)
-        if (!response.write(frames)) await this.#drained(response)
+        if (!response.write(frames)) {
+          const sent = connection.sending(response.writableLength, frames)
+          await this.#drained(response)
+          sent()
+        }
       }
       response.end()
     } catch (error) {

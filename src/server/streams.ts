@@ -33,6 +33,9 @@ export interface SavedStream {
 /** What is kept of it, for all who ask: in bytes. Who reads from further behind has it rendered anew. */
 const renderedBytes = 32 * 1024 * 1024
 
+/** Of contents, in characters, from which on rendering them has a turn of the event loop of its own. */
+const turnLength = 64 * 1024
+
 /** Those who asked the same. */
 interface Audience {
   members: number
@@ -46,17 +49,21 @@ export class SavedStreams {
   readonly #maskError: (error: unknown) => Error
   readonly #audiences = new Map<string, Audience>()
   readonly #recent = new Recent(renderedBytes)
+  readonly #turn: () => Promise<void>
 
+  /** `turn`: see Bytes. */
   constructor(
     documents: Documents,
     follower: Follower,
     contextOf: (grant: Grant) => Context,
     maskError: (error: unknown) => Error,
+    turn: () => Promise<void>,
   ) {
     this.#documents = documents
     this.#follower = follower
     this.#contextOf = contextOf
     this.#maskError = maskError
+    this.#turn = turn
   }
 
   /**
@@ -77,16 +84,18 @@ export class SavedStreams {
     const after = cursorOf(lastEventId || afterOf(saved, params.variables))
     const feed = await this.#follower.feed(after)
     const key = `${params.operationName ?? ''}\n${params.query}\n${JSON.stringify(variables)}`
-    const resolve: Resolve = async (event) => {
-      const result = (await document.execute(event, this.#contextOf(grant), variables)) as ExecutionResult
-      return result.errors
-        ? { ...result, errors: result.errors.map((error) => withoutHttp(this.#maskError(error))) }
-        : result
+    const masked = (result: ExecutionResult): ExecutionResult =>
+      result.errors ? { ...result, errors: result.errors.map((error) => withoutHttp(this.#maskError(error))) } : result
+    // At once where it can be: what is half rendered for one kind waits in memory while others are.
+    const resolve: Resolve = (event) => {
+      const executed = document.execute(event, this.#contextOf(grant), variables)
+      return executed instanceof Promise ? executed.then(masked) : masked(executed as ExecutionResult)
     }
+    const render = (events: readonly FeedEvent[]) => rendered(resolve, events, this.#turn)
     if (!document.shared) {
-      return { feed, render: (events) => rendered(resolve, events), close: () => feed.close() }
+      return { feed, render, close: () => feed.close() }
     }
-    const audience = this.#audiences.get(key) ?? { members: 0, render: renderer(resolve, this.#recent) }
+    const audience = this.#audiences.get(key) ?? { members: 0, render: renderer(render, this.#recent) }
     audience.members += 1
     this.#audiences.set(key, audience)
     let open = true
@@ -158,13 +167,13 @@ class Recent {
 }
 
 /** Makes of an event what a subscriber is sent. */
-type Resolve = (event: { cursor: string; content: Content }) => Promise<ExecutionResult>
+type Resolve = (event: { cursor: string; content: Content }) => ExecutionResult | Promise<ExecutionResult>
 
 /** Renders each batch once: the follower hands the same array to everybody who reads the same entry. */
-function renderer(resolve: Resolve, recent: Recent): Audience['render'] {
+function renderer(renderNow: Audience['render'], recent: Recent): Audience['render'] {
   const made = new WeakMap<readonly FeedEvent[], Promise<Rendered>>()
   const render = async (events: readonly FeedEvent[]): Promise<Rendered> => {
-    const rendering = await rendered(resolve, events)
+    const rendering = await renderNow(events)
     // Once as bytes, and about as much again as objects.
     recent.add(rendering.frames.length * 2 + 1_000, () => made.delete(events))
     return rendering
@@ -179,15 +188,22 @@ function renderer(resolve: Resolve, recent: Recent): Audience['render'] {
   }
 }
 
-async function rendered(resolve: Resolve, events: readonly FeedEvent[]): Promise<Rendered> {
+async function rendered(resolve: Resolve, events: readonly FeedEvent[], turn: () => Promise<void>): Promise<Rendered> {
   const results: ExecutionResult[] = []
   const frames: string[] = []
+  // Each kind of subscriber has them rendered by itself, however many kinds there are.
+  if (lengthOf(events) > turnLength) await turn()
   for (const { cursor, event } of events) {
     if (event.type !== 'saved') continue
     const id = formatCursor(cursor)
-    const result = await resolve({ cursor: id, content: event.content })
+    const resolved = resolve({ cursor: id, content: event.content })
+    const result = resolved instanceof Promise ? await resolved : resolved
     results.push(result)
     frames.push(`id: ${id}\nevent: next\ndata: ${JSON.stringify(result)}\n\n`)
   }
   return { results, frames: Buffer.from(frames.join('')) }
+}
+
+function lengthOf(events: readonly FeedEvent[]): number {
+  return events.reduce((sum, { event }) => sum + (event.type === 'saved' ? event.content.content.length : 0), 0)
 }

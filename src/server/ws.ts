@@ -1,7 +1,8 @@
 /**
  * GraphQL over WebSocket (`graphql-transport-ws`, by graphql-ws). Subscriptions to `saved` share what SSE's do; everything else runs
  * through Yoga's pipeline. Invariant: a socket is written to only when it has taken what came before, so that a slow one holds one
- * message and its place in the log; and read from only while what it sent is being answered, so that one that never reads holds little.
+ * message and its place in the log; it is read from only while what it sent is being answered; and what it sent counts, from its first
+ * byte until it is answered, so that one that never reads, or never ends a message, holds little.
  */
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
@@ -15,13 +16,17 @@ import {
 } from 'graphql'
 import { CloseCode, handleProtocols, makeServer } from 'graphql-ws'
 import { type WebSocket, WebSocketServer } from 'ws'
+import { type Bytes, type Hold, largeBytes } from '../app/bytes.ts'
+import type { Client } from '../app/save.ts'
 import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import type { Meter } from '../model/meter.ts'
 import type { Access, Grant } from './access.ts'
 import type { Context } from './builder.ts'
+import type { Connection } from './connections.ts'
 import type { Yoga } from './documents.ts'
 import { withoutHttp } from './errors.ts'
+import { Incoming } from './incoming.ts'
 import { iterate } from './iterate.ts'
 import type { RateLimit } from './rate.ts'
 import { checkSubscription, clientOf, type StreamLimit } from './stream-limit.ts'
@@ -35,6 +40,12 @@ const initWaitMs = 3_000
 const serviceRestart = 1012
 /** Try again later: clients of graphql-ws do. */
 const tryAgainLater = 1013
+/** RFC 6455: a message that is too big. */
+const tooBig = 1009
+/** Of all that comes before a connection_init was accepted: a token, and little more. */
+const initBytes = 16 * 1024
+/** Of a ping up to which its payload is sent back; a pong needs none. */
+const pingBytes = 1_024
 /** At once, subscriptions among them, on one socket. */
 const mostOperations = 100
 /** Messages whose answers wait for the peer to take them, from which on no more are read. */
@@ -46,7 +57,8 @@ export interface WsParts {
   yoga: Yoga
   streams: SavedStreams
   access: Access
-  contextOf: (grant: Grant) => Context
+  contextOf: (grant: Grant, client?: Client) => Context
+  bytes: Bytes
   maskError: (error: unknown) => Error
   maxMessageBytes: number
   rate: RateLimit
@@ -63,11 +75,35 @@ interface Extra {
   client: string
   /** Called when the grant is known. Throws RATE_LIMITED. */
   granted(grant: Grant): void
+  /** Called when it has a subscription. */
+  streams(): void
   close(code: number, reason: string): void
   /** Being answered. */
   messages: number
-  /** Of the message that came last, in bytes. */
-  length: number
+  /** The message that is being handled: what it takes, and how long it is. */
+  message: { held: Hold; length: number } | undefined
+  /** Payloads that are not sent back. */
+  readonly largePings: WeakSet<object>
+  /** Of operations under way: what to call when the client does not wait for them any longer. */
+  leaving: Map<string, Set<() => void>>
+}
+
+/** The one that waits for an operation. */
+function clientOfOperation({ leaving }: Extra, id: string): Client {
+  return {
+    onLeave(left) {
+      const all = leaving.get(id) ?? new Set()
+      leaving.set(id, all.add(left))
+      return () => {
+        all.delete(left)
+        if (all.size === 0 && leaving.get(id) === all) leaving.delete(id)
+      }
+    },
+  }
+}
+
+function leave(all: Set<() => void> | undefined): void {
+  for (const left of all ?? []) left()
 }
 
 type Args = ExecutionArgs & { stream?: SavedStream; enveloped: ReturnType<Yoga['getEnveloped']> }
@@ -101,17 +137,25 @@ export class WsServer {
           return false
         }
       },
-      onSubscribe: async ({ extra }, _id, { query, variables, operationName }) => {
+      // Called at once, while `message` is the ping's; the pong comes later.
+      onPing: ({ extra }, payload) => {
+        if (payload && extra.message!.length > pingBytes) extra.largePings.add(payload)
+      },
+      onSubscribe: async ({ extra }, id, { query, variables, operationName }) => {
         const params = { query, variables: variables ?? {}, operationName: operationName || undefined }
         // There is no subscribe before a connection_init that was accepted.
         const grant = extra.grant!
-        const { length } = extra
+        const { held, length } = extra.message!
         const enveloped = parts.yoga.getEnveloped({ params })
         try {
           if (extra.messages > mostOperations) throw tooManyOperations()
           if (parts.rate.on) await parts.rate.count(extra.client)
           const document = parseAs(enveloped, query)
-          if (getOperationAST(document, params.operationName)?.operation === 'subscription') checkSubscription(length)
+          if (getOperationAST(document, params.operationName)?.operation === 'subscription') {
+            checkSubscription(length)
+            held.subscribe()
+            extra.streams()
+          }
           const stream = await parts.streams.open(params, grant)
           if (!stream) {
             const errors = enveloped.validate(enveloped.schema, document)
@@ -122,7 +166,7 @@ export class WsServer {
             document,
             variableValues: variables ?? null,
             operationName: params.operationName ?? null,
-            contextValue: parts.contextOf(grant),
+            contextValue: parts.contextOf(grant, clientOfOperation(extra, id)),
             enveloped,
             ...(stream ? { stream } : {}),
           }
@@ -140,16 +184,15 @@ export class WsServer {
       // Those of a stream that broke, too, which come as they were thrown.
       onError: (_ctx, _id, _payload, errors) => errors.map((error) => withoutHttp(parts.maskError(error)).toJSON()),
     })
-    this.#sockets.on('connection', (socket: WebSocket, request: IncomingMessage) => this.#serve(socket, request))
   }
 
-  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-    this.#sockets.handleUpgrade(request, socket, head, (client) => this.#sockets.emit('connection', client, request))
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, connection: Connection): void {
+    this.#sockets.handleUpgrade(request, socket, head, (client) => this.#serve(client, request, socket, connection))
   }
 
-  #serve(socket: WebSocket, request: IncomingMessage): void {
-    const { log, limit, access } = this.#parts
-    let leave = () => {}
+  #serve(socket: WebSocket, request: IncomingMessage, raw: Duplex, connection: Connection): void {
+    const { log, limit, bytes, access } = this.#parts
+    let leaveLimit = () => {}
     let forget = () => {}
     const extra: Extra = {
       authorization: request.headers.authorization,
@@ -159,23 +202,55 @@ export class WsServer {
         // It left while its token was checked.
         if (socket.readyState !== socket.OPEN) return
         extra.client = clientOf(grant, request)
-        leave = limit.enter(extra.client)
+        leaveLimit = limit.enter(extra.client)
         forget = access.watch(grant, () => socket.close(CloseCode.Unauthorized, 'The token is not valid any more.'))
+      },
+      streams: () => {
+        connection.stream = true
       },
       close: (code, reason) => socket.close(code, reason),
       messages: 0,
-      length: 0,
+      message: undefined,
+      largePings: new WeakSet(),
+      leaving: new Map(),
     }
+    /** Closes it, and lets in no more: whoever is refused may still be sending. */
+    const refuse = (code: number, reason: string) => {
+      raw.removeAllListeners('data')
+      raw.resume()
+      socket.close(code, reason)
+      setTimeout(() => socket.terminate(), 1_000).unref()
+    }
+    const send = (data: string) =>
+      new Promise<void>((resolve) => {
+        // Resolves when the kernel has it: that is the back-pressure. A broken socket is about to close, and ends everything.
+        if (socket.readyState !== socket.OPEN) return resolve()
+        let sent = () => {}
+        socket.send(data, () => {
+          sent()
+          resolve()
+        })
+        if (socket.bufferedAmount > 0) sent = connection.sending(data.length)
+      })
+    const came = new Incoming(connection.receive())
+    // Behind ws, which has taken the chunk by then.
+    raw.on('data', (chunk: Buffer) => {
+      if (socket.readyState !== socket.OPEN) return
+      if (!came.chunk(chunk.length)) return refuse(tryAgainLater, overloadedReason)
+      if (!extra.grant && came.bytes > initBytes) refuse(tooBig, initReason)
+    })
     let unanswered = 0
     const heartbeat = setInterval(() => {
       if (unanswered >= mostUnanswered) return socket.terminate()
       unanswered += 1
       socket.ping()
     }, heartbeatMs)
-    socket.on('pong', () => {
+    socket.on('pong', (data) => {
       unanswered = 0
+      came.frame(data.length)
     })
     socket.on('ping', (data) => {
+      came.frame(data.length)
       if (socket.bufferedAmount < pongsUpTo) socket.pong(data)
     })
     // What the peer sent is no WebSocket; ws closes the connection itself.
@@ -183,26 +258,49 @@ export class WsServer {
     const closed = this.#protocol.opened(
       {
         protocol: socket.protocol,
-        send: (data) =>
-          new Promise((resolve) => {
-            // Resolves when the kernel has it: that is the back-pressure. A broken socket is about to close, and ends everything.
-            if (socket.readyState === socket.OPEN) socket.send(data, () => resolve())
-            else resolve()
-          }),
+        send,
+        onPing: (payload) => {
+          const echo = payload && !extra.largePings.has(payload)
+          return send(JSON.stringify(echo ? { type: 'pong', payload } : { type: 'pong' }))
+        },
         close: (code, reason) => socket.close(code, reason),
         onMessage: (handle) => {
-          socket.on('message', async (data) => {
+          let line: Promise<void> | undefined
+          const handleInTurn = async (data: Buffer, held: Hold) => {
             const text = String(data)
-            extra.length = text.length
+            if (line || text.length > largeBytes) {
+              // What comes behind a large message waits with it.
+              const mine: Promise<void> = (line ?? Promise.resolve()).then(() =>
+                text.length > largeBytes ? bytes.turn() : undefined,
+              )
+              line = mine
+              await mine
+              if (line === mine) line = undefined
+            }
+            const completed = completedId(text)
+            if (completed !== undefined) leave(extra.leaving.get(completed))
+            extra.message = { held, length: text.length }
+            await handle(text)
+          }
+          socket.on('message', async (data: Buffer) => {
+            came.message(data.length)
+            if (!extra.grant && data.length > initBytes) return refuse(tooBig, initReason)
+            const held = connection.receive()
+            try {
+              held.add(data.length)
+            } catch {
+              return refuse(tryAgainLater, overloadedReason)
+            }
             extra.messages += 1
             // Whoever takes no answers is not heard any further, not even its pongs: the heartbeat parts with it.
             if (extra.messages === mostMessages) socket.pause()
             try {
-              await handle(text)
+              await handleInTurn(data, held)
             } catch (error) {
               log.error({ err: error }, 'a WebSocket message could not be handled')
               socket.close(CloseCode.InternalServerError, 'Unexpected error.')
             } finally {
+              held.release()
               extra.messages -= 1
               if (extra.messages === mostMessages - 1) socket.resume()
             }
@@ -214,7 +312,9 @@ export class WsServer {
     socket.on('close', (code, reason) => {
       clearInterval(heartbeat)
       forget()
-      leave()
+      leaveLimit()
+      came.end()
+      for (const all of [...extra.leaving.values()]) leave(all)
       void closed(code, String(reason))
     })
   }
@@ -231,6 +331,20 @@ export class WsServer {
       setTimeout(() => socket.terminate(), 1_000).unref()
     }
     this.#sockets.close()
+  }
+}
+
+const overloadedReason = 'This process holds as many bytes as it may; try again shortly.'
+const initReason = `At most ${initBytes} bytes may be sent before connection_init is accepted.`
+
+/** Of the message that ends an operation: its id. */
+function completedId(text: string): string | undefined {
+  if (text.length > 1_000 || !text.includes('"complete"')) return undefined
+  try {
+    const { type, id } = JSON.parse(text)
+    return type === 'complete' ? id : undefined
+  } catch {
+    return undefined
   }
 }
 

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { Bytes } from '../../src/app/bytes.ts'
 import { Access } from '../../src/server/access.ts'
 import { Console } from '../../src/server/console.ts'
 import { Guard } from '../../src/server/guard.ts'
@@ -97,7 +98,14 @@ test('where it was not built, a browser is told how to build it', async () => {
     access: new Access({}),
     rate: new RateLimit(undefined),
   }
-  const options = { host: '127.0.0.1', port: 0, maxBodyBytes: 1_000, maxConnections: 100, log: quiet() }
+  const options = {
+    host: '127.0.0.1',
+    port: 0,
+    maxBodyBytes: 1_000,
+    maxConnections: 100,
+    bytes: new Bytes(),
+    log: quiet(),
+  }
   const server = await listen({ ...front, guard: new Guard({ hosts: [], origins: [], log: quiet() }) }, options)
   try {
     const response = await fetch(server.url, { headers: { accept: browserAccepts } })

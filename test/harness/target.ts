@@ -1,8 +1,8 @@
-/** An embedded Spillway to be abused: how much memory it takes is measured from outside, and whether it still does its work is asked. */
+/** A Spillway to be abused: how much memory it takes is measured from outside, and whether it still does its work is asked. */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { expect } from 'vitest'
 import { holds } from './eventually.ts'
-import { System, unique } from './system.ts'
+import { type SetUp, System, unique } from './system.ts'
 
 export class Target {
   readonly system: System
@@ -12,8 +12,8 @@ export class Target {
     this.system = system
   }
 
-  static async start(env: Record<string, string> = {}): Promise<Target> {
-    const target = new Target(await System.start('embedded', env))
+  static async start(env: Record<string, string> = {}, setUp: SetUp = 'embedded'): Promise<Target> {
+    const target = new Target(await System.start(setUp, env, 1))
     // What it loads with its first requests, whoever sends them, is no abuse.
     await target.work()
     return target
@@ -41,6 +41,11 @@ export class Target {
   /** By how much its resident memory was above that of `mark` at its peak, in MB. */
   get grownMb(): number {
     return this.#megabytes('VmHWM') - this.#settledMb
+  }
+
+  /** Its resident memory at its peak since `mark`, in MB. */
+  get peakMb(): number {
+    return this.#megabytes('VmHWM')
   }
 
   /** A save, up to its row. */

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { parse, stringify } from 'yaml'
+import { Bytes } from '../../src/app/bytes.ts'
 import { Metrics } from '../../src/server/metrics.ts'
 import { freePort } from '../harness/daemon.ts'
 import { holds } from '../harness/eventually.ts'
@@ -57,6 +58,7 @@ async function told(): Promise<Map<string, Set<string>>> {
   const metrics = new Metrics()
   metrics.watchSubscribers(() => ({ sse: 1 }))
   metrics.watchLog(() => 1)
+  metrics.watchBytes(new Bytes())
   metrics.watchQueue({
     status: async () => ({
       depth: 1,

@@ -1,0 +1,77 @@
+/**
+ * What may be read for clients: so many rows and bytes an operation, and at once in all no more than there is room for. Invariant: rows
+ * are read only while their room is held, as if each were as large as a row may be.
+ */
+import type { Bytes } from './bytes.ts'
+import { badInput } from './save.ts'
+
+/** Of all pages of one operation: two full ones. */
+const rowsOfOperation = 200
+/** Of all pages of one operation, as JSON: a full page of the longest contents (CONTENT_MAX_BYTES' default) is less. */
+export const bytesOfOperation = 8 * 1024 * 1024
+/** A page takes as much again while it is rendered. */
+const pageFactor = 2
+
+interface Operation {
+  rows: number
+  bytes: number
+}
+
+export class Reads {
+  readonly bytes: Bytes
+  readonly #rowBytes: number
+  /** By whatever object an operation has for itself. */
+  readonly #operations = new WeakMap<object, Operation>()
+
+  /** `rowBytes`: the largest a row may be. */
+  constructor(bytes: Bytes, rowBytes: number) {
+    this.bytes = bytes
+    this.#rowBytes = rowBytes
+  }
+
+  /** How many rows one statement may read. */
+  get rowsAtOnce(): number {
+    return Math.max(1, Math.floor((2 * bytesOfOperation) / this.#rowBytes))
+  }
+
+  /** Counts rows that an operation asks for. Throws BAD_USER_INPUT where they are too many. */
+  ask(of: object, rows: number): void {
+    const operation = this.#operations.get(of)
+    const all = (operation?.rows ?? 0) + rows
+    if (all > rowsOfOperation)
+      throw badInput(`one operation may ask for ${rowsOfOperation} rows at most; ask for fewer with first or last`)
+    if (operation) operation.rows = all
+    else this.#operations.set(of, { rows, bytes: 0 })
+  }
+
+  /** Counts bytes that were read for an operation. Throws BAD_USER_INPUT where they are too many. */
+  got(of: object, bytes: number): void {
+    const operation = this.#operations.get(of)!
+    operation.bytes += bytes
+    if (operation.bytes > bytesOfOperation) throw tooLarge()
+  }
+
+  /** Reads a page of so many rows as soon as there is room. Throws OVERLOADED where there is none in time. */
+  page<T>(rows: number, read: () => Promise<T>): Promise<T> {
+    return this.#within(Math.min(rows * this.#rowBytes, 2 * bytesOfOperation) * pageFactor, read)
+  }
+
+  /** The same, of rows in no order. */
+  some<T>(rows: number, read: () => Promise<T>): Promise<T> {
+    return this.#within(rows * this.#rowBytes, read)
+  }
+
+  async #within<T>(bytes: number, read: () => Promise<T>): Promise<T> {
+    await this.bytes.out.reserve(bytes)
+    try {
+      return await read()
+    } finally {
+      this.bytes.out.release(bytes)
+    }
+  }
+}
+
+export function tooLarge() {
+  const mebibytes = bytesOfOperation / 1024 / 1024
+  return badInput(`the rows that were asked for are more than ${mebibytes} MiB; ask for fewer with first or last`)
+}

@@ -1,0 +1,299 @@
+/**
+ * Clients that make the process hold bytes: bodies that wait, messages that never end, answers that are never read. Each attack runs
+ * against an API process with a heap of 512 MB. The process stays below its bound, an honest client is answered meanwhile, and what is
+ * held is given back.
+ */
+import { randomUUID } from 'node:crypto'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { WebSocket } from 'ws'
+import { eventually, holds } from '../harness/eventually.ts'
+import { type Probe, probe } from '../harness/probe.ts'
+import { Raw } from '../harness/raw.ts'
+import { Target } from '../harness/target.ts'
+import { WsClient } from '../harness/ws.ts'
+
+const heapMb = 512
+/** As docs/operations.md states it. */
+const boundMb = heapMb + 256
+/** How long an attack may hold others up: CPU time of one turn of the event loop, which a busy machine does not change. */
+const mostMs = 250
+const row = 'x'.repeat(65_536)
+
+let target: Target
+let turnsFile: string
+let others: Probe
+/** Behind it are 120 rows of 64 KiB. */
+let after: string
+beforeAll(async () => {
+  turnsFile = join(await mkdtemp(join(tmpdir(), 'spillway-turns-')), 'longest')
+  const preload = fileURLToPath(new URL('../harness/turns.ts', import.meta.url))
+  const NODE_OPTIONS = `--max-old-space-size=${heapMb} --import=${preload}`
+  target = await Target.start({ NODE_OPTIONS, TURNS_FILE: turnsFile }, 'redis + mariadb')
+  for (let i = 0; i < 4; i++) {
+    const inputs = Array.from({ length: 30 }, () => ({ content: row, id: randomUUID() }))
+    const { body } = await target.system.graphql('mutation ($i: [SaveInput!]!) { saveMany(inputs: $i) { status } }', {
+      i: inputs,
+    })
+    expect(body.errors).toBeUndefined()
+  }
+  await holds(async () => expect(await target.system.depth()).toBe(0))
+  await target.work()
+  const { body } = await target.system.graphql('{ contents(first: 1) { pageInfo { endCursor } } }')
+  after = body.data.contents.pageInfo.endCursor
+}, 60_000)
+afterAll(async () => {
+  await target?.stop()
+  await rm(dirname(turnsFile), { recursive: true, force: true })
+})
+beforeEach(() => {
+  target.mark()
+  target.system.api.kill('SIGUSR2')
+  others = probe(target.url)
+})
+afterEach(async ({ task }) => {
+  const { failed, tookMs, p95 } = await others.stop()
+  const longestMs = Number(await readFile(turnsFile, 'utf8'))
+  console.log(
+    `${task.name}: peak ${target.peakMb.toFixed(0)} MB, longest turn ${longestMs.toFixed(0)} ms; ${tookMs.length} asked, p95 ${p95.toFixed(0)} ms, slowest ${tookMs.at(-1)!.toFixed(0)} ms`,
+  )
+  expect(failed).toEqual([])
+  expect(longestMs).toBeLessThan(mostMs)
+  expect(target.peakMb).toBeLessThan(boundMb)
+  await holds(async () => expect(await held()).toEqual({ in: 0, out: 0, subscriptions: 0 }), { timeoutMs: 30_000 })
+  await target.work()
+}, 60_000)
+
+/** What the process says that it holds. */
+async function held(): Promise<Record<string, number>> {
+  const text = await (await fetch(`${target.url}/metrics`)).text()
+  return Object.fromEntries(
+    [...text.matchAll(/^spillway_bytes_held\{account="(\w+)"\} (\S+)$/gm)].map(([, name, value]) => [
+      name,
+      Number(value),
+    ]),
+  )
+}
+
+const postText = (body: string) =>
+  `POST /graphql HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`
+const getText = (path: string) => `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n`
+const many = <T>(count: number, make: (i: number) => T) => Promise.all(Array.from({ length: count }, (_, i) => make(i)))
+const page = (first: number) => `contents(first: ${first}, after: "${after}") { edges { node { content } } }`
+
+describe('a page', () => {
+  test('asked for under ten aliases is refused, over HTTP and WebSocket', async () => {
+    const query = `{ ${Array.from({ length: 10 }, (_, i) => `a${i}: ${page(100)}`).join(' ')} }`
+    const post = () =>
+      fetch(`${target.url}/graphql`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', accept: 'application/graphql-response+json' },
+        body: JSON.stringify({ query }),
+      })
+    for (let round = 0; round < 3; round++) {
+      const answers = await many(16, post)
+      for (const answer of answers) {
+        const { errors } = (await answer.json()) as { errors: { message: string }[] }
+        expect(errors[0]!.message).toMatch(/one operation may ask for 200 rows at most/)
+      }
+    }
+    const client = await WsClient.connect(target.url)
+    client.subscribe('1', query)
+    const answer = await eventually(() => client.of('1')[0])
+    expect(JSON.stringify(answer)).toMatch(/one operation may ask for 200 rows at most/)
+    client.close()
+  })
+
+  test('whose rows are more than 8 MiB together is refused', async () => {
+    const { body } = await target.system.graphql(`{ a: ${page(100)} b: ${page(99)} }`)
+    expect(body.errors[0].message).toMatch(/more than 8 MiB; ask for fewer/)
+    expect(body.errors[0].extensions.code).toBe('BAD_USER_INPUT')
+  })
+
+  test('whose aliases multiply below the root is refused', async () => {
+    const node = 'node { a: content b: content }'
+    const { body } = await target.system.graphql(
+      `{ contents(first: 100, after: "${after}") { a: edges { a: ${node} b: ${node} } b: edges { a: ${node} b: ${node} } } }`,
+    )
+    expect(body.errors[0].message).toMatch(/the same value 2 times at most/)
+  })
+
+  test('asked for by sixty clients at once, each in its own words, that never read leaves others served', async () => {
+    const opened = await many(60, () => Raw.open(target.url))
+    for (const raw of opened) raw.socket.pause()
+    // Each twice: the second time it takes the fast path.
+    await many(60, (i) =>
+      opened[i]!.send(postText(JSON.stringify({ query: `{ ${page(100 - (i % 10))} } # ${i}` })).repeat(2)),
+    )
+    const rest = async () => {
+      const { body } = await target.system.graphql(`{ contents(first: 3) { edges { node { id } } } }`)
+      expect(body.data?.contents.edges).toHaveLength(3)
+    }
+    await holds(rest)
+    // Who takes nothing is closed, long before 90 s.
+    await holds(async () => expect((await held()).out).toBe(0), { timeoutMs: 40_000 })
+    await rest()
+    for (const raw of opened) raw.close()
+  }, 90_000)
+
+  test('pipelined a hundred times on one connection that never reads is answered a few times', async () => {
+    const raw = await Raw.open(target.url)
+    raw.socket.pause()
+    for (let i = 0; i < 100; i++) await raw.send(getText(`/?first=${100 - (i % 50)}&after=${after}`))
+    await holds(async () => expect((await held()).out).toBe(0), { timeoutMs: 40_000 })
+    raw.close()
+  }, 60_000)
+
+  test('is taken at the pace of a client that is slow and honest', async () => {
+    const raw = await Raw.open(target.url)
+    raw.socket.pause()
+    await raw.send(`${getText(`/?first=100&after=${after}`).slice(0, -2)}Connection: close\r\n\r\n`)
+    // Some 300 KB/s for a while, from a socket that the kernel does not fill by itself.
+    for (let i = 0; i < 10; i++) {
+      raw.socket.resume()
+      await new Promise((resolve) => setTimeout(resolve, 5))
+      raw.socket.pause()
+      await new Promise((resolve) => setTimeout(resolve, 1_000))
+    }
+    raw.socket.resume()
+    const text = await raw.closed
+    expect(text.length).toBeGreaterThan(6_500_000)
+  }, 60_000)
+})
+
+describe('a body', () => {
+  test('of two megabytes that waits for its row, two hundred times, is answered or told to come back', async () => {
+    const query = 'mutation ($c: String!) { save(content: $c, waitMs: 60000) { status } }'
+    for (const worker of target.system.workers) worker.kill('SIGSTOP')
+    const opened = await many(200, () => Raw.open(target.url))
+    const body = JSON.stringify({ query, variables: { c: row, x: 'x'.repeat(1_900_000) } })
+    await many(200, (i) => opened[i]!.send(postText(body)))
+    await holds(
+      () => expect(opened.every(({ statuses, socket }) => statuses.length > 0 || socket.destroyed)).toBe(true),
+      {
+        timeoutMs: 60_000,
+      },
+    )
+    const refused = opened.filter(({ statuses }) => statuses[0] === 503)
+    for (const { text } of refused) expect(text).toMatch(/retry-after: [1-3]\r\n.*"code":"OVERLOADED"/is)
+    for (const raw of opened) raw.close()
+    // Who left is not waited for.
+    await holds(async () => expect((await held()).in).toBeLessThan(10_000))
+    for (const worker of target.system.workers) worker.kill('SIGCONT')
+  }, 90_000)
+
+  test('that never ends, many times, leaves small ones their place', async () => {
+    const opened = await many(100, () => Raw.open(target.url))
+    const head = 'POST /save HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2000000\r\n\r\n'
+    await many(100, (i) => opened[i]!.send(head + ' '.repeat(1_900_000)))
+    await holds(() => expect(opened.filter(({ statuses }) => statuses[0] === 503).length).toBeGreaterThan(50))
+    const { body } = await target.system.graphql('mutation { save(content: "small") { status } }')
+    expect(body.data?.save.status).toBe('QUEUED')
+    for (const raw of opened) raw.close()
+  })
+})
+
+describe('a WebSocket', () => {
+  const large = JSON.stringify({ type: 'ping', payload: { x: 'x'.repeat(2_000_000) } })
+
+  test('that sends pings of two megabytes before connection_init is closed with 1009', async () => {
+    const clients = await many(6, () => WsClient.open(target.url))
+    for (const { socket } of clients) {
+      socket.pause()
+      for (let i = 0; i < 50; i++) socket.send(large)
+    }
+    await eventually(() => clients.every(({ socket }) => socket.bufferedAmount === 0 || socket.readyState > 1), {
+      timeoutMs: 20_000,
+    })
+    for (const { socket } of clients) socket.resume()
+    for (const { closed } of clients) expect([1009, 1006, 4408]).toContain(await closed)
+    const one = await WsClient.open(target.url)
+    one.send({ type: 'connection_init', payload: { x: 'x'.repeat(20_000) } })
+    expect(await one.closed).toBe(1009)
+  })
+
+  test('that sends pings of two megabytes and never reads holds little', async () => {
+    const clients = await many(6, () => WsClient.connect(target.url))
+    for (const { socket } of clients) {
+      socket.pause()
+      for (let i = 0; i < 100; i++) socket.send(large)
+    }
+    await holds(() => expect(Math.max(...clients.map(({ socket }) => socket.bufferedAmount))).toBe(0), {
+      timeoutMs: 30_000,
+    })
+    for (const client of clients) client.close()
+  }, 60_000)
+
+  test('gets its payload back from a small ping, and a pong without one from a large one', async () => {
+    const client = await WsClient.connect(target.url)
+    client.send({ type: 'ping', payload: { x: 1 } })
+    client.send({ type: 'ping', payload: { x: 'x'.repeat(5_000) } })
+    const pongs = await eventually(() => {
+      const all = client.messages.filter(({ type }) => type === 'pong')
+      return all.length === 2 && all
+    })
+    expect(pongs).toEqual([{ type: 'pong', payload: { x: 1 } }, { type: 'pong' }])
+    client.close()
+  })
+
+  test('that never ends a message, a hundred times, is told to come back', async () => {
+    const opened = await many(100, () => WsClient.connect(target.url))
+    const frame = Buffer.alloc(1_900_000, 'x')
+    // A message in pieces, of which the last never comes.
+    for (const { socket } of opened) socket.send(frame, { fin: false, binary: false })
+    const codes: number[] = []
+    for (const { closed } of opened) void closed.then((code) => codes.push(code))
+    await holds(() => expect(codes.length).toBeGreaterThan(50), { timeoutMs: 20_000 })
+    expect(new Set(codes)).toEqual(new Set([1013]))
+    for (const client of opened) client.close()
+  }, 60_000)
+
+  test('whose subscriptions have long requests, on many sockets, does not grow the process', async () => {
+    const opened = await many(40, () => WsClient.connect(target.url))
+    const x = 'x'.repeat(30_000)
+    for (const client of opened)
+      for (let i = 0; i < 100; i++) client.subscribe(`${i}`, 'subscription { saved { cursor } }', { x })
+    await holds(
+      () => {
+        const refused = opened.flatMap(({ messages }) => messages.filter(({ type }) => type === 'error'))
+        expect(refused.length).toBeGreaterThan(1_000)
+        expect(JSON.stringify(refused[0])).toContain('OVERLOADED')
+      },
+      { timeoutMs: 30_000 },
+    )
+    for (const client of opened) client.close()
+  }, 60_000)
+})
+
+describe('subscribers', () => {
+  test('of a hundred kinds that do not read 64 KiB rows cost what is bounded', async () => {
+    const sockets = await many(100, async (i) => {
+      const socket = new WebSocket(`${target.url.replace('http', 'ws')}/graphql`, 'graphql-transport-ws')
+      await new Promise((resolve) => socket.once('open', resolve))
+      socket.send(JSON.stringify({ type: 'connection_init' }))
+      await new Promise((resolve) => socket.once('message', resolve))
+      const query = `subscription { saved { content { a: content b: content } cursor } } # ${i}`
+      socket.send(JSON.stringify({ id: '1', type: 'subscribe', payload: { query } }))
+      socket.pause()
+      return socket
+    })
+    const streams = await many(100, async (i) => {
+      const raw = await Raw.open(target.url)
+      raw.socket.pause()
+      const query = encodeURIComponent(`subscription { saved { content { a: content b: content } cursor } } # ${i}`)
+      await raw.send(getText(`/graphql?query=${query}`).replace('\r\n\r\n', '\r\nAccept: text/event-stream\r\n\r\n'))
+      return raw
+    })
+    for (let i = 0; i < 4; i++) {
+      const inputs = Array.from({ length: 30 }, () => ({ content: row }))
+      await target.system.graphql('mutation ($i: [SaveInput!]!) { saveMany(inputs: $i) { status } }', { i: inputs })
+    }
+    await holds(async () => expect(await target.system.depth()).toBe(0))
+    await target.work()
+    for (const socket of sockets) socket.terminate()
+    for (const raw of streams) raw.close()
+  }, 60_000)
+})
