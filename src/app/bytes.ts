@@ -159,7 +159,7 @@ export class Hold {
 export class Bytes {
   /** A byte of a request costs up to eight while it is decoded, parsed, checked and encoded. */
   readonly in: Account
-  /** A byte of an answer costs up to four while it is read and rendered, and one while it waits to be sent. */
+  /** What is read counts for as much as it takes meanwhile; what waits to be sent, once. */
   readonly out: Account
   readonly subscriptions: Account
   /** Connections that were closed because their clients took too little of what was sent. */

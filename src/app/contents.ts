@@ -60,6 +60,7 @@ export class Contents {
     this.#reads.ask(operation, Math.max(0, count - 1))
     const key = `${query.take},${query.skip},${query.cursor ?? ''}`
     let waiting = this.#waiting.get(key)
+    const joins = waiting !== undefined
     if (!waiting) {
       const begin = () => {
         this.#waiting.delete(key)
@@ -73,6 +74,8 @@ export class Contents {
     }
     const { rows, bytes, readAt } = await waiting
     this.#reads.got(operation, bytes)
+    // Whoever shares a large page renders it for itself.
+    if (joins && bytes > largeBytes) await this.#reads.bytes.turn()
     onRead(readAt)
     return rows
   }

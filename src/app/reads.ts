@@ -9,8 +9,8 @@ import { badInput } from './save.ts'
 const rowsOfOperation = 200
 /** Of all pages of one operation, as JSON: a full page of the longest contents (CONTENT_MAX_BYTES' default) is less. */
 export const bytesOfOperation = 8 * 1024 * 1024
-/** A page takes as much again while it is rendered. */
-const pageFactor = 2
+/** What a page takes while it is read, parsed and rendered: in buffers, as rows, as text. */
+const pageFactor = 4
 
 interface Operation {
   rows: number

@@ -368,7 +368,7 @@ function sendWhileTheySend(response: ServerResponse, shown: PublicError, headers
     clearTimeout(timer)
     response.end()
   }
-  const timer = setTimeout(end, 1_000)
+  const timer = setTimeout(end, 3_000)
   request.once('end', end)
   request.once('close', end)
   request.resume()
