@@ -1,6 +1,6 @@
 /**
- * /readyz asks everything that a save needs to become an event, by doing it (A13, A14), and says which part cannot and why; and what a Redis
- * user has to be allowed for all of it (D8).
+ * /readyz asks everything that a save needs to become an event, by doing it (FA13, FA14), and says which part cannot and why; and what a Redis
+ * user has to be allowed for all of it (FD8).
  */
 import { randomUUID } from 'node:crypto'
 import { renameSync, rmSync } from 'node:fs'
@@ -62,7 +62,7 @@ async function save(url: string, content = 'something'): Promise<{ status: numbe
 const isReady = { state: 'ready' }
 const patience = { timeoutMs: 20_000 }
 
-test('A14: an embedded API is not ready once its queue file is deleted, and says so', async () => {
+test('FA14: an embedded API is not ready once its queue file is deleted, and says so', async () => {
   const dir = await mkdtemp(join(tmpdir(), 'spillway-ready-'))
   try {
     const api = await start('api', { DATABASE_URL: `file:${dir}/store.db`, QUEUE_URL: `file:${dir}/queue.db` })
@@ -80,7 +80,7 @@ test('A14: an embedded API is not ready once its queue file is deleted, and says
   }
 })
 
-test('A14: an embedded API whose queue file is moved away and put back is ready again', async () => {
+test('FA14: an embedded API whose queue file is moved away and put back is ready again', async () => {
   const dir = await mkdtemp(join(tmpdir(), 'spillway-ready-'))
   try {
     const api = await start('api', { DATABASE_URL: `file:${dir}/store.db`, QUEUE_URL: `file:${dir}/queue.db` })
@@ -154,7 +154,7 @@ describe('on Redis', { timeout: 60_000 }, () => {
     stream.close()
   })
 
-  test('A12: with a database that is not there, nothing is accepted, and log and /readyz say why', async () => {
+  test('FA12: with a database that is not there, nothing is accepted, and log and /readyz say why', async () => {
     const { api, worker } = await both(`redis://127.0.0.1:${shared.port}/99`)
     const away = { state: 'away', code: 'SELECT ERR' }
     for (const { url, logs } of [api, worker]) {
@@ -172,7 +172,7 @@ describe('on Redis', { timeout: 60_000 }, () => {
     ['that owns every slot', ['CLUSTER', 'ADDSLOTSRANGE', 0, 16383]],
     ["that owns the queue's slot only", ['CLUSTER', 'ADDSLOTS', 11022]],
   ] as const)(
-    'A13: on a node of a cluster %s, no save is accepted that could not become an event',
+    'FA13: on a node of a cluster %s, no save is accepted that could not become an event',
     async (_, command) => {
       const node = await serve(['--cluster-enabled', 'yes', '--cluster-require-full-coverage', 'no'])
       await node.cli(...command)
@@ -190,7 +190,7 @@ describe('on Redis', { timeout: 60_000 }, () => {
     },
   )
 
-  test('A13: a cache on a node of a cluster is away, is said to be, and fails nothing', async () => {
+  test('FA13: a cache on a node of a cluster is away, is said to be, and fails nothing', async () => {
     const node = await serve(['--cluster-enabled', 'yes', '--cluster-require-full-coverage', 'no'])
     const { api, worker } = await both(fresh(), { CACHE_URL: node.url, CACHE_TTL_MS: '100' })
     for (const { url } of [api, worker]) {
@@ -283,7 +283,7 @@ describe('on Redis', { timeout: 60_000 }, () => {
     ['with INFO, and not CONFIG', ['+info'], 'EVERYSEC'],
     ['with CONFIG, and not INFO', ['+config|get'], 'FSYNC'],
     ['without INFO, CONFIG and CLIENT', [], 'MEMORY'],
-  ])('D8: users with the rights of docs/operations.md do the whole job %s', async (_, more, durability) => {
+  ])('FD8: users with the rights of docs/operations.md do the whole job %s', async (_, more, durability) => {
     const server = await serve()
     const user = async (name: 'api' | 'worker') => {
       await server.cli('ACL', 'SETUSER', name, 'reset', 'on', '>secret', ...keys, ...rights[name].split(' '), ...more)
@@ -340,7 +340,7 @@ describe('on Redis', { timeout: 60_000 }, () => {
   })
 
   test.each(['xadd', 'hset', 'hdel', 'xdel', 'publish', 'rpush', 'evalsha'])(
-    'D8: a user without %s is not ready',
+    'FD8: a user without %s is not ready',
     async (command) => {
       const server = await serve()
       await server.cli('ACL', 'SETUSER', 'narrow', 'reset', 'on', '>secret', '~*', '&*', '+@all')

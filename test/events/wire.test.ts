@@ -253,7 +253,7 @@ describe('an API process', () => {
     await Promise.all(children.splice(0).map(({ exited }) => exited))
   })
 
-  test('B4: outlives whatever is published on the wake-up channel, and announces what is saved meanwhile', async () => {
+  test('FB4: outlives whatever is published on the wake-up channel, and announces what is saved meanwhile', async () => {
     const url = freshRedisUrl()
     const address = parseRedisUrl(url)
     const channel = `{${address.prefix}:events}:wake`

@@ -1,4 +1,4 @@
-/** What a Redis URL may say (C15): one list, for QUEUE_URL and CACHE_URL alike. */
+/** What a Redis URL may say (FC15): one list, for QUEUE_URL and CACHE_URL alike. */
 import { describe, expect, test } from 'vitest'
 import { readConfig } from '../../src/config.ts'
 import { parseRedisUrl, redisUrlProblem } from '../../src/redis/address.ts'

@@ -1,4 +1,4 @@
-/** A step of a connection's set-up that fails is no connection (A12), and neither is one to a server that cannot hold a queue (A13). */
+/** A step of a connection's set-up that fails is no connection (FA12), and neither is one to a server that cannot hold a queue (FA13). */
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Server } from 'node:net'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
