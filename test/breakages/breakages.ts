@@ -19,8 +19,8 @@ export const breakages: Breakage[] = [
     changes: [
       change(
         'worker/worker.ts',
-        'const outcome = await this.#withSlot(',
-        'await this.#consumer.settle(entries)\n      const outcome = await this.#withSlot(',
+        'await this.#finish(await this.#persister.persist(entries))',
+        'await this.#consumer.settle(entries)\n      await this.#finish(await this.#persister.persist(entries))',
       ),
     ],
     test: inOrder,
@@ -36,7 +36,7 @@ export const breakages: Breakage[] = [
       ),
       change(
         'worker/worker.ts',
-        'const outcome = await this.#withSlot(',
+        'await this.#finish(await this.#persister.persist(entries))',
         `const now = new Date()
       await this.#early.append([
         entries.map(({ id, body }) => ({
@@ -44,7 +44,7 @@ export const breakages: Breakage[] = [
           content: { id, content: JSON.parse(body).content, createdAt: now, savedAt: now },
         })),
       ])
-      const outcome = await this.#withSlot(`,
+      await this.#finish(await this.#persister.persist(entries))`,
       ),
     ],
     test: inOrder,

@@ -18,6 +18,8 @@ interface Trouble {
   failOnOdd(test: TestStore): Promise<void>
   /** From now on no two contents may be equal. */
   onlyUnique(test: TestStore): Promise<void>
+  /** From now on a content "child of ID" needs the row of that id. */
+  onlyWithParents(test: TestStore): Promise<void>
   away(test: TestStore): Promise<void>
   back(test: TestStore): Promise<void>
 }
@@ -48,6 +50,10 @@ const mariadb: Trouble = {
     )
   },
   onlyUnique: ({ sql }) => sql('ALTER TABLE Content ADD UNIQUE (content(100))').then(() => {}),
+  onlyWithParents: ({ sql }) =>
+    sql(`ALTER TABLE Content
+      ADD parent CHAR(36) CHARACTER SET ascii COLLATE ascii_bin AS (IF(content LIKE 'child of %', SUBSTR(content, 10, 36), NULL)) STORED,
+      ADD FOREIGN KEY (parent) REFERENCES Content (id)`).then(() => {}),
   away: () => server.sql('SET GLOBAL read_only = 1').then(() => {}),
   back: () => server.sql('SET GLOBAL read_only = 0').then(() => {}),
 }
@@ -63,6 +69,11 @@ const sqlite: Trouble = {
       "CREATE TRIGGER odd BEFORE INSERT ON Content WHEN new.content LIKE 'odd%' BEGIN SELECT json(new.content); END",
     ).then(() => {}),
   onlyUnique: ({ sql }) => sql('CREATE UNIQUE INDEX one_each ON Content (content)').then(() => {}),
+  onlyWithParents: ({ sql }) =>
+    sql(`ALTER TABLE Content ADD COLUMN parent TEXT
+      AS (CASE WHEN content LIKE 'child of %' THEN substr(content, 10, 36) END) VIRTUAL REFERENCES Content (id)`).then(
+      () => {},
+    ),
   // Somebody's migration under way.
   away: ({ sql }) => sql('ALTER TABLE Content RENAME TO Elsewhere').then(() => {}),
   back: ({ sql }) => sql('ALTER TABLE Elsewhere RENAME TO Content').then(() => {}),
@@ -302,9 +313,46 @@ describe.each([
     await persisted([first])
     const batch = [...entries(5), entry('same'), ...entries(5, 'more')]
     const { saved, letters } = await persisted(batch)
-    expect(letters).toMatchObject([{ entry: batch[5], failure: { code: 'REJECTED' } }])
+    expect(letters).toMatchObject([
+      {
+        entry: batch[5],
+        failure: { code: 'REJECTED', attempts: 2, message: expect.stringMatching(/must be unique, in the index \w+/) },
+      },
+    ])
     expect(saved).toHaveLength(10)
     expect((await rows()).size).toBe(11)
+  })
+
+  test('a row whose parent never comes is rejected, after a while, and its neighbours are saved at once (FA5)', async () => {
+    await trouble.onlyWithParents(made)
+    const [parent, child, orphan] = [entry('a parent'), entry(''), entry(`child of ${randomUUID()}`)]
+    const early = entry(`child of ${parent.id}`, child.id)
+    const first = await persister.persist([early, orphan, ...entries(5)])
+    expect(first.saved).toHaveLength(5)
+    expect(first.letters).toEqual([])
+    expect(first.parked.map(({ fault }) => fault.kind)).toEqual(['reference', 'reference'])
+    await persisted([parent])
+    const since = performance.now()
+    const { letters, parked, saved } = await persister.retry(first.parked)
+    expect(saved.map(({ id }) => id)).toEqual([early.id])
+    expect([letters, parked.length]).toEqual([[], 1])
+    const rejected = await eventually(async () => {
+      const round = await persister.retry(parked)
+      parked.splice(0, parked.length, ...round.parked)
+      return round.letters.length > 0 && round.letters
+    })
+    expect(performance.now() - since).toBeGreaterThan(100)
+    expect(rejected).toMatchObject([{ entry: orphan, failure: { code: 'REJECTED' } }])
+    expect((await rows()).size).toBe(7)
+  })
+
+  test('a probe leaves nothing behind, of an empty table and of a full one', async () => {
+    await store.probe()
+    await expectRows([])
+    const batch = entries(3)
+    await persisted(batch)
+    await store.probe()
+    await expectRows(batch)
   })
 
   describe('a message that cannot be a row', () => {
