@@ -16,6 +16,7 @@ import type { RedisConnection } from '../redis/connection.ts'
 import { prove } from '../redis/probe.ts'
 import type { Burial, Consumer, Entry } from './queue.ts'
 import { type QueueKeys, queueProof, record, type Scripts } from './redis-scripts.ts'
+import { stepsOf } from './steps.ts'
 
 interface Options {
   name: string
@@ -36,8 +37,6 @@ type Raw = [handle: string, fields: string[] | null]
 const graceMs = 2_000
 
 const lastId = '18446744073709551615-18446744073709551615'
-const buriedAtOnce = 200
-const buriedBytes = 4 * 1024 * 1024
 
 export class RedisConsumer implements Consumer {
   readonly #o: Options
@@ -49,7 +48,8 @@ export class RedisConsumer implements Consumer {
   #ownFrom: string | undefined = '0'
   #claimFrom = '0-0'
   #claimAt = 0
-  #averageBytes = 1_024
+  /** Of an entry. Before the first ones are there, as much as one may have unless set otherwise: a reply is read by count alone. */
+  #averageBytes = 65_536
   #taking: Promise<unknown> = Promise.resolve()
   #complaint: string | undefined
   #closed: Promise<void> | undefined
@@ -204,7 +204,7 @@ export class RedisConsumer implements Consumer {
     if (entries.length === 0) return
     const bytes = entries.reduce((sum, { body }) => sum + body.length, 0) / entries.length
     // Up at once, down slowly: memory is what must not be guessed too low.
-    this.#averageBytes = Math.max(64, bytes, this.#averageBytes * 0.8)
+    this.#averageBytes = Math.max(64, bytes, this.#averageBytes * 0.7)
   }
 
   confirm(entries: readonly Entry[]): Promise<void> {
@@ -235,7 +235,7 @@ export class RedisConsumer implements Consumer {
 
   async bury(letters: readonly Burial[]): Promise<void> {
     const { keys: k, group, settling, scripts } = this.#o
-    for (const some of chunksOf(letters)) {
+    for (const some of stepsOf(letters)) {
       const args = some.flatMap(({ entry, failure, stands }) => [
         ...[entry.handle, JSON.stringify(failure), Date.now(), entry.body],
         stands ? `${stands.digest} ${stands.at}` : '',
@@ -333,22 +333,6 @@ export class RedisConsumer implements Consumer {
       from = `(${pending.at(-1)![0]}`
     }
   }
-}
-
-/** What one script may bury: each letter's body is copied. */
-function chunksOf(letters: readonly Burial[]): Burial[][] {
-  const chunks: Burial[][] = []
-  let bytes = 0
-  for (const letter of letters) {
-    bytes += letter.entry.body.length
-    const last = chunks.at(-1)
-    if (last && last.length < buriedAtOnce && bytes <= buriedBytes) last.push(letter)
-    else {
-      chunks.push([letter])
-      bytes = letter.entry.body.length
-    }
-  }
-  return chunks
 }
 
 function rows(read: unknown): Raw[] {

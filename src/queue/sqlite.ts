@@ -7,7 +7,7 @@ import { SpillwayError } from '../model/error.ts'
 import { pause } from '../model/pause.ts'
 import { SqlitePort } from '../sqlite/port.ts'
 import type { Accepted, Burial, Consumer, Entry, Item, Queue, QueueStatus, Standing } from './queue.ts'
-import { inSteps } from './steps.ts'
+import { inSteps, stepsOf } from './steps.ts'
 
 /** Beyond the time a take was to wait for. */
 const takeGraceMs = 15_000
@@ -117,9 +117,10 @@ class SqliteConsumer implements Consumer {
   }
 
   async bury(letters: readonly Burial[]): Promise<void> {
-    if (letters.length === 0) return
-    const buried = letters.map(({ entry, failure, stands }) => ({ handle: handleOf(entry), failure, stands }))
-    await this.#port.call('bury', [buried])
+    for (const some of stepsOf(letters)) {
+      const buried = some.map(({ entry, failure, stands }) => ({ handle: handleOf(entry), failure, stands }))
+      await this.#port.call('bury', [buried])
+    }
   }
 
   async hold(entries: readonly Entry[]): Promise<void> {

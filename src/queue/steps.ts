@@ -1,5 +1,25 @@
-/** What takes dead letters out does so in steps, so that however many they are, nobody waits long for the one that is at it. */
+/** Dead letters are made and taken out in steps, so that however many they are, nobody waits long for the one that is at it. */
 import { SpillwayError } from '../model/error.ts'
+import type { Burial } from './queue.ts'
+
+const buriedAtOnce = 200
+const buriedLength = 4 * 1024 * 1024
+
+/** What one script, or transaction, may bury: the body of each letter is copied. */
+export function stepsOf(letters: readonly Burial[]): Burial[][] {
+  const steps: Burial[][] = []
+  let length = 0
+  for (const letter of letters) {
+    length += letter.entry.body.length
+    const last = steps.at(-1)
+    if (last && last.length < buriedAtOnce && length <= buriedLength) last.push(letter)
+    else {
+      steps.push([letter])
+      length = letter.entry.body.length
+    }
+  }
+  return steps
+}
 
 /** Does all ids, some at once; `step` tells how many letters that were, and with how many of the ids it is done. */
 export async function inSteps(
