@@ -253,6 +253,13 @@ describe.each(components)('%s', (component) => {
     expect(get('Namespace', 'spillway').metadata.labels['pod-security.kubernetes.io/enforce']).toBe('restricted')
   })
 
+  test('has a memory limit above what the process may take', () => {
+    const mebibytes = 1024 * Number(/^(\d+)Gi$/.exec(containerOf(component).resources.limits.memory)![1])
+    // Node's heap takes half of a container's memory; see "Memory" in docs/operations.md.
+    expect(mebibytes / 2 + 256).toBeLessThan(mebibytes)
+    expect(mebibytes).toBeGreaterThanOrEqual(1024)
+  })
+
   test('lets in only on its own port, and out only to what the settings name', () => {
     const { ingress, egress, policyTypes } = get('NetworkPolicy', `spillway-${component}`).spec
     expect(policyTypes).toEqual(['Ingress', 'Egress'])
