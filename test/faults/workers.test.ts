@@ -282,7 +282,7 @@ fault(
     expect((await stack.graphql(`mutation { retryDeadLetters(ids: ["${poison}"]) }`)).data.retryDeadLetters).toBe(1)
     await eventually(() => hasRow(poison))
   },
-  120_000,
+  220_000,
 )
 
 fault('A10', 'a worker killed between burying a message and announcing it', async () => {
