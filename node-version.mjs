@@ -1,6 +1,14 @@
 /** Part of `npm ci`: stops with advice on a Node that cannot run Spillway. Plain JavaScript, so that an old one can read it. */
+import { existsSync, symlinkSync } from 'node:fs'
+
 const [major, minor] = process.versions.node.split('.').map(Number)
-if (major < 24 || (major === 24 && minor < 9)) {
+const bundled = `node-${process.platform}-${process.arch}/bin/node`
+if (major > 24 || (major === 24 && minor >= 9)) {
+  // The one in node_modules, or the machine's own.
+} else if (existsSync(`node_modules/${bundled}`)) {
+  // npm 10 (of Node 20) was seen to install it without a link in node_modules/.bin, where npm's scripts find it.
+  if (!existsSync('node_modules/.bin/node')) symlinkSync(`../${bundled}`, 'node_modules/.bin/node')
+} else {
   console.error(
     `Spillway needs Node 24.9 or newer, and this is ${process.versions.node}.\n` +
       'On Linux (x64, arm64) npm installs one beside it, unless optional dependencies are left out.\n' +
