@@ -24,6 +24,7 @@ import type { Meter } from '../model/meter.ts'
 import type { Access, Grant } from './access.ts'
 import type { Context } from './builder.ts'
 import type { Connection } from './connections.ts'
+import { cut } from './cut.ts'
 import type { Yoga } from './documents.ts'
 import { withoutHttp } from './errors.ts'
 import { Incoming } from './incoming.ts'
@@ -50,6 +51,8 @@ const pingBytes = 1_024
 const mostOperations = 100
 /** Messages whose answers wait for the peer to take them, from which on no more are read. */
 const mostMessages = 200
+/** A close frame takes 123 bytes of reason, three of them for a mark that it was cut. */
+const reasonBytes = 120
 /** Of what waits to be sent, in bytes, up to which a ping is answered: they are answered by the socket, and not by us. */
 const pongsUpTo = 64 * 1024
 
@@ -194,6 +197,8 @@ export class WsServer {
     const { log, limit, bytes, access } = this.#parts
     let leaveLimit = () => {}
     let forget = () => {}
+    // The protocol names ids in it, which are as long as a client likes; ws throws, and the socket stays half closed.
+    const close = (code: number, reason: string) => socket.close(code, cut(reason, reasonBytes))
     const extra: Extra = {
       authorization: request.headers.authorization,
       grant: undefined,
@@ -208,7 +213,7 @@ export class WsServer {
       streams: () => {
         connection.stream = true
       },
-      close: (code, reason) => socket.close(code, reason),
+      close,
       messages: 0,
       message: undefined,
       largePings: new WeakSet(),
@@ -263,7 +268,7 @@ export class WsServer {
           const echo = payload && !extra.largePings.has(payload)
           return send(JSON.stringify(echo ? { type: 'pong', payload } : { type: 'pong' }))
         },
-        close: (code, reason) => socket.close(code, reason),
+        close,
         onMessage: (handle) => {
           let line: Promise<void> | undefined
           const handleInTurn = async (data: Buffer, held: Hold) => {

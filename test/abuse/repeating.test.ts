@@ -194,3 +194,26 @@ test('the log holds nothing of clients’ mistakes, however many and large they 
   await target.work()
   expect(target.system.api.logs().slice(logged).slice(0, 3000)).toBe('')
 }, 60_000)
+
+test.each<[string, (string | object)[], number]>([
+  [
+    'two subscriptions of one id of 10 KB',
+    Array(2).fill({ id: long(10_000), type: 'subscribe', payload: { query: 'subscription { saved { cursor } }' } }),
+    4409,
+  ],
+  ['a message that is no JSON', [long(1_000_000)], 4400],
+  ['a message of a type of 100 KB', [{ type: long(100_000) }], 4400],
+  ['an id that is a number', [{ id: 5, type: 'subscribe', payload: { query: '{ __typename }' } }], 4400],
+  ['a payload that is a text of 100 KB', [{ id: 'x', type: 'subscribe', payload: long(100_000) }], 4400],
+  ['a ping with a payload that is a list', [{ type: 'ping', payload: [1] }], 4400],
+])(
+  'a WebSocket with %s is closed with a code of the protocol, and the log holds nothing of it (FC8)',
+  async (_what, messages, code) => {
+    const logged = target.system.api.logs().length
+    const client = await WsClient.connect(target.url)
+    for (const message of messages) client.send(message)
+    expect(await client.closed).toBe(code)
+    await target.work()
+    expect(target.system.api.logs().slice(logged)).toBe('')
+  },
+)
