@@ -273,7 +273,7 @@ export class RedisConsumer implements Consumer {
   }
 
   async probe(): Promise<string | undefined> {
-    const { keys, group, name, reading, settling } = this.#o
+    const { keys, group, name, reading, settling, reclaimMs } = this.#o
     // It may be waiting for new entries: whether it is connected says enough, the rest is asked of the other one.
     const read = await reading.probe(async () => undefined)
     return (
@@ -281,7 +281,16 @@ export class RedisConsumer implements Consumer {
       (await settling.probe(async (client) => {
         // Behind the last of its own entries: none is handed out.
         await client.xreadgroup('GROUP', group, name, 'COUNT', 1, 'STREAMS', keys.stream, lastId)
+        await client.xautoclaim(keys.stream, group, name, reclaimMs, lastId, 'COUNT', 1)
+        await client.xpending(keys.stream, group, lastId, lastId, 1, name)
         await client.xack(keys.stream, group, '0-1')
+        await client.xclaim(keys.stream, group, name, reclaimMs, '0-1', 'JUSTID')
+        await client.unlink(keys.probe)
+        // There is none to rename, which only one who may rename is told.
+        await client.rename(keys.probe, keys.probe).catch((error: Error) => {
+          if (!error.message.includes('no such key')) throw error
+        })
+        await client.xgroup('DELCONSUMER', keys.stream, group, 'probe')
         return await prove(client, queueProof(keys, true))
       }))
     )

@@ -141,7 +141,10 @@ async function databaseState({ database, prepared }: HealthParts): Promise<PartS
 /** Never the message: it may name hosts. */
 function codeOf(error: unknown): string {
   if (error instanceof StoreFault) return error.vendorCode ?? error.kind
-  return error instanceof SpillwayError ? error.code : 'ERROR'
+  if (!(error instanceof SpillwayError)) return 'ERROR'
+  const { cause, code } = error
+  // An answer of Redis begins with its code.
+  return cause instanceof Error && cause.name === 'ReplyError' ? cause.message.split(' ', 1)[0]! : code
 }
 
 /** A worker's own server, for probes and Prometheus. */

@@ -9,35 +9,67 @@ local function refused(reply)
   return { text:find('user executing the script', 1, true) and 'NOPERM' or text:match('^%u+') or 'ERR', text }
 end
 
--- `entry` does what a new entry would; an id that low is refused where there was ever one.
+-- The first of these commands that is refused. Those without a key of theirs work on the probe's own.
+local function all(commands)
+  for _, command in ipairs(commands) do
+    local problem = refused(redis.pcall(unpack(command)))
+    if problem then return problem end
+  end
+  return nil
+end
+
+-- What the scripts do to a key of each type. First what takes back, so that nothing is left where that is refused.
 local trials = {
   stream = function(key)
+    local gone = refused(redis.pcall('XDEL', key, '0-1'))
+    if gone then return gone end
+    -- As a new entry; an id that low is refused where there was ever one.
     local entry = refused(redis.pcall('XADD', key, 'NOMKSTREAM', '0-1', 'probe', ''))
     if entry and not entry[2]:find('equal or smaller', 1, true) then return entry end
-    return refused(redis.pcall('XDEL', key, '0-1'))
+    return all({ { 'XDEL', key, '0-1' }, { 'XLEN', key }, { 'XRANGE', key, '0-1', '0-1' } })
   end,
   hash = function(key)
-    return refused(redis.pcall('HSET', key, 'probe', '')) or refused(redis.pcall('HDEL', key, 'probe'))
+    return all({
+      { 'HDEL', key, 'probe' },
+      { 'HSET', key, 'probe', '' },
+      { 'HDEL', key, 'probe' },
+      { 'HGET', key, 'probe' },
+      { 'HMGET', key, 'probe' },
+      { 'HEXISTS', key, 'probe' },
+      { 'HLEN', key },
+    })
   end,
   zset = function(key)
-    return refused(redis.pcall('ZADD', key, 0, 'probe')) or refused(redis.pcall('ZREM', key, 'probe'))
+    return all({
+      { 'ZREM', key, 'probe' },
+      { 'ZADD', key, 0, 'probe' },
+      { 'ZREM', key, 'probe' },
+      { 'ZCARD', key },
+      { 'ZRANGEBYLEX', key, '[probe', '[probe' },
+      { 'ZLEXCOUNT', key, '[probe', '[probe' },
+    })
   end,
-  -- Of the key itself only the type: at its end there is something else.
+  -- Nothing is added to the key itself: what is at its end is not the probe's to take away.
   list = function(key)
-    return refused(redis.pcall('LLEN', key))
-      or refused(redis.pcall('LINDEX', key, 0))
-      or refused(redis.pcall('RPUSH', KEYS[1], ''))
-      or refused(redis.pcall('LPOP', KEYS[1]))
+    return all({
+      { 'LLEN', key },
+      { 'LINDEX', key, 0 },
+      { 'LPOP', KEYS[1] },
+      { 'RPUSH', KEYS[1], '' },
+      { 'LPOP', KEYS[1] },
+    })
   end,
 }
 
--- A script whose first write takes no memory may go on writing when the server is full.
-if ARGV[1] == 'always' then
-  local gone = refused(redis.pcall('HDEL', KEYS[1], 'probe'))
-  if gone then return gone end
-end
+-- A script whose first write takes no memory may go on writing when the server is full; one that begins with another may not.
+local begin = ARGV[1] == 'room' and { { 'HSET', KEYS[1], 'probe', '' } } or {}
+begin[#begin + 1] = { 'HDEL', KEYS[1], 'probe' }
+begin[#begin + 1] = { 'EXISTS', KEYS[1] }
+if ARGV[1] == 'always' then begin[#begin + 1] = { 'TIME' } end
+local problem = all(begin)
+if problem then return problem end
 for i = 2, #KEYS do
-  local problem = trials[ARGV[i + 1]](KEYS[i])
+  problem = trials[ARGV[i + 1]](KEYS[i])
   if problem then return problem end
 end
 if ARGV[2] ~= '' then return refused(redis.pcall('PUBLISH', ARGV[2], '{"probe":true}')) end
