@@ -1,11 +1,11 @@
-// Tells of every content that is saved, and of the cursor to begin with next time. Who was away for half an hour misses nothing.
+// Calls back with every saved content, and with the cursor to begin with next time. A client that was away for half an hour misses nothing.
 export function follow(url, cursor, onSaved, onExpired) {
   const query = 'subscription ($after: String) { saved(after: $after) { cursor content { id content } } }'
   const search = new URLSearchParams({ query, variables: JSON.stringify({ after: cursor }) })
   const events = new EventSource(`${url}/graphql?${search}`) // comes back by itself, behind the last event it had
   events.addEventListener('next', (event) => {
     const { data, errors } = JSON.parse(event.data)
-    if (errors?.[0].extensions.code === 'CURSOR_EXPIRED') return onExpired(events.close()) // read `contents`, begin anew
+    if (errors?.[0].extensions.code === 'CURSOR_EXPIRED') return onExpired(events.close()) // follow without a cursor, then read `contents`
     cursor = data?.saved.cursor ?? cursor
     if (data) onSaved(data.saved.content, cursor)
   }) // after a 502, say, it does not come back by itself

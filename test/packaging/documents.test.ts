@@ -21,6 +21,10 @@ const known = new Set([
   ...settings.map((name) => `${name}_FILE`),
   // Codes of errors and of dead letters.
   ...[...read('src/model/error.ts').matchAll(/'([A-Z_]+)'/g)].map(([, code]) => code!),
+  // Codes of /readyz, and of errors that GraphQL itself has.
+  ...['src/redis/setup.ts', 'src/sqlite/fault.ts'].flatMap((path) =>
+    [...read(path).matchAll(/'([A-Z]+(?:_[A-Z]+)+)'/g)].map(([, code]) => code!),
+  ),
   'NODE_ENV',
   'TEST_REDIS_URL',
   'TEST_DATABASE_URL',
