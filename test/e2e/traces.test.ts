@@ -8,6 +8,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { holds } from '../harness/eventually.ts'
 import { type Receiver, startReceiver, type TestSpan } from '../harness/otlp.ts'
 import { spawnSpillway } from '../harness/process.ts'
+import { putRows } from '../harness/rows.ts'
 import { System, setUps } from '../harness/system.ts'
 
 const hex = (bytes: number) => randomBytes(bytes).toString('hex')
@@ -159,7 +160,7 @@ describe.each(setUps)('%s', (setUp) => {
 
   it('tells why a save failed: the row is there already, with other content', async () => {
     const id = randomUUID()
-    await graphql(system.url, save, { content: 'first', id, waitMs: 20_000 })
+    await putRows(system.env.DATABASE_URL!, [id], 'first')
     const client = newTrace()
     const { data } = await graphql(
       system.url,

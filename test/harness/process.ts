@@ -84,7 +84,7 @@ export async function spawnSpillway(
   }
   if (options.ready === false) return spillway
   try {
-    await eventually(() => isReady || exit !== undefined, { timeoutMs: options.timeoutMs ?? 20_000 })
+    await eventually(() => isReady || exit !== undefined, { timeoutMs: options.timeoutMs ?? 60_000 })
     if (!isReady) throw new Error(`it ended with ${exit}`)
     return spillway
   } catch (error) {
