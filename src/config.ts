@@ -2,13 +2,13 @@
  * Every setting, once; the only reader of process.env. A setting that is malformed or misspelt stops the start, with all problems named
  * in one message, and no value that may hold a password is ever repeated. Names of others are noted and ignored.
  */
-import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import * as z from 'zod'
 import { readEnvFile } from './config/env-file.ts'
 import { type Checked, checkHost, checkList, checkOrigin } from './config/lists.ts'
 import { checkNames, isServiceAddress } from './config/names.ts'
 import { readOperations } from './config/operations.ts'
+import { readTextFile } from './config/text-file.ts'
 import { isSameFile, secretsOf, type UrlRule, urlProblem } from './config/urls.ts'
 
 const number = (min: number, max: number) =>
@@ -239,12 +239,9 @@ export function readConfig(env: Env = process.env, given?: Env): Config {
   // A setting that is there and empty is one left out: that is how compose files and shells say it.
   const chosen = Object.fromEntries(
     names.flatMap((name) => {
-      const value =
-        (isServiceAddress(name, env[name]) ? undefined : env[name]) ||
-        readSecret(name, env[`${name}_FILE`], problems) ||
-        file[name] ||
-        readSecret(name, file[`${name}_FILE`], problems)
-      return value ? [[name, value.trim()]] : []
+      const own = isServiceAddress(name, env[name]) ? { ...env, [name]: undefined } : env
+      const value = valueIn(own, name, 'the environment', problems) ?? valueIn(file, name, '.env', problems)
+      return value === undefined ? [] : [[name, value]]
     }),
   )
   const result = settings.safeParse(chosen)
@@ -261,6 +258,13 @@ export function readConfig(env: Env = process.env, given?: Env): Config {
   }
   if (s?.AUTH_JWT_SECRET && s.AUTH_JWKS_URL) {
     problems.push('AUTH_JWT_SECRET and AUTH_JWKS_URL are two ways to check a token: leave one of them out')
+  }
+  for (const name of ['AUTH_ISSUER', 'AUTH_AUDIENCE'] as const) {
+    if (s?.[name] !== undefined && !authenticated) {
+      problems.push(
+        `${name} checks tokens, and no token is asked for: set AUTH_JWT_SECRET or AUTH_JWKS_URL, or leave it out`,
+      )
+    }
   }
   // Keys of an issuer sign tokens for others, too; only the audience says that one is for us.
   if (s?.AUTH_JWKS_URL && !s.AUTH_AUDIENCE) problems.push('AUTH_JWKS_URL needs AUTH_AUDIENCE')
@@ -333,14 +337,28 @@ export function envExample(): string {
   return `# Spillway's settings, each with its default. Copy this file to .env and take the # off what you change;\n# the environment wins over .env. A setting that is malformed or misspelt stops the start.\n# ${secrets.join(', ')} may be read from files:\n# NAME_FILE=path in place of NAME.\n\n${lines.join('\n')}`
 }
 
-function readSecret(name: string, path: string | undefined, problems: string[]): string | undefined {
-  if (!path || !secrets.includes(name)) return undefined
-  try {
-    return readFileSync(path, 'utf8')
-  } catch (error) {
-    problems.push(`${name}_FILE names a file that cannot be read: ${(error as NodeJS.ErrnoException).code}`)
-    return undefined
+/** The value that one source gives, in NAME or in the file that NAME_FILE names; undefined: it gives none. Neither may be blank, which would
+ *  turn off what the setting asks for. */
+function valueIn(source: Env, name: string, where: string, problems: string[]): string | undefined {
+  const given = source[name] || undefined
+  const path = (secrets.includes(name) && source[`${name}_FILE`]) || undefined
+  if (given !== undefined && path !== undefined) {
+    problems.push(`${name} and ${name}_FILE are both set in ${where}: leave one of them out`)
   }
+  if (given !== undefined) {
+    const value = given.trim()
+    if (value === '') problems.push(`${name} is blank: give it a value, or leave it out`)
+    return value || undefined
+  }
+  if (path === undefined) return undefined
+  const read = readTextFile(path)
+  const value = 'text' in read ? read.text.trim() : ''
+  if (value === '') {
+    const problem =
+      'problem' in read ? `a file that ${read.problem}` : 'an empty file: write the value into it, or leave it out'
+    problems.push(`${name}_FILE names ${problem}`)
+  }
+  return value || undefined
 }
 
 function headerValues(headers: string | undefined): string[] {

@@ -1,8 +1,9 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { parseEnvFile } from '../src/config/env-file.ts'
+import { parseEnvFile, readEnvFile } from '../src/config/env-file.ts'
 import { ConfigError, envExample, readConfig } from '../src/config.ts'
 
 function problems(env: Record<string, string>, file: Record<string, string> = {}): string {
@@ -14,6 +15,15 @@ function problems(env: Record<string, string>, file: Record<string, string> = {}
   }
   throw new Error('expected these settings to be refused')
 }
+
+const secretNames = [
+  'DATABASE_URL',
+  'DATABASE_READ_URL',
+  'QUEUE_URL',
+  'CACHE_URL',
+  'AUTH_JWT_SECRET',
+  'OTEL_EXPORTER_OTLP_HEADERS',
+]
 
 describe('settings', () => {
   it('have the documented defaults', () => {
@@ -260,6 +270,13 @@ describe('settings', () => {
     }
   })
 
+  it('that list hosts are refused where they list none: it would answer for every host', () => {
+    const open = { HOST: '0.0.0.0', AUTH: 'none' }
+    for (const ALLOWED_HOSTS of [',', ' , ,'])
+      for (const env of [{}, open]) expect(problems({ ...env, ALLOWED_HOSTS })).toContain('ALLOWED_HOSTS has no items')
+    expect(readConfig({ ALLOWED_HOSTS: '' }, {}).allowedHosts).toEqual(readConfig({}, {}).allowedHosts)
+  })
+
   it('that list origins are brought into the form of an Origin header, or refused', () => {
     const origins = (CORS_ORIGINS: string) => readConfig({ CORS_ORIGINS }, {}).corsOrigins
     expect(
@@ -286,6 +303,10 @@ describe('settings', () => {
       ['https://app.example?x', 'without a path'],
       ['https://me:hunter2@app.example', 'must be an origin'],
       ['https://', 'must be an origin'],
+      ['ws://app.example', 'must be the origin of a page'],
+      ['WSS://app.example', 'must be the origin of a page'],
+      ['ftp://app.example', 'must be the origin of a page'],
+      [',', 'has no items'],
       ['file:///x', 'must be an origin'],
       ['https://a b', 'must be an origin'],
     ]
@@ -335,6 +356,106 @@ describe('settings', () => {
     rmSync(dir, { recursive: true })
   })
 
+  it('of a secret file that gives no value are refused: it would turn authentication off, or start on a default', () => {
+    const dir = mkdtempSync(join(tmpdir(), 'spillway-config-'))
+    const file = join(dir, 'secret')
+    for (const name of secretNames) {
+      for (const text of ['', ' \n\t\r\n', '\ufeff']) {
+        writeFileSync(file, text)
+        for (const message of [problems({ [`${name}_FILE`]: file }), problems({}, { [`${name}_FILE`]: file })])
+          expect(message, name).toContain(`${name}_FILE names an empty file`)
+      }
+      expect(problems({ [`${name}_FILE`]: '/dev/null' }), name).toContain(`${name}_FILE names a file that is a folder`)
+    }
+    rmSync(dir, { recursive: true })
+  })
+
+  it('of a secret file that is no UTF-8 text are refused', () => {
+    const dir = mkdtempSync(join(tmpdir(), 'spillway-config-'))
+    const file = join(dir, 'secret')
+    const binary = [
+      Buffer.concat([Buffer.from('hunter2'.repeat(9)), Buffer.from([0xff, 0xfe, 0x80])]),
+      Buffer.from('s'.repeat(40), 'utf16le'),
+      Buffer.from([0xc3, ...Buffer.from('('.repeat(40))]),
+    ]
+    for (const bytes of binary) {
+      writeFileSync(file, bytes)
+      for (const name of secretNames) {
+        const message = problems({ [`${name}_FILE`]: file })
+        expect(message).toContain(`${name}_FILE names a file that is not well-formed UTF-8 text`)
+        expect(message).not.toContain('hunter2')
+      }
+      expect(problems({ PERSISTED_OPERATIONS: file })).toContain('is not well-formed UTF-8 text')
+    }
+    const secret = 'ü'.repeat(20)
+    writeFileSync(file, `\ufeff${secret}\r\n`)
+    expect(readConfig({ AUTH_JWT_SECRET_FILE: file }, {}).auth.secret).toBe(secret)
+    rmSync(dir, { recursive: true })
+  })
+
+  it('that name a folder, a FIFO, a device or a huge file are refused at once', () => {
+    const dir = mkdtempSync(join(tmpdir(), 'spillway-config-'))
+    const fifo = join(dir, 'fifo')
+    expect(spawnSync('mkfifo', [fifo]).status).toBe(0)
+    const large = join(dir, 'large')
+    writeFileSync(large, 'x'.repeat(1024 * 1024 + 1))
+    const link = join(dir, 'link')
+    symlinkSync(fifo, link)
+    const begun = performance.now()
+    for (const name of [...secretNames.map((secret) => `${secret}_FILE`), 'PERSISTED_OPERATIONS']) {
+      for (const path of [dir, fifo, link, '/dev/zero', '/dev/tty'])
+        expect(problems({ [name]: path }), path).toContain(`${name} names a file that `)
+      for (const path of [dir, fifo, link, '/dev/zero'])
+        expect(problems({ [name]: path }), path).toContain('is a folder, a FIFO or a device')
+      expect(problems({ [name]: large })).toContain(`${name} names a file that has more than 1 MiB`)
+    }
+    for (const path of [dir, fifo, '/dev/zero'])
+      expect(readEnvFile(path, () => true).problems).toEqual([expect.stringContaining('.env is a folder, a FIFO')])
+    expect(readEnvFile(large, () => true).problems).toEqual([expect.stringContaining('.env has more than 1 MiB')])
+    expect(readEnvFile(join(dir, 'nothing'), () => true)).toEqual({ values: {}, problems: [] })
+    expect(performance.now() - begun).toBeLessThan(10_000)
+    // As Kubernetes mounts secrets.
+    mkdirSync(join(dir, '..data'))
+    writeFileSync(join(dir, '..data', 'secret'), 's'.repeat(40))
+    symlinkSync(join('..data', 'secret'), join(dir, 'secret'))
+    expect(readConfig({ AUTH_JWT_SECRET_FILE: join(dir, 'secret') }, {}).auth.secret).toBe('s'.repeat(40))
+    rmSync(dir, { recursive: true })
+  })
+
+  it('that are given as a value and as a file in the same place are refused', () => {
+    const dir = mkdtempSync(join(tmpdir(), 'spillway-config-'))
+    const file = join(dir, 'secret')
+    writeFileSync(file, 's'.repeat(40))
+    const both = { AUTH_JWT_SECRET: 'x'.repeat(40), AUTH_JWT_SECRET_FILE: file }
+    const says = (where: string) =>
+      `AUTH_JWT_SECRET and AUTH_JWT_SECRET_FILE are both set in ${where}: leave one of them out`
+    expect(problems(both)).toContain(says('the environment'))
+    expect(problems({}, both)).toContain(says('.env'))
+    expect(readConfig({ ...both, AUTH_JWT_SECRET: '' }, {}).auth.secret).toBe('s'.repeat(40))
+    // The environment wins over .env, in either form.
+    const { AUTH_JWT_SECRET, AUTH_JWT_SECRET_FILE } = both
+    expect(readConfig({ AUTH_JWT_SECRET }, { AUTH_JWT_SECRET_FILE }).auth.secret).toBe(AUTH_JWT_SECRET)
+    expect(readConfig({ AUTH_JWT_SECRET_FILE }, { AUTH_JWT_SECRET }).auth.secret).toBe('s'.repeat(40))
+    rmSync(dir, { recursive: true })
+  })
+
+  it('that are blank are refused: a check of tokens would be off', () => {
+    for (const name of ['AUTH_ISSUER', 'AUTH_AUDIENCE', 'AUTH_JWT_SECRET', 'ALLOWED_HOSTS', 'QUEUE_URL'])
+      expect(problems({ AUTH_JWKS_URL: 'https://idp/keys', AUTH_AUDIENCE: 'a', [name]: ' \t' })).toContain(
+        `${name} is blank: give it a value, or leave it out`,
+      )
+  })
+
+  it('that check tokens are refused where no token is asked for', () => {
+    for (const name of ['AUTH_ISSUER', 'AUTH_AUDIENCE']) {
+      for (const env of [{}, { AUTH: 'none' }, { AUTH: 'none', HOST: '0.0.0.0' }])
+        expect(problems({ ...env, [name]: 'x' })).toContain(
+          `${name} checks tokens, and no token is asked for: set AUTH_JWT_SECRET or AUTH_JWKS_URL`,
+        )
+      expect(readConfig({ AUTH_JWT_SECRET: 's'.repeat(40), [name]: 'x' }, {}).auth.secret).toBe('s'.repeat(40))
+    }
+  })
+
   it('come from a .env as editors write it', () => {
     const text =
       'PORT=81\r\nexport QUEUE_CAPACITY="7" # few\r\n# HOST=x\r\nAUTH_ISSUER=\'a # b\'\r\n\r\nCACHE_TTL_MS=5 # ms\r\n'
@@ -372,7 +493,7 @@ describe('settings', () => {
     }
     writeFileSync(file, '\ufeff["{ a }", "{ b }"]')
     expect(readConfig({ PERSISTED_OPERATIONS: file }, {}).operations).toEqual(new Set(['{ a }', '{ b }']))
-    expect(problems({ PERSISTED_OPERATIONS: dir })).toContain('cannot be read: EISDIR')
+    expect(problems({ PERSISTED_OPERATIONS: dir })).toContain('is a folder, a FIFO or a device')
     rmSync(dir, { recursive: true })
   })
 

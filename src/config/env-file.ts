@@ -1,7 +1,7 @@
 /** The file `.env`: read as people's editors write it, and refused where it would be taken for something else than it says. */
 import { isUtf8 } from 'node:buffer'
-import { readFileSync } from 'node:fs'
 import { parseEnv } from 'node:util'
+import { readSmallFile } from './text-file.ts'
 
 export interface EnvFile {
   values: Record<string, string | undefined>
@@ -10,14 +10,9 @@ export interface EnvFile {
 
 /** A file that is not there is an empty one. */
 export function readEnvFile(path: string, known: (name: string) => boolean): EnvFile {
-  let bytes: Buffer
-  try {
-    bytes = readFileSync(path)
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    return { values: {}, problems: code === 'ENOENT' ? [] : [`.env cannot be read: ${code}`] }
-  }
-  return parseEnvFile(bytes, known)
+  const read = readSmallFile(path)
+  if ('bytes' in read) return parseEnvFile(read.bytes, known)
+  return { values: {}, problems: read.code === 'ENOENT' ? [] : [`.env ${read.problem}`] }
 }
 
 export function parseEnvFile(bytes: Buffer, known: (name: string) => boolean): EnvFile {

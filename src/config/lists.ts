@@ -25,6 +25,9 @@ export function checkOrigin(text: string): Checked {
   if (text.includes('*')) return { problem: 'must not have a *: list each origin' }
   if (text === 'null') return { problem: 'must not be null: files and sandboxed frames of every site send that' }
   if (!/^[a-z][a-z\d+.-]*:\/\//i.test(text)) return { problem: 'must begin with its scheme, as in https://app.example' }
+  if (/^(wss?|ftp):/i.test(text)) {
+    return { problem: 'must be the origin of a page, as in https://app.example: it is the same for its WebSockets' }
+  }
   if (/[\s\\]/.test(text) || !URL.canParse(text)) return { problem: 'must be an origin, as in https://app.example' }
   const { protocol, host, pathname, search, hash, username, password } = new URL(text)
   if (host === '' || username || password) return { problem: 'must be an origin, as in https://app.example' }
@@ -37,6 +40,7 @@ export function checkOrigin(text: string): Checked {
 /** The items of a list by commas, each in its one form; `fail` is told of each that is wrong, by its place and never by its text. */
 export function checkList(text: string, check: (item: string) => Checked, fail: (problem: string) => void): string[] {
   const items = text.split(',').flatMap((item) => item.trim() || [])
+  if (text !== '' && items.length === 0) fail('has no items between its commas: list at least one, or leave it out')
   const checked = items.map(check)
   for (const [i, each] of checked.entries()) {
     if ('problem' in each) fail(items.length > 1 ? `(item ${i + 1}) ${each.problem}` : each.problem)

@@ -1,18 +1,16 @@
 /** PERSISTED_OPERATIONS: the documents that may be sent. */
-import { readFileSync } from 'node:fs'
+import { readTextFile } from './text-file.ts'
 
 /** undefined where there is no such list, or it is wrong: see `problems`, which never repeat what is in the file. */
 export function readOperations(path: string | undefined, problems: string[]): ReadonlySet<string> | undefined {
   if (path === undefined) return undefined
-  let text: string
-  try {
-    text = readFileSync(path, 'utf8').replace(/^\ufeff/, '')
-  } catch (error) {
-    problems.push(`PERSISTED_OPERATIONS names a file that cannot be read: ${(error as NodeJS.ErrnoException).code}`)
+  const read = readTextFile(path)
+  if ('problem' in read) {
+    problems.push(`PERSISTED_OPERATIONS names a file that ${read.problem}`)
     return undefined
   }
   try {
-    const documents: unknown = JSON.parse(text)
+    const documents: unknown = JSON.parse(read.text)
     const list: unknown[] = typeof documents === 'object' && documents !== null ? Object.values(documents) : [undefined]
     if (list.every((document) => typeof document === 'string')) return new Set(list.map((document) => document.trim()))
   } catch {

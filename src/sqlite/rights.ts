@@ -3,21 +3,37 @@
  * 0700, whatever the umask; SQLite gives its log and its index the mode of the database. The mode of a folder that is there already
  * is not changed.
  */
-import { chmodSync, closeSync, mkdirSync, openSync, statSync } from 'node:fs'
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { FileUnusable } from './fault.ts'
 
+/** One folder at a time: Node's recursive mkdir never ends below /proc, where a folder is not there and cannot be made either. */
 export function makeFolder(folder: string): void {
   try {
-    const first = mkdirSync(folder, { recursive: true, mode: 0o700 })
-    // A umask may have taken rights from the owner, too.
-    for (let made = folder; first !== undefined; made = dirname(made)) {
-      chmodSync(made, 0o700)
-      if (resolve(made) === resolve(first)) break
-    }
+    for (const missing of missingFolders(resolve(folder))) makeOne(missing)
+    if (!statSync(folder).isDirectory()) throw new Error('something else is at its place')
   } catch (error) {
     throw new FileUnusable(`its folder ${folder} cannot be made: ${(error as Error).message}`, { cause: error })
   }
+}
+
+/** The outermost first. */
+function missingFolders(folder: string): string[] {
+  const missing: string[] = []
+  for (let path = folder; !existsSync(path) && path !== dirname(path); path = dirname(path)) missing.unshift(path)
+  return missing
+}
+
+function makeOne(folder: string): void {
+  try {
+    mkdirSync(folder, { mode: 0o700 })
+  } catch (error) {
+    // Another process may have made it meanwhile.
+    if (statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return
+    throw error
+  }
+  // A umask may have taken rights from the owner, too.
+  chmodSync(folder, 0o700)
 }
 
 /** Makes an empty file; SQLite would give it the mode that the umask leaves of 0644. Only where there is none: closing a file that SQLite
