@@ -71,11 +71,16 @@ const settings = z.object({
   AUTH_JWKS_URL: url(['https:', 'http:'], 'https://…', { credentials: 'keys to check tokens with are public' })
     .optional()
     .describe('Ask for a bearer token (JWT), signed with one of the keys published here (RS, PS, ES, EdDSA).'),
-  AUTH_ISSUER: z.string().optional().describe("What a token's `iss` has to be."),
+  AUTH_ISSUER: z
+    .string()
+    .optional()
+    .describe("What a token's `iss` has to be. Only with AUTH_JWT_SECRET or AUTH_JWKS_URL."),
   AUTH_AUDIENCE: z
     .string()
     .optional()
-    .describe("What a token's `aud` has to be, or hold. Required with AUTH_JWKS_URL."),
+    .describe(
+      "What a token's `aud` has to be, or hold. Required with AUTH_JWKS_URL, and only with it or AUTH_JWT_SECRET.",
+    ),
   ALLOWED_HOSTS: list(checkHost).describe(
     'Host names to answer for, by commas. Left out: on loopback without authentication its own names, else all.',
   ),
@@ -334,7 +339,7 @@ export function envExample(): string {
     const fallback = schema.safeParse(undefined).data
     return `# ${schema.description}\n# ${name}=${fallback ?? ''}\n`
   })
-  return `# Spillway's settings, each with its default. Copy this file to .env and take the # off what you change;\n# the environment wins over .env. A setting that is malformed or misspelt stops the start.\n# ${secrets.join(', ')} may be read from files:\n# NAME_FILE=path in place of NAME.\n\n${lines.join('\n')}`
+  return `# Spillway's settings, each with its default. Copy this file to .env and take the # off what you change;\n# the environment wins over .env. A setting that is malformed or misspelt stops the start.\n# ${secrets.join(', ')} may be read from files:\n# NAME_FILE=path in place of NAME. An empty file stops the start.\n\n${lines.join('\n')}`
 }
 
 /** The value that one source gives, in NAME or in the file that NAME_FILE names; undefined: it gives none. Neither may be blank, which would

@@ -161,6 +161,13 @@ export function serveHealth(
       guard: new Guard(options),
       rate: new RateLimit(undefined),
     },
-    { ...options, log: boundedLog(options.log), maxBodyBytes: 0, maxConnections: 1_000, bytes: new Bytes() },
+    {
+      ...options,
+      portSetting: 'WORKER_PORT',
+      log: boundedLog(options.log),
+      maxBodyBytes: 0,
+      maxConnections: 1_000,
+      bytes: new Bytes(),
+    },
   )
 }

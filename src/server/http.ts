@@ -63,6 +63,8 @@ export interface HttpServer {
 export interface HttpOptions {
   host: string
   port: number
+  /** The setting that `port` is from, for the error of one that is in use. */
+  portSetting?: 'PORT' | 'WORKER_PORT'
   maxBodyBytes: number
   maxConnections: number
   bytes: Bytes
@@ -85,7 +87,7 @@ export class HttpError extends Error {
 
 /** Rejects where the address cannot be listened on, saying so. */
 export async function listen(front: Front, options: HttpOptions): Promise<HttpServer> {
-  const { host, port, tracer, log } = options
+  const { host, port, portSetting = 'PORT', tracer, log } = options
   const connections = new Connections(options.maxConnections, options.bytes)
   const serve = (request: IncomingMessage, response: ServerResponse, id: string) => {
     const connection = connections.of(request.socket)
@@ -157,8 +159,10 @@ export async function listen(front: Front, options: HttpOptions): Promise<HttpSe
     server.once('error', (error: NodeJS.ErrnoException) =>
       reject(
         error.code === 'EADDRINUSE'
-          ? new Error(`Port ${port} on ${host} is in use: stop what listens there, or set PORT to another one.`)
-          : new Error(`Cannot listen on ${host}:${port}: ${error.message}. Check HOST and PORT.`),
+          ? new Error(
+              `Port ${port} on ${host} is in use: stop what listens there, or set ${portSetting} to another one.`,
+            )
+          : new Error(`Cannot listen on ${host}:${port}: ${error.message}. Check HOST and ${portSetting}.`),
       ),
     )
     server.listen(port, host, resolve)

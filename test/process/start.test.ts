@@ -53,7 +53,7 @@ const servers = () => ({ DATABASE_URL: database.url, QUEUE_URL: freshRedisUrl(),
 
 type Env = Record<string, string>
 const failing: Record<string, [role: 'api' | 'worker', env: () => Env | Promise<Env>, says: string]> = {
-  'PORT is in use (embedded)': ['api', () => ({ PORT: taken }), 'is in use'],
+  'PORT is in use (embedded)': ['api', () => ({ PORT: taken }), 'or set PORT to another one'],
   'PORT is in use (Redis and MariaDB)': ['api', () => ({ ...servers(), PORT: taken }), 'is in use'],
   'HOST is no address of this machine (embedded)': ['api', () => ({ HOST: '192.0.2.1', AUTH: 'none' }), 'Check HOST'],
   'HOST is no address of this machine (Redis and MariaDB)': [
@@ -61,7 +61,16 @@ const failing: Record<string, [role: 'api' | 'worker', env: () => Env | Promise<
     () => ({ ...servers(), HOST: '192.0.2.1', AUTH: 'none' }),
     'Check HOST',
   ],
-  'WORKER_PORT is in use': ['worker', () => ({ ...servers(), WORKER_PORT: taken }), 'is in use'],
+  'WORKER_PORT is in use': [
+    'worker',
+    () => ({ ...servers(), WORKER_PORT: taken }),
+    'is in use: stop what listens there, or set WORKER_PORT to another one',
+  ],
+  'HOST of a worker is no address of this machine': [
+    'worker',
+    () => ({ ...servers(), HOST: '192.0.2.1', AUTH: 'none', WORKER_PORT: '0' }),
+    'Check HOST and WORKER_PORT',
+  ],
   'a worker is to work for an embedded queue': ['worker', () => ({}), 'the embedded queue'],
   'the folder of the queue is a file': [
     'api',
@@ -80,6 +89,44 @@ const failing: Record<string, [role: 'api' | 'worker', env: () => Env | Promise<
       return { DATABASE_URL: `file:${join(dir, 'data', 'store.db')}` }
     },
     'data',
+  ],
+  'the folder of the queue cannot be made, below /proc': [
+    'api',
+    () => ({ QUEUE_URL: 'file:/proc/spillway/queue/queue.db' }),
+    'its folder /proc/spillway/queue cannot be made',
+  ],
+  'the folder of the store cannot be made, below /proc': [
+    'api',
+    () => ({ DATABASE_URL: 'file:/proc/spillway/store.db' }),
+    'its folder /proc/spillway cannot be made',
+  ],
+  'a secret file is a FIFO': [
+    'api',
+    async () => {
+      const fifo = join(await folder(), 'fifo')
+      spawnSync('mkfifo', [fifo])
+      return { AUTH_JWT_SECRET_FILE: fifo }
+    },
+    'AUTH_JWT_SECRET_FILE names a file that is a folder, a FIFO or a device',
+  ],
+  'a secret file is a device without an end': [
+    'worker',
+    () => ({ DATABASE_URL_FILE: '/dev/zero' }),
+    'DATABASE_URL_FILE names a file that is a folder, a FIFO or a device',
+  ],
+  'a secret file is empty': [
+    'api',
+    async () => {
+      const empty = join(await folder(), 'secret')
+      writeFileSync(empty, '')
+      return { AUTH_JWT_SECRET_FILE: empty }
+    },
+    'AUTH_JWT_SECRET_FILE names an empty file',
+  ],
+  'the list of operations is a device without an end': [
+    'api',
+    () => ({ PERSISTED_OPERATIONS: '/dev/zero' }),
+    'PERSISTED_OPERATIONS names a file that is a folder, a FIFO or a device',
   ],
   'the queue is no database': [
     'api',
