@@ -14,6 +14,8 @@ import {
   jwtVerify,
 } from 'jose'
 import { SpillwayError } from '../model/error.ts'
+import type { Log } from '../model/log.ts'
+import { wantsEventStream } from './accept.ts'
 import { Kept } from './kept.ts'
 
 /** read: contents, receipts, events. write: save. admin: the queue, dead letters, metrics. */
@@ -63,7 +65,7 @@ export class Access {
   readonly #recheckMs: number
 
   /** With neither a secret nor keys, everybody is granted everything. */
-  constructor({ secret, jwksUrl, issuer, audience, ...times }: AccessOptions) {
+  constructor({ secret, jwksUrl, issuer, audience, ...times }: AccessOptions, log: Log) {
     // A secret stays the same as long as the process runs.
     this.#recheckMs = jwksUrl ? (times.recheckMs ?? recheckMs) : Number.POSITIVE_INFINITY
     const options: JWTVerifyOptions = {
@@ -82,7 +84,7 @@ export class Access {
         timeoutDuration: 5_000,
         cooldownDuration: 30_000,
         cacheMaxAge: this.#recheckMs,
-        [customFetch]: lastGood(times.keysGraceMs ?? keysGraceMs),
+        [customFetch]: lastGood(times.keysGraceMs ?? keysGraceMs, log),
       })
       const algorithms = [
         'RS256',
@@ -167,6 +169,9 @@ export class Access {
       }
       throw refused('the token is not valid')
     }
+    // Limits are counted by it. That it is there at all was checked with the token.
+    if (typeof payload.sub !== 'string' || payload.sub.trim() === '')
+      throw refused(`the token's claim "sub" must be a text that is not empty`)
     const grant: Grant = {
       subject: payload.sub,
       scopes: new Set(scopesOf(payload)),
@@ -198,7 +203,8 @@ async function verifyWithAny(token: string, keys: Keys, options: JWTVerifyOption
 }
 
 /** Reads the published keys; while they cannot be read, gives those that were read last, up to a time. */
-function lastGood(graceMs: number): FetchImplementation {
+function lastGood(graceMs: number, log: Log): FetchImplementation {
+  let logged = 0
   let last: { text: string; readAt: number } | undefined
   return async (url, options) => {
     const usable = last !== undefined && performance.now() - last.readAt < graceMs
@@ -206,13 +212,27 @@ function lastGood(graceMs: number): FetchImplementation {
     try {
       const response = await fetch(url, { ...options, signal })
       const text = await response.text()
-      if (response.status !== 200 || !Array.isArray(JSON.parse(text)?.keys)) throw new Error('no key set')
-      last = { text, readAt: performance.now() }
+      const members = JSON.parse(text)?.keys
+      if (response.status !== 200 || !Array.isArray(members)) throw new Error('no key set')
+      const keys = members.filter(isKey)
+      const skipped = members.length - keys.length
+      if (skipped > 0 && skipped !== logged)
+        log.warn(
+          { skipped, used: keys.length },
+          'members of the key set at AUTH_JWKS_URL are no keys; they are skipped',
+        )
+      logged = skipped
+      last = { text: JSON.stringify({ keys }), readAt: performance.now() }
     } catch (error) {
       if (!usable) throw error
     }
     return new Response(last!.text)
   }
+}
+
+/** A member without a type makes jose refuse the whole set. */
+function isKey(member: unknown): boolean {
+  return typeof member === 'object' && member !== null && 'kty' in member && typeof member.kty === 'string'
 }
 
 /** OAuth's `scope` (a text, RFC 8693) or, as some issuers have it, a list. */
@@ -224,7 +244,7 @@ function scopesOf({ scope, scopes: list, scp }: JWTPayload): string[] {
 
 /** A browser's EventSource sends no headers of the page's. */
 function insteadOf(request: IncomingMessage | undefined): string {
-  if (request?.method !== 'GET' || !request.headers.accept?.includes('text/event-stream')) return ''
+  if (request?.method !== 'GET' || !wantsEventStream(request.headers.accept)) return ''
   return '. EventSource cannot send it: read the stream with fetch (graphql-sse, EventSource libraries that take headers), or subscribe over WebSocket with {"authorization": "Bearer TOKEN"} as the payload of connection_init'
 }
 

@@ -7,6 +7,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import type { IncomingMessage } from 'node:http'
 import { extname } from 'node:path'
 import { gzipSync } from 'node:zlib'
+import { wantsPage } from './accept.ts'
 import { type Call, HttpError, type Route, sendText } from './http.ts'
 
 const dist = new URL('../../web/dist/', import.meta.url)
@@ -60,7 +61,7 @@ export class Console {
   /** The route, where the request is one for the console: a browser at `/`, or a file of it. */
   route(path: string, request: IncomingMessage): Route | undefined {
     if (path.startsWith(base)) return { scope: 'open', GET: (call) => this.#sendAsset(call, path.slice(base.length)) }
-    if (path === '/' && request.method !== 'POST' && wantsPage(request)) {
+    if (path === '/' && request.method !== 'POST' && wantsPage(request.headers.accept)) {
       return { scope: 'open', GET: (call) => this.#sendPage(call) }
     }
     return undefined
@@ -101,14 +102,6 @@ export class Console {
 const notBuilt = `The console is not built: its files are missing in web/dist. "npm ci" builds it, and so does "npm run web".
 The API does without it: POST /save, GET / with Accept: application/json, and /graphql.
 `
-
-/** A browser that opens the address, and nothing else, prefers HTML to everything. */
-export function wantsPage(request: IncomingMessage): boolean {
-  const ranges = (request.headers.accept ?? '').split(',').map((range) => range.trim())
-  const html = ranges.findIndex((range) => /^text\/html\b(?!.*;\s*q=0(\.0*)?$)/i.test(range))
-  const json = ranges.findIndex((range) => /^application\/json\b/i.test(range))
-  return html >= 0 && (json < 0 || html < json)
-}
 
 function read(url: URL): File {
   const body = readFileSync(url)

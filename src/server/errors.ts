@@ -104,6 +104,13 @@ export function refusal(maskError: MaskError, error: unknown): GraphQLError {
   return shown
 }
 
+/** Of a document that is named by its hash alone. With this code, and 200, a client sends the whole document. */
+export function notPersisted(): GraphQLError {
+  return new GraphQLError('PersistedQueryNotSupported', {
+    extensions: { code: 'PERSISTED_QUERY_NOT_SUPPORTED', http: { status: 200 } },
+  })
+}
+
 /** Names of the schema are suggested in errors only where the schema may be asked for. */
 export function withoutSuggestion(message: string): string {
   return message.replace(/ ?Did you mean [\s\S]*$/, '')

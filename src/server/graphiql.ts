@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 // The bundled one: Yoga's own is loaded from a server on the internet.
 import { renderGraphiQL } from '@graphql-yoga/render-graphiql'
+import { wantsPage } from './accept.ts'
 import { pageHeaders } from './console.ts'
 import { type Call, sendText } from './http.ts'
 
@@ -15,7 +16,7 @@ interface Page {
 const pages = new Map<boolean, Page>()
 
 export function wantsGraphiQL({ method, headers }: IncomingMessage): boolean {
-  return method === 'GET' && (headers.accept?.includes('text/html') ?? false)
+  return method === 'GET' && wantsPage(headers.accept)
 }
 
 export function sendGraphiQL({ response }: Call, withToken: boolean): void {

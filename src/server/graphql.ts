@@ -1,15 +1,16 @@
 /** GraphQL over HTTP: Yoga, with our errors, our limits and no features that were not asked for. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { type DocumentNode, GraphQLError, type GraphQLSchema, getOperationAST } from 'graphql'
+import { type DocumentNode, type GraphQLError, type GraphQLSchema, getOperationAST } from 'graphql'
 import { createYoga, type Plugin } from 'graphql-yoga'
 import type { Client } from '../app/save.ts'
 import type { Log } from '../model/log.ts'
+import { acceptable, json, wantsEventStream } from './accept.ts'
 import type { Access, Grant } from './access.ts'
 import type { Context } from './builder.ts'
 import { Documents } from './documents.ts'
-import { maskError, refusal } from './errors.ts'
+import { maskError, notPersisted, refusal } from './errors.ts'
 import { FastPath } from './fast.ts'
-import { type Call, nameRequest, type Upgrade } from './http.ts'
+import { type Call, HttpError, nameRequest, type Upgrade } from './http.ts'
 import { Kept } from './kept.ts'
 import { type LimitOptions, limits } from './limits.ts'
 import type { Metrics } from './metrics.ts'
@@ -18,12 +19,12 @@ import type { RateLimit } from './rate.ts'
 import type { Responses } from './responses.ts'
 import { schema } from './schema.ts'
 import { onlyWithScopes } from './scopes.ts'
-import { SseServer, wantsEventStream } from './sse.ts'
+import { SseServer } from './sse.ts'
 import { checkSubscription, clientOf, type StreamLimit } from './stream-limit.ts'
 import { SavedStreams } from './streams.ts'
 import { variableErrors } from './variables.ts'
 import { WsServer } from './ws.ts'
-import { relay } from './yoga.ts'
+import { notAcceptable, relay } from './yoga.ts'
 
 /**
  * An error of the whole operation sets the HTTP status (503 and Retry-After for a full queue); with an error beside data the answer is
@@ -43,10 +44,7 @@ const commonForm: Plugin = {
     const { operationName, ...others } = params
     if (operationName === '') setParams(others)
     if (params.query == null && (params.extensions as Record<string, unknown> | undefined)?.persistedQuery) {
-      // With this code, and 200, a client sends the whole document.
-      throw new GraphQLError('PersistedQueryNotSupported', {
-        extensions: { code: 'PERSISTED_QUERY_NOT_SUPPORTED', http: { status: 200 } },
-      })
+      throw notPersisted()
     }
   },
 }
@@ -82,6 +80,9 @@ interface Subscribing {
 /** Of documents that Yoga keeps, and of the errors of others; and how many characters of them in all. */
 const parsedKept = 200
 const parsedLength = 250_000
+
+/** What Yoga can answer with. */
+const mediaTypes = [...json, 'text/event-stream', 'multipart/mixed']
 
 export interface GraphQLServer {
   handle(call: Call): Promise<void>
@@ -195,7 +196,12 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
     handle: async (call) => {
       const { request, response, body, query } = call
       const post = request.method === 'POST'
-      if (wantsEventStream(request)) {
+      const stream = wantsEventStream(request.headers.accept)
+      const types = acceptable(request.headers.accept, mediaTypes)
+      if (types.length === 0) throw new HttpError(406, notAcceptable)
+      // Yoga reads no q, and takes the first that it knows.
+      request.headers.accept = types.join(', ')
+      if (stream) {
         const params = post ? paramsOfBody(body) : paramsOfQuery(query)
         if (params && (await sse.handle(call, params))) return
       }

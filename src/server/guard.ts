@@ -44,13 +44,13 @@ export class Guard {
   /** Throws FORBIDDEN for what is not to be served. The headers that a browser needs to hand the answer to a listed page. */
   check(request: IncomingMessage): Record<string, string> | undefined {
     const { host, origin, 'sec-fetch-site': site } = request.headers
-    if (this.#hosts.size > 0 && !this.#knows(host)) {
-      this.#foreignHosts.add(host)
-      throw new SpillwayError('FORBIDDEN', 'This server does not answer for that host name; list it in ALLOWED_HOSTS.')
-    }
     if (!this.#isHost(host, request)) {
       const message = 'The Host header must be one host name or address, with or without a port.'
       throw new SpillwayError('BAD_USER_INPUT', message)
+    }
+    if (this.#hosts.size > 0 && !this.#knows(host)) {
+      this.#foreignHosts.add(host)
+      throw new SpillwayError('FORBIDDEN', 'This server does not answer for that host name; list it in ALLOWED_HOSTS.')
     }
     // A cache must not hand an answer without these headers to a page that needs them.
     const shared = this.#origins.size > 0 ? notListed : undefined

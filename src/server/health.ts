@@ -157,7 +157,7 @@ export function serveHealth(
     {
       route: (path) => routes.get(path),
       upgrade: (_request, socket) => socket.destroy(),
-      access: new Access(options.auth),
+      access: new Access(options.auth, options.log),
       guard: new Guard(options),
       rate: new RateLimit(undefined),
     },

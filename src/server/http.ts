@@ -11,6 +11,7 @@ import { type Bytes, type Hold, largeBytes, overloaded } from '../app/bytes.ts'
 import type { Log } from '../model/log.ts'
 import type { Tracer } from '../model/tracer.ts'
 import { type Access, type Grant, requireScope, type Scope } from './access.ts'
+import { checkCoding, checkTransfer } from './codings.ts'
 import { type Connection, Connections, checkRequests, pieceBytes } from './connections.ts'
 import { cut } from './cut.ts'
 import { errorBody, errorHeaders, type PublicError, publicError } from './errors.ts'
@@ -207,6 +208,7 @@ async function answer(
 ): Promise<void> {
   const { url = '/', method = 'GET' } = request
   checkTarget(url)
+  checkTransfer(request)
   const crossOrigin = front.guard.check(request)
   // Set before anything can fail: a page may read an error only with these.
   for (const name in crossOrigin) response.setHeader(name, crossOrigin[name]!)
@@ -270,10 +272,7 @@ function requestId(request: IncomingMessage): string {
 function readBody(request: IncomingMessage, maxBytes: number, held: Hold): Promise<Buffer> {
   const tooLarge = () => new HttpError(413, `The body is larger than ${maxBytes} bytes; send less at once.`)
   if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLarge()
-  const encoding = request.headers['content-encoding']
-  if (encoding && encoding !== 'identity') {
-    throw new HttpError(415, `Content-Encoding ${cut(encoding, 100)} is not supported; send the body as it is.`)
-  }
+  checkCoding(request)
   // Listeners and not `for await`, which costs a promise or two for each chunk.
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = []
@@ -366,7 +365,12 @@ function sendWhileTheySend(response: ServerResponse, shown: PublicError, headers
   response.shouldKeepAlive = false
   const body = JSON.stringify(errorBody(shown))
   nameRequest(response)
-  response.writeHead(shown.status, { 'content-type': jsonType, 'content-length': Buffer.byteLength(body), ...headers })
+  response.writeHead(shown.status, {
+    'content-type': jsonType,
+    'content-length': Buffer.byteLength(body),
+    'cache-control': 'no-store',
+    ...headers,
+  })
   response.write(body)
   const end = () => {
     clearTimeout(timer)

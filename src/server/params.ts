@@ -1,4 +1,5 @@
 import { badInput } from '../app/save.ts'
+import { cut } from './cut.ts'
 
 /** The parameters of a GraphQL request, where they are of the common shape. */
 export interface Params {
@@ -17,7 +18,7 @@ export function paramsOfBody(body: string): Params | undefined {
 export function paramsOfQuery(query: string): Params | undefined {
   const given = new URLSearchParams(query)
   const { query: text, variables, operationName, ...rest } = Object.fromEntries(given)
-  // Of one that is given twice, Yoga takes the first.
+  // What is given twice is refused by checkQuery.
   if (Object.keys(rest).length > 0 || new Set(given.keys()).size < given.size) return undefined
   return paramsOf({
     query: text,
@@ -26,9 +27,19 @@ export function paramsOfQuery(query: string): Params | undefined {
   })
 }
 
-/** Throws BAD_USER_INPUT for parameters of a GET that have to be JSON and are none: Yoga would take that for a fault of ours. */
+/** Throws BAD_USER_INPUT for a parameter of a query string that is given twice: nothing says which one is meant. */
+export function checkOnce(given: URLSearchParams): void {
+  const seen = new Set<string>()
+  for (const name of given.keys()) {
+    if (seen.has(name)) throw badInput(`the query parameter ${JSON.stringify(cut(name, 50))} is given twice`)
+    seen.add(name)
+  }
+}
+
+/** As checkOnce; and for parameters of a GET that have to be JSON and are none: Yoga would take that for a fault of ours. */
 export function checkQuery(query: string): void {
   const given = new URLSearchParams(query)
+  checkOnce(given)
   for (const name of ['variables', 'extensions']) {
     const text = given.get(name)
     if (text && parse(text) === undefined) throw badInput(`the query parameter ${name} is not JSON`)

@@ -8,6 +8,7 @@ import { badInput, type SaveInput } from '../app/save.ts'
 import { cut } from './cut.ts'
 import { HttpError, jsonType, sendJson, sendText } from './http.ts'
 import { checkId, checkPage } from './input.ts'
+import { checkOnce } from './params.ts'
 import type { Made, Responses } from './responses.ts'
 
 /** POST /save: the body is JSON whatever Content-Type says, since `curl -d` says something else. */
@@ -49,6 +50,7 @@ async function contentsPage(app: App, query: string): Promise<Made> {
     if (name !== 'first' && name !== 'after')
       throw badInput(`there is no parameter ${JSON.stringify(cut(name, 50))}; there are first and after`)
   }
+  checkOnce(asked)
   const text = asked.get('first')
   if (text !== null && !/^-?\d{1,9}$/.test(text)) throw badInput('first must be a whole number')
   const first = text === null ? pageDefault : Number(text)

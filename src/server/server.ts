@@ -50,7 +50,7 @@ export async function serve(app: App, prisma: Context['prisma'], given: ServerOp
   const options = { ...given, log: boundedLog(given.log) }
   // A content whose every character is escaped as \\u0000 takes six bytes for one; and saveMany wants some room.
   const maxBodyBytes = 2 * 1024 * 1024 + options.contentMaxBytes * 6
-  const access = new Access(options.auth)
+  const access = new Access(options.auth, options.log)
   options.metrics.watchBytes(app.bytes)
   const rate = new RateLimit(options.requestsPerSecond)
   const limit = new StreamLimit(options.streamsPerClient)

@@ -133,17 +133,13 @@ export class SseServer {
   }
 }
 
-export function wantsEventStream(request: IncomingMessage): boolean {
-  return request.headers.accept?.includes('text/event-stream') ?? false
-}
-
 function begin(response: ServerResponse): void {
   // Ended by the end of the connection: no chunk sizes between the frames, so that all sockets get the same bytes.
   response.useChunkedEncodingByDefault = false
   nameRequest(response)
   response.writeHead(200, {
     'content-type': 'text/event-stream; charset=utf-8',
-    'cache-control': 'no-cache, no-transform',
+    'cache-control': 'no-cache, no-store, no-transform',
     // Proxies that would otherwise collect the stream before they pass it on.
     'x-accel-buffering': 'no',
   })

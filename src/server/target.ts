@@ -27,9 +27,13 @@ export function checkTarget(url: string): void {
 
 /**
  * Whether to answer with a change of protocol. An offer of any other protocol (`Upgrade: h2c` of Java's HttpClient and `curl --http2`) is
- * ignored, as RFC 9110, 7.8 allows: the request is served as it is. So is every offer in HTTP/1.0, and in other methods than GET.
+ * ignored, as RFC 9110, 7.8 allows: the request is served as it is. So is every offer in HTTP/1.0, in other methods than GET,
+ * and elsewhere than at /graphql.
  */
-export function wantsWebSocket({ method, httpVersion, headers }: IncomingMessage): boolean {
+export function wantsWebSocket(request: IncomingMessage): boolean {
+  normalizeTarget(request)
+  const { method, httpVersion, headers, url } = request
+  if (url?.split('?', 1)[0] !== '/graphql') return false
   if (method !== 'GET' || httpVersion !== '1.1') return false
   const offers = (headers.upgrade ?? '').split(',').map((offer) => offer.trim().toLowerCase())
   if (!offers.includes('websocket')) return false

@@ -26,12 +26,13 @@ import type { Context } from './builder.ts'
 import type { Connection } from './connections.ts'
 import { cut } from './cut.ts'
 import type { Yoga } from './documents.ts'
-import { withoutHttp } from './errors.ts'
+import { notPersisted, withoutHttp } from './errors.ts'
 import { Incoming } from './incoming.ts'
 import { iterate } from './iterate.ts'
 import type { RateLimit } from './rate.ts'
 import { checkSubscription, clientOf, type StreamLimit } from './stream-limit.ts'
 import type { SavedStream, SavedStreams } from './streams.ts'
+import { completedId, isServers, withQuery } from './ws-messages.ts'
 
 const heartbeatMs = 12_000
 /** Pings without an answer, after which nobody is at the other end. Fewer would part with clients that are only slow to read. */
@@ -144,7 +145,7 @@ export class WsServer {
       onPing: ({ extra }, payload) => {
         if (payload && extra.message!.length > pingBytes) extra.largePings.add(payload)
       },
-      onSubscribe: async ({ extra }, id, { query, variables, operationName }) => {
+      onSubscribe: async ({ extra }, id, { query, variables, operationName, extensions }) => {
         const params = { query, variables: variables ?? {}, operationName: operationName || undefined }
         // There is no subscribe before a connection_init that was accepted.
         const grant = extra.grant!
@@ -153,6 +154,7 @@ export class WsServer {
         try {
           if (extra.messages > mostOperations) throw tooManyOperations()
           if (parts.rate.on) await parts.rate.count(extra.client)
+          if (query === '' && extensions?.persistedQuery) throw notPersisted()
           const document = parseAs(enveloped, query)
           if (getOperationAST(document, params.operationName)?.operation === 'subscription') {
             checkSubscription(length)
@@ -285,7 +287,7 @@ export class WsServer {
             const completed = completedId(text)
             if (completed !== undefined) leave(extra.leaving.get(completed))
             extra.message = { held, length: text.length }
-            await handle(text)
+            await handle(text.includes('"persistedQuery"') ? withQuery(text) : text)
           }
           socket.on('message', async (data: Buffer) => {
             came.message(data.length)
@@ -302,6 +304,7 @@ export class WsServer {
             try {
               await handleInTurn(data, held)
             } catch (error) {
+              if (isServers(data)) return close(CloseCode.BadRequest, 'Invalid message received')
               log.error({ err: error }, 'a WebSocket message could not be handled')
               socket.close(CloseCode.InternalServerError, 'Unexpected error.')
             } finally {
@@ -341,17 +344,6 @@ export class WsServer {
 
 const overloadedReason = 'This process holds as many bytes as it may; try again shortly.'
 const initReason = `At most ${initBytes} bytes may be sent before connection_init is accepted.`
-
-/** Of the message that ends an operation: its id. */
-function completedId(text: string): string | undefined {
-  if (text.length > 1_000 || !text.includes('"complete"')) return undefined
-  try {
-    const { type, id } = JSON.parse(text)
-    return type === 'complete' ? id : undefined
-  } catch {
-    return undefined
-  }
-}
 
 function tooManyOperations(): SpillwayError {
   const message = `At most ${mostOperations} operations at once are allowed on one socket; complete some first.`

@@ -17,11 +17,18 @@ export async function relay(yoga: Yoga, request: IncomingMessage, response: Serv
     )
   }
   if (answer.status >= 500 && !type?.includes('json')) throw new Error(`Yoga answered ${answer.status}`)
+  answer.headers.set(
+    'cache-control',
+    type?.startsWith('text/event-stream') ? 'no-cache, no-store, no-transform' : 'no-store',
+  )
   await sendNodeResponse(answer, response, request, true)
 }
 
+export const notAcceptable =
+  'None of the media types in Accept can be given: use application/json or application/graphql-response+json, and text/event-stream for a subscription.'
+
 const refusals: Record<number, string> = {
   405: '/graphql takes mutations by POST only, and queries by GET and POST.',
-  406: 'None of the media types in Accept can be given: use application/json or application/graphql-response+json, and text/event-stream for a subscription.',
+  406: notAcceptable,
   415: 'Content-Type must be application/json.',
 }

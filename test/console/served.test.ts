@@ -31,6 +31,9 @@ test.each([
   ['JSON', 'application/json', 'json'],
   ['JSON, or else HTML', 'application/json, text/html', 'json'],
   ['anything but HTML', 'text/html;q=0, */*', 'json'],
+  ['HTML at less than JSON', 'text/html;q=0.5, application/json', 'json'],
+  ['HTML at less than anything', 'text/html;q=0.5, */*', 'json'],
+  ['JSON at less than HTML', 'application/json;q=0.5, TEXT/HTML', 'html'],
   ['a browser', browserAccepts, 'html'],
 ])('GET / for %s', async (_, accept, kind) => {
   const response = await get('/', { accept })
@@ -95,7 +98,7 @@ test('where it was not built, a browser is told how to build it', async () => {
   const front = {
     route: console.route.bind(console),
     upgrade() {},
-    access: new Access({}),
+    access: new Access({}, quiet()),
     rate: new RateLimit(undefined),
   }
   const options = {

@@ -82,6 +82,15 @@ describe.each(setUps)('%s', (setUp) => {
       ).toBe(413)
     })
 
+    it.each(['/save', '/graphql'])('refuses a charset other than UTF-8, at %s', async (path) => {
+      const body = '{"content":"x","query":"{__typename}"}'
+      for (const type of ['application/json;charset=latin1', 'Application/JSON; Charset="UTF-16"'])
+        expect(await post(body, path, { 'content-type': type })).toMatchObject({
+          status: 415,
+          body: refused(/charset "\S+" is not supported; send UTF-8/),
+        })
+    })
+
     it('refuses a page of another site', async () => {
       expect(await post('{"content":"x"}', '/save', { 'sec-fetch-site': 'cross-site' })).toMatchObject({
         status: 403,
@@ -98,6 +107,8 @@ describe.each(setUps)('%s', (setUp) => {
       ['first=', /first must be a whole number/],
       ['after=unknown', /after is not a cursor/],
       [`after=${btoa('GPC:S:00000000-0000-7000-8000-000000000000')}`, /the cursor names no content/],
+      ['first=1&first=2', /parameter "first" is given twice/],
+      ['after=x&after=x', /parameter "after" is given twice/],
       ['last=5', /there is no parameter "last"/],
     ])('refuses ?%s', async (query, message) => {
       expect(await get(`/?${query}`)).toMatchObject({ status: 400, body: refused(message) })

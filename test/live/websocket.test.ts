@@ -84,6 +84,23 @@ describe('errors have a code, and nothing of HTTP:', () => {
   })
 })
 
+test('a document that is named by its hash alone is answered for its id, as over HTTP', async () => {
+  const client = await WsClient.connect(system.url)
+  const extensions = { persistedQuery: { version: 1, sha256Hash: 'a'.repeat(64) } }
+  for (const payload of [{ extensions }, { query: null, variables: { a: 1 }, operationName: 'A', extensions }]) {
+    client.send({ id: '1', type: 'subscribe', payload })
+    await holds(() => expect(client.of('1')).toHaveLength(1))
+    expect(client.of('1')[0]).toMatchObject({
+      type: 'error',
+      payload: [{ message: 'PersistedQueryNotSupported', extensions: { code: 'PERSISTED_QUERY_NOT_SUPPORTED' } }],
+    })
+    client.messages.length = 0
+  }
+  client.send({ id: '1', type: 'subscribe', payload: { query: '{ queue { depth } }', extensions } })
+  await holds(() => expect(client.of('1').at(-1)?.type).toBe('complete'))
+  client.close()
+})
+
 describe('a client that breaks the protocol is told by the code it is closed with:', () => {
   test('4408: no connection_init', async () => {
     expect(await (await WsClient.open(system.url)).closed).toBe(4408)
@@ -105,6 +122,19 @@ describe('a client that breaks the protocol is told by the code it is closed wit
     const client = await WsClient.connect(system.url)
     client.send(text)
     expect(await client.closed).toBe(4400)
+  })
+
+  test.each([
+    '{"type":"next","id":"1","payload":{"data":{}}}',
+    '{"type":"error","id":"1","payload":[{"message":"x"}]}',
+    '{"type":"connection_ack"}',
+  ])('4400, and no line in the log: %s', async (text) => {
+    for (const open of [() => WsClient.connect(system.url), () => WsClient.open(system.url)]) {
+      const client = await open()
+      client.send(text)
+      expect(await client.closed).toBe(4400)
+    }
+    expect(system.api.logs()).not.toContain('could not be handled')
   })
 
   test('4409: an id that is in use', async () => {

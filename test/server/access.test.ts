@@ -24,7 +24,7 @@ import { readConfig } from '../../src/config.ts'
 import { schema } from '../../src/server/schema.ts'
 import { type Running, startApi } from '../../src/start.ts'
 import { holds } from '../harness/eventually.ts'
-import { quiet } from '../harness/quiet.ts'
+import { quiet, recorded } from '../harness/quiet.ts'
 import { SseClient } from '../harness/sse.ts'
 
 const secret = 'a secret of at least thirty-two bytes'
@@ -347,6 +347,10 @@ describe('with authentication', () => {
             .sign(new TextEncoder().encode(secret)),
       ],
       ['of nobody', () => token({ sub: undefined })],
+      ['of an empty subject', () => token({ sub: '' })],
+      ['of a blank subject', () => token({ sub: ' ' })],
+      ['of a subject that is a number', () => token({ sub: 5 as unknown as string })],
+      ['of a subject that is a list', () => token({ sub: ['x'] as unknown as string })],
       ['that is not valid yet', () => token({ nbf: soon })],
       ['for another audience', () => token({ aud: 'another service' })],
       [
@@ -449,6 +453,7 @@ describe('with published keys', () => {
     let two: Pair
     let changing: Running & { url: string }
     const recheckMs = 400
+    const log = recorded()
 
     beforeAll(async () => {
       one = await generateKeyPair('RS256')
@@ -463,7 +468,7 @@ describe('with published keys', () => {
       const files = { DATABASE_URL: `file:${dir}/store-2.db`, QUEUE_URL: `file:${dir}/queue-2.db` }
       const config = readConfig({ PORT: '0', ...files, AUTH_JWKS_URL: jwks, AUTH_AUDIENCE: audience }, {})
       const times = { recheckMs, keysGraceMs: 4_000 }
-      changing = await startApi({ ...config, auth: { ...config.auth, ...times } }, quiet())
+      changing = await startApi({ ...config, auth: { ...config.auth, ...times } }, log)
     })
     afterAll(async () => {
       await changing?.close()
@@ -492,6 +497,16 @@ describe('with published keys', () => {
       await publish(one, two)
       for (const pair of [one, two]) await holds(async () => expect(await status(await signed(pair))).toBe(200))
       expect(await status(await signed(await generateKeyPair('RS256')))).toBe(401)
+    })
+
+    it('skips members of the set that are no keys, and says in the log once how many', async () => {
+      await publish(one)
+      published = [null, ...(published as unknown[]), 'junk', 5, [], {}, { kty: 5, kid: 'same' }]
+      for (let i = 0; i < 3; i++) await holds(async () => expect(await status(await signed(one))).toBe(200))
+      await holds(() => {
+        const lines = log.entries.filter(({ message }) => message.includes('skipped'))
+        expect(lines).toMatchObject([{ level: 'warn', fields: { skipped: 6, used: 1 } }])
+      })
     })
 
     it('refuses a token that was seen before, and ends its streams, once its key is gone (FC11)', async () => {

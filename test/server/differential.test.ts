@@ -5,6 +5,7 @@ import type { App } from '../../src/app/app.ts'
 import { Contents } from '../../src/app/contents.ts'
 import { codes, SpillwayError } from '../../src/model/error.ts'
 import { httpStatus } from '../../src/server/errors.ts'
+import { exchange } from '../harness/raw.ts'
 import { serveTwoWays } from '../harness/two-ways.ts'
 
 interface Answer {
@@ -46,7 +47,7 @@ describe('the fast path', () => {
       headers: { 'content-type': 'application/json', ...headers },
       body,
     })
-    const shown = ['content-type', 'retry-after', 'allow', 'access-control-allow-origin']
+    const shown = ['content-type', 'cache-control', 'retry-after', 'allow', 'access-control-allow-origin']
     return {
       status: response.status,
       headers: Object.fromEntries(shown.map((name) => [name, response.headers.get(name)])),
@@ -84,19 +85,17 @@ describe('the fast path', () => {
     })
 
   it('is really taken', async () => {
-    const yogas: string[] = []
+    const first: string[] = []
     const text = '{ contents(first: 2) { edges { node { id } } } }'
     for (let i = 0; i < 3; i++) {
-      // Yoga announces nothing, but only the fast path says that nothing of its answers may be stored.
-      const response = await fetch(`${fast}/graphql`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json', accept: 'application/json' },
-        body: query(text),
-      })
-      yogas.push(response.headers.get('cache-control') ?? 'yoga')
+      // Only the fast path writes the Content-Type first.
+      const body = query(text)
+      const head = `POST /graphql HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nAccept: application/json\r\nContent-Type: application/json\r\nContent-Length: ${body.length}`
+      const [, name] = (await exchange(fast, `${head}\r\n\r\n${body}`)).split('\r\n')
+      first.push(name!.split(':')[0]!)
     }
-    expect(yogas.at(-1)).toBe('no-store')
-    expect(yogas[0]).toBe('yoga')
+    expect(first.at(-1)).toBe('content-type')
+    expect(first[0]).not.toBe('content-type')
   })
 
   const saveText =
@@ -263,9 +262,89 @@ describe('the fast path', () => {
     }
   })
 
+  const jsonType = 'application/json; charset=utf-8'
+  const graphqlType = 'application/graphql-response+json; charset=utf-8'
+  it.each<[string, string | 406]>([
+    ['application/graphql-response+json;q=0.5, application/json', jsonType],
+    ['application/graphql-response+json; Q=0.5 , application/json;q=0.6', jsonType],
+    ['application/json;q=0.5, application/graphql-response+json', graphqlType],
+    ['application/json, application/graphql-response+json', jsonType],
+    ['application/graphql-response+json, application/json', graphqlType],
+    ['APPLICATION/GraphQL-Response+JSON', graphqlType],
+    ['application/json;charset=latin1', jsonType],
+    ['application/json;profile="a,b;q=0"', jsonType],
+    ['application/json;q=0, */*', graphqlType],
+    ['application/json;q=0.000, application/graphql-response+json;q=0.001', graphqlType],
+    ['*/*;q=0.1, application/graphql-response+json', graphqlType],
+    ['application/*', jsonType],
+    ['text/event-stream;q=0.1, application/json;q=0.9', jsonType],
+    ['application/json;q=0', 406],
+    ['*/*;q=0', 406],
+    ['application/xml', 406],
+  ])('Accept: %s gets %s', async (accept, expected) => {
+    const { status, headers } = await same(query('{ queue { capacity } }'), { accept })
+    expect(status === 200 ? headers['content-type'] : status).toBe(expected)
+  })
+
+  it('refuses a mutation before it runs where no media type is acceptable', async () => {
+    const before = await app.queue.status()
+    expect((await send(fast, query('mutation { save(content: "x") { id } }'), { accept: 'image/png' })).status).toBe(
+      406,
+    )
+    expect((await app.queue.status()).depth).toBe(before.depth)
+  })
+
+  it('no answer of GraphQL may be stored by a cache', async () => {
+    for (const url of [fast, plain]) {
+      for (const text of ['{queue{capacity}}', '{nothing}', '{', 'mutation{save(content:"x"){id}}']) {
+        const got = await fetch(`${url}/graphql?query=${encodeURIComponent(text)}`)
+        expect({ text, cache: got.headers.get('cache-control') }).toEqual({ text, cache: 'no-store' })
+        expect((await same(query(text))).headers['cache-control']).toBe('no-store')
+      }
+    }
+  })
+
+  it.each(['query={__typename}', 'variables={}', 'operationName=', 'extensions={}'])(
+    'refuses a GET that gives %s twice',
+    async (parameter) => {
+      for (const url of [fast, plain]) {
+        const query = parameter.startsWith('query') ? '' : 'query={__typename}&'
+        const response = await fetch(`${url}/graphql?${query}${parameter}&${parameter}`)
+        expect(response.status).toBe(400)
+        expect(await response.text()).toContain('is given twice')
+      }
+    },
+  )
+
   it('leaves a subscription to Yoga', async () => {
     for (const accept of ['application/json', 'application/graphql-response+json']) {
       expect((await same(query('subscription { saved { cursor } }'), { accept })).status).toBe(406)
+    }
+  })
+
+  it('opens no stream for a subscription that does not accept one', async () => {
+    for (const accept of [
+      'text/event-stream;q=0',
+      'text/event-stream;q=0, application/json',
+      '*/*, text/event-stream;q=0',
+    ])
+      expect((await same(query('subscription { saved { cursor } }'), { accept })).status).toBe(406)
+  })
+
+  it('opens a stream, which may not be stored, where the media type has capitals', async () => {
+    for (const url of [fast, plain]) {
+      for (const field of ['saved { cursor }', `receipt(id: "${id}1") { id }`]) {
+        const ending = new AbortController()
+        const response = await fetch(`${url}/graphql`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json', accept: 'Text/Event-Stream' },
+          body: query(`subscription { ${field} }`),
+          signal: ending.signal,
+        })
+        expect(response.headers.get('content-type')).toContain('text/event-stream')
+        expect(response.headers.get('cache-control')).toContain('no-store')
+        ending.abort()
+      }
     }
   })
 
@@ -292,7 +371,6 @@ describe('the fast path', () => {
     'application/x-www-form-urlencoded',
     'application/jsonp',
     'application/graphql+json',
-    'application/json; charset=latin1',
   ])('answers Content-Type: %s as Yoga does', async (type) => {
     await same(query('{ queue { capacity } }'), { 'content-type': type })
   })

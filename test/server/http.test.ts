@@ -97,6 +97,30 @@ describe('the request target', () => {
   })
 })
 
+test.each(['u:p@127.0.0.1:1', '127.0.0.1/x', 'u@127.0.0.1', '127.0.0.1?x', '127.0.0.1#x', 'localhost\\x'])(
+  'the Host header %s is a bad request, at every address',
+  async (host) => {
+    for (const path of ['/livez', '/', '/graphql?query={__typename}']) {
+      const request = `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`
+      expect(await exchange(url, request)).toMatch(/^HTTP\/1\.1 400 /)
+    }
+  },
+)
+
+test.each(['gzip, chunked', 'deflate, chunked', 'x-own,Chunked'])(
+  'a body in Transfer-Encoding: %s gets 501, and a message',
+  async (coding) => {
+    const body = '{"content":"x"}'
+    const chunks = `${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`
+    for (const path of ['/save', '/graphql']) {
+      const headers = ['Content-Type: application/json', `Transfer-Encoding: ${coding}`]
+      const answer = await ask(`POST ${path} HTTP/1.1`, headers, chunks)
+      expect(answer).toMatch(/^HTTP\/1\.1 501 [\s\S]*Transfer-Encoding .* is not supported/)
+    }
+    expect(await ask('POST /save HTTP/1.1', ['Transfer-Encoding: Chunked'], chunks)).toMatch(/^HTTP\/1\.1 202 /)
+  },
+)
+
 describe('an offer of another protocol', () => {
   const h2c = ['Upgrade: h2c', 'HTTP2-Settings: AAEAAEAAAAIAAAAAAAMAAAAAAAQBAAAAAAUAAEAAAAYABgAA']
   const offers = {
@@ -147,11 +171,17 @@ describe('an offer of another protocol', () => {
     expect(await switched).toMatch(/^HTTP\/1\.1 101 /)
   })
 
-  test('of a WebSocket gets 404 elsewhere than at /graphql', async () => {
+  test('of a WebSocket is ignored elsewhere than at /graphql', async () => {
     const failed = new Promise<string>((resolve) => {
       new WebSocket(`${url.replace('http', 'ws')}/livez`).on('error', (error) => resolve(error.message))
     })
-    expect(await failed).toContain('404')
+    expect(await failed).toContain('200')
+    for (const upgrade of ['websocket', 'h2c, websocket']) {
+      const get = `GET /livez?x=1 HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: ${upgrade}\r\n\r\n`
+      expect(await askTwice(get)).toMatch(/^HTTP\/1\.1 200 [\s\S]*"alive"[\s\S]*HTTP\/1\.1 200 /)
+    }
+    const nowhere = ['Connection: Upgrade', 'Upgrade: websocket']
+    expect(await ask('GET /nowhere HTTP/1.1', nowhere)).toMatch(/^HTTP\/1\.1 404 [\s\S]*"errors"/)
   })
 
   test('of a WebSocket is ignored in HTTP/1.0 and by POST', async () => {

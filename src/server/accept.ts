@@ -1,0 +1,90 @@
+/** The Accept header (RFC 9110, 12.5.1), read in one place: by GraphQL, by its streams, and by the pages that share an address with JSON. */
+import { Kept } from './kept.ts'
+
+interface Range {
+  type: string
+  quality: number
+  place: number
+}
+
+interface Match {
+  quality: number
+  /** 2: the type itself; 1: `type/*`; 0: any type. */
+  specific: number
+  place: number
+}
+
+/** One range of the list; a comma in quotes does not end it. */
+const rangeForm = /(?:[^,"]|"(?:[^"\\]|\\.)*"?)+/g
+const qualityForm = /;\s*q\s*=\s*(\d*\.?\d*)\s*(?:;|$)/i
+
+/** Parameters other than q are not looked at: no response of this server has one that a client could choose. */
+function rangesOf(accept: string): Range[] {
+  return (accept.match(rangeForm) ?? []).flatMap((text, place) => {
+    const type = text.split(';', 1)[0]!.trim().toLowerCase()
+    if (type === '') return []
+    const quality = Number.parseFloat(qualityForm.exec(text)?.[1] ?? '1')
+    return [{ type, place, quality: Number.isNaN(quality) ? 1 : Math.min(quality, 1) }]
+  })
+}
+
+/** What the most specific range that fits says of it; undefined: none fits. */
+function matchOf(ranges: readonly Range[], type: string): Match | undefined {
+  const forms = ['*/*', `${type.split('/', 1)[0]}/*`, type]
+  let best: Match | undefined
+  for (const range of ranges) {
+    const specific = forms.indexOf(range.type)
+    if (specific < 0) continue
+    const { quality, place } = range
+    if (!best || specific > best.specific || (specific === best.specific && quality > best.quality))
+      best = { quality, specific, place }
+  }
+  return best
+}
+
+const kept = 100
+const keptLength = 200
+const orders = new Kept<readonly string[]>(kept)
+
+/** Those of `offers` that are acceptable, the preferred one first; without a header, all as they stand. */
+export function acceptable(accept: string | undefined, offers: readonly string[]): readonly string[] {
+  if (accept === undefined || accept.trim() === '') return offers
+  if (accept.length > keptLength) return orderOf(accept, offers)
+  const key = `${offers.join()} ${accept}`
+  let order = orders.get(key)
+  if (!order) {
+    order = orderOf(accept, offers)
+    orders.set(key, order)
+  }
+  return order
+}
+
+function orderOf(accept: string, offers: readonly string[]): string[] {
+  const ranges = rangesOf(accept)
+  return offers
+    .flatMap((type) => {
+      const match = matchOf(ranges, type)
+      return match && match.quality > 0 ? [{ type, ...match }] : []
+    })
+    .sort((a, b) => b.quality - a.quality || b.specific - a.specific || a.place - b.place)
+    .map(({ type }) => type)
+}
+
+/** Whether it is named itself, and acceptable: `*` in a range asks for no page and no stream. */
+export function names(accept: string | undefined, type: string): boolean {
+  if (accept === undefined) return false
+  const match = matchOf(rangesOf(accept), type)
+  return match?.specific === 2 && match.quality > 0
+}
+
+/** A browser that opens an address names HTML, and prefers it to JSON. */
+export function wantsPage(accept: string | undefined): boolean {
+  return names(accept, 'text/html') && acceptable(accept, ['text/html', ...json])[0] === 'text/html'
+}
+
+/** A client that reads a stream of events names it. */
+export function wantsEventStream(accept: string | undefined): boolean {
+  return names(accept, 'text/event-stream')
+}
+
+export const json = ['application/json', 'application/graphql-response+json']
