@@ -136,8 +136,9 @@ export class PrismaStore implements Store {
     const bytes = rows.reduce((sum, { content }) => sum + Buffer.byteLength(content), 0)
     const fits = rows.length <= this.maxRows && bytes <= this.maxBytes
     if (!fits && (await this.#outgrew(rows.length, bytes))) throw tooLarge(rows.length, bytes, this.#limits)
+    let inserted: number
     try {
-      await this.#insert(this.#dialect.primary, rows)
+      inserted = await this.#insert(this.#dialect.primary, rows)
     } catch (error) {
       const fault = this.#classify(error)
       if (fault.kind === 'too-large' || isHangUp(fault)) {
@@ -145,9 +146,12 @@ export class PrismaStore implements Store {
       }
       throw faultOf(fault, error)
     }
+    // A trigger may drop rows without an error (RAISE(IGNORE) in SQLite), and so may what stands between.
+    if (inserted !== rows.length) throw dropped(inserted, rows.length)
   }
 
-  async #insert(client: Pick<PrismaClient, '$executeRawUnsafe'>, rows: readonly Content[]): Promise<void> {
+  /** Resolves with the number of rows that the database says it inserted. */
+  async #insert(client: Pick<PrismaClient, '$executeRawUnsafe'>, rows: readonly Content[]): Promise<number> {
     // Building the text anew takes microseconds; keeping one for each number of rows would not be worth its memory.
     const sql = `INSERT INTO Content (id, content, createdAt, savedAt) VALUES ${'(?,?,?,?),'.repeat(rows.length - 1)}(?,?,?,?)`
     const args: string[] = []
@@ -163,7 +167,7 @@ export class PrismaStore implements Store {
     for (const row of rows.toSorted((a, b) => (a.id < b.id ? -1 : 1))) {
       args.push(row.id, row.content, timestamp(row.createdAt), timestamp(row.savedAt))
     }
-    await client.$executeRawUnsafe(sql, ...args)
+    return await client.$executeRawUnsafe(sql, ...args)
   }
 
   /**
@@ -179,12 +183,14 @@ export class PrismaStore implements Store {
       const row = { id: randomUUID(), content: newest?.content ?? 'probe', createdAt: now, savedAt: now }
       await primary.$transaction(
         async (transaction) => {
-          await this.#insert(transaction, [row, row])
+          const inserted = await this.#insert(transaction, [row, row])
+          if (inserted < 2) throw dropped(inserted, 2)
           throw new Error('the table takes one id twice: its primary key is missing')
         },
         { maxWait: PROBE_MS, timeout: PROBE_MS },
       )
     } catch (error) {
+      if (error instanceof StoreFault) throw error
       const fault = this.#classify(error)
       if (fault.kind !== 'duplicate') throw faultOf(fault, error)
     }
@@ -252,6 +258,11 @@ function from({ id, createdAt }: { id: string; createdAt: Date }, order: 'asc' |
 
 function faultOf({ kind, vendorCode, message, index }: Fault, cause: unknown): StoreFault {
   return new StoreFault(kind, message, { vendorCode, index, cause })
+}
+
+function dropped(inserted: number, rows: number): StoreFault {
+  const message = `the database inserted ${inserted} of ${rows} rows and reported no error; a trigger drops rows`
+  return new StoreFault('unknown', message, { vendorCode: 'ROW_COUNT' })
 }
 
 function tooLarge(rows: number, bytes: number, limits: { rows: number; bytes: number }): StoreFault {

@@ -38,10 +38,12 @@ function prepare(db: DatabaseSync): void {
   // Another process may have been faster.
   if (check(db) === 'empty') {
     db.exec(sql('schema.sql'))
-    db.prepare('INSERT INTO epoch VALUES (?)').run(randomBytes(9).toString('base64url'))
     db.exec(`PRAGMA application_id = ${applicationId}; PRAGMA user_version = ${version}`)
   }
   db.exec(sql('recount.sql'))
+  // New in a new file; and where another program deleted it, so that cursors of before are expired.
+  const epoch = 'INSERT INTO epoch SELECT ? WHERE NOT EXISTS (SELECT 1 FROM epoch)'
+  db.prepare(epoch).run(randomBytes(9).toString('base64url'))
   db.exec('COMMIT')
 }
 

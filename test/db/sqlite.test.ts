@@ -38,6 +38,27 @@ storeSuite('SQLite', async () => {
 })
 
 describe('SQLite', () => {
+  test('a trigger that drops some rows without an error is an error of the insert', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'spillway-store-'))
+    const store = await open(join(dir, 'store.db'))
+    try {
+      const db = new DatabaseSync(join(dir, 'store.db'))
+      db.exec(
+        "CREATE TRIGGER drops BEFORE INSERT ON Content WHEN NEW.content = 'dropped' BEGIN SELECT RAISE(IGNORE); END",
+      )
+      db.close()
+      const row = (content: string) => ({ id: uuidv7(), content, createdAt: new Date(), savedAt: new Date() })
+      await store.insert([row('kept')])
+      await expect(store.insert([row('kept'), row('dropped')])).rejects.toMatchObject({
+        kind: 'unknown',
+        vendorCode: 'ROW_COUNT',
+      })
+    } finally {
+      await store.close()
+      await rm(dir, { recursive: true })
+    }
+  })
+
   let dir: string
   let path: string
   let store: PrismaStore

@@ -37,6 +37,18 @@ describe('SqliteEventLog', () => {
     await expect(log.read({ ...start, major: 3 }, 10)).resolves.toHaveLength(2)
   })
 
+  test('a file whose epoch was deleted opens with a new one, and cursors of before are expired', async () => {
+    const log = await sqlite.events()
+    await log.append([[failed('before')]])
+    const before = await log.tail()
+    const db = new DatabaseSync(sqlite.path)
+    db.exec('DELETE FROM epoch')
+    db.close()
+    const again = await sqlite.events()
+    expect((await again.tail()).epoch).not.toBe(before.epoch)
+    await expect(again.read(before, 1)).rejects.toMatchObject({ code: 'CURSOR_EXPIRED' })
+  })
+
   test('one read brings some megabytes at most, and one entry always', async () => {
     const log = await sqlite.events()
     const start = await log.tail()

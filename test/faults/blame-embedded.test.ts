@@ -64,6 +64,16 @@ async function saysThatItWaits(code: string): Promise<void> {
   expect(await (await fetch(`${url}/metrics`)).text()).toMatch(/^spillway_store_waiting_seconds (?!0$)/m)
 }
 
+fault('FA1', 'a trigger drops every row without an error', async () => {
+  sql('CREATE TRIGGER broken BEFORE INSERT ON Content BEGIN SELECT RAISE(IGNORE); END')
+  const waiting = await Promise.all(Array.from({ length: 20 }, (_, n) => save(`dropped ${n}`)))
+  await saysThatItWaits('ROW_COUNT')
+  const { data } = await stack.graphql(`{ receipt(id: "${waiting[0]}") { status } }`)
+  expect(data.receipt.status).toBe('QUEUED')
+  await nothingIsBlamedFor(2_000)
+  sql('DROP TRIGGER broken')
+})
+
 fault('FA3', 'a trigger refuses every row, after it was inserted', async () => {
   sql("CREATE TRIGGER broken AFTER INSERT ON Content BEGIN SELECT RAISE(ABORT, 'broken'); END")
   await save('alone')
