@@ -502,8 +502,9 @@ describe('with published keys', () => {
     it('skips members of the set that are no keys, and says in the log once how many', async () => {
       await publish(one)
       published = [null, ...(published as unknown[]), 'junk', 5, [], {}, { kty: 5, kid: 'same' }]
-      for (let i = 0; i < 3; i++) await holds(async () => expect(await status(await signed(one))).toBe(200))
-      await holds(() => {
+      // The set is read anew only when somebody shows a token.
+      await holds(async () => {
+        expect(await status(await signed(one))).toBe(200)
         const lines = log.entries.filter(({ message }) => message.includes('skipped'))
         expect(lines).toMatchObject([{ level: 'warn', fields: { skipped: 6, used: 1 } }])
       })
