@@ -12,6 +12,7 @@ import { makeApp } from './app/app.ts'
 import type { Cache } from './cache/cache.ts'
 import { MemoryCache, SharedVersion } from './cache/memory.ts'
 import { RedisCache, RedisVersion } from './cache/redis.ts'
+import { Closing } from './closing.ts'
 import { describeUrl, filePath } from './config/urls.ts'
 import type { Config } from './config.ts'
 import { PrismaStore } from './db/prisma.ts'
@@ -31,6 +32,7 @@ import { parseRedisUrl } from './redis/address.ts'
 import { serveHealth } from './server/health.ts'
 import type { HttpServer } from './server/http.ts'
 import { Metrics } from './server/metrics.ts'
+import { openFilesAdvice } from './server/open-files.ts'
 import { serve } from './server/server.ts'
 import { SqliteFile } from './sqlite/file.ts'
 import { traced } from './traces/worker.ts'
@@ -46,6 +48,8 @@ const silent: Log = { info() {}, warn() {}, error() {} }
 
 /** How long the start waits for the database before it begins to accept saves without it. */
 const storePatienceMs = 3_000
+/** … and how long a thread that comes after it does. */
+const threadPatienceMs = 1_000
 
 /** The API; with an embedded queue, the worker, too. Rejects when it cannot start, or `stop` aborts before it has: nothing is left open. */
 export async function startApi(config: Config, log: Log, stop?: AbortSignal): Promise<Running & { url: string }> {
@@ -53,6 +57,8 @@ export async function startApi(config: Config, log: Log, stop?: AbortSignal): Pr
   const closing = new Closing(stop)
   const failure = Promise.withResolvers<never>()
   failure.promise.catch(() => {})
+  const advice = openFilesAdvice(config.maxConnections)
+  if (advice) log.warn({}, advice)
   try {
     const tracer = await openTracer(config, log, closing)
     const version = new SharedVersion()
@@ -71,7 +77,8 @@ export async function startApi(config: Config, log: Log, stop?: AbortSignal): Pr
     await Promise.race([preparing, pause(storePatienceMs, closing.signal)])
 
     const metrics = openMetrics(log)
-    if (file) startWorkerThread(config, file, version, { metrics, log, closing, fail: failure.reject })
+    // Before clients may take all the files that modules are read with.
+    if (file) await startWorkerThread(config, file, version, { metrics, log, closing, fail: failure.reject })
     const app = makeApp({ queue, store, cache, events, log, meter: metrics, tracer }, config)
     let server: HttpServer | undefined
     closing.add(async () => {
@@ -155,7 +162,8 @@ export interface ThreadData {
   version: SharedArrayBuffer
 }
 
-/** The worker of an embedded queue, in a thread of its own, so that writing to a SQLite file never holds up the API. */
+/** The worker of an embedded queue, in a thread of its own, so that writing to a SQLite file never holds up the API. Resolves when it works,
+ *  or waits for the database. */
 export async function startThread(data: ThreadData, meter: Meter, log: Log): Promise<Running> {
   const closing = new Closing()
   // The API, in the same process and with the same receiver, says it where traces cannot be sent.
@@ -165,7 +173,8 @@ export async function startThread(data: ThreadData, meter: Meter, log: Log): Pro
   const cache = openCache(data.config, new SharedVersion(data.version), log, closing)
   closing.add(() => queue.close())
   closing.add(() => events.close())
-  const { failed } = startWorking(data.config, { queue, events, cache, meter, tracer, log, closing })
+  const { failed, preparing } = startWorking(data.config, { queue, events, cache, meter, tracer, log, closing })
+  await Promise.race([preparing, pause(threadPatienceMs, closing.signal)])
   return { close: () => closing.close(), failed }
 }
 
@@ -198,8 +207,9 @@ function startWorking(config: Config, { queue, events, cache, meter, tracer, log
   )
   closing.add(() => worker.stop())
   let prepared = false
+  const preparing = store.prepare(closing.signal)
   const failed = new Promise<never>((_, reject) => {
-    store.prepare(closing.signal).then(
+    preparing.then(
       () => {
         prepared = true
         if (!closing.signal.aborted) worker.start()
@@ -212,11 +222,13 @@ function startWorking(config: Config, { queue, events, cache, meter, tracer, log
     database: () => store.probe(),
     prepared: () => prepared,
   }
-  return { failed, health }
+  return { failed, health, preparing }
 }
 
 /** What the thread of the embedded worker tells. */
 export interface ThreadMessage {
+  /** Its modules are imported. */
+  ready?: true
   stage?: Parameters<Meter['stage']>
   committed?: Parameters<Meter['committed']>
   storeWaiting?: Parameters<Meter['storeWaiting']>
@@ -232,7 +244,13 @@ interface ThreadParts {
   fail: (error: Error) => void
 }
 
-function startWorkerThread(config: Config, file: SqliteFile, version: SharedVersion, parts: ThreadParts): void {
+/** Resolves when the thread is ready, or is to be closed before that. */
+function startWorkerThread(
+  config: Config,
+  file: SqliteFile,
+  version: SharedVersion,
+  parts: ThreadParts,
+): Promise<void> {
   const { metrics, log, closing, fail } = parts
   const data: ThreadData = { config, queuePort: file.connect(), eventsPort: file.connect(), version: version.buffer }
   const thread = new Thread(fileURLToPath(new URL('../worker/thread.ts', import.meta.url)), {
@@ -247,14 +265,21 @@ function startWorkerThread(config: Config, file: SqliteFile, version: SharedVers
     thread.postMessage('stop')
     await exited
   })
-  thread.on('error', fail)
-  thread.on('message', ({ stage, committed, storeWaiting, parked, log: line }: ThreadMessage) => {
+  const started = Promise.withResolvers<void>()
+  closing.signal.addEventListener('abort', () => started.resolve(), { once: true })
+  thread.on('error', (error) => {
+    started.reject(error)
+    fail(error)
+  })
+  thread.on('message', ({ ready, stage, committed, storeWaiting, parked, log: line }: ThreadMessage) => {
+    if (ready) started.resolve()
     if (stage) metrics.stage(...stage)
     if (committed) metrics.committed(...committed)
     if (storeWaiting) metrics.storeWaiting(...storeWaiting)
     if (parked) metrics.parked(...parked)
     if (line) log[line.level](line.fields, line.message)
   })
+  return started.promise
 }
 
 function openMetrics(log: Log): Metrics {
@@ -354,37 +379,4 @@ async function warnOfDurability(queue: Queue, log: Log, signal: AbortSignal): Pr
 /** Which store, queue and cache, for the log. */
 function inUse({ databaseUrl, queueUrl, cacheUrl }: Config) {
   return { store: describeUrl(databaseUrl), queue: describeUrl(queueUrl), cache: describeUrl(cacheUrl) }
-}
-
-/**
- * What is open, and the signal that closing began. Each thing is added in the step that opens it, and closed in reverse order, once; one that
- * cannot be closed does not keep the others open.
- */
-class Closing {
-  readonly #controller = new AbortController()
-  readonly #stack = new AsyncDisposableStack()
-  readonly #stop: AbortSignal | undefined
-  #closed: Promise<void> | undefined
-
-  /** `stop` aborts the start: the next `add` throws. Once all is open, closing is for whoever opened it. */
-  constructor(stop?: AbortSignal) {
-    this.#stop = stop
-    stop?.addEventListener('abort', () => this.#controller.abort(stop.reason), { once: true })
-    stop?.throwIfAborted()
-  }
-
-  get signal(): AbortSignal {
-    return this.#controller.signal
-  }
-
-  add(close: () => unknown): void {
-    this.#stack.defer(async () => void (await close()))
-    this.#stop?.throwIfAborted()
-  }
-
-  close(): Promise<void> {
-    this.#controller.abort()
-    this.#closed ??= this.#stack.disposeAsync()
-    return this.#closed
-  }
 }

@@ -45,6 +45,7 @@ const rules: { files: RegExp; may: string[]; alone?: true; own?: false }[] = [
   { files: /^src\/log\//, may: [model] },
   { files: /^src\/docs\.ts$/, may: ['src/config.ts', 'src/server/', 'schema.graphql', '.env.example'], own: false },
   { files: /^src\/dead-letters\.ts$/, may: ['src/config.ts', 'src/start.ts', 'src/queue/queue.ts', model], own: false },
+  { files: /^src\/closing\.ts$/, may: [], own: false },
   { files: /^src\/start\.ts$/, may: ['src/', 'worker/'], own: false },
   { files: /^worker\/main\.ts$/, may: ['src/run.ts'], own: false },
   { files: /^worker\/thread\.ts$/, may: ['src/log/', 'src/start.ts', 'src/model/'], own: false },

@@ -31,3 +31,4 @@ parentPort!.on('message', async () => {
   await running.close()
   parentPort!.close()
 })
+tell({ ready: true })

@@ -3,13 +3,15 @@ import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { createServer } from 'node:net'
+import { connect, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { openFilesAdvice } from '../../src/server/open-files.ts'
 import { launch } from '../harness/child.ts'
 import { freePort } from '../harness/daemon.ts'
+import { eventually } from '../harness/eventually.ts'
 import { freshDatabase, freshRedisUrl } from '../harness/fresh.ts'
 import { type SpillwayProcess, spawnSpillway } from '../harness/process.ts'
 
@@ -244,4 +246,60 @@ test('a data folder that may not be written to ends the start with 1 and a messa
   cleanups.push(() => failed.kill('SIGKILL'))
   expect(await failed.exited, failed.logs()).toBe(1)
   expect(failed.logs()).toMatch(/data/)
+})
+
+test('connections that take all open files as soon as the API listens do not end it', async () => {
+  const dir = await folder()
+  const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url))
+  const port = await freePort()
+  // Its own take about 70.
+  const script = 'ulimit -n 120 && exec "$0" "$@"'
+  const args = ['-c', script, process.execPath, '--disable-warning=ExperimentalWarning', main]
+  const sockets: Socket[] = []
+  const listening = Promise.withResolvers<void>()
+  const api = launch('/bin/sh', args, {
+    cwd: dir,
+    env: { PATH: process.env.PATH, PORT: String(port) },
+    onLine: (line) => line.includes('"listening"') && listening.resolve(),
+  })
+  cleanups.push(() => api.kill('SIGKILL'))
+  cleanups.push(() => sockets.forEach((socket) => void socket.destroy()))
+  // From before it listens: the first ones are refused.
+  const flood = setInterval(() => {
+    for (let i = 0; i < 20 && sockets.length < 200; i++) {
+      const socket = connect(port, '127.0.0.1')
+      socket.on('connect', () => sockets.push(socket)).on('error', () => socket.destroy())
+    }
+  }, 5)
+  cleanups.push(() => clearInterval(flood))
+  await Promise.race([listening.promise, api.exited])
+  await eventually(() => sockets.length >= 200 || !api.running(), { timeoutMs: 20_000 })
+  clearInterval(flood)
+  for (const socket of sockets) socket.destroy()
+  const saved = await eventually(
+    async () => {
+      if (!api.running()) return true
+      const response = await fetch(`http://127.0.0.1:${port}/save?waitMs=10000`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ content: 'x' }),
+      }).catch(() => undefined)
+      return response?.ok
+    },
+    { timeoutMs: 20_000 },
+  )
+  expect(saved).toBe(true)
+  expect(api.running(), api.logs()).toBe(true)
+  expect(api.logs()).toContain('the limit of open files is 120, and MAX_CONNECTIONS=15000 needs 15600: raise it')
+  api.kill('SIGTERM')
+  expect(await api.exited, api.logs()).toBe(0)
+}, 90_000)
+
+test('the limit of open files is warned of where it is too low for MAX_CONNECTIONS, and only there', () => {
+  const limits = (soft: string) =>
+    `Limit  Soft Limit  Hard Limit  Units\nMax open files            ${soft}     1048576    files\n`
+  expect(openFilesAdvice(15_000, limits('15599'))).toContain('(ulimit -n 15600), or set MAX_CONNECTIONS to 14999')
+  expect(openFilesAdvice(15_000, limits('15600'))).toBeUndefined()
+  expect(openFilesAdvice(15_000, limits('unlimited'))).toBeUndefined()
+  expect(openFilesAdvice(15_000, '')).toBeUndefined()
 })
