@@ -8,6 +8,7 @@ import type { Socket } from 'node:net'
 import { type Bytes, Hold, type Owner } from '../app/bytes.ts'
 import type { Client } from '../app/save.ts'
 import { SpillwayError } from '../model/error.ts'
+import { Share } from './share.ts'
 
 /** Connections beyond the most that are still taken, to be told so; what comes then is closed without a word. */
 const room = 500
@@ -15,8 +16,6 @@ const room = 500
 const requestsAtOnce = 100
 /** Of answers that one connection has not taken, from which on it gets no more. */
 const untakenBytes = 16 * 1024 * 1024
-/** What a piece of a body costs besides its bytes: else a body in pieces of one byte takes a hundred times its length. */
-export const pieceBytes = 100
 
 /** A connection that holds more than `slowBytes` takes as much within the time, or is closed. */
 const slowBytes = 64 * 1024
@@ -36,6 +35,8 @@ export class Connection implements Owner, Client {
   /** Requests under way. */
   underWay = 0
   readonly surplus: boolean
+  /** Of each turn of the event loop. */
+  readonly share: Share
   /** Bytes of requests: see Owner. */
   requests = 0
   subscriptions = 0
@@ -57,6 +58,7 @@ export class Connection implements Owner, Client {
     this.#connections = connections
     this.#socket = socket
     this.surplus = surplus
+    this.share = new Share(socket)
   }
 
   /** Bytes that were sent and not taken. */

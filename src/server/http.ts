@@ -2,7 +2,6 @@
  * The HTTP server: reads bodies (bounded, and only well-formed UTF-8), routes, and stops cleanly. Invariant: every request gets one
  * answer, and after `close` no connection is left.
  */
-import { isUtf8 } from 'node:buffer'
 import { randomBytes } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -11,12 +10,15 @@ import { type Bytes, type Hold, largeBytes, overloaded } from '../app/bytes.ts'
 import type { Log } from '../model/log.ts'
 import type { Tracer } from '../model/tracer.ts'
 import { type Access, type Grant, requireScope, type Scope } from './access.ts'
-import { checkCoding, checkTransfer } from './codings.ts'
-import { type Connection, Connections, checkRequests, pieceBytes } from './connections.ts'
+import { decode, discard, hasBody, mayCost, readBody } from './body.ts'
+import { checkTransfer } from './codings.ts'
+import { type Connection, Connections, checkRequests } from './connections.ts'
 import { cut } from './cut.ts'
 import { errorBody, errorHeaders, type PublicError, publicError } from './errors.ts'
 import { allowOrigin, type Guard, preflightHeaders } from './guard.ts'
+import { checkValues } from './parts.ts'
 import type { RateLimit } from './rate.ts'
+import { requestCost } from './share.ts'
 import { clientOf } from './stream-limit.ts'
 import { checkTarget, normalizeTarget, wantsWebSocket } from './target.ts'
 import { trace } from './trace.ts'
@@ -92,6 +94,7 @@ export async function listen(front: Front, options: HttpOptions): Promise<HttpSe
   const connections = new Connections(options.maxConnections, options.bytes)
   const serve = (request: IncomingMessage, response: ServerResponse, id: string) => {
     const connection = connections.of(request.socket)
+    connection.share.use(requestCost)
     connection.underWay += 1
     answer(front, options, connection, request, response, id).then(
       () => {
@@ -100,6 +103,7 @@ export async function listen(front: Front, options: HttpOptions): Promise<HttpSe
       },
       (error) => {
         connection.underWay -= 1
+        if (mayCost(request)) discard(request, connection.share)
         fail(response, error, id, log)
       },
     )
@@ -207,6 +211,10 @@ async function answer(
   id: string,
 ): Promise<void> {
   const { url = '/', method = 'GET' } = request
+  if (method !== 'POST' && hasBody(request)) {
+    response.shouldKeepAlive = false
+    discard(request, connection.share)
+  }
   checkTarget(url)
   checkTransfer(request)
   const crossOrigin = front.guard.check(request)
@@ -250,8 +258,11 @@ async function answer(
   }
   const held = connection.receive()
   try {
-    const body = decode(await readBody(request, options.maxBodyBytes, held))
-    if (body.length > largeBytes) await options.bytes.turn()
+    const body = decode(await readBody(request, options.maxBodyBytes, held, connection.share))
+    if (body.length > largeBytes) {
+      await options.bytes.turn()
+      checkValues(body)
+    }
     await handler({ request, response, body, query, grant, connection, held, id })
   } finally {
     held.release()
@@ -267,44 +278,6 @@ function requestId(request: IncomingMessage): string {
   if (typeof given === 'string' && /^[\w.:-]{1,100}$/.test(given)) return given
   requests += 1
   return `${instance}-${requests.toString(36)}`
-}
-
-function readBody(request: IncomingMessage, maxBytes: number, held: Hold): Promise<Buffer> {
-  const tooLarge = () => new HttpError(413, `The body is larger than ${maxBytes} bytes; send less at once.`)
-  if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLarge()
-  checkCoding(request)
-  // Listeners and not `for await`, which costs a promise or two for each chunk.
-  return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = []
-    let bytes = 0
-    const end = () => {
-      held.lessen(chunks.length * pieceBytes)
-      resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks))
-    }
-    request.on('data', (chunk: Buffer) => {
-      try {
-        const more = chunk.length + pieceBytes
-        bytes += more
-        held.add(more)
-        if (bytes > maxBytes) throw tooLarge()
-        chunks.push(chunk)
-      } catch (error) {
-        request.removeAllListeners('data')
-        request.off('end', end)
-        reject(error)
-      }
-    })
-    request.on('end', end)
-    // One that ends early, too.
-    request.on('error', reject)
-  })
-}
-
-/** Bytes that are not UTF-8 would become U+FFFD: something else than what was sent. */
-function decode(body: Buffer): string {
-  if (!isUtf8(body)) throw new HttpError(400, 'The body is not well-formed UTF-8.')
-  const text = body.toString()
-  return text.charCodeAt(0) === 0xfeff ? text.slice(1) : text
 }
 
 export const jsonType = 'application/json; charset=utf-8'
@@ -352,7 +325,8 @@ function fail(response: ServerResponse, error: unknown, id: string, log: Log): v
   const shown = error instanceof HttpError ? error.error : publicError(error, log, id)
   const headers = error instanceof HttpError ? error.headers : errorHeaders(shown)
   if (shown.status === 401) headers['www-authenticate'] = 'Bearer'
-  if (shown.status === 413 || shown.code === 'OVERLOADED') sendWhileTheySend(response, shown, headers)
+  if (shown.status === 413 || shown.code === 'OVERLOADED' || mayCost(response.req))
+    sendWhileTheySend(response, shown, headers)
   else sendJson(response, shown.status, errorBody(shown), headers)
 }
 

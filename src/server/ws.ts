@@ -6,14 +6,7 @@
  */
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import {
-  type DocumentNode,
-  type ExecutionArgs,
-  type ExecutionResult,
-  type FormattedExecutionResult,
-  GraphQLError,
-  getOperationAST,
-} from 'graphql'
+import { type ExecutionArgs, type ExecutionResult, type GraphQLError, getOperationAST } from 'graphql'
 import { CloseCode, handleProtocols, makeServer } from 'graphql-ws'
 import { type WebSocket, WebSocketServer } from 'ws'
 import { type Bytes, type Hold, largeBytes } from '../app/bytes.ts'
@@ -29,7 +22,10 @@ import type { Yoga } from './documents.ts'
 import { notPersisted, withoutHttp } from './errors.ts'
 import { Incoming } from './incoming.ts'
 import { iterate } from './iterate.ts'
+import { parseAs, publicResult } from './operations.ts'
+import { checkValues } from './parts.ts'
 import type { RateLimit } from './rate.ts'
+import { frameCost } from './share.ts'
 import { checkSubscription, clientOf, type StreamLimit } from './stream-limit.ts'
 import type { SavedStream, SavedStreams } from './streams.ts'
 import { completedId, isServers, withQuery } from './ws-messages.ts'
@@ -54,6 +50,10 @@ const mostOperations = 100
 const mostMessages = 200
 /** A close frame takes 123 bytes of reason, three of them for a mark that it was cut. */
 const reasonBytes = 120
+/** Of one message. */
+const mostFragments = 1_024
+/** What is read at once uses up a turn: it may hold ten thousand frames, of which ws says nothing. */
+const bytesForCost = 64
 /** Of what waits to be sent, in bytes, up to which a ping is answered: they are answered by the socket, and not by us. */
 const pongsUpTo = 64 * 1024
 
@@ -124,6 +124,7 @@ export class WsServer {
       maxPayload: parts.maxMessageBytes,
       handleProtocols,
       autoPong: false,
+      maxFragments: mostFragments,
     })
     this.#protocol = makeServer<Record<string, unknown>, Extra>({
       connectionInitWaitTimeout: initWaitMs,
@@ -196,7 +197,7 @@ export class WsServer {
   }
 
   #serve(socket: WebSocket, request: IncomingMessage, raw: Duplex, connection: Connection): void {
-    const { log, limit, bytes, access } = this.#parts
+    const { log, limit, bytes, access, rate } = this.#parts
     let leaveLimit = () => {}
     let forget = () => {}
     // The protocol names ids in it, which are as long as a client likes; ws throws, and the socket stays half closed.
@@ -243,9 +244,26 @@ export class WsServer {
     // Behind ws, which has taken the chunk by then.
     raw.on('data', (chunk: Buffer) => {
       if (socket.readyState !== socket.OPEN) return
+      connection.share.use(chunk.length / bytesForCost)
       if (!came.chunk(chunk.length)) return refuse(tryAgainLater, overloadedReason)
       if (!extra.grant && came.bytes > initBytes) refuse(tooBig, initReason)
     })
+    /** Counts a frame; false where nobody is heard any more. */
+    const heard = () => {
+      if (socket.readyState !== socket.OPEN) return false
+      if (connection.share.use(frameCost)) return true
+      socket.terminate()
+      return false
+    }
+    const count = async () => {
+      if (!rate.on || !extra.grant) return
+      try {
+        await rate.count(extra.client)
+      } catch (error) {
+        close(tryAgainLater, (error as Error).message)
+      }
+    }
+    connection.share.paused = () => socket.isPaused
     let unanswered = 0
     const heartbeat = setInterval(() => {
       if (unanswered >= mostUnanswered) return socket.terminate()
@@ -253,10 +271,14 @@ export class WsServer {
       socket.ping()
     }, heartbeatMs)
     socket.on('pong', (data) => {
+      if (!heard()) return
+      if (unanswered === 0) void count()
       unanswered = 0
       came.frame(data.length)
     })
     socket.on('ping', (data) => {
+      if (!heard()) return
+      void count()
       came.frame(data.length)
       if (socket.bufferedAmount < pongsUpTo) socket.pong(data)
     })
@@ -266,7 +288,9 @@ export class WsServer {
       {
         protocol: socket.protocol,
         send,
+        onPong: () => void count(),
         onPing: (payload) => {
+          void count()
           const echo = payload && !extra.largePings.has(payload)
           return send(JSON.stringify(echo ? { type: 'pong', payload } : { type: 'pong' }))
         },
@@ -286,10 +310,16 @@ export class WsServer {
             }
             const completed = completedId(text)
             if (completed !== undefined) leave(extra.leaving.get(completed))
+            try {
+              checkValues(text)
+            } catch (error) {
+              return close(CloseCode.BadRequest, (error as Error).message)
+            }
             extra.message = { held, length: text.length }
             await handle(text.includes('"persistedQuery"') ? withQuery(text) : text)
           }
           socket.on('message', async (data: Buffer) => {
+            if (!heard()) return
             came.message(data.length)
             if (!extra.grant && data.length > initBytes) return refuse(tooBig, initReason)
             const held = connection.receive()
@@ -361,19 +391,4 @@ function results({ feed, render, close }: SavedStream, meter: Meter): AsyncItera
     }
     return ready.shift()
   }, close)
-}
-
-/** As over HTTP: there Yoga gives the code. */
-function parseAs({ parse }: ReturnType<Yoga['getEnveloped']>, query: string): DocumentNode {
-  try {
-    return parse(query)
-  } catch (error) {
-    if (error instanceof GraphQLError) error.extensions.code ??= 'GRAPHQL_PARSE_FAILED'
-    throw error
-  }
-}
-
-function publicResult(result: ExecutionResult): FormattedExecutionResult {
-  const { errors, ...rest } = result
-  return errors ? { errors: errors.map((error) => withoutHttp(error).toJSON()), ...rest } : rest
 }

@@ -1,0 +1,171 @@
+/**
+ * One connection, or a few hundred, that make the process do very much at once: pieces of one byte, requests and frames without end.
+ * Each turn of the event loop stays short, and an honest client is answered meanwhile.
+ */
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { holds } from '../harness/eventually.ts'
+import { type Probe, probe } from '../harness/probe.ts'
+import { exchange, Raw } from '../harness/raw.ts'
+import { Target } from '../harness/target.ts'
+import { WsClient } from '../harness/ws.ts'
+
+/** CPU time of one turn of the event loop, which a busy machine does not change. */
+const mostMs = 250
+const floodMs = 2_000
+
+let target: Target
+let turnsFile: string
+let others: Probe
+beforeAll(async () => {
+  turnsFile = join(await mkdtemp(join(tmpdir(), 'spillway-turns-')), 'longest')
+  const preload = fileURLToPath(new URL('../harness/turns.ts', import.meta.url))
+  target = await Target.start({ NODE_OPTIONS: `--max-old-space-size=512 --import=${preload}`, TURNS_FILE: turnsFile })
+}, 60_000)
+afterAll(async () => {
+  await target?.stop()
+  await rm(dirname(turnsFile), { recursive: true, force: true })
+})
+beforeEach(() => {
+  target.mark()
+  target.system.api.kill('SIGUSR2')
+  others = probe(target.url)
+})
+afterEach(async ({ task }) => {
+  const { failed, p95 } = await others.stop()
+  const longestMs = Number(await readFile(turnsFile, 'utf8'))
+  console.log(
+    `${task.name}: peak ${target.peakMb.toFixed(0)} MB, longest turn ${longestMs.toFixed(0)} ms, p95 ${p95.toFixed(0)} ms`,
+  )
+  expect(failed).toEqual([])
+  expect(longestMs).toBeLessThan(mostMs)
+  expect(target.peakMb).toBeLessThan(512 + 256)
+  await target.work()
+}, 60_000)
+
+const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n`
+const chunked = (line: string) => `${line} HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n`
+const upgrade = get('/graphql').replace(
+  '\r\n\r\n',
+  '\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: graphql-transport-ws\r\n\r\n',
+)
+/** A masked frame of no bytes. */
+const frame = (first: number) => Buffer.from([first, 0x80, 0, 0, 0, 0])
+const frames = (first: number) => Buffer.concat(Array(11_000).fill(frame(first)))
+
+/** Sends without end, for a while, on one connection. */
+async function flood(start: string, blob: string | Buffer): Promise<Raw> {
+  const raw = await Raw.open(target.url)
+  if (start) {
+    await raw.send(start)
+    await holds(() => expect(raw.text.length + (start.startsWith('POST') ? 1 : 0)).toBeGreaterThan(0))
+  }
+  const ends = performance.now() + floodMs
+  while (performance.now() < ends && (await Promise.race([raw.send(blob), raw.closed.then(() => false), later()])));
+  return raw
+}
+const later = () => new Promise<false>((resolve) => setTimeout(() => resolve(false), floodMs).unref())
+
+describe('one connection', () => {
+  test.each<[string, string, string | Buffer]>([
+    ['requests without end', '', get('/livez').repeat(4_000)],
+    ['requests of nobody without end', '', get('/nothing').repeat(4_000)],
+    ['a body for GET in pieces of one byte', chunked('GET /livez'), '1\r\nA\r\n'.repeat(22_000)],
+    ['a body for nothing in pieces of one byte', chunked('POST /nothing'), '1\r\nA\r\n'.repeat(22_000)],
+    ['a body in pieces of one byte', chunked('POST /save'), '1\r\nA\r\n'.repeat(22_000)],
+    ['WebSocket pings without end', upgrade, frames(0x89)],
+    ['WebSocket pongs without end', upgrade, frames(0x8a)],
+    ['WebSocket messages of no bytes without end', upgrade, frames(0x81)],
+  ])(
+    'that sends %s does not hold others up',
+    async (_what, start, blob) => {
+      const raw = await flood(start, blob)
+      raw.close()
+    },
+    30_000,
+  )
+
+  test('that pipelines a hundred requests is answered a hundred times', async () => {
+    const raw = await Raw.open(target.url)
+    for (let round = 1; round <= 3; round++) {
+      await raw.send(get('/livez').repeat(100))
+      await holds(() => expect(raw.statuses).toEqual(Array(100 * round).fill(200)))
+    }
+    raw.close()
+  })
+
+  test('that sends a hundred operations and pings at once is answered all of them', async () => {
+    const client = await WsClient.connect(target.url)
+    for (let i = 0; i < 90; i++) client.subscribe(`${i}`, '{ __typename }')
+    for (let i = 0; i < 50; i++) client.send({ type: 'ping' })
+    await holds(() => {
+      expect(client.messages.filter(({ type }) => type === 'next')).toHaveLength(90)
+      expect(client.messages.filter(({ type }) => type === 'pong')).toHaveLength(50)
+    })
+    client.close()
+  })
+
+  test('whose body comes in two hundred small pieces is answered', async () => {
+    const body = JSON.stringify({ content: 'x'.repeat(180) })
+    const pieces = [...body].map((one) => `1\r\n${one}\r\n`).join('')
+    const answer = await exchange(
+      target.url,
+      `POST /save HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n${pieces}0\r\n\r\n`,
+    )
+    expect(answer).toMatch(/^HTTP\/1\.1 202 /)
+  })
+
+  test('whose body comes in more pieces than that is refused and closed', async () => {
+    const answer = await exchange(target.url, chunked('POST /save') + '1\r\nA\r\n'.repeat(230))
+    expect(answer).toMatch(/^HTTP\/1\.1 413 .*connection: close.*too many pieces/is)
+  })
+})
+
+describe('three hundred connections', () => {
+  test('whose bodies come in pieces of one byte and never end do not fill the heap', async () => {
+    const opened = await Promise.all(Array.from({ length: 300 }, () => Raw.open(target.url)))
+    const pieces = '1\r\nA\r\n'.repeat(500)
+    for (const raw of opened) void raw.send(chunked('POST /save'))
+    for (let i = 0; i < 60; i++) {
+      await Promise.all(opened.map((raw) => Promise.race([raw.send(pieces), raw.closed])))
+    }
+    for (const raw of opened) raw.close()
+  }, 60_000)
+})
+
+describe('a body of two megabytes', () => {
+  const numbered = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, i) => [`k${i}`, 1]))
+  const query = '{ __typename }'
+  test.each([
+    ['150,000 parameters', JSON.stringify({ query, ...numbered(150_000) })],
+    ['150,000 extensions', JSON.stringify({ query, extensions: numbered(150_000) })],
+    ['150,000 variables', JSON.stringify({ query, variables: numbered(150_000) })],
+    ['1,000,000 brackets', `{"query":"${query}","extensions":${'['.repeat(1_000_000)}${']'.repeat(1_000_000)}}`],
+  ])('of %s is refused', async (_what, body) => {
+    const response = await fetch(`${target.url}/graphql`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body,
+    })
+    expect(response.status).toBe(400)
+    expect(await response.text()).toMatch(/more than 20000 values/)
+    const client = await WsClient.connect(target.url)
+    client.send(`{"type":"ping","payload":${body}}`)
+    expect(await client.closed).toBe(4400)
+  })
+
+  test('of a thousand inputs is taken', async () => {
+    const inputs = Array.from({ length: 1_000 }, () => ({
+      id: crypto.randomUUID(),
+      content: '{"a":[1,"\\\\"]}'.repeat(60),
+    }))
+    const { body } = await target.system.graphql('mutation ($i: [SaveInput!]!) { saveMany(inputs: $i) { status } }', {
+      i: inputs,
+    })
+    expect(body.errors).toBeUndefined()
+    expect(body.data.saveMany).toHaveLength(1_000)
+  })
+})
