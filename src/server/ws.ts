@@ -28,7 +28,7 @@ import type { RateLimit } from './rate.ts'
 import { frameCost } from './share.ts'
 import { checkSubscription, clientOf, type StreamLimit } from './stream-limit.ts'
 import type { SavedStream, SavedStreams } from './streams.ts'
-import { completedId, isServers, withQuery } from './ws-messages.ts'
+import { completedId, isServers, subscribeId, withQuery } from './ws-messages.ts'
 
 const heartbeatMs = 12_000
 /** Pings without an answer, after which nobody is at the other end. Fewer would part with clients that are only slow to read. */
@@ -79,6 +79,8 @@ interface Extra {
   client: string
   /** Called when the grant is known. Throws RATE_LIMITED. */
   granted(grant: Grant): void
+  /** Whether an operation of this id is under way. */
+  inUse(id: string): boolean
   /** Called when it has a subscription. */
   streams(): void
   close(code: number, reason: string): void
@@ -128,7 +130,9 @@ export class WsServer {
     })
     this.#protocol = makeServer<Record<string, unknown>, Extra>({
       connectionInitWaitTimeout: initWaitMs,
-      onConnect: async ({ connectionParams, extra }) => {
+      onConnect: async (context) => {
+        const { connectionParams, extra } = context
+        extra.inUse = (id) => id in context.subscriptions
         try {
           const given = connectionParams?.authorization ?? connectionParams?.Authorization
           extra.grant = await parts.access.grant(typeof given === 'string' ? given : extra.authorization)
@@ -197,7 +201,7 @@ export class WsServer {
   }
 
   #serve(socket: WebSocket, request: IncomingMessage, raw: Duplex, connection: Connection): void {
-    const { log, limit, bytes, access, rate } = this.#parts
+    const { log, limit, bytes, access, rate, maskError } = this.#parts
     let leaveLimit = () => {}
     let forget = () => {}
     // The protocol names ids in it, which are as long as a client likes; ws throws, and the socket stays half closed.
@@ -213,6 +217,7 @@ export class WsServer {
         leaveLimit = limit.enter(extra.client)
         forget = access.watch(grant, () => socket.close(CloseCode.Unauthorized, 'The token is not valid any more.'))
       },
+      inUse: () => false,
       streams: () => {
         connection.stream = true
       },
@@ -240,6 +245,13 @@ export class WsServer {
         })
         if (socket.bufferedAmount > 0) sent = connection.sending(data.length)
       })
+    /** Of a message that is not parsed: it fails as its operation does, so that the others on the socket go on. */
+    const refuseOperation = (id: string | undefined, error: Error) => {
+      if (id === undefined) return close(CloseCode.BadRequest, error.message)
+      void count()
+      if (extra.inUse(id)) return close(CloseCode.SubscriberAlreadyExists, `Subscriber for ${id} already exists`)
+      return send(JSON.stringify({ id, type: 'error', payload: [withoutHttp(maskError(error)).toJSON()] }))
+    }
     const came = new Incoming(connection.receive())
     // Behind ws, which has taken the chunk by then.
     raw.on('data', (chunk: Buffer) => {
@@ -313,7 +325,7 @@ export class WsServer {
             try {
               checkValues(text)
             } catch (error) {
-              return close(CloseCode.BadRequest, (error as Error).message)
+              return refuseOperation(subscribeId(text), error as Error)
             }
             extra.message = { held, length: text.length }
             await handle(text.includes('"persistedQuery"') ? withQuery(text) : text)

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { holds } from '../harness/eventually.ts'
+import { eventually, holds } from '../harness/eventually.ts'
 import { type Probe, probe } from '../harness/probe.ts'
 import { exchange, Raw } from '../harness/raw.ts'
 import { Target } from '../harness/target.ts'
@@ -149,17 +149,39 @@ describe('a body of two megabytes', () => {
     ['150,000 extensions', JSON.stringify({ query, extensions: numbered(150_000) })],
     ['150,000 variables', JSON.stringify({ query, variables: numbered(150_000) })],
     ['1,000,000 brackets', `{"query":"${query}","extensions":${'['.repeat(1_000_000)}${']'.repeat(1_000_000)}}`],
-  ])('of %s is refused', async (_what, body) => {
+  ])('of %s is refused, and over WebSocket its operation alone', async (_what, body) => {
     const response = await fetch(`${target.url}/graphql`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
       body,
     })
     expect(response.status).toBe(400)
-    expect(await response.text()).toMatch(/more than 20000 values/)
+    expect(await response.text()).toMatch(/more than 100000 values/)
     const client = await WsClient.connect(target.url)
+    const refused = [
+      expect.objectContaining({
+        message: expect.stringContaining('more than 100000 values'),
+        extensions: { code: 'BAD_USER_INPUT' },
+      }),
+    ]
+    for (const [id, message] of [
+      ['first', `{"id":"first","type":"subscribe","payload":${body}}`],
+      ['l"ast', ` {"payload" : ${body}, "type" : "subscribe" , "id" : "l\\"ast"}`],
+    ] as const) {
+      client.send(message)
+      expect(await eventually(() => client.of(id)[0])).toEqual({ id, type: 'error', payload: refused })
+    }
+    client.subscribe('other', query)
+    expect(await eventually(() => client.of('other')[0])).toMatchObject({ type: 'next' })
     client.send(`{"type":"ping","payload":${body}}`)
     expect(await client.closed).toBe(4400)
+  })
+
+  test('of too many values, for an operation that is under way, is closed with 4409', async () => {
+    const client = await WsClient.connect(target.url)
+    client.subscribe('1', 'subscription { saved { cursor } }')
+    client.send(`{"id":"1","type":"subscribe","payload":{"query":"","variables":{"v":[${'1,'.repeat(200_000)}1]}}}`)
+    expect(await client.closed).toBe(4409)
   })
 
   test('of a thousand inputs is taken', async () => {
@@ -172,5 +194,16 @@ describe('a body of two megabytes', () => {
     })
     expect(body.errors).toBeUndefined()
     expect(body.data.saveMany).toHaveLength(1_000)
+  })
+
+  test('of 60,000 values, as a thousand inputs of thirty columns have, is taken', async () => {
+    const columns = Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`column${i}`, 'x'.repeat(20)]))
+    const variables = { unused: Array(1_000).fill(columns) }
+    const { body } = await target.system.graphql('{ __typename }', variables)
+    expect(body).toEqual({ data: { __typename: 'Query' } })
+    const client = await WsClient.connect(target.url)
+    client.subscribe('1', '{ __typename }', variables)
+    expect(await eventually(() => client.of('1')[0])).toMatchObject({ payload: { data: { __typename: 'Query' } } })
+    client.close()
   })
 })

@@ -37,6 +37,20 @@ const attacks: [string, () => Body][] = [
     'a text that is an object of 150,000 keys',
     () => ({ query: 'mutation ($c: String!) { save(content: $c) { id } }', variables: { c: keys(150_000) } }),
   ],
+  // Below what is refused unread.
+  [
+    'an input with 48,000 unknown keys',
+    () => ({ query: saveMany, variables: { v: [{ content: 'x', ...keys(48_000) }] } }),
+  ],
+  [
+    '32,000 inputs with wrong contents',
+    () => ({ query: saveMany, variables: { v: Array(32_000).fill({ content: [] }) } }),
+  ],
+  ['32,000 inputs', () => ({ query: saveMany, variables: { v: Array(32_000).fill({ content: 'x' }) } })],
+  [
+    'a text that is an object of 48,000 keys',
+    () => ({ query: 'mutation ($c: String!) { save(content: $c) { id } }', variables: { c: keys(48_000) } }),
+  ],
   [
     'a number that is a text of 2 MB',
     () => ({

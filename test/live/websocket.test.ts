@@ -118,6 +118,19 @@ describe('a client that breaks the protocol is told by the code it is closed wit
     expect(await client.closed).toBe(4401)
   })
 
+  test.each(['toString', '__proto__', 'constructor', 'hasOwnProperty', 'length'])(
+    'an operation with the id %s is answered as any other',
+    async (id) => {
+      const client = await WsClient.connect(system.url)
+      for (let i = 1; i <= 2; i++) {
+        client.subscribe(id, '{ __typename }')
+        const types = () => client.of(id).map(({ type }) => type)
+        await holds(() => expect(types()).toEqual(Array(i).fill(['next', 'complete']).flat()))
+      }
+      client.close()
+    },
+  )
+
   test.each(['garbage', '{}', '[]', '{"type":"start"}', '{"type":"subscribe","id":"1"}'])('4400: %s', async (text) => {
     const client = await WsClient.connect(system.url)
     client.send(text)
