@@ -7,7 +7,7 @@ import type { Follower } from '../events/follower.ts'
 import type { Content } from '../model/content.ts'
 import { type Failure, SpillwayError } from '../model/error.ts'
 import { digestOf } from '../queue/digest.ts'
-import type { Queue, Standing } from '../queue/queue.ts'
+import type { Accepted, Item, Queue, Standing } from '../queue/queue.ts'
 import type { Contents } from './contents.ts'
 
 export interface Receipt {
@@ -51,9 +51,13 @@ export class Receipts {
     const receipt = standing && { ...receiptOf(id, standing), digest }
     if (receipt?.status === 'QUEUED') return await this.#pending(receipt, standing!)
     const { conflicts = 0, failure } = receipt ?? {}
-    // A conflict is with a row: for whoever asks without a digest the id stands as that does.
-    if (receipt && !(failure?.code === 'ID_CONFLICT' && digest === undefined)) return receipt
-    const content = await this.#contents.find(id)
+    // A dead letter may be a later sender's: for whoever asks without a digest the id stands as its row does.
+    if (receipt && !(receipt.status === 'FAILED' && digest === undefined)) return receipt
+    const content = await this.#contents.find(id).catch((error) => {
+      // Of an ID_CONFLICT it is known that there is a row; of other letters hardly ever is there one.
+      if (!receipt || failure?.code === 'ID_CONFLICT' || !(error instanceof SpillwayError)) throw error
+      return undefined
+    })
     if (!content || (digest !== undefined && digestOf(content.content) !== digest)) return receipt
     return {
       id,
@@ -84,6 +88,41 @@ export class Receipts {
       if (!(error instanceof SpillwayError)) throw error
     }
     return receipt
+  }
+
+  /**
+   * Of items that the queue refused with ID_CONFLICT, those that are known with their own content all the same. The queue forgets what
+   * is saved, and then takes a later sender's content under the id: the row tells whose it is. Only where what the queue has may be such a
+   * content is the store asked. Throws as `find`.
+   */
+  async known(items: readonly Item[]): Promise<Map<Item, Accepted>> {
+    const given = items.filter(({ fresh }) => !fresh)
+    const standings = await this.#queue.find(given.map(({ id }) => id))
+    const known = new Map<Item, Accepted>()
+    const look = async (item: Item, standing: Standing | undefined) => {
+      const { id, digest } = item
+      if (standing?.digest === digest) known.set(item, { ...standing, duplicate: true })
+      if (!standing || standing.digest === digest || standing.status === 'SAVED') return
+      const content = await this.#row(id)
+      if (!content || digestOf(content.content) !== digest) return
+      const { conflicts } = standing
+      known.set(item, { status: 'SAVED', digest, at: +content.createdAt, conflicts, duplicate: true })
+    }
+    await Promise.all(given.map((item, i) => look(item, standings[i])))
+    return known
+  }
+
+  async #row(id: string): Promise<Content | undefined> {
+    try {
+      return await this.#contents.find(id)
+    } catch (error) {
+      if (!(error instanceof SpillwayError) || error.code !== 'STORE_UNAVAILABLE') throw error
+      throw new SpillwayError(
+        'STORE_UNAVAILABLE',
+        `The queue has other content under the id ${id}, and the database cannot be asked whether this content is saved under it. Nothing was accepted; try again.`,
+        { retryAfterMs: error.retryAfterMs ?? 1_000, cause: error },
+      )
+    }
   }
 
   /** The receipt now, then each change, up to SAVED or FAILED. Nothing at all for an id that was never accepted. */

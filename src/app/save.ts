@@ -98,7 +98,7 @@ export class Saves {
     const { meter } = this.#options
     const started = performance.now()
     try {
-      const accepted = await this.#intake.accept(items)
+      const accepted = await this.#acceptOrKnow(items)
       meter.accepted(items.length, (performance.now() - started) / 1_000)
       sending?.end(items.map(({ id }) => id))
       return accepted
@@ -111,6 +111,20 @@ export class Saves {
       )
       this.#logRefusal(items.length, code)
       throw error
+    }
+  }
+
+  /** What the queue refuses may be the retry of a save that it has forgotten. */
+  async #acceptOrKnow(items: readonly Item[]): Promise<Accepted[]> {
+    try {
+      return await this.#intake.accept(items)
+    } catch (error) {
+      if (!(error instanceof SpillwayError) || error.code !== 'ID_CONFLICT') throw error
+      const known = await this.#receipts.known(items)
+      if (known.size === 0) throw error
+      const rest = items.filter((item) => !known.has(item))
+      const accepted = (rest.length === 0 ? [] : await this.#intake.accept(rest)).values()
+      return items.map((item) => known.get(item) ?? accepted.next().value!)
     }
   }
 

@@ -281,6 +281,25 @@ describe.each([
       expect(await both(id)).toMatchObject({ status: 'FAILED', failure: { code: 'ID_CONFLICT' } })
     })
 
+    test('is known as SAVED while the dead letter of a later sender has its id, and others are not (P3)', async () => {
+      const { id, at } = await longSaved('old')
+      await accept(save('new', id))
+      const worker = consumer()
+      const failure: Failure = { code: 'CRASHED', message: 'no', attempts: 1, failedAt: new Date(5) }
+      await worker.bury((await take(worker)).map((entry) => ({ entry, failure })))
+      const [retry, third] = [save('old', id), save('third', id)]
+      for (const one of [retry, third]) {
+        expect(await queue.accept([[one]])).toMatchObject([{ code: 'ID_CONFLICT' }])
+      }
+      const saved = { status: 'SAVED', digest: retry.digest, at, conflicts: 0, duplicate: true }
+      expect(await receipts[0].known([third, retry, save()])).toEqual(new Map([[retry, saved]]))
+      // Nobody's receipt becomes that of the later sender.
+      expect(await both(id)).toMatchObject({ status: 'SAVED', acceptedAt: new Date(at), content: { content: 'old' } })
+      expect(await queue.accept([[save('new', id)]])).toMatchObject([[{ status: 'FAILED', duplicate: true, failure }]])
+      await stored.sql('ALTER TABLE Content RENAME TO Elsewhere')
+      await expect(receipts[0].known([retry])).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', retryAfterMs: 1_000 })
+    })
+
     test('and meets a conflict while somebody waits for the first content is told of that alone', async () => {
       const { id } = await longSaved('old')
       await accept(save('new', id))

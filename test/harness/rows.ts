@@ -15,7 +15,8 @@ export async function removeRow(databaseUrl: string, id: string): Promise<void> 
   await statement(databaseUrl, `DELETE FROM Content WHERE id = '${id}'`)
 }
 
-async function statement(databaseUrl: string, sql: string): Promise<void> {
+/** Any statement that both databases take. */
+export async function statement(databaseUrl: string, sql: string): Promise<void> {
   if (databaseUrl.startsWith('mysql:')) {
     await query(databaseUrl, sql)
     return
