@@ -11,6 +11,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { freePort } from '../harness/daemon.ts'
 import { holds } from '../harness/eventually.ts'
 import { freshDatabase } from '../harness/fresh.ts'
+import { type Intervals, withIntervals } from '../harness/intervals.ts'
 import { type SpillwayProcess, spawnSpillway } from '../harness/process.ts'
 import { startRedis, type TestRedis } from '../harness/redis.ts'
 import { SseClient } from '../harness/sse.ts'
@@ -18,10 +19,14 @@ import { SseClient } from '../harness/sse.ts'
 const processes: SpillwayProcess[] = []
 const servers: TestRedis[] = []
 afterEach(async () => {
-  for (const process of processes) process.kill('SIGKILL')
-  await Promise.all(processes.splice(0).map(({ exited }) => exited))
+  await end(processes)
   await Promise.all(servers.splice(0).map((server) => server.cleanup()))
 })
+
+async function end(ended: SpillwayProcess[]): Promise<void> {
+  for (const process of ended) process.kill('SIGKILL')
+  await Promise.all(ended.splice(0).map(({ exited }) => exited))
+}
 
 async function serve(args: string[] = []): Promise<TestRedis> {
   const server = await startRedis({ args })
@@ -29,10 +34,17 @@ async function serve(args: string[] = []): Promise<TestRedis> {
   return server
 }
 
-async function start(role: 'api' | 'worker', env: Record<string, string>): Promise<{ url: string; logs(): string }> {
+/** It ends with the test, unless it is put into another list. */
+async function start(
+  role: 'api' | 'worker',
+  env: Record<string, string>,
+  intervals: Intervals = {},
+  list = processes,
+): Promise<{ url: string; logs(): string }> {
   const port = role === 'worker' ? { WORKER_PORT: String(await freePort()) } : undefined
-  const process = await spawnSpillway(role, { NODE_ENV: 'production', ...port, ...env })
-  processes.push(process)
+  const execArgv = withIntervals(intervals)
+  const process = await spawnSpillway(role, { NODE_ENV: 'production', ...port, ...env }, { execArgv })
+  list.push(process)
   return { url: process.url!, logs: () => process.logs() }
 }
 
@@ -58,6 +70,9 @@ async function save(url: string, content = 'something'): Promise<{ status: numbe
   const body = (await response.json()) as { errors?: { extensions: { code: string } }[] }
   return { status: response.status, code: body.errors?.[0]?.extensions.code }
 }
+
+/** For tests that wait for the next probe again and again. */
+const probing = { sharedMs: 100 }
 
 const isReady = { state: 'ready' }
 const patience = { timeoutMs: 20_000 }
@@ -201,26 +216,36 @@ describe('on Redis', { timeout: 60_000 }, () => {
     expect(answer.data.save.status).toBe('SAVED')
   })
 
-  test.each([
-    ['{p:0}:pending', 'queue', 'events'],
-    ['{p:0}:queue', 'queue', 'events'],
-    ['{p:0}:dead-ids', 'queue', 'events'],
-    ['{p:events}:log', 'events', 'queue'],
-    ['{p:events}:meta', 'events', 'queue'],
-    ['{p:events}:sizes', 'events', 'queue'],
-  ])('API and worker are not ready while the key %s is of another type', async (key, part, other) => {
+  describe('API and worker', () => {
+    const pair: SpillwayProcess[] = []
     const prefix = randomUUID()
-    const name = key.replace('p:', `${prefix}:`)
-    const { api, worker } = await both(`${shared.url}?prefix=${prefix}`)
-    for (const { url } of [api, worker]) await holds(async () => expect((await ready(url)).status).toBe(200), patience)
-    await shared.cli('DEL', name)
-    await shared.cli('SET', name, 'of somebody else')
-    for (const { url } of [api, worker]) {
-      const expected = { [part]: { state: 'away', code: 'WRONGTYPE' }, [other]: isReady }
-      await holds(async () => expect(await ready(url)).toMatchObject({ status: 503, body: expected }), patience)
-    }
-    await shared.cli('DEL', name)
-    for (const { url } of [api, worker]) await holds(async () => expect((await ready(url)).status).toBe(200), patience)
+    let urls: string[]
+    beforeAll(async () => {
+      const env = { DATABASE_URL: databaseUrl, QUEUE_URL: `${shared.url}?prefix=${prefix}` }
+      const started = await Promise.all([start('api', env, probing, pair), start('worker', env, probing, pair)])
+      urls = started.map(({ url }) => url)
+    })
+    afterAll(() => end(pair))
+
+    test.each([
+      ['{p:0}:pending', 'queue', 'events'],
+      ['{p:0}:queue', 'queue', 'events'],
+      ['{p:0}:dead-ids', 'queue', 'events'],
+      ['{p:events}:log', 'events', 'queue'],
+      ['{p:events}:meta', 'events', 'queue'],
+      ['{p:events}:sizes', 'events', 'queue'],
+    ])('are not ready while the key %s is of another type', async (key, part, other) => {
+      const name = key.replace('p:', `${prefix}:`)
+      for (const url of urls) await holds(async () => expect((await ready(url)).status).toBe(200), patience)
+      await shared.cli('DEL', name)
+      await shared.cli('SET', name, 'of somebody else')
+      for (const url of urls) {
+        const expected = { [part]: { state: 'away', code: 'WRONGTYPE' }, [other]: isReady }
+        await holds(async () => expect(await ready(url)).toMatchObject({ status: 503, body: expected }), patience)
+      }
+      await shared.cli('DEL', name)
+      for (const url of urls) await holds(async () => expect((await ready(url)).status).toBe(200), patience)
+    })
   })
 
   test('a server that is full: the API is not ready (full), the worker is', async () => {
@@ -290,8 +315,11 @@ describe('on Redis', { timeout: 60_000 }, () => {
       return `redis://${name}:secret@127.0.0.1:${server.port}`
     }
     const env = { DATABASE_URL: (await freshDatabase()).url, AUTH: 'none' }
-    const api = await start('api', { ...env, QUEUE_URL: await user('api') })
-    const worker = await start('worker', { ...env, QUEUE_URL: await user('worker') })
+    const queues = [await user('api'), await user('worker')] as const
+    const [api, worker] = await Promise.all([
+      start('api', { ...env, QUEUE_URL: queues[0] }),
+      start('worker', { ...env, QUEUE_URL: queues[1] }),
+    ])
     for (const { url } of [api, worker]) {
       const body = { queue: { state: 'ready', durability }, events: isReady, cache: isReady, database: 'ready' }
       await holds(async () => expect(await ready(url)).toMatchObject({ status: 200, body }), patience)
@@ -349,8 +377,8 @@ describe('on Redis', { timeout: 60_000 }, () => {
     await Promise.all([user('api'), user('worker')])
     const env = { DATABASE_URL: databaseUrl }
     const [api, worker] = await Promise.all([
-      start('api', { ...env, QUEUE_URL: url('api') }),
-      start('worker', { ...env, QUEUE_URL: url('worker') }),
+      start('api', { ...env, QUEUE_URL: url('api') }, probing),
+      start('worker', { ...env, QUEUE_URL: url('worker') }, probing),
     ])
     const state = ({ url }: { url: string }) =>
       ready(url).then(({ status, body }) => `${status} ${JSON.stringify(body)}`)

@@ -42,14 +42,15 @@ const whole = (request: string) => ['INSERT Content', request, 'process spillway
 describe.each(setUps)('%s', (setUp) => {
   let receiver: Receiver
   let system: System
+  let env: Record<string, string>
   beforeAll(async () => {
     receiver = await startReceiver()
-    const env = {
+    env = {
       OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url,
       OTEL_EXPORTER_OTLP_HEADERS: 'x-key=a%2Cb=c, authorization=Bearer x',
       OTEL_SERVICE_NAME: 'traced',
     }
-    system = await System.start(setUp, env, 1)
+    system = await System.start(setUp, env, 1, { delayMs: 100 })
   })
   afterAll(async () => {
     await system?.stop()
@@ -178,16 +179,19 @@ describe.each(setUps)('%s', (setUp) => {
   })
 
   it('sends what is left when it stops', async () => {
+    // By itself it would send nothing during the test.
+    const stopping = await System.start(setUp, env, 1, { delayMs: 600_000 })
     const client = newTrace()
     const { data } = await graphql(
-      system.url,
+      stopping.url,
       save,
       { content: 'last', waitMs: 20_000 },
       { traceparent: traceparent(client) },
     )
     expect(data.save.status).toBe('SAVED')
-    const processes = [system.api, ...system.workers]
-    for (const process of processes) process.kill('SIGTERM')
+    expect(receiver.of(client.traceId)).toEqual([])
+    const processes = [stopping.api, ...stopping.workers]
+    await stopping.stop()
     expect(await Promise.all(processes.map(({ exited }) => exited))).toEqual(processes.map(() => 0))
     expect(names(receiver.of(client.traceId))).toEqual(whole('POST /graphql'))
   })
@@ -257,7 +261,10 @@ describe('a receiver', () => {
         },
         { timeoutMs: 20_000 },
       )
-      for (let i = 0; i < 600; i++) await graphql(api.url!, save, { content: 'x' })
+      // More spans than may wait: four for each save.
+      for (let i = 0; i < 30; i++) {
+        await Promise.all(Array.from({ length: 20 }, () => graphql(api.url!, save, { content: 'x' })))
+      }
       const started = performance.now()
       api.kill('SIGTERM')
       expect(await api.exited).toBe(0)

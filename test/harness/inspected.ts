@@ -33,10 +33,10 @@ export interface Inspected {
 }
 
 export async function inspect(env: Record<string, string>): Promise<Inspected> {
-  const { PATH, HOME, TMPDIR } = process.env
+  const { PATH, HOME, TMPDIR, NODE_COMPILE_CACHE } = process.env
   const child = fork(fileURLToPath(import.meta.url), {
     execArgv: ['--expose-gc', '--disable-warning=ExperimentalWarning'],
-    env: { PATH, HOME, ...(TMPDIR && { TMPDIR }), PORT: '0', ...env },
+    env: { PATH, HOME, NODE_COMPILE_CACHE, ...(TMPDIR && { TMPDIR }), PORT: '0', ...env },
   })
   const { url } = (await answer(child)) as { url: string }
   const ask = async (question: object) => {

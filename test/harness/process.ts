@@ -41,7 +41,7 @@ export async function spawnSpillway(
 ): Promise<SpillwayProcess> {
   const { file, ready } = roles[role]
   const cwd = options.cwd ?? (await mkdtemp(join(tmpdir(), `spillway-${role}-`)))
-  const { PATH, HOME, TMPDIR } = process.env
+  const { PATH, HOME, TMPDIR, NODE_COMPILE_CACHE } = process.env
   let isReady = false
   let url: string | undefined
   const child = launch(
@@ -53,7 +53,14 @@ export async function spawnSpillway(
     ],
     {
       cwd,
-      env: { PATH, HOME, ...(TMPDIR && { TMPDIR }), ...(role === 'api' && { PORT: '0' }), ...env },
+      env: {
+        PATH,
+        HOME,
+        NODE_COMPILE_CACHE,
+        ...(TMPDIR && { TMPDIR }),
+        ...(role === 'api' && { PORT: '0' }),
+        ...env,
+      },
       throwAway: options.cwd ? undefined : cwd,
       stdout: options.stdout,
       stderr: options.stderr,

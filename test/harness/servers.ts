@@ -6,6 +6,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, rmSync, writeFileSync } from 'node:fs'
 import type { TestProject } from 'vitest/node'
 import { find, findChromium, findMariadb, findPromtool, findRedis } from './binaries.ts'
+import { useCompileCache } from './compile-cache.ts'
 import { startMariadb } from './mariadb.ts'
 import { startRedis } from './redis.ts'
 
@@ -27,11 +28,17 @@ export default async function setup(project: TestProject): Promise<() => Promise
     TEST_REDIS_URL ? undefined : startRedis(),
     TEST_DATABASE_URL ? undefined : startMariadb(),
   ])
-  project.provide('redisUrl', TEST_REDIS_URL ?? redis!.url)
-  project.provide('databaseUrl', TEST_DATABASE_URL ?? mariadb!.url)
-  return async () => {
-    await Promise.all([redis?.cleanup(), mariadb?.cleanup()])
+  const stop = async () => void (await Promise.all([redis?.cleanup(), mariadb?.cleanup()]))
+  const urls = { redisUrl: TEST_REDIS_URL ?? redis!.url, databaseUrl: TEST_DATABASE_URL ?? mariadb!.url }
+  project.provide('redisUrl', urls.redisUrl)
+  project.provide('databaseUrl', urls.databaseUrl)
+  try {
+    await useCompileCache(urls)
+  } catch (error) {
+    await stop()
+    throw error
   }
+  return stop
 }
 
 function checkNode(): void {

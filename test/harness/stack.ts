@@ -13,6 +13,7 @@ import { RedisEventLog } from '../../src/events/redis.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
 import type { Exit } from './child.ts'
 import { holds } from './eventually.ts'
+import { type Intervals, withIntervals } from './intervals.ts'
 import { startMariadb, type TestMariadb } from './mariadb.ts'
 import { type SpillwayProcess, spawnSpillway } from './process.ts'
 import { quiet } from './quiet.ts'
@@ -46,6 +47,8 @@ export interface StackOptions {
   redisEnv?: NodeJS.ProcessEnv
   /** Embedded: where the files are to be, in place of a directory of its own. It is kept. */
   dir?: string
+  /** Of its processes, where a test would only wait. */
+  intervals?: Intervals
   /** In place of the servers' own addresses: through a proxy, say. */
   queueUrl?: (url: string) => Promise<string>
   databaseUrl?: (url: string) => Promise<string>
@@ -91,8 +94,11 @@ export class Stack {
     const stack = new Stack(options)
     try {
       await (options.embedded ? stack.#startEmbedded() : stack.#startServers())
-      for (let i = 0; i < (options.embedded ? 1 : (options.apis ?? 2)); i++) await stack.startApi()
-      for (let i = 0; i < (options.embedded ? 0 : (options.workers ?? 2)); i++) await stack.startWorker()
+      const { apis = 2, workers = 2 } = options.embedded ? { apis: 1, workers: 0 } : options
+      await Promise.all([
+        ...Array.from({ length: apis }, () => stack.startApi()),
+        ...Array.from({ length: workers }, () => stack.startWorker()),
+      ])
     } catch (error) {
       await stack.stop()
       throw error
@@ -134,15 +140,20 @@ export class Stack {
   }
 
   async startApi(env: Record<string, string> = {}): Promise<SpillwayProcess> {
-    const api = await spawnSpillway('api', { ...this.env, ...env })
+    const api = await this.#spawn('api', env)
     this.apis.push(api)
     return api
   }
 
   async startWorker(env: Record<string, string> = {}): Promise<SpillwayProcess> {
-    const worker = await spawnSpillway('worker', { ...this.env, ...env })
+    const worker = await this.#spawn('worker', env)
     this.workers.push(worker)
     return worker
+  }
+
+  #spawn(role: 'api' | 'worker', env: Record<string, string>): Promise<SpillwayProcess> {
+    const execArgv = withIntervals(this.#options.intervals ?? {})
+    return spawnSpillway(role, { ...this.env, ...env }, { execArgv })
   }
 
   /** Ends one, waits until it is gone, and tells how it went. Start another one yourself. */
@@ -249,7 +260,8 @@ export class Stack {
     await holds(
       async () =>
         expect((await this.graphql('{ queue { depth inFlight } }')).data.queue).toEqual({ depth: 0, inFlight: 0 }),
-      { timeoutMs },
+      // Often a wait of seconds: asking is not to cost what the processes need to drain it.
+      { timeoutMs, intervalMs: 100 },
     )
   }
 

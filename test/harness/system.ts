@@ -4,6 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { freshDatabase, freshRedisUrl } from './fresh.ts'
+import { type Intervals, withIntervals } from './intervals.ts'
 import { type SpillwayProcess, spawnSpillway } from './process.ts'
 
 export type SetUp = 'embedded' | 'redis + mariadb'
@@ -22,6 +23,7 @@ export class System {
   readonly #clean: () => Promise<void>
   api!: SpillwayProcess
   workers: SpillwayProcess[] = []
+  #execArgv: string[] = []
 
   private constructor(setUp: SetUp, env: Record<string, string>, clean: () => Promise<void>) {
     this.#setUp = setUp
@@ -29,7 +31,12 @@ export class System {
     this.#clean = clean
   }
 
-  static async start(setUp: SetUp, env: Record<string, string> = {}, workers = 2): Promise<System> {
+  static async start(
+    setUp: SetUp,
+    env: Record<string, string> = {},
+    workers = 2,
+    intervals: Intervals = {},
+  ): Promise<System> {
     let system: System
     if (setUp === 'embedded') {
       const dir = await mkdtemp(join(tmpdir(), 'spillway-e2e-'))
@@ -41,17 +48,20 @@ export class System {
       const urls = { DATABASE_URL: database.url, QUEUE_URL: redis, CACHE_URL: freshRedisUrl() }
       system = new System(setUp, { ...urls, ...env }, () => database.drop())
     }
-    await system.startApi()
-    if (setUp !== 'embedded') for (let i = 0; i < workers; i++) await system.startWorker()
+    system.#execArgv = withIntervals(intervals)
+    await Promise.all([
+      system.startApi(),
+      ...Array.from({ length: setUp === 'embedded' ? 0 : workers }, () => system.startWorker()),
+    ])
     return system
   }
 
   async startApi(): Promise<void> {
-    this.api = await spawnSpillway('api', { PORT: '0', ...this.env })
+    this.api = await spawnSpillway('api', { PORT: '0', ...this.env }, { execArgv: this.#execArgv })
   }
 
   async startWorker(): Promise<void> {
-    this.workers.push(await spawnSpillway('worker', this.env))
+    this.workers.push(await spawnSpillway('worker', this.env, { execArgv: this.#execArgv }))
   }
 
   /** Kills everything, worker and API, and starts it again. */
@@ -59,8 +69,7 @@ export class System {
     const workers = this.workers.splice(0)
     for (const process of [this.api, ...workers]) process.kill('SIGKILL')
     await Promise.all([this.api, ...workers].map(({ exited }) => exited))
-    await this.startApi()
-    for (const _ of workers) await this.startWorker()
+    await Promise.all([this.startApi(), ...workers.map(() => this.startWorker())])
   }
 
   get url(): string {

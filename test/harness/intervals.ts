@@ -1,0 +1,40 @@
+/**
+ * Shorter intervals for a process under test, where a test would only wait. They are constants of the product and no settings: a module
+ * that is preloaded replaces their values in the source as it is loaded.
+ */
+
+const places = {
+  /** After so long without a sign of life, another worker takes what a worker held. */
+  reclaimMs: 'src/queue/redis.ts',
+  /** How often a worker gives such a sign. */
+  holdEveryMs: 'worker/worker.ts',
+  /** For so long an answer of /readyz stands. */
+  sharedMs: 'src/server/health.ts',
+  /** So long spans wait to be sent together. */
+  delayMs: 'src/traces/otel.ts',
+} as const
+
+export type Intervals = Partial<Record<keyof typeof places, number>>
+
+/** What Node has to be started with. The process ends where a source does not have the interval exactly once. */
+export function withIntervals(intervals: Intervals): string[] {
+  if (Object.keys(intervals).length === 0) return []
+  const changes = Object.entries(intervals).map(([name, ms]) => [places[name as keyof typeof places], name, ms])
+  const preload = `
+    import { registerHooks } from 'node:module'
+    const changes = ${JSON.stringify(changes)}
+    registerHooks({
+      load(url, context, next) {
+        const loaded = next(url, context)
+        for (const [file, name, ms] of changes) {
+          if (!url.endsWith('/' + file)) continue
+          const found = new RegExp('(\\\\b' + name + ' (?:=|[?][?]) )[0-9_]+', 'g')
+          const source = String(loaded.source)
+          if (source.match(found)?.length !== 1) throw new Error(file + ' does not have the interval ' + name + ' once')
+          loaded.source = source.replace(found, '$1' + ms)
+        }
+        return loaded
+      },
+    })`
+  return ['--import', `data:text/javascript,${encodeURIComponent(preload)}`]
+}
