@@ -3,8 +3,9 @@
  * however many an id has; what is more takes several calls, and other clients of the server come in between.
  */
 import type { Redis } from 'ioredis'
-import { readFailure } from '../model/error.ts'
-import type { RedisConnection } from '../redis/connection.ts'
+import { readFailure, SpillwayError } from '../model/error.ts'
+import type { Log } from '../model/log.ts'
+import { type RedisConnection, retryAfterMs } from '../redis/connection.ts'
 import type { DeadLetter, Queue } from './queue.ts'
 import { type QueueKeys, record, type Scripts } from './redis-scripts.ts'
 import { inSteps } from './steps.ts'
@@ -13,26 +14,30 @@ const pageBytes = 4 * 1024 * 1024
 /** Each may have a body to be copied. */
 const retriedAtOnce = 50
 const idsAtOnce = 500
+/** A call waits so long for the index to be repaired. 100,000 letters take about a second. */
+const repairPatienceMs = 2_000
 
 export class RedisLetters implements Pick<Queue, 'deadLetters' | 'retry' | 'discard'> {
   readonly #connection: RedisConnection
   readonly #scripts: Redis & Scripts
   readonly #keys: QueueKeys
+  readonly #log: Log
+  #repairing: Promise<void> | undefined
 
-  constructor(connection: RedisConnection, scripts: Redis & Scripts, keys: QueueKeys) {
+  constructor(connection: RedisConnection, scripts: Redis & Scripts, keys: QueueKeys, log: Log) {
     this.#connection = connection
     this.#scripts = scripts
     this.#keys = keys
+    this.#log = log
   }
 
   async deadLetters(
     first: number,
     after?: string,
   ): Promise<{ letters: { handle: string; letter: DeadLetter }[]; more: boolean }> {
-    const { dead, deadIds } = this.#keys
     const start = after === undefined ? '-' : `(${after}`
     const [found, more] = await this.#connection.ask(() =>
-      this.#scripts.spillPage(dead, deadIds, start, first, pageBytes),
+      this.#scripts.spillPage(this.#keys.dead, start, first, pageBytes),
     )
     const letters = found.map(([handle, fields]) => {
       const { id = handle, m: body = '', f } = record(fields)
@@ -44,9 +49,8 @@ export class RedisLetters implements Pick<Queue, 'deadLetters' | 'retry' | 'disc
   retry(ids: readonly string[]): Promise<number> {
     const { stream, pending, oldDeadIndex, deadIds, dead } = this.#keys
     return inSteps(ids, retriedAtOnce, async (some) => {
-      const count = await this.ask(
-        () => some,
-        () => this.#scripts.spillRetry(stream, pending, oldDeadIndex, deadIds, dead, ...some),
+      const count = await this.ask(() =>
+        this.#scripts.spillRetry(stream, pending, oldDeadIndex, deadIds, dead, ...some),
       )
       return [count, some.length]
     })
@@ -55,21 +59,51 @@ export class RedisLetters implements Pick<Queue, 'deadLetters' | 'retry' | 'disc
   discard(ids: readonly string[]): Promise<number> {
     const { oldDeadIndex, deadIds, dead } = this.#keys
     return inSteps(ids, idsAtOnce, (some) =>
-      this.ask(
-        () => some,
-        () => this.#scripts.spillDiscard(oldDeadIndex, deadIds, dead, ...some),
-      ),
+      this.ask(() => this.#scripts.spillDiscard(oldDeadIndex, deadIds, dead, ...some)),
     )
   }
 
-  /** Runs a script that looks for letters of these ids; first adopts those that release 0.1 left. */
-  async ask<T>(ids: () => readonly string[], run: () => Promise<T | 'ADOPT'>): Promise<T> {
-    const { oldDeadIndex, deadIds, dead } = this.#keys
+  /** Runs a script that looks for letters by their ids; where the index is not theirs, once it is. */
+  async ask<T>(run: () => Promise<T | 'REPAIR'>): Promise<T> {
     for (;;) {
       const reply = await this.#connection.ask(run)
-      if (reply !== 'ADOPT') return reply
-      while ((await this.#connection.ask(() => this.#scripts.spillAdopt(oldDeadIndex, deadIds, dead, ...ids()))) > 0);
+      if (reply !== 'REPAIR') return reply
+      await this.#repaired()
     }
+  }
+
+  /** One repair for all who wait for it. It goes on when they have gone. */
+  async #repaired(): Promise<void> {
+    this.#repairing ??= this.#repair().finally(() => {
+      this.#repairing = undefined
+    })
+    this.#repairing.catch(() => {})
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Error('it takes longer')), repairPatienceMs)
+    })
+    try {
+      await Promise.race([this.#repairing, late])
+    } catch (cause) {
+      // Whatever became of the repair: what was asked has not begun.
+      throw new SpillwayError(
+        'QUEUE_UNAVAILABLE',
+        `The index of the dead letters (${this.#keys.deadIds}) does not match them and is being made anew. Nothing was changed; try again.`,
+        { retryAfterMs, cause },
+      )
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  async #repair(): Promise<void> {
+    const { oldDeadIndex, deadIds, dead } = this.#keys
+    this.#log.warn({ key: deadIds }, 'the index of the dead letters does not match them; making it anew')
+    let next = ''
+    do {
+      const from = next
+      next = await this.#connection.ask(() => this.#scripts.spillRepair(oldDeadIndex, deadIds, dead, from))
+    } while (next !== '')
   }
 }
 

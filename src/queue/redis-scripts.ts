@@ -24,7 +24,7 @@ export type QueueKeys = ReturnType<typeof queueKeys>
 export function queueProof(k: QueueKeys, always: boolean): Proof {
   const streams = { [k.stream]: 'stream', [k.dead]: 'stream', [k.deadIds]: 'zset' } as const
   const hashes = Object.fromEntries(
-    [k.pending, k.saved, k.savedBefore, k.oldDeadIndex, k.attempts].map((key) => [key, 'hash' as const]),
+    [k.pending, k.saved, k.savedBefore, k.attempts].map((key) => [key, 'hash' as const]),
   )
   return { own: k.probe, keys: { ...streams, ...hashes }, always }
 }
@@ -34,14 +34,14 @@ export type StandingReply = [string, string, string, number, string?]
 
 /** The scripts as commands of a client; ioredis sends their hash and, where the server does not know it, their text. */
 export interface Scripts {
-  spillAccept(...args: (string | number)[]): Promise<'ADOPT' | (0 | string | (number | StandingReply)[])[]>
-  spillFind(...args: (string | number)[]): Promise<'ADOPT' | (0 | StandingReply)[]>
+  spillAccept(...args: (string | number)[]): Promise<'REPAIR' | (0 | string | (number | StandingReply)[])[]>
+  spillFind(...args: (string | number)[]): Promise<'REPAIR' | (0 | StandingReply)[]>
   spillSettle(...args: (string | number)[]): Promise<number>
   spillBury(...args: (string | number)[]): Promise<number>
-  spillRetry(...args: (string | number)[]): Promise<'ADOPT' | number>
-  spillDiscard(...args: (string | number)[]): Promise<'ADOPT' | [count: number, done: number]>
+  spillRetry(...args: (string | number)[]): Promise<'REPAIR' | number>
+  spillDiscard(...args: (string | number)[]): Promise<'REPAIR' | [count: number, done: number]>
   spillPage(...args: (string | number)[]): Promise<[[handle: string, fields: string[]][], more: number]>
-  spillAdopt(...args: (string | number)[]): Promise<number>
+  spillRepair(...args: (string | number)[]): Promise<string>
   spillHold(...args: (string | number)[]): Promise<number>
   spillAttempt(...args: (string | number)[]): Promise<number>
   spillRelease(...args: (string | number)[]): Promise<number>
@@ -49,8 +49,8 @@ export interface Scripts {
 }
 
 const lua = (name: string) => new URL(`lua/${name}.lua`, import.meta.url)
-const plain = { settle: 5, hold: 1, attempt: 2, release: 1, leave: 1 }
-const ofLetters = { accept: 7, find: 6, bury: 7, retry: 5, discard: 3, page: 2, adopt: 3 }
+const plain = { page: 1, settle: 5, hold: 1, attempt: 2, release: 1, leave: 1 }
+const ofLetters = { accept: 7, find: 6, bury: 7, retry: 5, discard: 3, repair: 3 }
 
 const texts = [
   ...Object.entries(plain).map(([name, keys]) => ({ name, keys, lua: scriptOf(lua(name)) })),

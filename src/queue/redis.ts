@@ -6,7 +6,7 @@
  *   {spillway:0}:saved, :saved-before       id -> "digest at handle", the ids saved last, in two generations
  *   {spillway:0}:dead      the dead letters: a stream of `id`, `m`, `f` (why), `d` (digest), `at`
  *   {spillway:0}:dead-ids  the dead letters by their ids: a sorted set (lua/letters.lua)
- *   {spillway:0}:dead-index   the same as release 0.1 wrote it; what is found there is moved to dead-ids
+ *   {spillway:0}:dead-index   the same as release 0.1 wrote it; it is deleted, and dead-ids made from the letters
  *   {spillway:0}:attempts  handle -> tries by itself
  *
  * What an id is, changes only inside the scripts in lua/, each one atomic step. The stream is never trimmed: MAXLEN would delete
@@ -66,7 +66,7 @@ export class RedisQueue implements Queue {
     this.#keys = queueKeys(address.prefix)
     this.#connection = new RedisConnection(address, { role: 'queue', log: options.log })
     this.#scripts = defineScripts(this.#connection.client)
-    this.#letters = new RedisLetters(this.#connection, this.#scripts, this.#keys)
+    this.#letters = new RedisLetters(this.#connection, this.#scripts, this.#keys, options.log)
     this.#connection.onReady(() => {
       // A restarted or replaced server may have other settings.
       this.#server = undefined
@@ -114,8 +114,7 @@ export class RedisQueue implements Queue {
       args.push(group.every(({ fresh }) => fresh) ? -group.length : group.length)
       for (const { id, digest, at, body } of group) args.push(id, `${digest} ${at}`, body)
     }
-    const ids = () => groups.flatMap((group) => group.map(({ id }) => id))
-    const replies = await this.#letters.ask(ids, () =>
+    const replies = await this.#letters.ask(() =>
       this.#scripts.spillAccept(
         ...[k.stream, k.pending, k.oldDeadIndex, k.deadIds, k.dead, k.saved, k.savedBefore, ...args],
       ),
@@ -154,12 +153,10 @@ export class RedisQueue implements Queue {
     for (let i = 0; i < ids.length; i += foundAtOnce) {
       const some = ids.slice(i, i + foundAtOnce)
       chunks.push(
-        this.#letters.ask(
-          () => some,
-          () =>
-            this.#scripts.spillFind(
-              ...[k.pending, k.oldDeadIndex, k.deadIds, k.dead, k.saved, k.savedBefore, digest, ...some],
-            ),
+        this.#letters.ask(() =>
+          this.#scripts.spillFind(
+            ...[k.pending, k.oldDeadIndex, k.deadIds, k.dead, k.saved, k.savedBefore, digest, ...some],
+          ),
         ),
       )
     }

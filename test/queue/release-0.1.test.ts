@@ -104,7 +104,7 @@ test('RedisQueue drains the entries of release 0.1, and buries them as what they
   ])
 })
 
-test('RedisQueue adopts an index of 1,000 letters under one id step by step, whichever call comes first', async () => {
+test('RedisQueue replaces an index of 1,000 letters under one id, whichever call comes first', async () => {
   for (const first of [
     (queue: Queue) => queue.find([late]),
     (queue: Queue) => queue.accept([[again(late, 'first of all')]]),

@@ -203,7 +203,6 @@ describe('RedisQueue', () => {
       async ({ client, keys }: Scene) => {
         for (const [handle] of await client.xrange(keys.dead, '-', '+')) await client.xdel(keys.dead, handle)
       },
-      ({ client, keys }: Scene) => client.del(keys.deadIds),
       ({ client, keys }: Scene) => client.set(keys.dead, 'x').then(() => client.del(keys.dead)),
     ]) {
       const at = await scene()
@@ -235,16 +234,6 @@ describe('RedisQueue', () => {
     expect(await queue.retry([nameless.letter.id])).toBe(1)
     expect(await queue.discard([lost.letter.id])).toBe(1)
     expect(await client.xlen(keys.dead)).toBe(4)
-  })
-
-  test('finds dead letters again whose index was deleted, once they were listed', async () => {
-    const { client, keys, queue, dead, late } = await scene()
-    await client.del(keys.deadIds)
-    expect(await queue.find([dead])).toEqual([undefined])
-    await queue.deadLetters(10)
-    expect(await queue.find([dead, late])).toMatchObject([{ status: 'FAILED' }, { status: 'FAILED', conflicts: 1 }])
-    expect(await queue.discard([dead, late])).toBe(2)
-    expect(await client.zcard(keys.deadIds)).toBe(0)
   })
 
   test('buries, settles and counts tries on a server that is full, and accepts nothing there', async () => {

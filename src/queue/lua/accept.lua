@@ -2,7 +2,7 @@
 -- KEYS: 1 stream, 2 pending, 3 old index, 4 index, 5 dead letters, 6 saved, 7 saved before
 -- ARGV: 1 capacity; then, for each group: its size n, or -n where its ids were made just now, so that nobody can have used them; then n
 --   times: id, "digest at", body
--- Returns 'ADOPT' where letters have to be adopted first; or, for each group: 0 (all of it new), or an array with, for each item, 0
+-- Returns 'REPAIR' where the index has to be repaired first; or, for each group: 0 (all of it new), or an array with, for each item, 0
 --   (new), the number of its id's ID_CONFLICT letters (new), or {status, digest, at, conflicts, failure}; or 'QUEUE_FULL', or
 --   'ID_CONFLICT <id>'
 local argv = ARGV
@@ -21,11 +21,11 @@ local function judgeAll()
   local depth, capacity = call('XLEN', KEYS[1]), tonumber(argv[1])
   local pending, saved, before, hasLetters
   if #ids > 0 then
-    if hasOld(KEYS[3], ids) then return 'ADOPT' end
+    if isAskew(KEYS[3], KEYS[4], KEYS[5]) then return 'REPAIR' end
     pending = call('HMGET', KEYS[2], unpack(ids))
     saved = call('HMGET', KEYS[6], unpack(ids))
     before = call('HMGET', KEYS[7], unpack(ids))
-    hasLetters = call('ZCARD', KEYS[4]) > 0 and call('XLEN', KEYS[5]) > 0
+    hasLetters = call('ZCARD', KEYS[4]) > 0
   else
     call('HLEN', KEYS[2])
   end

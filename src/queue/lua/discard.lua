@@ -1,13 +1,12 @@
 -- Deletes dead letters by their ids, a bounded number at once.
 -- KEYS: 1 old index, 2 index, 3 dead letters
 -- ARGV: ids, or handles of letters; none twice
--- Returns 'ADOPT' where letters have to be adopted first, or how many letters that were, and how many of the ids are done with
+-- Returns 'REPAIR' where the index has to be repaired first, or how many letters that were, and how many of the ids are done with
 local atOnce = 250
 
 local ok, plan = pcall(function()
-  if hasOld(KEYS[1], ARGV) then return 'ADOPT' end
+  if isAskew(KEYS[1], KEYS[2], KEYS[3]) then return 'REPAIR' end
   local handles, members, done = {}, {}, 0
-  redis.call('XLEN', KEYS[3])
   for _, id in ipairs(ARGV) do
     local from, to = spanOf(id)
     local found = redis.call('ZRANGEBYLEX', KEYS[2], from, to, 'LIMIT', 0, atOnce - #handles)
@@ -16,15 +15,12 @@ local ok, plan = pcall(function()
       handles[#handles + 1] = member:match('(%d+%-%d+)$') or '0-0'
     end
     if #handles >= atOnce then break end
-    local letter = #found == 0 and id:match('^%d+%-%d+$') and letterAt(KEYS[3], id)
-    -- One that lacks an id goes by its handle, and is in no index.
-    if letter and not letter.id then handles[#handles + 1] = id end
     done = done + 1
   end
   return { handles = handles, members = members, done = done }
 end)
 if not ok then return unchanged(plan) end
-if plan == 'ADOPT' then return plan end
+if plan == 'REPAIR' then return plan end
 
 local count = 0
 if #plan.handles > 0 then count = redis.call('XDEL', KEYS[3], unpack(plan.handles)) end

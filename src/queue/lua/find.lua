@@ -1,7 +1,7 @@
 -- Tells where ids stand. Read only.
 -- KEYS: 1 pending, 2 old index, 3 index, 4 dead letters, 5 saved, 6 saved before
 -- ARGV: 1 a digest, to tell where that content of each id stands, or ''; then ids
--- Returns 'ADOPT' where letters have to be adopted first; or, for each id: 0 (unknown), or {status, digest, at, conflicts} or
+-- Returns 'REPAIR' where the index has to be repaired first; or, for each id: 0 (unknown), or {status, digest, at, conflicts} or
 --   {'FAILED', digest, at, conflicts, failure}
 local wanted = ARGV[1] ~= '' and ARGV[1] or nil
 
@@ -9,8 +9,8 @@ local function isWanted(digest) return digest and (not wanted or digest == wante
 
 local ok, replies = pcall(function()
   local ids = { unpack(ARGV, 2) }
-  if hasOld(KEYS[2], ids) then return 'ADOPT' end
-  local hasLetters = redis.call('ZCARD', KEYS[3]) > 0 and redis.call('XLEN', KEYS[4]) > 0
+  if isAskew(KEYS[2], KEYS[3], KEYS[4]) then return 'REPAIR' end
+  local hasLetters = redis.call('ZCARD', KEYS[3]) > 0
   local found = {}
   for i, id in ipairs(ids) do
     local conflicts = hasLetters and conflictsOf(KEYS[3], id) or 0

@@ -19,6 +19,11 @@ local function kindOf(failure)
   return (failure or ''):find('"code":"ID_CONFLICT"', 1, true) and '1' or '0'
 end
 
+-- The entry of the index that a letter has. One that lacks an id goes by its handle.
+local function memberOfLetter(handle, letter)
+  return memberOf(letter.id or handle, kindOf(letter.f), (letter.d or ''):match('^%S+$') or '-', handle)
+end
+
 local function letterAt(dead, handle)
   local found = redis.call('XRANGE', dead, handle, handle)[1]
   return found and fieldsOf(found)
@@ -43,11 +48,8 @@ local function conflictsOf(index, id)
   return redis.call('ZLEXCOUNT', index, spanOf(id, '1'))
 end
 
--- Whether ids have letters in the index of release 0.1, a hash of "digest handle digest handle …": they are adopted first.
-local function hasOld(oldIndex, ids)
-  if #ids == 0 or redis.call('EXISTS', oldIndex) == 0 then return false end
-  for _, value in ipairs(redis.call('HMGET', oldIndex, unpack(ids))) do
-    if value then return true end
-  end
-  return false
+-- Whether the index is not the letters': it has an entry for each of them and no other, unless somebody else was at it. Release 0.1 had
+-- an index of its own.
+local function isAskew(oldIndex, index, dead)
+  return redis.call('ZCARD', index) ~= redis.call('XLEN', dead) or redis.call('EXISTS', oldIndex) == 1
 end

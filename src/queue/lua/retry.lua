@@ -2,7 +2,7 @@
 -- is pending: one id, one message in the queue.
 -- KEYS: 1 stream, 2 pending, 3 old index, 4 index, 5 dead letters
 -- ARGV: ids, or handles of letters; none twice
--- Returns 'ADOPT' where letters have to be adopted first, or how many letters that were
+-- Returns 'REPAIR' where the index has to be repaired first, or how many letters that were
 local gone = {}
 
 -- The first letter of the id that is there, its digest, handle, and member of the index.
@@ -14,13 +14,10 @@ local function nextLetter(id)
     if letter then return letter, digest, handle, member end
     gone[#gone + 1] = member
   end
-  local letter = id:match('^%d+%-%d+$') and letterAt(KEYS[5], id)
-  -- One that lacks an id goes by its handle, and is in no index.
-  if letter and not letter.id then return letter, (letter.d or ''):match('^%S+$') or '-', id end
 end
 
 local ok, letters = pcall(function()
-  if hasOld(KEYS[3], ARGV) then return 'ADOPT' end
+  if isAskew(KEYS[3], KEYS[4], KEYS[5]) then return 'REPAIR' end
   local letters = {}
   redis.call('XLEN', KEYS[1])
   for _, id in ipairs(ARGV) do
@@ -36,13 +33,13 @@ local ok, letters = pcall(function()
   return letters
 end)
 if not ok then return unchanged(letters) end
-if letters == 'ADOPT' then return letters end
+if letters == 'REPAIR' then return letters end
 
 for _, one in ipairs(letters) do
   local entry = redis.call('XADD', KEYS[1], '*', 'id', one.id, 'm', one.body, 'd', one.known)
   redis.call('HSET', KEYS[2], one.id, one.known .. ' ' .. entry)
   redis.call('XDEL', KEYS[5], one.handle)
-  if one.member then gone[#gone + 1] = one.member end
+  gone[#gone + 1] = one.member
 end
 if #gone > 0 then redis.call('ZREM', KEYS[4], unpack(gone)) end
 return #letters
