@@ -4,6 +4,7 @@
  */
 import type { PrismaClient } from '../../prisma/mysql/generated/client.ts'
 import type { Migratable } from './migrate.ts'
+import type { TableQueries } from './table.ts'
 
 export interface Dialect {
   /** Writes, and reads that must see them. The two generated clients have the same models, so that one type serves for both. */
@@ -14,6 +15,8 @@ export interface Dialect {
   timestamp(date: Date): string
   /** Asks the server what one statement may hold, and whether it would change what is written. Throws for what waiting does not mend. */
   limits(): Promise<Limits>
+  /** What the table on the primary is. */
+  readonly table: TableQueries
   /** A connection of its own to apply migrations over. */
   migratable(signal: AbortSignal): Promise<Migratable>
   /** May be called twice. */

@@ -5,6 +5,7 @@
  */
 import { SESSION_FAULT } from './session.ts'
 import type { FaultKind } from './store.ts'
+import { TABLE_FAULT } from './table.ts'
 
 export interface Fault {
   kind: FaultKind
@@ -69,7 +70,10 @@ const network =
   /^(E(?!RR?_)[A-Z0-9_]+|ERR_(TLS|SSL|SOCKET)\w*|CERT_\w+|UNABLE_TO_\w+|SELF_SIGNED\w*|DEPTH_ZERO\w*|HOSTNAME_MISMATCH)$/
 
 /** What Prisma says where it got no answer of the database's. */
-const withoutAnswer = new Set([
+/** … and what we say ourselves. */
+const unavailableCodes = new Set([
+  SESSION_FAULT,
+  TABLE_FAULT,
   'P1000',
   'P1001',
   'P1002',
@@ -94,7 +98,7 @@ export const isHangUp = ({ vendorCode }: Fault) => hangUps.has(vendorCode ?? '')
 
 export function classifyMysql(error: unknown): Fault {
   const { code, message } = vendor(error)
-  if (network.test(code ?? '') || withoutAnswer.has(code ?? '') || code === SESSION_FAULT)
+  if (network.test(code ?? '') || unavailableCodes.has(code ?? ''))
     return { kind: 'unavailable', vendorCode: code, message }
   const kind = lookUp(mysql, Number(code)) ?? 'unknown'
   if (code === '1105' && vitessRow.test(message)) return { kind: 'unknown', vendorCode: code, message }
@@ -105,7 +109,7 @@ export function classifyMysql(error: unknown): Fault {
 
 export function classifySqlite(error: unknown): Fault {
   const { code, message } = vendor(error)
-  if (network.test(code ?? '') || withoutAnswer.has(code ?? ''))
+  if (network.test(code ?? '') || unavailableCodes.has(code ?? ''))
     return { kind: 'unavailable', vendorCode: code, message }
   const number = Number(code)
   let kind = lookUp(sqlite, number) ?? lookUp(sqlite, number & 0xff) ?? 'unknown'
@@ -143,17 +147,22 @@ function vendor(error: unknown): { code: string | undefined; message: string } {
     errno?: number
     errcode?: number
     sqlMessage?: string
-    cause?: AdapterCause & { message?: string; code?: string }
+    cause?: AdapterCause & { message?: string; code?: string; sqlMessage?: string }
     meta?: { driverAdapterError?: { cause?: AdapterCause } }
   } | null
   const adapter = outer?.meta?.driverAdapterError?.cause ?? (outer?.cause?.originalCode ? outer.cause : undefined)
+  // A pool that gave up says why it has no connection in `cause`.
+  const because = (cause: unknown) => (typeof cause === 'string' ? ` (${firstLine(cause)})` : '')
   if (adapter) {
-    // A pool that gave up says why it has no connection in `cause`.
-    const why = typeof adapter.cause === 'string' ? ` (${firstLine(adapter.cause)})` : ''
-    return { code: adapter.originalCode, message: firstLine(adapter.originalMessage ?? '') + why }
+    return {
+      code: adapter.originalCode,
+      message: firstLine(adapter.originalMessage ?? '') + because(adapter.cause),
+    }
   }
   // Prisma puts the call in front of what happened.
-  const message = outer?.sqlMessage ? firstLine(outer.sqlMessage) : lastLine(outer?.message ?? String(error))
+  const message = outer?.sqlMessage
+    ? firstLine(outer.sqlMessage) + because(outer.cause?.sqlMessage)
+    : lastLine(outer?.message ?? String(error))
   if (network.test(outer?.code ?? '')) return { code: outer?.code, message }
   if (outer?.errcode) return { code: String(outer.errcode), message }
   if (outer?.errno && outer.errno > 0) return { code: String(outer.errno), message }

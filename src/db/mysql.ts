@@ -12,6 +12,7 @@ import { PrismaClient } from '../../prisma/mysql/generated/client.ts'
 import type { Log } from '../model/log.ts'
 import type { Dialect, Limits } from './dialect.ts'
 import type { Migratable } from './migrate.ts'
+import { mysqlTable } from './mysql-table.ts'
 import { beginSession, type Session, SessionFault } from './session.ts'
 
 /** A server that says nothing for so long while it is being asked is given up, and the connection with it. */
@@ -56,6 +57,7 @@ export function mysqlDialect({ url, readUrl, concurrency, log }: MysqlOptions): 
       replicaTried = true
       return limits
     },
+    table: mysqlTable((sql) => pools[0]!.query({ sql, rowsAsArray: true })),
     migratable: (signal) => connectMigratable(config, signal),
     async close() {
       // The adapter does not own the pool: a client that was never used would not end it.

@@ -15,6 +15,7 @@ import { mysqlDialect } from './mysql.ts'
 import { SESSION_FAULT } from './session.ts'
 import { sqliteDialect } from './sqlite.ts'
 import { type PageQuery, type Store, StoreFault } from './store.ts'
+import { TABLE_FAULT, type Table, TableFault, TableGuard } from './table.ts'
 
 export interface PrismaStoreOptions {
   /** mysql://… or file:… */
@@ -26,6 +27,8 @@ export interface PrismaStoreOptions {
   log: Log
 }
 
+/** Ids of one look-up. */
+const LOOK_UP_ROWS = 1_000
 const RETRY_AFTER_MS = 1_000
 const PREPARE_RETRY_MS = { first: 200, most: 5_000 }
 /** A probe that takes longer than this says that the table takes no rows. */
@@ -39,6 +42,9 @@ export class PrismaStore implements Store {
   readonly #dialect: Dialect
   readonly #classify: (error: unknown) => Fault
   readonly #log: Log
+  readonly #table: TableGuard
+  /** As it was when rows were read back last. */
+  #readBack: Table | undefined
   #limits = CAUTIOUS
   #closed: Promise<void> | undefined
 
@@ -55,6 +61,7 @@ export class PrismaStore implements Store {
       throw new Error('DATABASE_URL must begin with mysql:// or file:')
     }
     this.prisma = this.#dialect.replica
+    this.#table = new TableGuard(this.#dialect.table)
     this.#log = log
   }
 
@@ -78,6 +85,7 @@ export class PrismaStore implements Store {
           { applied },
           applied.length > 0 ? `applied migrations: ${applied.join(', ')}` : 'the schema is up to date',
         )
+        await this.#warnOfTable()
         return
       } catch (error) {
         const fault = this.#classify(error)
@@ -90,6 +98,16 @@ export class PrismaStore implements Store {
       }
       await sleep(delay, undefined, { signal })
       delay = Math.min(delay * 2, PREPARE_RETRY_MS.most)
+    }
+  }
+
+  /** The worker waits until the table is fit, and saves are accepted meanwhile. */
+  async #warnOfTable(): Promise<void> {
+    try {
+      await this.#table.assertFit()
+    } catch (error) {
+      if (!(error instanceof TableFault)) throw error
+      this.#log.error({ code: TABLE_FAULT }, `the database takes no rows until this is mended: ${error.message}`)
     }
   }
 
@@ -138,16 +156,43 @@ export class PrismaStore implements Store {
     if (!fits && (await this.#outgrew(rows.length, bytes))) throw tooLarge(rows.length, bytes, this.#limits)
     let inserted: number
     try {
+      await this.#table.assertFitLately()
       inserted = await this.#insert(this.#dialect.primary, rows)
     } catch (error) {
       const fault = this.#classify(error)
+      if (fault.kind !== 'unavailable') await this.#assertFit()
       if (fault.kind === 'too-large' || isHangUp(fault)) {
         if (await this.#outgrew(rows.length, bytes)) throw tooLarge(rows.length, bytes, this.#limits)
       }
       throw faultOf(fault, error)
     }
+    const table = await this.#assertFit()
     // A trigger may drop rows without an error (RAISE(IGNORE) in SQLite), and so may what stands between.
     if (inserted !== rows.length) throw dropped(inserted, rows.length)
+    if (table.hasTriggers || table !== this.#readBack) {
+      // A trigger may delete or change a row after it was counted. Without triggers, one proof is enough.
+      await this.#compare(table.hasTriggers ? rows : rows.slice(0, 1))
+      this.#readBack = table
+    }
+  }
+
+  async #assertFit(): Promise<Table> {
+    try {
+      return await this.#table.assertFit()
+    } catch (error) {
+      throw faultOf(this.#classify(error), error)
+    }
+  }
+
+  /** Throws StoreFault unless these rows are in the table. */
+  async #compare(rows: readonly Content[]): Promise<void> {
+    let same = 0
+    for (let i = 0; i < rows.length; i += LOOK_UP_ROWS) {
+      const some = rows.slice(i, i + LOOK_UP_ROWS)
+      const found = new Map((await this.existing(some.map(({ id }) => id))).map((row) => [row.id, row.content]))
+      same += some.filter(({ id, content }) => found.get(id) === content).length
+    }
+    if (same !== rows.length) throw dropped(same, rows.length)
   }
 
   /** Resolves with the number of rows that the database says it inserted. */
@@ -178,6 +223,7 @@ export class PrismaStore implements Store {
   async probe(): Promise<void> {
     const { primary } = this.#dialect
     try {
+      await this.#table.assertFit()
       const newest = await primary.content.findFirst({ orderBy: [{ createdAt: 'desc' }, { id: 'desc' }] })
       const now = new Date()
       const row = { id: randomUUID(), content: newest?.content ?? 'probe', createdAt: now, savedAt: now }
@@ -261,7 +307,7 @@ function faultOf({ kind, vendorCode, message, index }: Fault, cause: unknown): S
 }
 
 function dropped(inserted: number, rows: number): StoreFault {
-  const message = `the database inserted ${inserted} of ${rows} rows and reported no error; a trigger drops rows`
+  const message = `the database kept ${inserted} of ${rows} rows as they were inserted and reported no error; a trigger deletes or changes rows`
   return new StoreFault('unknown', message, { vendorCode: 'ROW_COUNT' })
 }
 

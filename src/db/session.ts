@@ -3,6 +3,8 @@
  * a user's own limits). Invariant: no statement of the store is sent on a connection before each variable in REQUIRED was set and read back.
  */
 
+import { parseCreateTable, SHOW_TABLE } from './mysql-table.ts'
+
 /** What a connection sends and is answered. Statements may be sent before the answers to earlier ones. */
 export interface Session {
   run(sql: string): Promise<unknown>
@@ -50,6 +52,8 @@ const REQUIRED: readonly Variable[] = [
   // Migrations: a table of another engine has no transactions, and IF EXISTS hides a table that is missing.
   ['default_storage_engine', 'InnoDB'],
   ['sql_if_exists', '0'],
+  // SHOW CREATE TABLE has names in backticks.
+  ['sql_quote_show_create', '1'],
 ]
 
 /** What changes only how long or how much something may take, or nothing of ours: set, and not read back. Proxies ignore some of these. */
@@ -92,6 +96,19 @@ export async function beginSession(session: Session, database: string, setting: 
     .map((variable, i) => ({ ...variable, found: String(found?.[i]) }))
     .filter((variable) => !equal(variable.found, variable.value))
   if (wrong.length > 0) throw new SessionFault(`${setting}: ${wrong.map(describe).join('; ')}. ${ADVICE}`)
+  await assertNoTemporaryTable(session, setting)
+}
+
+/** init_connect may make one, which ends with the session, and its rows with it. Where the table cannot be shown, an insert fails, too. */
+async function assertNoTemporaryTable(session: Session, setting: string): Promise<void> {
+  const shown = await session.read(SHOW_TABLE).catch((error: ServerError) => {
+    if (error.errno === undefined) throw error
+    return undefined
+  })
+  if (!shown || parseCreateTable(String(shown[1])).kind !== 'temporary table') return
+  throw new SessionFault(
+    `${setting}: a temporary table named Content hides the table in every new session; remove its CREATE from init_connect of the server, or from the proxy`,
+  )
 }
 
 interface ServerError extends Error {

@@ -11,6 +11,7 @@ import { assertSound, type OpenFile, openSqlite, pragma } from '../sqlite/open.t
 import type { Dialect, Limits } from './dialect.ts'
 import type { Migratable } from './migrate.ts'
 import { NodeSqlite, sqliteTimestamp, whileBusy } from './node-sqlite.ts'
+import { sqliteTable } from './sqlite-table.ts'
 
 /** How long a statement waits for another process' lock: longer than a checkpoint, or than somebody's edit in Studio. */
 const PATIENCE_MS = 10_000
@@ -50,6 +51,7 @@ export function sqliteDialect(url: string, log: Log): Dialect {
       }
       return { rows: MAX_ROWS, bytes: MAX_BYTES }
     },
+    table: sqliteTable(client, adapter),
     migratable: () =>
       usable(path, async () => sqliteMigratable(path, await whileBusy(PATIENCE_MS, () => openSqlite(path, { check })))),
     close: () => client.$disconnect(),

@@ -11,6 +11,7 @@ import { quiet } from './quiet.ts'
 
 export interface TestStore {
   readonly store: PrismaStore
+  readonly url: string
   /** One statement on a connection of its own, past the store. */
   sql(statement: string): Promise<Row[]>
   /** Closes the store and removes the data. */
@@ -27,7 +28,7 @@ async function open(url: string): Promise<PrismaStore> {
 export async function mariadbStore(database?: { url: string; sql: TestStore['sql'] }): Promise<TestStore> {
   const { url, sql } = database ?? (await freshDatabase())
   const store = await open(url)
-  return { store, sql, cleanup: () => store.close() }
+  return { store, url, sql, cleanup: () => store.close() }
 }
 
 export async function sqliteStore(): Promise<TestStore> {
@@ -36,6 +37,7 @@ export async function sqliteStore(): Promise<TestStore> {
   const store = await open(`file:${path}`)
   return {
     store,
+    url: `file:${path}`,
     async sql(statement) {
       const db = new DatabaseSync(path, { timeout: 5_000 })
       try {

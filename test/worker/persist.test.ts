@@ -49,7 +49,12 @@ const mariadb: Trouble = {
       "CREATE TRIGGER odd BEFORE INSERT ON Content FOR EACH ROW SET NEW.content = IF(NEW.content LIKE 'odd%', two(), NEW.content)",
     )
   },
-  onlyUnique: ({ sql }) => sql('ALTER TABLE Content ADD UNIQUE (content(100))').then(() => {}),
+  onlyUnique: async ({ sql }) => {
+    await sql('CREATE TABLE Once (content VARCHAR(100), UNIQUE INDEX one_each (content))')
+    await sql(
+      'CREATE TRIGGER once AFTER INSERT ON Content FOR EACH ROW INSERT INTO Once VALUES (LEFT(NEW.content, 100))',
+    )
+  },
   onlyWithParents: ({ sql }) =>
     sql(`ALTER TABLE Content
       ADD parent CHAR(36) CHARACTER SET ascii COLLATE ascii_bin AS (IF(content LIKE 'child of %', SUBSTR(content, 10, 36), NULL)) STORED,
@@ -68,7 +73,10 @@ const sqlite: Trouble = {
     sql(
       "CREATE TRIGGER odd BEFORE INSERT ON Content WHEN new.content LIKE 'odd%' BEGIN SELECT json(new.content); END",
     ).then(() => {}),
-  onlyUnique: ({ sql }) => sql('CREATE UNIQUE INDEX one_each ON Content (content)').then(() => {}),
+  onlyUnique: async ({ sql }) => {
+    await sql('CREATE TABLE Once (content TEXT UNIQUE)')
+    await sql('CREATE TRIGGER once AFTER INSERT ON Content BEGIN INSERT INTO Once VALUES (NEW.content); END')
+  },
   onlyWithParents: ({ sql }) =>
     sql(`ALTER TABLE Content ADD COLUMN parent TEXT
       AS (CASE WHEN content LIKE 'child of %' THEN substr(content, 10, 36) END) VIRTUAL REFERENCES Content (id)`).then(

@@ -1,0 +1,56 @@
+/** The table as SQLite's schema describes it. */
+import type { PrismaClient } from '../../prisma/mysql/generated/client.ts'
+import type { NodeSqlite } from './node-sqlite.ts'
+import type { Table, TableQueries } from './table.ts'
+
+const SCHEMA = `
+  SELECT s.type, s.sql, i.name AS "index", i.partial, c.name AS "column",
+    EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'Content' COLLATE NOCASE) AS triggers
+  FROM sqlite_schema s
+  LEFT JOIN pragma_index_list(s.name) i ON i."unique" = 1
+  LEFT JOIN pragma_index_info(i.name) c
+  WHERE s.name = 'Content' COLLATE NOCASE AND s.type IN ('table', 'view')
+  ORDER BY i.seq, c.seqno`
+
+interface SchemaRow {
+  type: string
+  sql: string
+  index: string | null
+  partial: bigint | number | null
+  column: string | null
+  triggers: bigint | number
+}
+
+export function sqliteTable(client: PrismaClient, adapter: NodeSqlite): TableQueries {
+  return {
+    async fingerprint() {
+      // The first query of all opens the connection.
+      await client.$connect()
+      return String(await adapter.schemaVersion())
+    },
+    async describe() {
+      const rows = await client.$queryRawUnsafe<SchemaRow[]>(SCHEMA)
+      // SQLite's own error where there is none.
+      if (rows.length === 0) await client.$queryRawUnsafe('SELECT 1 FROM Content LIMIT 1')
+      return tableOf(rows)
+    },
+  }
+}
+
+function tableOf(rows: readonly SchemaRow[]): Table {
+  const [first] = rows
+  if (!first) throw new Error('the table Content was made while it was looked for')
+  const unique = new Map<string, (string | null)[]>()
+  for (const { index, partial, column } of rows) {
+    if (index === null) continue
+    // Of an index of some rows, its condition is a part.
+    const before = unique.get(index) ?? (Number(partial) === 1 ? [null] : [])
+    unique.set(index, [...before, column])
+  }
+  const isVirtual = /^\s*CREATE\s+VIRTUAL\b/i.test(first.sql)
+  return {
+    kind: isVirtual ? 'virtual table' : first.type,
+    unique: [...unique].map(([name, columns]) => ({ name, columns })),
+    hasTriggers: Number(first.triggers) === 1,
+  }
+}
