@@ -22,6 +22,10 @@ function mayHaveWritten(message: string): boolean {
   return !/\b(OOM|READONLY|MISCONF|NOREPLICAS)\b|Script killed by user/.test(message)
 }
 
+const exhausted =
+  'a stream of its Redis has an entry with the highest possible id and takes no other (EXHAUSTED). Find out who added it; once ' +
+  'the workers have drained the queue, delete the key of the stream, as docs/operations.md says'
+
 export const retryAfterMs = 1_000
 const readyDeadlineMs = 3_000
 
@@ -199,7 +203,7 @@ export class RedisConnection {
       const code = error.message.split(' ', 1)[0]
       return mayHaveWritten(error.message)
         ? this.#unknown(`its script failed midway with ${code}`, error)
-        : this.#unavailable(`it answered ${code}`, error)
+        : this.#unavailable(code === 'EXHAUSTED' ? exhausted : `it answered ${code}`, error)
     }
     if (error.message.startsWith("Stream isn't writeable")) return this.#unavailable('it cannot be reached', error)
     // Or the answer was no RESP (ParserError), or a transaction was cut short (AbortError).

@@ -36,12 +36,12 @@ local function first(data)
   local id = ms < now and string.format('%.0f-%.0f', now, ARGV[6]) or string.format('%.0f-%.0f', ms, seq + 1 + ARGV[6])
   local added = redis.pcall('XADD', KEYS[1], id, 'p', last, 'd', data)
   -- Others have written to this stream.
-  if type(added) == 'table' then added = redis.call('XADD', KEYS[1], '*', 'p', last, 'd', data) end
-  return added
+  return type(added) == 'table' and redis.pcall('XADD', KEYS[1], '*', 'p', last, 'd', data) or added
 end
 
 for i = 7, #ARGV do
   local id = i == 7 and first(ARGV[i]) or redis.call('XADD', KEYS[1], '*', 'p', last, 'd', ARGV[i])
+  if type(id) == 'table' then return unchanged(id) end
   redis.call('RPUSH', KEYS[3], id .. ' ' .. #ARGV[i])
   bytes = bytes + #ARGV[i]
   local wake = '{"epoch":' .. cjson.encode(epoch) .. ',"id":"' .. id .. '","previous":"' .. last .. '"'

@@ -125,9 +125,14 @@ end
 local ok, replies = pcall(judgeAll)
 if not ok then return unchanged(replies) end
 
-local hset = {}
+local hset, handles = {}, {}
 for n, at in ipairs(adds) do
-  local handle = redis.call('XADD', KEYS[1], '*', 'id', argv[at], 'm', argv[at + 2], 'd', argv[at + 1])
+  local handle = redis.pcall('XADD', KEYS[1], '*', 'id', argv[at], 'm', argv[at + 2], 'd', argv[at + 1])
+  if type(handle) == 'table' then
+    if n > 1 then redis.call('XDEL', KEYS[1], unpack(handles)) end
+    return unchanged(handle)
+  end
+  handles[n] = handle
   hset[2 * n - 1] = argv[at]
   hset[2 * n] = argv[at + 1] .. ' ' .. handle
 end

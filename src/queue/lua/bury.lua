@@ -44,11 +44,13 @@ local ok, letters = pcall(function()
 end)
 if not ok then return unchanged(letters) end
 
-for _, one in ipairs(letters) do
-  -- First, since it needs no memory: a script that has begun to write may go on writing when the server is full.
-  redis.call('HDEL', KEYS[5], one.handle)
+-- Nothing, and first: a script that has begun to write may go on writing when the server is full.
+if #letters > 0 then redis.call('HDEL', KEYS[5], '') end
+for n, one in ipairs(letters) do
   local fields = { 'id', one.id, 'm', one.body, 'f', one.failure, 'd', one.digest, 'at', one.at }
-  local letter = redis.call('XADD', KEYS[4], '*', unpack(fields))
+  local letter = redis.pcall('XADD', KEYS[4], '*', unpack(fields))
+  if type(letter) == 'table' then return n == 1 and unchanged(letter) or redis.call('XADD', KEYS[4], '*', unpack(fields)) end
+  redis.call('HDEL', KEYS[5], one.handle)
   redis.call('ZADD', KEYS[3], 0, memberOf(one.id, kindOf(one.failure), one.digest, letter))
   if one.stands then redis.call('HSET', KEYS[6], one.id, one.stands .. ' -') end
   if one.isPending then redis.call('HDEL', KEYS[2], one.id) end

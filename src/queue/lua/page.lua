@@ -5,7 +5,7 @@
 local ok, page = pcall(function()
   local letters, bytes, from = {}, 0, ARGV[1]
   while true do
-    local found = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', 1)[1]
+    local found = entryFrom(KEYS[1], from)
     if not found then return { letters, 0 } end
     for _, text in ipairs(found[2]) do bytes = bytes + #text end
     if #letters >= tonumber(ARGV[2]) or (#letters > 0 and bytes > tonumber(ARGV[3])) then return { letters, 1 } end

@@ -30,7 +30,7 @@ end
 local function lacking(after)
   local members, bytes, last = {}, 0, after
   while #members < 2 * atOnce and bytes <= bytesAtOnce do
-    local found = redis.call('XRANGE', KEYS[3], '(' .. last, '+', 'COUNT', 1)[1]
+    local found = entryFrom(KEYS[3], '(' .. last)
     if not found then return { added = members, next = '' } end
     local letter = fieldsOf(found)
     members[#members + 1] = 0

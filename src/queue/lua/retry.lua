@@ -35,8 +35,10 @@ end)
 if not ok then return unchanged(letters) end
 if letters == 'REPAIR' then return letters end
 
-for _, one in ipairs(letters) do
-  local entry = redis.call('XADD', KEYS[1], '*', 'id', one.id, 'm', one.body, 'd', one.known)
+for n, one in ipairs(letters) do
+  local fields = { 'id', one.id, 'm', one.body, 'd', one.known }
+  local entry = redis.pcall('XADD', KEYS[1], '*', unpack(fields))
+  if type(entry) == 'table' then return n == 1 and unchanged(entry) or redis.call('XADD', KEYS[1], '*', unpack(fields)) end
   redis.call('HSET', KEYS[2], one.id, one.known .. ' ' .. entry)
   redis.call('XDEL', KEYS[5], one.handle)
   gone[#gone + 1] = one.member

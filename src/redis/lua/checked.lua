@@ -2,8 +2,15 @@
 -- what goes wrong there is returned and not raised: a returned error says that nothing was changed, a raised one leaves that open.
 local function unchanged(problem)
   local text = type(problem) == 'table' and problem.err or tostring(problem)
+  if text:find('exhausted the last possible ID', 1, true) then return { err = 'EXHAUSTED ' .. text } end
   text = text:gsub('user_script', 'script')
   return { err = text:match('%u%u+ .*$') or 'ERR ' .. text }
+end
+
+-- The first entry from an id on, or behind one: "(id". Redis refuses to look behind the highest one.
+local function entryFrom(stream, from)
+  if from == '(18446744073709551615-18446744073709551615' then return nil end
+  return redis.call('XRANGE', stream, from, '+', 'COUNT', 1)[1]
 end
 
 local function fieldsOf(entry)

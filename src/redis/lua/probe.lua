@@ -6,6 +6,7 @@ local function refused(reply)
   if type(reply) ~= 'table' or not reply.err then return nil end
   -- The first word is its code; some releases name a right that is missing without one.
   local text = reply.err:gsub('^-', '')
+  if text:find('exhausted the last possible ID', 1, true) then return { 'EXHAUSTED', text } end
   return { text:find('user executing the script', 1, true) and 'NOPERM' or text:match('^%u+') or 'ERR', text }
 end
 

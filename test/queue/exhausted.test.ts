@@ -1,0 +1,119 @@
+/** Streams with an entry of the highest possible id, after which Redis adds none: certainly nothing is written, and the error says what to do. */
+import { randomUUID } from 'node:crypto'
+import type { Redis } from 'ioredis'
+import { afterEach, expect, test } from 'vitest'
+import { RedisEventLog } from '../../src/events/redis.ts'
+import type { Failure } from '../../src/model/error.ts'
+import type { Consumer, Entry } from '../../src/queue/queue.ts'
+import { RedisQueue } from '../../src/queue/redis.ts'
+import { type QueueKeys, queueKeys } from '../../src/queue/redis-scripts.ts'
+import { parseRedisUrl } from '../../src/redis/address.ts'
+import { eventually } from '../harness/eventually.ts'
+import { freshRedisUrl } from '../harness/fresh.ts'
+import { quiet } from '../harness/quiet.ts'
+import { item } from '../suites/queue.ts'
+
+const highest = '18446744073709551615-18446744073709551615'
+const failure: Failure = { code: 'REJECTED', message: 'no', attempts: 1, failedAt: new Date(1_000) }
+const refused = {
+  code: 'QUEUE_UNAVAILABLE',
+  message: expect.stringMatching(/highest possible id.*delete the key.*Nothing was changed/),
+}
+
+const close: (() => Promise<unknown>)[] = []
+afterEach(async () => {
+  for (const closing of close.splice(0).reverse()) await closing()
+})
+
+async function scene(): Promise<{ queue: RedisQueue; consumer: Consumer; client: Redis; keys: QueueKeys }> {
+  const address = parseRedisUrl(freshRedisUrl())
+  const queue = new RedisQueue(address, { capacity: 100, log: quiet() })
+  close.push(() => queue.close())
+  await queue.connection.whenReady(5_000)
+  return { queue, consumer: queue.consumer('w'), client: queue.connection.client, keys: queueKeys(address.prefix) }
+}
+
+const taken = (consumer: Consumer, count: number): Promise<Entry[]> => {
+  const all: Entry[] = []
+  return eventually(async () => {
+    all.push(...(await consumer.take({ rows: 10, bytes: 1_000_000 }, 100)))
+    return all.length >= count && all
+  }) as Promise<Entry[]>
+}
+
+test('RedisQueue.accept is certain that nothing was accepted, as long as its stream takes no entry, and accepts once that is deleted', async () => {
+  const { queue, consumer, client, keys } = await scene()
+  const before = item(randomUUID(), 'before')
+  await queue.accept([[before]])
+  await client.xadd(keys.stream, highest, 'odd', 'one')
+  const [id, other] = [randomUUID(), randomUUID()]
+  await expect(queue.accept([[item(id, 'a')]])).rejects.toMatchObject(refused)
+  await expect(queue.accept([[{ ...item(other, 'b'), fresh: true }]])).rejects.toMatchObject(refused)
+  expect(await queue.find([id, other])).toEqual([undefined, undefined])
+  expect(await queue.probe()).toBe('EXHAUSTED')
+  // As the message says.
+  const [good, odd] = await taken(consumer, 2)
+  expect(await consumer.probe()).toBe('EXHAUSTED')
+  await consumer.settle([good!])
+  await consumer.bury([{ entry: odd!, failure }])
+  expect(await queue.status()).toMatchObject({ depth: 0, deadLetters: 1 })
+  await client.del(keys.stream)
+  expect(await queue.accept([[item(id, 'a')]])).toMatchObject([[{ status: 'QUEUED', duplicate: false }]])
+  expect(await taken(consumer, 1)).toMatchObject([{ id }])
+})
+
+test('RedisQueue.accept takes back what it added before its stream took no more', async () => {
+  const { queue, client, keys } = await scene()
+  await client.xadd(keys.stream, '18446744073709551615-18446744073709551613', 'odd', 'one')
+  const all = Array.from({ length: 5 }, (_, n) => item(randomUUID(), `content ${n}`))
+  await expect(queue.accept([all.slice(0, 1), all.slice(1)])).rejects.toMatchObject(refused)
+  expect(await client.xlen(keys.stream)).toBe(1)
+  expect(await client.exists(keys.pending)).toBe(0)
+  expect(await queue.find(all.map(({ id }) => id))).toEqual(all.map(() => undefined))
+})
+
+test('RedisQueue.retry leaves dead letters alone whose queue takes no entry', async () => {
+  const { queue, consumer, client, keys } = await scene()
+  const one = item(randomUUID(), 'one')
+  await queue.accept([[one]])
+  await consumer.bury((await taken(consumer, 1)).map((entry) => ({ entry, failure })))
+  await client.xadd(keys.stream, highest, 'odd', 'one')
+  await expect(queue.retry([one.id])).rejects.toMatchObject(refused)
+  expect(await queue.find([one.id])).toMatchObject([{ status: 'FAILED' }])
+})
+
+test('RedisQueue lists, indexes and discards a dead letter with the highest possible id, and buries nothing behind it', async () => {
+  const { queue, consumer, client, keys } = await scene()
+  const [one, two] = [item(randomUUID(), 'one'), item(randomUUID(), 'two')]
+  await queue.accept([[one, two]])
+  const entries = await taken(consumer, 2)
+  await consumer.attempt(entries[0]!)
+  await client.xadd(keys.dead, highest, 'id', 'odd', 'm', '', 'f', '{}', 'd', 'digest')
+  await expect(consumer.bury(entries.map((entry) => ({ entry, failure })))).rejects.toMatchObject(refused)
+  expect(await consumer.attempt(entries[0]!)).toBe(2)
+  expect(await queue.find([one.id, 'odd'])).toMatchObject([{ status: 'QUEUED' }, { status: 'FAILED' }])
+  const page = await queue.deadLetters(10)
+  expect(page).toMatchObject({ letters: [{ handle: highest, letter: { id: 'odd' } }], more: false })
+  expect(await queue.deadLetters(10, highest)).toEqual({ letters: [], more: false })
+  expect(await queue.discard(['odd'])).toBe(1)
+  await client.del(keys.dead)
+  await consumer.bury(entries.map((entry) => ({ entry, failure })))
+  expect(await queue.find([one.id, two.id])).toMatchObject([{ status: 'FAILED' }, { status: 'FAILED' }])
+})
+
+test('RedisEventLog.append is certain that nothing was appended where its stream takes no entry, and its probe says so', async () => {
+  const address = parseRedisUrl(freshRedisUrl())
+  const { queue } = await scene()
+  const { client } = queue.connection
+  const log = new RedisEventLog(address, { retentionMs: 60_000, retentionBytes: 1_000, log: quiet() })
+  close.push(() => log.close())
+  await eventually(() => log.tail())
+  const key = `{${address.prefix}:events}:log`
+  await client.xadd(key, highest, 'odd', 'one')
+  const content = { id: randomUUID(), content: 'x', createdAt: new Date(0), savedAt: new Date(0) }
+  await expect(log.append([[{ type: 'saved', content }]])).rejects.toMatchObject(refused)
+  expect(await log.probe()).toBe('EXHAUSTED')
+  await client.del(key)
+  await log.append([[{ type: 'saved', content }]])
+  expect(await log.probe()).toBeUndefined()
+})
