@@ -8,7 +8,6 @@ import { hostname } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { type MessagePort, Worker as Thread } from 'node:worker_threads'
 import { Worker } from '../worker/worker.ts'
-import { makeApp } from './app/app.ts'
 import type { Cache } from './cache/cache.ts'
 import { MemoryCache, SharedVersion } from './cache/memory.ts'
 import { RedisCache, RedisVersion } from './cache/redis.ts'
@@ -29,11 +28,8 @@ import type { Queue } from './queue/queue.ts'
 import { RedisQueue } from './queue/redis.ts'
 import { SqliteQueue } from './queue/sqlite.ts'
 import { parseRedisUrl } from './redis/address.ts'
-import { serveHealth } from './server/health.ts'
 import type { HttpServer } from './server/http.ts'
-import { Metrics } from './server/metrics.ts'
-import { openFilesAdvice } from './server/open-files.ts'
-import { serve } from './server/server.ts'
+import type { Metrics } from './server/metrics.ts'
 import { SqliteFile } from './sqlite/file.ts'
 import { traced } from './traces/worker.ts'
 
@@ -57,9 +53,15 @@ export async function startApi(config: Config, log: Log, stop?: AbortSignal): Pr
   const closing = new Closing(stop)
   const failure = Promise.withResolvers<never>()
   failure.promise.catch(() => {})
-  const advice = openFilesAdvice(config.maxConnections)
-  if (advice) log.warn({}, advice)
   try {
+    // Here, since GraphQL and the HTTP server take longer to load than all the rest, and a worker has neither.
+    const [{ makeApp }, { serve }, { openFilesAdvice }] = await Promise.all([
+      import('./app/app.ts'),
+      import('./server/server.ts'),
+      import('./server/open-files.ts'),
+    ])
+    const advice = openFilesAdvice(config.maxConnections)
+    if (advice) log.warn({}, advice)
     const tracer = await openTracer(config, log, closing)
     const version = new SharedVersion()
     const { queue, events, file } = await openQueue(config, log, closing, failure.reject)
@@ -76,7 +78,7 @@ export async function startApi(config: Config, log: Log, stop?: AbortSignal): Pr
     )
     await Promise.race([preparing, pause(storePatienceMs, closing.signal)])
 
-    const metrics = openMetrics(log)
+    const metrics = await openMetrics(log)
     // Before clients may take all the files that modules are read with.
     if (file) await startWorkerThread(config, file, version, { metrics, log, closing, fail: failure.reject })
     const app = makeApp({ queue, store, cache, events, log, meter: metrics, tracer }, config)
@@ -129,10 +131,11 @@ export async function startWorker(config: Config, log: Log, stop?: AbortSignal):
     const tracer = await openTracer(config, log, closing)
     const { queue, events } = await openQueue(config, log, closing)
     const cache = openCache(config, new SharedVersion(), log, closing)
-    const metrics = openMetrics(log)
+    const metrics = await openMetrics(log)
     const working = startWorking(config, { queue, events, cache, meter: metrics, tracer, log, closing })
     let url: string | undefined
     if (config.workerPort !== undefined) {
+      const { serveHealth } = await import('./server/health.ts')
       const { host, auth, allowedHosts: hosts, corsOrigins: origins, workerPort: port } = config
       const server = await serveHealth({ queue, metrics, ...working.health }, { host, port, auth, hosts, origins, log })
       closing.add(() => server.close())
@@ -282,7 +285,8 @@ function startWorkerThread(
   return started.promise
 }
 
-function openMetrics(log: Log): Metrics {
+async function openMetrics(log: Log): Promise<Metrics> {
+  const { Metrics } = await import('./server/metrics.ts')
   const metrics = new Metrics()
   metrics.watchLog(() => log.dropped?.() ?? 0)
   return metrics

@@ -1,4 +1,5 @@
 /** The embedded worker's thread: behind the saves, and without a right that it may not have. */
+import { execFileSync } from 'node:child_process'
 import { readdir, readFile } from 'node:fs/promises'
 import { getPriority } from 'node:os'
 import { expect, test } from 'vitest'
@@ -20,6 +21,20 @@ test('it alone of all threads steps back, from wherever the process is', async (
     api.kill('SIGTERM')
     expect(await api.exited).toBe(0)
   }
+})
+
+test('what a worker loads has neither GraphQL nor an HTTP server', () => {
+  const start = new URL('../../src/start.ts', import.meta.url)
+  const code = `
+    import { registerHooks } from 'node:module'
+    registerHooks({ load(url, context, next) { console.log(url); return next(url, context) } })
+    await import(${JSON.stringify(start.href)})`
+  const args = ['--disable-warning=ExperimentalWarning', '--input-type=module', '-e', code]
+  const loaded = execFileSync(process.execPath, args, { encoding: 'utf8' }).split('\n')
+  expect(loaded).toContain(start.href)
+  expect(loaded).toContain(new URL('../../worker/worker.ts', import.meta.url).href)
+  const api = /\/node_modules\/(graphql|graphql-yoga|@pothos|@graphql-tools|zod|jose)\/|\/src\/(server|app)\//
+  expect(loaded.filter((url) => api.test(url))).toEqual([])
 })
 
 /** Field 19, counted behind the name, which may hold anything: proc_pid_stat(5). */
