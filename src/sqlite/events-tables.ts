@@ -84,7 +84,8 @@ export class EventsTables {
       change -= row.bytes
     }
     if (upTo > 0) this.#sql('trim').run(upTo)
-    this.#sql('count bytes').run(change)
+    const { changes } = this.#sql('count bytes').run(change)
+    if (changes === 0) this.#sql('recount bytes').run()
   }
 
   tail(): Promise<LogRow> {

@@ -19,7 +19,10 @@ SELECT major, at, bytes FROM log ORDER BY major LIMIT ?
 DELETE FROM log WHERE major <= ?
 
 -- name: bytes
-SELECT value FROM counter WHERE name = 'log bytes'
+SELECT coalesce((SELECT value FROM counter WHERE name = 'log bytes'), (SELECT sum(bytes) FROM log), 0) AS value
+
+-- name: recount bytes
+INSERT INTO counter SELECT 'log bytes', coalesce(sum(bytes), 0) FROM log
 
 -- name: count bytes
 UPDATE counter SET value = value + ? WHERE name = 'log bytes'

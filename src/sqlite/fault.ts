@@ -69,6 +69,9 @@ export function reasonOf(error: unknown, busyMs: number): string {
     return `another process has kept its file locked for more than ${busyMs} ms; end what has it open (Prisma Studio, a sqlite3 shell)`
   }
   const { errstr, message } = error as { errstr?: string; message: string }
+  if (/^no such (table|column)/.test(message)) {
+    return `its file lacks a table or column (${message}); stop Spillway and put a backup in its place, without the -wal and -shm beside it`
+  }
   return errstr ?? message
 }
 

@@ -71,7 +71,7 @@ export class QueueTables {
 
   async accept(groups: readonly (readonly Item[])[]): Promise<(Accepted[] | Refusal)[]> {
     const outcome = await this.#lane.write({ durable: true }, () => {
-      let depth = this.#counter('messages')
+      let depth = this.#counter('depth')
       const before = depth
       const replies = groups.map((group) => {
         const reply = this.#judge(group, depth)
@@ -84,7 +84,8 @@ export class QueueTables {
         }
         return reply
       })
-      this.#count('messages', depth - before)
+      // Not added to what it was: somebody may have emptied the table of messages, or that of counters.
+      if (depth > before) this.#sql('set depth').run(depth)
       return { replies, added: depth > before }
     })
     if (outcome.added) this.wake()
@@ -149,6 +150,12 @@ export class QueueTables {
     try {
       await this.#lane.write({ durable: false }, () => {
         this.#sql('count').run(0, 'messages')
+        // Every table that a save needs, to be accepted and to be settled.
+        this.#counter('depth')
+        this.#standing('', undefined)
+        this.#letters.conflicts('')
+        this.#confirm('[]')
+        this.#remove('[]')
       })
       return undefined
     } catch (error) {
@@ -162,10 +169,10 @@ export class QueueTables {
       const oldest = this.#sql('oldest').get() as { at: number } | undefined
       const { value: inFlight } = this.#sql('in flight').get(now) as { value: number }
       return {
-        depth: this.#counter('messages'),
+        depth: this.#counter('depth'),
         inFlight,
         oldestAgeMs: oldest ? Math.max(0, now - oldest.at) : 0,
-        deadLetters: this.#counter('letters'),
+        deadLetters: this.#counter('letter count'),
         capacity: this.#options.capacity,
         durability: 'FSYNC',
       }
@@ -371,12 +378,14 @@ export class QueueTables {
     })
   }
 
-  #counter(name: string): number {
-    return (this.#sql('counter').get(name) as { value: number }).value
+  #counter(name: 'depth' | 'letter count'): number {
+    return (this.#sql(name).get() as { value: number }).value
   }
 
-  #count(name: string, change: number): void {
-    if (change !== 0) this.#sql('count').run(change, name)
+  #count(name: 'messages' | 'letters', change: number): void {
+    if (change === 0) return
+    const { changes } = this.#sql('count').run(change, name)
+    if (changes === 0) this.#sql('recount').run()
   }
 }
 

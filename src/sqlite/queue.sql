@@ -3,8 +3,19 @@
 -- name: count
 UPDATE counter SET value = value + ? WHERE name = ?
 
--- name: counter
-SELECT value FROM counter WHERE name = ?
+-- name: recount
+INSERT OR REPLACE INTO counter VALUES
+  ('messages', (SELECT count(*) FROM message)), ('letters', (SELECT count(*) FROM letter))
+
+-- name: depth
+SELECT CASE WHEN EXISTS (SELECT 1 FROM message)
+  THEN coalesce((SELECT value FROM counter WHERE name = 'messages'), (SELECT count(*) FROM message)) ELSE 0 END AS value
+
+-- name: letter count
+SELECT coalesce((SELECT value FROM counter WHERE name = 'letters'), (SELECT count(*) FROM letter)) AS value
+
+-- name: set depth
+INSERT OR REPLACE INTO counter VALUES ('messages', ?)
 
 -- name: pending
 SELECT m.digest, m.at FROM pending p JOIN message m ON m.seq = p.seq WHERE p.id = ?

@@ -17,6 +17,7 @@ INSERT INTO conflict SELECT id, count(*) FROM letter WHERE code = 'ID_CONFLICT' 
 
 DELETE FROM delivery WHERE seq NOT IN (SELECT seq FROM message);
 DELETE FROM pending WHERE seq NOT IN (SELECT seq FROM message);
-UPDATE counter SET value = (SELECT count(*) FROM message) WHERE name = 'messages';
-UPDATE counter SET value = (SELECT count(*) FROM letter) WHERE name = 'letters';
-UPDATE counter SET value = (SELECT coalesce(sum(bytes), 0) FROM log) WHERE name = 'log bytes';
+INSERT OR REPLACE INTO counter VALUES
+  ('messages', (SELECT count(*) FROM message)),
+  ('letters', (SELECT count(*) FROM letter)),
+  ('log bytes', (SELECT coalesce(sum(bytes), 0) FROM log));

@@ -1,0 +1,117 @@
+/** The embedded queue's file, altered with a SQL shell while Spillway runs: what cannot be done is QUEUE_UNAVAILABLE, and says why. */
+import { randomUUID } from 'node:crypto'
+import { DatabaseSync } from 'node:sqlite'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { SqliteEventLog } from '../../src/events/sqlite.ts'
+import { type Failure, SpillwayError } from '../../src/model/error.ts'
+import type { Consumer, Entry } from '../../src/queue/queue.ts'
+import type { SqliteQueue } from '../../src/queue/sqlite.ts'
+import { eventually } from '../harness/eventually.ts'
+import { type TestSqlite, testSqlite } from '../harness/sqlite.ts'
+import { item } from '../suites/queue.ts'
+
+const failure: Failure = { code: 'REJECTED', message: 'no', attempts: 1, failedAt: new Date(1_000) }
+const conflict: Failure = { ...failure, code: 'ID_CONFLICT' }
+const capacity = 10
+
+let sqlite: TestSqlite
+let queue: SqliteQueue
+let events: SqliteEventLog
+let consumer: Consumer
+let held: Entry[]
+let dead: string
+
+beforeEach(async () => {
+  sqlite = await testSqlite({ capacity })
+  queue = await sqlite.queue()
+  events = await sqlite.events()
+  consumer = queue.consumer('w')
+  const take = () =>
+    eventually(async () => {
+      const taken = await consumer.take({ rows: 10, bytes: 1_000_000 }, 100)
+      return taken.length > 0 && taken
+    }) as Promise<Entry[]>
+  dead = randomUUID()
+  await queue.accept([[item(dead, 'dead'), item(randomUUID(), 'late'), item(randomUUID(), 'saved')]])
+  const [a, b, c] = await take()
+  await consumer.bury([
+    { entry: a!, failure },
+    { entry: b!, failure: conflict },
+  ])
+  await consumer.settle([c!])
+  await queue.accept([[item(randomUUID(), 'one'), item(randomUUID(), 'two'), item(randomUUID(), 'three')]])
+  held = await take()
+  await events.append([[]])
+})
+afterEach(() => sqlite.cleanup())
+
+function alter(sql: string): void {
+  const db = new DatabaseSync(sqlite.path, { timeout: 5_000 })
+  db.exec(sql)
+  db.close()
+}
+
+const steps: [string, () => Promise<unknown>][] = [
+  ['accept', () => queue.accept([[item(randomUUID(), 'x')], [{ ...item(randomUUID(), 'y'), fresh: true }]])],
+  ['find', () => queue.find([dead])],
+  ['status', () => queue.status()],
+  ['deadLetters', () => queue.deadLetters(10)],
+  ['attempt', () => consumer.attempt(held[0]!)],
+  ['hold', () => consumer.hold(held)],
+  ['confirm', () => consumer.confirm(held.slice(0, 1))],
+  ['settle', () => consumer.settle(held.slice(0, 1))],
+  ['bury', () => consumer.bury([{ entry: held[1]!, failure }])],
+  ['take', () => consumer.take({ rows: 10, bytes: 1_000 }, 1)],
+  ['retry', () => queue.retry([dead])],
+  ['discard', () => queue.discard([dead])],
+  ['append', () => events.append([[]])],
+  ['tail', () => events.tail()],
+  ['read', async () => events.read({ ...(await events.tail()), major: 0, minor: 0 }, 10)],
+]
+
+const tables = ['message', 'pending', 'delivery', 'owner', 'letter', 'saved', 'log', 'epoch', 'counter', 'conflict']
+
+/** By a save, to be accepted and to be settled. */
+const needed = ['message', 'pending', 'delivery', 'letter', 'saved', 'counter', 'conflict']
+
+describe.each(tables)('SqliteQueue, with its table %s', (table) => {
+  test('emptied while it runs, does all it is asked', async () => {
+    alter(`DELETE FROM ${table}`)
+    for (const [name, step] of steps) {
+      await step().catch((error) => {
+        // Cursors of before are of no use.
+        expect(error, name).toMatchObject({ code: 'CURSOR_EXPIRED' })
+      })
+    }
+    expect(await queue.probe()).toBeUndefined()
+  })
+
+  test('dropped while it runs, says QUEUE_UNAVAILABLE, and what to do, of what cannot be done', async () => {
+    alter(`DROP TABLE ${table}`)
+    if (needed.includes(table)) expect(await queue.probe()).toBe('SQLITE_ERROR')
+    for (const [name, step] of steps) {
+      await step().catch((error) => {
+        expect(error, name).toBeInstanceOf(SpillwayError)
+        if (error.code === 'CURSOR_EXPIRED') return
+        expect(error, name).toMatchObject({
+          code: 'QUEUE_UNAVAILABLE',
+          message: expect.stringMatching(/lacks a table.*backup.*Nothing was changed/),
+          retryAfterMs: expect.any(Number),
+        })
+      })
+    }
+  })
+})
+
+test('SqliteQueue counts anew what its counters do not have, and accepts up to its capacity', async () => {
+  alter('DELETE FROM counter')
+  expect(await queue.status()).toMatchObject({ depth: 3, deadLetters: 2 })
+  await queue.accept([[item(randomUUID(), 'x')]])
+  expect(await queue.status()).toMatchObject({ depth: 4, deadLetters: 2 })
+  alter("UPDATE counter SET value = 10 WHERE name = 'messages'; DELETE FROM message")
+  expect(await queue.status()).toMatchObject({ depth: 0 })
+  const all = Array.from({ length: capacity }, () => item(randomUUID(), 'x'))
+  expect(await queue.accept([all])).toMatchObject([all.map(() => ({ status: 'QUEUED', duplicate: false }))])
+  expect(await queue.accept([[item(randomUUID(), 'x')]])).toMatchObject([{ code: 'QUEUE_FULL' }])
+  expect(await queue.status()).toMatchObject({ depth: capacity })
+})
