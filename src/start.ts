@@ -12,7 +12,7 @@ import type { Cache } from './cache/cache.ts'
 import { MemoryCache, SharedVersion } from './cache/memory.ts'
 import { RedisCache, RedisVersion } from './cache/redis.ts'
 import { Closing } from './closing.ts'
-import { describeUrl, filePath } from './config/urls.ts'
+import { describeUrl, filePath, storeName } from './config/urls.ts'
 import type { Config } from './config.ts'
 import { PrismaStore } from './db/prisma.ts'
 import type { EventLog } from './events/events.ts'
@@ -64,7 +64,10 @@ export async function startApi(config: Config, log: Log, stop?: AbortSignal): Pr
     if (advice) log.warn({}, advice)
     const tracer = await openTracer(config, log, closing)
     const version = new SharedVersion()
-    const { queue, events, file } = await openQueue(config, log, closing, failure.reject)
+    const { queue, events, file } = await openQueue(config, log, closing, {
+      store: storeName(config.databaseUrl),
+      onUnfit: failure.reject,
+    })
     const cache = openCache(config, version, log, closing)
     const store = openStore(config, log, closing)
     const preparing = store.prepare(closing.signal)
@@ -292,13 +295,13 @@ async function openMetrics(log: Log): Promise<Metrics> {
   return metrics
 }
 
-/** `onUnfit` is told when the queue turns out to be one that cannot be trusted with saves, or is lost to this process for good; a worker,
+/** `store` is what the queue's messages are written to by this process, if anything is. `onUnfit` is told when the queue turns out to be one that cannot be trusted with saves, or is lost to this process for good; a worker,
  *  which only drains it, need not care. */
 async function openQueue(
   config: Config,
   log: Log,
   closing: Closing,
-  onUnfit: (error: Error) => void = () => {},
+  { store, onUnfit = () => {} }: { store?: string; onUnfit?: (error: Error) => void } = {},
 ): Promise<{ queue: Queue; events: EventLog; file?: SqliteFile }> {
   const {
     queueUrl,
@@ -307,7 +310,7 @@ async function openQueue(
     eventsRetentionBytes: retentionBytes,
   } = config
   if (queueUrl.startsWith('file:')) {
-    const file = await SqliteFile.open(filePath(queueUrl), { capacity, retentionMs, retentionBytes, log })
+    const file = await SqliteFile.open(filePath(queueUrl), { capacity, retentionMs, retentionBytes, store, log })
     closing.add(() => file.close())
     file.failed.catch(onUnfit)
     const queue = new SqliteQueue(file.connect())

@@ -1,5 +1,6 @@
 /** URLs among the settings: what must hold of them before anything takes them apart, and what may be shown of them. */
-import { resolve } from 'node:path'
+import { realpathSync } from 'node:fs'
+import { basename, dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { redisUrlProblem } from '../redis/address.ts'
 
@@ -61,6 +62,25 @@ export function filePath(url: string): string {
 
 export const isSameFile = (a: string, b: string): boolean =>
   a.startsWith('file:') && b.startsWith('file:') && resolve(filePath(a)) === resolve(filePath(b))
+
+/** One text for one store, however its URL is written; no user, password or parameter. */
+export function storeName(url: string): string {
+  if (!url.startsWith('file:')) return describeUrl(url).toLowerCase()
+  const path = resolve(filePath(url))
+  try {
+    return realpathSync(path)
+  } catch {
+    return join(existingFolder(dirname(path)), basename(path))
+  }
+}
+
+function existingFolder(path: string): string {
+  try {
+    return realpathSync(path)
+  } catch {
+    return path === dirname(path) ? path : join(existingFolder(dirname(path)), basename(path))
+  }
+}
 
 /** For a log: no user, password or parameter. */
 export function describeUrl(text: string): string {

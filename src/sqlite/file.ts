@@ -19,11 +19,16 @@ export interface SqliteFileOptions {
   busyMs?: number
   /** The size the file may grow to, in pages of 4 KiB; no limit but the disk's when absent. */
   maxPages?: number
+  /** Names the store that the messages are written to, so that processes with different ones do not share a queue. */
+  store?: string | undefined
   /** Told of files that other users can read, and of a file that is not in its place any more. */
   log?: Log
 }
 
-export type ThreadOptions = Required<Omit<SqliteFileOptions, 'maxPages' | 'log'>> & { maxPages: number | undefined }
+export type ThreadOptions = Required<Omit<SqliteFileOptions, 'maxPages' | 'store' | 'log'>> & {
+  maxPages: number | undefined
+  store: string | undefined
+}
 
 type FromThread = { note: string } | { open: true }
 
@@ -44,9 +49,9 @@ export class SqliteFile {
 
   /** Throws an error that says what is wrong with the file, or its folder, and what to do. */
   static async open(path: string, options: SqliteFileOptions): Promise<SqliteFile> {
-    const { leaseMs = 60_000, busyMs = 5_000, maxPages, capacity, retentionMs, retentionBytes, log } = options
+    const { leaseMs = 60_000, busyMs = 5_000, maxPages, store, capacity, retentionMs, retentionBytes, log } = options
     const file = resolve(path)
-    const threadOptions: ThreadOptions = { capacity, retentionMs, retentionBytes, leaseMs, busyMs, maxPages }
+    const threadOptions: ThreadOptions = { capacity, retentionMs, retentionBytes, leaseMs, busyMs, maxPages, store }
     const thread = new Worker(new URL('thread.ts', import.meta.url), {
       name: 'spillway-sqlite',
       workerData: { path: file, options: threadOptions },

@@ -51,6 +51,10 @@ export function openSqlite(path: string, { check, note = () => {} }: OpenOptions
     const found = statSync(path, { throwIfNoEntry: false })
     if (found && !found.isFile())
       throw new FileUnusable('it is a folder or a device, not a regular file; move it away, or name another file')
+    if ((found?.nlink ?? 1) > 1)
+      throw new FileUnusable(
+        'it has another name (a hard link), and SQLite keeps a log for each name; remove the other name, or make it a symbolic link',
+      )
     if (!found?.size) putOrphanAside(path, note)
     if (!found) makeFile(path)
     assertLogIsWhole(pathsOf(path).wal)

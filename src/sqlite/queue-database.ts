@@ -4,27 +4,36 @@ import { readFileSync } from 'node:fs'
 import type { DatabaseSync } from 'node:sqlite'
 import { FileUnusable, isBusy, reasonOf } from './fault.ts'
 import { assertSound, type OpenFile, openSqlite, pragma } from './open.ts'
+import { lockStore } from './store-lock.ts'
 
 const version = 2
 /** "Spil": what tells our files from those of others. */
 const applicationId = 0x5370696c
 
+export interface OpenQueue extends OpenFile {
+  /** Held while it is open; undefined for one that writes to no store. */
+  lock: DatabaseSync | undefined
+}
+
 /** Opens the queue's file, making it where there is none. Throws an error that says what is wrong with it, and what to do. */
 export async function openQueueDatabase(
   path: string,
-  options: { busyMs: number; maxPages: number | undefined; note: (text: string) => void },
-): Promise<OpenFile> {
+  options: { busyMs: number; maxPages: number | undefined; store: string | undefined; note: (text: string) => void },
+): Promise<OpenQueue> {
   const since = performance.now()
   for (;;) {
     let file: OpenFile | undefined
+    let lock: DatabaseSync | undefined
     try {
       file = openSqlite(path, { check, note: options.note })
+      if (options.store !== undefined) lock = lockStore(path, options.store)
       assertSound(file)
       prepare(file.db)
       if (options.maxPages !== undefined) file.db.exec(`PRAGMA max_page_count = ${options.maxPages}`)
-      return file
+      return { ...file, lock }
     } catch (error) {
       file?.db.close()
+      lock?.close()
       if (!isBusy(error) || performance.now() - since > options.busyMs) {
         throw new Error(`The embedded queue cannot use ${path}: ${reasonOf(error, options.busyMs)}.`, { cause: error })
       }

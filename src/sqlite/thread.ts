@@ -79,7 +79,7 @@ export type Reply =
 /** To the log of the process. */
 const note = (text: string) => parentPort!.postMessage({ note: text })
 
-const { db, guard } = await openQueueDatabase(path, { ...options, note })
+const { db, guard, lock } = await openQueueDatabase(path, { ...options, note })
 const lane = new Lane(db, guard, options.busyMs)
 const inspect = inspector(guard, 'the embedded queue', note)
 const queue = new QueueTables(db, lane, options)
@@ -142,6 +142,7 @@ async function close(): Promise<void> {
   for (const { port } of connections) port.close()
   // Closing checkpoints; it may do without where another process reads.
   db.close()
+  lock?.close()
   parentPort!.close()
 }
 
