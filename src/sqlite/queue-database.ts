@@ -26,7 +26,7 @@ export async function openQueueDatabase(
     let lock: DatabaseSync | undefined
     try {
       file = openSqlite(path, { check, note: options.note })
-      if (options.store !== undefined) lock = lockStore(path, options.store)
+      if (options.store !== undefined) lock = lockStore(path, options.store, options.note)
       assertSound(file)
       prepare(file.db)
       if (options.maxPages !== undefined) file.db.exec(`PRAGMA max_page_count = ${options.maxPages}`)

@@ -6,15 +6,16 @@
 import { existsSync, realpathSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { FileUnusable, isBusy } from './fault.ts'
-import { makeFile } from './rights.ts'
+import { makeFile, tighten } from './rights.ts'
 
 /** How long a process that names the same store at the same moment may take. */
 const patienceMs = 1_000
 
 /** The lock is held until the returned database is closed. Throws FileUnusable where another process holds it with another store. */
-export function lockStore(queuePath: string, store: string): DatabaseSync {
+export function lockStore(queuePath: string, store: string, note: (text: string) => void): DatabaseSync {
   const path = `${realpathSync(queuePath)}-store`
   if (!existsSync(path)) makeFile(path)
+  tighten([path], note)
   const db = new DatabaseSync(path, { timeout: patienceMs })
   try {
     db.exec('CREATE TABLE IF NOT EXISTS store (name TEXT NOT NULL)')

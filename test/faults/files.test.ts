@@ -56,7 +56,7 @@ const patience = { timeoutMs: 30_000 }
 
 const folders = { 'made/': '700', 'made/data/': '700' }
 const storeFiles = { 'spillway.db': '600', 'spillway.db-wal': '600', 'spillway.db-shm': '600' }
-const queueFiles = { 'queue.db': '600', 'queue.db-wal': '600', 'queue.db-shm': '600' }
+const queueFiles = { 'queue.db': '600', 'queue.db-store': '600', 'queue.db-wal': '600', 'queue.db-shm': '600' }
 
 describe('FC14: the data is for its owner alone', () => {
   test.each(['0o000', '0o022', '0o027', '0o177'])(
