@@ -10,6 +10,7 @@ import { PrismaStore } from '../../src/db/prisma.ts'
 import { freePort } from '../harness/daemon.ts'
 import { eventually } from '../harness/eventually.ts'
 import { startMariadb } from '../harness/mariadb.ts'
+import { inherited } from '../harness/process.ts'
 import { quiet } from '../harness/quiet.ts'
 
 let server: Awaited<ReturnType<typeof startMariadb>>
@@ -27,7 +28,7 @@ function studio(databaseUrl: string, ...args: string[]): ChildProcess {
   const script = fileURLToPath(new URL('../../src/db/studio.ts', import.meta.url))
   return spawn(process.execPath, ['--disable-warning=ExperimentalWarning', script, '--browser', 'none', ...args], {
     cwd: dir,
-    env: { PATH: process.env.PATH, DATABASE_URL: databaseUrl },
+    env: { ...inherited(), DATABASE_URL: databaseUrl },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
 }

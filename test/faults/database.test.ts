@@ -14,6 +14,7 @@ import type { Connection } from 'mariadb'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { holds } from '../harness/eventually.ts'
 import { connect, query } from '../harness/mariadb.ts'
+import { inherited } from '../harness/process.ts'
 import { startProxy, type TestProxy } from '../harness/proxy.ts'
 import { expectSound, Stack } from '../harness/stack.ts'
 import { notRun, record } from './table.ts'
@@ -680,10 +681,9 @@ async function deadLetters(...args: string[]): Promise<{ stdout: string; stderr:
   const cwd = await mkdtemp(join(tmpdir(), 'spillway-shell-'))
   try {
     const file = fileURLToPath(new URL('../../src/dead-letters.ts', import.meta.url))
-    const { PATH, HOME } = process.env
     return await run(process.execPath, ['--disable-warning=ExperimentalWarning', file, ...args], {
       cwd,
-      env: { PATH, HOME, ...stack.env },
+      env: { ...inherited(), ...stack.env },
     })
   } finally {
     await rm(cwd, { recursive: true, force: true })

@@ -7,7 +7,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { holds } from '../harness/eventually.ts'
-import { type SpillwayProcess, spawnSpillway } from '../harness/process.ts'
+import { inherited, type SpillwayProcess, spawnSpillway } from '../harness/process.ts'
 import { expectSound, Stack } from '../harness/stack.ts'
 import { notRun, record } from './table.ts'
 
@@ -73,7 +73,7 @@ describe('FC14: the data is for its owner alone', () => {
     const script = fileURLToPath(new URL('../../src/db/migrate-main.ts', import.meta.url))
     execFileSync(process.execPath, [...first('process.umask(0)'), script], {
       cwd: dir,
-      env: { PATH: process.env.PATH, ...env() },
+      env: { ...inherited(), ...env() },
       stdio: 'pipe',
     })
     expect(await modes()).toEqual({ ...folders, 'spillway.db': '600' })

@@ -11,6 +11,7 @@ import { queryObjects } from 'node:v8'
 import { WebSocket } from 'ws'
 import { readConfig } from '../../src/config.ts'
 import { startApi } from '../../src/start.ts'
+import { inherited } from './process.ts'
 
 export interface Holding {
   /** After a collection: the heap and what buffers hold outside of it. */
@@ -33,10 +34,9 @@ export interface Inspected {
 }
 
 export async function inspect(env: Record<string, string>): Promise<Inspected> {
-  const { PATH, HOME, TMPDIR, NODE_COMPILE_CACHE } = process.env
   const child = fork(fileURLToPath(import.meta.url), {
     execArgv: ['--expose-gc', '--disable-warning=ExperimentalWarning'],
-    env: { PATH, HOME, NODE_COMPILE_CACHE, ...(TMPDIR && { TMPDIR }), PORT: '0', ...env },
+    env: { ...inherited(), PORT: '0', ...env },
   })
   const { url } = (await answer(child)) as { url: string }
   const ask = async (question: object) => {

@@ -17,6 +17,12 @@ export interface SpillwayProcess {
   readonly exited: Promise<Exit>
 }
 
+/** What a process takes over of the test's environment: no setting of Spillway's. */
+export function inherited(): NodeJS.ProcessEnv {
+  const { PATH, HOME, TMPDIR, NODE_COMPILE_CACHE } = process.env
+  return Object.fromEntries(Object.entries({ PATH, HOME, TMPDIR, NODE_COMPILE_CACHE }).filter(([, value]) => value))
+}
+
 const roles = {
   api: { file: '../../src/main.ts', ready: 'listening' },
   worker: { file: '../../worker/main.ts', ready: 'working' },
@@ -41,7 +47,6 @@ export async function spawnSpillway(
 ): Promise<SpillwayProcess> {
   const { file, ready } = roles[role]
   const cwd = options.cwd ?? (await mkdtemp(join(tmpdir(), `spillway-${role}-`)))
-  const { PATH, HOME, TMPDIR, NODE_COMPILE_CACHE } = process.env
   let isReady = false
   let url: string | undefined
   const child = launch(
@@ -53,14 +58,7 @@ export async function spawnSpillway(
     ],
     {
       cwd,
-      env: {
-        PATH,
-        HOME,
-        NODE_COMPILE_CACHE,
-        ...(TMPDIR && { TMPDIR }),
-        ...(role === 'api' && { PORT: '0' }),
-        ...env,
-      },
+      env: { ...inherited(), ...(role === 'api' && { PORT: '0' }), ...env },
       throwAway: options.cwd ? undefined : cwd,
       stdout: options.stdout,
       stderr: options.stderr,

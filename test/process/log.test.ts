@@ -13,7 +13,7 @@ import { freePort } from '../harness/daemon.ts'
 import { holds } from '../harness/eventually.ts'
 import { freshDatabase, freshRedisUrl } from '../harness/fresh.ts'
 import { type StuckOutput, stuckOutput, stuckOutputs } from '../harness/outputs.ts'
-import { spawnSpillway } from '../harness/process.ts'
+import { inherited, spawnSpillway } from '../harness/process.ts'
 
 const cleanups: (() => unknown)[] = []
 afterEach(async () => {
@@ -122,7 +122,7 @@ test('a flood of lines into a full output is dropped, counted, told of later, an
   const child = launch(
     process.execPath,
     ['--disable-warning=ExperimentalWarning', fileURLToPath(new URL('../harness/log-child.ts', import.meta.url))],
-    { cwd: dir, env: { PATH: process.env.PATH, PORT: String(port) }, stdout: output.fd },
+    { cwd: dir, env: { ...inherited(), PORT: String(port) }, stdout: output.fd },
   )
   cleanups.push(() => child.kill('SIGKILL'))
   const url = `http://127.0.0.1:${port}`

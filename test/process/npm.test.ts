@@ -8,6 +8,7 @@ import { launch } from '../harness/child.ts'
 import { holds } from '../harness/eventually.ts'
 import { freshDatabase, freshRedisUrl } from '../harness/fresh.ts'
 import { root } from '../harness/imports.ts'
+import { inherited } from '../harness/process.ts'
 
 const cleanups: (() => unknown)[] = []
 afterEach(async () => {
@@ -41,8 +42,7 @@ describe('a signal to npm stops the process that npm started, and leaves none be
     ['worker', 'SIGTERM'],
     ['dev', 'SIGTERM'],
   ] as const)('npm run %s, %s', async (script, signal) => {
-    const { PATH, HOME } = process.env
-    const env = { PATH, HOME, npm_config_update_notifier: 'false', ...(await settingsOf(script)) }
+    const env = { ...inherited(), npm_config_update_notifier: 'false', ...(await settingsOf(script)) }
     const npm = launch('npm', ['run', script], { cwd: root, env })
     cleanups.push(() => npm.kill('SIGKILL'))
     const ready = await holds(

@@ -13,7 +13,7 @@ import { launch } from '../harness/child.ts'
 import { freePort } from '../harness/daemon.ts'
 import { eventually } from '../harness/eventually.ts'
 import { freshDatabase, freshRedisUrl } from '../harness/fresh.ts'
-import { type SpillwayProcess, spawnSpillway } from '../harness/process.ts'
+import { inherited, type SpillwayProcess, spawnSpillway } from '../harness/process.ts'
 
 /** stopWithinMs in src/run.ts, and what a busy machine needs to load the program. */
 const boundMs = 20_000
@@ -221,7 +221,7 @@ describe('SIGTERM during the start ends the process with 0 within the bound of a
     const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url))
     const asked = Promise.withResolvers<void>()
     const database = mysql(await silentServer(() => asked.resolve()))
-    const env = { PATH: process.env.PATH, PORT: '0', DATABASE_URL: database }
+    const env = { ...inherited(), PORT: '0', DATABASE_URL: database }
     const args = [...inNamespace, process.execPath, '--disable-warning=ExperimentalWarning', main]
     const container = launch('unshare', args, { cwd: await folder(), env })
     cleanups.push(() => container.kill('SIGKILL'))
@@ -243,7 +243,7 @@ test('a data folder that may not be written to ends the start with 1 and a messa
   // Root may write everywhere.
   const command = process.getuid?.() === 0 ? ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'] : ['env']
   const args = [...command.slice(1), process.execPath, '--disable-warning=ExperimentalWarning', main]
-  const failed = launch(command[0]!, args, { cwd: dir, env: { PATH: process.env.PATH, PORT: '0' } })
+  const failed = launch(command[0]!, args, { cwd: dir, env: { ...inherited(), PORT: '0' } })
   cleanups.push(() => failed.kill('SIGKILL'))
   expect(await failed.exited, failed.logs()).toBe(1)
   expect(failed.logs()).toMatch(/data/)
@@ -260,7 +260,7 @@ test('connections that take all open files as soon as the API listens do not end
   const listening = Promise.withResolvers<void>()
   const api = launch('/bin/sh', args, {
     cwd: dir,
-    env: { PATH: process.env.PATH, PORT: String(port) },
+    env: { ...inherited(), PORT: String(port) },
     onLine: (line) => line.includes('"listening"') && listening.resolve(),
   })
   cleanups.push(() => api.kill('SIGKILL'))
