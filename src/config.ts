@@ -9,7 +9,7 @@ import { type Checked, checkHost, checkList, checkOrigin } from './config/lists.
 import { checkNames, isServiceAddress } from './config/names.ts'
 import { readOperations } from './config/operations.ts'
 import { readTextFile } from './config/text-file.ts'
-import { isSameFile, secretsOf, type UrlRule, urlProblem } from './config/urls.ts'
+import { isSameFile, lowerCaseScheme, secretsOf, type UrlRule, urlProblem } from './config/urls.ts'
 
 const number = (min: number, max: number) =>
   z
@@ -22,10 +22,13 @@ const number = (min: number, max: number) =>
 const whole = (min: number, max: number, fallback: number) => number(min, max).prefault(String(fallback))
 
 const url = (protocols: string[], expected: string, more: Pick<UrlRule, 'credentials'> = {}) =>
-  z.string().superRefine((text, context) => {
-    const problem = urlProblem(text, { protocols, expected, ...more })
-    if (problem !== undefined) context.addIssue({ code: 'custom', message: problem })
-  })
+  z
+    .string()
+    .superRefine((text, context) => {
+      const problem = urlProblem(text, { protocols, expected, ...more })
+      if (problem !== undefined) context.addIssue({ code: 'custom', message: problem })
+    })
+    .transform(lowerCaseScheme)
 
 const list = (check: (item: string) => Checked) =>
   z

@@ -162,7 +162,16 @@ describe('settings', () => {
     expect(readConfig({}, { 'postgres://u:hunter2@h?x': 'y' }).notes.join()).not.toContain('hunter2')
   })
 
+  it('take the scheme of a URL in any case', () => {
+    const { databaseUrl, queueUrl, cacheUrl } = readConfig(
+      { DATABASE_URL: 'FILE:./X.db', QUEUE_URL: 'File:./q.db', CACHE_URL: 'MEMORY:' },
+      {},
+    )
+    expect([databaseUrl, queueUrl, cacheUrl]).toEqual(['file:./X.db', 'file:./q.db', 'memory:'])
+  })
+
   it('do not put store and queue into one file', () => {
+    expect(problems({ DATABASE_URL: 'file:./x.db', QUEUE_URL: 'FILE:./x.db' })).toContain('name the same file')
     expect(problems({ DATABASE_URL: 'file:./x.db', QUEUE_URL: 'file:./x.db' })).toContain('name the same file')
     expect(problems({ DATABASE_URL: 'file:data/../x.db', QUEUE_URL: 'file:./x.db' })).toContain('name the same file')
   })

@@ -46,6 +46,9 @@ function fileProblem(text: string): string | undefined {
   return undefined
 }
 
+/** A scheme means the same in any case (RFC 3986, 3.1); what reads the URL compares it as it stands. */
+export const lowerCaseScheme = (url: string): string => url.replace(/^[^:]*:/, (scheme) => scheme.toLowerCase())
+
 function isDecodable(text: string): boolean {
   try {
     decodeURIComponent(text)

@@ -13,7 +13,13 @@ try {
   store = new PrismaStore({ url: readConfig().databaseUrl, concurrency: 1, log: { info: say, warn: say, error: say } })
   await store.prepare(stop.signal)
 } catch (error) {
-  for (let e: unknown = error; e instanceof Error; e = e.cause) console.error(e.message)
+  // Many an error repeats its cause.
+  let said = ''
+  for (let e: unknown = error; e instanceof Error; e = e.cause) {
+    if (said.includes(e.message.trim())) continue
+    console.error(e.message)
+    said += `${e.message}\n`
+  }
   process.exitCode = 1
 } finally {
   await store?.close()

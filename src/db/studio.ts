@@ -1,6 +1,6 @@
 /** `npm run studio`: Prisma Studio on whichever store is set. Arguments go through, as in `npm run studio -- --browser none`. */
 import { spawn } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { constants } from 'node:os'
 import { fileURLToPath, pathToFileURL } from 'node:url'
@@ -12,6 +12,8 @@ function studioUrl(databaseUrl: string): string {
   if (!databaseUrl.startsWith('file:')) return databaseUrl
   const path = sqlitePath(databaseUrl)
   if (!existsSync(path)) throw new Error(`There is no ${path} yet: run "npm run migrate" or "npm start" first`)
+  if (!statSync(path).isFile())
+    throw new Error(`${path} is a folder or a device; expected the store's file: set DATABASE_URL=file:PATH to it`)
   return `file://${path}`
 }
 

@@ -49,11 +49,19 @@ export function isCertainlyUndone(error: unknown): boolean {
 const reasons: Record<number, string> = {
   7: 'there is no memory left; free some',
   8: 'its file cannot be written; check the rights of the file and its folder, and that the disk is not mounted read-only',
-  10: 'the disk reports an error; look into the log of the system',
+  10: 'the disk or its file system reports an error; check that it has space and look into the log of the system',
   11: 'its file is damaged; stop Spillway and put a backup in its place, without the -wal and -shm beside it',
   13: 'its disk (or quota) is full; free some space',
   14: 'its file cannot be opened; check the rights of the file and its folder, and the limit of open files',
   26: 'its file is not a SQLite database; move it away, or name another file',
+}
+
+/** What to do about a few of SQLite's own messages, which say only what happened; others as they are. */
+export function advised(message: string): string {
+  if (message === 'disk I/O error') return `${message}: ${reasons[10]}`
+  if (/^database (table )?is locked/.test(message))
+    return `${message}: another process writes to it; end what has it open (Prisma Studio, a sqlite3 shell), if it does not end by itself`
+  return message
 }
 
 /** Of an error of the file as such; undefined for one of a statement, and for a lock. */

@@ -1,4 +1,5 @@
 /** FD7: a file that is damaged, or something else: the start stops, says which file and why, and leaves the file as it was. */
+import { spawnSync } from 'node:child_process'
 import {
   mkdirSync,
   mkdtempSync,
@@ -13,8 +14,10 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { fileURLToPath } from 'node:url'
 import { uuidv7 } from 'uuidv7'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { classifySqlite } from '../../src/db/faults.ts'
 import { PrismaStore } from '../../src/db/prisma.ts'
 import { SqliteQueue } from '../../src/queue/sqlite.ts'
 import { SqliteFile } from '../../src/sqlite/file.ts'
@@ -127,5 +130,30 @@ describe.each(Object.entries(kinds))('the %s’s file is begun', (_, open) => {
     await open(1)
     const [orphan] = readdirSync(dir).filter((name) => name.endsWith('.orphan'))
     expect(readFileSync(join(dir, orphan!), 'utf8')).toBe('all that is left')
+  })
+})
+
+test('npm run migrate prints its error once', () => {
+  writeFileSync(path, 'this is no database'.repeat(100))
+  const script = fileURLToPath(new URL('../../src/db/migrate-main.ts', import.meta.url))
+  const { stderr, status } = spawnSync(process.execPath, [script], {
+    cwd: dir,
+    env: { PATH: process.env.PATH, DATABASE_URL: 'FILE:./test.db', NODE_NO_WARNINGS: '1' },
+    encoding: 'utf8',
+  })
+  expect(status).toBe(1)
+  expect(stderr.match(/is not a SQLite database/g)).toHaveLength(1)
+}, 60_000)
+
+test('A store whose file another process keeps locked, or whose disk fails, says what to do', () => {
+  const sqlite = (errcode: number, message: string) =>
+    classifySqlite(Object.assign(new Error(message), { code: 'ERR_SQLITE_ERROR', errcode }))
+  expect(sqlite(5, 'database is locked')).toMatchObject({
+    kind: 'unavailable',
+    message: expect.stringMatching(/end what has it open/),
+  })
+  expect(sqlite(778, 'disk I/O error')).toMatchObject({
+    kind: 'unavailable',
+    message: expect.stringMatching(/check that it has space/),
   })
 })

@@ -60,13 +60,16 @@ test.each([
   await expect(fetch(`http://127.0.0.1:${port}`)).rejects.toThrow()
 })
 
-test('a file that is not there is not made', async () => {
-  const child = studio('file:./nothing.db')
+test.each([
+  ['a file that is not there, and does not make it', 'file:./nothing.db', 'npm run migrate'],
+  ['a folder', 'file:.', 'is a folder or a device; expected the store'],
+])('npm run studio refuses %s', async (_, url, reason) => {
+  const child = studio(url)
   let said = ''
   child.stderr!.on('data', (chunk) => {
     said += chunk
   })
   const [code] = await once(child, 'close')
   expect(code).toBe(1)
-  expect(said).toContain('npm run migrate')
+  expect(said).toContain(reason)
 })
