@@ -45,7 +45,7 @@ interface Options {
 
 /** Injects a fault, and judges: nothing lost, nothing doubled, all heard of, and nobody died of it. */
 function fault(id: string, name: string, inject: () => Promise<void>, options: Options = {}): void {
-  it(`${id}: ${name}`, async () => {
+  it(`${id}: ${name}`, { timeout: 120_000 }, async () => {
     admin = new Redis(stack.redis.url, { connectionName: 'the test' })
     // What goes wrong rejects a command as well.
     admin.on('error', () => {})
