@@ -33,6 +33,7 @@ const publishWholeBytes = 256 * 1024
 const heartbeatMs = 5_000
 
 const appendScript = scriptOf(new URL('lua/append.lua', import.meta.url))
+const readScript = scriptOf(new URL('lua/read.lua', import.meta.url))
 
 export class RedisEventLog implements EventLog {
   readonly #address: RedisAddress
@@ -53,6 +54,7 @@ export class RedisEventLog implements EventLog {
     this.#own = key('probe')
     this.#connection = new RedisConnection(address, { role: 'events log', log: options.log, deadlineMs: 5_000 })
     this.#connection.client.defineCommand('spillAppend', { numberOfKeys: 3, lua: appendScript })
+    this.#connection.client.defineCommand('spillRead', { numberOfKeys: 2, lua: readScript })
   }
 
   async append(entries: readonly (readonly KnownEvent[])[]): Promise<void> {
@@ -84,18 +86,10 @@ export class RedisEventLog implements EventLog {
 
   async read(after: Position, limit: number): Promise<LogEntry[]> {
     const from = `${after.major}-${after.minor}`
-    const [meta, all] = await this.#connection.ask(async (client) => {
-      const replies = await client
-        .multi()
-        .hmget(this.#keys.meta, 'epoch', 'last')
-        // With the entry of the position itself, which proves that it is one of this log's.
-        .xrange(this.#keys.log, from === '0-0' ? '-' : from, '+', 'COUNT', Math.min(limit, 16) + 1)
-        .exec()
-      return replies!.map(([error, reply]) => {
-        if (error) throw error
-        return reply
-      }) as [[string | null, string | null], [string, string[]][]]
-    })
+    // With the entry of the position itself, which proves that it is one of this log's.
+    const [meta, all] = await this.#connection.ask(() =>
+      this.#read(from === '0-0' ? '-' : from, Math.min(limit, 16) + 1),
+    )
     const [epoch, last] = meta
     if (epoch !== after.epoch) throw expired()
     // What somebody else put there is no link of the chain.
@@ -119,10 +113,17 @@ export class RedisEventLog implements EventLog {
     return intact
   }
 
+  #read(from: string, count: number): Promise<[[string | null, string | null], [string, string[]][]]> {
+    const client = this.#connection.client as Redis & {
+      spillRead(...args: (string | number)[]): Promise<[[string | null, string | null], [string, string[]][]]>
+    }
+    return client.spillRead(this.#keys.log, this.#keys.meta, from, count)
+  }
+
   async probe(): Promise<string | undefined> {
     const { log, meta, sizes } = this.#keys
     const appended = await this.#connection.probe(async (client) => {
-      await client.xrange(log, '-', '+', 'COUNT', 1)
+      await this.#read('-', 1)
       const keys = { [meta]: 'hash', [log]: 'stream', [sizes]: 'list' } as const
       return await prove(client, { own: this.#own, keys, always: true, channel: this.#channel })
     })

@@ -19,6 +19,8 @@ export async function prove(client: Redis, { own, keys, always, channel = '' }: 
   if (!('spillProbe' in client)) client.defineCommand('spillProbe', { lua: script })
   const names = Object.keys(keys)
   const args = [names.length + 1, own, ...names, always ? 'always' : 'room', channel, ...Object.values(keys)]
+  // A script that the server does not know yet is sent whole, whichever it is.
+  await client.eval('return 1', 1, own)
   const { spillProbe } = client as Redis & { spillProbe(...args: (string | number)[]): Promise<[code: string] | null> }
   return (await spillProbe.apply(client, args))?.[0]
 }

@@ -33,6 +33,7 @@ local trials = {
     return all({
       { 'HDEL', key, 'probe' },
       { 'HSET', key, 'probe', '' },
+      { 'HSETNX', key, 'probe', '' },
       { 'HDEL', key, 'probe' },
       { 'HGET', key, 'probe' },
       { 'HMGET', key, 'probe' },
