@@ -4,6 +4,7 @@ import type { IncomingMessage } from 'node:http'
 import { type Hold, largeBytes } from '../app/bytes.ts'
 import { checkCoding } from './codings.ts'
 import { HttpError } from './http.ts'
+import { mute } from './mute.ts'
 import { Pieces } from './pieces.ts'
 import { pieceCost, type Share } from './share.ts'
 
@@ -66,7 +67,7 @@ export function discard(request: IncomingMessage, share: Share): void {
     bytes += piece.length
     if (pieces <= mostDiscardedPieces + bytes / discardedAverage && bytes <= mostDiscardedBytes) return
     share.stop()
-    drop(request)
+    mute(request.socket)
   })
 }
 
@@ -75,10 +76,4 @@ export function decode(body: Buffer): string {
   if (!isUtf8(body)) throw new HttpError(400, 'The body is not well-formed UTF-8.')
   const text = body.toString()
   return text.charCodeAt(0) === 0xfeff ? text.slice(1) : text
-}
-
-/** Node throws away what comes of this body, before it makes events of it. */
-function drop(request: IncomingMessage): void {
-  const { _dump: dump } = request as unknown as { _dump?: () => void }
-  dump?.call(request)
 }

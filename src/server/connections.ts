@@ -170,6 +170,7 @@ export class Connection implements Owner, Client {
     // A request whose answer waits behind others may not hear of it.
     this.#connections.bytes.releaseAll(this)
     this.gone = true
+    this.share.close()
     for (const pending of [...this.#pending]) this.#sent(pending)
     for (const left of this.#leaving ?? []) left()
   }

@@ -16,6 +16,7 @@ import { type Connection, Connections, checkRequests } from './connections.ts'
 import { cut } from './cut.ts'
 import { errorBody, errorHeaders, type PublicError, publicError } from './errors.ts'
 import { allowOrigin, type Guard, preflightHeaders } from './guard.ts'
+import { mute } from './mute.ts'
 import { checkValues } from './parts.ts'
 import type { RateLimit } from './rate.ts'
 import { requestCost } from './share.ts'
@@ -94,7 +95,10 @@ export async function listen(front: Front, options: HttpOptions): Promise<HttpSe
   const connections = new Connections(options.maxConnections, options.bytes)
   const serve = (request: IncomingMessage, response: ServerResponse, id: string) => {
     const connection = connections.of(request.socket)
-    connection.share.use(requestCost)
+    if (!connection.share.use(requestCost)) {
+      connection.share.stop()
+      mute(request.socket)
+    }
     connection.underWay += 1
     answer(front, options, connection, request, response, id).then(
       () => {

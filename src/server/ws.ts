@@ -22,10 +22,12 @@ import type { Yoga } from './documents.ts'
 import { notPersisted, withoutHttp } from './errors.ts'
 import { Incoming } from './incoming.ts'
 import { iterate } from './iterate.ts'
+import { Leaving } from './leaving.ts'
 import { parseAs, publicResult } from './operations.ts'
 import { checkValues } from './parts.ts'
 import type { RateLimit } from './rate.ts'
 import { frameCost } from './share.ts'
+import { sliceReads } from './slices.ts'
 import { checkSubscription, clientOf, type StreamLimit } from './stream-limit.ts'
 import type { SavedStream, SavedStreams } from './streams.ts'
 import { completedId, isServers, subscribeId, withQuery } from './ws-messages.ts'
@@ -54,6 +56,8 @@ const reasonBytes = 120
 const mostFragments = 1_024
 /** What is read at once uses up a turn: it may hold ten thousand frames, of which ws says nothing. */
 const bytesForCost = 64
+/** The same while it closes, when frames are not counted. */
+const bytesForCostClosing = 8
 /** Of what waits to be sent, in bytes, up to which a ping is answered: they are answered by the socket, and not by us. */
 const pongsUpTo = 64 * 1024
 
@@ -90,26 +94,7 @@ interface Extra {
   message: { held: Hold; length: number } | undefined
   /** Payloads that are not sent back. */
   readonly largePings: WeakSet<object>
-  /** Of operations under way: what to call when the client does not wait for them any longer. */
-  leaving: Map<string, Set<() => void>>
-}
-
-/** The one that waits for an operation. */
-function clientOfOperation({ leaving }: Extra, id: string): Client {
-  return {
-    onLeave(left) {
-      const all = leaving.get(id) ?? new Set()
-      leaving.set(id, all.add(left))
-      return () => {
-        all.delete(left)
-        if (all.size === 0 && leaving.get(id) === all) leaving.delete(id)
-      }
-    },
-  }
-}
-
-function leave(all: Set<() => void> | undefined): void {
-  for (const left of all ?? []) left()
+  readonly leaving: Leaving
 }
 
 type Args = ExecutionArgs & { stream?: SavedStream; enveloped: ReturnType<Yoga['getEnveloped']> }
@@ -176,7 +161,7 @@ export class WsServer {
             document,
             variableValues: variables ?? null,
             operationName: params.operationName ?? null,
-            contextValue: parts.contextOf(grant, clientOfOperation(extra, id)),
+            contextValue: parts.contextOf(grant, extra.leaving.client(id)),
             enveloped,
             ...(stream ? { stream } : {}),
           }
@@ -225,12 +210,11 @@ export class WsServer {
       messages: 0,
       message: undefined,
       largePings: new WeakSet(),
-      leaving: new Map(),
+      leaving: new Leaving(),
     }
     /** Closes it, and lets in no more: whoever is refused may still be sending. */
     const refuse = (code: number, reason: string) => {
-      raw.removeAllListeners('data')
-      raw.resume()
+      discard()
       socket.close(code, reason)
       setTimeout(() => socket.terminate(), 1_000).unref()
     }
@@ -253,19 +237,19 @@ export class WsServer {
       return send(JSON.stringify({ id, type: 'error', payload: [withoutHttp(maskError(error)).toJSON()] }))
     }
     const came = new Incoming(connection.receive())
-    // Behind ws, which has taken the chunk by then.
-    raw.on('data', (chunk: Buffer) => {
-      if (socket.readyState !== socket.OPEN) return
-      connection.share.use(chunk.length / bytesForCost)
-      if (!came.chunk(chunk.length)) return refuse(tryAgainLater, overloadedReason)
+    connection.share.paused = () => socket.isPaused
+    const discard = sliceReads(raw, connection.share, (length) => {
+      const isOpen = socket.readyState === socket.OPEN
+      connection.share.use(length / (isOpen ? bytesForCost : bytesForCostClosing))
+      if (!isOpen) return
+      if (!came.chunk(length)) return refuse(tryAgainLater, overloadedReason)
       if (!extra.grant && came.bytes > initBytes) refuse(tooBig, initReason)
     })
-    /** Counts a frame; false where nobody is heard any more. */
+    /** Counts a frame; false where none is handled any more. */
     const heard = () => {
       if (socket.readyState !== socket.OPEN) return false
-      if (connection.share.use(frameCost)) return true
-      socket.terminate()
-      return false
+      connection.share.use(frameCost)
+      return true
     }
     const count = async () => {
       if (!rate.on || !extra.grant) return
@@ -275,7 +259,6 @@ export class WsServer {
         close(tryAgainLater, (error as Error).message)
       }
     }
-    connection.share.paused = () => socket.isPaused
     let unanswered = 0
     const heartbeat = setInterval(() => {
       if (unanswered >= mostUnanswered) return socket.terminate()
@@ -295,7 +278,7 @@ export class WsServer {
       if (socket.bufferedAmount < pongsUpTo) socket.pong(data)
     })
     // What the peer sent is no WebSocket; ws closes the connection itself.
-    socket.on('error', () => {})
+    socket.on('error', discard)
     const closed = this.#protocol.opened(
       {
         protocol: socket.protocol,
@@ -321,7 +304,7 @@ export class WsServer {
               if (line === mine) line = undefined
             }
             const completed = completedId(text)
-            if (completed !== undefined) leave(extra.leaving.get(completed))
+            if (completed !== undefined) extra.leaving.leave(completed)
             try {
               checkValues(text)
             } catch (error) {
@@ -364,7 +347,7 @@ export class WsServer {
       forget()
       leaveLimit()
       came.end()
-      for (const all of [...extra.leaving.values()]) leave(all)
+      extra.leaving.leaveAll()
       void closed(code, String(reason))
     })
   }

@@ -4,16 +4,13 @@
  * held is given back.
  */
 import { randomUUID } from 'node:crypto'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { eventually, holds } from '../harness/eventually.ts'
 import { type Probe, probe } from '../harness/probe.ts'
 import { Raw } from '../harness/raw.ts'
 import { Target } from '../harness/target.ts'
+import { Turns } from '../harness/turns-of.ts'
 import { WsClient } from '../harness/ws.ts'
 
 const heapMb = 512
@@ -24,15 +21,13 @@ const mostMs = 250
 const row = 'x'.repeat(65_536)
 
 let target: Target
-let turnsFile: string
+let turns: Turns
 let others: Probe
 /** Behind it are 120 rows of 64 KiB. */
 let after: string
 beforeAll(async () => {
-  turnsFile = join(await mkdtemp(join(tmpdir(), 'spillway-turns-')), 'longest')
-  const preload = fileURLToPath(new URL('../harness/turns.ts', import.meta.url))
-  const NODE_OPTIONS = `--max-old-space-size=${heapMb} --import=${preload}`
-  target = await Target.start({ NODE_OPTIONS, TURNS_FILE: turnsFile }, 'redis + mariadb')
+  turns = await Turns.make()
+  target = await Target.start(turns.env(heapMb), 'redis + mariadb')
   for (let i = 0; i < 4; i++) {
     const inputs = Array.from({ length: 30 }, () => ({ content: row, id: randomUUID() }))
     const { body } = await target.system.graphql('mutation ($i: [SaveInput!]!) { saveMany(inputs: $i) { status } }', {
@@ -47,16 +42,16 @@ beforeAll(async () => {
 }, 60_000)
 afterAll(async () => {
   await target?.stop()
-  await rm(dirname(turnsFile), { recursive: true, force: true })
+  await turns?.remove()
 })
 beforeEach(() => {
   target.mark()
-  target.system.api.kill('SIGUSR2')
+  turns.mark(target.system.api)
   others = probe(target.url)
 })
 afterEach(async ({ task }) => {
   const { failed, tookMs, p95 } = await others.stop()
-  const longestMs = Number(await readFile(turnsFile, 'utf8'))
+  const longestMs = await turns.longestMs()
   console.log(
     `${task.name}: peak ${target.peakMb.toFixed(0)} MB, longest turn ${longestMs.toFixed(0)} ms; ${tookMs.length} asked, p95 ${p95.toFixed(0)} ms, slowest ${tookMs.at(-1)!.toFixed(0)} ms`,
   )

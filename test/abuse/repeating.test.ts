@@ -2,10 +2,10 @@
  * Errors that repeat what was sent (FC5), and what a client's mistakes cost the log (FC8): an answer has at most five errors of a kilobyte, costs
  * little, and the log holds none of it.
  */
-import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { eventually } from '../harness/eventually.ts'
 import { Target } from '../harness/target.ts'
+import { cpuMs } from '../harness/turns-of.ts'
 import { WsClient } from '../harness/ws.ts'
 
 let target: Target
@@ -127,16 +127,8 @@ function expectBounded(errors: { message: string }[]): void {
   for (const error of errors) expect(Buffer.byteLength(JSON.stringify(error))).toBeLessThanOrEqual(1_024)
 }
 
-/** What the process has used of the processor, all its threads, in ms. Not the clock: other processes may keep the machine busy. */
-function usedMs(): number {
-  const stat = readFileSync(`/proc/${target.system.api.pid}/stat`, 'utf8')
-  const [user = 0, system = 0] = stat
-    .slice(stat.lastIndexOf(')') + 2)
-    .split(' ')
-    .slice(11, 13)
-    .map(Number)
-  return (user + system) * 10
-}
+/** Not the clock: other processes may keep the machine busy. */
+const usedMs = () => cpuMs(target.system.api.pid)
 
 /** What one request may take: it is held up by no more than that, and so is everybody else. A body of 2 MB has to be read, decoded and parsed. */
 const mostMs = 500
