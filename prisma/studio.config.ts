@@ -1,4 +1,4 @@
-// For src/db/studio.ts, which hands the URL over in the environment: on the command line everybody on the machine could read the
+// For src/commands/studio.ts, which hands the URL over in the environment: on the command line everybody on the machine could read the
 // password in it.
 import { defineConfig } from 'prisma/config'
 

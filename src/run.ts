@@ -2,7 +2,7 @@
  * What a process of Spillway's does, whichever role it has: it listens for signals, reads the settings, starts, and stops within a bound.
  * Everything else is imported once the signals are listened for: as process 1 of a container, Node would miss one that comes earlier.
  */
-import type { ProcessLog } from './log/log.ts'
+import type { ProcessLog } from './telemetry/log.ts'
 import type { Running } from './start.ts'
 
 /** A signal repeated within this time is the same one: npm hands Ctrl-C on to a child that the terminal has told already. */
@@ -14,7 +14,7 @@ const flushWithinMs = 500
 /** Starts a role and stops it on SIGTERM or SIGINT. Ends the process: with 0 when it stopped as it was told, else with 1. */
 export async function run(role: 'api' | 'worker'): Promise<void> {
   const stop = stopSignals()
-  const { openLog } = await import('./log/log.ts')
+  const { openLog } = await import('./telemetry/log.ts')
   const log = openLog()
   const end = async (code: number) => {
     await log.flush(flushWithinMs)
@@ -88,7 +88,7 @@ async function tell(error: Error, log: ProcessLog): Promise<void> {
     log.fatal({ err: error }, error.message)
     return
   }
-  const { Output } = await import('./log/output.ts')
+  const { Output } = await import('./telemetry/log-output.ts')
   const stderr = new Output(2)
   stderr.write(`${error.message}\n`)
   await stderr.flush(flushWithinMs)

@@ -22,16 +22,16 @@ import { SpillwayError } from './model/error.ts'
 import { arm } from './model/failpoint.ts'
 import type { Log } from './model/log.ts'
 import type { Meter } from './model/meter.ts'
-import { pause } from './model/pause.ts'
+import { pause } from './model/sleep.ts'
 import type { Tracer } from './model/tracer.ts'
 import type { Queue } from './queue/queue.ts'
 import { RedisQueue } from './queue/redis.ts'
 import { SqliteQueue } from './queue/sqlite.ts'
 import { parseRedisUrl } from './redis/address.ts'
-import type { HttpServer } from './server/http.ts'
-import type { Metrics } from './server/metrics.ts'
+import type { HttpServer } from './http/http.ts'
+import type { Metrics } from './telemetry/metrics.ts'
 import { SqliteFile } from './sqlite/file.ts'
-import { traced } from './traces/worker.ts'
+import { traced } from './telemetry/traced-worker.ts'
 
 export interface Running {
   /** Stops taking work, finishes what is in hand, lets go of everything. May be called twice. */
@@ -58,7 +58,7 @@ export async function startApi(config: Config, log: Log, stop?: AbortSignal): Pr
     const [{ makeApp }, { serve }, { openFilesAdvice }] = await Promise.all([
       import('./app/app.ts'),
       import('./server/server.ts'),
-      import('./server/open-files.ts'),
+      import('./http/open-files.ts'),
     ])
     const advice = openFilesAdvice(config.maxConnections)
     if (advice) log.warn({}, advice)
@@ -259,7 +259,7 @@ function startWorkerThread(
 ): Promise<void> {
   const { metrics, log, closing, fail } = parts
   const data: ThreadData = { config, queuePort: file.connect(), eventsPort: file.connect(), version: version.buffer }
-  const thread = new Thread(fileURLToPath(new URL('../worker/thread.ts', import.meta.url)), {
+  const thread = new Thread(fileURLToPath(new URL('../worker/embedded.ts', import.meta.url)), {
     name: 'spillway-worker',
     workerData: data,
     transferList: [data.queuePort, data.eventsPort],
@@ -289,7 +289,7 @@ function startWorkerThread(
 }
 
 async function openMetrics(log: Log): Promise<Metrics> {
-  const { Metrics } = await import('./server/metrics.ts')
+  const { Metrics } = await import('./telemetry/metrics.ts')
   const metrics = new Metrics()
   metrics.watchLog(() => log.dropped?.() ?? 0)
   return metrics
@@ -342,7 +342,7 @@ function openCache(config: Config, shared: SharedVersion, log: Log, closing: Clo
 /** Loaded only where it is asked for. Closed last, so that what is finished on the way out is told, too. */
 async function openTracer({ traces, queueUrl, databaseUrl }: Config, log: Log, closing: Closing) {
   if (!traces) return undefined
-  const { OtelTracer } = await import('./traces/otel.ts')
+  const { OtelTracer } = await import('./telemetry/otel.ts')
   const queue = queueUrl.startsWith('file:') ? 'sqlite' : 'redis'
   const store = databaseUrl.startsWith('file:') ? 'sqlite' : 'mysql'
   const tracer = new OtelTracer({ ...traces, queue, store, log })

@@ -145,7 +145,7 @@ describe('a source that breaks a rule is found out:', () => {
     ['worker imports start', 'worker/x.ts', "import { startWorker } from '../src/start.ts'"],
     ['main imports an implementation', 'src/main.ts', "import { RedisQueue } from './queue/redis.ts'"],
     ['config imports a layer', 'src/config.ts', "import type { Queue } from './queue/queue.ts'"],
-    ['start imports a test', 'src/start.ts', "import { startRedis } from '../test/harness/redis.ts'"],
+    ['start imports a test', 'src/start.ts', "import { startRedis } from './harness/redis.ts'"],
     ['a folder without a rule', 'src/utils/x.ts', ''],
     ['over several lines', 'src/app/x.ts', "import {\n  serve,\n} from '../server/server.ts'"],
     ['for its effects', 'src/app/x.ts', "import '../server/server.ts'"],
@@ -153,7 +153,7 @@ describe('a source that breaks a rule is found out:', () => {
     ['at run time', 'src/app/x.ts', "const { serve } = await import('../server/server.ts')"],
     ['as a type', 'src/app/x.ts', "let s: import('../server/server.ts').Server"],
     ['with require', 'src/app/x.ts', "const { serve } = require('../server/server.ts')"],
-    ['as a thread', 'src/app/x.ts', "new Worker(new URL('../../worker/thread.ts', import.meta.url))"],
+    ['as a thread', 'src/app/x.ts', "new Worker(new URL('../../worker/embedded.ts', import.meta.url))"],
     ['computed', 'src/app/x.ts', 'await import(name)'],
     ['behind a comment', 'src/app/x.ts', "/* ' */ import '../server/server.ts' // '"],
   ])('%s', (_, path, text) => {

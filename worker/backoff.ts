@@ -1,5 +1,5 @@
 /** Waits between tries: exponential, with jitter, cut short by a signal. */
-import { pause } from '../src/model/pause.ts'
+import { pause } from '../src/model/sleep.ts'
 
 const firstMs = 50
 const lastMs = 5_000

@@ -4,7 +4,7 @@
  */
 import type { Log } from '../src/model/log.ts'
 import { type Meter, noMeter } from '../src/model/meter.ts'
-import { pause } from '../src/model/pause.ts'
+import { pause } from '../src/model/sleep.ts'
 import type { Entry } from '../src/queue/queue.ts'
 import { delay, Stopped } from './backoff.ts'
 import type { Outcome, Parked, Persister } from './persist.ts'

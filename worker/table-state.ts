@@ -5,7 +5,7 @@
 import { StoreFault, type Writer } from '../src/db/store.ts'
 import type { Log } from '../src/model/log.ts'
 import { type Meter, noMeter, type StoreWaiting } from '../src/model/meter.ts'
-import { pause } from '../src/model/pause.ts'
+import { pause } from '../src/model/sleep.ts'
 import { delay, orStopped, Stopped } from './backoff.ts'
 
 /** Why a worker does not write. */

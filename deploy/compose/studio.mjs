@@ -8,7 +8,7 @@ import { connect, createServer } from 'node:net'
 import { hostname } from 'node:os'
 
 const [port, address = hostname()] = process.argv.slice(2)
-const command = ['--disable-warning=ExperimentalWarning', 'src/db/studio.ts', '--browser', 'none', '--port', port]
+const command = ['--disable-warning=ExperimentalWarning', 'src/commands/studio.ts', '--browser', 'none', '--port', port]
 const studio = spawn(process.execPath, command, { stdio: 'inherit' })
 
 const front = createServer((outside) => {

@@ -8,7 +8,7 @@ import type { Sending, Tracer } from '../model/tracer.ts'
 import { digestOf } from '../queue/digest.ts'
 import type { Accepted, Item } from '../queue/queue.ts'
 import type { Bytes } from './bytes.ts'
-import type { Intake } from './intake.ts'
+import type { Intake } from './enqueue-batcher.ts'
 import { newId } from './new-id.ts'
 import { type Receipt, type Receipts, receiptOf } from './receipts.ts'
 

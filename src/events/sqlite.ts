@@ -4,7 +4,7 @@
  */
 import type { MessagePort } from 'node:worker_threads'
 import type { LogRow } from '../sqlite/events-tables.ts'
-import { SqlitePort } from '../sqlite/port.ts'
+import { SqlitePort } from '../sqlite/rpc-client.ts'
 import { decodeEvents, encodeEvents } from './codec.ts'
 import { type EventLog, expired, type KnownEvent, type LogEntry, type Position } from './events.ts'
 

@@ -11,7 +11,7 @@
 import type { Redis } from 'ioredis'
 import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
-import { pause } from '../model/pause.ts'
+import { pause } from '../model/sleep.ts'
 import type { RedisConnection } from '../redis/connection.ts'
 import { prove } from '../redis/probe.ts'
 import type { Burial, Consumer, Entry } from './queue.ts'

@@ -20,7 +20,7 @@ import { RedisConnection, retryAfterMs } from '../redis/connection.ts'
 import { prove } from '../redis/probe.ts'
 import type { Accepted, Consumer, Item, Queue, QueueStatus, Standing } from './queue.ts'
 import { RedisConsumer } from './redis-consumer.ts'
-import { failureOf, RedisLetters } from './redis-letters.ts'
+import { failureOf, RedisLetters } from './redis-dead-letters.ts'
 import {
   defineScripts,
   type QueueKeys,

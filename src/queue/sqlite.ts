@@ -4,8 +4,8 @@
  */
 import type { MessagePort } from 'node:worker_threads'
 import { SpillwayError } from '../model/error.ts'
-import { pause } from '../model/pause.ts'
-import { SqlitePort } from '../sqlite/port.ts'
+import { pause } from '../model/sleep.ts'
+import { SqlitePort } from '../sqlite/rpc-client.ts'
 import type { Accepted, Burial, Consumer, Entry, Item, Queue, QueueStatus, Standing } from './queue.ts'
 import { inSteps, stepsOf } from './steps.ts'
 

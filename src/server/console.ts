@@ -7,8 +7,8 @@ import { readdirSync, readFileSync } from 'node:fs'
 import type { IncomingMessage } from 'node:http'
 import { extname } from 'node:path'
 import { gzipSync } from 'node:zlib'
-import { wantsPage } from './accept.ts'
-import { type Call, HttpError, type Route, sendText } from './http.ts'
+import { wantsPage } from '../http/accept.ts'
+import { type Call, HttpError, type Route, sendText } from '../http/http.ts'
 
 const dist = new URL('../../web/dist/', import.meta.url)
 /** As in web/build.ts. */

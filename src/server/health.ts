@@ -10,12 +10,12 @@ import { StoreFault } from '../db/store.ts'
 import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import type { Queue } from '../queue/queue.ts'
-import { Access, type AccessOptions } from './access.ts'
-import { boundedLog } from './bounded-log.ts'
-import { Guard, type GuardOptions } from './guard.ts'
-import { type HttpServer, listen, type Route, sendJson, sendText } from './http.ts'
-import type { Metrics } from './metrics.ts'
-import { RateLimit } from './rate.ts'
+import { Access, type AccessOptions } from '../http/auth.ts'
+import { boundedLog } from '../http/bounded-log.ts'
+import { Guard, type GuardOptions } from '../http/origin-check.ts'
+import { type HttpServer, listen, type Route, sendJson, sendText } from '../http/http.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import { RateLimit } from '../http/rate-limit.ts'
 
 /** Why it cannot be done, as a code; undefined: it was done. */
 type Probe = () => Promise<string | undefined>

@@ -5,11 +5,11 @@ import type { App } from '../app/app.ts'
 import { pageDefault } from '../app/contents.ts'
 import type { Receipt } from '../app/receipts.ts'
 import { badInput, type SaveInput } from '../app/save.ts'
-import { cut } from './cut.ts'
-import { HttpError, jsonType, sendJson, sendText } from './http.ts'
-import { checkId, checkPage } from './input.ts'
-import { checkOnce } from './params.ts'
-import type { Made, Responses } from './responses.ts'
+import { cut } from '../http/cut.ts'
+import { HttpError, jsonType, sendJson, sendText } from '../http/http.ts'
+import { checkId, checkPage } from '../http/input.ts'
+import { checkOnce } from '../graphql/params.ts'
+import type { Made, Responses } from '../http/responses.ts'
 
 /** POST /save: the body is JSON whatever Content-Type says, since `curl -d` says something else. */
 export async function postSave(app: App, response: ServerResponse, body: string): Promise<void> {

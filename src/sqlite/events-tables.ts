@@ -3,7 +3,7 @@
  * from the front, never the last of them; each one names the one before it, so that a hole made by other hands is seen.
  */
 import type { DatabaseSync } from 'node:sqlite'
-import type { Lane } from './lane.ts'
+import type { Lane } from './write-queue.ts'
 import { prepareAll, type Statements } from './statements.ts'
 
 /** An entry of the log; `events` is the JSON text, absent where it is too long to be sent to every follower. */

@@ -52,7 +52,7 @@ export class SqliteFile {
     const { leaseMs = 60_000, busyMs = 5_000, maxPages, store, capacity, retentionMs, retentionBytes, log } = options
     const file = resolve(path)
     const threadOptions: ThreadOptions = { capacity, retentionMs, retentionBytes, leaseMs, busyMs, maxPages, store }
-    const thread = new Worker(new URL('thread.ts', import.meta.url), {
+    const thread = new Worker(new URL('rpc-server.ts', import.meta.url), {
       name: 'spillway-sqlite',
       workerData: { path: file, options: threadOptions },
     })

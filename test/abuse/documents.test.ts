@@ -1,6 +1,6 @@
 /**
  * What can be put into a request to take the server down, or past its rules: each gets its answer, soon, and the server is none the worse.
- * Tokens that are forged: test/server/access.test.ts. Text that is no text: test/e2e/bad-input.test.ts.
+ * Tokens that are forged: test/server/auth.test.ts. Text that is no text: test/e2e/bad-input.test.ts.
  */
 import { randomUUID } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'

@@ -11,7 +11,7 @@ export interface Breakage {
 
 const change = (file: string, find: string, put: string) => ({ file, find, put })
 
-const inOrder = { file: 'test/worker/announce.test.ts', name: 'a worker commits, bumps, confirms, appends, settles' }
+const inOrder = { file: 'test/worker/publisher.test.ts', name: 'a worker commits, bumps, confirms, appends, settles' }
 
 export const breakages: Breakage[] = [
   {
@@ -52,9 +52,9 @@ export const breakages: Breakage[] = [
   {
     name: 'cache bumped after the event',
     changes: [
-      change('worker/announce.ts', 'if (saved.length > 0) await this.#bump()', ''),
+      change('worker/publisher.ts', 'if (saved.length > 0) await this.#bump()', ''),
       change(
-        'worker/announce.ts',
+        'worker/publisher.ts',
         "failpoint('announced')",
         "failpoint('announced')\n    if (saved.length > 0) await this.#bump()",
       ),
@@ -96,7 +96,7 @@ export const breakages: Breakage[] = [
   },
   {
     name: 'queue trimmed by length',
-    changes: [change('src/queue/lua/accept.lua', "'XADD', KEYS[1], '*'", "'XADD', KEYS[1], 'MAXLEN', '1000', '*'")],
+    changes: [change('src/queue/lua/enqueue.lua', "'XADD', KEYS[1], '*'", "'XADD', KEYS[1], 'MAXLEN', '1000', '*'")],
     test: { file: 'test/queue/redis.test.ts', name: 'a group of 1,000, and 1,000 groups of one' },
   },
   {
@@ -116,19 +116,19 @@ export const breakages: Breakage[] = [
     name: "ioredis' default retries without the id look-up",
     changes: [
       change('src/redis/connection.ts', 'maxRetriesPerRequest: 0,', ''),
-      change('src/queue/lua/accept.lua', 'local known = pending[index]', 'local known = nil'),
+      change('src/queue/lua/enqueue.lua', 'local known = pending[index]', 'local known = nil'),
     ],
-    test: { file: 'test/app/intake.test.ts', name: 'a lost answer makes no second message' },
+    test: { file: 'test/app/enqueue-batcher.test.ts', name: 'a lost answer makes no second message' },
   },
   {
     name: 'a retry of what is pending is not looked up',
-    changes: [change('src/queue/lua/accept.lua', 'local known = pending[index]', 'local known = nil')],
+    changes: [change('src/queue/lua/enqueue.lua', 'local known = pending[index]', 'local known = nil')],
     test: { file: 'test/queue/model.test.ts', name: 'RedisQueue, in any history' },
   },
   {
     name: 'a zombie settles a later message of the same id',
     changes: [
-      change('src/queue/lua/settle.lua', 'value:sub(-#handle) == handle and value:byte(-#handle - 1) == 32', 'true'),
+      change('src/queue/lua/ack.lua', 'value:sub(-#handle) == handle and value:byte(-#handle - 1) == 32', 'true'),
     ],
     test: { file: 'test/queue/model.test.ts', name: 'RedisQueue, in any history' },
   },
@@ -161,7 +161,7 @@ export const breakages: Breakage[] = [
   {
     name: 'receipts that say QUEUED after the event',
     changes: [
-      change('worker/announce.ts', "await this.#timed('confirm', () => consumer.confirm(entries))", 'await undefined'),
+      change('worker/publisher.ts', "await this.#timed('confirm', () => consumer.confirm(entries))", 'await undefined'),
     ],
     test: { file: 'test/app/receipts.test.ts', name: 'never backwards' },
   },

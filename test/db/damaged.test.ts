@@ -135,7 +135,7 @@ describe.each(Object.entries(kinds))('the %s’s file is begun', (_, open) => {
 
 test('npm run migrate prints its error once', () => {
   writeFileSync(path, 'this is no database'.repeat(100))
-  const script = fileURLToPath(new URL('../../src/db/migrate-main.ts', import.meta.url))
+  const script = fileURLToPath(new URL('../../src/commands/migrate.ts', import.meta.url))
   const { stderr, status } = spawnSync(process.execPath, [script], {
     cwd: dir,
     env: { PATH: process.env.PATH, DATABASE_URL: 'FILE:./test.db', NODE_NO_WARNINGS: '1' },

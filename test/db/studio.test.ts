@@ -25,7 +25,7 @@ afterAll(async () => {
 })
 
 function studio(databaseUrl: string, ...args: string[]): ChildProcess {
-  const script = fileURLToPath(new URL('../../src/db/studio.ts', import.meta.url))
+  const script = fileURLToPath(new URL('../../src/commands/studio.ts', import.meta.url))
   return spawn(process.execPath, ['--disable-warning=ExperimentalWarning', script, '--browser', 'none', ...args], {
     cwd: dir,
     env: { ...inherited(), DATABASE_URL: databaseUrl },

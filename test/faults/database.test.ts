@@ -680,7 +680,7 @@ it('a shell that cannot reach the queue is told so', async () => {
 async function deadLetters(...args: string[]): Promise<{ stdout: string; stderr: string }> {
   const cwd = await mkdtemp(join(tmpdir(), 'spillway-shell-'))
   try {
-    const file = fileURLToPath(new URL('../../src/dead-letters.ts', import.meta.url))
+    const file = fileURLToPath(new URL('../../src/commands/dead-letters.ts', import.meta.url))
     return await run(process.execPath, ['--disable-warning=ExperimentalWarning', file, ...args], {
       cwd,
       env: { ...inherited(), ...stack.env },

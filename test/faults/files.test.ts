@@ -70,7 +70,7 @@ describe('FC14: the data is for its owner alone', () => {
   )
 
   test('npm run migrate: the store’s file 0600, its folders 0700', async () => {
-    const script = fileURLToPath(new URL('../../src/db/migrate-main.ts', import.meta.url))
+    const script = fileURLToPath(new URL('../../src/commands/migrate.ts', import.meta.url))
     execFileSync(process.execPath, [...first('process.umask(0)'), script], {
       cwd: dir,
       env: { ...inherited(), ...env() },

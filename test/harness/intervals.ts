@@ -11,7 +11,7 @@ const places = {
   /** For so long an answer of /readyz stands. */
   sharedMs: 'src/server/health.ts',
   /** So long spans wait to be sent together. */
-  delayMs: 'src/traces/otel.ts',
+  delayMs: 'src/telemetry/otel.ts',
 } as const
 
 export type Intervals = Partial<Record<keyof typeof places, number>>

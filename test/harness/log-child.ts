@@ -1,6 +1,6 @@
 /** An embedded API with the log of a real process; SIGUSR2 makes it log 20,000 lines of about a kilobyte, 20 MB, within two seconds. */
 import { readConfig } from '../../src/config.ts'
-import { openLog } from '../../src/log/log.ts'
+import { openLog } from '../../src/telemetry/log.ts'
 import { startApi } from '../../src/start.ts'
 
 const log = openLog()

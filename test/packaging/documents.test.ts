@@ -84,7 +84,7 @@ test('operations tells of every setting for whoever runs it that has no other pl
 })
 
 test('operations explains every metric of Spillway, and no other', () => {
-  const told = [...read('src/server/metrics.ts').matchAll(/'(spillway_\w+)'/g)].map(([, name]) => name!)
+  const told = [...read('src/telemetry/metrics.ts').matchAll(/'(spillway_\w+)'/g)].map(([, name]) => name!)
   expect(told.length).toBeGreaterThan(15)
   const text = read('docs/operations.md')
   const [, table] = /^## Metrics$([\s\S]*?)^## /m.exec(text)!

@@ -8,7 +8,7 @@ import { Worker } from 'node:worker_threads'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Accepted } from '../../src/queue/queue.ts'
 import { SqliteQueue } from '../../src/queue/sqlite.ts'
-import { Lane } from '../../src/sqlite/lane.ts'
+import { Lane } from '../../src/sqlite/write-queue.ts'
 import { openSqlite } from '../../src/sqlite/open.ts'
 import { type Child, launch } from '../harness/child.ts'
 import { eventually } from '../harness/eventually.ts'
@@ -154,7 +154,7 @@ describe('SqliteQueue', () => {
     const all = [one(), one()]
     await queue.accept([all])
     const port = file.connect()
-    const thread = new Worker(new URL('../harness/sqlite-taker.ts', import.meta.url), {
+    const thread = new Worker(new URL('../harness/sqlite-receiver.ts', import.meta.url), {
       workerData: { port },
       transferList: [port],
     })

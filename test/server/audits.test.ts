@@ -4,7 +4,7 @@
  */
 import { serverAudits } from 'graphql-http'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import { FastPath } from '../../src/server/fast.ts'
+import { FastPath } from '../../src/graphql/fast-path.ts'
 import { serveTwoWays, type TwoWays } from '../harness/two-ways.ts'
 
 /** Of SHOULD and MAY: the audits that fail, by id, and why that is meant. There is none. */

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { App } from '../../src/app/app.ts'
 import { Contents } from '../../src/app/contents.ts'
 import { codes, SpillwayError } from '../../src/model/error.ts'
-import { httpStatus } from '../../src/server/errors.ts'
+import { httpStatus } from '../../src/http/errors.ts'
 import { exchange } from '../harness/raw.ts'
 import { serveTwoWays } from '../harness/two-ways.ts'
 

@@ -1,0 +1,8 @@
+/** npm run docs: writes the files that are generated from the code, .env.example and schema.graphql. Tests fail when they drift. */
+import { writeFileSync } from 'node:fs'
+import { printSchema } from 'graphql'
+import { envExample } from '../config.ts'
+import { schema } from '../graphql/schema.ts'
+
+writeFileSync('.env.example', envExample())
+writeFileSync('schema.graphql', `${printSchema(schema)}\n`)

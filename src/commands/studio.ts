@@ -1,0 +1,39 @@
+/** `npm run studio`: Prisma Studio on whichever store is set. Arguments go through, as in `npm run studio -- --browser none`. */
+import { spawn } from 'node:child_process'
+import { existsSync, readFileSync, statSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { constants } from 'node:os'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { readConfig } from '../config.ts'
+import { sqlitePath } from '../db/sqlite.ts'
+
+/** Studio opens SQLite by an absolute URL only, takes what follows file:// as it stands, and would make a file that is not there. */
+function studioUrl(databaseUrl: string): string {
+  if (!databaseUrl.startsWith('file:')) return databaseUrl
+  const path = sqlitePath(databaseUrl)
+  if (!existsSync(path)) throw new Error(`There is no ${path} yet: run "npm run migrate" or "npm start" first`)
+  if (!statSync(path).isFile())
+    throw new Error(`${path} is a folder or a device; expected the store's file: set DATABASE_URL=file:PATH to it`)
+  return `file://${path}`
+}
+
+function prismaCli(): string {
+  const manifest = createRequire(import.meta.url).resolve('prisma/package.json')
+  const { bin } = JSON.parse(readFileSync(manifest, 'utf8')) as { bin: { prisma: string } }
+  return fileURLToPath(new URL(bin.prisma, pathToFileURL(manifest)))
+}
+
+try {
+  const config = fileURLToPath(new URL('../../prisma/studio.config.ts', import.meta.url))
+  const studio = spawn(process.execPath, [prismaCli(), 'studio', '--config', config, ...process.argv.slice(2)], {
+    stdio: 'inherit',
+    env: { ...process.env, STUDIO_DATABASE_URL: studioUrl(readConfig().databaseUrl), CHECKPOINT_DISABLE: '1' },
+  })
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => studio.kill(signal))
+  studio.on('exit', (code, signal) => {
+    process.exitCode = code ?? 128 + constants.signals[signal!]
+  })
+} catch (error) {
+  console.error((error as Error).message)
+  process.exitCode = 1
+}

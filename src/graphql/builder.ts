@@ -1,0 +1,80 @@
+/** The schema builder: the only list of Pothos plugins, scalars and context. */
+import SchemaBuilder from '@pothos/core'
+import PrismaPlugin from '@pothos/plugin-prisma'
+import RelayPlugin from '@pothos/plugin-relay'
+import { GraphQLError } from 'graphql'
+import type { PrismaClient } from '../../prisma/mysql/generated/client.ts'
+import type PrismaTypes from '../../prisma/mysql/generated/pothos.ts'
+import { getDatamodel } from '../../prisma/mysql/generated/pothos.ts'
+import type { App } from '../app/app.ts'
+import type { Client } from '../app/save.ts'
+import type { Grant } from '../http/auth.ts'
+
+export interface Context {
+  app: App
+  /** The reader's client; the two schemas have the same models, so that one type fits both. */
+  prisma: PrismaClient
+  /** What whoever asks may do. */
+  grant: Grant
+  /** When the oldest of what the answer is made of was read (performance.now()); a context is made before anything is read for it. */
+  readAt: number
+  /** Who waits for the answer; undefined: nobody who could leave. */
+  client?: Client | undefined
+}
+
+export const builder = new SchemaBuilder<{
+  Context: Context
+  PrismaTypes: PrismaTypes
+  Scalars: { DateTime: { Input: Date; Output: Date }; ID: { Input: string; Output: string } }
+  DefaultFieldNullability: false
+  DefaultEdgesNullability: { list: false; items: false }
+  DefaultNodeNullability: false
+}>({
+  plugins: [PrismaPlugin, RelayPlugin],
+  defaultFieldNullability: false,
+  prisma: { client: (context) => context.prisma, dmmf: getDatamodel() },
+  relay: {
+    cursorType: 'String',
+    pageInfoTypeOptions: {
+      description: 'Where a page stands in its list.',
+      extensions: { scope: 'any' },
+    },
+    hasNextPageFieldOptions: {
+      description: 'Whether there are more rows after this page. Known when it was read with `first`.',
+    },
+    hasPreviousPageFieldOptions: {
+      description: 'Whether there are more rows before this page. Known when it was read with `last`.',
+    },
+    startCursorFieldOptions: { description: 'The cursor of the first edge; null for an empty page.' },
+    endCursorFieldOptions: { description: 'The cursor of the last edge; null for an empty page.' },
+    pageInfoFieldOptions: { description: 'Where this page stands in the list.', extensions: { shared: true } },
+    edgesFieldOptions: {
+      description: 'The rows of this page.',
+      nullable: { list: false, items: false },
+      extensions: { shared: true },
+    },
+    nodeFieldOptions: { description: 'The row.', nullable: false, extensions: { shared: true } },
+    cursorFieldOptions: { description: 'The place of this edge in the list, for `after` and `before`.' },
+    firstArgOptions: { description: 'Read so many rows from the beginning: at most 100. Without first and last: 20.' },
+    lastArgOptions: { description: 'Read so many rows from the end: at most 100. Not together with first.' },
+    afterArgOptions: { description: 'Read the rows after the edge with this cursor.' },
+    beforeArgOptions: { description: 'Read the rows before the edge with this cursor.' },
+  },
+})
+
+builder.scalarType('DateTime', {
+  description: 'A point in time: ISO 8601 (RFC 3339), UTC, with milliseconds.',
+  specifiedByURL: 'https://scalars.graphql.org/andimarek/date-time.html',
+  serialize: (value) => (value as Date).toISOString(),
+  parseValue: (value) => {
+    const date = typeof value === 'string' ? new Date(value) : undefined
+    if (!date || Number.isNaN(+date)) throw new GraphQLError('a DateTime is an ISO 8601 text')
+    return date
+  },
+})
+
+builder.queryType({ description: 'Reads. They never wait for the queue.' })
+builder.mutationType({ description: 'Writes. They answer when the queue has them on disk.' })
+builder.subscriptionType({
+  description: 'Events, over Server-Sent Events or WebSocket (graphql-transport-ws).',
+})

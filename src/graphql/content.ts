@@ -1,0 +1,53 @@
+/** Content in GraphQL: the type, and how it is read. A model of your own gets a file like this one. */
+import { pageDefault, pageLimit } from '../app/contents.ts'
+import { builder } from './builder.ts'
+import { checkId, checkPage } from '../http/input.ts'
+
+export const Content = builder.prismaObject('Content', {
+  description: 'A saved content: one row of the database.',
+  extensions: { scope: 'read' },
+  fields: (t) => ({
+    id: t.exposeID('id', { description: 'A UUID, in lower case. It is the `id` that the save had.' }),
+    content: t.exposeString('content', { description: 'The text that was saved, code unit for code unit.' }),
+    createdAt: t.expose('createdAt', { type: 'DateTime', description: 'When it was accepted.' }),
+    savedAt: t.expose('savedAt', { type: 'DateTime', description: 'When the row was written.' }),
+  }),
+})
+
+builder.queryField('contents', (t) =>
+  t.prismaConnection(
+    {
+      type: Content,
+      extensions: { scope: 'read', shared: true },
+      cursor: 'id',
+      description: 'Contents, newest first (createdAt, then id). Cached. first: at most 100, default 20.',
+      defaultSize: pageDefault,
+      // Pothos would quietly give 100 where 1,000 were asked for.
+      maxSize: (args) => {
+        checkPage(args)
+        return pageLimit
+      },
+      resolve: ({ take, skip, cursor }, _root, _args, context) =>
+        context.app.contents.page(
+          { take, skip, ...(cursor ? { cursor: String(cursor.id) } : {}) },
+          (readAt) => {
+            context.readAt = Math.min(context.readAt, readAt)
+          },
+          context,
+        ),
+    },
+    { name: 'ContentConnection', description: 'A page of contents.', extensions: { scope: 'read' } },
+    { name: 'ContentEdge', description: 'A content in a page.', extensions: { scope: 'read' } },
+  ),
+)
+
+builder.queryField('content', (t) =>
+  t.field({
+    type: Content,
+    extensions: { scope: 'read' },
+    nullable: true,
+    description: 'One content; null when there is none with this id.',
+    args: { id: t.arg.id({ required: true, description: 'The UUID of the content.' }) },
+    resolve: async (_root, { id }, { app }) => (await app.contents.find(checkId(id))) ?? null,
+  }),
+)

@@ -1,0 +1,246 @@
+/** GraphQL over HTTP: Yoga, with our errors, our limits and no features that were not asked for. */
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { type DocumentNode, type GraphQLError, type GraphQLSchema, getOperationAST } from 'graphql'
+import { createYoga, type Plugin } from 'graphql-yoga'
+import type { Client } from '../app/save.ts'
+import type { Log } from '../model/log.ts'
+import { acceptable, json, wantsEventStream } from '../http/accept.ts'
+import type { Access, Grant } from '../http/auth.ts'
+import type { Context } from './builder.ts'
+import { Documents } from './documents.ts'
+import { maskError, notPersisted, refusal } from '../http/errors.ts'
+import { FastPath } from './fast-path.ts'
+import { type Call, HttpError, nameRequest, type Upgrade } from '../http/http.ts'
+import { Kept } from '../http/kept.ts'
+import { type LimitOptions, limits } from './document-limits.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import { checkQuery, paramsOfBody, paramsOfQuery } from './params.ts'
+import type { RateLimit } from '../http/rate-limit.ts'
+import type { Responses } from '../http/responses.ts'
+import { schema } from './schema.ts'
+import { onlyWithScopes } from './scopes.ts'
+import { SseServer } from './sse.ts'
+import { checkSubscription, clientOf, type StreamLimit } from '../http/stream-limit.ts'
+import { SavedStreams } from './streams.ts'
+import { variableErrors } from './variables.ts'
+import { WsServer } from './ws.ts'
+import { notAcceptable, relay } from './yoga.ts'
+
+/**
+ * An error of the whole operation sets the HTTP status (503 and Retry-After for a full queue); with an error beside data the answer is
+ * a 200, as GraphQL over HTTP has it.
+ */
+const statusOnlyWithoutData: Plugin = {
+  onExecutionResult({ result }) {
+    if (!result || !('data' in result) || result.data == null) return
+    for (const error of result.errors ?? []) delete (error.extensions as { http?: unknown }).http
+  },
+}
+
+/** Requests as other servers take them: an empty operation name is none; a document that is named by its hash alone is not known here. */
+const commonForm: Plugin = {
+  onParams({ params, setParams }) {
+    if (typeof params !== 'object' || params === null) return
+    const { operationName, ...others } = params
+    if (operationName === '') setParams(others)
+    if (params.query == null && (params.extensions as Record<string, unknown> | undefined)?.persistedQuery) {
+      throw notPersisted()
+    }
+  },
+}
+
+/** In front of the executor's own check, which repeats whole values. */
+const onlyFittingVariables: Plugin = {
+  onExecute: (executing) => checkVariables(executing as unknown as Executing),
+  onSubscribe: (executing) => checkVariables(executing as unknown as Executing),
+}
+
+interface Executing {
+  args: {
+    schema: GraphQLSchema
+    document: DocumentNode
+    operationName?: string | null
+    variableValues?: Record<string, unknown> | null
+  }
+  setResultAndStopExecution(result: { errors: GraphQLError[] }): void
+}
+
+function checkVariables({ args, setResultAndStopExecution }: Executing): undefined {
+  const operation = getOperationAST(args.document, args.operationName)
+  const errors = operation ? variableErrors(args.schema, operation, args.variableValues ?? {}) : []
+  if (errors.length > 0) setResultAndStopExecution({ errors })
+}
+
+/** What a plugin is told of a subscription; over WebSocket there is no request. */
+interface Subscribing {
+  args: { contextValue: { req: IncomingMessage } }
+  setResultAndStopExecution(result: { errors: GraphQLError[] }): void
+}
+
+/** Of documents that Yoga keeps, and of the errors of others; and how many characters of them in all. */
+const parsedKept = 200
+const parsedLength = 250_000
+
+/** What Yoga can answer with. */
+const mediaTypes = [...json, 'text/event-stream', 'multipart/mixed']
+
+export interface GraphQLServer {
+  handle(call: Call): Promise<void>
+  upgrade: Upgrade
+  /** Sends WebSocket clients away; streams over HTTP end with the follower. */
+  close(): void
+}
+
+export interface GraphQLOptions extends LimitOptions {
+  /** false: everything through Yoga, to compare with. */
+  fast: boolean
+  responses: Responses
+  /** Of one WebSocket message. */
+  maxMessageBytes: number
+  access: Access
+  rate: RateLimit
+  limit: StreamLimit
+  metrics: Metrics
+  log: Log
+}
+
+export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, options: GraphQLOptions): GraphQLServer {
+  const { log } = options
+  const mask = maskError(log, options.introspection)
+  const contextOf = (grant: Grant, client?: Client): Context => ({
+    app,
+    prisma,
+    grant,
+    client,
+    readAt: performance.now(),
+  })
+  const calls = new WeakMap<IncomingMessage, Call>()
+  const yoga = createYoga<{ req: IncomingMessage; res: ServerResponse }>({
+    schema,
+    // Every request comes through `handle`.
+    context: ({ req }) => {
+      const { grant, connection } = calls.get(req)!
+      return contextOf(grant, connection)
+    },
+    graphqlEndpoint: '/graphql',
+    graphiql: false,
+    landingPage: false,
+    cors: false,
+    multipart: false,
+    // The body is read, bounded, in front of Yoga.
+    maxRequestBodySize: false,
+    // By length, too: a thousand documents may be gigabytes.
+    parserAndValidationCache: {
+      documentCache: new Kept<DocumentNode>(parsedKept, parsedLength),
+      errorCache: new Kept<Error>(parsedKept, parsedLength),
+    },
+    maskedErrors: { maskError: (error) => mask(error), isDev: false },
+    // It logs the mistakes of clients, whole; what is unexpected comes through `mask`.
+    logging: false,
+    plugins: [
+      commonForm,
+      ...limits(options),
+      onlyWithScopes(mask),
+      onlyFittingVariables,
+      statusOnlyWithoutData,
+      {
+        // What is not told over WebSocket, nor by `sse` below.
+        onSubscribe({ args, setResultAndStopExecution }: Subscribing) {
+          const call = calls.get(args.contextValue.req)
+          if (!call) return
+          try {
+            enter(call)
+          } catch (error) {
+            setResultAndStopExecution({ errors: [refusal(mask, error)] })
+          }
+        },
+        onExecutionResult({ result, context }) {
+          const id = calls.get((context as unknown as { req: IncomingMessage }).req)?.id
+          if (result && 'errors' in result && !Array.isArray(result)) nameUnexpected(result.errors ?? [], id, log)
+        },
+        onResponse: ({ request, response }) => {
+          if (request.method === 'POST')
+            fast.learn(request.headers.get('accept') ?? '', response.status, response.headers.get('content-type'))
+        },
+      },
+    ],
+  })
+  /** Counts the stream that this call becomes. Throws RATE_LIMITED, BAD_USER_INPUT. */
+  const enter = ({ request, response, grant, body, connection, held }: Call) => {
+    checkSubscription(body.length)
+    if (response.destroyed) return
+    connection.stream = true
+    held?.subscribe()
+    response.once('close', options.limit.enter(clientOf(grant, request)))
+    // A stream ends with the grant that opened it.
+    response.once(
+      'close',
+      options.access.watch(grant, () => response.destroy()),
+    )
+  }
+  const documents = new Documents(yoga)
+  const fast: FastPath = new FastPath({ documents, contextOf, responses: options.responses, maskError: mask })
+  const streams = new SavedStreams(documents, app.follower, contextOf, mask, () => app.bytes.turn())
+  const sse = new SseServer(streams, enter, log, options.metrics)
+  options.metrics.watchSubscribers(() => ({ sse: sse.open, websocket: ws.open }))
+  const ws: WsServer = new WsServer({
+    yoga,
+    streams,
+    contextOf,
+    maskError: mask,
+    meter: options.metrics,
+    bytes: app.bytes,
+    ...options,
+  })
+  return {
+    handle: async (call) => {
+      const { request, response, body, query } = call
+      const post = request.method === 'POST'
+      const stream = wantsEventStream(request.headers.accept)
+      const types = acceptable(request.headers.accept, mediaTypes)
+      if (types.length === 0) throw new HttpError(406, notAcceptable)
+      // Yoga reads no q, and takes the first that it knows.
+      request.headers.accept = types.join(', ')
+      if (stream) {
+        const params = post ? paramsOfBody(body) : paramsOfQuery(query)
+        if (params && (await sse.handle(call, params))) return
+      }
+      // There are clients (urql) that say of every request that they would take a stream, too.
+      if (post && options.fast && (await fast.handle(call))) return
+      if (!post) checkQuery(query)
+      calls.set(request, call)
+      nameRequest(response)
+      call.connection.counting(response)
+      // Yoga takes a body that was read already from here.
+      if (post) (request as unknown as { body: Given }).body = new Given(body)
+      await relay(yoga, request, response)
+    },
+    upgrade: (request, socket, head, connection) => ws.upgrade(request, socket, head, connection),
+    close: () => {
+      sse.close()
+      ws.close()
+    },
+  }
+}
+
+/** A body for Yoga, which would take a text, too, and list its characters first: most of a second for one of two megabytes. */
+class Given {
+  readonly #bytes: Buffer
+  /** Yoga asks whether there is anything. */
+  readonly given = true
+
+  constructor(body: string) {
+    this.#bytes = Buffer.from(body)
+  }
+
+  async *[Symbol.asyncIterator]() {
+    yield this.#bytes
+  }
+}
+
+/** An unexpected error tells its client under which id the log has it. */
+function nameUnexpected(errors: readonly GraphQLError[], requestId: string | undefined, log: Log): void {
+  const unexpected = errors.filter(({ extensions }) => extensions.code === 'INTERNAL_SERVER_ERROR')
+  for (const { extensions } of unexpected) extensions.requestId = requestId
+  if (unexpected.length > 0) log.error({ requestId, errors: unexpected.length }, 'a request met unexpected errors')
+}

@@ -1,0 +1,176 @@
+/** The queue and its dead letters in GraphQL. */
+
+import { pageDefault } from '../app/contents.ts'
+import { badInput } from '../app/save.ts'
+import { decode } from '../model/message.ts'
+import { pause } from '../model/sleep.ts'
+import type { DeadLetter as DeadLetterShape, QueueStatus } from '../queue/queue.ts'
+import { builder } from './builder.ts'
+import { checkPage } from '../http/input.ts'
+import { iterate } from './async-iterator.ts'
+import { Failure } from './receipt.ts'
+
+const Durability = builder.enumType('Durability', {
+  description: 'What the queue does before it acknowledges.',
+  values: {
+    FSYNC: { description: 'On disk: a power cut loses nothing.' },
+    EVERYSEC: { description: 'A power cut may lose about a second.' },
+    MEMORY: { description: 'A restart of the queue may lose all of it.' },
+  } as const,
+})
+
+const Queue = builder.objectRef<QueueStatus>('Queue').implement({
+  description: 'The state of the queue.',
+  extensions: { scope: 'admin' },
+  fields: (t) => ({
+    depth: t.exposeInt('depth', { description: 'Messages accepted and not yet saved; those in flight included.' }),
+    inFlight: t.exposeInt('inFlight', { description: 'Messages that a worker holds.' }),
+    oldestAgeMs: t.exposeInt('oldestAgeMs', {
+      description: 'For how long the oldest message has been waiting, in milliseconds.',
+    }),
+    deadLetters: t.exposeInt('deadLetters', { description: 'How many dead letters there are.' }),
+    capacity: t.exposeInt('capacity', { description: 'The depth from which on saves are refused.' }),
+    durability: t.expose('durability', {
+      type: Durability,
+      description: 'What the queue does before it acknowledges.',
+    }),
+  }),
+})
+
+interface Letter extends DeadLetterShape {
+  content: string | undefined
+  acceptedAt: Date | undefined
+}
+
+const DeadLetter = builder.objectRef<Letter>('DeadLetter').implement({
+  description: 'A message that could not be saved. It stays until it is retried or discarded.',
+  extensions: { scope: 'admin' },
+  fields: (t) => ({
+    id: t.exposeID('id', {
+      description: 'The id of the save; of a message without one, the name that the queue has for it.',
+    }),
+    content: t.exposeString('content', {
+      nullable: true,
+      description: 'The content that was to be saved; null where the message cannot be read.',
+    }),
+    failure: t.expose('failure', { type: Failure, description: 'Why it could not be saved.' }),
+    acceptedAt: t.expose('acceptedAt', {
+      type: 'DateTime',
+      nullable: true,
+      description: 'When the queue accepted the save; null where the message cannot be read.',
+    }),
+  }),
+})
+
+builder.queryField('queue', (t) =>
+  t.field({
+    type: Queue,
+    extensions: { scope: 'admin' },
+    description: 'The state of the queue now.',
+    resolve: (_root, _args, { app }) => app.queue.status(),
+  }),
+)
+
+const DeadLetterConnection = builder.connectionObject(
+  {
+    type: DeadLetter,
+    name: 'DeadLetterConnection',
+    description: 'A page of dead letters.',
+    extensions: { scope: 'admin' },
+  },
+  { name: 'DeadLetterEdge', description: 'A dead letter in a page.', extensions: { scope: 'admin' } },
+)
+
+builder.queryField('deadLetters', (t) =>
+  t.field({
+    type: DeadLetterConnection,
+    extensions: { scope: 'admin' },
+    description: 'Dead letters, oldest first. A page ends sooner where its letters are large.',
+    args: {
+      first: t.arg.int({ description: 'Read so many: at most 100, default 20.' }),
+      after: t.arg.string({ description: 'Read those after the edge with this cursor.' }),
+    },
+    resolve: async (_root, { first, after }, context) => {
+      const { app } = context
+      checkPage({ first })
+      if (after != null && !/^\d{1,20}(-\d{1,20})?$/.test(after))
+        throw badInput('after is not a cursor; use one that deadLetters gave')
+      const size = first ?? pageDefault
+      app.reads.ask(context, size)
+      const { letters, more } = await app.reads.page(size, () => app.queue.deadLetters(size, after ?? undefined))
+      app.reads.got(
+        context,
+        letters.reduce((sum, { letter }) => sum + letter.body.length, 0),
+      )
+      const edges = letters.map(({ handle, letter }) => ({ cursor: handle, node: read(letter) }))
+      return {
+        edges,
+        pageInfo: {
+          hasNextPage: more,
+          hasPreviousPage: after != null,
+          startCursor: edges[0]?.cursor ?? null,
+          endCursor: edges.at(-1)?.cursor ?? null,
+        },
+      }
+    },
+  }),
+)
+
+function read(letter: DeadLetterShape): Letter {
+  const message = decode(letter.body)
+  if ('problem' in message) return { ...letter, content: undefined, acceptedAt: undefined }
+  const acceptedAt = new Date(message.at)
+  // A number may be no time.
+  return { ...letter, content: message.content, acceptedAt: Number.isNaN(+acceptedAt) ? undefined : acceptedAt }
+}
+
+builder.mutationFields((t) => ({
+  retryDeadLetters: t.int({
+    extensions: { scope: 'admin' },
+    description: 'Puts dead letters back into the queue, under the ids they had, and returns how many.',
+    args: { ids: t.arg.idList({ required: true, description: 'Their ids; at most 1,000.' }) },
+    resolve: (_root, { ids }, { app }) => app.queue.retry(checkIds(ids)),
+  }),
+  discardDeadLetters: t.int({
+    extensions: { scope: 'admin' },
+    description: 'Deletes dead letters permanently and returns how many.',
+    args: { ids: t.arg.idList({ required: true, description: 'Their ids; at most 1,000.' }) },
+    resolve: (_root, { ids }, { app }) => app.queue.discard(checkIds(ids)),
+  }),
+}))
+
+/** A dead letter's id is the message's; one that had none goes by the queue's handle. */
+function checkIds(ids: readonly string[]): string[] {
+  if (ids.length > 1_000) throw badInput(`at most 1,000 ids may be named at once, got ${ids.length}`)
+  return ids.map((id) => id.toLowerCase())
+}
+
+const everyMs = 1_000
+
+builder.subscriptionField('queue', (t) =>
+  t.field({
+    type: Queue,
+    extensions: { scope: 'admin' },
+    description: 'The state of the queue: now, then once a second while it changes.',
+    subscribe: (_root, _args, { app }) => {
+      const leaving = new AbortController()
+      let last: string | undefined
+      return iterate<QueueStatus>(
+        async () => {
+          while (!leaving.signal.aborted) {
+            if (last !== undefined) await pause(everyMs, leaving.signal)
+            const status = await app.queue.status()
+            const text = JSON.stringify(status)
+            if (text !== last) {
+              last = text
+              return status
+            }
+          }
+          return undefined
+        },
+        () => leaving.abort(),
+      )
+    },
+    resolve: (status) => status,
+  }),
+)

@@ -1,0 +1,95 @@
+/**
+ * What scopes an operation needs, found by walking every field that it selects: known once per document and checked as a whole, before
+ * anything of it is executed, on every way in. `extensions: { scope }` says it: on an object type, what it takes to read one; on a field, what
+ * it takes besides; 'any' means nothing. What says nothing needs `admin`: a root field, a type, and a field with a resolver of its own on a
+ * type that takes nothing.
+ */
+import {
+  type DocumentNode,
+  type GraphQLError,
+  type GraphQLSchema,
+  getNamedType,
+  Kind,
+  type OperationDefinitionNode,
+} from 'graphql'
+import type { Plugin } from 'graphql-yoga'
+import { SpillwayError } from '../model/error.ts'
+import type { Grant, Scope } from '../http/auth.ts'
+import type { Context } from './builder.ts'
+import { type MaskError, refusal } from '../http/errors.ts'
+import { isPlain, objectTypes, type Reached, reachedFields } from './reach.ts'
+
+/** Scopes, each with the first field that needs it. */
+export type Needs = ReadonlyMap<Scope, string>
+
+export function scopesOf(schema: GraphQLSchema, reached: readonly Reached[]): Needs {
+  const needs = new Map<Scope, string>()
+  for (const { type, field } of reached) {
+    for (const scope of scopesOfField(schema, { type, field })) {
+      if (!needs.has(scope)) needs.set(scope, `${type.name}.${field.name}`)
+    }
+  }
+  return needs
+}
+
+function scopesOfField(schema: GraphQLSchema, { type, field }: Reached): Scope[] {
+  const isRoot = [schema.getQueryType(), schema.getMutationType(), schema.getSubscriptionType()].includes(type)
+  const types = objectTypes(schema, getNamedType(field.type))
+  const scopes = types.map(({ extensions }) => said(extensions) ?? 'admin')
+  const own = said(field.extensions)
+  if (own !== undefined) scopes.push(own)
+  else if (isRoot) scopes.push('admin')
+  else if (types.length === 0 && !isPlain(field) && (said(type.extensions) ?? 'any') === 'any') scopes.push('admin')
+  return scopes.filter((scope) => scope !== 'any')
+}
+
+function said(extensions: Readonly<Record<string, unknown>>): Scope | 'any' | undefined {
+  return extensions.scope as Scope | 'any' | undefined
+}
+
+export function covers(grant: Grant, needs: Needs): boolean {
+  for (const scope of needs.keys()) if (!grant.scopes.has(scope)) return false
+  return true
+}
+
+/** Throws FORBIDDEN where the grant lacks a scope; the message names the scope and the field. */
+export function checkScopes(grant: Grant, needs: Needs): void {
+  const missing = [...needs].filter(([scope]) => !grant.scopes.has(scope))
+  if (missing.length === 0) return
+  const list = missing.map(([scope, field]) => `${JSON.stringify(scope)} (for ${field})`).join(' and ')
+  throw new SpillwayError('FORBIDDEN', `This needs a token with the scope ${list}.`)
+}
+
+interface Executing {
+  args: {
+    schema: GraphQLSchema
+    document: DocumentNode
+    operationName?: string | null | undefined
+    contextValue?: unknown
+  }
+  setResultAndStopExecution(result: { errors: GraphQLError[] }): void
+}
+
+/** For Yoga, which executes what the fast path does not. */
+export function onlyWithScopes(maskError: MaskError): Plugin {
+  const check = ({ args, setResultAndStopExecution }: Executing): undefined => {
+    const { schema, document, operationName, contextValue } = args
+    const operations = document.definitions.filter((node) => node.kind === Kind.OPERATION_DEFINITION)
+    // Which one it is to be, or that it cannot be told, is for the execution to say.
+    const operation = operationName ? operations.find(({ name }) => name?.value === operationName) : operations[0]
+    if (!operation) return
+    try {
+      checkScopes((contextValue as Context).grant, neededBy(schema, document, operation))
+    } catch (error) {
+      setResultAndStopExecution({ errors: [refusal(maskError, error)] })
+    }
+  }
+  return {
+    onExecute: (executing) => check(executing as unknown as Executing),
+    onSubscribe: (executing) => check(executing as unknown as Executing),
+  }
+}
+
+function neededBy(schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode): Needs {
+  return scopesOf(schema, reachedFields(schema, document, operation))
+}

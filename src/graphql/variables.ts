@@ -1,0 +1,138 @@
+/**
+ * Whether variables are what an operation declares, before any library coerces them: a library prints the whole value into each of its
+ * errors. Invariant: a value is looked at once, at most five errors are made, and none repeats a value that is no plain one.
+ */
+import {
+  GraphQLError,
+  type GraphQLInputObjectType,
+  type GraphQLInputType,
+  type GraphQLLeafType,
+  type GraphQLSchema,
+  isEnumType,
+  isInputObjectType,
+  isInputType,
+  isListType,
+  isNonNullType,
+  isRequiredInputField,
+  isSpecifiedScalarType,
+  type OperationDefinitionNode,
+  typeFromAST,
+  type VariableDefinitionNode,
+} from 'graphql'
+import { cut } from '../http/cut.ts'
+
+const mostErrors = 5
+const shownBytes = 100
+
+/** What is wrong with them; empty where nothing is. Of a valid document. */
+export function variableErrors(
+  schema: GraphQLSchema,
+  { variableDefinitions = [] }: OperationDefinitionNode,
+  variables: Readonly<Record<string, unknown>>,
+): GraphQLError[] {
+  const errors: GraphQLError[] = []
+  for (const definition of variableDefinitions) {
+    if (errors.length >= mostErrors) break
+    const name = definition.variable.name.value
+    const type = typeFromAST(schema, definition.type as never) as GraphQLInputType | undefined
+    if (!isInputType(type)) continue
+    const given = Object.hasOwn(variables, name)
+    if (given && variables[name] != null) {
+      new Check(name, definition, errors).value(variables[name], type, [])
+    } else if (isNonNullType(type) && (given || definition.defaultValue === undefined)) {
+      const message = given
+        ? `Variable "$${name}" of non-null type "${type}" must not be null.`
+        : `Variable "$${name}" of required type "${type}" was not provided.`
+      errors.push(problem(cut(message), definition))
+    }
+  }
+  return errors
+}
+
+class Check {
+  readonly #name: string
+  readonly #definition: VariableDefinitionNode
+  readonly #errors: GraphQLError[]
+
+  constructor(name: string, definition: VariableDefinitionNode, errors: GraphQLError[]) {
+    this.#name = name
+    this.#definition = definition
+    this.#errors = errors
+  }
+
+  get #full(): boolean {
+    return this.#errors.length >= mostErrors
+  }
+
+  value(value: unknown, type: GraphQLInputType, path: readonly (string | number)[]): void {
+    if (this.#full) return
+    if (isNonNullType(type)) {
+      if (value == null) this.#fail(path, `Expected a value of the type "${type}", got null.`)
+      else this.value(value, type.ofType, path)
+    } else if (value == null) {
+      return
+    } else if (isListType(type)) {
+      if (!Array.isArray(value)) this.value(value, type.ofType, path)
+      else for (let i = 0; i < value.length && !this.#full; i++) this.value(value[i], type.ofType, [...path, i])
+    } else if (isInputObjectType(type)) {
+      this.#object(value, type, path)
+    } else {
+      this.#leaf(value, type, path)
+    }
+  }
+
+  #object(value: unknown, type: GraphQLInputObjectType, path: readonly (string | number)[]): void {
+    if (typeof value !== 'object' || Array.isArray(value)) {
+      this.#fail(path, `Expected an object of the type "${type}", got ${kindOf(value)}.`)
+      return
+    }
+    const fields = type.getFields()
+    const given = value as Record<string, unknown>
+    for (const key in given) {
+      if (this.#full) return
+      if (!Object.hasOwn(fields, key)) {
+        this.#fail(path, `Field ${JSON.stringify(cut(key, shownBytes))} is not defined by type "${type}".`)
+      }
+    }
+    for (const field of Object.values(fields)) {
+      if (Object.hasOwn(given, field.name)) this.value(given[field.name], field.type, [...path, field.name])
+      else if (isRequiredInputField(field)) {
+        this.#fail(path, `Field "${field.name}" of required type "${field.type}" was not provided.`)
+      }
+    }
+  }
+
+  #leaf(value: unknown, type: GraphQLLeafType, path: readonly (string | number)[]): void {
+    // Scalars of one's own may take any JSON.
+    if (typeof value === 'object' && (isSpecifiedScalarType(type) || isEnumType(type))) {
+      this.#fail(path, `${type} cannot represent ${kindOf(value)}.`)
+      return
+    }
+    try {
+      if (type.parseValue(value, true) === undefined) this.#fail(path, `Expected a value of the type "${type}".`)
+    } catch (error) {
+      this.#fail(path, cut((error as Error).message, 300))
+    }
+  }
+
+  #fail(path: readonly (string | number)[], why: string): void {
+    if (this.#full) return
+    const place = path.map((key) => (typeof key === 'number' ? `[${key}]` : `.${key}`)).join('')
+    const at = place ? ` at "${cut(`${this.#name}${place}`, shownBytes)}"` : ''
+    this.#errors.push(
+      problem(`Variable "$${cut(this.#name, shownBytes)}" got invalid value${at}: ${why}`, this.#definition),
+    )
+  }
+}
+
+function kindOf(value: unknown): string {
+  if (Array.isArray(value)) return 'a list'
+  return typeof value === 'object' ? 'an object' : `a ${typeof value}`
+}
+
+function problem(message: string, definition: VariableDefinitionNode): GraphQLError {
+  return new GraphQLError(cut(message), {
+    nodes: [definition],
+    extensions: { code: 'BAD_USER_INPUT', http: { status: 400, spec: true } },
+  })
+}

@@ -1,0 +1,34 @@
+/** Yoga as a handler of Node's requests. Invariant: nothing that it, or the library below it, says of a failure reaches a client in its own words. */
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { sendNodeResponse } from '@whatwg-node/server'
+import type { Yoga } from './documents.ts'
+import { HttpError } from '../http/http.ts'
+
+/** Rejects where Yoga throws, and for its refusals that have no body, as an error of the table. */
+export async function relay(yoga: Yoga, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const answer = await yoga.handleNodeRequestAndResponse(request, response, { req: request, res: response })
+  const type = answer.headers.get('content-type')
+  if (answer.status >= 400 && type === null) {
+    const allow = answer.headers.get('allow')
+    throw new HttpError(
+      answer.status,
+      refusals[answer.status] ?? 'The request cannot be served.',
+      allow ? { allow } : {},
+    )
+  }
+  if (answer.status >= 500 && !type?.includes('json')) throw new Error(`Yoga answered ${answer.status}`)
+  answer.headers.set(
+    'cache-control',
+    type?.startsWith('text/event-stream') ? 'no-cache, no-store, no-transform' : 'no-store',
+  )
+  await sendNodeResponse(answer, response, request, true)
+}
+
+export const notAcceptable =
+  'None of the media types in Accept can be given: use application/json or application/graphql-response+json, and text/event-stream for a subscription.'
+
+const refusals: Record<number, string> = {
+  405: '/graphql takes mutations by POST only, and queries by GET and POST.',
+  406: notAcceptable,
+  415: 'Content-Type must be application/json.',
+}

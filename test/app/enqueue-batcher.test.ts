@@ -1,0 +1,274 @@
+/** Many saves at once on their way to a queue: few calls, in order, bounded, and to each its own answer. */
+import { randomUUID } from 'node:crypto'
+import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest'
+import { Intake } from '../../src/app/enqueue-batcher.ts'
+import type { Accepted, Item, Queue } from '../../src/queue/queue.ts'
+import { RedisQueue } from '../../src/queue/redis.ts'
+import { parseRedisUrl } from '../../src/redis/address.ts'
+import { eventually, holds } from '../harness/eventually.ts'
+import { freshRedisUrl } from '../harness/fresh.ts'
+import { startProxy, type TestProxy } from '../harness/proxy.ts'
+import { quiet } from '../harness/quiet.ts'
+import { testSqlite } from '../harness/sqlite.ts'
+import { item } from '../suites/queue.ts'
+
+const capacity = 30_000
+
+async function redis(): Promise<{ queue: Queue; proxy: TestProxy; cleanup(): Promise<void> }> {
+  const proxy = await startProxy(inject('redisUrl'))
+  const address = parseRedisUrl(proxy.url(freshRedisUrl()))
+  const queue = new RedisQueue(address, { capacity, log: quiet() })
+  await queue.connection.whenReady(5_000)
+  return {
+    queue,
+    proxy,
+    async cleanup() {
+      await queue.close()
+      await proxy.close()
+    },
+  }
+}
+
+async function sqlite(): Promise<{ queue: Queue; cleanup(): Promise<void> }> {
+  const { queue, cleanup } = await testSqlite({ capacity })
+  return { queue: await queue(), cleanup }
+}
+
+/** The queue itself, with an account of the calls; each waits behind `gate` before it is made, as with a slow Redis. */
+function slow(queue: Queue) {
+  let gate = Promise.resolve()
+  let running = 0
+  const calls: number[] = []
+  const seen = { calls, largest: 0, atOnce: 0 }
+  return {
+    seen,
+    hold(): () => void {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      gate = promise
+      return () => {
+        resolve()
+        gate = Promise.resolve()
+      }
+    },
+    async accept(groups: readonly (readonly Item[])[]) {
+      calls.push(groups.flat().length)
+      seen.largest = Math.max(
+        seen.largest,
+        groups.flat().reduce((sum, { body }) => sum + body.length, 0),
+      )
+      running += 1
+      seen.atOnce = Math.max(seen.atOnce, running)
+      try {
+        await gate
+        return await queue.accept(groups)
+      } finally {
+        running -= 1
+      }
+    },
+  }
+}
+
+const one = (content = 'something', id: string = randomUUID()) => item(id, content)
+const many = (count: number) => Array.from({ length: count }, () => one())
+const code = (outcome: PromiseSettledResult<Accepted[]>) =>
+  outcome.status === 'fulfilled' ? outcome.value.map(({ status }) => status).join() : outcome.reason.code
+
+describe.each([
+  ['RedisQueue', redis],
+  ['SqliteQueue', sqlite],
+] as const)('in front of a %s', (_, make) => {
+  let made: Awaited<ReturnType<typeof redis | typeof sqlite>>
+  let queue: ReturnType<typeof slow>
+  let intake: Intake
+
+  beforeEach(async () => {
+    made = await make()
+    queue = slow(made.queue)
+    intake = new Intake(queue)
+  })
+  afterEach(() => made.cleanup())
+
+  async function queued(): Promise<(string | undefined)[]> {
+    const consumer = made.queue.consumer('w')
+    const ids: (string | undefined)[] = []
+    const { depth } = await made.queue.status()
+    await holds(async () => {
+      ids.push(...(await consumer.take({ rows: 1_000, bytes: 1e8 }, 200)).map(({ id }) => id))
+      expect(ids).toHaveLength(depth)
+    })
+    return ids
+  }
+
+  test('the saves of one tick are one call, and each has its own answer', async () => {
+    const all = many(15)
+    const replies = await Promise.all(all.map((one) => intake.accept([one])))
+    expect(queue.seen.calls).toEqual([15])
+    expect(replies).toEqual(
+      all.map(({ digest, at }) => [{ status: 'QUEUED', digest, at, conflicts: 0, duplicate: false }]),
+    )
+    expect(await queued()).toEqual(all.map(({ id }) => id))
+  })
+
+  test('sixteen of them go at once, while there are calls left', async () => {
+    const all = many(200)
+    await Promise.all(all.map((one) => intake.accept([one])))
+    expect(queue.seen.calls).toEqual([16, 16, 16, 16, 136])
+    expect(await queued()).toEqual(all.map(({ id }) => id))
+  })
+
+  test('a call holds so many at the most; a larger group goes alone, and whole', async () => {
+    const [small, large] = [many(2_600), many(1_500)]
+    const done = [...small.slice(0, 1_300).map((one) => [one]), large, ...small.slice(1_300).map((one) => [one])]
+    const replies = await Promise.all(done.map((group) => intake.accept(group)))
+    expect(queue.seen.calls).toEqual([16, 16, 16, 16, 1_000, 236, 1_500, 1_000, 300])
+    expect(replies.map((reply) => reply.length)).toEqual(done.map((group) => group.length))
+    expect(await queued()).toEqual(done.flat().map(({ id }) => id))
+  })
+
+  test('a few calls at a time; who comes meanwhile waits, and they go in the order they came', async () => {
+    const release = queue.hold()
+    const all = many(3_000)
+    const accepting: Promise<unknown>[] = []
+    for (let n = 0; n < 3_000; n += 100) {
+      accepting.push(...all.slice(n, n + 100).map((one) => intake.accept([one])))
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    // Four calls; then nothing more is sent.
+    expect(queue.seen.calls).toEqual([16, 16, 16, 16])
+    release()
+    await Promise.all(accepting)
+    expect(queue.seen.atOnce).toBe(4)
+    // The rest shares calls.
+    expect(queue.seen.calls.length).toBeLessThanOrEqual(4 + Math.ceil(2_936 / 256) + 1)
+    expect(await queued()).toEqual(all.map(({ id }) => id))
+  })
+
+  test('one refused group is no other’s trouble', async () => {
+    const taken = one('first')
+    await intake.accept([taken])
+    const groups = [[one()], [one('second', taken.id)], [one(), one('second', taken.id)], [taken], [one(), one()], []]
+    const outcomes = await Promise.allSettled(groups.map((group) => intake.accept(group)))
+    expect(outcomes.map(code)).toEqual(['QUEUED', 'ID_CONFLICT', 'ID_CONFLICT', 'QUEUED', 'QUEUED,QUEUED', ''])
+    expect(outcomes[3]).toMatchObject({ value: [{ duplicate: true }] })
+    expect(queue.seen.calls).toEqual([1, 7])
+    expect(await queued()).toEqual([taken, groups[0]![0]!, ...groups[4]!].map(({ id }) => id))
+  })
+
+  describe('what waits is bounded:', () => {
+    const full = { code: 'QUEUE_FULL', retryAfterMs: expect.any(Number) }
+
+    test('in saves', { timeout: 60_000 }, async () => {
+      const release = queue.hold()
+      const all = many(20_000)
+      const accepting = all.map((one) => intake.accept([one]))
+      const since = performance.now()
+      await expect(intake.accept([one()])).rejects.toMatchObject(full)
+      await expect(intake.accept(many(1_000))).rejects.toMatchObject(full)
+      // At once, not after a wait for room.
+      expect(performance.now() - since).toBeLessThan(1_000)
+      release()
+      await Promise.all(accepting)
+      await intake.accept([one()])
+      expect((await made.queue.status()).depth).toBe(20_001)
+    })
+
+    test('in bytes', { timeout: 60_000 }, async () => {
+      const release = queue.hold()
+      const large = () => one('x'.repeat(1_048_576))
+      const accepting = Array.from({ length: 63 }, () => intake.accept([large()]))
+      await expect(intake.accept([large()])).rejects.toMatchObject(full)
+      // What is small still fits.
+      accepting.push(intake.accept([one()]))
+      release()
+      await Promise.all(accepting)
+      await intake.accept([large()])
+      expect((await made.queue.status()).depth).toBe(65)
+      // And no call is so large that it holds up a Redis for long.
+      expect(queue.seen.largest).toBeLessThanOrEqual(4 * 1_048_576)
+    })
+
+    test('by the queue itself, too', { timeout: 60_000 }, async () => {
+      for (let n = 0; n < 30; n++) await made.queue.accept([many(1_000)])
+      const outcomes = await Promise.allSettled([intake.accept([one()]), intake.accept(many(5)), intake.accept([])])
+      expect(outcomes.map(code)).toEqual(['QUEUE_FULL', 'QUEUE_FULL', ''])
+      expect(outcomes[0]).toMatchObject({ reason: full })
+    })
+  })
+})
+
+describe('when Redis fails under it', () => {
+  let made: Awaited<ReturnType<typeof redis>>
+  let intake: Intake
+  beforeEach(async () => {
+    made = await redis()
+    intake = new Intake(made.queue)
+  })
+  afterEach(() => made.cleanup())
+
+  test('a lost answer is OUTCOME_UNKNOWN, to each group with its own ids; a retry of them saves each once', async () => {
+    // The script is known to the server, so that the next call is one command.
+    await intake.accept([one('warm')])
+    made.proxy.set({ kind: 'cut-before-reply', times: 1, when: (request) => request.includes('something') })
+    const groups = [[one()], [one(), one()], [one()]]
+    const outcomes = await Promise.allSettled(groups.map((group) => intake.accept(group)))
+    expect(made.proxy.kept()).toBe(1)
+    for (const [n, outcome] of outcomes.entries()) {
+      const ids = groups[n]!.map(({ id }) => id)
+      expect(outcome).toMatchObject({
+        status: 'rejected',
+        reason: {
+          code: 'OUTCOME_UNKNOWN',
+          ids,
+          message: expect.stringContaining(ids[0]!),
+          retryAfterMs: expect.any(Number),
+        },
+      })
+    }
+    await eventually(async () => (await made.queue.status()).depth)
+    const replies = await holds(() => Promise.all(groups.map((group) => intake.accept(group))))
+    expect(replies.flat().map(({ duplicate }) => duplicate)).toEqual([true, true, true, true])
+    expect((await made.queue.status()).depth).toBe(5)
+  })
+
+  test.each([
+    ['of its own', {}],
+    ['made for it', { fresh: true }],
+  ])('a lost answer makes no second message, whatever becomes of the call: an id %s', async (_, how) => {
+    await intake.accept([one('warm')])
+    made.proxy.set({ kind: 'cut-before-reply', times: 1, when: (request) => request.includes('something') })
+    const lost = { ...one(), ...how }
+    const [outcome] = await Promise.allSettled([intake.accept([lost])])
+    expect(made.proxy.kept()).toBe(1)
+    const { depth } = await holds(() => made.queue.status())
+    expect(depth).toBe(2)
+    // It is for the client to retry, and not for us.
+    expect(code(outcome)).toBe('OUTCOME_UNKNOWN')
+    expect(await made.queue.find([lost.id])).toMatchObject([{ status: 'QUEUED' }])
+  })
+
+  test('while it cannot be reached it is QUEUE_UNAVAILABLE at once, and nothing was accepted', async () => {
+    made.proxy.set('cut')
+    await eventually(() => !(made.queue as RedisQueue).connection.ready)
+    const all = many(100)
+    const since = performance.now()
+    const outcomes = await Promise.allSettled(all.map((one) => intake.accept([one])))
+    expect(performance.now() - since).toBeLessThan(2_000)
+    for (const outcome of outcomes) {
+      expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'QUEUE_UNAVAILABLE', ids: undefined } })
+    }
+    made.proxy.set('pass')
+    await holds(() => intake.accept([one()]))
+    expect((await made.queue.status()).depth).toBe(1)
+  })
+
+  test('what failed takes no room afterwards', { timeout: 60_000 }, async () => {
+    made.proxy.set('cut')
+    await eventually(() => !(made.queue as RedisQueue).connection.ready)
+    for (let n = 0; n < 3; n++) {
+      const outcomes = await Promise.allSettled(many(15_000).map((one) => intake.accept([one])))
+      expect(new Set(outcomes.map(code))).toEqual(new Set(['QUEUE_UNAVAILABLE']))
+    }
+    made.proxy.set('pass')
+    await holds(() => intake.accept([one()]))
+  })
+})

@@ -1,0 +1,455 @@
+/** From rows to events, on real parts: the order of things as it can be seen from outside, and what becomes of it when a part is away. */
+import { randomUUID } from 'node:crypto'
+import { DatabaseSync } from 'node:sqlite'
+import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest'
+import type { Cache } from '../../src/cache/cache.ts'
+import { MemoryCache, SharedVersion } from '../../src/cache/memory.ts'
+import { RedisCache } from '../../src/cache/redis.ts'
+import type { EventLog, LogEntry, Position } from '../../src/events/events.ts'
+import { RedisEventLog } from '../../src/events/redis.ts'
+import type { Consumer, Entry, Item, Queue } from '../../src/queue/queue.ts'
+import { RedisQueue } from '../../src/queue/redis.ts'
+import { parseRedisUrl } from '../../src/redis/address.ts'
+import { Announcer } from '../../worker/publisher.ts'
+import { type Outcome, Persister } from '../../worker/persist.ts'
+import { Worker } from '../../worker/worker.ts'
+import { eventually, holds } from '../harness/eventually.ts'
+import { freshRedisUrl } from '../harness/fresh.ts'
+import { startProxy, type TestProxy } from '../harness/proxy.ts'
+import { quiet } from '../harness/quiet.ts'
+import { testSqlite } from '../harness/sqlite.ts'
+import { sqliteStore, type TestStore } from '../harness/stores.ts'
+import { item } from '../suites/queue.ts'
+
+interface Parts {
+  queue: Queue
+  events: EventLog
+  cache: Cache
+  /** Takes the queue and the events log away, and gives them back. */
+  queueAway(): Promise<void>
+  queueBack(): Promise<void>
+  cleanup(): Promise<void>
+}
+
+interface RedisParts extends Parts {
+  cacheProxy: TestProxy
+}
+
+async function redisParts(): Promise<RedisParts> {
+  const [proxy, cacheProxy] = [await startProxy(inject('redisUrl')), await startProxy(inject('redisUrl'))]
+  const address = parseRedisUrl(proxy.url(freshRedisUrl()))
+  const log = quiet()
+  const queue = new RedisQueue(address, { capacity: 10_000, log })
+  const events = new RedisEventLog(address, { retentionMs: 3_600_000, retentionBytes: 268_435_456, log })
+  const cache = new RedisCache(parseRedisUrl(cacheProxy.url(freshRedisUrl())), { ttlMs: 1_000, log })
+  await holds(() => Promise.all([queue.status(), events.tail()]))
+  await eventually(async () => (await cache.get('x')).version)
+  return {
+    queue,
+    events,
+    cache,
+    cacheProxy,
+    queueAway: async () => proxy.set('cut'),
+    queueBack: async () => proxy.set('pass'),
+    async cleanup() {
+      await Promise.all([queue.close(), events.close(), cache.close()])
+      await Promise.all([proxy.close(), cacheProxy.close()])
+    },
+  }
+}
+
+async function sqliteParts(): Promise<Parts> {
+  const sqlite = await testSqlite({ busyMs: 200, leaseMs: 1_000 })
+  const queue = await sqlite.queue()
+  const events = await sqlite.events()
+  let other: DatabaseSync | undefined
+  return {
+    queue,
+    events,
+    cache: new MemoryCache({ ttlMs: 1_000, version: new SharedVersion() }),
+    async queueAway() {
+      // Another process, in the middle of a write.
+      other = new DatabaseSync(sqlite.path, { timeout: 5_000 })
+      other.exec('BEGIN IMMEDIATE')
+    },
+    async queueBack() {
+      other?.exec('ROLLBACK')
+      other?.close()
+    },
+    cleanup: sqlite.cleanup,
+  }
+}
+
+const items = (count: number, content = 'something') => Array.from({ length: count }, () => item(randomUUID(), content))
+
+describe.each([
+  ['Redis', redisParts],
+  ['SQLite', sqliteParts],
+] as const)('on %s', (_, make: () => Promise<Parts>) => {
+  let parts: Parts
+  let stored: TestStore
+  let start: Position
+  let consumer: Consumer
+  let stopping: AbortController
+  const closers: (() => Promise<void>)[] = []
+
+  beforeEach(async () => {
+    parts = await make()
+    stored = await sqliteStore()
+    start = await parts.events.tail()
+    consumer = parts.queue.consumer('w')
+    stopping = new AbortController()
+  })
+  afterEach(async () => {
+    stopping.abort()
+    for (const close of closers.splice(0)) await close()
+    await parts.cleanup()
+    await stored.cleanup()
+  })
+
+  const options = () => ({ cacheTtlMs: 1_000, log: quiet(), signal: stopping.signal })
+  const persister = () => new Persister(stored.store, { maxAttempts: 3, ...options() })
+
+  async function accept(all: Item[]): Promise<void> {
+    for (const reply of await parts.queue.accept([all])) expect(reply).toHaveLength(all.length)
+  }
+
+  /** Accepts, and takes all of it. */
+  async function taken(all: Item[], by = consumer): Promise<Entry[]> {
+    await accept(all)
+    return await takeAll(all.length, by)
+  }
+
+  async function takeAll(count: number, by: Consumer): Promise<Entry[]> {
+    const entries: Entry[] = []
+    await holds(
+      async () => {
+        entries.push(...(await by.take({ rows: 10_000, bytes: 64_000_000 }, 200)))
+        expect(entries).toHaveLength(count)
+      },
+      { timeoutMs: 20_000 },
+    )
+    return entries
+  }
+
+  async function log(): Promise<LogEntry[]> {
+    const all: LogEntry[] = []
+    for (;;) {
+      const entries = await parts.events.read(all.at(-1)?.position ?? start, 100)
+      if (entries.length === 0) return all
+      all.push(...entries)
+    }
+  }
+  const announced = async () =>
+    (await log()).flatMap(({ events }) =>
+      events.map((event) =>
+        event.type === 'saved' ? event.content.id : event.type === 'failed' ? `failed ${event.id}` : 'unknown',
+      ),
+    )
+
+  /** The parts, with an account of each call's begin and end, and a look around at the begin. */
+  function observed(look: (step: string) => Promise<void> = async () => {}) {
+    const seen: string[] = []
+    const step = async <T>(name: string, act: () => Promise<T>): Promise<T> => {
+      seen.push(`${name} begins`)
+      await look(name)
+      const result = await act()
+      seen.push(`${name} is done`)
+      return result
+    }
+    const { cache, events } = parts
+    return {
+      seen,
+      cache: { bump: () => step('bump', () => cache.bump()) },
+      events: { append: (entries: Parameters<EventLog['append']>[0]) => step('append', () => events.append(entries)) },
+      consumer: {
+        take: consumer.take.bind(consumer),
+        hold: consumer.hold.bind(consumer),
+        attempt: consumer.attempt.bind(consumer),
+        forgive: consumer.forgive.bind(consumer),
+        probe: () => consumer.probe(),
+        close: () => consumer.close(),
+        confirm: (entries) => step('confirm', () => consumer.confirm(entries)),
+        settle: (entries) => step('settle', () => consumer.settle(entries)),
+        bury: (letters) => step('bury', () => consumer.bury(letters)),
+      } satisfies Consumer,
+      store: {
+        get maxRows() {
+          return stored.store.maxRows
+        },
+        get maxBytes() {
+          return stored.store.maxBytes
+        },
+        insert: (rows: Outcome['saved']) => step('insert', () => stored.store.insert(rows)),
+        existing: (ids: readonly string[]) => stored.store.existing(ids),
+        probe: () => stored.store.probe(),
+      },
+    }
+  }
+
+  test('a worker commits, bumps, confirms, appends, settles, each when the one before is done and can be seen by others', async () => {
+    const all = items(20)
+    const ids = all.map(({ id }) => id)
+    const version = await parts.cache.version()
+    const at: Record<string, unknown> = {}
+    const spied = observed(async (step) => {
+      const [rows, now, events, { depth }, standings] = await Promise.all([
+        stored.store.find(ids),
+        parts.cache.version(),
+        announced(),
+        parts.queue.status(),
+        parts.queue.find(ids),
+      ])
+      const saved = standings.filter((standing) => standing?.status === 'SAVED').length
+      at[step] = { rows: rows.length, bumped: now !== version, saved, events: events.length, depth }
+    })
+    const worker = new Worker(
+      { consumer: spied.consumer, store: spied.store, cache: spied.cache, events: spied.events },
+      { batch: 100, concurrency: 2, maxAttempts: 3, cacheTtlMs: 1_000, log: quiet() },
+    )
+    await accept(all)
+    worker.start()
+    closers.push(() => worker.stop())
+    await holds(async () => expect((await parts.queue.status()).depth).toBe(0))
+    expect(at).toEqual({
+      insert: { rows: 0, bumped: false, saved: 0, events: 0, depth: 20 },
+      bump: { rows: 20, bumped: false, saved: 0, events: 0, depth: 20 },
+      confirm: { rows: 20, bumped: true, saved: 0, events: 0, depth: 20 },
+      append: { rows: 20, bumped: true, saved: 20, events: 0, depth: 20 },
+      settle: { rows: 20, bumped: true, saved: 20, events: 20, depth: 20 },
+    })
+    const steps = ['insert', 'bump', 'confirm', 'append', 'settle']
+    await holds(() => expect(spied.seen).toEqual(steps.flatMap((step) => [`${step} begins`, `${step} is done`])))
+    expect(await announced()).toEqual(ids)
+    expect((await parts.queue.find(ids)).map((standing) => standing?.status)).toEqual(ids.map(() => 'SAVED'))
+  })
+
+  test('saves that come one by one are taken at an even pace, not with a statement for each', async () => {
+    const spied = observed()
+    const worker = new Worker(
+      { consumer: spied.consumer, store: spied.store, cache: spied.cache, events: spied.events },
+      { batch: 100, concurrency: 2, maxAttempts: 3, cacheTtlMs: 1_000, log: quiet() },
+    )
+    worker.start()
+    closers.push(() => worker.stop())
+    const began = performance.now()
+    // Each as soon as the one before is in the queue.
+    for (const one of items(300)) await accept([one])
+    const elapsed = performance.now() - began
+    const statements = spied.seen.filter((step) => step === 'insert begins').length
+    expect(statements).toBeGreaterThan(0)
+    // From take to take 5 ms, and a timer may be a millisecond early; the first one had been waiting.
+    expect(statements).toBeLessThanOrEqual(elapsed / 4 + 2)
+    await holds(async () => expect((await parts.queue.status()).depth).toBe(0))
+  })
+
+  test('what cannot be a row is a dead letter before it is announced; nothing saved, nothing bumped', async () => {
+    const [good, bad] = [item(randomUUID(), 'good'), item(randomUUID(), '\ud800')]
+    const standings: unknown[] = []
+    const spied = observed(async (step) => {
+      if (step === 'append') standings.push((await parts.queue.find([bad.id]))[0]?.status)
+    })
+    const announcer = new Announcer(spied, options())
+    const outcome = await persister().persist(await taken([bad]))
+    expect(outcome.letters).toHaveLength(1)
+    await announcer.announce(outcome)
+    expect(standings).toEqual(['FAILED'])
+    expect(spied.seen.filter((step) => step.endsWith('begins'))).toEqual(['bury begins', 'append begins'])
+    await announcer.announce(await persister().persist(await taken([good])))
+    expect(await announced()).toEqual([`failed ${bad.id}`, good.id])
+    expect(await parts.queue.status()).toMatchObject({ depth: 0, deadLetters: 1 })
+  })
+
+  test('a letter that has no id is buried, and nothing is announced of it', async () => {
+    const spied = observed()
+    const [entry] = (await taken(items(1))) as [Entry]
+    const failure = { code: 'UNDECODABLE' as const, message: 'no message', attempts: 1, failedAt: new Date() }
+    await new Announcer(spied, options()).announce({
+      saved: [],
+      entries: [],
+      letters: [{ entry, id: undefined, failure }],
+    })
+    expect(spied.seen).toEqual(['bury begins', 'bury is done'])
+    expect(await log()).toEqual([])
+  })
+
+  test('what comes while an announcement is under way goes together into the next one', async () => {
+    const gate = Promise.withResolvers<void>()
+    const spied = observed(async (step) => {
+      if (step === 'bump') await gate.promise
+    })
+    const announcer = new Announcer(spied, options())
+    const entries = await taken(items(12))
+    const outcomes = await Promise.all(
+      [0, 1, 2, 3, 4, 5].map((n) => persister().persist(entries.slice(n * 2, n * 2 + 2))),
+    )
+    const done = outcomes.map((outcome) => announcer.announce(outcome))
+    await holds(() => expect(spied.seen).toEqual(['bump begins']))
+    gate.resolve()
+    await Promise.all(done)
+    expect(spied.seen.filter((step) => step === 'append begins')).toHaveLength(2)
+    expect((await log()).map(({ events }) => events.length)).toEqual([2, 10])
+    expect(await announced()).toEqual(entries.map(({ id }) => id))
+    expect((await parts.queue.status()).depth).toBe(0)
+  })
+
+  test('a large batch becomes several entries of the log, in order', async () => {
+    const announcer = new Announcer({ ...parts, consumer }, options())
+    const small = await taken(items(1_000))
+    const more = await taken(items(1_000))
+    await announcer.announce(await persister().persist([...small, ...more, ...(await taken(items(200)))]))
+    const sizes = (await log()).map(({ events }) => events.length)
+    expect(sizes).toEqual([1_000, 1_000, 200])
+    const large = await taken(items(40, 'x'.repeat(60_000)))
+    await announcer.announce(await persister().persist(large))
+    const entries = (await log()).slice(3)
+    expect(entries.map(({ events }) => events.length)).toEqual([8, 8, 8, 8, 8])
+    expect((await announced()).slice(2_200)).toEqual(large.map(({ id }) => id))
+  })
+
+  test('while the events log is away nothing is settled, and it is announced once it is back', async () => {
+    const spied = observed(async (step) => {
+      if (step === 'append' && !spied.seen.slice(0, -1).includes('append begins')) await parts.queueAway()
+    })
+    const outcome = await persister().persist(await taken(items(5)))
+    const done = new Announcer(spied, options()).announce(outcome)
+    await holds(() => expect(spied.seen.filter((step) => step === 'append begins').length).toBeGreaterThan(2))
+    expect(spied.seen).not.toContain('settle begins')
+    await parts.queueBack()
+    await done
+    // The settle has a connection of its own, which may take a try longer to be back.
+    const from = spied.seen.indexOf('append is done')
+    expect(from).toBeGreaterThan(0)
+    expect(spied.seen.indexOf('settle begins')).toBe(from + 1)
+    expect(spied.seen.at(-1)).toBe('settle is done')
+    // At least once: an append whose answer was lost is made again.
+    expect(new Set(await announced())).toEqual(new Set(outcome.saved.map(({ id }) => id)))
+    await holds(async () => expect((await parts.queue.status()).depth).toBe(0))
+  })
+
+  describe('a worker that died', () => {
+    test('after the commit: whoever is given the entries announces them, with what stands in the store', async () => {
+      const all = items(10)
+      const outcome = await persister().persist(await taken(all))
+      await consumer.close()
+      expect(await announced()).toEqual([])
+      const next = parts.queue.consumer('next')
+      const again = await takeAll(10, next)
+      expect(again.every(({ deliveries }) => deliveries === 1)).toBe(true)
+      const second = await persister().persist(again)
+      expect(second.saved).toEqual(outcome.saved)
+      await new Announcer({ ...parts, consumer: next }, options()).announce(second)
+      expect((await log()).flatMap(({ events }) => events)).toEqual(
+        outcome.saved.map((content) => ({ type: 'saved', content })),
+      )
+      expect((await parts.queue.status()).depth).toBe(0)
+    })
+
+    test('after the event, before the settle: the same is announced once more', async () => {
+      const all = items(10)
+      const outcome = await persister().persist(await taken(all))
+      const spied = observed(async (step) => {
+        if (step === 'settle') {
+          stopping.abort()
+          throw new Error('the end')
+        }
+      })
+      await expect(new Announcer(spied, options()).announce(outcome)).rejects.toMatchObject({ name: 'Stopped' })
+      await consumer.close()
+      expect((await parts.queue.status()).depth).toBe(10)
+      stopping = new AbortController()
+      const next = parts.queue.consumer('next')
+      await new Announcer({ ...parts, consumer: next }, options()).announce(
+        await persister().persist(await takeAll(10, next)),
+      )
+      const events = (await log()).flatMap(({ events }) => events)
+      expect(events).toEqual([...outcome.saved, ...outcome.saved].map((content) => ({ type: 'saved', content })))
+      expect((await parts.queue.status()).depth).toBe(0)
+    })
+  })
+})
+
+describe('while the cache is away', () => {
+  let parts: RedisParts
+  let stored: TestStore
+  let stopping: AbortController
+  let outcome: Outcome
+  let start: Position
+  let consumer: Consumer
+
+  beforeEach(async () => {
+    parts = await redisParts()
+    stored = await sqliteStore()
+    stopping = new AbortController()
+    start = await parts.events.tail()
+    consumer = parts.queue.consumer('w')
+    await parts.queue.accept([items(5)])
+    const entries = await eventually(async () => {
+      const found = await consumer.take({ rows: 5, bytes: 1_000_000 }, 200)
+      return found.length > 0 && found
+    })
+    outcome = await new Persister(stored.store, { maxAttempts: 3, log: quiet(), signal: stopping.signal }).persist(
+      entries as Entry[],
+    )
+    expect(outcome.saved).toHaveLength(5)
+  })
+  afterEach(async () => {
+    stopping.abort()
+    await parts.cleanup()
+    await stored.cleanup()
+  })
+
+  function announce(cacheTtlMs: number) {
+    let bumps = 0
+    const bump = async () => {
+      bumps += 1
+      await parts.cache.bump()
+    }
+    const log = quiet()
+    const announcer = new Announcer(
+      { cache: { bump }, events: parts.events, consumer },
+      { cacheTtlMs, log, signal: stopping.signal },
+    )
+    return { done: announcer.announce(outcome), bumps: () => bumps, log }
+  }
+
+  test('the announcement is held, until a bump succeeds', async () => {
+    const before = await parts.cache.version()
+    parts.cacheProxy.set('cut')
+    const { done, bumps } = announce(60_000)
+    await holds(() => expect(bumps()).toBeGreaterThan(3))
+    expect(await parts.events.read(start, 1)).toEqual([])
+    expect((await parts.queue.status()).depth).toBe(5)
+    parts.cacheProxy.set('pass')
+    await done
+    expect(await parts.events.read(start, 10)).toHaveLength(1)
+    expect((await parts.queue.status()).depth).toBe(0)
+    const after = await eventually(() => parts.cache.version())
+    expect(after).not.toBe(before)
+  })
+
+  test('or until every page of before has expired, and who was still reading one is done', {
+    timeout: 40_000,
+  }, async () => {
+    parts.cacheProxy.set('cut')
+    const since = performance.now()
+    const { done, log } = announce(1_000)
+    await done
+    // The time itself is what this is about: a page's life, and five seconds for a read that was under way.
+    expect(performance.now() - since).toBeGreaterThan(6_000)
+    expect(log.said).toContain('the cache is away; its old pages have expired, announcing without it')
+    expect(await parts.events.read(start, 10)).toHaveLength(1)
+    expect((await parts.queue.status()).depth).toBe(0)
+  })
+
+  test('a worker that stops leaves it unannounced, and in the queue', async () => {
+    parts.cacheProxy.set('cut')
+    const { done, bumps } = announce(60_000)
+    const stopped = expect(done).rejects.toMatchObject({ name: 'Stopped' })
+    await holds(() => expect(bumps()).toBeGreaterThan(1))
+    stopping.abort()
+    await stopped
+    expect(await parts.events.read(start, 1)).toEqual([])
+    expect((await parts.queue.status()).depth).toBe(5)
+  })
+})
