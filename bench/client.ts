@@ -79,11 +79,11 @@ export async function run(load: Load): Promise<Outcome> {
       latency.add(now - since)
     }
   }
-  const take = () => load.requests[next++ % load.requests.length]!
+  const receive = () => load.requests[next++ % load.requests.length]!
   try {
     if (load.rate === undefined)
-      await Promise.all(connections.map((connection) => saturate(connection, take, count, until)))
-    else await pace(connections, load, take, count, until)
+      await Promise.all(connections.map((connection) => saturate(connection, receive, count, until)))
+    else await pace(connections, load, receive, count, until)
   } finally {
     for (const connection of connections) connection.close()
   }
@@ -92,12 +92,12 @@ export async function run(load: Load): Promise<Outcome> {
 
 type Count = (response: Response | undefined, since: number) => void
 
-function saturate(connection: Connection, take: () => Buffer, count: Count, until: number): Promise<void> {
+function saturate(connection: Connection, receive: () => Buffer, count: Count, until: number): Promise<void> {
   return new Promise((resolve) => {
     const go = () => {
       const since = performance.now()
       if (since > until || !connection.alive) return resolve()
-      connection.send(take(), (response) => {
+      connection.send(receive(), (response) => {
         count(response, since)
         go()
       })
@@ -110,7 +110,7 @@ function saturate(connection: Connection, take: () => Buffer, count: Count, unti
 async function pace(
   connections: Connection[],
   { rate, onSend }: Load,
-  take: () => Buffer,
+  receive: () => Buffer,
   count: Count,
   until: number,
 ): Promise<void> {
@@ -126,7 +126,7 @@ async function pace(
       const since = started + (sent / rate!) * 1_000
       onSend?.(sent, since)
       sent += 1
-      connection.send(take(), (response) => {
+      connection.send(receive(), (response) => {
         answered += 1
         count(response, since)
         if (connection.alive) free.push(connection)

@@ -2,8 +2,9 @@
  * What a process of Spillway's does, whichever role it has: it listens for signals, reads the settings, starts, and stops within a bound.
  * Everything else is imported once the signals are listened for: as process 1 of a container, Node would miss one that comes earlier.
  */
-import type { ProcessLog } from './telemetry/log.ts'
+
 import type { Running } from './start.ts'
+import type { ProcessLog } from './telemetry/log.ts'
 
 /** A signal repeated within this time is the same one: npm hands Ctrl-C on to a child that the terminal has told already. */
 const sameSignalMs = 500

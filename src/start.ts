@@ -18,19 +18,19 @@ import { PrismaStore } from './db/prisma.ts'
 import type { EventLog } from './events/events.ts'
 import { RedisEventLog } from './events/redis.ts'
 import { SqliteEventLog } from './events/sqlite.ts'
+import type { HttpServer } from './http/http.ts'
 import { SpillwayError } from './model/error.ts'
 import { arm } from './model/failpoint.ts'
 import type { Log } from './model/log.ts'
 import type { Meter } from './model/meter.ts'
-import { pause } from './model/sleep.ts'
+import { sleep } from './model/sleep.ts'
 import type { Tracer } from './model/tracer.ts'
 import type { Queue } from './queue/queue.ts'
 import { RedisQueue } from './queue/redis.ts'
 import { SqliteQueue } from './queue/sqlite.ts'
 import { parseRedisUrl } from './redis/address.ts'
-import type { HttpServer } from './http/http.ts'
-import type { Metrics } from './telemetry/metrics.ts'
 import { SqliteFile } from './sqlite/file.ts'
+import type { Metrics } from './telemetry/metrics.ts'
 import { traced } from './telemetry/traced-worker.ts'
 
 export interface Running {
@@ -79,7 +79,7 @@ export async function startApi(config: Config, log: Log, stop?: AbortSignal): Pr
       },
       () => {},
     )
-    await Promise.race([preparing, pause(storePatienceMs, closing.signal)])
+    await Promise.race([preparing, sleep(storePatienceMs, closing.signal)])
 
     const metrics = await openMetrics(log)
     // Before clients may take all the files that modules are read with.
@@ -161,7 +161,7 @@ export async function openQueueAlone(config: Config): Promise<{ queue: Queue; cl
 }
 
 /** What the thread of the embedded worker is given. */
-export interface ThreadData {
+export interface EmbeddedData {
   config: Config
   queuePort: MessagePort
   eventsPort: MessagePort
@@ -170,7 +170,7 @@ export interface ThreadData {
 
 /** The worker of an embedded queue, in a thread of its own, so that writing to a SQLite file never holds up the API. Resolves when it works,
  *  or waits for the database. */
-export async function startThread(data: ThreadData, meter: Meter, log: Log): Promise<Running> {
+export async function startEmbedded(data: EmbeddedData, meter: Meter, log: Log): Promise<Running> {
   const closing = new Closing()
   // The API, in the same process and with the same receiver, says it where traces cannot be sent.
   const tracer = await openTracer(data.config, silent, closing)
@@ -180,7 +180,7 @@ export async function startThread(data: ThreadData, meter: Meter, log: Log): Pro
   closing.add(() => queue.close())
   closing.add(() => events.close())
   const { failed, preparing } = startWorking(data.config, { queue, events, cache, meter, tracer, log, closing })
-  await Promise.race([preparing, pause(threadPatienceMs, closing.signal)])
+  await Promise.race([preparing, sleep(threadPatienceMs, closing.signal)])
   return { close: () => closing.close(), failed }
 }
 
@@ -199,9 +199,9 @@ function startWorking(config: Config, { queue, events, cache, meter, tracer, log
   if (config.failpoint) arm(config.failpoint)
   const store = openStore(config, log, closing)
   const consumer = queue.consumer(`${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}`)
-  const parts = { consumer, store, events }
+  const deps = { consumer, store, events }
   const worker = new Worker(
-    { cache, ...(tracer ? traced(parts, tracer) : parts) },
+    { cache, ...(tracer ? traced(deps, tracer) : deps) },
     {
       batch: config.workerBatch,
       concurrency: config.workerConcurrency,
@@ -232,7 +232,7 @@ function startWorking(config: Config, { queue, events, cache, meter, tracer, log
 }
 
 /** What the thread of the embedded worker tells. */
-export interface ThreadMessage {
+export interface EmbeddedMessage {
   /** Its modules are imported. */
   ready?: true
   stage?: Parameters<Meter['stage']>
@@ -243,7 +243,7 @@ export interface ThreadMessage {
   log?: { level: 'info' | 'warn' | 'error'; fields: object; message: string }
 }
 
-interface ThreadParts {
+interface EmbeddedDeps {
   metrics: Meter
   log: Log
   closing: Closing
@@ -255,10 +255,10 @@ function startWorkerThread(
   config: Config,
   file: SqliteFile,
   version: SharedVersion,
-  parts: ThreadParts,
+  deps: EmbeddedDeps,
 ): Promise<void> {
-  const { metrics, log, closing, fail } = parts
-  const data: ThreadData = { config, queuePort: file.connect(), eventsPort: file.connect(), version: version.buffer }
+  const { metrics, log, closing, fail } = deps
+  const data: EmbeddedData = { config, queuePort: file.connect(), eventsPort: file.connect(), version: version.buffer }
   const thread = new Thread(fileURLToPath(new URL('../worker/embedded.ts', import.meta.url)), {
     name: 'spillway-worker',
     workerData: data,
@@ -277,7 +277,7 @@ function startWorkerThread(
     started.reject(error)
     fail(error)
   })
-  thread.on('message', ({ ready, stage, committed, storeWaiting, parked, log: line }: ThreadMessage) => {
+  thread.on('message', ({ ready, stage, committed, storeWaiting, parked, log: line }: EmbeddedMessage) => {
     if (ready) started.resolve()
     if (stage) metrics.stage(...stage)
     if (committed) metrics.committed(...committed)
@@ -378,7 +378,7 @@ async function warnOfDurability(queue: Queue, log: Log, signal: AbortSignal): Pr
       return
     } catch (error) {
       if (!(error instanceof SpillwayError)) throw error
-      await pause(1_000, signal)
+      await sleep(1_000, signal)
     }
   }
 }

@@ -1,5 +1,5 @@
 /** Waits between tries: exponential, with jitter, cut short by a signal. */
-import { pause } from '../src/model/sleep.ts'
+import { sleep } from '../src/model/sleep.ts'
 
 const firstMs = 50
 const lastMs = 5_000
@@ -26,7 +26,7 @@ export async function persistently<T>(
     } catch (error) {
       onError(error as Error, tries)
       if (signal.aborted) throw new Stopped()
-      await pause(delay(tries), signal)
+      await sleep(delay(tries), signal)
       if (signal.aborted) throw new Stopped()
     }
   }

@@ -4,7 +4,7 @@
  */
 import type { Log } from '../src/model/log.ts'
 import { type Meter, noMeter } from '../src/model/meter.ts'
-import { pause } from '../src/model/sleep.ts'
+import { sleep } from '../src/model/sleep.ts'
 import type { Entry } from '../src/queue/queue.ts'
 import { delay, Stopped } from './backoff.ts'
 import type { Outcome, Parked, Persister } from './persist.ts'
@@ -34,7 +34,7 @@ const sayAgainMs = 60_000
 
 export class Parking {
   readonly #persister: Pick<Persister, 'retry'>
-  readonly #settled: (outcome: Outcome) => void
+  readonly #finished: (outcome: Outcome) => void
   readonly #options: ParkingOptions
   readonly #meter: Meter
   #places: Place[] = []
@@ -42,12 +42,12 @@ export class Parking {
   #wake = Promise.withResolvers<void>()
   #room = Promise.withResolvers<void>()
   #running: Promise<void> | undefined
-  #saidAt = Number.NEGATIVE_INFINITY
+  #lastLoggedAt = Number.NEGATIVE_INFINITY
 
   /** `settled` is told what is saved or to be dead-lettered, in the round that settled it. */
-  constructor(persister: Pick<Persister, 'retry'>, settled: (outcome: Outcome) => void, options: ParkingOptions) {
+  constructor(persister: Pick<Persister, 'retry'>, finished: (outcome: Outcome) => void, options: ParkingOptions) {
     this.#persister = persister
-    this.#settled = settled
+    this.#finished = finished
     this.#options = options
     this.#meter = options.meter ?? noMeter
   }
@@ -110,13 +110,13 @@ export class Parking {
         continue
       }
       try {
-        const { settled, wasWhole } = await this.#round(round)
+        const { finished, wasWhole } = await this.#round(round)
         size = wasWhole ? Math.min(size * 2, most) : fewest
-        if (settled === 0) await pause(restMs, signal)
+        if (finished === 0) await sleep(restMs, signal)
       } catch (error) {
         if (error instanceof Stopped) return
         log.error({ err: error, rows: round.length }, 'rows that wait could not be tried again; trying later')
-        await pause(1_000, signal)
+        await sleep(1_000, signal)
       }
     }
   }
@@ -131,11 +131,11 @@ export class Parking {
   async #untilDue(): Promise<void> {
     const next = this.#places.reduce((least, { dueAt }) => Math.min(least, dueAt), Number.POSITIVE_INFINITY)
     this.#wake = Promise.withResolvers()
-    const waited = pause(Math.max(10, next - performance.now()), this.#options.signal)
+    const waited = sleep(Math.max(10, next - performance.now()), this.#options.signal)
     await Promise.race([waited, this.#wake.promise])
   }
 
-  async #round(round: readonly Place[]): Promise<{ settled: number; wasWhole: boolean }> {
+  async #round(round: readonly Place[]): Promise<{ finished: number; wasWhole: boolean }> {
     const { parked, ...outcome } = await this.#persister.retry(round.map((place) => place.parked))
     const again = new Map(parked.map((one) => [one.row, one]))
     const now = performance.now()
@@ -155,11 +155,11 @@ export class Parking {
     // What was true of one may have come true of all.
     if (outcome.saved.length > 0) for (const place of this.#places) place.dueAt = 0
     if (gone.size > 0) {
-      this.#settled(outcome)
+      this.#finished(outcome)
       this.#changed()
     }
     this.#say()
-    return { settled: gone.size, wasWhole: parked.length === 0 }
+    return { finished: gone.size, wasWhole: parked.length === 0 }
   }
 
   #changed(): void {
@@ -173,8 +173,8 @@ export class Parking {
 
   #say(): void {
     const now = performance.now()
-    if (this.#places.length === 0 || now - this.#saidAt < sayAgainMs) return
-    this.#saidAt = now
+    if (this.#places.length === 0 || now - this.#lastLoggedAt < sayAgainMs) return
+    this.#lastLoggedAt = now
     const { fault } = this.#places[0]!.parked
     this.#options.log.warn(
       { rows: this.#places.length, code: fault.vendorCode, reason: fault.message },

@@ -16,10 +16,10 @@ import type { Log } from '../src/model/log.ts'
 import { decode } from '../src/model/message.ts'
 import { type Meter, noMeter } from '../src/model/meter.ts'
 import { digestOf } from '../src/queue/digest.ts'
-import type { Burial, Entry } from '../src/queue/queue.ts'
+import type { DeadLetterInput, Entry } from '../src/queue/queue.ts'
 import { TableState } from './table-state.ts'
 
-export interface Letter extends Burial {
+export interface RejectedEntry extends DeadLetterInput {
   /** The id to announce the failure under; undefined for what has none. */
   id: string | undefined
 }
@@ -28,7 +28,7 @@ export interface Outcome {
   /** What is committed, in the order it was accepted. An entry that repeats a row of before counts: it has to be announced again. */
   saved: Content[]
   entries: Entry[]
-  letters: Letter[]
+  deadLetters: RejectedEntry[]
 }
 
 /** Entries of one id and one content: one row. */
@@ -64,7 +64,7 @@ export interface PersisterOptions {
 /** What one call has come to so far. */
 interface Round {
   saved: Row[]
-  letters: Letter[]
+  deadLetters: RejectedEntry[]
   /** Rows that failed alone; `proved`: after they had failed before, and right before this, the table took others. */
   alone: { row: Row; fault: StoreFault; failedAt: number; proved: boolean }[]
   /** What is known of rows that were parked before. */
@@ -103,9 +103,9 @@ export class Persister {
 
   /** Waits for a database that is away, unless told not to: then its rows are parked. Throws Stopped when the signal aborts before. */
   async persist(entries: readonly Entry[], { waits = true } = {}): Promise<Persisted> {
-    const letters: Letter[] = []
-    const rows = this.#rows(entries, letters)
-    const round: Round = { saved: [], letters, alone: [], before: new Map(), waits }
+    const deadLetters: RejectedEntry[] = []
+    const rows = this.#rows(entries, deadLetters)
+    const round: Round = { saved: [], deadLetters, alone: [], before: new Map(), waits }
     for (const chunk of this.#chunks(rows)) await this.#insert(chunk, round)
     const order = new Map(rows.map((row, i) => [row.content.id, i]))
     round.saved.sort((a, b) => order.get(a.content.id)! - order.get(b.content.id)!)
@@ -115,7 +115,7 @@ export class Persister {
   /** Tries parked rows once more: together, then each by itself. */
   async retry(parked: readonly Parked[]): Promise<Persisted> {
     const before = new Map(parked.map((one) => [one.row, one]))
-    const round: Round = { saved: [], letters: [], alone: [], before, waits: false }
+    const round: Round = { saved: [], deadLetters: [], alone: [], before, waits: false }
     for (const chunk of this.#chunks(parked.map(({ row }) => row))) {
       if (chunk.length > 1 && !(await this.#try(chunk, round))) continue
       await this.#table.takesRows(performance.now() - proofMs / 2)
@@ -128,13 +128,13 @@ export class Persister {
     return await this.#judge(round)
   }
 
-  #rows(entries: readonly Entry[], letters: Letter[]): Row[] {
+  #rows(entries: readonly Entry[], deadLetters: RejectedEntry[]): Row[] {
     const rows = new Map<string, Row>()
     const savedAt = new Date()
     for (const entry of entries) {
       const message = decode(entry.body)
       if ('problem' in message) {
-        letters.push(letter(entry, 'UNDECODABLE', message.problem))
+        deadLetters.push(deadLetter(entry, 'UNDECODABLE', message.problem))
         continue
       }
       const { id, content, at } = message
@@ -143,13 +143,13 @@ export class Persister {
       const problem =
         parseId(id) === id ? problemOf(content, Number.POSITIVE_INFINITY) : 'the id is not a lower-case UUID'
       if (problem) {
-        letters.push(letter(entry, 'REJECTED', problem))
+        deadLetters.push(deadLetter(entry, 'REJECTED', problem))
         continue
       }
       const row = rows.get(id)
       if (!row) rows.set(id, { content: { id, content, createdAt: new Date(at), savedAt }, entries: [entry] })
       else if (row.content.content === content) row.entries.push(entry)
-      else letters.push(letter(entry, 'ID_CONFLICT', conflict(id)))
+      else deadLetters.push(deadLetter(entry, 'ID_CONFLICT', conflict(id)))
     }
     return [...rows.values()]
   }
@@ -231,7 +231,7 @@ export class Persister {
 
   /** What the rows that failed alone are: to blame, or parked. */
   async #judge(round: Round): Promise<Persisted> {
-    const { saved, letters, alone } = round
+    const { saved, deadLetters, alone } = round
     const parked: Parked[] = []
     const works = alone.some(({ proved }) => proved) && (await this.#table.takesRows())
     const now = performance.now()
@@ -243,7 +243,12 @@ export class Persister {
       if (code) this.#blame(row, fault, code, tries, round)
       else parked.push({ row, fault, since, tries })
     }
-    return { saved: saved.map(({ content }) => content), entries: saved.flatMap((row) => row.entries), letters, parked }
+    return {
+      saved: saved.map(({ content }) => content),
+      entries: saved.flatMap((row) => row.entries),
+      deadLetters,
+      parked,
+    }
   }
 
   /** Undefined as long as the row may be saved yet. */
@@ -263,7 +268,7 @@ export class Persister {
       { reason: fault.message, code: fault.vendorCode, id: row.content.id },
       'the database rejected a row; dead-lettering it',
     )
-    round.letters.push(...row.entries.map((entry) => letter(entry, code, reason(fault), tries)))
+    round.deadLetters.push(...row.entries.map((entry) => deadLetter(entry, code, reason(fault), tries)))
   }
 
   #committed(rows: readonly Row[], started: number): void {
@@ -280,7 +285,7 @@ export class Persister {
       const there = found.get(row.content.id)
       if (!there) return true
       if (there.content === row.content.content) round.saved.push({ content: there, entries: row.entries })
-      else round.letters.push(...row.entries.map((entry) => conflictWith(there, entry)))
+      else round.deadLetters.push(...row.entries.map((entry) => conflictWith(there, entry)))
       return false
     })
   }
@@ -305,13 +310,13 @@ export class Persister {
   }
 }
 
-export function letter(entry: Entry, code: FailureCode, message: string, attempts = 1): Letter {
+export function deadLetter(entry: Entry, code: FailureCode, message: string, attempts = 1): RejectedEntry {
   return { entry, id: entry.id, failure: { code, message, attempts, failedAt: new Date() } }
 }
 
 /** The queue is told what stands, so that it refuses the next conflict. */
-function conflictWith({ id, content, createdAt }: Content, entry: Entry): Letter {
-  return { ...letter(entry, 'ID_CONFLICT', conflict(id)), stands: { digest: digestOf(content), at: +createdAt } }
+function conflictWith({ id, content, createdAt }: Content, entry: Entry): RejectedEntry {
+  return { ...deadLetter(entry, 'ID_CONFLICT', conflict(id)), existing: { digest: digestOf(content), at: +createdAt } }
 }
 
 function conflict(id: string): string {

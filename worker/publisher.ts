@@ -10,7 +10,7 @@ import type { Log } from '../src/model/log.ts'
 import type { Meter, Stage } from '../src/model/meter.ts'
 import type { Consumer, Entry } from '../src/queue/queue.ts'
 import { persistently } from './backoff.ts'
-import type { Letter, Outcome } from './persist.ts'
+import type { Outcome, RejectedEntry } from './persist.ts'
 
 /** Of one entry of the events log, in characters of content; a larger batch becomes several entries. */
 const entryLength = 512 * 1024
@@ -22,8 +22,8 @@ interface Waiting {
   done: PromiseWithResolvers<void>
 }
 
-export class Announcer {
-  readonly #parts: { cache: Pick<Cache, 'bump'>; events: Pick<EventLog, 'append'>; consumer: Consumer }
+export class Publisher {
+  readonly #deps: { cache: Pick<Cache, 'invalidate'>; events: Pick<EventLog, 'append'>; consumer: Consumer }
   readonly #options: { cacheTtlMs: number; log: Log; signal: AbortSignal; meter?: Meter }
   #waiting: Waiting[] = []
   #running = false
@@ -31,15 +31,15 @@ export class Announcer {
   #appending: Promise<void> = Promise.resolve()
 
   constructor(
-    parts: { cache: Pick<Cache, 'bump'>; events: Pick<EventLog, 'append'>; consumer: Consumer },
+    deps: { cache: Pick<Cache, 'invalidate'>; events: Pick<EventLog, 'append'>; consumer: Consumer },
     options: { cacheTtlMs: number; log: Log; signal: AbortSignal; meter?: Meter },
   ) {
-    this.#parts = parts
+    this.#deps = deps
     this.#options = options
   }
 
   /** Resolves when all of it is announced and out of the queue. Rejects with Stopped when the signal aborts before. */
-  announce(outcome: Outcome): Promise<void> {
+  publish(outcome: Outcome): Promise<void> {
     const done = Promise.withResolvers<void>()
     this.#waiting.push({ outcome, done })
     if (!this.#running) void this.#run()
@@ -52,7 +52,7 @@ export class Announcer {
       const batch = this.#waiting
       this.#waiting = []
       try {
-        await this.#confirm(batch)
+        await this.#markSaved(batch)
         // One append at a time; what comes next is confirmed meanwhile.
         await this.#appending
         this.#appending = this.#append(batch).catch((error) => reject(batch, error))
@@ -64,39 +64,39 @@ export class Announcer {
   }
 
   /** From here on everybody says of them what the event will say. */
-  async #confirm(batch: readonly Waiting[]): Promise<void> {
-    const { consumer } = this.#parts
-    const { saved, entries, letters } = together(batch)
+  async #markSaved(batch: readonly Waiting[]): Promise<void> {
+    const { consumer } = this.#deps
+    const { saved, entries, deadLetters } = together(batch)
     // Buried before it is announced: who hears of a failure finds the dead letter.
-    if (letters.length > 0) await this.#timed('bury', () => consumer.bury(letters))
+    if (deadLetters.length > 0) await this.#timed('dead_letter', () => consumer.deadLetter(deadLetters))
     failpoint('committed')
-    if (saved.length > 0) await this.#bump()
+    if (saved.length > 0) await this.#invalidate()
     failpoint('bumped')
-    if (entries.length > 0) await this.#timed('confirm', () => consumer.confirm(entries))
+    if (entries.length > 0) await this.#timed('mark_saved', () => consumer.markSaved(entries))
     failpoint('confirmed')
   }
 
   async #append(batch: readonly Waiting[]): Promise<void> {
-    const { saved, entries, letters } = together(batch)
-    const log = logEntries(saved, letters)
-    if (log.length > 0) await this.#timed('append', () => this.#parts.events.append(log))
+    const { saved, entries, deadLetters } = together(batch)
+    const log = logEntries(saved, deadLetters)
+    if (log.length > 0) await this.#timed('append', () => this.#deps.events.append(log))
     failpoint('announced')
     // The next announcement need not wait for this; the worker does, for all it has in hand.
-    const settled = this.#settle(entries)
-    for (const { done } of batch) done.resolve(settled)
+    const acked = this.#ack(entries)
+    for (const { done } of batch) done.resolve(acked)
   }
 
-  async #settle(entries: readonly Entry[]): Promise<void> {
-    if (entries.length > 0) await this.#timed('settle', () => this.#parts.consumer.settle(entries))
+  async #ack(entries: readonly Entry[]): Promise<void> {
+    if (entries.length > 0) await this.#timed('ack', () => this.#deps.consumer.ack(entries))
     failpoint('settled')
   }
 
   /** Until the bump has succeeded, or every page of before has expired by itself. */
-  async #bump(): Promise<void> {
+  async #invalidate(): Promise<void> {
     const givenUpAt = performance.now() + this.#options.cacheTtlMs + readMarginMs
-    await this.#timed('bump', async () => {
+    await this.#timed('invalidate', async () => {
       try {
-        await this.#parts.cache.bump()
+        await this.#deps.cache.invalidate()
       } catch (error) {
         if (performance.now() < givenUpAt) throw error
         this.#options.log.warn(
@@ -115,11 +115,11 @@ export class Announcer {
 
   #persistently(step: Stage, act: () => Promise<void>): Promise<void> {
     const { log, signal } = this.#options
-    let said: string | undefined
+    let lastLogged: string | undefined
     return persistently(act, signal, (error, tries) => {
-      if (error.message !== said || tries % 10 === 0)
+      if (error.message !== lastLogged || tries % 10 === 0)
         log.warn({ step, reason: error.message, tries }, 'a batch is committed but not done yet; trying again')
-      said = error.message
+      lastLogged = error.message
     })
   }
 }
@@ -128,7 +128,7 @@ function together(batch: readonly Waiting[]): Outcome {
   return {
     saved: batch.flatMap(({ outcome }) => outcome.saved),
     entries: batch.flatMap(({ outcome }) => outcome.entries),
-    letters: batch.flatMap(({ outcome }) => outcome.letters),
+    deadLetters: batch.flatMap(({ outcome }) => outcome.deadLetters),
   }
 }
 
@@ -136,9 +136,9 @@ function reject(batch: readonly Waiting[], error: unknown): void {
   for (const { done } of batch) done.reject(error)
 }
 
-function logEntries(saved: readonly Content[], letters: readonly Letter[]): KnownEvent[][] {
+function logEntries(saved: readonly Content[], deadLetters: readonly RejectedEntry[]): KnownEvent[][] {
   const all: KnownEvent[] = saved.map((content) => ({ type: 'saved', content }))
-  for (const { id, failure } of letters) if (id !== undefined) all.push({ type: 'failed', id, failure })
+  for (const { id, failure } of deadLetters) if (id !== undefined) all.push({ type: 'failed', id, failure })
   const entries: KnownEvent[][] = []
   let length = Number.POSITIVE_INFINITY
   for (const event of all) {

@@ -5,7 +5,7 @@
 import { StoreFault, type Writer } from '../src/db/store.ts'
 import type { Log } from '../src/model/log.ts'
 import { type Meter, noMeter, type StoreWaiting } from '../src/model/meter.ts'
-import { pause } from '../src/model/sleep.ts'
+import { sleep } from '../src/model/sleep.ts'
 import { delay, orStopped, Stopped } from './backoff.ts'
 
 /** Why a worker does not write. */
@@ -40,7 +40,7 @@ export class TableState {
   #worked = { from: Number.NEGATIVE_INFINITY, at: Number.NEGATIVE_INFINITY }
   #probing: { from: number; answer: Promise<boolean> } | undefined
   /** Code -> when it was logged. */
-  readonly #said = new Map<string | undefined, number>()
+  readonly #lastLogged = new Map<string | undefined, number>()
 
   constructor(store: Pick<Writer, 'probe'>, options: TableOptions) {
     this.#store = store
@@ -96,9 +96,9 @@ export class TableState {
   #say(began: boolean): void {
     const { since, code, reason } = this.#waiting!
     const now = performance.now()
-    const silentMs = now - (this.#said.get(code) ?? Number.NEGATIVE_INFINITY)
+    const silentMs = now - (this.#lastLogged.get(code) ?? Number.NEGATIVE_INFINITY)
     if (silentMs < (began ? sayEveryMs : sayAgainMs)) return
-    this.#said.set(code, now)
+    this.#lastLogged.set(code, now)
     this.#options.log.warn(
       { code, reason, waitedMs: Date.now() - since },
       'the database takes no rows; the worker waits for it and saves nothing meanwhile',
@@ -120,7 +120,7 @@ export class TableState {
   /** Until it is time for another try, or the table takes rows again. Throws Stopped. */
   async rest(tries: number): Promise<void> {
     const { signal, stopping = signal } = this.#options
-    const rested = pause(delay(tries), stopping)
+    const rested = sleep(delay(tries), stopping)
     await (this.#waiting ? Promise.race([rested, this.#over.promise]) : rested)
     if (stopping.aborted) throw new Stopped()
   }

@@ -8,12 +8,12 @@ import type { EventLog } from '../src/events/events.ts'
 import { failpoint } from '../src/model/failpoint.ts'
 import type { Log } from '../src/model/log.ts'
 import { type Meter, noMeter } from '../src/model/meter.ts'
-import { pause } from '../src/model/sleep.ts'
+import { sleep } from '../src/model/sleep.ts'
 import type { Consumer, Entry } from '../src/queue/queue.ts'
-import { Announcer } from './publisher.ts'
 import { delay, persistently, Stopped } from './backoff.ts'
 import { Parking, type ParkingOptions } from './parking.ts'
-import { letter, type Outcome, type Persisted, Persister } from './persist.ts'
+import { deadLetter, type Outcome, type Persisted, Persister } from './persist.ts'
+import { Publisher } from './publisher.ts'
 import { TableState, type Waiting } from './table-state.ts'
 
 export interface WorkerOptions {
@@ -34,12 +34,12 @@ export interface WorkerOptions {
 }
 
 /** UTF-8 bytes, roughly, that one take may bring. */
-const takeBytes = 8 * 1024 * 1024
+const receiveBytes = 8 * 1024 * 1024
 /** Bounds, too, how long a worker with nothing to do takes to stop. */
-const takeWaitMs = 1_000
+const receiveWaitMs = 1_000
 /** What is taken while saves come one by one: a statement for each of them would keep everybody busy with statements. What comes to an
  *  idle worker is taken at once, and full batches follow each other without a pause. */
-const takeSpacingMs = 5
+const receiveSpacingMs = 5
 /** An entry handed out more often than this may be what killed its worker: its tries are counted durably. */
 const suspectDeliveries = 1
 /** Suspects that are tried together at first; those that a try with so few did not survive are tried alone. */
@@ -53,7 +53,7 @@ export class Worker {
   readonly #table: TableState
   readonly #persister: Persister
   readonly #parking: Parking
-  readonly #announcer: Announcer
+  readonly #publisher: Publisher
   /** No more is taken. */
   readonly #stopping = new AbortController()
   /** No more is waited for. */
@@ -67,10 +67,10 @@ export class Worker {
   #holding: NodeJS.Timeout | undefined
 
   constructor(
-    parts: { consumer: Consumer; store: Writer; cache: Pick<Cache, 'bump'>; events: Pick<EventLog, 'append'> },
+    deps: { consumer: Consumer; store: Writer; cache: Pick<Cache, 'invalidate'>; events: Pick<EventLog, 'append'> },
     options: WorkerOptions,
   ) {
-    const { consumer, store, cache, events } = parts
+    const { consumer, store, cache, events } = deps
     const { log, maxAttempts, cacheTtlMs, patienceMs, parking: bounds, meter = noMeter } = options
     const signal = this.#giveUp.signal
     this.#consumer = consumer
@@ -78,13 +78,13 @@ export class Worker {
     const slot = <T>(statement: () => Promise<T>) => this.#withSlot(statement)
     this.#table = new TableState(store, { log, signal, stopping: this.#stopping.signal, meter, slot })
     this.#persister = new Persister(store, { maxAttempts, patienceMs, log, signal, meter }, this.#table)
-    this.#parking = new Parking(this.#persister, (outcome) => this.#settled(outcome), {
+    this.#parking = new Parking(this.#persister, (outcome) => this.#finished(outcome), {
       log,
       signal: AbortSignal.any([signal, this.#stopping.signal]),
       meter,
       ...(bounds && { bounds }),
     })
-    this.#announcer = new Announcer({ cache, events, consumer }, { cacheTtlMs, log, signal, meter })
+    this.#publisher = new Publisher({ cache, events, consumer }, { cacheTtlMs, log, signal, meter })
   }
 
   /** Why it writes nothing at the moment; undefined while the table takes rows. */
@@ -94,7 +94,7 @@ export class Worker {
 
   start(): void {
     this.#loop = this.#run()
-    this.#holding = setInterval(() => this.#hold(), this.#options.holdEveryMs ?? 3_000)
+    this.#holding = setInterval(() => this.#extendLease(), this.#options.holdEveryMs ?? 3_000)
   }
 
   async #run(): Promise<void> {
@@ -107,17 +107,17 @@ export class Worker {
       if (this.#stopping.signal.aborted) return
       try {
         const started = performance.now()
-        const entries = await this.#consumer.take({ rows: batch, bytes: takeBytes }, takeWaitMs)
+        const entries = await this.#consumer.receive({ rows: batch, bytes: receiveBytes }, receiveWaitMs)
         if (entries.length === 0) continue
         const characters = entries.reduce((sum, { body }) => sum + body.length, 0)
-        if (entries.length >= batch || characters >= takeBytes / 2) this.#persister.backlog()
+        if (entries.length >= batch || characters >= receiveBytes / 2) this.#persister.backlog()
         failpoint('taken')
         this.#begin(entries, () => this.#work(entries))
-        const rest = takeSpacingMs - (performance.now() - started)
-        if (entries.length < batch && rest > 0) await pause(rest, this.#stopping.signal)
+        const rest = receiveSpacingMs - (performance.now() - started)
+        if (entries.length < batch && rest > 0) await sleep(rest, this.#stopping.signal)
       } catch (error) {
         log.error({ err: error }, 'cannot take from the queue; trying again')
-        await pause(1_000, this.#stopping.signal)
+        await sleep(1_000, this.#stopping.signal)
       }
     }
   }
@@ -153,16 +153,16 @@ export class Worker {
   }
 
   /** Rows that had to wait by themselves are saved, or to be dead-lettered. */
-  #settled(outcome: Outcome): void {
-    const entries = [...outcome.entries, ...outcome.letters.map(({ entry }) => entry)]
-    this.#begin(entries, () => this.#announcer.announce(outcome))
+  #finished(outcome: Outcome): void {
+    const entries = [...outcome.entries, ...outcome.deadLetters.map(({ entry }) => entry)]
+    this.#begin(entries, () => this.#publisher.publish(outcome))
   }
 
   async #finish({ parked, ...outcome }: Persisted): Promise<void> {
     this.#parking.add(parked)
     if (outcome.saved.length > 0) this.#parking.committed()
     // What waits by itself does not hold up the events of its neighbours.
-    if (outcome.entries.length + outcome.letters.length > 0) await this.#announcer.announce(outcome)
+    if (outcome.entries.length + outcome.deadLetters.length > 0) await this.#publisher.publish(outcome)
   }
 
   /** Together, unless one of them was in such a try before that its worker did not survive: then that one alone. */
@@ -171,7 +171,7 @@ export class Worker {
       const counts = await this.#count(entries)
       const marked = entries.filter((_, i) => counts[i]! > 1)
       if (marked.length === 0) return { marked, persisted: await this.#try(entries, 'together') }
-      await this.#forgive(entries)
+      await this.#withdrawAttempt(entries)
       return { marked }
     })
     if (persisted.persisted) return await this.#finish(persisted.persisted)
@@ -197,10 +197,10 @@ export class Worker {
           { id: entry.id, attempts: alone },
           'the worker crashed on a message whenever it was tried alone; dead-lettering it',
         )
-        const blamed = letter(entry, 'CRASHED', 'the worker crashed while processing it', alone)
-        return await this.#announcer.announce({ saved: [], entries: [], letters: [blamed] })
+        const blamed = deadLetter(entry, 'CRASHED', 'the worker crashed while processing it', alone)
+        return await this.#publisher.publish({ saved: [], entries: [], deadLetters: [blamed] })
       }
-      await pause(delay(tries), this.#giveUp.signal)
+      await sleep(delay(tries), this.#giveUp.signal)
       if (this.#giveUp.signal.aborted) throw new Stopped()
     }
   }
@@ -212,22 +212,22 @@ export class Worker {
       persisted = await this.#persister.persist(entries, { waits: false })
     } catch (error) {
       if (error instanceof Stopped) {
-        await this.#forgive(entries)
+        await this.#withdrawAttempt(entries)
         throw error
       }
       this.#options.log.error({ err: error, entries: entries.length }, `a batch failed unexpectedly, tried ${how}`)
       return undefined
     }
-    await this.#forgive(entries)
+    await this.#withdrawAttempt(entries)
     return persisted
   }
 
   #count(entries: readonly Entry[]): Promise<number[]> {
-    return this.#each(entries, (entry) => this.#consumer.attempt(entry))
+    return this.#each(entries, (entry) => this.#consumer.countAttempt(entry))
   }
 
-  async #forgive(entries: readonly Entry[]): Promise<void> {
-    await this.#each(entries, (entry) => this.#consumer.forgive(entry))
+  async #withdrawAttempt(entries: readonly Entry[]): Promise<void> {
+    await this.#each(entries, (entry) => this.#consumer.withdrawAttempt(entry))
   }
 
   #each<T>(entries: readonly Entry[], act: (entry: Entry) => Promise<T>): Promise<T[]> {
@@ -260,13 +260,13 @@ export class Worker {
     }
   }
 
-  async #hold(): Promise<void> {
+  async #extendLease(): Promise<void> {
     const old = performance.now() - 1_000
     const entries = [...this.#inHand].filter(({ since }) => since < old).flatMap((work) => work.entries)
     entries.push(...this.#parking.entries)
     if (entries.length === 0) return
     // When that fails, another worker may take them, too: double work, never a double row.
-    await this.#consumer.hold(entries).catch(() => {})
+    await this.#consumer.extendLease(entries).catch(() => {})
   }
 
   /** Takes no more, finishes what is in hand or, after `graceMs`, leaves it in the queue. May be called twice. */

@@ -69,7 +69,7 @@ async function fill(url: string, messages: number): Promise<void> {
       const [id, at, content] = [uuidv7(), Date.now(), contentOf(n + i)]
       return [{ id, digest: digestOf(content), at, body: encode({ v: 1, type: 'content', id, at, content }) }]
     })
-    await queue.accept(groups)
+    await queue.enqueue(groups)
   }
   await queue.close()
 }

@@ -61,7 +61,7 @@ function fanningOut(
 }
 
 /** Appends to the events log what a worker would: `batch` events an entry. */
-function announcer(parts: Parts): { publish: Publish; close(): Promise<void> } {
+function publisher(parts: Parts): { publish: Publish; close(): Promise<void> } {
   const log = new RedisEventLog(parseRedisUrl(parts.redis.url), {
     retentionMs: 3_600_000,
     retentionBytes: 268_435_456,
@@ -92,7 +92,7 @@ const spillway: Contender = {
   start: async (parts, execArgv) => {
     await parts.reset()
     const api = await startSpillway('api', parts.env, execArgv)
-    const { publish, close } = announcer(parts)
+    const { publish, close } = publisher(parts)
     const crowd = await Crowd.open(api.url, document, subscribers)
     ourLength = await lengthOfOne(crowd, publish)
     return fanningOut(crowd, ourLength, parts.pace.quick ? 400 : 2_000, publish, async () => {
@@ -166,7 +166,7 @@ export const delivery: Scenario = {
       start: async (parts) => {
         await parts.reset()
         const api = await startSpillway('api', parts.env)
-        const { publish, close } = announcer(parts)
+        const { publish, close } = publisher(parts)
         const crowd = await Crowd.open(api.url, document, subscribers)
         const length = await lengthOfOne(crowd, publish)
         return {

@@ -9,7 +9,7 @@ import type { Tracer } from '../model/tracer.ts'
 import type { Queue } from '../queue/queue.ts'
 import { Bytes } from './bytes.ts'
 import { Contents } from './contents.ts'
-import { Intake } from './enqueue-batcher.ts'
+import { EnqueueBatcher } from './enqueue-batcher.ts'
 import { Reads } from './reads.ts'
 import { Receipts } from './receipts.ts'
 import { Saves } from './save.ts'
@@ -26,7 +26,7 @@ export interface App {
 }
 
 export function makeApp(
-  parts: {
+  deps: {
     queue: Queue
     store: Store
     cache: Cache
@@ -37,14 +37,14 @@ export function makeApp(
   },
   options: { contentMaxBytes: number },
 ): App {
-  const { queue, store, cache, events, log, meter = noMeter, tracer } = parts
+  const { queue, store, cache, events, log, meter = noMeter, tracer } = deps
   const follower = new Follower(events, log)
   const bytes = new Bytes()
   const reads = new Reads(bytes, options.contentMaxBytes)
   const contents = new Contents(store, cache, meter, reads)
   const receipts = new Receipts(queue, contents, follower)
   return {
-    saves: new Saves(new Intake(queue), receipts, { ...options, bytes, meter, tracer, log }),
+    saves: new Saves(new EnqueueBatcher(queue), receipts, { ...options, bytes, meter, tracer, log }),
     contents,
     receipts,
     follower,

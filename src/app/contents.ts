@@ -84,7 +84,7 @@ export class Contents {
     const { version, value, readAt } = await this.#cache.get(key)
     if (value !== undefined && value.length > largeBytes) await this.#reads.bytes.turn()
     const kept = value === undefined ? undefined : parsePage(value, Math.abs(query.take))
-    this.#meter.cacheRequest(kept ? 'hit' : version !== undefined ? 'miss' : 'away')
+    this.#meter.cacheRequest(kept ? 'hit' : version !== undefined ? 'miss' : 'unavailable')
     if (kept) return { rows: kept, bytes: sizeOf(value!), readAt }
     const page = await (version === undefined ? this.#uncached(key, query) : this.#cacheable(key, query, version))
     // What asked for it renders it in the same turn.

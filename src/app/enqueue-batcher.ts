@@ -4,11 +4,11 @@
  */
 import { SpillwayError } from '../model/error.ts'
 import { failpoint } from '../model/failpoint.ts'
-import type { Accepted, Item, Queue } from '../queue/queue.ts'
+import type { Enqueued, Item, Queue } from '../queue/queue.ts'
 
 interface Waiting {
   group: readonly Item[]
-  resolve: (accepted: Accepted[]) => void
+  resolve: (enqueued: Enqueued[]) => void
   reject: (error: Error) => void
 }
 
@@ -19,24 +19,24 @@ const bytesPerCall = 4 * 1024 * 1024
 /** With fewer calls at a time more saves share one write to disk; with more, one slow call does not hold up the next. */
 const callsAtOnce = 4
 /** So many need not wait for the end of the tick: the queue is at them while this process reads the next requests. */
-const goAtOnce = 16
+const flushThreshold = 16
 const waitingItems = 20_000
 const waitingBytes = 64 * 1024 * 1024
 
-export class Intake {
-  readonly #queue: Pick<Queue, 'accept'>
+export class EnqueueBatcher {
+  readonly #queue: Pick<Queue, 'enqueue'>
   #waiting: Waiting[] = []
   #items = 0
   #bytes = 0
   #calls = 0
   #scheduled = false
 
-  constructor(queue: Pick<Queue, 'accept'>) {
+  constructor(queue: Pick<Queue, 'enqueue'>) {
     this.#queue = queue
   }
 
   /** Accepts the group whole or not at all. Rejects as Queue.accept says; with QUEUE_FULL, too, when the queue is slower than the saves. */
-  accept(group: readonly Item[]): Promise<Accepted[]> {
+  enqueue(group: readonly Item[]): Promise<Enqueued[]> {
     const bytes = sizeOf(group)
     if (this.#items + group.length > waitingItems || this.#bytes + bytes > waitingBytes) {
       const error = new SpillwayError(
@@ -52,7 +52,7 @@ export class Intake {
     this.#bytes += bytes
     return new Promise((resolve, reject) => {
       this.#waiting.push({ group, resolve, reject })
-      if (this.#waiting.length >= goAtOnce && this.#calls < callsAtOnce) void this.#send(this.#next())
+      if (this.#waiting.length >= flushThreshold && this.#calls < callsAtOnce) void this.#send(this.#next())
       else this.#schedule()
     })
   }
@@ -83,7 +83,7 @@ export class Intake {
     this.#calls += 1
     try {
       failpoint('accepting')
-      const answers = await this.#queue.accept(call.map(({ group }) => group))
+      const answers = await this.#queue.enqueue(call.map(({ group }) => group))
       failpoint('accepted')
       call.forEach(({ resolve, reject }, i) => {
         const answer = answers[i]!

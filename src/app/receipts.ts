@@ -7,7 +7,7 @@ import type { Follower } from '../events/follower.ts'
 import type { Content } from '../model/content.ts'
 import { type Failure, SpillwayError } from '../model/error.ts'
 import { digestOf } from '../queue/digest.ts'
-import type { Accepted, Item, Queue, Standing } from '../queue/queue.ts'
+import type { Enqueued, Item, Queue, SaveState } from '../queue/queue.ts'
 import type { Contents } from './contents.ts'
 
 export interface Receipt {
@@ -27,7 +27,7 @@ export interface Receipt {
 }
 
 /** Not every end is announced: a worker may die between burying a message and saying so, and nobody takes that up. */
-const lookAgainMs = 5_000
+const refreshEveryMs = 5_000
 
 export class Receipts {
   readonly #queue: Pick<Queue, 'find'>
@@ -47,9 +47,9 @@ export class Receipts {
   }
 
   async #find(id: string, digest: string | undefined): Promise<Receipt | undefined> {
-    const [standing] = await this.#queue.find([id], digest)
-    const receipt = standing && { ...receiptOf(id, standing), digest }
-    if (receipt?.status === 'QUEUED') return await this.#pending(receipt, standing!)
+    const [saveState] = await this.#queue.find([id], digest)
+    const receipt = saveState && { ...receiptOf(id, saveState), digest }
+    if (receipt?.status === 'QUEUED') return await this.#pending(receipt, saveState!)
     const { conflicts = 0, failure } = receipt ?? {}
     // A dead letter may be a later sender's: for whoever asks without a digest the id stands as its row does.
     if (receipt && !(receipt.status === 'FAILED' && digest === undefined)) return receipt
@@ -76,12 +76,12 @@ export class Receipts {
    * is SAVED, as it was before. A row of the very message that is pending does not count: the cache may not know it yet, and the queue
    * will say when it does.
    */
-  async #pending(receipt: Receipt, standing: Standing): Promise<Receipt> {
+  async #pending(receipt: Receipt, saveState: SaveState): Promise<Receipt> {
     try {
       const content = await this.#contents.find(receipt.id)
       if (!content) return receipt
-      const isSame = digestOf(content.content) === standing.digest
-      const isBefore = isSame ? +content.createdAt !== standing.at : receipt.digest === undefined
+      const isSame = digestOf(content.content) === saveState.digest
+      const isBefore = isSame ? +content.createdAt !== saveState.at : receipt.digest === undefined
       if (isBefore) return { ...receipt, status: 'SAVED', acceptedAt: content.createdAt, content }
     } catch (error) {
       // That the database is away is no reason to say less than the queue knows.
@@ -95,20 +95,20 @@ export class Receipts {
    * is saved, and then takes a later sender's content under the id: the row tells whose it is. Only where what the queue has may be such a
    * content is the store asked. Throws as `find`.
    */
-  async known(items: readonly Item[]): Promise<Map<Item, Accepted>> {
+  async known(items: readonly Item[]): Promise<Map<Item, Enqueued>> {
     const given = items.filter(({ fresh }) => !fresh)
     const standings = await this.#queue.find(given.map(({ id }) => id))
-    const known = new Map<Item, Accepted>()
-    const look = async (item: Item, standing: Standing | undefined) => {
+    const known = new Map<Item, Enqueued>()
+    const refresh = async (item: Item, saveState: SaveState | undefined) => {
       const { id, digest } = item
-      if (standing?.digest === digest) known.set(item, { ...standing, duplicate: true })
-      if (!standing || standing.digest === digest || standing.status === 'SAVED') return
+      if (saveState?.digest === digest) known.set(item, { ...saveState, duplicate: true })
+      if (!saveState || saveState.digest === digest || saveState.status === 'SAVED') return
       const content = await this.#row(id)
       if (!content || digestOf(content.content) !== digest) return
-      const { conflicts } = standing
+      const { conflicts } = saveState
       known.set(item, { status: 'SAVED', digest, at: +content.createdAt, conflicts, duplicate: true })
     }
-    await Promise.all(given.map((item, i) => look(item, standings[i])))
+    await Promise.all(given.map((item, i) => refresh(item, standings[i])))
     return known
   }
 
@@ -131,52 +131,52 @@ export class Receipts {
     if (!first) return
     yield first
     if (first.status !== 'QUEUED') return
-    const last = await this.settled(first, signal)
+    const last = await this.final(first, signal)
     if (last.status !== 'QUEUED') yield last
   }
 
   /** The receipt as soon as it is SAVED or FAILED; as it stands when `signal` aborts before. */
-  async settled(receipt: Receipt, signal: AbortSignal): Promise<Receipt> {
+  async final(receipt: Receipt, signal: AbortSignal): Promise<Receipt> {
     if (receipt.status !== 'QUEUED') return receipt
     const watch = this.watch(receipt.id)
     try {
-      return await watch.settled(receipt, signal)
+      return await watch.final(receipt, signal)
     } finally {
       watch.stop()
     }
   }
 
   /** Begins to watch an id, so that nothing is missed between the accept and the wait. */
-  watch(id: string): { settled(receipt: Receipt, signal: AbortSignal): Promise<Receipt>; stop(): void } {
+  watch(id: string): { final(receipt: Receipt, signal: AbortSignal): Promise<Receipt>; stop(): void } {
     let saved: Content | undefined
-    let look = true
+    let refresh = true
     let wake = () => {}
     const stop = this.#follower.watch(id, (event) => {
       // A failure may be that of other content under this id: the queue tells.
       if (event?.type === 'saved') saved = event.content
-      else look = true
+      else refresh = true
       wake()
     })
     return {
       stop,
-      settled: async (receipt, signal) => {
+      final: async (receipt, signal) => {
         const { id, digest, duplicate } = receipt
         const abort = () => wake()
         signal.addEventListener('abort', abort)
         const timer = setInterval(async () => {
           // The queue alone is asked: those who wait are not to be felt by the database.
-          const [standing] = await this.#queue.find([receipt.id], digest).catch(() => [])
-          if (standing?.status === 'QUEUED') return
-          look = true
+          const [saveState] = await this.#queue.find([receipt.id], digest).catch(() => [])
+          if (saveState?.status === 'QUEUED') return
+          refresh = true
           wake()
-        }, lookAgainMs)
+        }, refreshEveryMs)
         try {
           while (!signal.aborted) {
             if (saved && (digest === undefined || digestOf(saved.content) === digest))
               return { ...receipt, status: 'SAVED', content: saved }
-            if (look || saved) {
+            if (refresh || saved) {
               // Once at the start, since it may have happened before the watch began; and whenever an event may have been missed.
-              look = false
+              refresh = false
               saved = undefined
               const now = await this.#find(id, digest).catch(() => undefined)
               if (now && now.status !== 'QUEUED') return { ...now, duplicate }
@@ -196,7 +196,7 @@ export class Receipts {
   }
 }
 
-export function receiptOf(id: string, standing: Standing, duplicate = false): Receipt {
-  const { status, digest, at, conflicts, failure } = standing
+export function receiptOf(id: string, saveState: SaveState, duplicate = false): Receipt {
+  const { status, digest, at, conflicts, failure } = saveState
   return { id, status, duplicate, acceptedAt: new Date(at), conflicts, digest, content: undefined, failure }
 }

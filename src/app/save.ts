@@ -6,9 +6,9 @@ import { encode, type Message } from '../model/message.ts'
 import type { Meter } from '../model/meter.ts'
 import type { Sending, Tracer } from '../model/tracer.ts'
 import { digestOf } from '../queue/digest.ts'
-import type { Accepted, Item } from '../queue/queue.ts'
+import type { Enqueued, Item } from '../queue/queue.ts'
 import type { Bytes } from './bytes.ts'
-import type { Intake } from './enqueue-batcher.ts'
+import type { EnqueueBatcher } from './enqueue-batcher.ts'
 import { newId } from './new-id.ts'
 import { type Receipt, type Receipts, receiptOf } from './receipts.ts'
 
@@ -36,13 +36,13 @@ export interface SavesOptions {
 }
 
 export class Saves {
-  readonly #intake: Intake
+  readonly #batcher: EnqueueBatcher
   readonly #receipts: Receipts
   readonly #options: SavesOptions
   #refused = 0
 
-  constructor(intake: Intake, receipts: Receipts, options: SavesOptions) {
-    this.#intake = intake
+  constructor(batcher: EnqueueBatcher, receipts: Receipts, options: SavesOptions) {
+    this.#batcher = batcher
     this.#receipts = receipts
     this.#options = options
   }
@@ -51,8 +51,8 @@ export class Saves {
   async save(input: SaveInput): Promise<Receipt> {
     const sending = this.#options.tracer?.send()
     const item = this.#item(input, '', sending)
-    const [accepted] = await this.#accept([item], sending)
-    return receiptOf(item.id, accepted!, accepted!.duplicate)
+    const [enqueued] = await this.#enqueue([item], sending)
+    return receiptOf(item.id, enqueued!, enqueued!.duplicate)
   }
 
   /**
@@ -65,15 +65,15 @@ export class Saves {
     const item = this.#item(input, '', sending)
     const watch = this.#receipts.watch(item.id)
     try {
-      const [accepted] = await this.#accept([item], sending)
-      const receipt = receiptOf(item.id, accepted!, accepted!.duplicate)
+      const [enqueued] = await this.#enqueue([item], sending)
+      const receipt = receiptOf(item.id, enqueued!, enqueued!.duplicate)
       const { held, most } = this.#options.bytes.in
       if (waitMs === 0 || receipt.status !== 'QUEUED' || held > most / 2) return receipt
       const enough = new AbortController()
       const timer = setTimeout(() => enough.abort(), waitMs)
       const stay = client?.onLeave(() => enough.abort())
       try {
-        return await watch.settled(receipt, enough.signal)
+        return await watch.final(receipt, enough.signal)
       } finally {
         clearTimeout(timer)
         stay?.()
@@ -90,18 +90,18 @@ export class Saves {
     if (inputs.length === 0) return []
     const sending = this.#options.tracer?.send()
     const items = inputs.map((input, i) => this.#item(input, `inputs[${i}].`, sending))
-    const accepted = await this.#accept(items, sending)
-    return accepted.map((standing, i) => receiptOf(items[i]!.id, standing, standing.duplicate))
+    const enqueued = await this.#enqueue(items, sending)
+    return enqueued.map((saveState, i) => receiptOf(items[i]!.id, saveState, saveState.duplicate))
   }
 
-  async #accept(items: readonly Item[], sending: Sending | undefined): Promise<Accepted[]> {
+  async #enqueue(items: readonly Item[], sending: Sending | undefined): Promise<Enqueued[]> {
     const { meter } = this.#options
     const started = performance.now()
     try {
-      const accepted = await this.#acceptOrKnow(items)
-      meter.accepted(items.length, (performance.now() - started) / 1_000)
+      const enqueued = await this.#acceptOrKnow(items)
+      meter.enqueued(items.length, (performance.now() - started) / 1_000)
       sending?.end(items.map(({ id }) => id))
-      return accepted
+      return enqueued
     } catch (error) {
       const code = error instanceof SpillwayError ? error.code : 'INTERNAL_SERVER_ERROR'
       meter.rejected(items.length, code)
@@ -115,16 +115,16 @@ export class Saves {
   }
 
   /** What the queue refuses may be the retry of a save that it has forgotten. */
-  async #acceptOrKnow(items: readonly Item[]): Promise<Accepted[]> {
+  async #acceptOrKnow(items: readonly Item[]): Promise<Enqueued[]> {
     try {
-      return await this.#intake.accept(items)
+      return await this.#batcher.enqueue(items)
     } catch (error) {
       if (!(error instanceof SpillwayError) || error.code !== 'ID_CONFLICT') throw error
       const known = await this.#receipts.known(items)
       if (known.size === 0) throw error
       const rest = items.filter((item) => !known.has(item))
-      const accepted = (rest.length === 0 ? [] : await this.#intake.accept(rest)).values()
-      return items.map((item) => known.get(item) ?? accepted.next().value!)
+      const enqueued = (rest.length === 0 ? [] : await this.#batcher.enqueue(rest)).values()
+      return items.map((item) => known.get(item) ?? enqueued.next().value!)
     }
   }
 

@@ -23,7 +23,7 @@ export interface Cache {
    */
   set(key: string, version: string, value: string, readAt: number): void
   /** Makes every page of before worthless, in every process, before it resolves. Throws when that cannot be said. */
-  bump(): Promise<void>
+  invalidate(): Promise<void>
   /** Does what an invalidation takes, and invalidates nothing. Undefined when it was done; else a code that says why not. Never throws. */
   probe(): Promise<string | undefined>
   /** May be called twice. */
@@ -34,7 +34,7 @@ export interface Cache {
 export interface Version {
   /** Undefined when it cannot be told. Never throws. */
   current(): Promise<string | undefined> | string
-  bump(): Promise<void>
+  invalidate(): Promise<void>
   /** As Cache.probe. */
   probe(): Promise<string | undefined>
   close(): void

@@ -62,8 +62,8 @@ export class MemoryCache implements Cache {
     this.#length -= key.length + page.value.length
   }
 
-  bump(): Promise<void> {
-    return this.#options.version.bump()
+  invalidate(): Promise<void> {
+    return this.#options.version.invalidate()
   }
 
   probe(): Promise<string | undefined> {
@@ -91,7 +91,7 @@ export class SharedVersion implements Version {
     return String(Atomics.load(this.#counter, 0))
   }
 
-  async bump(): Promise<void> {
+  async invalidate(): Promise<void> {
     Atomics.add(this.#counter, 0, 1n)
   }
 

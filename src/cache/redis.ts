@@ -96,7 +96,7 @@ export class RedisCache implements Cache {
       })
   }
 
-  async bump(): Promise<void> {
+  async invalidate(): Promise<void> {
     await this.#connection.ask((client) => client.set(`${this.#prefix}version`, newVersion()))
   }
 
@@ -154,7 +154,7 @@ export class RedisVersion implements Version {
     return this.#asked
   }
 
-  async bump(): Promise<void> {
+  async invalidate(): Promise<void> {
     await this.#connection.ask((client) => client.eval(bumpScript, 1, this.#key, newVersion()))
   }
 

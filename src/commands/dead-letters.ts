@@ -32,7 +32,7 @@ async function main(): Promise<void> {
 }
 
 async function list(queue: Queue): Promise<void> {
-  for await (const { id, body, failure } of letters(queue)) {
+  for await (const { id, body, failure } of deadLetters(queue)) {
     const message = decode(body)
     const text = 'problem' in message ? body : message.content
     const { code, attempts, failedAt, message: why } = failure
@@ -45,16 +45,16 @@ async function list(queue: Queue): Promise<void> {
 
 async function allIds(queue: Queue): Promise<string[]> {
   const ids = new Set<string>()
-  for await (const { id } of letters(queue)) ids.add(id)
+  for await (const { id } of deadLetters(queue)) ids.add(id)
   return [...ids]
 }
 
-async function* letters(queue: Queue) {
+async function* deadLetters(queue: Queue) {
   let after: string | undefined
   for (;;) {
-    const { letters, more } = await queue.deadLetters(100, after)
-    for (const { letter } of letters) yield letter
-    after = letters.at(-1)?.handle
+    const { deadLetters, more } = await queue.deadLetters(100, after)
+    for (const { deadLetter } of deadLetters) yield deadLetter
+    after = deadLetters.at(-1)?.handle
     if (!more) return
   }
 }

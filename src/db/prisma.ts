@@ -75,7 +75,7 @@ export class PrismaStore implements Store {
 
   async prepare(signal: AbortSignal): Promise<void> {
     let delay = PREPARE_RETRY_MS.first
-    let said = Number.NEGATIVE_INFINITY
+    let lastLogged = Number.NEGATIVE_INFINITY
     for (;;) {
       signal.throwIfAborted()
       try {
@@ -91,8 +91,8 @@ export class PrismaStore implements Store {
         const fault = this.#classify(error)
         if (fault.vendorCode === SESSION_FAULT) throw new Error(fault.message, { cause: error })
         if (fault.kind !== 'unavailable') throw error
-        if (performance.now() - said > SAY_AGAIN_MS) {
-          said = performance.now()
+        if (performance.now() - lastLogged > SAY_AGAIN_MS) {
+          lastLogged = performance.now()
           this.#log.warn({ code: fault.vendorCode }, `waiting for the database: ${fault.message}`)
         }
       }

@@ -32,7 +32,7 @@ const ringEvents = 50_000
 const ringLength = 16 * 1024 * 1024
 const readEntries = 16
 /** How often it looks for itself: wake-ups are not promised. */
-const lookEveryMs = 3_000
+const refreshEveryMs = 3_000
 
 export class Follower {
   readonly #source: EventLog
@@ -64,8 +64,8 @@ export class Follower {
 
   start(): void {
     this.#unfollow = this.#source.follow((entry) => this.#wake(entry))
-    this.#timer = setInterval(() => this.#look(), lookEveryMs)
-    this.#look()
+    this.#timer = setInterval(() => this.#refresh(), refreshEveryMs)
+    this.#refresh()
   }
 
   #wake(entry: LogEntry | undefined): void {
@@ -76,11 +76,11 @@ export class Follower {
       entry.position.epoch !== this.#tail.epoch ||
       compare(entry.position, this.#tail) > 0
     )
-      this.#look()
+      this.#refresh()
   }
 
   /** Reads what the log has behind the tail; once more, if somebody asked meanwhile. */
-  #look(): void {
+  #refresh(): void {
     if (this.#catching) {
       this.#again = true
       return
@@ -91,7 +91,7 @@ export class Follower {
         this.#catching = undefined
         if (this.#again && !this.#closing.signal.aborted) {
           this.#again = false
-          this.#look()
+          this.#refresh()
         }
       })
   }
@@ -202,7 +202,7 @@ export class Follower {
   async #prove({ position, index }: Cursor): Promise<void> {
     // A place inside an entry is one only where there is that entry; another process may know it before this one does.
     const entry = this.#fromRing(position) ?? (await (index > 0 ? this.#read(position) : this.#fromLog(position)))
-    if (entry !== 'away' && index > (entry?.events.length ?? 0)) throw expired()
+    if (entry !== 'unavailable' && index > (entry?.events.length ?? 0)) throw expired()
   }
 
   async #started(): Promise<void> {
@@ -230,7 +230,7 @@ export class Follower {
         const wakes = this.#wakes
         const entry = this.#fromRing(cursor.position) ?? (await this.#fromLog(cursor.position))
         if (closed) break
-        if (entry && entry !== 'away') {
+        if (entry && entry !== 'unavailable') {
           if (cursor.index > entry.events.length) throw expired()
           const events = this.#feedEvents(entry, cursor)
           cursor = { position: entry.position, index: 0 }
@@ -287,14 +287,14 @@ export class Follower {
   }
 
   /** The entry behind a position, from the log, which is not asked where this process knows that the position is its end. */
-  async #fromLog(position: Position): Promise<LogEntry | 'away' | undefined> {
+  async #fromLog(position: Position): Promise<LogEntry | 'unavailable' | undefined> {
     const tail = this.#tail
     if (tail && position.epoch === tail.epoch && compare(position, tail) === 0) return undefined
     return await this.#read(position)
   }
 
   /** The entry behind a position; undefined at the log's end. One read for all who ask the same. */
-  async #read(position: Position): Promise<LogEntry | 'away' | undefined> {
+  async #read(position: Position): Promise<LogEntry | 'unavailable' | undefined> {
     const key = `${position.epoch} ${position.major} ${position.minor}`
     let read = this.#reads.get(key)
     if (!read) {
@@ -306,7 +306,7 @@ export class Follower {
     } catch (error) {
       if (!(error instanceof SpillwayError) || error.code === 'CURSOR_EXPIRED') throw error
       this.#troubled = true
-      return 'away'
+      return 'unavailable'
     }
   }
 

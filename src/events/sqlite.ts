@@ -4,33 +4,33 @@
  */
 import type { MessagePort } from 'node:worker_threads'
 import type { LogRow } from '../sqlite/events-tables.ts'
-import { SqlitePort } from '../sqlite/rpc-client.ts'
+import { RpcClient } from '../sqlite/rpc-client.ts'
 import { decodeEvents, encodeEvents } from './codec.ts'
 import { type EventLog, expired, type KnownEvent, type LogEntry, type Position } from './events.ts'
 
 export class SqliteEventLog implements EventLog {
-  readonly #port: SqlitePort
+  readonly #rpc: RpcClient
   readonly #followers = new Set<{ wake(entry?: LogEntry): void }>()
 
   /** A port of SqliteFile's `connect`, for this log alone. */
   constructor(port: MessagePort) {
-    this.#port = new SqlitePort(port)
-    this.#port.onWake = (row) => {
+    this.#rpc = new RpcClient(port)
+    this.#rpc.onWake = (row) => {
       for (const follower of [...this.#followers]) follower.wake(row?.events === undefined ? undefined : entryOf(row))
     }
   }
 
   async append(entries: readonly (readonly KnownEvent[])[]): Promise<void> {
-    if (entries.length > 0) await this.#port.call('append', [entries.map(encodeEvents)])
+    if (entries.length > 0) await this.#rpc.call('append', [entries.map(encodeEvents)])
   }
 
   async tail(): Promise<Position> {
-    const { epoch, major } = await this.#port.call('tail', [])
+    const { epoch, major } = await this.#rpc.call('tail', [])
     return { epoch, major, minor: 0 }
   }
 
   async read(after: Position, limit: number): Promise<LogEntry[]> {
-    const rows = await this.#port.call('read', [after, limit])
+    const rows = await this.#rpc.call('read', [after, limit])
     if (rows === 'expired') throw expired()
     const intact: LogEntry[] = []
     for (const row of rows) {
@@ -47,7 +47,7 @@ export class SqliteEventLog implements EventLog {
 
   /** The log is in the queue's file, and is written in the same way. */
   probe(): Promise<string | undefined> {
-    return this.#port.probe()
+    return this.#rpc.probe()
   }
 
   follow(wake: (entry?: LogEntry) => void): () => Promise<void> {
@@ -65,12 +65,12 @@ export class SqliteEventLog implements EventLog {
 
   async #follow(): Promise<void> {
     // Fails only where the thread is gone, and then there is nothing to be woken by.
-    await this.#port.call('follow', [this.#followers.size > 0]).catch(() => {})
+    await this.#rpc.call('follow', [this.#followers.size > 0]).catch(() => {})
   }
 
   async close(): Promise<void> {
     this.#followers.clear()
-    await this.#port.close()
+    await this.#rpc.close()
   }
 }
 

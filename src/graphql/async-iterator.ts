@@ -2,7 +2,7 @@
  * An async iterator from two functions. Not a generator: a generator that awaits does not hear `return` until what it awaits has come, so
  * that a subscriber who leaves while nothing happens would stay for ever.
  */
-export function iterate<T>(next: () => Promise<T | undefined>, close: () => void): AsyncIterableIterator<T> {
+export function asyncIterator<T>(next: () => Promise<T | undefined>, close: () => void): AsyncIterableIterator<T> {
   let done = false
   const finish = (): IteratorResult<T> => {
     if (!done) {

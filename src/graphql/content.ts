@@ -1,7 +1,7 @@
 /** Content in GraphQL: the type, and how it is read. A model of your own gets a file like this one. */
 import { pageDefault, pageLimit } from '../app/contents.ts'
-import { builder } from './builder.ts'
 import { checkId, checkPage } from '../http/input.ts'
+import { builder } from './builder.ts'
 
 export const Content = builder.prismaObject('Content', {
   description: 'A saved content: one row of the database.',

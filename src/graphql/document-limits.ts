@@ -13,9 +13,9 @@ import {
   type validate,
 } from 'graphql'
 import type { Plugin } from 'graphql-yoga'
-import { fewCopies } from './copies.ts'
 import { cut } from '../http/cut.ts'
 import { withoutSuggestion } from '../http/errors.ts'
+import { fewCopies } from './copies.ts'
 
 export interface LimitOptions {
   /** Whether the schema may be asked for, and errors may suggest names from it. */

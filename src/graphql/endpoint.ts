@@ -3,24 +3,24 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { type DocumentNode, type GraphQLError, type GraphQLSchema, getOperationAST } from 'graphql'
 import { createYoga, type Plugin } from 'graphql-yoga'
 import type { Client } from '../app/save.ts'
-import type { Log } from '../model/log.ts'
 import { acceptable, json, wantsEventStream } from '../http/accept.ts'
-import type { Access, Grant } from '../http/auth.ts'
-import type { Context } from './builder.ts'
-import { Documents } from './documents.ts'
+import type { Auth, Grant } from '../http/auth.ts'
 import { maskError, notPersisted, refusal } from '../http/errors.ts'
-import { FastPath } from './fast-path.ts'
 import { type Call, HttpError, nameRequest, type Upgrade } from '../http/http.ts'
 import { Kept } from '../http/kept.ts'
-import { type LimitOptions, limits } from './document-limits.ts'
-import type { Metrics } from '../telemetry/metrics.ts'
-import { checkQuery, paramsOfBody, paramsOfQuery } from './params.ts'
 import type { RateLimit } from '../http/rate-limit.ts'
 import type { Responses } from '../http/responses.ts'
+import { checkSubscription, clientOf, type StreamLimit } from '../http/stream-limit.ts'
+import type { Log } from '../model/log.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import type { Context } from './builder.ts'
+import { type LimitOptions, limits } from './document-limits.ts'
+import { Documents } from './documents.ts'
+import { FastPath } from './fast-path.ts'
+import { checkQuery, paramsOfBody, paramsOfQuery } from './params.ts'
 import { schema } from './schema.ts'
 import { onlyWithScopes } from './scopes.ts'
 import { SseServer } from './sse.ts'
-import { checkSubscription, clientOf, type StreamLimit } from '../http/stream-limit.ts'
 import { SavedStreams } from './streams.ts'
 import { variableErrors } from './variables.ts'
 import { WsServer } from './ws.ts'
@@ -97,8 +97,8 @@ export interface GraphQLOptions extends LimitOptions {
   responses: Responses
   /** Of one WebSocket message. */
   maxMessageBytes: number
-  access: Access
-  rate: RateLimit
+  auth: Auth
+  rateLimit: RateLimit
   limit: StreamLimit
   metrics: Metrics
   log: Log
@@ -175,7 +175,7 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
     // A stream ends with the grant that opened it.
     response.once(
       'close',
-      options.access.watch(grant, () => response.destroy()),
+      options.auth.watch(grant, () => response.destroy()),
     )
   }
   const documents = new Documents(yoga)

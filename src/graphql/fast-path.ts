@@ -8,19 +8,19 @@ import type { ServerResponse } from 'node:http'
 import type { ExecutionResult, GraphQLError } from 'graphql'
 import type { Client } from '../app/save.ts'
 import type { Grant } from '../http/auth.ts'
-import type { Context } from './builder.ts'
-import type { Document, Documents } from './documents.ts'
 import { type Call, sendText } from '../http/http.ts'
 import { Kept } from '../http/kept.ts'
-import { type Params, paramsOfBody } from './params.ts'
 import type { Responses } from '../http/responses.ts'
+import type { Context } from './builder.ts'
+import type { Document, Documents } from './documents.ts'
+import { type Params, paramsOfBody } from './params.ts'
 import { covers } from './scopes.ts'
 
 const acceptsKept = 50
 /** Of a request for a page, in characters, up to which its response is kept under the whole of it. */
 const pageRequestLength = 20_000
 
-export interface FastPathParts {
+export interface FastPathDeps {
   documents: Documents
   contextOf: (grant: Grant, client?: Client) => Context
   responses: Responses
@@ -28,12 +28,12 @@ export interface FastPathParts {
 }
 
 export class FastPath {
-  readonly #parts: FastPathParts
+  readonly #deps: FastPathDeps
   /** Accept header -> the Content-Type that Yoga answered it with. */
   readonly #types = new Kept<string>(acceptsKept)
 
-  constructor(parts: FastPathParts) {
-    this.#parts = parts
+  constructor(deps: FastPathDeps) {
+    this.#deps = deps
   }
 
   /** Takes note of what Yoga answered, to answer alike. */
@@ -47,15 +47,15 @@ export class FastPath {
     if (type === undefined) return false
     // Known to be for a page of contents: its JSON need not even be read.
     const mayRead = grant.scopes.has('read')
-    if (mayRead && this.#parts.responses.has(body) && (await this.#sendPage(response, type, body, grant))) return true
+    if (mayRead && this.#deps.responses.has(body) && (await this.#sendPage(response, type, body, grant))) return true
     const params = paramsOfBody(body)
-    const document = params && this.#parts.documents.get(params)
+    const document = params && this.#deps.documents.get(params)
     if (!document || document.operation.operation === 'subscription' || !covers(grant, document.needs)) return false
     // Yoga says what is wrong with them.
     if (!document.fits(params.variables)) return false
     const keepable = mayRead && body.length <= pageRequestLength && isPage(document)
     if (keepable && (await this.#sendPage(response, type, body, grant))) return true
-    const result = await this.#execute(document, params, this.#parts.contextOf(grant, connection))
+    const result = await this.#execute(document, params, this.#deps.contextOf(grant, connection))
     // Nothing was executed.
     if (!('data' in result) || result.data === undefined) return false
     if (result.errors) this.#sendErrors(response, type, result, id)
@@ -68,11 +68,11 @@ export class FastPath {
   }
 
   async #sendPage(response: ServerResponse, type: string, body: string, grant: Grant): Promise<boolean> {
-    const page = await this.#parts.responses.get(body, async () => {
+    const page = await this.#deps.responses.get(body, async () => {
       const params = paramsOfBody(body)
-      const document = params && this.#parts.documents.get(params)
+      const document = params && this.#deps.documents.get(params)
       if (!document) return undefined
-      const context = this.#parts.contextOf(grant)
+      const context = this.#deps.contextOf(grant)
       const result = await this.#execute(document, params, context)
       if (result.errors || result.data === undefined) return undefined
       return { text: JSON.stringify(result), readAt: context.readAt }
@@ -85,7 +85,7 @@ export class FastPath {
     let status = 200
     const headers: Record<string, string> = {}
     const shown = errors!.map((error) => {
-      const masked = this.#parts.maskError(error, id) as GraphQLError
+      const masked = this.#deps.maskError(error, id) as GraphQLError
       const { http, ...extensions } = masked.extensions as {
         http?: { status: number; headers: Record<string, string> }
       }

@@ -1,7 +1,7 @@
 /** What is read from a WebSocket's messages, and written into them. */
 import { type DocumentNode, type ExecutionResult, type FormattedExecutionResult, GraphQLError } from 'graphql'
-import type { Yoga } from './documents.ts'
 import { withoutHttp } from '../http/errors.ts'
+import type { Yoga } from './documents.ts'
 
 /** As over HTTP: there Yoga gives the code. */
 export function parseAs({ parse }: ReturnType<Yoga['getEnveloped']>, query: string): DocumentNode {

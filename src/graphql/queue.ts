@@ -2,12 +2,12 @@
 
 import { pageDefault } from '../app/contents.ts'
 import { badInput } from '../app/save.ts'
-import { decode } from '../model/message.ts'
-import { pause } from '../model/sleep.ts'
-import type { DeadLetter as DeadLetterShape, QueueStatus } from '../queue/queue.ts'
-import { builder } from './builder.ts'
 import { checkPage } from '../http/input.ts'
-import { iterate } from './async-iterator.ts'
+import { decode } from '../model/message.ts'
+import { sleep } from '../model/sleep.ts'
+import type { DeadLetter as DeadLetterShape, QueueStatus } from '../queue/queue.ts'
+import { asyncIterator } from './async-iterator.ts'
+import { builder } from './builder.ts'
 import { Failure } from './receipt.ts'
 
 const Durability = builder.enumType('Durability', {
@@ -37,12 +37,12 @@ const Queue = builder.objectRef<QueueStatus>('Queue').implement({
   }),
 })
 
-interface Letter extends DeadLetterShape {
+interface DeadLetterNode extends DeadLetterShape {
   content: string | undefined
   acceptedAt: Date | undefined
 }
 
-const DeadLetter = builder.objectRef<Letter>('DeadLetter').implement({
+const DeadLetter = builder.objectRef<DeadLetterNode>('DeadLetter').implement({
   description: 'A message that could not be saved. It stays until it is retried or discarded.',
   extensions: { scope: 'admin' },
   fields: (t) => ({
@@ -97,12 +97,12 @@ builder.queryField('deadLetters', (t) =>
         throw badInput('after is not a cursor; use one that deadLetters gave')
       const size = first ?? pageDefault
       app.reads.ask(context, size)
-      const { letters, more } = await app.reads.page(size, () => app.queue.deadLetters(size, after ?? undefined))
+      const { deadLetters, more } = await app.reads.page(size, () => app.queue.deadLetters(size, after ?? undefined))
       app.reads.got(
         context,
-        letters.reduce((sum, { letter }) => sum + letter.body.length, 0),
+        deadLetters.reduce((sum, { deadLetter }) => sum + deadLetter.body.length, 0),
       )
-      const edges = letters.map(({ handle, letter }) => ({ cursor: handle, node: read(letter) }))
+      const edges = deadLetters.map(({ handle, deadLetter }) => ({ cursor: handle, node: read(deadLetter) }))
       return {
         edges,
         pageInfo: {
@@ -116,12 +116,12 @@ builder.queryField('deadLetters', (t) =>
   }),
 )
 
-function read(letter: DeadLetterShape): Letter {
-  const message = decode(letter.body)
-  if ('problem' in message) return { ...letter, content: undefined, acceptedAt: undefined }
+function read(deadLetter: DeadLetterShape): DeadLetterNode {
+  const message = decode(deadLetter.body)
+  if ('problem' in message) return { ...deadLetter, content: undefined, acceptedAt: undefined }
   const acceptedAt = new Date(message.at)
   // A number may be no time.
-  return { ...letter, content: message.content, acceptedAt: Number.isNaN(+acceptedAt) ? undefined : acceptedAt }
+  return { ...deadLetter, content: message.content, acceptedAt: Number.isNaN(+acceptedAt) ? undefined : acceptedAt }
 }
 
 builder.mutationFields((t) => ({
@@ -155,10 +155,10 @@ builder.subscriptionField('queue', (t) =>
     subscribe: (_root, _args, { app }) => {
       const leaving = new AbortController()
       let last: string | undefined
-      return iterate<QueueStatus>(
+      return asyncIterator<QueueStatus>(
         async () => {
           while (!leaving.signal.aborted) {
-            if (last !== undefined) await pause(everyMs, leaving.signal)
+            if (last !== undefined) await sleep(everyMs, leaving.signal)
             const status = await app.queue.status()
             const text = JSON.stringify(status)
             if (text !== last) {

@@ -1,10 +1,10 @@
 /** Saving in GraphQL, and where a save stands. */
 import type { Receipt as ReceiptShape } from '../app/receipts.ts'
+import { checkId } from '../http/input.ts'
 import type { Failure as FailureShape } from '../model/error.ts'
+import { asyncIterator } from './async-iterator.ts'
 import { builder } from './builder.ts'
 import { Content } from './content.ts'
-import { checkId } from '../http/input.ts'
-import { iterate } from './async-iterator.ts'
 
 export const Failure = builder.objectRef<FailureShape>('Failure').implement({
   description: 'Why a save failed.',
@@ -109,7 +109,7 @@ builder.subscriptionField('receipt', (t) =>
     subscribe: (_root, { id }, { app }) => {
       const leaving = new AbortController()
       const changes = app.receipts.changes(checkId(id), leaving.signal)
-      return iterate(
+      return asyncIterator(
         async () => (await changes.next()).value as ReceiptShape | undefined,
         () => leaving.abort(),
       )

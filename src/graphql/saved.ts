@@ -3,9 +3,9 @@ import { badInput } from '../app/save.ts'
 import { formatCursor, parseCursor } from '../events/events.ts'
 import type { FeedEvent } from '../events/follower.ts'
 import type { Content as ContentShape } from '../model/content.ts'
+import { asyncIterator } from './async-iterator.ts'
 import { builder } from './builder.ts'
 import { Content } from './content.ts'
-import { iterate } from './async-iterator.ts'
 
 interface Saved {
   cursor: string
@@ -32,7 +32,7 @@ builder.subscriptionField('saved', (t) =>
       if (after != null && !cursor) throw badInput('after is not a cursor; use one that a `saved` event gave')
       const feed = await app.follower.feed(cursor)
       let events: FeedEvent[] = []
-      return iterate<Saved>(
+      return asyncIterator<Saved>(
         async () => {
           for (;;) {
             const next = events.shift()

@@ -13,10 +13,10 @@ import {
   type OperationDefinitionNode,
 } from 'graphql'
 import type { Plugin } from 'graphql-yoga'
-import { SpillwayError } from '../model/error.ts'
 import type { Grant, Scope } from '../http/auth.ts'
-import type { Context } from './builder.ts'
 import { type MaskError, refusal } from '../http/errors.ts'
+import { SpillwayError } from '../model/error.ts'
+import type { Context } from './builder.ts'
 import { isPlain, objectTypes, type Reached, reachedFields } from './reach.ts'
 
 /** Scopes, each with the first field that needs it. */
@@ -35,15 +35,16 @@ export function scopesOf(schema: GraphQLSchema, reached: readonly Reached[]): Ne
 function scopesOfField(schema: GraphQLSchema, { type, field }: Reached): Scope[] {
   const isRoot = [schema.getQueryType(), schema.getMutationType(), schema.getSubscriptionType()].includes(type)
   const types = objectTypes(schema, getNamedType(field.type))
-  const scopes = types.map(({ extensions }) => said(extensions) ?? 'admin')
-  const own = said(field.extensions)
+  const scopes = types.map(({ extensions }) => declaredScope(extensions) ?? 'admin')
+  const own = declaredScope(field.extensions)
   if (own !== undefined) scopes.push(own)
   else if (isRoot) scopes.push('admin')
-  else if (types.length === 0 && !isPlain(field) && (said(type.extensions) ?? 'any') === 'any') scopes.push('admin')
+  else if (types.length === 0 && !isPlain(field) && (declaredScope(type.extensions) ?? 'any') === 'any')
+    scopes.push('admin')
   return scopes.filter((scope) => scope !== 'any')
 }
 
-function said(extensions: Readonly<Record<string, unknown>>): Scope | 'any' | undefined {
+function declaredScope(extensions: Readonly<Record<string, unknown>>): Scope | 'any' | undefined {
   return extensions.scope as Scope | 'any' | undefined
 }
 

@@ -6,11 +6,11 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { formatCursor } from '../events/events.ts'
-import type { Log } from '../model/log.ts'
-import type { Meter } from '../model/meter.ts'
 import type { Connection } from '../http/connections.ts'
 import { errorBody, publicError } from '../http/errors.ts'
 import { type Call, nameRequest } from '../http/http.ts'
+import type { Log } from '../model/log.ts'
+import type { Meter } from '../model/meter.ts'
 import type { Params } from './params.ts'
 import type { SavedStream, SavedStreams } from './streams.ts'
 

@@ -11,24 +11,24 @@ import { CloseCode, handleProtocols, makeServer } from 'graphql-ws'
 import { type WebSocket, WebSocketServer } from 'ws'
 import { type Bytes, type Hold, largeBytes } from '../app/bytes.ts'
 import type { Client } from '../app/save.ts'
-import { SpillwayError } from '../model/error.ts'
-import type { Log } from '../model/log.ts'
-import type { Meter } from '../model/meter.ts'
-import type { Access, Grant } from '../http/auth.ts'
-import type { Context } from './builder.ts'
+import type { Auth, Grant } from '../http/auth.ts'
 import type { Connection } from '../http/connections.ts'
 import { cut } from '../http/cut.ts'
-import type { Yoga } from './documents.ts'
 import { notPersisted, withoutHttp } from '../http/errors.ts'
 import { Incoming } from '../http/incoming.ts'
-import { iterate } from './async-iterator.ts'
-import { Leaving } from './leaving.ts'
-import { parseAs, publicResult } from './operations.ts'
 import { checkValues } from '../http/json-values.ts'
 import type { RateLimit } from '../http/rate-limit.ts'
 import { frameCost } from '../http/share.ts'
 import { sliceReads } from '../http/slices.ts'
 import { checkSubscription, clientOf, type StreamLimit } from '../http/stream-limit.ts'
+import { SpillwayError } from '../model/error.ts'
+import type { Log } from '../model/log.ts'
+import type { Meter } from '../model/meter.ts'
+import { asyncIterator } from './async-iterator.ts'
+import type { Context } from './builder.ts'
+import type { Yoga } from './documents.ts'
+import { Leaving } from './leaving.ts'
+import { parseAs, publicResult } from './operations.ts'
 import type { SavedStream, SavedStreams } from './streams.ts'
 import { completedId, isServers, subscribeId, withQuery } from './ws-messages.ts'
 
@@ -61,15 +61,15 @@ const bytesForCostClosing = 8
 /** Of what waits to be sent, in bytes, up to which a ping is answered: they are answered by the socket, and not by us. */
 const pongsUpTo = 64 * 1024
 
-export interface WsParts {
+export interface WsDeps {
   yoga: Yoga
   streams: SavedStreams
-  access: Access
+  auth: Auth
   contextOf: (grant: Grant, client?: Client) => Context
   bytes: Bytes
   maskError: (error: unknown) => Error
   maxMessageBytes: number
-  rate: RateLimit
+  rateLimit: RateLimit
   limit: StreamLimit
   meter: Meter
   log: Log
@@ -100,15 +100,15 @@ interface Extra {
 type Args = ExecutionArgs & { stream?: SavedStream; enveloped: ReturnType<Yoga['getEnveloped']> }
 
 export class WsServer {
-  readonly #parts: WsParts
+  readonly #deps: WsDeps
   readonly #sockets: WebSocketServer
   readonly #protocol: ReturnType<typeof makeServer<Record<string, unknown>, Extra>>
 
-  constructor(parts: WsParts) {
-    this.#parts = parts
+  constructor(deps: WsDeps) {
+    this.#deps = deps
     this.#sockets = new WebSocketServer({
       noServer: true,
-      maxPayload: parts.maxMessageBytes,
+      maxPayload: deps.maxMessageBytes,
       handleProtocols,
       autoPong: false,
       maxFragments: mostFragments,
@@ -120,7 +120,7 @@ export class WsServer {
         extra.inUse = (id) => id in context.subscriptions
         try {
           const given = connectionParams?.authorization ?? connectionParams?.Authorization
-          extra.grant = await parts.access.grant(typeof given === 'string' ? given : extra.authorization)
+          extra.grant = await deps.auth.grant(typeof given === 'string' ? given : extra.authorization)
           extra.granted(extra.grant)
           return true
         } catch (error) {
@@ -140,10 +140,10 @@ export class WsServer {
         // There is no subscribe before a connection_init that was accepted.
         const grant = extra.grant!
         const { held, length } = extra.message!
-        const enveloped = parts.yoga.getEnveloped({ params })
+        const enveloped = deps.yoga.getEnveloped({ params })
         try {
           if (extra.messages > mostOperations) throw tooManyOperations()
-          if (parts.rate.on) await parts.rate.count(extra.client)
+          if (deps.rateLimit.on) await deps.rateLimit.count(extra.client)
           if (query === '' && extensions?.persistedQuery) throw notPersisted()
           const document = parseAs(enveloped, query)
           if (getOperationAST(document, params.operationName)?.operation === 'subscription') {
@@ -151,7 +151,7 @@ export class WsServer {
             held.subscribe()
             extra.streams()
           }
-          const stream = await parts.streams.open(params, grant)
+          const stream = await deps.streams.open(params, grant)
           if (!stream) {
             const errors = enveloped.validate(enveloped.schema, document)
             if (errors.length > 0) return errors as GraphQLError[]
@@ -161,23 +161,23 @@ export class WsServer {
             document,
             variableValues: variables ?? null,
             operationName: params.operationName ?? null,
-            contextValue: parts.contextOf(grant, extra.leaving.client(id)),
+            contextValue: deps.contextOf(grant, extra.leaving.client(id)),
             enveloped,
             ...(stream ? { stream } : {}),
           }
           return args
         } catch (error) {
-          return [parts.maskError(error) as GraphQLError]
+          return [deps.maskError(error) as GraphQLError]
         }
       },
       execute: (args) => (args as Args).enveloped.execute(args),
       subscribe: (args) => {
         const { stream, enveloped } = args as Args
-        return stream ? results(stream, parts.meter) : enveloped.subscribe(args)
+        return stream ? results(stream, deps.meter) : enveloped.subscribe(args)
       },
       onNext: (_ctx, _id, _payload, _args, result) => publicResult(result as ExecutionResult),
       // Those of a stream that broke, too, which come as they were thrown.
-      onError: (_ctx, _id, _payload, errors) => errors.map((error) => withoutHttp(parts.maskError(error)).toJSON()),
+      onError: (_ctx, _id, _payload, errors) => errors.map((error) => withoutHttp(deps.maskError(error)).toJSON()),
     })
   }
 
@@ -186,7 +186,7 @@ export class WsServer {
   }
 
   #serve(socket: WebSocket, request: IncomingMessage, raw: Duplex, connection: Connection): void {
-    const { log, limit, bytes, access, rate, maskError } = this.#parts
+    const { log, limit, bytes, auth, rateLimit, maskError } = this.#deps
     let leaveLimit = () => {}
     let forget = () => {}
     // The protocol names ids in it, which are as long as a client likes; ws throws, and the socket stays half closed.
@@ -200,7 +200,7 @@ export class WsServer {
         if (socket.readyState !== socket.OPEN) return
         extra.client = clientOf(grant, request)
         leaveLimit = limit.enter(extra.client)
-        forget = access.watch(grant, () => socket.close(CloseCode.Unauthorized, 'The token is not valid any more.'))
+        forget = auth.watch(grant, () => socket.close(CloseCode.Unauthorized, 'The token is not valid any more.'))
       },
       inUse: () => false,
       streams: () => {
@@ -252,9 +252,9 @@ export class WsServer {
       return true
     }
     const count = async () => {
-      if (!rate.on || !extra.grant) return
+      if (!rateLimit.on || !extra.grant) return
       try {
-        await rate.count(extra.client)
+        await rateLimit.count(extra.client)
       } catch (error) {
         close(tryAgainLater, (error as Error).message)
       }
@@ -377,7 +377,7 @@ function tooManyOperations(): SpillwayError {
 
 function results({ feed, render, close }: SavedStream, meter: Meter): AsyncIterableIterator<ExecutionResult> {
   let ready: ExecutionResult[] = []
-  return iterate<ExecutionResult>(async () => {
+  return asyncIterator<ExecutionResult>(async () => {
     while (ready.length === 0) {
       const events = await feed.next()
       if (!events) return undefined

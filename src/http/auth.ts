@@ -30,7 +30,7 @@ export interface Grant {
   expiresAt: number | undefined
 }
 
-export interface AccessOptions {
+export interface AuthOptions {
   /** HS256, at least 32 bytes. */
   secret?: string | undefined
   /** Where the issuer publishes its keys (RS, ES, EdDSA). */
@@ -55,7 +55,7 @@ const tokenLength = 8_000
 
 const everybody: Grant = { subject: undefined, scopes: new Set(scopes), expiresAt: undefined }
 
-export class Access {
+export class Auth {
   readonly #verify: ((token: string) => Promise<{ payload: JWTPayload }>) | undefined
   /** Verified tokens, and when (performance.now()). */
   readonly #grants = new Kept<{ grant: Grant; checkedAt: number }>(tokensKept)
@@ -65,7 +65,7 @@ export class Access {
   readonly #recheckMs: number
 
   /** With neither a secret nor keys, everybody is granted everything. */
-  constructor({ secret, jwksUrl, issuer, audience, ...times }: AccessOptions, log: Log) {
+  constructor({ secret, jwksUrl, issuer, audience, ...times }: AuthOptions, log: Log) {
     // A secret stays the same as long as the process runs.
     this.#recheckMs = jwksUrl ? (times.recheckMs ?? recheckMs) : Number.POSITIVE_INFINITY
     const options: JWTVerifyOptions = {

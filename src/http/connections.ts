@@ -24,7 +24,7 @@ const slowMs = 15_000
 const slowStreamMs = 45_000
 /** What has taken nothing for so long is the first to be closed when there is no more room. */
 const stalledMs = 1_000
-const lookEveryMs = 2_500
+const refreshEveryMs = 2_500
 
 interface Pending {
   bytes: number
@@ -201,7 +201,7 @@ export class Connections {
         connection.close()
       })
     })
-    const timer = setInterval(() => this.#look(), lookEveryMs)
+    const timer = setInterval(() => this.#refresh(), refreshEveryMs)
     server.once('close', () => clearInterval(timer))
   }
 
@@ -236,7 +236,7 @@ export class Connections {
     this.#sendingBytes -= bytes
   }
 
-  #look(): void {
+  #refresh(): void {
     const now = performance.now()
     for (const connection of this.#sending) if (connection.tooSlow(now)) this.#close(connection)
   }

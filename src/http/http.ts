@@ -9,15 +9,15 @@ import type { Duplex } from 'node:stream'
 import { type Bytes, type Hold, largeBytes, overloaded } from '../app/bytes.ts'
 import type { Log } from '../model/log.ts'
 import type { Tracer } from '../model/tracer.ts'
-import { type Access, type Grant, requireScope, type Scope } from './auth.ts'
+import { type Auth, type Grant, requireScope, type Scope } from './auth.ts'
 import { decode, discard, hasBody, mayCost, readBody } from './body.ts'
 import { checkTransfer } from './codings.ts'
 import { type Connection, Connections, checkRequests } from './connections.ts'
 import { cut } from './cut.ts'
 import { errorBody, errorHeaders, type PublicError, publicError } from './errors.ts'
-import { allowOrigin, type Guard, preflightHeaders } from './origin-check.ts'
-import { mute } from './mute.ts'
 import { checkValues } from './json-values.ts'
+import { mute } from './mute.ts'
+import { allowOrigin, type OriginCheck, preflightHeaders } from './origin-check.ts'
 import type { RateLimit } from './rate-limit.ts'
 import { requestCost } from './share.ts'
 import { clientOf } from './stream-limit.ts'
@@ -50,9 +50,9 @@ export interface Route {
 export interface Front {
   route(path: string, request: IncomingMessage): Route | undefined
   upgrade: Upgrade
-  access: Access
-  guard: Guard
-  rate: RateLimit
+  auth: Auth
+  originCheck: OriginCheck
+  rateLimit: RateLimit
 }
 
 export type Upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer, connection: Connection) => void
@@ -73,7 +73,7 @@ export interface HttpOptions {
   maxConnections: number
   bytes: Bytes
   /** A connection on which nothing moves for so long has nobody at its other end; longer than any answer takes. */
-  stillMs?: number
+  idleTimeoutMs?: number
   /** undefined: nothing is traced. */
   tracer?: Tracer | undefined
   log: Log
@@ -129,7 +129,7 @@ export async function listen(front: Front, options: HttpOptions): Promise<HttpSe
       else trace(tracer, request, response, id, () => serve(request, response, id))
     },
   )
-  server.setTimeout(options.stillMs ?? 90_000)
+  server.setTimeout(options.idleTimeoutMs ?? 90_000)
   connections.watch(server)
   server.on('upgrade', (request, socket, head) => {
     // Nobody else listens while the handshake is made.
@@ -141,7 +141,7 @@ export async function listen(front: Front, options: HttpOptions): Promise<HttpSe
     }
     try {
       normalizeTarget(request)
-      front.guard.check(request)
+      front.originCheck.check(request)
       front.upgrade(request, socket, head, connection)
     } catch (error) {
       const status = publicError(error, log).status
@@ -221,7 +221,7 @@ async function answer(
   }
   checkTarget(url)
   checkTransfer(request)
-  const crossOrigin = front.guard.check(request)
+  const crossOrigin = front.originCheck.check(request)
   // Set before anything can fail: a page may read an error only with these.
   for (const name in crossOrigin) response.setHeader(name, crossOrigin[name]!)
   checkRequests(connection)
@@ -250,10 +250,10 @@ async function answer(
   }
   let grant = nobody
   if (route.scope !== 'open') {
-    const asked = front.access.grant(request.headers.authorization, request)
+    const asked = front.auth.grant(request.headers.authorization, request)
     grant = asked instanceof Promise ? await asked : asked
     if (route.scope !== 'any') requireScope(grant, route.scope)
-    if (front.rate.on) await front.rate.count(clientOf(grant, request))
+    if (front.rateLimit.on) await front.rateLimit.count(clientOf(grant, request))
   }
   const query = mark < 0 ? '' : url.slice(mark + 1)
   if (method !== 'POST') {

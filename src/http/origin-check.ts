@@ -10,7 +10,7 @@ const knownHosts = 100
 /** A name or an address, and a port (RFC 9110, 7.2); no user, path or blank. */
 const hostForm = /^(\[[\da-f:.]+\]|[\w.-]+)(:\d{0,5})?$/i
 
-export interface GuardOptions {
+export interface OriginCheckOptions {
   /** Host names, without port, in lower case, that it answers for; empty: all. */
   hosts: readonly string[]
   /** Origins (https://app.example), as a browser writes them, whose pages may call it. */
@@ -18,7 +18,7 @@ export interface GuardOptions {
   log: Log
 }
 
-export class Guard {
+export class OriginCheck {
   readonly #hosts: ReadonlySet<string>
   readonly #origins: ReadonlySet<string>
   /** Host headers that were found good: to take one apart anew for each request is a fourteenth of all that a save costs. */
@@ -26,7 +26,7 @@ export class Guard {
   readonly #foreignHosts: Refusals
   readonly #foreignOrigins: Refusals
 
-  constructor({ hosts, origins, log }: GuardOptions) {
+  constructor({ hosts, origins, log }: OriginCheckOptions) {
     this.#hosts = new Set(hosts)
     this.#origins = new Set(origins)
     this.#foreignHosts = new Refusals(

@@ -1,11 +1,11 @@
 /** What the layers count, for whoever keeps the numbers. Durations in seconds. */
 export interface Meter {
   /** Saves that the queue accepted in one answer, and how long that took. */
-  accepted(saves: number, seconds: number): void
+  enqueued(saves: number, seconds: number): void
   /** Saves that were refused, by error code. */
   rejected(saves: number, code: string): void
   /** A page was asked of the cache. */
-  cacheRequest(result: 'hit' | 'miss' | 'away'): void
+  cacheRequest(result: 'hit' | 'miss' | 'unavailable'): void
   /** Events that were handed to a subscriber. */
   delivered(events: number): void
   /** A worker's step with a batch. */
@@ -25,11 +25,11 @@ export interface StoreWaiting {
   code: string | undefined
 }
 
-export type Stage = 'insert' | 'bump' | 'confirm' | 'append' | 'settle' | 'bury'
+export type Stage = 'insert' | 'invalidate' | 'mark_saved' | 'append' | 'ack' | 'dead_letter'
 
 /** Keeps nothing. */
 export const noMeter: Meter = {
-  accepted() {},
+  enqueued() {},
   rejected() {},
   cacheRequest() {},
   delivered() {},

@@ -1,5 +1,5 @@
 /** Resolves after `ms`, or at once when the signal aborts. Leaves no listener behind: a signal outlives many pauses. */
-export function pause(ms: number, signal: AbortSignal): Promise<void> {
+export function sleep(ms: number, signal: AbortSignal): Promise<void> {
   if (signal.aborted) return Promise.resolve()
   return new Promise((resolve) => {
     const done = () => {

@@ -19,7 +19,7 @@ export interface Item {
 }
 
 /** Where a save stands, as far as the queue knows. */
-export interface Standing {
+export interface SaveState {
   status: 'QUEUED' | 'SAVED' | 'FAILED'
   digest: string
   /** Milliseconds since 1970. */
@@ -63,13 +63,13 @@ export interface Queue {
    * for others: the store tells which content it has. Throws QUEUE_UNAVAILABLE: certainly nothing was accepted; OUTCOME_UNKNOWN: it
    * may have been.
    */
-  accept(groups: readonly (readonly Item[])[]): Promise<(Accepted[] | SpillwayError)[]>
+  enqueue(groups: readonly (readonly Item[])[]): Promise<(Enqueued[] | SpillwayError)[]>
   /**
    * Where these ids stand, in order; undefined for one that is neither pending, nor among those saved lately, nor buried. An id stands as
    * its first content does: pending wins over saved, saved over a dead letter, and of these an ID_CONFLICT is the last. With a digest:
    * where that content of each id stands.
    */
-  find(ids: readonly string[], digest?: string): Promise<(Standing | undefined)[]>
+  find(ids: readonly string[], digest?: string): Promise<(SaveState | undefined)[]>
   /** Does what accepting a save takes, with a durable write, and changes nothing. Undefined when it was done; else a code that says why
    *  not. Never throws. */
   probe(): Promise<string | undefined>
@@ -79,7 +79,7 @@ export interface Queue {
   deadLetters(
     first: number,
     after?: string,
-  ): Promise<{ letters: { handle: string; letter: DeadLetter }[]; more: boolean }>
+  ): Promise<{ deadLetters: { handle: string; deadLetter: DeadLetter }[]; more: boolean }>
   /**
    * Back into the queue under the ids they had, of each id one: its own before ID_CONFLICT ones, none while the id is pending. How many
    * letters that were. Unknown ids are passed over. Each letter moves atomically; where an error comes after some have moved, it is
@@ -94,7 +94,7 @@ export interface Queue {
   close(): Promise<void>
 }
 
-export interface Accepted extends Standing {
+export interface Enqueued extends SaveState {
   duplicate: boolean
 }
 
@@ -109,11 +109,11 @@ export interface Entry {
   deliveries: number
 }
 
-export interface Burial {
+export interface DeadLetterInput {
   entry: Entry
   failure: Failure
   /** With ID_CONFLICT, where it is known: the row that has the id. The queue remembers it as saved, so that the next conflict is refused. */
-  stands?: { digest: string; at: number } | undefined
+  existing?: { digest: string; at: number } | undefined
 }
 
 export interface Consumer {
@@ -122,22 +122,22 @@ export interface Consumer {
    * none by then, or when the queue is out of reach (it goes on trying by itself and never throws for that). `rows` and `bytes` bound
    * what comes back; bytes roughly, and one entry always fits. One call at a time.
    */
-  take(limit: { rows: number; bytes: number }, waitMs: number): Promise<Entry[]>
+  receive(limit: { rows: number; bytes: number }, waitMs: number): Promise<Entry[]>
   /** Their ids are pending no longer, they are saved; the entries themselves stay where they are, to be announced, and come back if this
    *  consumer dies before it settles them. Of an entry that somebody else confirmed or settled meanwhile nothing changes. Throws
    *  like settle. */
-  confirm(entries: readonly Entry[]): Promise<void>
+  markSaved(entries: readonly Entry[]): Promise<void>
   /** Done: gone from the queue, atomically, and confirmed where they were not yet. An entry that somebody else settled meanwhile is
    *  passed over. Throws QUEUE_UNAVAILABLE or OUTCOME_UNKNOWN; calling it again is harmless. */
-  settle(entries: readonly Entry[]): Promise<void>
+  ack(entries: readonly Entry[]): Promise<void>
   /** Out of the queue and into the dead letters, each atomically. Throws like settle; calling it again is harmless. */
-  bury(letters: readonly Burial[]): Promise<void>
+  deadLetter(deadLetters: readonly DeadLetterInput[]): Promise<void>
   /** Says that these are still being worked on, so that nobody takes them for a dead worker's. Throws like settle. */
-  hold(entries: readonly Entry[]): Promise<void>
+  extendLease(entries: readonly Entry[]): Promise<void>
   /** Counts, durably, one try of this entry by itself and tells how many there were, this one included. Throws like settle. */
-  attempt(entry: Entry): Promise<number>
+  countAttempt(entry: Entry): Promise<number>
   /** Takes back one try that `attempt` counted: its end was no fault of the entry. Throws like settle. */
-  forgive(entry: Entry): Promise<void>
+  withdrawAttempt(entry: Entry): Promise<void>
   /** Does what taking and settling entries takes, and changes nothing. Answers as Queue.probe does. */
   probe(): Promise<string | undefined>
   /** Gives back what it took and did not settle, as if it had not been handed out, and lets go. A take under way resolves. May be called twice. */

@@ -11,10 +11,10 @@
 import type { Redis } from 'ioredis'
 import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
-import { pause } from '../model/sleep.ts'
+import { sleep } from '../model/sleep.ts'
 import type { RedisConnection } from '../redis/connection.ts'
 import { prove } from '../redis/probe.ts'
-import type { Burial, Consumer, Entry } from './queue.ts'
+import type { Consumer, DeadLetterInput, Entry } from './queue.ts'
 import { type QueueKeys, queueProof, record, type Scripts } from './redis-scripts.ts'
 import { stepsOf } from './steps.ts'
 
@@ -39,7 +39,7 @@ const graceMs = 2_000
 const lastId = '18446744073709551615-18446744073709551615'
 
 export class RedisConsumer implements Consumer {
-  readonly #o: Options
+  readonly #deps: Options
   /** What it was given and has not settled, each with the number of its deliveries, this one included. */
   readonly #held = new Map<string, number>()
   readonly #closing = new AbortController()
@@ -50,25 +50,25 @@ export class RedisConsumer implements Consumer {
   #claimAt = 0
   /** Of an entry. Before the first ones are there, as much as one may have unless set otherwise: a reply is read by count alone. */
   #averageBytes = 65_536
-  #taking: Promise<unknown> = Promise.resolve()
+  #receiving: Promise<unknown> = Promise.resolve()
   #complaint: string | undefined
   #closed: Promise<void> | undefined
 
   constructor(options: Options) {
-    this.#o = options
+    this.#deps = options
     options.reading.onReady(() => {
       this.#ownFrom = '0'
     })
   }
 
-  take(limit: { rows: number; bytes: number }, waitMs: number): Promise<Entry[]> {
-    const taking = this.#take(limit, waitMs)
-    this.#taking = taking
-    return taking
+  receive(limit: { rows: number; bytes: number }, waitMs: number): Promise<Entry[]> {
+    const receiving = this.#receive(limit, waitMs)
+    this.#receiving = receiving
+    return receiving
   }
 
-  async #take(limit: { rows: number; bytes: number }, waitMs: number): Promise<Entry[]> {
-    if (!(await this.#o.reading.whenReady(waitMs, this.#closing.signal)) || this.#closing.signal.aborted) return []
+  async #receive(limit: { rows: number; bytes: number }, waitMs: number): Promise<Entry[]> {
+    if (!(await this.#deps.reading.whenReady(waitMs, this.#closing.signal)) || this.#closing.signal.aborted) return []
     const count = Math.max(1, Math.min(limit.rows, Math.floor(limit.bytes / this.#averageBytes)))
     try {
       if (!this.#groupKnown) await this.#makeGroup()
@@ -84,7 +84,7 @@ export class RedisConsumer implements Consumer {
 
   /** Entries of its own pending list that it does not hold; undefined when there are none left. */
   async #own(count: number): Promise<Entry[] | undefined> {
-    const { keys, group, name } = this.#o
+    const { keys, group, name } = this.#deps
     while (this.#ownFrom !== undefined) {
       const from = this.#ownFrom
       const read = await this.#ask((client) =>
@@ -100,7 +100,7 @@ export class RedisConsumer implements Consumer {
 
   /** Entries that nobody has been heard of for; undefined when there are none, or it is too early to look again. */
   async #claim(count: number): Promise<Entry[] | undefined> {
-    const { keys, group, name, reclaimMs } = this.#o
+    const { keys, group, name, reclaimMs } = this.#deps
     while (performance.now() >= this.#claimAt) {
       const [next, raw] = (await this.#ask((client) =>
         client.xautoclaim(keys.stream, group, name, reclaimMs, this.#claimFrom, 'COUNT', count),
@@ -115,7 +115,7 @@ export class RedisConsumer implements Consumer {
       // Its own, or its own again: another worker may have had it meanwhile.
       for (const { handle, deliveries } of claimed) if (this.#held.has(handle)) this.#held.set(handle, deliveries)
       if (entries.length > 0) {
-        this.#o.log.warn({ entries: entries.length }, 'took entries that another worker left unfinished')
+        this.#deps.log.warn({ entries: entries.length }, 'took entries that another worker left unfinished')
         return entries
       }
     }
@@ -124,16 +124,16 @@ export class RedisConsumer implements Consumer {
 
   /** Names of consumers that hold nothing and were not heard of for long: killed ones. One that comes back has its name again. */
   #forgetGone(): void {
-    const { keys, group, settling, scripts, reclaimMs } = this.#o
+    const { keys, group, settling, scripts, reclaimMs } = this.#deps
     settling
-      .ask(() => scripts.spillLeave(keys.stream, group, '', reclaimMs * 6))
+      .ask(() => scripts.spillUnregister(keys.stream, group, '', reclaimMs * 6))
       .catch(() => {
         // Then at the next look.
       })
   }
 
   async #fresh(count: number, waitMs: number): Promise<Entry[]> {
-    const { keys, group, name, reclaimMs } = this.#o
+    const { keys, group, name, reclaimMs } = this.#deps
     // Not past the next look for what a dead worker left. Whole, or Redis refuses it.
     const block = Math.max(1, Math.floor(Math.min(waitMs, reclaimMs / 4)))
     const read = await this.#ask(
@@ -145,7 +145,7 @@ export class RedisConsumer implements Consumer {
 
   /** Entries that were handed out before, with how often. One whose message is gone (somebody deleted it) is dropped, loudly. */
   async #known(raw: Raw[]): Promise<Entry[]> {
-    const { keys, group, name, log } = this.#o
+    const { keys, group, name, log } = this.#deps
     const gone = raw.filter(([, fields]) => fields === null).map(([handle]) => handle)
     if (gone.length > 0) {
       log.error(
@@ -165,11 +165,11 @@ export class RedisConsumer implements Consumer {
   }
 
   #ask<T>(run: (client: Redis) => Promise<T>, deadlineMs?: number): Promise<T> {
-    return this.#o.reading.ask(run, deadlineMs)
+    return this.#deps.reading.ask(run, deadlineMs)
   }
 
   async #makeGroup(): Promise<void> {
-    const { keys, group } = this.#o
+    const { keys, group } = this.#deps
     await this.#ask(async (client) => {
       try {
         await client.xgroup('CREATE', keys.stream, group, '0', 'MKSTREAM')
@@ -188,15 +188,15 @@ export class RedisConsumer implements Consumer {
     const reason = (error.cause as Error | undefined)?.message ?? error.message
     // NOGROUP, or UNBLOCKED because the stream went away or the master became a replica.
     if (/^(NOGROUP|UNBLOCKED)/.test(String(reason))) {
-      this.#o.log.error({ reason }, 'the queue lost its consumer group (flushed, or failed over); making it again')
+      this.#deps.log.error({ reason }, 'the queue lost its consumer group (flushed, or failed over); making it again')
       this.#groupKnown = false
-    } else if (this.#o.reading.ready && String(reason) !== this.#complaint) {
+    } else if (this.#deps.reading.ready && String(reason) !== this.#complaint) {
       // Once, and again when it is another one: a refusal that nobody hears of would look like an empty queue.
       this.#complaint = String(reason)
-      this.#o.log.error({ reason }, 'cannot read the queue; trying again')
+      this.#deps.log.error({ reason }, 'cannot read the queue; trying again')
     }
     this.#ownFrom = '0'
-    await pause(Math.min(waitMs, 100 + Math.random() * 200), this.#closing.signal)
+    await sleep(Math.min(waitMs, 100 + Math.random() * 200), this.#closing.signal)
     return []
   }
 
@@ -207,24 +207,24 @@ export class RedisConsumer implements Consumer {
     this.#averageBytes = Math.max(64, bytes, this.#averageBytes * 0.7)
   }
 
-  confirm(entries: readonly Entry[]): Promise<void> {
-    return this.#settle('confirm', entries)
+  markSaved(entries: readonly Entry[]): Promise<void> {
+    return this.#ack('markSaved', entries)
   }
 
-  async settle(entries: readonly Entry[]): Promise<void> {
-    await this.#settle('settle', entries)
+  async ack(entries: readonly Entry[]): Promise<void> {
+    await this.#ack('ack', entries)
     this.#release(entries)
   }
 
-  async #settle(how: 'confirm' | 'settle', entries: readonly Entry[]): Promise<void> {
-    const { keys: k, group, rememberedIds, settling, scripts } = this.#o
+  async #ack(how: 'markSaved' | 'ack', entries: readonly Entry[]): Promise<void> {
+    const { keys: k, group, rememberedIds, settling, scripts } = this.#deps
     const calls: Promise<unknown>[] = []
     for (let i = 0; i < entries.length; i += 1_000) {
       const some = entries.slice(i, i + 1_000)
       const args = [...some.map(({ handle }) => handle), ...some.map(({ id }) => id ?? '')]
       calls.push(
         settling.ask(() =>
-          scripts.spillSettle(
+          scripts.spillAck(
             ...[k.stream, k.pending, k.saved, k.savedBefore, k.attempts, how, group, rememberedIds, ...args],
           ),
         ),
@@ -233,38 +233,48 @@ export class RedisConsumer implements Consumer {
     await Promise.all(calls)
   }
 
-  async bury(letters: readonly Burial[]): Promise<void> {
-    const { keys: k, group, settling, scripts } = this.#o
-    for (const some of stepsOf(letters)) {
-      const args = some.flatMap(({ entry, failure, stands }) => [
+  async deadLetter(deadLetters: readonly DeadLetterInput[]): Promise<void> {
+    const { keys: k, group, settling, scripts } = this.#deps
+    for (const some of stepsOf(deadLetters)) {
+      const args = some.flatMap(({ entry, failure, existing }) => [
         ...[entry.handle, JSON.stringify(failure), Date.now(), entry.body],
-        stands ? `${stands.digest} ${stands.at}` : '',
+        existing ? `${existing.digest} ${existing.at}` : '',
       ])
       await settling.ask(() =>
-        scripts.spillBury(k.stream, k.pending, k.deadIds, k.dead, k.attempts, k.saved, k.savedBefore, group, ...args),
+        scripts.spillDeadLetter(
+          k.stream,
+          k.pending,
+          k.deadIds,
+          k.dead,
+          k.attempts,
+          k.saved,
+          k.savedBefore,
+          group,
+          ...args,
+        ),
       )
     }
-    this.#release(letters.map(({ entry }) => entry))
+    this.#release(deadLetters.map(({ entry }) => entry))
   }
 
-  async hold(entries: readonly Entry[]): Promise<void> {
-    const { keys, group, name, settling, scripts } = this.#o
+  async extendLease(entries: readonly Entry[]): Promise<void> {
+    const { keys, group, name, settling, scripts } = this.#deps
     for (let i = 0; i < entries.length; i += 1_000) {
       const handles = entries.slice(i, i + 1_000).map(({ handle }) => handle)
-      await settling.ask(() => scripts.spillHold(keys.stream, group, name, ...handles))
+      await settling.ask(() => scripts.spillExtendLease(keys.stream, group, name, ...handles))
     }
   }
 
-  attempt(entry: Entry): Promise<number> {
+  countAttempt(entry: Entry): Promise<number> {
     return this.#count(entry, 1)
   }
 
-  async forgive(entry: Entry): Promise<void> {
+  async withdrawAttempt(entry: Entry): Promise<void> {
     await this.#count(entry, -1)
   }
 
   async #count(entry: Entry, change: number): Promise<number> {
-    const { keys, settling, scripts } = this.#o
+    const { keys, settling, scripts } = this.#deps
     return await settling.ask(() => scripts.spillAttempt(keys.stream, keys.attempts, entry.handle, change))
   }
 
@@ -273,7 +283,7 @@ export class RedisConsumer implements Consumer {
   }
 
   async probe(): Promise<string | undefined> {
-    const { keys, group, name, reading, settling, reclaimMs } = this.#o
+    const { keys, group, name, reading, settling, reclaimMs } = this.#deps
     // It may be waiting for new entries: whether it is connected says enough, the rest is asked of the other one.
     const read = await reading.probe(async () => undefined)
     return (
@@ -302,15 +312,15 @@ export class RedisConsumer implements Consumer {
   }
 
   async #close(): Promise<void> {
-    const { keys, group, name, reading, settling, scripts } = this.#o
+    const { keys, group, name, reading, settling, scripts } = this.#deps
     this.#closing.abort()
     reading.close()
-    await this.#taking
+    await this.#receiving
     try {
       await this.#giveBack([...this.#held])
       // Before its first look it does not know what is a predecessor's.
       if (this.#ownFrom === undefined) await this.#giveBackUnseen()
-      await settling.ask(() => scripts.spillLeave(keys.stream, group, name))
+      await settling.ask(() => scripts.spillUnregister(keys.stream, group, name))
     } catch {
       // Out of reach: the entries are taken by another worker when they have been idle for long enough.
     }
@@ -319,7 +329,7 @@ export class RedisConsumer implements Consumer {
 
   /** As if they had been idle for long enough: the next worker that looks takes them. A clean stop is no failed delivery. */
   async #giveBack(entries: readonly [handle: string, deliveries: number][]): Promise<void> {
-    const { keys, group, name, settling, scripts, reclaimMs } = this.#o
+    const { keys, group, name, settling, scripts, reclaimMs } = this.#deps
     for (let i = 0; i < entries.length; i += 1_000) {
       const args = entries.slice(i, i + 1_000).flatMap(([handle, deliveries]) => [handle, deliveries - 1])
       await settling.ask(() => scripts.spillRelease(keys.stream, group, name, reclaimMs * 2, ...args))
@@ -328,7 +338,7 @@ export class RedisConsumer implements Consumer {
 
   /** What was handed to the take that closing has cut short: its reply was lost. */
   async #giveBackUnseen(): Promise<void> {
-    const { keys, group, name, settling } = this.#o
+    const { keys, group, name, settling } = this.#deps
     for (let from = '-'; ; ) {
       const pending = (await settling.ask((client) => client.xpending(keys.stream, group, from, '+', 1_000, name))) as [
         string,

@@ -17,7 +17,7 @@ const idsAtOnce = 500
 /** A call waits so long for the index to be repaired. 100,000 letters take about a second. */
 const repairPatienceMs = 2_000
 
-export class RedisLetters implements Pick<Queue, 'deadLetters' | 'retry' | 'discard'> {
+export class RedisDeadLetters implements Pick<Queue, 'deadLetters' | 'retry' | 'discard'> {
   readonly #connection: RedisConnection
   readonly #scripts: Redis & Scripts
   readonly #keys: QueueKeys
@@ -34,16 +34,16 @@ export class RedisLetters implements Pick<Queue, 'deadLetters' | 'retry' | 'disc
   async deadLetters(
     first: number,
     after?: string,
-  ): Promise<{ letters: { handle: string; letter: DeadLetter }[]; more: boolean }> {
+  ): Promise<{ deadLetters: { handle: string; deadLetter: DeadLetter }[]; more: boolean }> {
     const start = after === undefined ? '-' : `(${after}`
     const [found, more] = await this.#connection.ask(() =>
       this.#scripts.spillPage(this.#keys.dead, start, first, pageBytes),
     )
-    const letters = found.map(([handle, fields]) => {
+    const deadLetters = found.map(([handle, fields]) => {
       const { id = handle, m: body = '', f } = record(fields)
-      return { handle, letter: { id, body, failure: failureOf(f, Number.parseInt(handle, 10)) } }
+      return { handle, deadLetter: { id, body, failure: failureOf(f, Number.parseInt(handle, 10)) } }
     })
-    return { letters, more: more === 1 }
+    return { deadLetters, more: more === 1 }
   }
 
   retry(ids: readonly string[]): Promise<number> {

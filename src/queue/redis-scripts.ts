@@ -30,36 +30,42 @@ export function queueProof(k: QueueKeys, always: boolean): Proof {
 }
 
 /** [status, digest, at, how many ID_CONFLICT letters, failure]. */
-export type StandingReply = [string, string, string, number, string?]
+export type SaveStateReply = [string, string, string, number, string?]
 
 /** The scripts as commands of a client; ioredis sends their hash and, where the server does not know it, their text. */
 export interface Scripts {
-  spillAccept(...args: (string | number)[]): Promise<'REPAIR' | (0 | string | (number | StandingReply)[])[]>
-  spillFind(...args: (string | number)[]): Promise<'REPAIR' | (0 | StandingReply)[]>
-  spillSettle(...args: (string | number)[]): Promise<number>
-  spillBury(...args: (string | number)[]): Promise<number>
+  spillEnqueue(...args: (string | number)[]): Promise<'REPAIR' | (0 | string | (number | SaveStateReply)[])[]>
+  spillFind(...args: (string | number)[]): Promise<'REPAIR' | (0 | SaveStateReply)[]>
+  spillAck(...args: (string | number)[]): Promise<number>
+  spillDeadLetter(...args: (string | number)[]): Promise<number>
   spillRetry(...args: (string | number)[]): Promise<'REPAIR' | number>
   spillDiscard(...args: (string | number)[]): Promise<'REPAIR' | [count: number, done: number]>
   spillPage(...args: (string | number)[]): Promise<[[handle: string, fields: string[]][], more: number]>
   spillRepair(...args: (string | number)[]): Promise<string>
-  spillHold(...args: (string | number)[]): Promise<number>
+  spillExtendLease(...args: (string | number)[]): Promise<number>
   spillAttempt(...args: (string | number)[]): Promise<number>
   spillRelease(...args: (string | number)[]): Promise<number>
-  spillLeave(...args: (string | number)[]): Promise<number>
+  spillUnregister(...args: (string | number)[]): Promise<number>
 }
 
 const lua = (name: string) => new URL(`lua/${name}.lua`, import.meta.url)
-const plain = { page: 1, settle: 5, hold: 1, attempt: 2, release: 1, leave: 1 }
-const ofLetters = { accept: 7, find: 6, bury: 7, retry: 5, discard: 3, repair: 3 }
+const plain = { page: 1, ack: 5, extendLease: 1, countAttempt: 2, release: 1, unregister: 1 }
+const ofDeadLetters = { enqueue: 7, find: 6, 'dead-letter': 7, retry: 5, discard: 3, repair: 3 }
 
 const texts = [
   ...Object.entries(plain).map(([name, keys]) => ({ name, keys, lua: scriptOf(lua(name)) })),
-  ...Object.entries(ofLetters).map(([name, keys]) => ({ name, keys, lua: scriptOf(lua('letters'), lua(name)) })),
+  ...Object.entries(ofDeadLetters).map(([name, keys]) => ({
+    name,
+    keys,
+    lua: scriptOf(lua('dead-letters'), lua(name)),
+  })),
 ]
+
+const camelCase = (name: string) => name.replace(/(?:^|-)(.)/g, (_, letter: string) => letter.toUpperCase())
 
 export function defineScripts(client: Redis): Redis & Scripts {
   for (const { name, keys, lua } of texts) {
-    client.defineCommand(`spill${name[0]!.toUpperCase()}${name.slice(1)}`, { numberOfKeys: keys, lua })
+    client.defineCommand(`spill${camelCase(name)}`, { numberOfKeys: keys, lua })
   }
   return client as Redis & Scripts
 }

@@ -18,23 +18,23 @@ import type { Log } from '../model/log.ts'
 import type { RedisAddress } from '../redis/address.ts'
 import { RedisConnection, retryAfterMs } from '../redis/connection.ts'
 import { prove } from '../redis/probe.ts'
-import type { Accepted, Consumer, Item, Queue, QueueStatus, Standing } from './queue.ts'
+import type { Consumer, Enqueued, Item, Queue, QueueStatus, SaveState } from './queue.ts'
 import { RedisConsumer } from './redis-consumer.ts'
-import { failureOf, RedisLetters } from './redis-dead-letters.ts'
+import { failureOf, RedisDeadLetters } from './redis-dead-letters.ts'
 import {
   defineScripts,
   type QueueKeys,
   queueKeys,
   queueProof,
   record,
+  type SaveStateReply,
   type Scripts,
-  type StandingReply,
 } from './redis-scripts.ts'
 import { evicting, readServer, refusalOf, type ServerState } from './redis-server.ts'
 
 const group = 'workers'
 const rememberedIds = 50_000
-const lookEveryMs = 1_000
+const refreshEveryMs = 1_000
 /** Each may be a dead letter, read with its body. */
 const foundAtOnce = 100
 
@@ -53,9 +53,9 @@ export class RedisQueue implements Queue {
   readonly #connection: RedisConnection
   readonly #scripts: Redis & Scripts
   readonly #keys: QueueKeys
-  readonly #letters: RedisLetters
+  readonly #deadLetters: RedisDeadLetters
   readonly #consumers = new Set<Consumer>()
-  readonly #looking: NodeJS.Timeout
+  readonly #refreshing: NodeJS.Timeout
   /** What the server was last seen to do; undefined until it was asked, and again after every reconnect. */
   #server: Promise<ServerState | undefined> | undefined
   #hidden = ''
@@ -66,17 +66,17 @@ export class RedisQueue implements Queue {
     this.#keys = queueKeys(address.prefix)
     this.#connection = new RedisConnection(address, { role: 'queue', log: options.log })
     this.#scripts = defineScripts(this.#connection.client)
-    this.#letters = new RedisLetters(this.#connection, this.#scripts, this.#keys, options.log)
+    this.#deadLetters = new RedisDeadLetters(this.#connection, this.#scripts, this.#keys, options.log)
     this.#connection.onReady(() => {
       // A restarted or replaced server may have other settings.
       this.#server = undefined
-      this.#look()
+      this.#refresh()
     })
-    this.#looking = setInterval(() => this.#look(), lookEveryMs)
+    this.#refreshing = setInterval(() => this.#refresh(), refreshEveryMs)
   }
 
   /** Asks the server how it is; what it said last stands until the answer is there. */
-  #look(): void {
+  #refresh(): void {
     if (!this.#connection.ready) return
     const asked = this.#connection.ask(readServer).catch(() => undefined)
     this.#server ??= asked
@@ -104,7 +104,7 @@ export class RedisQueue implements Queue {
     return this.#connection
   }
 
-  async accept(groups: readonly (readonly Item[])[]): Promise<(Accepted[] | SpillwayError)[]> {
+  async enqueue(groups: readonly (readonly Item[])[]): Promise<(Enqueued[] | SpillwayError)[]> {
     if (groups.every((group) => group.length === 0)) return groups.map(() => [])
     const refused = refusalOf(await this.#server)
     if (refused) return groups.map(() => refused)
@@ -114,18 +114,18 @@ export class RedisQueue implements Queue {
       args.push(group.every(({ fresh }) => fresh) ? -group.length : group.length)
       for (const { id, digest, at, body } of group) args.push(id, `${digest} ${at}`, body)
     }
-    const replies = await this.#letters.ask(() =>
-      this.#scripts.spillAccept(
+    const replies = await this.#deadLetters.ask(() =>
+      this.#scripts.spillEnqueue(
         ...[k.stream, k.pending, k.oldDeadIndex, k.deadIds, k.dead, k.saved, k.savedBefore, ...args],
       ),
     )
     return replies.map((reply, g) => {
       if (typeof reply === 'string') return this.#refusal(reply)
-      return groups[g]!.map((item, n): Accepted => {
+      return groups[g]!.map((item, n): Enqueued => {
         const known = reply === 0 ? 0 : reply[n]!
         if (typeof known === 'number')
           return { status: 'QUEUED', digest: item.digest, at: item.at, conflicts: known, duplicate: false }
-        return { ...standing(known), duplicate: true }
+        return { ...saveState(known), duplicate: true }
       })
     })
   }
@@ -147,20 +147,20 @@ export class RedisQueue implements Queue {
     )
   }
 
-  async find(ids: readonly string[], digest = ''): Promise<(Standing | undefined)[]> {
+  async find(ids: readonly string[], digest = ''): Promise<(SaveState | undefined)[]> {
     const k = this.#keys
-    const chunks: Promise<(0 | StandingReply)[]>[] = []
+    const chunks: Promise<(0 | SaveStateReply)[]>[] = []
     for (let i = 0; i < ids.length; i += foundAtOnce) {
       const some = ids.slice(i, i + foundAtOnce)
       chunks.push(
-        this.#letters.ask(() =>
+        this.#deadLetters.ask(() =>
           this.#scripts.spillFind(
             ...[k.pending, k.oldDeadIndex, k.deadIds, k.dead, k.saved, k.savedBefore, digest, ...some],
           ),
         ),
       )
     }
-    return (await Promise.all(chunks)).flat().map((reply) => (reply === 0 ? undefined : standing(reply)))
+    return (await Promise.all(chunks)).flat().map((reply) => (reply === 0 ? undefined : saveState(reply)))
   }
 
   async probe(): Promise<string | undefined> {
@@ -188,15 +188,15 @@ export class RedisQueue implements Queue {
   }
 
   deadLetters(first: number, after?: string): ReturnType<Queue['deadLetters']> {
-    return this.#letters.deadLetters(first, after)
+    return this.#deadLetters.deadLetters(first, after)
   }
 
   retry(ids: readonly string[]): Promise<number> {
-    return this.#letters.retry(ids)
+    return this.#deadLetters.retry(ids)
   }
 
   discard(ids: readonly string[]): Promise<number> {
-    return this.#letters.discard(ids)
+    return this.#deadLetters.discard(ids)
   }
 
   consumer(name: string): Consumer {
@@ -218,15 +218,15 @@ export class RedisQueue implements Queue {
   }
 
   async close(): Promise<void> {
-    clearInterval(this.#looking)
+    clearInterval(this.#refreshing)
     await Promise.all([...this.#consumers].map((consumer) => consumer.close()))
     this.#connection.close()
   }
 }
 
-function standing([status, digest, at, conflicts, failure]: StandingReply): Standing {
+function saveState([status, digest, at, conflicts, failure]: SaveStateReply): SaveState {
   return {
-    status: status as Standing['status'],
+    status: status as SaveState['status'],
     digest,
     at: Number(at),
     conflicts,

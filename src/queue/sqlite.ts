@@ -4,28 +4,28 @@
  */
 import type { MessagePort } from 'node:worker_threads'
 import { SpillwayError } from '../model/error.ts'
-import { pause } from '../model/sleep.ts'
-import { SqlitePort } from '../sqlite/rpc-client.ts'
-import type { Accepted, Burial, Consumer, Entry, Item, Queue, QueueStatus, Standing } from './queue.ts'
+import { sleep } from '../model/sleep.ts'
+import { RpcClient } from '../sqlite/rpc-client.ts'
+import type { Consumer, DeadLetterInput, Enqueued, Entry, Item, Queue, QueueStatus, SaveState } from './queue.ts'
 import { inSteps, stepsOf } from './steps.ts'
 
 /** Beyond the time a take was to wait for. */
-const takeGraceMs = 15_000
+const receiveGraceMs = 15_000
 /** Of dead letters, in one transaction. */
 const idsAtOnce = 100
 
 export class SqliteQueue implements Queue {
-  readonly #port: SqlitePort
+  readonly #rpc: RpcClient
   readonly #consumers = new Set<SqliteConsumer>()
   #next = 1
 
   /** A port of SqliteFile's `connect`, for this queue alone. */
   constructor(port: MessagePort) {
-    this.#port = new SqlitePort(port)
+    this.#rpc = new RpcClient(port)
   }
 
-  async accept(groups: readonly (readonly Item[])[]): Promise<(Accepted[] | SpillwayError)[]> {
-    const replies = await this.#port.call('accept', [groups])
+  async enqueue(groups: readonly (readonly Item[])[]): Promise<(Enqueued[] | SpillwayError)[]> {
+    const replies = await this.#rpc.call('enqueue', [groups])
     return replies.map((reply) => {
       if (Array.isArray(reply)) return reply
       const { code, message, ...details } = reply
@@ -33,16 +33,16 @@ export class SqliteQueue implements Queue {
     })
   }
 
-  find(ids: readonly string[], digest?: string): Promise<(Standing | undefined)[]> {
-    return this.#port.call('find', [ids, digest])
+  find(ids: readonly string[], digest?: string): Promise<(SaveState | undefined)[]> {
+    return this.#rpc.call('find', [ids, digest])
   }
 
   probe(): Promise<string | undefined> {
-    return this.#port.probe()
+    return this.#rpc.probe()
   }
 
   status(): Promise<QueueStatus> {
-    return this.#port.call('status', [])
+    return this.#rpc.call('status', [])
   }
 
   async deadLetters(first: number, after?: string): ReturnType<Queue['deadLetters']> {
@@ -52,91 +52,91 @@ export class SqliteQueue implements Queue {
         'after is no place in the dead letters; use one that a page of them gave you',
       )
     }
-    return await this.#port.call('deadLetters', [first, after])
+    return await this.#rpc.call('deadLetters', [first, after])
   }
 
   retry(ids: readonly string[]): Promise<number> {
-    return inSteps(ids, idsAtOnce, async (some) => [await this.#port.call('retry', [some]), some.length])
+    return inSteps(ids, idsAtOnce, async (some) => [await this.#rpc.call('retry', [some]), some.length])
   }
 
   discard(ids: readonly string[]): Promise<number> {
-    return inSteps(ids, idsAtOnce, (some) => this.#port.call('discard', [some]))
+    return inSteps(ids, idsAtOnce, (some) => this.#rpc.call('discard', [some]))
   }
 
   consumer(name: string): Consumer {
-    const consumer = new SqliteConsumer(this.#port, this.#next++, name)
+    const consumer = new SqliteConsumer(this.#rpc, this.#next++, name)
     this.#consumers.add(consumer)
     return consumer
   }
 
   async close(): Promise<void> {
     await Promise.all([...this.#consumers].map((consumer) => consumer.close()))
-    await this.#port.close()
+    await this.#rpc.close()
   }
 }
 
 class SqliteConsumer implements Consumer {
-  readonly #port: SqlitePort
+  readonly #rpc: RpcClient
   readonly #number: number
   readonly #name: string
   readonly #closing = new AbortController()
-  #taking: Promise<unknown> = Promise.resolve()
+  #receiving: Promise<unknown> = Promise.resolve()
   #closed: Promise<void> | undefined
 
-  constructor(port: SqlitePort, number: number, name: string) {
-    this.#port = port
+  constructor(port: RpcClient, number: number, name: string) {
+    this.#rpc = port
     this.#number = number
     this.#name = name
   }
 
-  take(limit: { rows: number; bytes: number }, waitMs: number): Promise<Entry[]> {
-    const taking = this.#take(limit, waitMs)
-    this.#taking = taking
-    return taking
+  receive(limit: { rows: number; bytes: number }, waitMs: number): Promise<Entry[]> {
+    const receiving = this.#receive(limit, waitMs)
+    this.#receiving = receiving
+    return receiving
   }
 
-  async #take(limit: { rows: number; bytes: number }, waitMs: number): Promise<Entry[]> {
+  async #receive(limit: { rows: number; bytes: number }, waitMs: number): Promise<Entry[]> {
     const since = performance.now()
     if (this.#closing.signal.aborted) return []
     try {
-      return await this.#port.call('take', [this.#number, this.#name, limit, waitMs], waitMs + takeGraceMs)
+      return await this.#rpc.call('receive', [this.#number, this.#name, limit, waitMs], waitMs + receiveGraceMs)
     } catch (error) {
       if (!(error instanceof SpillwayError)) throw error
       // Not at once: who takes in a loop would turn in it as fast as it can.
-      await pause(waitMs - (performance.now() - since), this.#closing.signal)
+      await sleep(waitMs - (performance.now() - since), this.#closing.signal)
       return []
     }
   }
 
-  async confirm(entries: readonly Entry[]): Promise<void> {
-    if (entries.length > 0) await this.#port.call('confirm', [entries.map(handleOf)])
+  async markSaved(entries: readonly Entry[]): Promise<void> {
+    if (entries.length > 0) await this.#rpc.call('markSaved', [entries.map(handleOf)])
   }
 
-  async settle(entries: readonly Entry[]): Promise<void> {
-    if (entries.length > 0) await this.#port.call('settle', [entries.map(handleOf)])
+  async ack(entries: readonly Entry[]): Promise<void> {
+    if (entries.length > 0) await this.#rpc.call('ack', [entries.map(handleOf)])
   }
 
-  async bury(letters: readonly Burial[]): Promise<void> {
-    for (const some of stepsOf(letters)) {
-      const buried = some.map(({ entry, failure, stands }) => ({ handle: handleOf(entry), failure, stands }))
-      await this.#port.call('bury', [buried])
+  async deadLetter(deadLetters: readonly DeadLetterInput[]): Promise<void> {
+    for (const some of stepsOf(deadLetters)) {
+      const deadLettered = some.map(({ entry, failure, existing }) => ({ handle: handleOf(entry), failure, existing }))
+      await this.#rpc.call('deadLetter', [deadLettered])
     }
   }
 
-  async hold(entries: readonly Entry[]): Promise<void> {
-    if (entries.length > 0) await this.#port.call('hold', [this.#number, entries.map(handleOf)])
+  async extendLease(entries: readonly Entry[]): Promise<void> {
+    if (entries.length > 0) await this.#rpc.call('extendLease', [this.#number, entries.map(handleOf)])
   }
 
-  attempt(entry: Entry): Promise<number> {
-    return this.#port.call('attempt', [handleOf(entry)])
+  countAttempt(entry: Entry): Promise<number> {
+    return this.#rpc.call('countAttempt', [handleOf(entry)])
   }
 
-  forgive(entry: Entry): Promise<void> {
-    return this.#port.call('forgive', [handleOf(entry)])
+  withdrawAttempt(entry: Entry): Promise<void> {
+    return this.#rpc.call('withdrawAttempt', [handleOf(entry)])
   }
 
   probe(): Promise<string | undefined> {
-    return this.#port.probe()
+    return this.#rpc.probe()
   }
 
   close(): Promise<void> {
@@ -147,12 +147,12 @@ class SqliteConsumer implements Consumer {
   async #close(): Promise<void> {
     this.#closing.abort()
     try {
-      await this.#port.call('leave', [this.#number])
+      await this.#rpc.call('unregister', [this.#number])
     } catch (error) {
       // What it holds is handed out again when the port closes, or when the lease is over.
       if (!(error instanceof SpillwayError)) throw error
     }
-    await this.#taking
+    await this.#receiving
   }
 }
 

@@ -1,21 +1,21 @@
 /** Dead letters are made and taken out in steps, so that however many they are, nobody waits long for the one that is at it. */
 import { SpillwayError } from '../model/error.ts'
-import type { Burial } from './queue.ts'
+import type { DeadLetterInput } from './queue.ts'
 
 const buriedAtOnce = 200
 const buriedLength = 4 * 1024 * 1024
 
 /** What one script, or transaction, may bury: the body of each letter is copied. */
-export function stepsOf(letters: readonly Burial[]): Burial[][] {
-  const steps: Burial[][] = []
+export function stepsOf(deadLetters: readonly DeadLetterInput[]): DeadLetterInput[][] {
+  const steps: DeadLetterInput[][] = []
   let length = 0
-  for (const letter of letters) {
-    length += letter.entry.body.length
+  for (const deadLetter of deadLetters) {
+    length += deadLetter.entry.body.length
     const last = steps.at(-1)
-    if (last && last.length < buriedAtOnce && length <= buriedLength) last.push(letter)
+    if (last && last.length < buriedAtOnce && length <= buriedLength) last.push(deadLetter)
     else {
-      steps.push([letter])
-      length = letter.entry.body.length
+      steps.push([deadLetter])
+      length = deadLetter.entry.body.length
     }
   }
   return steps

@@ -43,7 +43,7 @@ export class RedisConnection {
   #told = false
   #closed = false
   /** Logged since it was ready last. */
-  #said: string | undefined
+  #lastLogged: string | undefined
   /** Connections in a row that came to nothing. */
   #failures = 0
   /** One for each connection: what an earlier one finds out late is void. */
@@ -107,16 +107,16 @@ export class RedisConnection {
     clearTimeout(this.#readyTimer)
     this.#ready = true
     this.#failures = 0
-    if (this.#said !== undefined) this.#log.info({ role: this.#role }, 'Redis is back')
-    this.#said = undefined
+    if (this.#lastLogged !== undefined) this.#log.info({ role: this.#role }, 'Redis is back')
+    this.#lastLogged = undefined
     for (const listener of this.#listeners) listener()
   }
 
   #fail(problem: Problem): void {
     this.#told = true
     this.#problem = problem
-    if (this.#said === problem.code) return
-    this.#said = problem.code
+    if (this.#lastLogged === problem.code) return
+    this.#lastLogged = problem.code
     this.#log.warn({ role: this.#role, ...problem }, 'Redis cannot be used; trying again')
   }
 

@@ -4,8 +4,8 @@ import type { IncomingMessage } from 'node:http'
 // The bundled one: Yoga's own is loaded from a server on the internet.
 import { renderGraphiQL } from '@graphql-yoga/render-graphiql'
 import { wantsPage } from '../http/accept.ts'
-import { pageHeaders } from './console.ts'
 import { type Call, sendText } from '../http/http.ts'
+import { pageHeaders } from './console.ts'
 
 interface Page {
   body: Buffer

@@ -7,20 +7,20 @@
  */
 import { Bytes } from '../app/bytes.ts'
 import { StoreFault } from '../db/store.ts'
+import { Auth, type AuthOptions } from '../http/auth.ts'
+import { boundedLog } from '../http/bounded-log.ts'
+import { type HttpServer, listen, type Route, sendJson, sendText } from '../http/http.ts'
+import { OriginCheck, type OriginCheckOptions } from '../http/origin-check.ts'
+import { RateLimit } from '../http/rate-limit.ts'
 import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import type { Queue } from '../queue/queue.ts'
-import { Access, type AccessOptions } from '../http/auth.ts'
-import { boundedLog } from '../http/bounded-log.ts'
-import { Guard, type GuardOptions } from '../http/origin-check.ts'
-import { type HttpServer, listen, type Route, sendJson, sendText } from '../http/http.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-import { RateLimit } from '../http/rate-limit.ts'
 
 /** Why it cannot be done, as a code; undefined: it was done. */
 type Probe = () => Promise<string | undefined>
 
-export interface HealthParts {
+export interface HealthDeps {
   queue: Pick<Queue, 'status'>
   /** What a save needs of each part: of the API, to be accepted and announced; of a worker, to be written and announced. */
   probes: { queue: Probe; events: Probe; cache: Probe }
@@ -37,14 +37,14 @@ const sharedMs = 1_000
 const patienceMs = 800
 
 /** The routes. A worker is ready when it can write; the API, when it can accept. */
-export function healthRoutes(role: 'api' | 'worker', parts: HealthParts): [string, Route][] {
-  const { queue, probes, metrics } = parts
+export function healthRoutes(role: 'api' | 'worker', deps: HealthDeps): [string, Route][] {
+  const { queue, probes, metrics } = deps
   metrics.watchQueue(queue)
-  const late = { state: 'away', code: 'TIMEOUT' } as const
+  const late = { state: 'unavailable', code: 'TIMEOUT' } as const
   const queueOf = shared<QueueState>(() => queueState(queue, probes.queue), late)
   const eventsOf = shared(() => partState(probes.events), late)
   const cacheOf = shared(() => partState(probes.cache), late)
-  const databaseOf = shared<PartState>(() => databaseState(parts), late)
+  const databaseOf = shared<PartState>(() => databaseState(deps), late)
   const ready: Route = {
     scope: 'open',
     GET: async ({ response }) => {
@@ -77,12 +77,12 @@ export function healthRoutes(role: 'api' | 'worker', parts: HealthParts): [strin
 }
 
 interface PartState {
-  state: 'ready' | 'waiting' | 'away'
+  state: 'ready' | 'waiting' | 'unavailable'
   code?: string
 }
 
 interface QueueState {
-  state: 'ready' | 'full' | 'away'
+  state: 'ready' | 'full' | 'unavailable'
   code?: string
   depth?: number
   capacity?: number
@@ -118,23 +118,23 @@ function shared<T>(check: () => Promise<T>, late: T): () => Promise<T> {
 
 async function partState(probe: Probe): Promise<PartState> {
   const code = await probe()
-  return code === undefined ? { state: 'ready' } : { state: 'away', code }
+  return code === undefined ? { state: 'ready' } : { state: 'unavailable', code }
 }
 
 async function queueState(queue: Pick<Queue, 'status'>, probe: Probe): Promise<QueueState> {
   const [code, status] = await Promise.all([probe(), queue.status().catch(codeOf)])
-  if (typeof status === 'string') return { state: 'away', code: code ?? status }
+  if (typeof status === 'string') return { state: 'unavailable', code: code ?? status }
   const { depth, capacity, durability } = status
-  if (code !== undefined && code !== 'QUEUE_FULL') return { state: 'away', code }
+  if (code !== undefined && code !== 'QUEUE_FULL') return { state: 'unavailable', code }
   const state = code === 'QUEUE_FULL' || depth >= capacity ? 'full' : 'ready'
   return { state, depth, capacity, durability }
 }
 
-async function databaseState({ database, prepared }: HealthParts): Promise<PartState> {
+async function databaseState({ database, prepared }: HealthDeps): Promise<PartState> {
   if (!prepared()) return { state: 'waiting' }
   return await database().then(
     () => ({ state: 'ready' }),
-    (error) => ({ state: 'away', code: codeOf(error) }),
+    (error) => ({ state: 'unavailable', code: codeOf(error) }),
   )
 }
 
@@ -149,17 +149,17 @@ function codeOf(error: unknown): string {
 
 /** A worker's own server, for probes and Prometheus. */
 export function serveHealth(
-  parts: HealthParts,
-  options: GuardOptions & { host: string; port: number; auth: AccessOptions; log: Log },
+  deps: HealthDeps,
+  options: OriginCheckOptions & { host: string; port: number; auth: AuthOptions; log: Log },
 ): Promise<HttpServer> {
-  const routes = new Map(healthRoutes('worker', parts))
+  const routes = new Map(healthRoutes('worker', deps))
   return listen(
     {
       route: (path) => routes.get(path),
       upgrade: (_request, socket) => socket.destroy(),
-      access: new Access(options.auth, options.log),
-      guard: new Guard(options),
-      rate: new RateLimit(undefined),
+      auth: new Auth(options.auth, options.log),
+      originCheck: new OriginCheck(options),
+      rateLimit: new RateLimit(undefined),
     },
     {
       ...options,

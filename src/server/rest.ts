@@ -5,10 +5,10 @@ import type { App } from '../app/app.ts'
 import { pageDefault } from '../app/contents.ts'
 import type { Receipt } from '../app/receipts.ts'
 import { badInput, type SaveInput } from '../app/save.ts'
+import { checkOnce } from '../graphql/params.ts'
 import { cut } from '../http/cut.ts'
 import { HttpError, jsonType, sendJson, sendText } from '../http/http.ts'
 import { checkId, checkPage } from '../http/input.ts'
-import { checkOnce } from '../graphql/params.ts'
 import type { Made, Responses } from '../http/responses.ts'
 
 /** POST /save: the body is JSON whatever Content-Type says, since `curl -d` says something else. */

@@ -3,40 +3,40 @@ import type { IncomingMessage } from 'node:http'
 import type { App } from '../app/app.ts'
 import type { Reader } from '../db/store.ts'
 import type { EventLog } from '../events/events.ts'
-import type { Log } from '../model/log.ts'
-import type { Tracer } from '../model/tracer.ts'
-import { Access, type AccessOptions } from '../http/auth.ts'
-import { boundedLog } from '../http/bounded-log.ts'
 import type { Context } from '../graphql/builder.ts'
-import { Console } from './console.ts'
-import { sendGraphiQL, wantsGraphiQL } from './graphiql.ts'
-import { makeGraphQL } from '../graphql/endpoint.ts'
-import { Guard } from '../http/origin-check.ts'
-import { type HealthParts, healthRoutes } from './health.ts'
-import { HttpError, type HttpServer, listen, type Route, type Upgrade } from '../http/http.ts'
 import type { LimitOptions } from '../graphql/document-limits.ts'
-import type { Metrics } from '../telemetry/metrics.ts'
+import { makeGraphQL } from '../graphql/endpoint.ts'
+import { Auth, type AuthOptions } from '../http/auth.ts'
+import { boundedLog } from '../http/bounded-log.ts'
+import { HttpError, type HttpServer, listen, type Route, type Upgrade } from '../http/http.ts'
+import { OriginCheck } from '../http/origin-check.ts'
 import { RateLimit } from '../http/rate-limit.ts'
 import { Responses } from '../http/responses.ts'
-import { getContents, getReceipt, postSave } from './rest.ts'
 import { StreamLimit } from '../http/stream-limit.ts'
+import type { Log } from '../model/log.ts'
+import type { Tracer } from '../model/tracer.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import { Console } from './console.ts'
+import { sendGraphiQL, wantsGraphiQL } from './graphiql.ts'
+import { type HealthDeps, healthRoutes } from './health.ts'
+import { getContents, getReceipt, postSave } from './rest.ts'
 
 export interface ServerOptions extends LimitOptions {
   host: string
   port: number
   contentMaxBytes: number
   graphiql: boolean
-  auth: AccessOptions
+  auth: AuthOptions
   /** Per client; undefined: no limit. */
   requestsPerSecond: number | undefined
   /** Per client; undefined: no limit. */
   streamsPerClient: number | undefined
   maxConnections: number
-  stillMs?: number
+  idleTimeoutMs?: number
   metrics: Metrics
   store: Pick<Reader, 'find'>
   events: Pick<EventLog, 'probe'>
-  prepared: HealthParts['prepared']
+  prepared: HealthDeps['prepared']
   /** See GuardOptions. */
   hosts: readonly string[]
   origins: readonly string[]
@@ -50,13 +50,21 @@ export async function serve(app: App, prisma: Context['prisma'], given: ServerOp
   const options = { ...given, log: boundedLog(given.log) }
   // A content whose every character is escaped as \\u0000 takes six bytes for one; and saveMany wants some room.
   const maxBodyBytes = 2 * 1024 * 1024 + options.contentMaxBytes * 6
-  const access = new Access(options.auth, options.log)
+  const auth = new Auth(options.auth, options.log)
   options.metrics.watchBytes(app.bytes)
-  const rate = new RateLimit(options.requestsPerSecond)
+  const rateLimit = new RateLimit(options.requestsPerSecond)
   const limit = new StreamLimit(options.streamsPerClient)
   const graphql = makeGraphQL(
     { app, prisma },
-    { fast: true, responses: new Responses(app.cache), maxMessageBytes: maxBodyBytes, access, rate, limit, ...options },
+    {
+      fast: true,
+      responses: new Responses(app.cache),
+      maxMessageBytes: maxBodyBytes,
+      ...options,
+      auth,
+      rateLimit,
+      limit,
+    },
   )
   const pages = new Responses(app.cache)
   const routes = new Map<string, Route>([
@@ -109,7 +117,7 @@ export async function serve(app: App, prisma: Context['prisma'], given: ServerOp
   const route = (path: string, request: IncomingMessage): Route | undefined => {
     // The page itself is open, as the console is: the token is typed there.
     if (path === '/graphql' && options.graphiql && wantsGraphiQL(request)) {
-      return { scope: 'open', GET: (call) => sendGraphiQL(call, access.required) }
+      return { scope: 'open', GET: (call) => sendGraphiQL(call, auth.required) }
     }
     if (!path.startsWith(receipts)) return page.route(path, request) ?? routes.get(path)
     return { scope: 'read', GET: ({ response }) => getReceipt(app, response, path.slice(receipts.length)) }
@@ -118,7 +126,7 @@ export async function serve(app: App, prisma: Context['prisma'], given: ServerOp
     if (request.url?.split('?')[0] === '/graphql') graphql.upgrade(request, socket, head, connection)
     else socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
   }
-  const front = { route, upgrade, access, guard: new Guard(options), rate }
+  const front = { route, upgrade, auth, originCheck: new OriginCheck(options), rateLimit }
   const server = await listen(front, { ...options, maxBodyBytes, bytes: app.bytes }).catch((error) => {
     graphql.close()
     throw error

@@ -3,7 +3,7 @@
  * however many an id has; `conflict` has how many of them are ID_CONFLICTs.
  */
 import { readFailure } from '../model/error.ts'
-import type { DeadLetter, Standing } from '../queue/queue.ts'
+import type { DeadLetter, SaveState } from '../queue/queue.ts'
 import type { Statements } from './statements.ts'
 
 const pageBytes = 4 * 1024 * 1024
@@ -22,7 +22,7 @@ interface LetterRow {
 }
 
 /** To be called within a transaction of the lane. */
-export class LettersTables {
+export class DeadLetterTables {
   readonly #sql: Statements
 
   constructor(sql: Statements) {
@@ -35,16 +35,16 @@ export class LettersTables {
 
   /** Whether the id has a letter that is no ID_CONFLICT: others must not have it. */
   isTaken(id: string): boolean {
-    return this.#sql('letter').get(id, 0) !== undefined
+    return this.#sql('dead letter of id').get(id, 0) !== undefined
   }
 
   /** The letter that tells where the id stands, an ID_CONFLICT only where there is no other; with a digest, where that content does. */
-  standing(id: string, digest: string | undefined): Standing | undefined {
+  saveState(id: string, digest: string | undefined): SaveState | undefined {
     for (const isConflict of [0, 1]) {
       const found =
         digest === undefined
-          ? this.#sql('letter').get(id, isConflict)
-          : this.#sql('letter with').get(id, isConflict, digest)
+          ? this.#sql('dead letter of id').get(id, isConflict)
+          : this.#sql('dead letter with').get(id, isConflict, digest)
       if (!found) continue
       const row = found as unknown as LetterRow
       return {
@@ -58,24 +58,25 @@ export class LettersTables {
     return undefined
   }
 
-  page(first: number, after: number): { letters: { handle: string; letter: DeadLetter }[]; more: boolean } {
-    const letters = []
+  page(first: number, after: number): { deadLetters: { handle: string; deadLetter: DeadLetter }[]; more: boolean } {
+    const deadLetters = []
     let bytes = 0
-    for (const found of this.#sql('letters').iterate(after, first + 1)) {
+    for (const found of this.#sql('dead letters').iterate(after, first + 1)) {
       const row = found as unknown as LetterRow
       bytes += row.body.length
-      if (letters.length >= first || (letters.length > 0 && bytes > pageBytes)) return { letters, more: true }
-      letters.push({ handle: String(row.seq), letter: { id: row.id, failure: failureOf(row), body: row.body } })
+      if (deadLetters.length >= first || (deadLetters.length > 0 && bytes > pageBytes))
+        return { deadLetters, more: true }
+      deadLetters.push({ handle: String(row.seq), deadLetter: { id: row.id, failure: failureOf(row), body: row.body } })
     }
-    return { letters, more: false }
+    return { deadLetters, more: false }
   }
 
   /** Puts one letter of the id back, its own before ID_CONFLICTs; the message it became, or undefined where there is none. */
   retry(id: string): number | undefined {
-    const found = this.#sql('letter of').get(id) as { seq: number } | undefined
+    const found = this.#sql('first dead letter').get(id) as { seq: number } | undefined
     if (!found) return undefined
     const { lastInsertRowid } = this.#sql('put back').run(found.seq)
-    this.#sql('drop letter').run(found.seq)
+    this.#sql('drop dead letter').run(found.seq)
     return Number(lastInsertRowid)
   }
 

@@ -3,8 +3,8 @@
  * from the front, never the last of them; each one names the one before it, so that a hole made by other hands is seen.
  */
 import type { DatabaseSync } from 'node:sqlite'
-import type { Lane } from './write-queue.ts'
 import { prepareAll, type Statements } from './statements.ts'
+import type { WriteQueue } from './write-queue.ts'
 
 /** An entry of the log; `events` is the JSON text, absent where it is too long to be sent to every follower. */
 export interface LogRow {
@@ -26,7 +26,7 @@ const wakeBytes = 256 * 1024
 const trimSlack = 16
 
 export class EventsTables {
-  readonly #lane: Lane
+  readonly #writeQueue: WriteQueue
   readonly #options: EventsOptions
   readonly #wake: (row?: LogRow) => void
   readonly #sql: Statements
@@ -34,8 +34,8 @@ export class EventsTables {
   /** The last entry that followers were told of. */
   #told: number
 
-  constructor(db: DatabaseSync, lane: Lane, options: EventsOptions, wake: (row?: LogRow) => void) {
-    this.#lane = lane
+  constructor(db: DatabaseSync, writeQueue: WriteQueue, options: EventsOptions, wake: (row?: LogRow) => void) {
+    this.#writeQueue = writeQueue
     this.#options = options
     this.#wake = wake
     this.#sql = prepareAll(db, new URL('events.sql', import.meta.url))
@@ -44,7 +44,7 @@ export class EventsTables {
   }
 
   async append(entries: readonly string[]): Promise<void> {
-    const { first, rows } = await this.#lane.write({ durable: true }, () => {
+    const { first, rows } = await this.#writeQueue.write({ durable: true }, () => {
       const first = this.#last()
       let previous = first
       let added = 0
@@ -89,12 +89,12 @@ export class EventsTables {
   }
 
   tail(): Promise<LogRow> {
-    return this.#lane.read(() => ({ epoch: this.#epoch, major: this.#last(), previous: 0 }))
+    return this.#writeQueue.read(() => ({ epoch: this.#epoch, major: this.#last(), previous: 0 }))
   }
 
   /** 'expired' where what follows the position cannot be told. */
   read(after: { epoch: string; major: number; minor: number }, limit: number): Promise<LogRow[] | 'expired'> {
-    return this.#lane.read(() => {
+    return this.#writeQueue.read(() => {
       if (after.epoch !== this.#epoch || after.minor !== 0 || after.major > this.#last()) return 'expired'
       const rows: LogRow[] = []
       let expected = after.major
@@ -113,7 +113,7 @@ export class EventsTables {
   }
 
   /** Tells the followers of what other processes have appended. */
-  look(): void {
+  refresh(): void {
     const last = this.#last()
     if (last > this.#told) this.#wake()
     this.#told = last

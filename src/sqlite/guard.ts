@@ -50,7 +50,7 @@ export class FileGuard {
     if (minor! >= 51) this.#checkpoints = db.prepare('PRAGMA wal_checkpoint(NOOP)')
     this.#main = main
     this.#walSize = wal.size
-    this.#log = this.#look()
+    this.#log = this.#refresh()
   }
 
   get path(): string {
@@ -71,7 +71,7 @@ export class FileGuard {
     if (main.mtimeNs === this.#main.mtimeNs && main.size === this.#main.size && wal.size >= this.#walSize) return
     if (main.size === 0n) throw this.#overwritten('main')
     if (this.#checkpoints) {
-      const log = this.#look()
+      const log = this.#refresh()
       if (main.mtimeNs !== this.#main.mtimeNs && !hasCheckpoint(this.#log, log)) throw this.#overwritten('main')
       if (Number(wal.size) < (log.frames > 0 ? walHeaderBytes + log.frames * this.#frameBytes : 0)) {
         throw this.#overwritten('wal')
@@ -88,7 +88,7 @@ export class FileGuard {
     const { main, wal } = this.#inPlace()
     this.#main = main
     this.#walSize = wal.size
-    this.#log = this.#look(this.#log)
+    this.#log = this.#refresh(this.#log)
   }
 
   #overwritten(part: Part): FileDisplaced {
@@ -172,7 +172,7 @@ export class FileGuard {
   }
 
   /** The state of the log. The number in its header is read again only where it may have changed since `before`. */
-  #look(before?: Log): Log {
+  #refresh(before?: Log): Log {
     if (!this.#checkpoints) return { frames: 0, checkpointed: 0, header: '' }
     const { log: frames, checkpointed } = this.#checkpoints.get() as { log: number; checkpointed: number }
     const goesOn = before !== undefined && before.header !== '' && frames > before.frames
@@ -195,12 +195,12 @@ function hasCheckpoint(before: Log, now: Log): boolean {
 
 /** Inspects each time it is called, and notes when a file is no longer in its place, and when it is again. */
 export function inspector(guard: FileGuard, owner: string, note: (text: string) => void): () => void {
-  let said: string | undefined
+  let lastLogged: string | undefined
   return () => {
     const found = guard.inspect()
     const reason = isBusy(found) ? undefined : found?.message
-    if (reason === said) return
-    said = reason
+    if (reason === lastLogged) return
+    lastLogged = reason
     if (reason === undefined) note(`${owner} (${guard.path}) has its files in place again, and goes on`)
     else note(`${owner} (${guard.path}) is unavailable: ${reason}`)
   }

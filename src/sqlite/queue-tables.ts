@@ -7,12 +7,12 @@
  */
 import type { DatabaseSync } from 'node:sqlite'
 import { type Code, type Failure, SpillwayError } from '../model/error.ts'
-import type { Accepted, Entry, Item, QueueStatus, Standing } from '../queue/queue.ts'
+import type { Enqueued, Entry, Item, QueueStatus, SaveState } from '../queue/queue.ts'
+import { DeadLetterTables } from './dead-letter-tables.ts'
 import { codeOf, retryAfterMs } from './fault.ts'
-import type { Lane } from './write-queue.ts'
-import { LettersTables } from './dead-letter-tables.ts'
 import { mayLive, thisProcess } from './process.ts'
 import { prepareAll, type Statements } from './statements.ts'
+import type { WriteQueue } from './write-queue.ts'
 
 /** Why a group was not accepted; a plain object, since errors lose their fields on the way to another thread. */
 export interface Refusal {
@@ -22,14 +22,14 @@ export interface Refusal {
 }
 
 /** A message to bury, and what has its id. */
-export interface Burial {
+export interface DeadLetterInput {
   handle: number
   failure: Failure
-  stands?: { digest: string; at: number } | undefined
+  existing?: { digest: string; at: number } | undefined
 }
 
 /** What the thread knows of a consumer. */
-export interface Taker {
+export interface Receiver {
   name: string
   /** Its row in `owner`, from the first take on. */
   owner: number | undefined
@@ -52,25 +52,25 @@ interface MessageRow {
 }
 
 export class QueueTables {
-  readonly #lane: Lane
+  readonly #writeQueue: WriteQueue
   readonly #options: QueueOptions
   readonly #sql: Statements
-  readonly #letters: LettersTables
+  readonly #deadLetters: DeadLetterTables
   readonly #waiting = new Set<() => void>()
   /** The newest message this process has taken. Only committed takes move it. */
   #newest = 0
   #wakes = 0
   #closing = false
 
-  constructor(db: DatabaseSync, lane: Lane, options: QueueOptions) {
-    this.#lane = lane
+  constructor(db: DatabaseSync, writeQueue: WriteQueue, options: QueueOptions) {
+    this.#writeQueue = writeQueue
     this.#options = options
     this.#sql = prepareAll(db, new URL('queue.sql', import.meta.url))
-    this.#letters = new LettersTables(this.#sql)
+    this.#deadLetters = new DeadLetterTables(this.#sql)
   }
 
-  async accept(groups: readonly (readonly Item[])[]): Promise<(Accepted[] | Refusal)[]> {
-    const outcome = await this.#lane.write({ durable: true }, () => {
+  async enqueue(groups: readonly (readonly Item[])[]): Promise<(Enqueued[] | Refusal)[]> {
+    const outcome = await this.#writeQueue.write({ durable: true }, () => {
       let depth = this.#counter('depth')
       const before = depth
       const replies = groups.map((group) => {
@@ -93,15 +93,15 @@ export class QueueTables {
   }
 
   /** What accepting the group would come to. Changes nothing. */
-  #judge(group: readonly Item[], depth: number): Accepted[] | Refusal {
-    const ours = new Map<string, Standing>()
+  #judge(group: readonly Item[], depth: number): Enqueued[] | Refusal {
+    const ours = new Map<string, SaveState>()
     let added = 0
-    const accepted: Accepted[] = []
+    const enqueued: Enqueued[] = []
     for (const { id, digest, at, fresh: isFresh = false } of group) {
       const mine = ours.get(id)
-      const known = mine?.digest === digest ? mine : isFresh ? undefined : this.#standing(id, digest)
+      const known = mine?.digest === digest ? mine : isFresh ? undefined : this.#saveState(id, digest)
       if (known) {
-        accepted.push({ ...known, duplicate: true })
+        enqueued.push({ ...known, duplicate: true })
         continue
       }
       if (mine || (!isFresh && this.#isTaken(id))) {
@@ -110,51 +110,51 @@ export class QueueTables {
           message: `The id ${id} was accepted with other content; use an id of its own for each content.`,
         }
       }
-      const conflicts = isFresh ? 0 : this.#letters.conflicts(id)
-      const standing: Standing = { status: 'QUEUED', digest, at, conflicts }
-      ours.set(id, standing)
-      accepted.push({ ...standing, duplicate: false })
+      const conflicts = isFresh ? 0 : this.#deadLetters.conflicts(id)
+      const saveState: SaveState = { status: 'QUEUED', digest, at, conflicts }
+      ours.set(id, saveState)
+      enqueued.push({ ...saveState, duplicate: false })
       added++
     }
     if (added > 0 && depth + added > this.#options.capacity) {
       const message = `The queue is at its capacity of ${this.#options.capacity} messages; try again shortly.`
       return { code: 'QUEUE_FULL', message, retryAfterMs }
     }
-    return accepted
+    return enqueued
   }
 
-  find(ids: readonly string[], digest: string | undefined): Promise<(Standing | undefined)[]> {
-    return this.#lane.read(() => ids.map((id) => this.#standing(id, digest)))
+  find(ids: readonly string[], digest: string | undefined): Promise<(SaveState | undefined)[]> {
+    return this.#writeQueue.read(() => ids.map((id) => this.#saveState(id, digest)))
   }
 
   /** Where the id stands; with a digest, where that content of it does. */
-  #standing(id: string, digest: string | undefined): Standing | undefined {
+  #saveState(id: string, digest: string | undefined): SaveState | undefined {
     for (const [status, name] of [
       ['QUEUED', 'pending'],
       ['SAVED', 'saved'],
     ] as const) {
       const row = this.#sql(name).get(id) as { digest: string; at: number } | undefined
       if (row && (digest === undefined || row.digest === digest))
-        return { status, digest: row.digest, at: row.at, conflicts: this.#letters.conflicts(id) }
+        return { status, digest: row.digest, at: row.at, conflicts: this.#deadLetters.conflicts(id) }
     }
-    return this.#letters.standing(id, digest)
+    return this.#deadLetters.saveState(id, digest)
   }
 
   /** Whether the id stands for some content, whichever. */
   #isTaken(id: string): boolean {
-    return Boolean(this.#sql('pending').get(id) ?? this.#sql('saved').get(id)) || this.#letters.isTaken(id)
+    return Boolean(this.#sql('pending').get(id) ?? this.#sql('saved').get(id)) || this.#deadLetters.isTaken(id)
   }
 
   /** Through the lane that saves take, so that the file, the disk and the lock are proved; a code where it cannot be done. */
   async probe(): Promise<string | undefined> {
     try {
-      await this.#lane.write({ durable: false }, () => {
+      await this.#writeQueue.write({ durable: false }, () => {
         this.#sql('count').run(0, 'messages')
         // Every table that a save needs, to be accepted and to be settled.
         this.#counter('depth')
-        this.#standing('', undefined)
-        this.#letters.conflicts('')
-        this.#confirm('[]')
+        this.#saveState('', undefined)
+        this.#deadLetters.conflicts('')
+        this.#markSaved('[]')
         this.#remove('[]')
       })
       return undefined
@@ -164,7 +164,7 @@ export class QueueTables {
   }
 
   status(): Promise<QueueStatus> {
-    return this.#lane.read(() => {
+    return this.#writeQueue.read(() => {
       const now = Date.now()
       const oldest = this.#sql('oldest').get() as { at: number } | undefined
       const { value: inFlight } = this.#sql('in flight').get(now) as { value: number }
@@ -179,16 +179,16 @@ export class QueueTables {
     })
   }
 
-  deadLetters(first: number, after: string | undefined): Promise<ReturnType<LettersTables['page']>> {
-    return this.#lane.read(() => this.#letters.page(first, Number(after ?? 0)))
+  deadLetters(first: number, after: string | undefined): Promise<ReturnType<DeadLetterTables['page']>> {
+    return this.#writeQueue.read(() => this.#deadLetters.page(first, Number(after ?? 0)))
   }
 
   /** Of each id one; none of one that is pending: one id, one message in the queue. */
   async retry(ids: readonly string[]): Promise<number> {
-    const moved = await this.#lane.write({ durable: true }, () => {
+    const moved = await this.#writeQueue.write({ durable: true }, () => {
       let count = 0
       for (const id of ids) {
-        const seq = this.#sql('pending').get(id) ? undefined : this.#letters.retry(id)
+        const seq = this.#sql('pending').get(id) ? undefined : this.#deadLetters.retry(id)
         if (seq === undefined) continue
         this.#sql('pend').run(id, seq)
         count++
@@ -203,23 +203,23 @@ export class QueueTables {
 
   /** A bounded number of letters: how many, and with how many of the ids it is done. */
   discard(ids: readonly string[]): Promise<[count: number, done: number]> {
-    return this.#lane.write({ durable: true }, () => {
-      const [count, done] = this.#letters.discard(ids)
+    return this.#writeQueue.write({ durable: true }, () => {
+      const [count, done] = this.#deadLetters.discard(ids)
       this.#count('letters', -count)
       return [count, done]
     })
   }
 
   /** Waits inside the thread that owns the database, so that a message is handed out the moment it is accepted. */
-  async take(taker: Taker, limit: { rows: number; bytes: number }, waitMs: number): Promise<Entry[]> {
+  async receive(receiver: Receiver, limit: { rows: number; bytes: number }, waitMs: number): Promise<Entry[]> {
     const until = performance.now() + waitMs
     for (;;) {
       const wakes = this.#wakes
       let faulty = false
       try {
         // Not fsynced: should a power cut undo it, the messages are merely handed out once more.
-        const { rows, owner } = await this.#lane.write({ durable: false }, () => this.#take(taker, limit))
-        taker.owner = owner
+        const { rows, owner } = await this.#writeQueue.write({ durable: false }, () => this.#receive(receiver, limit))
+        receiver.owner = owner
         for (const row of rows) if (row.count === 0) this.#newest = Math.max(this.#newest, row.seq)
         if (rows.length > 0) return rows.map(entryOf)
       } catch (error) {
@@ -227,21 +227,24 @@ export class QueueTables {
         faulty = true
       }
       const left = until - performance.now()
-      if (left <= 0 || taker.closed || this.#closing) return []
+      if (left <= 0 || receiver.closed || this.#closing) return []
       if (faulty) await this.#woken(Math.min(left, pauseAfterFaultMs))
       else if (wakes === this.#wakes) await this.#woken(left)
     }
   }
 
-  #take(taker: Taker, limit: { rows: number; bytes: number }): { rows: MessageRow[]; owner: number | undefined } {
-    if (taker.closed) return { rows: [], owner: taker.owner }
+  #receive(
+    receiver: Receiver,
+    limit: { rows: number; bytes: number },
+  ): { rows: MessageRow[]; owner: number | undefined } {
+    if (receiver.closed) return { rows: [], owner: receiver.owner }
     const { host, process } = thisProcess
-    let { owner } = taker
+    let { owner } = receiver
     if (owner === undefined) {
       // What had its name in this process was never closed, and is replaced by this.
-      this.#sql('release those of').run(taker.name, host, process)
-      this.#sql('drop those of').run(taker.name, host, process)
-      owner = Number(this.#sql('add owner').run(taker.name, host, process).lastInsertRowid)
+      this.#sql('release those of').run(receiver.name, host, process)
+      this.#sql('drop those of').run(receiver.name, host, process)
+      owner = Number(this.#sql('add owner').run(receiver.name, host, process).lastInsertRowid)
     }
     const now = Date.now()
     const rows: MessageRow[] = []
@@ -261,33 +264,33 @@ export class QueueTables {
     return { rows, owner }
   }
 
-  confirm(handles: readonly number[]): Promise<void> {
+  markSaved(handles: readonly number[]): Promise<void> {
     const list = JSON.stringify(handles)
-    return this.#lane.write({ durable: true }, () => this.#confirm(list))
+    return this.#writeQueue.write({ durable: true }, () => this.#markSaved(list))
   }
 
-  settle(handles: readonly number[]): Promise<void> {
+  ack(handles: readonly number[]): Promise<void> {
     const list = JSON.stringify(handles)
-    return this.#lane.write({ durable: true }, () => {
-      this.#confirm(list)
+    return this.#writeQueue.write({ durable: true }, () => {
+      this.#markSaved(list)
       this.#remove(list)
     })
   }
 
-  #confirm(list: string): void {
+  #markSaved(list: string): void {
     const { changes } = this.#sql('remember').run(list)
     if (changes === 0) return
     this.#sql('remove pending').run(list)
     this.#sql('forget').run(rememberedIds)
   }
 
-  bury(letters: readonly Burial[]): Promise<void> {
-    return this.#lane.write({ durable: true }, () => {
+  deadLetter(deadLetters: readonly DeadLetterInput[]): Promise<void> {
+    return this.#writeQueue.write({ durable: true }, () => {
       let count = 0
-      for (const { handle, failure, stands } of letters) {
+      for (const { handle, failure, existing } of deadLetters) {
         const { code, message, attempts, failedAt } = failure
-        if (stands) this.#sql('remember another').run(stands.digest, stands.at, handle)
-        count += Number(this.#sql('bury').run(code, message, attempts, failedAt.getTime(), handle).changes)
+        if (existing) this.#sql('remember another').run(existing.digest, existing.at, handle)
+        count += Number(this.#sql('dead letter').run(code, message, attempts, failedAt.getTime(), handle).changes)
         // At once, so that an entry that is named twice makes one letter.
         this.#sql('remove pending').run(`[${handle}]`)
         this.#remove(`[${handle}]`)
@@ -301,51 +304,51 @@ export class QueueTables {
     this.#count('messages', -Number(this.#sql('remove').run(list).changes))
   }
 
-  async hold(taker: Taker, handles: readonly number[]): Promise<void> {
-    const { owner } = taker
+  async extendLease(receiver: Receiver, handles: readonly number[]): Promise<void> {
+    const { owner } = receiver
     if (owner === undefined) return
-    await this.#lane.write({ durable: false }, () => {
-      this.#sql('hold').run(Date.now() + this.#options.leaseMs, owner, JSON.stringify(handles))
+    await this.#writeQueue.write({ durable: false }, () => {
+      this.#sql('extend lease').run(Date.now() + this.#options.leaseMs, owner, JSON.stringify(handles))
     })
   }
 
   /** 1 for an entry that somebody else settled meanwhile: there is nothing left to count. */
-  attempt(handle: number): Promise<number> {
-    return this.#lane.write({ durable: true }, () => {
+  countAttempt(handle: number): Promise<number> {
+    return this.#writeQueue.write({ durable: true }, () => {
       const row = this.#sql('attempt').get(handle) as { attempts: number } | undefined
       return row?.attempts ?? 1
     })
   }
 
-  async forgive(handle: number): Promise<void> {
-    await this.#lane.write({ durable: true }, () => this.#sql('forgive').run(handle))
+  async withdrawAttempt(handle: number): Promise<void> {
+    await this.#writeQueue.write({ durable: true }, () => this.#sql('forgive').run(handle))
   }
 
   /** Gives back what it holds, as if it had not been handed out. */
-  leave(taker: Taker): Promise<void> {
-    return this.#end(taker, 'give back')
+  unregister(receiver: Receiver): Promise<void> {
+    return this.#end(receiver, 'give back')
   }
 
   /** Gives back what it held when it died. */
-  lose(taker: Taker): Promise<void> {
-    return this.#end(taker, 'release')
+  lose(receiver: Receiver): Promise<void> {
+    return this.#end(receiver, 'release')
   }
 
-  async #end(taker: Taker, how: 'give back' | 'release'): Promise<void> {
-    taker.closed = true
+  async #end(receiver: Receiver, how: 'give back' | 'release'): Promise<void> {
+    receiver.closed = true
     // Lets a take under way see it, and puts this one behind it.
     this.wake()
-    await this.#lane.write({ durable: false }, () => {
-      if (taker.owner === undefined) return
-      this.#sql(how).run(taker.owner)
-      this.#sql('drop owner').run(taker.owner)
+    await this.#writeQueue.write({ durable: false }, () => {
+      if (receiver.owner === undefined) return
+      this.#sql(how).run(receiver.owner)
+      this.#sql('drop owner').run(receiver.owner)
     })
     this.wake()
   }
 
   /** Gives back what processes held that are gone. */
   async releaseDead(): Promise<void> {
-    await this.#lane.write({ durable: false }, () => {
+    await this.#writeQueue.write({ durable: false }, () => {
       for (const owner of this.#sql('owners').all() as unknown as { id: number; host: string; process: string }[]) {
         if (mayLive(owner)) continue
         this.#sql('release').run(owner.id)

@@ -68,7 +68,7 @@ WHERE m.seq > ? AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.seq = m.seq) OR
 INSERT INTO delivery (seq, owner, until, count, attempts) VALUES (?, ?, ?, 1, 0)
 ON CONFLICT (seq) DO UPDATE SET owner = excluded.owner, until = excluded.until, count = count + 1
 
--- name: hold
+-- name: extend lease
 UPDATE delivery SET until = ? WHERE owner = ? AND seq IN (SELECT value FROM json_each(?))
 
 -- name: attempt
@@ -97,31 +97,31 @@ DELETE FROM delivery WHERE seq IN (SELECT value FROM json_each(?))
 -- name: remove
 DELETE FROM message WHERE seq IN (SELECT value FROM json_each(?))
 
--- name: bury
+-- name: dead letter
 INSERT INTO letter (id, digest, at, body, code, message, attempts, failed_at)
 SELECT id, digest, at, body, ?, ?, ?, ? FROM message WHERE seq = ?
 
--- name: letters
+-- name: dead letters
 SELECT seq, id, at, body, code, message, attempts, failed_at FROM letter WHERE seq > ? ORDER BY seq LIMIT ?
 
 -- name: conflicts
 SELECT count FROM conflict WHERE id = ?
 
--- name: letter
+-- name: dead letter of id
 SELECT digest, at, code, message, attempts, failed_at FROM letter
 WHERE id = ? AND (code = 'ID_CONFLICT') = ? ORDER BY digest, seq LIMIT 1
 
--- name: letter with
+-- name: dead letter with
 SELECT digest, at, code, message, attempts, failed_at FROM letter
 WHERE id = ? AND (code = 'ID_CONFLICT') = ? AND digest = ? ORDER BY seq LIMIT 1
 
--- name: letter of
+-- name: first dead letter
 SELECT seq FROM letter WHERE id = ? ORDER BY (code = 'ID_CONFLICT'), digest, seq LIMIT 1
 
 -- name: put back
 INSERT INTO message (id, digest, at, body) SELECT id, digest, at, body FROM letter WHERE seq = ?
 
--- name: drop letter
+-- name: drop dead letter
 DELETE FROM letter WHERE seq = ?
 
 -- name: discard

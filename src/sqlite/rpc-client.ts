@@ -27,10 +27,10 @@ const questions: ReadonlySet<keyof Calls> = new Set([
   'tail',
   'read',
   'follow',
-  'take',
+  'receive',
 ])
 
-export class SqlitePort {
+export class RpcClient {
   readonly #port: MessagePort
   readonly #pending = new Map<number, Pending>()
   #next = 1
@@ -68,18 +68,18 @@ export class SqlitePort {
       this.onWake(reply.wake)
       return
     }
-    const pending = this.#settled(reply.number)
+    const pending = this.#remove(reply.number)
     if (!pending) return
     if ('value' in reply) pending.resolve(reply.value)
     else pending.reject('defect' in reply ? reply.defect : revive(reply.error))
   }
 
   #giveUp(number: number, reason: string): void {
-    const pending = this.#settled(number)
+    const pending = this.#remove(number)
     pending?.reject(questions.has(pending.method) ? unavailable(reason) : unknown(reason))
   }
 
-  #settled(number: number): Pending | undefined {
+  #remove(number: number): Pending | undefined {
     const pending = this.#pending.get(number)
     clearTimeout(pending?.timer)
     this.#pending.delete(number)

@@ -9,16 +9,16 @@ import { EventsTables, type LogRow } from './events-tables.ts'
 import { sqliteCode } from './fault.ts'
 import type { ThreadOptions } from './file.ts'
 import { inspector } from './guard.ts'
-import { Lane } from './write-queue.ts'
 import { openQueueDatabase } from './queue-database.ts'
-import { type Burial, QueueTables, type Taker } from './queue-tables.ts'
+import { type DeadLetterInput, QueueTables, type Receiver } from './queue-tables.ts'
+import { WriteQueue } from './write-queue.ts'
 
 /** What other processes add is seen at the latest so long after. */
-const lookMs = 1_000
+const refreshMs = 1_000
 
 interface Connection {
   readonly port: MessagePort
-  readonly takers: Map<number, Taker>
+  readonly receivers: Map<number, Receiver>
   follows: boolean
 }
 
@@ -28,31 +28,31 @@ const underWay = new Set<Promise<void>>()
 
 /** What a port can ask for. The callers' types are made from this. */
 function callsOf(queue: QueueTables, events: EventsTables, connection: Connection) {
-  const taker = (number: number, name = ''): Taker => {
-    let known = connection.takers.get(number)
+  const receiver = (number: number, name = ''): Receiver => {
+    let known = connection.receivers.get(number)
     if (!known) {
       known = { name, owner: undefined, closed: false }
-      connection.takers.set(number, known)
+      connection.receivers.set(number, known)
     }
     return known
   }
   return {
-    accept: (groups: readonly (readonly Item[])[]) => queue.accept(groups),
+    enqueue: (groups: readonly (readonly Item[])[]) => queue.enqueue(groups),
     find: (ids: readonly string[], digest: string | undefined) => queue.find(ids, digest),
     probe: () => queue.probe(),
     status: () => queue.status(),
     deadLetters: (first: number, after: string | undefined) => queue.deadLetters(first, after),
     retry: (ids: readonly string[]) => queue.retry(ids),
     discard: (ids: readonly string[]) => queue.discard(ids),
-    take: (consumer: number, name: string, limit: { rows: number; bytes: number }, waitMs: number) =>
-      queue.take(taker(consumer, name), limit, waitMs),
-    confirm: (handles: readonly number[]) => queue.confirm(handles),
-    settle: (handles: readonly number[]) => queue.settle(handles),
-    bury: (letters: readonly Burial[]) => queue.bury(letters),
-    hold: (consumer: number, handles: readonly number[]) => queue.hold(taker(consumer), handles),
-    attempt: (handle: number) => queue.attempt(handle),
-    forgive: (handle: number) => queue.forgive(handle),
-    leave: (consumer: number) => queue.leave(taker(consumer)),
+    receive: (consumer: number, name: string, limit: { rows: number; bytes: number }, waitMs: number) =>
+      queue.receive(receiver(consumer, name), limit, waitMs),
+    markSaved: (handles: readonly number[]) => queue.markSaved(handles),
+    ack: (handles: readonly number[]) => queue.ack(handles),
+    deadLetter: (deadLetters: readonly DeadLetterInput[]) => queue.deadLetter(deadLetters),
+    extendLease: (consumer: number, handles: readonly number[]) => queue.extendLease(receiver(consumer), handles),
+    countAttempt: (handle: number) => queue.countAttempt(handle),
+    withdrawAttempt: (handle: number) => queue.withdrawAttempt(handle),
+    unregister: (consumer: number) => queue.unregister(receiver(consumer)),
     append: (entries: readonly string[]) => events.append(entries),
     tail: () => events.tail(),
     read: (after: { epoch: string; major: number; minor: number }, limit: number) => events.read(after, limit),
@@ -80,10 +80,10 @@ export type Reply =
 const note = (text: string) => parentPort!.postMessage({ note: text })
 
 const { db, guard, lock } = await openQueueDatabase(path, { ...options, note })
-const lane = new Lane(db, guard, options.busyMs)
+const writeQueue = new WriteQueue(db, guard, options.busyMs)
 const inspect = inspector(guard, 'the embedded queue', note)
-const queue = new QueueTables(db, lane, options)
-const events = new EventsTables(db, lane, options, (row) => {
+const queue = new QueueTables(db, writeQueue, options)
+const events = new EventsTables(db, writeQueue, options, (row) => {
   for (const { port, follows } of connections) if (follows) port.postMessage({ wake: row } satisfies Reply)
 })
 await queue.releaseDead()
@@ -92,15 +92,15 @@ const timer = setInterval(() => {
   queue.wake()
   inspect()
   try {
-    events.look()
+    events.refresh()
   } catch (error) {
     // The next look may find it free.
     if (sqliteCode(error) === undefined) throw error
   }
-}, lookMs)
+}, refreshMs)
 
 function serve(port: MessagePort): void {
-  const connection: Connection = { port, takers: new Map(), follows: false }
+  const connection: Connection = { port, receivers: new Map(), follows: false }
   const calls = callsOf(queue, events, connection)
   connections.add(connection)
   const answer = async ({ number, method, args }: Request) => {
@@ -123,9 +123,9 @@ function serve(port: MessagePort): void {
   })
 }
 
-async function leaveAll({ takers }: Connection): Promise<void> {
+async function leaveAll({ receivers }: Connection): Promise<void> {
   // Where that fails, they are handed out again when the lease is over.
-  await Promise.allSettled([...takers.values()].map((taker) => taker.closed || queue.lose(taker)))
+  await Promise.allSettled([...receivers.values()].map((receiver) => receiver.closed || queue.lose(receiver)))
 }
 
 function track(work: Promise<void>): void {
@@ -138,7 +138,7 @@ async function close(): Promise<void> {
   queue.close()
   for (const connection of connections) track(leaveAll(connection))
   while (underWay.size > 0) await Promise.allSettled(underWay)
-  await lane.drained()
+  await writeQueue.drained()
   for (const { port } of connections) port.close()
   // Closing checkpoints; it may do without where another process reads.
   db.close()

@@ -25,7 +25,7 @@ const lookAgainMs = 5
 const FULL = 2
 const NORMAL = 1
 
-export class Lane {
+export class WriteQueue {
   readonly #db: DatabaseSync
   readonly #guard: FileGuard
   readonly #busyMs: number

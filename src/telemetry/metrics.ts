@@ -18,7 +18,7 @@ function processRegistry(): Registry {
 
 export class Metrics implements Meter {
   readonly #registry = new Registry()
-  readonly #accepted = this.#counter('spillway_saves_accepted_total', 'Saves that were acknowledged.')
+  readonly #enqueued = this.#counter('spillway_saves_accepted_total', 'Saves that were acknowledged.')
   readonly #rejected = this.#counter('spillway_saves_rejected_total', 'Saves that were refused.', ['code'])
   readonly #ack = this.#histogram(
     'spillway_save_ack_duration_seconds',
@@ -70,8 +70,8 @@ export class Metrics implements Meter {
     return new Histogram({ name, help, buckets, labelNames, registers: [this.#registry] })
   }
 
-  accepted(saves: number, seconds: number): void {
-    this.#accepted.inc(saves)
+  enqueued(saves: number, seconds: number): void {
+    this.#enqueued.inc(saves)
     this.#ack.observe(seconds)
   }
 
@@ -79,7 +79,7 @@ export class Metrics implements Meter {
     this.#rejected.inc({ code }, saves)
   }
 
-  cacheRequest(result: 'hit' | 'miss' | 'away'): void {
+  cacheRequest(result: 'hit' | 'miss' | 'unavailable'): void {
     this.#cache.inc({ result })
   }
 
@@ -117,7 +117,7 @@ export class Metrics implements Meter {
     const inFlight = gauge('spillway_queue_in_flight', 'Of these, how many a worker holds.')
     const age = gauge('spillway_queue_oldest_age_seconds', 'Age of the oldest of them: what to alert on.')
     const capacity = gauge('spillway_queue_capacity', 'The depth from which on saves are refused.')
-    const letters = gauge('spillway_dead_letters', 'Messages that could not be saved.')
+    const deadLetters = gauge('spillway_dead_letters', 'Messages that could not be saved.')
     const up = new Gauge({
       name: 'spillway_queue_up',
       help: '1 where the queue answers.',
@@ -129,10 +129,10 @@ export class Metrics implements Meter {
           inFlight.set(status.inFlight)
           age.set(status.oldestAgeMs / 1_000)
           capacity.set(status.capacity)
-          letters.set(status.deadLetters)
+          deadLetters.set(status.deadLetters)
           up.set(1)
         } catch {
-          for (const stale of [depth, inFlight, age, capacity, letters]) stale.remove()
+          for (const stale of [depth, inFlight, age, capacity, deadLetters]) stale.remove()
           up.set(0)
         }
       },

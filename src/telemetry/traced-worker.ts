@@ -29,20 +29,20 @@ export function traced({ consumer, store, events }: Traceable, tracer: Tracer): 
   const following = new Following(tracer)
   return {
     consumer: {
-      async take(limit, waitMs) {
-        const entries = await consumer.take(limit, waitMs)
-        following.taken(entries)
+      async receive(limit, waitMs) {
+        const entries = await consumer.receive(limit, waitMs)
+        following.received(entries)
         return entries
       },
-      confirm: (entries) => consumer.confirm(entries),
-      async settle(entries) {
-        await consumer.settle(entries)
+      markSaved: (entries) => consumer.markSaved(entries),
+      async ack(entries) {
+        await consumer.ack(entries)
         for (const { id } of entries) following.done(id)
       },
-      bury: (letters) => consumer.bury(letters),
-      hold: (entries) => consumer.hold(entries),
-      attempt: (entry) => consumer.attempt(entry),
-      forgive: (entry) => consumer.forgive(entry),
+      deadLetter: (deadLetters) => consumer.deadLetter(deadLetters),
+      extendLease: (entries) => consumer.extendLease(entries),
+      countAttempt: (entry) => consumer.countAttempt(entry),
+      withdrawAttempt: (entry) => consumer.withdrawAttempt(entry),
       probe: () => consumer.probe(),
       async close() {
         following.close()
@@ -99,7 +99,7 @@ class Following {
     this.#tracer = tracer
   }
 
-  taken(entries: readonly Entry[]): void {
+  received(entries: readonly Entry[]): void {
     const contexts = new Map<string, string[]>()
     for (const { id, body } of entries) {
       const context = id === undefined ? undefined : traceOf(body)

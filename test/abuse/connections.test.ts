@@ -199,7 +199,7 @@ describe('an ambiguous one', () => {
 
 describe('a slow one', () => {
   it('that never takes its answer is closed', async () => {
-    const ways = await serveTwoWays({ contentMaxBytes: 65_536, stillMs: 1_000 })
+    const ways = await serveTwoWays({ contentMaxBytes: 65_536, idleTimeoutMs: 1_000 })
     try {
       const now = new Date()
       await ways.store.insert(

@@ -109,16 +109,16 @@ describe.each([
       expect(await queue.find([id])).toMatchObject([{ status: 'FAILED', conflicts: letters }])
       expect(await queue.find(Array(1_000).fill(id), digest(count - 1))).toHaveLength(1_000)
       const again = Array.from({ length: 500 }, (_, n) => item(id, 'x', digest(n)))
-      expect((await queue.accept(again.map((one) => [one]))).flat()).toMatchObject(
+      expect((await queue.enqueue(again.map((one) => [one]))).flat()).toMatchObject(
         again.map(() => ({ status: 'FAILED', duplicate: true })),
       )
       const late = item(id, 'x', `late-${round}`)
-      expect(await queue.accept([[late]])).toMatchObject([[{ status: 'QUEUED', conflicts: letters }]])
+      expect(await queue.enqueue([[late]])).toMatchObject([[{ status: 'QUEUED', conflicts: letters }]])
       const [entry] = (await eventually(async () => {
-        const entries = await consumer.take({ rows: 1, bytes: 1_000 }, 100)
+        const entries = await consumer.receive({ rows: 1, bytes: 1_000 }, 100)
         return entries.length > 0 && entries
       })) as Entry[]
-      await consumer.bury([{ entry: entry!, failure: conflict }])
+      await consumer.deadLetter([{ entry: entry!, failure: conflict }])
       letters += 1
       const page = await queue.deadLetters(100)
       expect(page).toMatchObject({ more: true })

@@ -54,7 +54,7 @@ function slow(store: Reader) {
   return {
     seen,
     /** Queries that begin from now on do not return before the function is called. */
-    hold(): () => void {
+    extendLease(): () => void {
       const { promise, resolve } = Promise.withResolvers<void>()
       gate = promise
       return () => {
@@ -116,7 +116,7 @@ describe.each(caches)('with the cache %s', (_, make) => {
   /** As a worker does it: when this resolves, the event may go out. */
   async function save(content?: string): Promise<Content> {
     const row = await commit(content)
-    await cached.caches[1].bump()
+    await cached.caches[1].invalidate()
     return row
   }
 
@@ -192,7 +192,7 @@ describe.each(caches)('with the cache %s', (_, make) => {
   describe('what was announced is seen (P5):', () => {
     test('a slow read that began before the commit is not shown to who asks after the announcement', async () => {
       await save('old')
-      const release = store.hold()
+      const release = store.extendLease()
       const early = contents.page(first)
       await holds(() => expect(store.seen.pages).toBe(1))
       const row = await save('new')
@@ -207,7 +207,7 @@ describe.each(caches)('with the cache %s', (_, make) => {
 
     test('nor is it when it ends after the announcement, and nobody asked in between', async () => {
       await save('old')
-      const release = store.hold()
+      const release = store.extendLease()
       const early = contents.page(first)
       await holds(() => expect(store.seen.pages).toBe(1))
       const row = await save('new')
@@ -220,22 +220,22 @@ describe.each(caches)('with the cache %s', (_, make) => {
       await save('old')
       const row = await commit('new')
       expect((await contents.page(first))[0]).toEqual(row)
-      await cached.caches[1].bump()
+      await cached.caches[1].invalidate()
       const next = await commit('newer')
       // Not announced yet: either is right, and what is kept is good no longer than until the bump.
       await contents.page(first)
-      await cached.caches[1].bump()
+      await cached.caches[1].invalidate()
       expect((await contents.page(first))[0]).toEqual(next)
     })
 
     test('in any interleaving of many readers with a worker', { timeout: 60_000 }, async () => {
-      let announced = -1
+      let published = -1
       let looks = 0
       let working = true
       const wrong: string[] = []
       const reading = Array.from({ length: 20 }, async () => {
         while (working) {
-          const known = announced
+          const known = published
           const [newest] = await contents.page({ take: 1, skip: 0 })
           looks += 1
           if (known >= 0 && Number(newest?.content ?? -1) < known) wrong.push(`${newest?.content} after ${known}`)
@@ -244,7 +244,7 @@ describe.each(caches)('with the cache %s', (_, make) => {
       })
       for (let n = 0; n < 150; n++) {
         await save(String(n))
-        announced = n
+        published = n
         if (n % 3 === 0) await new Promise((resolve) => setImmediate(resolve))
       }
       working = false
@@ -288,7 +288,7 @@ describe.each(caches)('with the cache %s', (_, make) => {
     test('at most one query of a page is under way, and one more is for all who came meanwhile', async () => {
       await save('old')
       if (!(await away())) return void expect((await cached.caches[0].get('x')).version).toBeDefined()
-      const release = store.hold()
+      const release = store.extendLease()
       const early = all(1_000, () => contents.page(first))
       await holds(() => expect(store.seen.pages).toBe(1))
       const row = await save('new')

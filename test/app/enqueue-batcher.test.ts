@@ -1,8 +1,8 @@
 /** Many saves at once on their way to a queue: few calls, in order, bounded, and to each its own answer. */
 import { randomUUID } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest'
-import { Intake } from '../../src/app/enqueue-batcher.ts'
-import type { Accepted, Item, Queue } from '../../src/queue/queue.ts'
+import { EnqueueBatcher } from '../../src/app/enqueue-batcher.ts'
+import type { Enqueued, Item, Queue } from '../../src/queue/queue.ts'
 import { RedisQueue } from '../../src/queue/redis.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
 import { eventually, holds } from '../harness/eventually.ts'
@@ -42,7 +42,7 @@ function slow(queue: Queue) {
   const seen = { calls, largest: 0, atOnce: 0 }
   return {
     seen,
-    hold(): () => void {
+    extendLease(): () => void {
       const { promise, resolve } = Promise.withResolvers<void>()
       gate = promise
       return () => {
@@ -50,7 +50,7 @@ function slow(queue: Queue) {
         gate = Promise.resolve()
       }
     },
-    async accept(groups: readonly (readonly Item[])[]) {
+    async enqueue(groups: readonly (readonly Item[])[]) {
       calls.push(groups.flat().length)
       seen.largest = Math.max(
         seen.largest,
@@ -60,7 +60,7 @@ function slow(queue: Queue) {
       seen.atOnce = Math.max(seen.atOnce, running)
       try {
         await gate
-        return await queue.accept(groups)
+        return await queue.enqueue(groups)
       } finally {
         running -= 1
       }
@@ -70,7 +70,7 @@ function slow(queue: Queue) {
 
 const one = (content = 'something', id: string = randomUUID()) => item(id, content)
 const many = (count: number) => Array.from({ length: count }, () => one())
-const code = (outcome: PromiseSettledResult<Accepted[]>) =>
+const code = (outcome: PromiseSettledResult<Enqueued[]>) =>
   outcome.status === 'fulfilled' ? outcome.value.map(({ status }) => status).join() : outcome.reason.code
 
 describe.each([
@@ -79,12 +79,12 @@ describe.each([
 ] as const)('in front of a %s', (_, make) => {
   let made: Awaited<ReturnType<typeof redis | typeof sqlite>>
   let queue: ReturnType<typeof slow>
-  let intake: Intake
+  let batcher: EnqueueBatcher
 
   beforeEach(async () => {
     made = await make()
     queue = slow(made.queue)
-    intake = new Intake(queue)
+    batcher = new EnqueueBatcher(queue)
   })
   afterEach(() => made.cleanup())
 
@@ -93,7 +93,7 @@ describe.each([
     const ids: (string | undefined)[] = []
     const { depth } = await made.queue.status()
     await holds(async () => {
-      ids.push(...(await consumer.take({ rows: 1_000, bytes: 1e8 }, 200)).map(({ id }) => id))
+      ids.push(...(await consumer.receive({ rows: 1_000, bytes: 1e8 }, 200)).map(({ id }) => id))
       expect(ids).toHaveLength(depth)
     })
     return ids
@@ -101,7 +101,7 @@ describe.each([
 
   test('the saves of one tick are one call, and each has its own answer', async () => {
     const all = many(15)
-    const replies = await Promise.all(all.map((one) => intake.accept([one])))
+    const replies = await Promise.all(all.map((one) => batcher.enqueue([one])))
     expect(queue.seen.calls).toEqual([15])
     expect(replies).toEqual(
       all.map(({ digest, at }) => [{ status: 'QUEUED', digest, at, conflicts: 0, duplicate: false }]),
@@ -111,7 +111,7 @@ describe.each([
 
   test('sixteen of them go at once, while there are calls left', async () => {
     const all = many(200)
-    await Promise.all(all.map((one) => intake.accept([one])))
+    await Promise.all(all.map((one) => batcher.enqueue([one])))
     expect(queue.seen.calls).toEqual([16, 16, 16, 16, 136])
     expect(await queued()).toEqual(all.map(({ id }) => id))
   })
@@ -119,18 +119,18 @@ describe.each([
   test('a call holds so many at the most; a larger group goes alone, and whole', async () => {
     const [small, large] = [many(2_600), many(1_500)]
     const done = [...small.slice(0, 1_300).map((one) => [one]), large, ...small.slice(1_300).map((one) => [one])]
-    const replies = await Promise.all(done.map((group) => intake.accept(group)))
+    const replies = await Promise.all(done.map((group) => batcher.enqueue(group)))
     expect(queue.seen.calls).toEqual([16, 16, 16, 16, 1_000, 236, 1_500, 1_000, 300])
     expect(replies.map((reply) => reply.length)).toEqual(done.map((group) => group.length))
     expect(await queued()).toEqual(done.flat().map(({ id }) => id))
   })
 
   test('a few calls at a time; who comes meanwhile waits, and they go in the order they came', async () => {
-    const release = queue.hold()
+    const release = queue.extendLease()
     const all = many(3_000)
     const accepting: Promise<unknown>[] = []
     for (let n = 0; n < 3_000; n += 100) {
-      accepting.push(...all.slice(n, n + 100).map((one) => intake.accept([one])))
+      accepting.push(...all.slice(n, n + 100).map((one) => batcher.enqueue([one])))
       await new Promise((resolve) => setImmediate(resolve))
     }
     // Four calls; then nothing more is sent.
@@ -144,52 +144,63 @@ describe.each([
   })
 
   test('one refused group is no other’s trouble', async () => {
-    const taken = one('first')
-    await intake.accept([taken])
-    const groups = [[one()], [one('second', taken.id)], [one(), one('second', taken.id)], [taken], [one(), one()], []]
-    const outcomes = await Promise.allSettled(groups.map((group) => intake.accept(group)))
+    const received = one('first')
+    await batcher.enqueue([received])
+    const groups = [
+      [one()],
+      [one('second', received.id)],
+      [one(), one('second', received.id)],
+      [received],
+      [one(), one()],
+      [],
+    ]
+    const outcomes = await Promise.allSettled(groups.map((group) => batcher.enqueue(group)))
     expect(outcomes.map(code)).toEqual(['QUEUED', 'ID_CONFLICT', 'ID_CONFLICT', 'QUEUED', 'QUEUED,QUEUED', ''])
     expect(outcomes[3]).toMatchObject({ value: [{ duplicate: true }] })
     expect(queue.seen.calls).toEqual([1, 7])
-    expect(await queued()).toEqual([taken, groups[0]![0]!, ...groups[4]!].map(({ id }) => id))
+    expect(await queued()).toEqual([received, groups[0]![0]!, ...groups[4]!].map(({ id }) => id))
   })
 
   describe('what waits is bounded:', () => {
     const full = { code: 'QUEUE_FULL', retryAfterMs: expect.any(Number) }
 
     test('in saves', { timeout: 60_000 }, async () => {
-      const release = queue.hold()
+      const release = queue.extendLease()
       const all = many(20_000)
-      const accepting = all.map((one) => intake.accept([one]))
+      const accepting = all.map((one) => batcher.enqueue([one]))
       const since = performance.now()
-      await expect(intake.accept([one()])).rejects.toMatchObject(full)
-      await expect(intake.accept(many(1_000))).rejects.toMatchObject(full)
+      await expect(batcher.enqueue([one()])).rejects.toMatchObject(full)
+      await expect(batcher.enqueue(many(1_000))).rejects.toMatchObject(full)
       // At once, not after a wait for room.
       expect(performance.now() - since).toBeLessThan(1_000)
       release()
       await Promise.all(accepting)
-      await intake.accept([one()])
+      await batcher.enqueue([one()])
       expect((await made.queue.status()).depth).toBe(20_001)
     })
 
     test('in bytes', { timeout: 60_000 }, async () => {
-      const release = queue.hold()
+      const release = queue.extendLease()
       const large = () => one('x'.repeat(1_048_576))
-      const accepting = Array.from({ length: 63 }, () => intake.accept([large()]))
-      await expect(intake.accept([large()])).rejects.toMatchObject(full)
+      const accepting = Array.from({ length: 63 }, () => batcher.enqueue([large()]))
+      await expect(batcher.enqueue([large()])).rejects.toMatchObject(full)
       // What is small still fits.
-      accepting.push(intake.accept([one()]))
+      accepting.push(batcher.enqueue([one()]))
       release()
       await Promise.all(accepting)
-      await intake.accept([large()])
+      await batcher.enqueue([large()])
       expect((await made.queue.status()).depth).toBe(65)
       // And no call is so large that it holds up a Redis for long.
       expect(queue.seen.largest).toBeLessThanOrEqual(4 * 1_048_576)
     })
 
     test('by the queue itself, too', { timeout: 60_000 }, async () => {
-      for (let n = 0; n < 30; n++) await made.queue.accept([many(1_000)])
-      const outcomes = await Promise.allSettled([intake.accept([one()]), intake.accept(many(5)), intake.accept([])])
+      for (let n = 0; n < 30; n++) await made.queue.enqueue([many(1_000)])
+      const outcomes = await Promise.allSettled([
+        batcher.enqueue([one()]),
+        batcher.enqueue(many(5)),
+        batcher.enqueue([]),
+      ])
       expect(outcomes.map(code)).toEqual(['QUEUE_FULL', 'QUEUE_FULL', ''])
       expect(outcomes[0]).toMatchObject({ reason: full })
     })
@@ -198,19 +209,19 @@ describe.each([
 
 describe('when Redis fails under it', () => {
   let made: Awaited<ReturnType<typeof redis>>
-  let intake: Intake
+  let batcher: EnqueueBatcher
   beforeEach(async () => {
     made = await redis()
-    intake = new Intake(made.queue)
+    batcher = new EnqueueBatcher(made.queue)
   })
   afterEach(() => made.cleanup())
 
   test('a lost answer is OUTCOME_UNKNOWN, to each group with its own ids; a retry of them saves each once', async () => {
     // The script is known to the server, so that the next call is one command.
-    await intake.accept([one('warm')])
+    await batcher.enqueue([one('warm')])
     made.proxy.set({ kind: 'cut-before-reply', times: 1, when: (request) => request.includes('something') })
     const groups = [[one()], [one(), one()], [one()]]
-    const outcomes = await Promise.allSettled(groups.map((group) => intake.accept(group)))
+    const outcomes = await Promise.allSettled(groups.map((group) => batcher.enqueue(group)))
     expect(made.proxy.kept()).toBe(1)
     for (const [n, outcome] of outcomes.entries()) {
       const ids = groups[n]!.map(({ id }) => id)
@@ -225,7 +236,7 @@ describe('when Redis fails under it', () => {
       })
     }
     await eventually(async () => (await made.queue.status()).depth)
-    const replies = await holds(() => Promise.all(groups.map((group) => intake.accept(group))))
+    const replies = await holds(() => Promise.all(groups.map((group) => batcher.enqueue(group))))
     expect(replies.flat().map(({ duplicate }) => duplicate)).toEqual([true, true, true, true])
     expect((await made.queue.status()).depth).toBe(5)
   })
@@ -234,10 +245,10 @@ describe('when Redis fails under it', () => {
     ['of its own', {}],
     ['made for it', { fresh: true }],
   ])('a lost answer makes no second message, whatever becomes of the call: an id %s', async (_, how) => {
-    await intake.accept([one('warm')])
+    await batcher.enqueue([one('warm')])
     made.proxy.set({ kind: 'cut-before-reply', times: 1, when: (request) => request.includes('something') })
     const lost = { ...one(), ...how }
-    const [outcome] = await Promise.allSettled([intake.accept([lost])])
+    const [outcome] = await Promise.allSettled([batcher.enqueue([lost])])
     expect(made.proxy.kept()).toBe(1)
     const { depth } = await holds(() => made.queue.status())
     expect(depth).toBe(2)
@@ -251,13 +262,13 @@ describe('when Redis fails under it', () => {
     await eventually(() => !(made.queue as RedisQueue).connection.ready)
     const all = many(100)
     const since = performance.now()
-    const outcomes = await Promise.allSettled(all.map((one) => intake.accept([one])))
+    const outcomes = await Promise.allSettled(all.map((one) => batcher.enqueue([one])))
     expect(performance.now() - since).toBeLessThan(2_000)
     for (const outcome of outcomes) {
       expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'QUEUE_UNAVAILABLE', ids: undefined } })
     }
     made.proxy.set('pass')
-    await holds(() => intake.accept([one()]))
+    await holds(() => batcher.enqueue([one()]))
     expect((await made.queue.status()).depth).toBe(1)
   })
 
@@ -265,10 +276,10 @@ describe('when Redis fails under it', () => {
     made.proxy.set('cut')
     await eventually(() => !(made.queue as RedisQueue).connection.ready)
     for (let n = 0; n < 3; n++) {
-      const outcomes = await Promise.allSettled(many(15_000).map((one) => intake.accept([one])))
+      const outcomes = await Promise.allSettled(many(15_000).map((one) => batcher.enqueue([one])))
       expect(new Set(outcomes.map(code))).toEqual(new Set(['QUEUE_UNAVAILABLE']))
     }
     made.proxy.set('pass')
-    await holds(() => intake.accept([one()]))
+    await holds(() => batcher.enqueue([one()]))
   })
 })

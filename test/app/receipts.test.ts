@@ -105,15 +105,15 @@ describe.each([
     return new Receipts(queue, new Contents(stored.store, cache), follower)
   }
 
-  async function accept(...items: Item[]): Promise<void> {
-    const [reply] = await queue.accept([items])
+  async function enqueue(...items: Item[]): Promise<void> {
+    const [reply] = await queue.enqueue([items])
     expect(reply).toMatchObject(items.map(() => ({ status: 'QUEUED', duplicate: false })))
   }
 
   const consumer = () => queue.consumer(`w-${randomUUID()}`)
-  const take = (from = consumer()): Promise<Entry[]> =>
+  const receive = (from = consumer()): Promise<Entry[]> =>
     eventually(async () => {
-      const entries = await from.take({ rows: 100, bytes: 1_000_000 }, 200)
+      const entries = await from.receive({ rows: 100, bytes: 1_000_000 }, 200)
       return entries.length > 0 && entries
     }) as Promise<Entry[]>
   const persister = new Persister(
@@ -129,7 +129,7 @@ describe.each([
 
   function startWorker(): void {
     const worker = new Worker(
-      { consumer: consumer(), store: stored.store, cache: { bump: async () => {} }, events },
+      { consumer: consumer(), store: stored.store, cache: { invalidate: async () => {} }, events },
       { batch: 20, concurrency: 2, maxAttempts: 3, cacheTtlMs: 1_000, log: quiet() },
     )
     worker.start()
@@ -159,26 +159,26 @@ describe.each([
     const one = save('something')
     const nothing = { failure: undefined, digest: undefined, conflicts: 0 }
     const receipt = { id: one.id, duplicate: false, acceptedAt: new Date(one.at), ...nothing }
-    await accept(one)
+    await enqueue(one)
     expect(await both(one.id)).toEqual({ ...receipt, status: 'QUEUED', content: undefined })
     const worker = consumer()
-    const entries = await take(worker)
+    const entries = await receive(worker)
     expect(await both(one.id)).toMatchObject({ status: 'QUEUED' })
     // Committed: the cache and the subscribers do not know it yet, and a SAVED would send somebody to look.
     const { saved } = await persister.persist(entries)
     expect(await both(one.id)).toMatchObject({ status: 'QUEUED', content: undefined })
     // Before the event is there: who has seen it must not be told QUEUED, whichever process is asked.
-    await worker.confirm(entries)
+    await worker.markSaved(entries)
     expect(await both(one.id)).toEqual({ ...receipt, status: 'SAVED', content: undefined })
     await events.append([saved.map((content) => ({ type: 'saved', content }))])
     expect(await both(one.id)).toMatchObject({ ...receipt, status: 'SAVED' })
-    await worker.settle(entries)
+    await worker.ack(entries)
     expect(await both(one.id)).toMatchObject({ ...receipt, status: 'SAVED' })
   })
 
   test('never backwards: once anybody was told SAVED, nobody is told anything else', { timeout: 60_000 }, async () => {
     const total = 300
-    const accepted: Item[] = []
+    const enqueued: Item[] = []
     /** Since when somebody knows, by an event or by a receipt. */
     const savedAt = new Map<string, number>()
     const know = (id: string) => savedAt.has(id) || savedAt.set(id, performance.now())
@@ -194,11 +194,11 @@ describe.each([
     const wrong: string[] = []
     const told = { QUEUED: 0, SAVED: 0 }
     const asking = receipts.flatMap((one, process) =>
-      [0, 1, 2].map(async (lane) => {
+      [0, 1, 2].map(async (writeQueue) => {
         // Twice past each, so that what is known by now is asked once more.
         for (let round = 0, rest = 2; rest > 0; round++) {
           if (savedAt.size === total) rest -= 1
-          for (const { id } of accepted.slice(-60).filter((_, n) => (n + round + process) % 3 === lane)) {
+          for (const { id } of enqueued.slice(-60).filter((_, n) => (n + round + process) % 3 === writeQueue)) {
             const asked = performance.now()
             const receipt = await one.find(id)
             if (receipt?.status === 'SAVED') know(id)
@@ -211,16 +211,16 @@ describe.each([
         }
       }),
     )
-    while (accepted.length < total) {
+    while (enqueued.length < total) {
       const some = Array.from({ length: 10 }, (_, n) => save(`content ${n}`))
-      await accept(...some)
-      accepted.push(...some)
-      if (accepted.length === some.length) {
+      await enqueue(...some)
+      enqueued.push(...some)
+      if (enqueued.length === some.length) {
         await holds(() => expect(told.QUEUED).toBeGreaterThan(10))
         startWorker()
       }
       // So that they are asked for on each step of their way, and not in the crowd of those behind them.
-      await holds(() => expect(savedAt.size).toBeGreaterThan(accepted.length - 30), { intervalMs: 1 })
+      await holds(() => expect(savedAt.size).toBeGreaterThan(enqueued.length - 30), { intervalMs: 1 })
     }
     await Promise.all(asking)
     feed.close()
@@ -240,7 +240,7 @@ describe.each([
 
     test('stays SAVED, as it was, while it is in the queue and afterwards', async () => {
       const { id, at } = await longSaved('old')
-      await accept(save('old', id))
+      await enqueue(save('old', id))
       expect(await both(id)).toMatchObject({ status: 'SAVED', acceptedAt: new Date(at), content: { content: 'old' } })
       startWorker()
       await holds(async () => expect((await queue.status()).depth).toBe(0))
@@ -250,10 +250,10 @@ describe.each([
     test('with other content changes neither row nor receipt: its sender is told FAILED (FA8)', async () => {
       const { id, at } = await longSaved('old')
       const late = save('new', id)
-      await accept(late)
+      await enqueue(late)
       const saved = { status: 'SAVED', acceptedAt: new Date(at), content: { content: 'old' } }
       expect(await both(id)).toMatchObject({ ...saved, conflicts: 0 })
-      const waiting = receipts[0].settled(receiptOf(id, { ...late, status: 'QUEUED', conflicts: 0 }), never())
+      const waiting = receipts[0].final(receiptOf(id, { ...late, status: 'QUEUED', conflicts: 0 }), never())
       const following = received(receipts[1].changes(id, never()))
       startWorker()
       expect(await waiting).toMatchObject({ status: 'FAILED', conflicts: 1, failure: { code: 'ID_CONFLICT' } })
@@ -265,16 +265,16 @@ describe.each([
 
     test('whose conflict is retried stays SAVED, while it is in the queue and afterwards', async () => {
       const { id } = await longSaved('old')
-      await accept(save('new', id))
+      await enqueue(save('new', id))
       const worker = consumer()
-      const [entry] = await take(worker)
+      const [entry] = await receive(worker)
       const conflict: Failure = { code: 'ID_CONFLICT', message: 'taken', attempts: 1, failedAt: new Date(5) }
-      await worker.bury([{ entry: entry!, failure: conflict }])
+      await worker.deadLetter([{ entry: entry!, failure: conflict }])
       expect(await both(id)).toMatchObject({ status: 'SAVED', conflicts: 1, content: { content: 'old' } })
       await queue.retry([id])
       expect(await both(id)).toMatchObject({ status: 'SAVED', conflicts: 0, content: { content: 'old' } })
-      const [again] = await take(worker)
-      await worker.bury([{ entry: again!, failure: conflict }])
+      const [again] = await receive(worker)
+      await worker.deadLetter([{ entry: again!, failure: conflict }])
       expect(await both(id)).toMatchObject({ status: 'SAVED', conflicts: 1 })
       // Whose row is gone is no longer in anybody's way: what there is, is the letter.
       await stored.sql('DELETE FROM Content')
@@ -283,36 +283,36 @@ describe.each([
 
     test('is known as SAVED while the dead letter of a later sender has its id, and others are not (P3)', async () => {
       const { id, at } = await longSaved('old')
-      await accept(save('new', id))
+      await enqueue(save('new', id))
       const worker = consumer()
       const failure: Failure = { code: 'CRASHED', message: 'no', attempts: 1, failedAt: new Date(5) }
-      await worker.bury((await take(worker)).map((entry) => ({ entry, failure })))
+      await worker.deadLetter((await receive(worker)).map((entry) => ({ entry, failure })))
       const [retry, third] = [save('old', id), save('third', id)]
       for (const one of [retry, third]) {
-        expect(await queue.accept([[one]])).toMatchObject([{ code: 'ID_CONFLICT' }])
+        expect(await queue.enqueue([[one]])).toMatchObject([{ code: 'ID_CONFLICT' }])
       }
       const saved = { status: 'SAVED', digest: retry.digest, at, conflicts: 0, duplicate: true }
       expect(await receipts[0].known([third, retry, save()])).toEqual(new Map([[retry, saved]]))
       // Nobody's receipt becomes that of the later sender.
       expect(await both(id)).toMatchObject({ status: 'SAVED', acceptedAt: new Date(at), content: { content: 'old' } })
-      expect(await queue.accept([[save('new', id)]])).toMatchObject([[{ status: 'FAILED', duplicate: true, failure }]])
+      expect(await queue.enqueue([[save('new', id)]])).toMatchObject([[{ status: 'FAILED', duplicate: true, failure }]])
       await stored.sql('ALTER TABLE Content RENAME TO Elsewhere')
       await expect(receipts[0].known([retry])).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', retryAfterMs: 1_000 })
     })
 
     test('and meets a conflict while somebody waits for the first content is told of that alone', async () => {
       const { id } = await longSaved('old')
-      await accept(save('new', id))
+      await enqueue(save('new', id))
       const worker = consumer()
-      const [entry] = await take(worker)
+      const [entry] = await receive(worker)
       const conflict: Failure = { code: 'ID_CONFLICT', message: 'taken', attempts: 1, failedAt: new Date(5) }
-      await worker.bury([{ entry: entry!, failure: conflict }])
+      await worker.deadLetter([{ entry: entry!, failure: conflict }])
       // The first sender's retry, in the queue: the failure of the other content is not its own.
       const retry = save('old', id)
-      await accept(retry)
+      await enqueue(retry)
       const watch = receipts[0].watch(id)
       await events.append([[{ type: 'failed', id, failure: conflict }]])
-      const waiting = watch.settled(receiptOf(id, { ...retry, status: 'QUEUED', conflicts: 1 }), never())
+      const waiting = watch.final(receiptOf(id, { ...retry, status: 'QUEUED', conflicts: 1 }), never())
       startWorker()
       expect(await waiting).toMatchObject({ status: 'SAVED' })
       watch.stop()
@@ -327,12 +327,12 @@ describe.each([
     test('what the queue knows is said all the same', async () => {
       const [pending, dead, done] = [save('a'), save('b'), save('c')]
       const worker = consumer()
-      await accept(done)
-      await worker.settle(await take(worker))
-      await accept(dead)
+      await enqueue(done)
+      await worker.ack(await receive(worker))
+      await enqueue(dead)
       const failure: Failure = { code: 'REJECTED', message: 'no', attempts: 1, failedAt: new Date(5) }
-      await worker.bury((await take(worker)).map((entry) => ({ entry, failure })))
-      await accept(pending)
+      await worker.deadLetter((await receive(worker)).map((entry) => ({ entry, failure })))
+      await enqueue(pending)
       expect(await both(pending.id)).toMatchObject({ status: 'QUEUED' })
       expect(await both(dead.id)).toMatchObject({ status: 'FAILED', failure })
       expect(await both(done.id)).toMatchObject({ status: 'SAVED' })
@@ -347,9 +347,9 @@ describe.each([
   describe('who waits', () => {
     test('has SAVED with the row as soon as it is announced', async () => {
       const one = save()
-      await accept(one)
+      await enqueue(one)
       const waiting = receipts.map(async (receipts) =>
-        receipts.settled((await receipts.find(one.id))!, AbortSignal.timeout(20_000)),
+        receipts.final((await receipts.find(one.id))!, AbortSignal.timeout(20_000)),
       )
       startWorker()
       for (const { id, status, content } of await Promise.all(waiting)) {
@@ -361,32 +361,32 @@ describe.each([
 
     test('has FAILED with the reason', async () => {
       const one = save('\ud800')
-      await accept(one)
+      await enqueue(one)
       startWorker()
-      const receipt = await receipts[0].settled((await receipts[0].find(one.id))!, AbortSignal.timeout(20_000))
+      const receipt = await receipts[0].final((await receipts[0].find(one.id))!, AbortSignal.timeout(20_000))
       expect(receipt).toMatchObject({ status: 'FAILED', failure: { code: 'REJECTED' } })
       expect(await both(one.id)).toMatchObject({ status: 'FAILED', failure: { code: 'REJECTED' } })
     })
 
     test('has what happened before the watch began, too', async () => {
       const one = save()
-      await accept(one)
+      await enqueue(one)
       const early = (await receipts[0].find(one.id))!
       startWorker()
       await holds(async () => expect((await queue.status()).depth).toBe(0))
-      expect(await receipts[0].settled(early, AbortSignal.timeout(20_000))).toMatchObject({ status: 'SAVED' })
+      expect(await receipts[0].final(early, AbortSignal.timeout(20_000))).toMatchObject({ status: 'SAVED' })
     })
 
     test('gets it as it stands when the time is over', async () => {
       const one = save()
-      await accept(one)
+      await enqueue(one)
       const early = (await receipts[0].find(one.id))!
-      expect(await receipts[0].settled(early, AbortSignal.timeout(100))).toEqual(early)
+      expect(await receipts[0].final(early, AbortSignal.timeout(100))).toEqual(early)
     })
 
     test('by subscription: the state, then the change, then the end', async () => {
       const one = save()
-      await accept(one)
+      await enqueue(one)
       const seen: string[] = []
       const signal = new AbortController().signal
       for await (const receipt of receipts[1].changes(one.id, signal)) {
@@ -411,7 +411,7 @@ test('while the queue is away nothing is made up', async () => {
     const cache = new MemoryCache({ ttlMs: 1_000, version: new SharedVersion() })
     const receipts = new Receipts(queue, new Contents(stored.store, cache), follower)
     const one = save()
-    await queue.accept([[one]])
+    await queue.enqueue([[one]])
     await stored.store.insert([{ id: one.id, content: 'something', createdAt: new Date(one.at), savedAt: new Date() }])
     queued.away()
     await eventually(() =>

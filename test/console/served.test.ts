@@ -3,11 +3,11 @@ import { readFileSync } from 'node:fs'
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { Bytes } from '../../src/app/bytes.ts'
-import { Access } from '../../src/http/auth.ts'
-import { Console } from '../../src/server/console.ts'
-import { Guard } from '../../src/http/origin-check.ts'
+import { Auth } from '../../src/http/auth.ts'
 import { listen } from '../../src/http/http.ts'
+import { OriginCheck } from '../../src/http/origin-check.ts'
 import { RateLimit } from '../../src/http/rate-limit.ts'
+import { Console } from '../../src/server/console.ts'
 import { generate } from '../../web/generate.ts'
 import { quiet } from '../harness/quiet.ts'
 import { System } from '../harness/system.ts'
@@ -98,8 +98,8 @@ test('where it was not built, a browser is told how to build it', async () => {
   const front = {
     route: console.route.bind(console),
     upgrade() {},
-    access: new Access({}, quiet()),
-    rate: new RateLimit(undefined),
+    auth: new Auth({}, quiet()),
+    rateLimit: new RateLimit(undefined),
   }
   const options = {
     host: '127.0.0.1',
@@ -109,7 +109,10 @@ test('where it was not built, a browser is told how to build it', async () => {
     bytes: new Bytes(),
     log: quiet(),
   }
-  const server = await listen({ ...front, guard: new Guard({ hosts: [], origins: [], log: quiet() }) }, options)
+  const server = await listen(
+    { ...front, originCheck: new OriginCheck({ hosts: [], origins: [], log: quiet() }) },
+    options,
+  )
   try {
     const response = await fetch(server.url, { headers: { accept: browserAccepts } })
     expect(response.status).toBe(503)

@@ -49,7 +49,7 @@ const kinds = {
   queue: async (rows: number) => {
     const file = await SqliteFile.open(path, { capacity: 1_000, retentionMs: 1_000, retentionBytes: 1_000 })
     const queue = new SqliteQueue(file.connect())
-    await queue.accept(Array.from({ length: rows }, () => [item(uuidv7(), 'x'.repeat(1_000))]))
+    await queue.enqueue(Array.from({ length: rows }, () => [item(uuidv7(), 'x'.repeat(1_000))]))
     await queue.close()
     await file.close()
   },

@@ -313,8 +313,8 @@ describe('MariaDB', () => {
     const batches = Array.from({ length: 40 }, () => rows(2))
     let written = 0
     const writing = Promise.all(
-      [0, 1].map(async (lane) => {
-        for (let i = lane; i < batches.length; i += 2) {
+      [0, 1].map(async (writeQueue) => {
+        for (let i = writeQueue; i < batches.length; i += 2) {
           await insertStubbornly(batches[i]!)
           written++
         }

@@ -11,7 +11,7 @@ import { type Feed, Follower } from '../../src/events/follower.ts'
 import { RedisEventLog } from '../../src/events/redis.ts'
 import { SqliteEventLog } from '../../src/events/sqlite.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
-import { SqlitePort } from '../../src/sqlite/rpc-client.ts'
+import { RpcClient } from '../../src/sqlite/rpc-client.ts'
 import { holds } from '../harness/eventually.ts'
 import { freshRedisUrl } from '../harness/fresh.ts'
 import { type SpillwayProcess, spawnSpillway } from '../harness/process.ts'
@@ -83,7 +83,7 @@ async function onSqlite(): Promise<Wire> {
   const sqlite = await testSqlite()
   const file = await sqlite.file()
   const log = new SqliteEventLog(file.connect())
-  const port = new SqlitePort(file.connect())
+  const port = new RpcClient(file.connect())
   return {
     log,
     raw: (...texts) => port.call('append', [texts]),

@@ -43,7 +43,7 @@ async function lostAfterCut(
     while (!cut) {
       const id = randomUUID()
       try {
-        await queue!.accept([[item(id, 'x'.repeat(500))]])
+        await queue!.enqueue([[item(id, 'x'.repeat(500))]])
         acknowledged.push(id)
       } catch {
         // Not acknowledged: it may be there, or not.

@@ -281,7 +281,7 @@ fault('B9', 'Redis at its maxmemory: refused at the door, drained inside', async
   await expect(admin.set('more', 'x'), 'Redis was full all the time').rejects.toThrow('OOM')
   // Nor does it keep an announcement from a cache whose version stands there.
   const version = new RedisVersion(parseRedisUrl(stack.redis.url), { log: quiet() })
-  await holds(() => version.bump(), { timeoutMs: 2_000 }).finally(() => version.close())
+  await holds(() => version.invalidate(), { timeoutMs: 2_000 }).finally(() => version.close())
   await answered('QUEUE_FULL')
   // Memory is there again; nobody tells Spillway.
   await admin.del('ballast')

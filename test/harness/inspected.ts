@@ -59,17 +59,17 @@ export async function inspect(env: Record<string, string>): Promise<Inspected> {
 
 function answer(child: ChildProcess): Promise<unknown> {
   return new Promise((resolve, reject) => {
-    const settle = () => {
+    const ack = () => {
       child.off('message', told)
       child.off('exit', ended)
     }
     const told = (message: { error?: string }) => {
-      settle()
+      ack()
       if (message.error) reject(new Error(message.error))
       else resolve(message)
     }
     const ended = (code: number | null, signal: string | null) => {
-      settle()
+      ack()
       reject(new Error(`the inspected API ended with ${code ?? signal}`))
     }
     child.on('message', told)

@@ -1,7 +1,7 @@
 /** An embedded API with the log of a real process; SIGUSR2 makes it log 20,000 lines of about a kilobyte, 20 MB, within two seconds. */
 import { readConfig } from '../../src/config.ts'
-import { openLog } from '../../src/telemetry/log.ts'
 import { startApi } from '../../src/start.ts'
+import { openLog } from '../../src/telemetry/log.ts'
 
 const log = openLog()
 const api = await startApi(readConfig(), log)

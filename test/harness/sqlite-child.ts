@@ -30,19 +30,19 @@ if (what === 'lock') {
 
 if (what === 'accept') {
   const { queue } = await open()
-  const accept = async (): Promise<void> => {
+  const enqueue = async (): Promise<void> => {
     for (;;) {
       const id = randomUUID()
-      await queue.accept([[message(id)]])
+      await queue.enqueue([[message(id)]])
       say(id)
     }
   }
-  await Promise.all(Array.from({ length: 16 }, accept))
+  await Promise.all(Array.from({ length: 16 }, enqueue))
 }
 
 if (what === 'take') {
   const { queue } = await open()
-  for (const { id } of await queue.consumer('child').take({ rows: 10, bytes: 1_000_000 }, 1_000)) say(id!)
+  for (const { id } of await queue.consumer('child').receive({ rows: 10, bytes: 1_000_000 }, 1_000)) say(id!)
   say('taken')
 }
 
@@ -50,11 +50,11 @@ if (what === 'come and go') {
   const { file, queue, events } = await open()
   const consumer = queue.consumer('child')
   const stop = events.follow(() => {})
-  await queue.accept([[message(randomUUID())]])
-  const entries = await consumer.take({ rows: 10, bytes: 1_000_000 }, 1_000)
+  await queue.enqueue([[message(randomUUID())]])
+  const entries = await consumer.receive({ rows: 10, bytes: 1_000_000 }, 1_000)
   await events.append([entries.map(({ id }) => ({ type: 'failed', id: id!, failure }))])
-  await consumer.settle(entries)
-  const waiting = consumer.take({ rows: 10, bytes: 1_000_000 }, 60_000)
+  await consumer.ack(entries)
+  const waiting = consumer.receive({ rows: 10, bytes: 1_000_000 }, 60_000)
   await stop()
   await queue.close()
   await waiting

@@ -3,5 +3,5 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { SqliteQueue } from '../../src/queue/sqlite.ts'
 
 const queue = new SqliteQueue(workerData.port)
-const entries = await queue.consumer('thread').take({ rows: 10, bytes: 1_000_000 }, 10_000)
+const entries = await queue.consumer('thread').receive({ rows: 10, bytes: 1_000_000 }, 10_000)
 parentPort!.postMessage(entries.map(({ id }) => id))

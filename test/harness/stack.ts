@@ -286,7 +286,7 @@ export class Stack {
   async deadLetters(): Promise<
     { id: string; content: string | null; failure: { code: string; message: string; attempts: number } }[]
   > {
-    const letters = []
+    const deadLetters = []
     let after: string | null = null
     do {
       // biome-ignore lint/suspicious/noExplicitAny: as above.
@@ -295,14 +295,14 @@ export class Stack {
         { after },
       )
       const { edges, pageInfo } = answer.data.deadLetters
-      letters.push(...edges.map((edge: { node: never }) => edge.node))
+      deadLetters.push(...edges.map((edge: { node: never }) => edge.node))
       after = pageInfo.hasNextPage ? pageInfo.endCursor : null
     } while (after !== null)
-    return letters
+    return deadLetters
   }
 
   /** Every id that the events log tells was saved. */
-  async announced(): Promise<Set<string>> {
+  async published(): Promise<Set<string>> {
     const log = new RedisEventLog(parseRedisUrl(this.redis.url), { retentionMs: 1, retentionBytes: 1, log: quiet() })
     try {
       const { epoch } = await holds(() => log.tail())
@@ -324,20 +324,20 @@ export class Stack {
   async verdict(fault: string, options: { events?: boolean; timeoutMs?: number } = {}): Promise<Verdict> {
     await this.stopWriting()
     await this.drained(options.timeoutMs)
-    const [rows, letters] = await Promise.all([this.rows(), this.deadLetters()])
-    const buried = new Map<string, number>()
-    for (const { id } of letters) buried.set(id, (buried.get(id) ?? 0) + 1)
+    const [rows, deadLetters] = await Promise.all([this.rows(), this.deadLetters()])
+    const deadLettered = new Map<string, number>()
+    for (const { id } of deadLetters) deadLettered.set(id, (deadLettered.get(id) ?? 0) + 1)
     const ids = [...this.acknowledged]
-    const announced = this.#options.embedded || options.events === false ? undefined : await this.announced()
+    const published = this.#options.embedded || options.events === false ? undefined : await this.published()
     return {
       fault,
       acknowledged: ids.length,
       rows: ids.filter((id) => rows.get(id) === this.sent.get(id)).length,
-      deadLetters: letters.length,
-      lost: ids.filter((id) => !rows.has(id) && !buried.has(id)).length,
-      doubled: ids.filter((id) => (rows.has(id) ? 1 : 0) + (buried.get(id) ?? 0) > 1).length,
+      deadLetters: deadLetters.length,
+      lost: ids.filter((id) => !rows.has(id) && !deadLettered.has(id)).length,
+      doubled: ids.filter((id) => (rows.has(id) ? 1 : 0) + (deadLettered.get(id) ?? 0) > 1).length,
       altered: [...rows].filter(([id, content]) => this.sent.get(id) !== content).length,
-      unannounced: announced && [...rows.keys()].filter((id) => !announced.has(id)).length,
+      unannounced: published && [...rows.keys()].filter((id) => !published.has(id)).length,
     }
   }
 

@@ -7,9 +7,9 @@ import { MemoryCache, SharedVersion } from '../../src/cache/memory.ts'
 import { PrismaStore } from '../../src/db/prisma.ts'
 import { SqliteEventLog } from '../../src/events/sqlite.ts'
 import { SqliteQueue } from '../../src/queue/sqlite.ts'
-import { Metrics } from '../../src/telemetry/metrics.ts'
 import { serve } from '../../src/server/server.ts'
 import { SqliteFile } from '../../src/sqlite/file.ts'
+import { Metrics } from '../../src/telemetry/metrics.ts'
 import { quiet } from './quiet.ts'
 
 export interface TwoWays {
@@ -21,7 +21,7 @@ export interface TwoWays {
   close(): Promise<void>
 }
 
-export async function serveTwoWays(given: { contentMaxBytes?: number; stillMs?: number } = {}): Promise<TwoWays> {
+export async function serveTwoWays(given: { contentMaxBytes?: number; idleTimeoutMs?: number } = {}): Promise<TwoWays> {
   const contentMaxBytes = given.contentMaxBytes ?? 1_000
   const dir = await mkdtemp(join(tmpdir(), 'spillway-two-ways-'))
   const log = quiet()

@@ -59,7 +59,7 @@ async function saveInTurn(system: System, count: number): Promise<string[]> {
 }
 
 /** The ids and cursors a subscriber from `after` gets, up to a number of them. */
-async function take(wire: Wire, url: string, after: string, count: number) {
+async function receive(wire: Wire, url: string, after: string, count: number) {
   const subscriber = await live(wire, url, savedQuery, { after })
   await holds(() => expect(subscriber.results().length).toBeGreaterThanOrEqual(count))
   subscriber.close()
@@ -80,7 +80,7 @@ describe.each(setUps)('%s', (setUp) => {
     test('who was away gets exactly what was saved meanwhile, and then what comes', async () => {
       const start = await cursorNow(system.url)
       const [first] = await saveInTurn(system, 1)
-      const [seen] = await take(wire, system.url, start, 1)
+      const [seen] = await receive(wire, system.url, start, 1)
       expect(seen!.id).toBe(first)
       const missed = await saveInTurn(system, 7)
       const back = await live(wire, system.url, savedQuery, { after: seen!.cursor })
@@ -94,10 +94,10 @@ describe.each(setUps)('%s', (setUp) => {
       const start = await cursorNow(system.url)
       const inputs = Array.from({ length: 100 }, () => ({ id: randomUUID(), content: unique() }))
       await system.graphql('mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id } }', { inputs })
-      const all = await take(wire, system.url, start, 100)
+      const all = await receive(wire, system.url, start, 100)
       expect(new Set(all.map(({ id }) => id))).toEqual(new Set(inputs.map(({ id }) => id)))
       for (const i of [0, 1, 49, 98]) {
-        expect(await take(wire, system.url, all[i]!.cursor, 99 - i)).toEqual(all.slice(i + 1))
+        expect(await receive(wire, system.url, all[i]!.cursor, 99 - i)).toEqual(all.slice(i + 1))
       }
     })
 
@@ -224,7 +224,7 @@ describe.each(setUps)('%s', (setUp) => {
     await holds(async () => expect(await system.depth()).toBe(0), { timeoutMs: 20_000 })
     const start = await cursorNow(system.url)
     const [one, two] = await saveInTurn(system, 2)
-    const [first] = await take('SSE', system.url, start, 2)
+    const [first] = await receive('SSE', system.url, start, 2)
     const query = `subscription { saved(after: "${start}") { content { id } } }`
     const read = async (headers: Record<string, string>) => {
       const abort = new AbortController()

@@ -16,7 +16,7 @@ import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
 import { readConfig } from '../../src/config.ts'
 import { PrismaStore } from '../../src/db/prisma.ts'
-import { Guard } from '../../src/http/origin-check.ts'
+import { OriginCheck } from '../../src/http/origin-check.ts'
 import { freePort } from '../harness/daemon.ts'
 import { eventually } from '../harness/eventually.ts'
 import { root } from '../harness/imports.ts'
@@ -192,9 +192,9 @@ test('whatever is published is published to this machine only', () => {
 
 test('a page of another name that points here is not answered, and Prometheus and the health check are', () => {
   const { allowedHosts } = readConfig(environmentOf('api'), {})
-  const guard = new Guard({ hosts: allowedHosts, origins: [], log: quiet() })
+  const originCheck = new OriginCheck({ hosts: allowedHosts, origins: [], log: quiet() })
   const check = (host: string) =>
-    guard.check({ headers: { host }, rawHeaders: ['Host', host], method: 'GET' } as unknown as IncomingMessage)
+    originCheck.check({ headers: { host }, rawHeaders: ['Host', host], method: 'GET' } as unknown as IncomingMessage)
   expect(() => check('evil.example:8080')).toThrow(/ALLOWED_HOSTS/)
   const { scrape_configs: jobs } = parse(readFileSync(join(root, 'deploy/prometheus/prometheus.yml'), 'utf8'))
   for (const host of [jobs[0].static_configs[0].targets[0], '127.0.0.1:8080', 'localhost:8080']) check(host)

@@ -69,7 +69,7 @@ async function told(): Promise<Map<string, Set<string>>> {
       durability: 'FSYNC',
     }),
   })
-  metrics.accepted(1, 1)
+  metrics.enqueued(1, 1)
   metrics.rejected(1, 'QUEUE_FULL')
   metrics.cacheRequest('hit')
   metrics.delivered(1)

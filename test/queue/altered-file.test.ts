@@ -26,21 +26,21 @@ beforeEach(async () => {
   queue = await sqlite.queue()
   events = await sqlite.events()
   consumer = queue.consumer('w')
-  const take = () =>
+  const receive = () =>
     eventually(async () => {
-      const taken = await consumer.take({ rows: 10, bytes: 1_000_000 }, 100)
-      return taken.length > 0 && taken
+      const received = await consumer.receive({ rows: 10, bytes: 1_000_000 }, 100)
+      return received.length > 0 && received
     }) as Promise<Entry[]>
   dead = randomUUID()
-  await queue.accept([[item(dead, 'dead'), item(randomUUID(), 'late'), item(randomUUID(), 'saved')]])
-  const [a, b, c] = await take()
-  await consumer.bury([
+  await queue.enqueue([[item(dead, 'dead'), item(randomUUID(), 'late'), item(randomUUID(), 'saved')]])
+  const [a, b, c] = await receive()
+  await consumer.deadLetter([
     { entry: a!, failure },
     { entry: b!, failure: conflict },
   ])
-  await consumer.settle([c!])
-  await queue.accept([[item(randomUUID(), 'one'), item(randomUUID(), 'two'), item(randomUUID(), 'three')]])
-  held = await take()
+  await consumer.ack([c!])
+  await queue.enqueue([[item(randomUUID(), 'one'), item(randomUUID(), 'two'), item(randomUUID(), 'three')]])
+  held = await receive()
   await events.append([[]])
 })
 afterEach(() => sqlite.cleanup())
@@ -52,16 +52,16 @@ function alter(sql: string): void {
 }
 
 const steps: [string, () => Promise<unknown>][] = [
-  ['accept', () => queue.accept([[item(randomUUID(), 'x')], [{ ...item(randomUUID(), 'y'), fresh: true }]])],
+  ['enqueue', () => queue.enqueue([[item(randomUUID(), 'x')], [{ ...item(randomUUID(), 'y'), fresh: true }]])],
   ['find', () => queue.find([dead])],
   ['status', () => queue.status()],
   ['deadLetters', () => queue.deadLetters(10)],
-  ['attempt', () => consumer.attempt(held[0]!)],
-  ['hold', () => consumer.hold(held)],
-  ['confirm', () => consumer.confirm(held.slice(0, 1))],
-  ['settle', () => consumer.settle(held.slice(0, 1))],
-  ['bury', () => consumer.bury([{ entry: held[1]!, failure }])],
-  ['take', () => consumer.take({ rows: 10, bytes: 1_000 }, 1)],
+  ['countAttempt', () => consumer.countAttempt(held[0]!)],
+  ['extendLease', () => consumer.extendLease(held)],
+  ['markSaved', () => consumer.markSaved(held.slice(0, 1))],
+  ['ack', () => consumer.ack(held.slice(0, 1))],
+  ['deadLetter', () => consumer.deadLetter([{ entry: held[1]!, failure }])],
+  ['receive', () => consumer.receive({ rows: 10, bytes: 1_000 }, 1)],
   ['retry', () => queue.retry([dead])],
   ['discard', () => queue.discard([dead])],
   ['append', () => events.append([[]])],
@@ -106,12 +106,12 @@ describe.each(tables)('SqliteQueue, with its table %s', (table) => {
 test('SqliteQueue counts anew what its counters do not have, and accepts up to its capacity', async () => {
   alter('DELETE FROM counter')
   expect(await queue.status()).toMatchObject({ depth: 3, deadLetters: 2 })
-  await queue.accept([[item(randomUUID(), 'x')]])
+  await queue.enqueue([[item(randomUUID(), 'x')]])
   expect(await queue.status()).toMatchObject({ depth: 4, deadLetters: 2 })
   alter("UPDATE counter SET value = 10 WHERE name = 'messages'; DELETE FROM message")
   expect(await queue.status()).toMatchObject({ depth: 0 })
   const all = Array.from({ length: capacity }, () => item(randomUUID(), 'x'))
-  expect(await queue.accept([all])).toMatchObject([all.map(() => ({ status: 'QUEUED', duplicate: false }))])
-  expect(await queue.accept([[item(randomUUID(), 'x')]])).toMatchObject([{ code: 'QUEUE_FULL' }])
+  expect(await queue.enqueue([all])).toMatchObject([all.map(() => ({ status: 'QUEUED', duplicate: false }))])
+  expect(await queue.enqueue([[item(randomUUID(), 'x')]])).toMatchObject([{ code: 'QUEUE_FULL' }])
   expect(await queue.status()).toMatchObject({ depth: capacity })
 })

@@ -39,13 +39,13 @@ async function scene(url = freshRedisUrl()): Promise<Scene> {
   close.push(() => queue.close())
   await queue.connection.whenReady(5_000)
   const [dead, late] = [randomUUID(), randomUUID()] as [string, string]
-  await queue.accept([[item(dead, 'dead'), item(late, 'late')]])
+  await queue.enqueue([[item(dead, 'dead'), item(late, 'late')]])
   const consumer = queue.consumer('w')
   const entries = (await eventually(async () => {
-    const taken = await consumer.take({ rows: 10, bytes: 1_000_000 }, 100)
-    return taken.length > 0 && taken
+    const received = await consumer.receive({ rows: 10, bytes: 1_000_000 }, 100)
+    return received.length > 0 && received
   })) as Entry[]
-  await consumer.bury([
+  await consumer.deadLetter([
     { entry: entries[0]!, failure },
     { entry: entries[1]!, failure: conflict },
   ])
@@ -65,8 +65,8 @@ const changes: Record<string, (scene: Scene) => Promise<unknown>> = {
 const members = (client: Redis, { deadIds }: QueueKeys) => client.zrangebylex(deadIds, '-', '+')
 
 const uses: Record<string, (scene: Scene) => Promise<unknown>> = {
-  accept: async ({ queue, dead }) => {
-    const replies = await queue.accept([[item(dead, 'dead')], [item(dead, 'other')], [item(randomUUID(), 'x')]])
+  enqueue: async ({ queue, dead }) => {
+    const replies = await queue.enqueue([[item(dead, 'dead')], [item(dead, 'other')], [item(randomUUID(), 'x')]])
     expect(replies).toMatchObject([
       [{ status: 'FAILED', duplicate: true }],
       { code: 'ID_CONFLICT' },
@@ -122,7 +122,7 @@ test('The index of 20,000 dead letters, deleted, is made anew in steps, while fr
   const asking = [queue, (await another(server.url)) as Queue].map((one) =>
     eventually(() => one.find([dead, '7-77']).catch(() => undefined), { timeoutMs: 60_000 }),
   )
-  expect(await queue.accept([[{ ...item(randomUUID(), 'x'), fresh: true }]])).toMatchObject([[{ status: 'QUEUED' }]])
+  expect(await queue.enqueue([[{ ...item(randomUUID(), 'x'), fresh: true }]])).toMatchObject([[{ status: 'QUEUED' }]])
   for (const found of await Promise.all(asking))
     expect(found).toMatchObject([{ status: 'FAILED' }, { status: 'FAILED' }])
   expect(await client.zcard(keys.deadIds)).toBe(20_002)

@@ -33,10 +33,10 @@ async function scene(): Promise<{ queue: RedisQueue; consumer: Consumer; client:
   return { queue, consumer: queue.consumer('w'), client: queue.connection.client, keys: queueKeys(address.prefix) }
 }
 
-const taken = (consumer: Consumer, count: number): Promise<Entry[]> => {
+const received = (consumer: Consumer, count: number): Promise<Entry[]> => {
   const all: Entry[] = []
   return eventually(async () => {
-    all.push(...(await consumer.take({ rows: 10, bytes: 1_000_000 }, 100)))
+    all.push(...(await consumer.receive({ rows: 10, bytes: 1_000_000 }, 100)))
     return all.length >= count && all
   }) as Promise<Entry[]>
 }
@@ -44,29 +44,29 @@ const taken = (consumer: Consumer, count: number): Promise<Entry[]> => {
 test('RedisQueue.accept is certain that nothing was accepted, as long as its stream takes no entry, and accepts once that is deleted', async () => {
   const { queue, consumer, client, keys } = await scene()
   const before = item(randomUUID(), 'before')
-  await queue.accept([[before]])
+  await queue.enqueue([[before]])
   await client.xadd(keys.stream, highest, 'odd', 'one')
   const [id, other] = [randomUUID(), randomUUID()]
-  await expect(queue.accept([[item(id, 'a')]])).rejects.toMatchObject(refused)
-  await expect(queue.accept([[{ ...item(other, 'b'), fresh: true }]])).rejects.toMatchObject(refused)
+  await expect(queue.enqueue([[item(id, 'a')]])).rejects.toMatchObject(refused)
+  await expect(queue.enqueue([[{ ...item(other, 'b'), fresh: true }]])).rejects.toMatchObject(refused)
   expect(await queue.find([id, other])).toEqual([undefined, undefined])
   expect(await queue.probe()).toBe('EXHAUSTED')
   // As the message says.
-  const [good, odd] = await taken(consumer, 2)
+  const [good, odd] = await received(consumer, 2)
   expect(await consumer.probe()).toBe('EXHAUSTED')
-  await consumer.settle([good!])
-  await consumer.bury([{ entry: odd!, failure }])
+  await consumer.ack([good!])
+  await consumer.deadLetter([{ entry: odd!, failure }])
   expect(await queue.status()).toMatchObject({ depth: 0, deadLetters: 1 })
   await client.del(keys.stream)
-  expect(await queue.accept([[item(id, 'a')]])).toMatchObject([[{ status: 'QUEUED', duplicate: false }]])
-  expect(await taken(consumer, 1)).toMatchObject([{ id }])
+  expect(await queue.enqueue([[item(id, 'a')]])).toMatchObject([[{ status: 'QUEUED', duplicate: false }]])
+  expect(await received(consumer, 1)).toMatchObject([{ id }])
 })
 
 test('RedisQueue.accept takes back what it added before its stream took no more', async () => {
   const { queue, client, keys } = await scene()
   await client.xadd(keys.stream, '18446744073709551615-18446744073709551613', 'odd', 'one')
   const all = Array.from({ length: 5 }, (_, n) => item(randomUUID(), `content ${n}`))
-  await expect(queue.accept([all.slice(0, 1), all.slice(1)])).rejects.toMatchObject(refused)
+  await expect(queue.enqueue([all.slice(0, 1), all.slice(1)])).rejects.toMatchObject(refused)
   expect(await client.xlen(keys.stream)).toBe(1)
   expect(await client.exists(keys.pending)).toBe(0)
   expect(await queue.find(all.map(({ id }) => id))).toEqual(all.map(() => undefined))
@@ -75,8 +75,8 @@ test('RedisQueue.accept takes back what it added before its stream took no more'
 test('RedisQueue.retry leaves dead letters alone whose queue takes no entry', async () => {
   const { queue, consumer, client, keys } = await scene()
   const one = item(randomUUID(), 'one')
-  await queue.accept([[one]])
-  await consumer.bury((await taken(consumer, 1)).map((entry) => ({ entry, failure })))
+  await queue.enqueue([[one]])
+  await consumer.deadLetter((await received(consumer, 1)).map((entry) => ({ entry, failure })))
   await client.xadd(keys.stream, highest, 'odd', 'one')
   await expect(queue.retry([one.id])).rejects.toMatchObject(refused)
   expect(await queue.find([one.id])).toMatchObject([{ status: 'FAILED' }])
@@ -85,19 +85,19 @@ test('RedisQueue.retry leaves dead letters alone whose queue takes no entry', as
 test('RedisQueue lists, indexes and discards a dead letter with the highest possible id, and buries nothing behind it', async () => {
   const { queue, consumer, client, keys } = await scene()
   const [one, two] = [item(randomUUID(), 'one'), item(randomUUID(), 'two')]
-  await queue.accept([[one, two]])
-  const entries = await taken(consumer, 2)
-  await consumer.attempt(entries[0]!)
+  await queue.enqueue([[one, two]])
+  const entries = await received(consumer, 2)
+  await consumer.countAttempt(entries[0]!)
   await client.xadd(keys.dead, highest, 'id', 'odd', 'm', '', 'f', '{}', 'd', 'digest')
-  await expect(consumer.bury(entries.map((entry) => ({ entry, failure })))).rejects.toMatchObject(refused)
-  expect(await consumer.attempt(entries[0]!)).toBe(2)
+  await expect(consumer.deadLetter(entries.map((entry) => ({ entry, failure })))).rejects.toMatchObject(refused)
+  expect(await consumer.countAttempt(entries[0]!)).toBe(2)
   expect(await queue.find([one.id, 'odd'])).toMatchObject([{ status: 'QUEUED' }, { status: 'FAILED' }])
   const page = await queue.deadLetters(10)
-  expect(page).toMatchObject({ letters: [{ handle: highest, letter: { id: 'odd' } }], more: false })
-  expect(await queue.deadLetters(10, highest)).toEqual({ letters: [], more: false })
+  expect(page).toMatchObject({ deadLetters: [{ handle: highest, deadLetter: { id: 'odd' } }], more: false })
+  expect(await queue.deadLetters(10, highest)).toEqual({ deadLetters: [], more: false })
   expect(await queue.discard(['odd'])).toBe(1)
   await client.del(keys.dead)
-  await consumer.bury(entries.map((entry) => ({ entry, failure })))
+  await consumer.deadLetter(entries.map((entry) => ({ entry, failure })))
   expect(await queue.find([one.id, two.id])).toMatchObject([{ status: 'FAILED' }, { status: 'FAILED' }])
 })
 

@@ -51,14 +51,14 @@ async function sqlite(): Promise<Bench> {
 
 /** `pick`s choose among what there is at that moment: among all entries a consumer was ever given, those it has lost included. */
 type Step =
-  | { do: 'accept'; groups: { id: number; text: number }[][] }
-  | { do: 'take'; slot: number; rows: number; bytes: number }
-  | { do: 'confirm' | 'settle' | 'bury' | 'hold'; slot: number; picks: number[]; isConflict?: boolean }
-  | { do: 'attempt'; slot: number; pick: number }
+  | { do: 'enqueue'; groups: { id: number; text: number }[][] }
+  | { do: 'receive'; slot: number; rows: number; bytes: number }
+  | { do: 'markSaved' | 'ack' | 'deadLetter' | 'extendLease'; slot: number; picks: number[]; isConflict?: boolean }
+  | { do: 'countAttempt'; slot: number; pick: number }
   /** Left alone: its connection, its lease and what it holds stay as they are. The next of the slot has the same name, or another. */
   | { do: 'crash'; slot: number; sameName: boolean }
   /** As a crash, but it comes back to life beside the next one and finishes what it had. */
-  | { do: 'wake zombie'; how: 'confirm' | 'settle' | 'bury' | 'hold'; pick: number; isConflict?: boolean }
+  | { do: 'wake zombie'; how: 'markSaved' | 'ack' | 'deadLetter' | 'extendLease'; pick: number; isConflict?: boolean }
   | { do: 'close'; slot: number }
   | { do: 'time passes' }
   | { do: 'retry' | 'discard'; ids: number[] }
@@ -68,27 +68,27 @@ const slot = fc.nat({ max: slotCount - 1 })
 const picks = fc.array(fc.nat({ max: 20 }), { maxLength: 4 })
 const group = fc.array(fc.record({ id, text: fc.nat({ max: textCount - 1 }) }), { maxLength: 4 })
 const step = fc.oneof(
-  { weight: 8, arbitrary: fc.record({ do: fc.constant('accept'), groups: fc.array(group, { maxLength: 3 }) }) },
+  { weight: 8, arbitrary: fc.record({ do: fc.constant('enqueue'), groups: fc.array(group, { maxLength: 3 }) }) },
   {
     weight: 7,
     arbitrary: fc.record({
-      do: fc.constant('take'),
+      do: fc.constant('receive'),
       slot,
       rows: fc.integer({ min: 1, max: 5 }),
       bytes: fc.constantFrom(1, 1_000_000),
     }),
   },
-  { weight: 3, arbitrary: fc.record({ do: fc.constant('confirm'), slot, picks }) },
-  { weight: 5, arbitrary: fc.record({ do: fc.constant('settle'), slot, picks }) },
-  { weight: 4, arbitrary: fc.record({ do: fc.constant('bury'), slot, picks, isConflict: fc.boolean() }) },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant('hold'), slot, picks }) },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant('attempt'), slot, pick: fc.nat({ max: 20 }) }) },
+  { weight: 3, arbitrary: fc.record({ do: fc.constant('markSaved'), slot, picks }) },
+  { weight: 5, arbitrary: fc.record({ do: fc.constant('ack'), slot, picks }) },
+  { weight: 4, arbitrary: fc.record({ do: fc.constant('deadLetter'), slot, picks, isConflict: fc.boolean() }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('extendLease'), slot, picks }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('countAttempt'), slot, pick: fc.nat({ max: 20 }) }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('crash'), slot, sameName: fc.boolean() }) },
   {
     weight: 3,
     arbitrary: fc.record({
       do: fc.constant('wake zombie'),
-      how: fc.constantFrom('confirm', 'settle', 'bury', 'hold'),
+      how: fc.constantFrom('markSaved', 'ack', 'deadLetter', 'extendLease'),
       pick: fc.nat({ max: 20 }),
       isConflict: fc.boolean(),
     }),
@@ -130,15 +130,15 @@ interface Hand {
 /** What a queue of the contract is: a list, a list of letters, and a memory. */
 class Model {
   pending: Pending[] = []
-  letters: Letter[] = []
+  deadLetters: Letter[] = []
   readonly saved = new Map<string, Item>()
   /** Every id that was ever accepted, with every item it stood for. */
-  readonly accepted = new Map<string, Item[]>()
+  readonly enqueued = new Map<string, Item[]>()
 
   of = (id: string) => this.pending.find(({ item, confirmed }) => item.id === id && !confirmed)
   at = (handle: string) => this.pending.find((pending) => pending.handle === handle)
 
-  accept(groups: Item[][]) {
+  enqueue(groups: Item[][]) {
     return groups.map((group) => {
       const ours = new Map<string, Item>()
       const reply = []
@@ -155,7 +155,7 @@ class Model {
       if (ours.size > 0 && this.pending.length + ours.size > capacity) return 'QUEUE_FULL'
       for (const item of ours.values()) {
         this.#add(item)
-        this.accepted.set(item.id, [...(this.accepted.get(item.id) ?? []), item])
+        this.enqueued.set(item.id, [...(this.enqueued.get(item.id) ?? []), item])
       }
       return reply
     })
@@ -168,18 +168,20 @@ class Model {
   /** Whether the id stands for some content: a conflict is with content that may be anywhere. */
   #isTaken(id: string): boolean {
     return (
-      Boolean(this.of(id)) || this.saved.has(id) || this.letters.some((one) => one.item.id === id && !isConflict(one))
+      Boolean(this.of(id)) ||
+      this.saved.has(id) ||
+      this.deadLetters.some((one) => one.item.id === id && !isConflict(one))
     )
   }
 
   conflicts(id: string): number {
-    return this.letters.filter((letter) => letter.item.id === id && isConflict(letter)).length
+    return this.deadLetters.filter((deadLetter) => deadLetter.item.id === id && isConflict(deadLetter)).length
   }
 
   /** The letters of an id in the order in which they are told of and retried. */
   #lettersOf(id: string): Letter[] {
     const order = (one: Letter) => `${Number(isConflict(one))} ${one.item.digest}`
-    return this.letters
+    return this.deadLetters
       .filter(({ item }) => item.id === id)
       .sort((a, b) => (order(a) < order(b) ? -1 : Number(order(a) > order(b))))
   }
@@ -188,7 +190,7 @@ class Model {
     this.pending.push({ item, confirmed: false, handle: undefined, deliveries: 0, attempts: 0, held: undefined })
   }
 
-  confirm(handle: string): boolean {
+  markSaved(handle: string): boolean {
     const found = this.at(handle)
     if (!found || found.confirmed) return false
     found.confirmed = true
@@ -196,14 +198,14 @@ class Model {
     return true
   }
 
-  settle(handle: string): boolean {
-    this.confirm(handle)
+  ack(handle: string): boolean {
+    this.markSaved(handle)
     return this.#remove(handle) !== undefined
   }
 
-  bury(handle: string, failure: Failure): boolean {
+  deadLetter(handle: string, failure: Failure): boolean {
     const found = this.#remove(handle)
-    if (found) this.letters.push({ item: found.item, failure })
+    if (found) this.deadLetters.push({ item: found.item, failure })
     return found !== undefined
   }
 
@@ -216,19 +218,19 @@ class Model {
   retry(ids: string[]): number {
     let count = 0
     for (const id of ids) {
-      const [letter] = this.#lettersOf(id)
-      if (!letter || this.of(id)) continue
-      this.letters = this.letters.filter((other) => other !== letter)
-      this.#add(letter.item)
+      const [deadLetter] = this.#lettersOf(id)
+      if (!deadLetter || this.of(id)) continue
+      this.deadLetters = this.deadLetters.filter((other) => other !== deadLetter)
+      this.#add(deadLetter.item)
       count += 1
     }
     return count
   }
 
   discard(ids: string[]): number {
-    const before = this.letters.length
-    this.letters = this.letters.filter(({ item }) => !ids.includes(item.id))
-    return before - this.letters.length
+    const before = this.deadLetters.length
+    this.deadLetters = this.deadLetters.filter(({ item }) => !ids.includes(item.id))
+    return before - this.deadLetters.length
   }
 
   find(id: string, digest?: string) {
@@ -238,14 +240,14 @@ class Model {
     if (isIt(pending)) return this.#queued(pending!)
     const done = this.saved.get(id)
     if (isIt(done)) return { status: 'SAVED', digest: done!.digest, at: done!.at, conflicts }
-    const letter = this.#lettersOf(id).find(({ item }) => isIt(item))
-    return letter && { ...standing(letter), conflicts }
+    const deadLetter = this.#lettersOf(id).find(({ item }) => isIt(item))
+    return deadLetter && { ...saveState(deadLetter), conflicts }
   }
 }
 
 const isConflict = ({ failure }: Letter) => failure.code === 'ID_CONFLICT'
 
-function standing({ item: { digest, at }, failure }: Letter) {
+function saveState({ item: { digest, at }, failure }: Letter) {
   return { status: 'FAILED', digest, at, failure }
 }
 
@@ -286,14 +288,14 @@ class History {
   async step(step: Step): Promise<void> {
     const model = this.#model
     switch (step.do) {
-      case 'accept':
-        return await this.#accept(step.groups)
-      case 'take':
-        return void (await this.#take(this.#slots[step.slot]!, { rows: step.rows, bytes: step.bytes }))
-      case 'confirm':
-      case 'settle':
-      case 'bury':
-      case 'hold': {
+      case 'enqueue':
+        return await this.#enqueue(step.groups)
+      case 'receive':
+        return void (await this.#receive(this.#slots[step.slot]!, { rows: step.rows, bytes: step.bytes }))
+      case 'markSaved':
+      case 'ack':
+      case 'deadLetter':
+      case 'extendLease': {
         const hand = this.#slots[step.slot]!
         return await this.#finish(step.do, hand, chosen(hand.entries, step.picks), step.isConflict)
       }
@@ -301,14 +303,14 @@ class History {
         const hands = this.#zombies.flatMap((hand) => hand.entries.map((entry) => ({ hand, entry })))
         const [found] = chosen(hands, [step.pick])
         if (!found) return
-        if (step.how === 'settle' && model.at(found.entry.handle)) this.#see('settled by a zombie')
+        if (step.how === 'ack' && model.at(found.entry.handle)) this.#see('settled by a zombie')
         return await this.#finish(step.how, found.hand, [found.entry], step.isConflict)
       }
-      case 'attempt': {
+      case 'countAttempt': {
         const hand = this.#slots[step.slot]!
         const [entry] = chosen(hand.entries, [step.pick])
         if (!entry) return
-        const tries = await hand.consumer.attempt(entry)
+        const tries = await hand.consumer.countAttempt(entry)
         const pending = model.at(entry.handle)
         if (!pending) return
         pending.attempts += 1
@@ -347,12 +349,12 @@ class History {
     }
   }
 
-  async #accept(wanted: { id: number; text: number }[][]): Promise<void> {
+  async #enqueue(wanted: { id: number; text: number }[][]): Promise<void> {
     const groups = wanted.map((group) =>
       group.map(({ id, text }) => item(ids[id]!, `text ${text}`, `digest-${text}`, this.#clock++)),
     )
-    const expected = this.#model.accept(groups)
-    const replies = await this.#queues[this.#clock % 2]!.accept(groups)
+    const expected = this.#model.enqueue(groups)
+    const replies = await this.#queues[this.#clock % 2]!.enqueue(groups)
     expect(replies.map((reply) => (reply instanceof SpillwayError ? reply.code : reply))).toEqual(expected)
     for (const reply of expected) {
       if (reply === 'QUEUE_FULL') this.#see('full')
@@ -361,12 +363,12 @@ class History {
     }
   }
 
-  async #take(hand: Hand, limit: { rows: number; bytes: number }): Promise<Entry[]> {
+  async #receive(hand: Hand, limit: { rows: number; bytes: number }): Promise<Entry[]> {
     const model = this.#model
     const fresh = model.pending.filter(({ handle }) => handle === undefined)
     const since = performance.now()
     // With something new to give there is nothing to wait for; without, there may be nothing.
-    const entries = await hand.consumer.take(limit, fresh.length > 0 ? 5_000 : 0)
+    const entries = await hand.consumer.receive(limit, fresh.length > 0 ? 5_000 : 0)
     const until = performance.now()
     expect(entries.length, 'rows').toBeLessThanOrEqual(limit.rows)
     if (fresh.length > 0) expect(entries.length, 'a take with new entries there').toBeGreaterThan(0)
@@ -398,15 +400,15 @@ class History {
   }
 
   async #finish(
-    how: 'confirm' | 'settle' | 'bury' | 'hold',
+    how: 'markSaved' | 'ack' | 'deadLetter' | 'extendLease',
     hand: Hand,
     entries: Entry[],
     isConflict = false,
   ): Promise<void> {
     const model = this.#model
-    if (how === 'hold') {
+    if (how === 'extendLease') {
       const since = performance.now()
-      await hand.consumer.hold(entries)
+      await hand.consumer.extendLease(entries)
       for (const { handle } of entries) {
         const held = model.at(handle)?.held
         if (held?.by === hand && since - held.since + slackMs < reclaimMs) held.since = since
@@ -419,13 +421,13 @@ class History {
       attempts: 2,
       failedAt: new Date(this.#clock++),
     }
-    if (how === 'bury') await hand.consumer.bury(entries.map((entry) => ({ entry, failure })))
+    if (how === 'deadLetter') await hand.consumer.deadLetter(entries.map((entry) => ({ entry, failure })))
     else await hand.consumer[how](entries)
     for (const { handle } of entries) {
       const known = model.at(handle)
       if (known && model.of(known.item.id) && model.of(known.item.id) !== known) this.#see('two of one id')
-      const moved = how === 'bury' ? model.bury(handle, failure) : model[how](handle)
-      this.#see(moved ? (how === 'confirm' ? 'confirmed' : 'settled') : 'passed over')
+      const moved = how === 'deadLetter' ? model.deadLetter(handle, failure) : model[how](handle)
+      this.#see(moved ? (how === 'markSaved' ? 'confirmed' : 'settled') : 'passed over')
     }
   }
 
@@ -439,15 +441,15 @@ class History {
     const now = performance.now()
     const certain = model.pending.filter(({ held }) => held && now - held.since + slackMs < reclaimMs / 2).length
     const [queue, other] = this.#queues
-    const [standings, status, letters] = await Promise.all([
+    const [standings, status, deadLetters] = await Promise.all([
       queue.find(ids),
       other.status(),
-      queue.deadLetters(1_000).then(({ letters }) => letters),
+      queue.deadLetters(1_000).then(({ deadLetters }) => deadLetters),
     ])
     expect(standings, 'where the ids stand').toEqual(ids.map((id) => model.find(id)))
     const digest = `digest-${this.#clock % textCount}`
     expect(await queue.find(ids, digest), `where ${digest} stands`).toEqual(ids.map((id) => model.find(id, digest)))
-    expect(status).toMatchObject({ depth: model.pending.length, deadLetters: model.letters.length, capacity })
+    expect(status).toMatchObject({ depth: model.pending.length, deadLetters: model.deadLetters.length, capacity })
     expect(status.inFlight).toBeLessThanOrEqual(model.pending.filter(({ handle }) => handle !== undefined).length)
     if (performance.now() - now < reclaimMs / 2) expect(status.inFlight).toBeGreaterThanOrEqual(certain)
     const ages = model.pending.map(({ item: { at } }) => Date.now() - at)
@@ -456,8 +458,8 @@ class History {
       expect(status.oldestAgeMs).toBeGreaterThanOrEqual(Math.min(...ages) - 1_000)
       expect(status.oldestAgeMs).toBeLessThanOrEqual(Math.max(...ages))
     }
-    expect(letters.map(({ letter }) => letter)).toEqual(
-      model.letters.map(({ item: { id, body }, failure }) => ({ id, body, failure })),
+    expect(deadLetters.map(({ deadLetter }) => deadLetter)).toEqual(
+      model.deadLetters.map(({ item: { id, body }, failure }) => ({ id, body, failure })),
     )
   }
 
@@ -471,12 +473,12 @@ class History {
         performance.now(),
         `still pending: ${JSON.stringify(model.pending.map(({ item }) => item.id))}`,
       ).toBeLessThan(until)
-      await this.#finish('settle', last, await this.#take(last, { rows: 100, bytes: 1_000_000 }))
+      await this.#finish('ack', last, await this.#receive(last, { rows: 100, bytes: 1_000_000 }))
     }
     await this.compare()
     const { depth, inFlight } = await this.#queues[0].status()
     expect({ depth, inFlight }).toEqual({ depth: 0, inFlight: 0 })
-    for (let n = 0; n < 2; n++) expect(await last.consumer.take({ rows: 10, bytes: 1_000 }, 0)).toEqual([])
+    for (let n = 0; n < 2; n++) expect(await last.consumer.receive({ rows: 10, bytes: 1_000 }, 0)).toEqual([])
   }
 }
 
@@ -485,37 +487,37 @@ function chosen<T>(from: readonly T[], picks: readonly number[]): T[] {
 }
 
 /** A history that meets everything once, so that no run is without it: chance may be short of time on a busy machine. */
-const accept = (...groups: number[][]): Step => ({
-  do: 'accept',
+const enqueue = (...groups: number[][]): Step => ({
+  do: 'enqueue',
   groups: groups.map((group) => group.map((id) => ({ id, text: 0 }))),
 })
 const telling: Step[] = [
   // An id with an ID_CONFLICT, which is redriven while the id is saved.
-  accept([0]),
-  { do: 'take', slot: 2, rows: 5, bytes: 1_000_000 },
-  { do: 'bury', slot: 2, picks: [0], isConflict: true },
-  { do: 'accept', groups: [[{ id: 0, text: 1 }]] },
-  { do: 'take', slot: 2, rows: 5, bytes: 1_000_000 },
-  { do: 'confirm', slot: 2, picks: [1] },
+  enqueue([0]),
+  { do: 'receive', slot: 2, rows: 5, bytes: 1_000_000 },
+  { do: 'deadLetter', slot: 2, picks: [0], isConflict: true },
+  { do: 'enqueue', groups: [[{ id: 0, text: 1 }]] },
+  { do: 'receive', slot: 2, rows: 5, bytes: 1_000_000 },
+  { do: 'markSaved', slot: 2, picks: [1] },
   { do: 'retry', ids: [0] },
-  { do: 'confirm', slot: 2, picks: [1] },
-  { do: 'settle', slot: 2, picks: [1] },
-  { do: 'take', slot: 2, rows: 5, bytes: 1_000_000 },
-  { do: 'settle', slot: 2, picks: [2] },
-  accept([0, 1, 2]),
-  { do: 'accept', groups: [[{ id: 0, text: 1 }]] },
-  accept([0], [3, 4, 6], [5]),
-  { do: 'take', slot: 0, rows: 5, bytes: 1_000_000 },
+  { do: 'markSaved', slot: 2, picks: [1] },
+  { do: 'ack', slot: 2, picks: [1] },
+  { do: 'receive', slot: 2, rows: 5, bytes: 1_000_000 },
+  { do: 'ack', slot: 2, picks: [2] },
+  enqueue([0, 1, 2]),
+  { do: 'enqueue', groups: [[{ id: 0, text: 1 }]] },
+  enqueue([0], [3, 4, 6], [5]),
+  { do: 'receive', slot: 0, rows: 5, bytes: 1_000_000 },
   { do: 'crash', slot: 0, sameName: false },
-  { do: 'wake zombie', how: 'settle', pick: 0 },
-  { do: 'wake zombie', how: 'settle', pick: 0 },
-  { do: 'wake zombie', how: 'hold', pick: 1 },
+  { do: 'wake zombie', how: 'ack', pick: 0 },
+  { do: 'wake zombie', how: 'ack', pick: 0 },
+  { do: 'wake zombie', how: 'extendLease', pick: 1 },
   { do: 'time passes' },
-  accept([6]),
-  { do: 'take', slot: 1, rows: 5, bytes: 1_000_000 },
-  { do: 'bury', slot: 1, picks: [0, 1] },
+  enqueue([6]),
+  { do: 'receive', slot: 1, rows: 5, bytes: 1_000_000 },
+  { do: 'deadLetter', slot: 1, picks: [0, 1] },
   // Its own by now, though it is dead.
-  { do: 'wake zombie', how: 'bury', pick: 1 },
+  { do: 'wake zombie', how: 'deadLetter', pick: 1 },
   { do: 'retry', ids: [0, 1, 2, 3, 6] },
   { do: 'discard', ids: [0, 1, 2] },
 ]
@@ -524,16 +526,16 @@ const telling: Step[] = [
  * entry was buried its letter had the digest "-" and a new time. An entry now says itself what it is.
  */
 const forgotten: Step[] = [
-  accept([3]),
-  { do: 'take', slot: 2, rows: 4, bytes: 1_000_000 },
-  { do: 'bury', slot: 2, picks: [0], isConflict: true },
-  { do: 'accept', groups: [[{ id: 3, text: 1 }]] },
-  { do: 'take', slot: 2, rows: 4, bytes: 1_000_000 },
-  { do: 'confirm', slot: 2, picks: [1] },
+  enqueue([3]),
+  { do: 'receive', slot: 2, rows: 4, bytes: 1_000_000 },
+  { do: 'deadLetter', slot: 2, picks: [0], isConflict: true },
+  { do: 'enqueue', groups: [[{ id: 3, text: 1 }]] },
+  { do: 'receive', slot: 2, rows: 4, bytes: 1_000_000 },
+  { do: 'markSaved', slot: 2, picks: [1] },
   { do: 'retry', ids: [3] },
-  { do: 'take', slot: 2, rows: 4, bytes: 1_000_000 },
-  { do: 'confirm', slot: 2, picks: [2] },
-  { do: 'bury', slot: 2, picks: [1] },
+  { do: 'receive', slot: 2, rows: 4, bytes: 1_000_000 },
+  { do: 'markSaved', slot: 2, picks: [2] },
+  { do: 'deadLetter', slot: 2, picks: [1] },
 ]
 const sighted: Sight[] = [
   'full',

@@ -53,28 +53,30 @@ describe('RedisQueue', () => {
     const { stream } = queueKeys(address.prefix)
     const all = Array.from({ length: 6 }, (_, n) => item(randomUUID(), `content ${n}`))
     const seen = new Set<string | undefined>()
-    const take = () =>
+    const receive = () =>
       eventually(
         async () => {
-          const entries = await consumer.take({ rows: 10, bytes: 1_000_000 }, 100)
+          const entries = await consumer.receive({ rows: 10, bytes: 1_000_000 }, 100)
           for (const { id } of entries) seen.add(id)
           return entries.length > 0 && entries
         },
         { timeoutMs: 5_000 },
       )
-    await queue.accept([all.slice(0, 2)])
-    await consumer.settle((await take()) || [])
+    await queue.enqueue([all.slice(0, 2)])
+    await consumer.ack((await receive()) || [])
     // Somebody's mistake, or a failover to a replica that did not have it yet.
     await client.xgroup('DESTROY', stream, 'workers')
-    await queue.accept([all.slice(2, 4)])
+    await queue.enqueue([all.slice(2, 4)])
     // It notices by itself.
     await holds(async () => {
-      await consumer.take({ rows: 0, bytes: 0 }, 50).then((entries) => entries.forEach(({ id }) => void seen.add(id)))
+      await consumer
+        .receive({ rows: 0, bytes: 0 }, 50)
+        .then((entries) => entries.forEach(({ id }) => void seen.add(id)))
       expect(await client.xinfo('GROUPS', stream)).toHaveLength(1)
     })
-    await queue.accept([all.slice(4)])
+    await queue.enqueue([all.slice(4)])
     await holds(async () => {
-      await take().catch(() => {})
+      await receive().catch(() => {})
       expect([...seen].sort()).toEqual(all.map(({ id }) => id).sort())
     })
   })
@@ -89,23 +91,23 @@ describe('RedisQueue', () => {
     const names = async () =>
       ((await client.xinfo('CONSUMERS', stream, 'workers')) as string[][]).map(([, name]) => name).sort()
     const killed = queue.consumer('killed')
-    await queue.accept([[item(randomUUID(), 'one')]])
-    await eventually(async () => (await killed.take(lots, 100)).length > 0)
+    await queue.enqueue([[item(randomUUID(), 'one')]])
+    await eventually(async () => (await killed.receive(lots, 100)).length > 0)
     for (let n = 1; n < 8; n++) await client.call('XGROUP', 'CREATECONSUMER', stream, 'workers', `killed-${n}`)
     expect(await names()).toHaveLength(8)
     const living = queue.consumer('living')
-    const taken: string[] = []
+    const received: string[] = []
     await holds(
       async () => {
-        taken.push(...(await living.take(lots, 50)).map(({ handle }) => handle))
+        received.push(...(await living.receive(lots, 50)).map(({ handle }) => handle))
         expect(await names()).toEqual(['living'])
       },
       { timeoutMs: 20_000 },
     )
-    expect(taken).toHaveLength(1)
+    expect(received).toHaveLength(1)
     // One that was only frozen has its name again.
-    await queue.accept([[item(randomUUID(), 'two')]])
-    await eventually(async () => (await killed.take(lots, 100)).length > 0)
+    await queue.enqueue([[item(randomUUID(), 'two')]])
+    await eventually(async () => (await killed.receive(lots, 100)).length > 0)
     expect(await names()).toContain('killed')
   })
 
@@ -114,11 +116,11 @@ describe('RedisQueue', () => {
     queue = new RedisQueue(address, { capacity: 100, reclaimMs, log: quiet() })
     await queue.connection.whenReady(5_000)
     const one = item(randomUUID(), 'something')
-    await queue.accept([[one]])
+    await queue.enqueue([[one]])
     await queue.connection.client.del(queueKeys(address.prefix).stream)
     const again = { ...one, at: one.at + 5 }
-    expect(await queue.accept([[again]])).toMatchObject([[{ status: 'QUEUED', at: again.at, duplicate: false }]])
-    expect(await queue.accept([[one]])).toMatchObject([[{ status: 'QUEUED', at: again.at, duplicate: true }]])
-    expect(await queue.consumer('w').take({ rows: 10, bytes: 1_000_000 }, 5_000)).toMatchObject([{ id: one.id }])
+    expect(await queue.enqueue([[again]])).toMatchObject([[{ status: 'QUEUED', at: again.at, duplicate: false }]])
+    expect(await queue.enqueue([[one]])).toMatchObject([[{ status: 'QUEUED', at: again.at, duplicate: true }]])
+    expect(await queue.consumer('w').receive({ rows: 10, bytes: 1_000_000 }, 5_000)).toMatchObject([{ id: one.id }])
   })
 })

@@ -63,7 +63,7 @@ test('RedisQueue finds, counts, refuses and retries what the index of release 0.
   expect(await client.exists(keys.oldDeadIndex)).toBe(0)
   expect(await client.zcard(keys.deadIds)).toBe(4)
   expect(
-    await queue.accept([
+    await queue.enqueue([
       [again(dead, 'own')],
       [again(dead, 'late')],
       [again(dead, 'another')],
@@ -86,14 +86,14 @@ test('RedisQueue drains the entries of release 0.1, and buries them as what they
   const consumer = queue.consumer('w')
   const entries: Entry[] = []
   await eventually(async () => {
-    entries.push(...(await consumer.take({ rows: 10, bytes: 1_000_000 }, 100)))
+    entries.push(...(await consumer.receive({ rows: 10, bytes: 1_000_000 }, 100)))
     return entries.length === 3
   })
   const entry = (of: string) => entries.find((one) => one.id === of)!
-  expect(await consumer.attempt(entry(tried))).toBe(3)
+  expect(await consumer.countAttempt(entry(tried))).toBe(3)
   const failure = { code: 'REJECTED' as const, message: 'no', attempts: 1, failedAt: new Date() }
-  await consumer.bury([confirmed, tried].map((of) => ({ entry: entry(of), failure })))
-  await consumer.settle([entry(pending)])
+  await consumer.deadLetter([confirmed, tried].map((of) => ({ entry: entry(of), failure })))
+  await consumer.ack([entry(pending)])
   expect(await queue.status()).toMatchObject({ depth: 0, inFlight: 0, deadLetters: 6 })
   expect(await queue.find([tried, pending])).toMatchObject([
     { status: 'FAILED', digest: 'digest-of-tried', at: 1_700_000_000_005 },
@@ -107,14 +107,14 @@ test('RedisQueue drains the entries of release 0.1, and buries them as what they
 test('RedisQueue replaces an index of 1,000 letters under one id, whichever call comes first', async () => {
   for (const first of [
     (queue: Queue) => queue.find([late]),
-    (queue: Queue) => queue.accept([[again(late, 'first of all')]]),
+    (queue: Queue) => queue.enqueue([[again(late, 'first of all')]]),
     (queue: Queue) => queue.discard([id(77)]).then(() => queue.discard([late])),
     (queue: Queue) => queue.retry([late]),
   ]) {
     const { queue, client, keys } = await restored()
-    const [, ...letter] = (await client.xrange(keys.dead, '-', '+')).at(-1)!
+    const [, ...deadLetter] = (await client.xrange(keys.dead, '-', '+')).at(-1)!
     const index = [await client.hget(keys.oldDeadIndex, late)]
-    for (let i = 0; i < 1_000; i++) index.push(`digest-${i} ${await client.xadd(keys.dead, '*', ...letter[0]!)}`)
+    for (let i = 0; i < 1_000; i++) index.push(`digest-${i} ${await client.xadd(keys.dead, '*', ...deadLetter[0]!)}`)
     await client.hset(keys.oldDeadIndex, late, index.join(' '))
     await first(queue)
     expect(await client.hexists(keys.oldDeadIndex, late)).toBe(0)
@@ -145,7 +145,7 @@ test('SqliteQueue reads a file of release 0.1', async () => {
     { status: 'FAILED', digest: 'digest-of-own', conflicts: 1 },
     { status: 'FAILED', digest: 'digest-of-late', conflicts: 1 },
   ])
-  expect(await queue.accept([[again(dead, 'another')]])).toMatchObject([{ code: 'ID_CONFLICT' }])
+  expect(await queue.enqueue([[again(dead, 'another')]])).toMatchObject([{ code: 'ID_CONFLICT' }])
   expect(await queue.discard([dead])).toBe(2)
   expect(await queue.find([dead, late])).toMatchObject([undefined, { conflicts: 1 }])
 })

@@ -46,33 +46,33 @@ async function scene(url = freshRedisUrl()): Promise<Scene> {
   close.push(() => queue.close())
   await queue.connection.whenReady(5_000)
   const consumer = queue.consumer('w')
-  const take = () =>
+  const receive = () =>
     eventually(async () => {
-      const entries = await consumer.take(lots, 100)
+      const entries = await consumer.receive(lots, 100)
       return entries.length > 0 && entries
     })
   const [pending, saved, dead, late] = Array.from({ length: 4 }, () => randomUUID()) as [string, string, string, string]
-  await queue.accept([[item(saved, 'saved'), item(dead, 'dead'), item(late, 'late')]])
-  const [first, second, third] = (await take()) as Entry[]
-  await consumer.settle([first!])
-  await consumer.bury([
+  await queue.enqueue([[item(saved, 'saved'), item(dead, 'dead'), item(late, 'late')]])
+  const [first, second, third] = (await receive()) as Entry[]
+  await consumer.ack([first!])
+  await consumer.deadLetter([
     { entry: second!, failure },
     { entry: third!, failure: conflict },
   ])
-  await queue.accept([[item(randomUUID(), 'one'), item(randomUUID(), 'two')]])
-  const entries = (await take()) as [Entry, Entry]
-  await consumer.attempt(entries[1])
-  await queue.accept([[item(pending, 'pending')]])
+  await queue.enqueue([[item(randomUUID(), 'one'), item(randomUUID(), 'two')]])
+  const entries = (await receive()) as [Entry, Entry]
+  await consumer.countAttempt(entries[1])
+  await queue.enqueue([[item(pending, 'pending')]])
   const keys = queueKeys(address.prefix)
   return { queue, consumer, client: queue.connection.client, keys, pending, saved, dead, late, entries }
 }
 
 const steps: Record<string, (scene: Scene) => Promise<unknown>> = {
   'accept, new': ({ queue }) =>
-    queue.accept([[item(randomUUID(), 'a')], [{ ...item(randomUUID(), 'b'), fresh: true }]]),
-  'accept, fresh alone': ({ queue }) => queue.accept([[{ ...item(randomUUID(), 'b'), fresh: true }]]),
+    queue.enqueue([[item(randomUUID(), 'a')], [{ ...item(randomUUID(), 'b'), fresh: true }]]),
+  'accept, fresh alone': ({ queue }) => queue.enqueue([[{ ...item(randomUUID(), 'b'), fresh: true }]]),
   'accept, known': ({ queue, pending, saved, dead, late }) =>
-    queue.accept([
+    queue.enqueue([
       [item(pending, 'pending')],
       [item(saved, 'saved')],
       [item(dead, 'dead')],
@@ -80,22 +80,22 @@ const steps: Record<string, (scene: Scene) => Promise<unknown>> = {
       [item(randomUUID(), 'x')],
     ]),
   'accept, conflicts': ({ queue, pending, saved, dead, late }) =>
-    queue.accept([pending, saved, dead, late].map((id) => [item(id, 'other')])),
+    queue.enqueue([pending, saved, dead, late].map((id) => [item(id, 'other')])),
   find: ({ queue, pending, saved, dead, late }) => queue.find([pending, saved, dead, late, randomUUID()]),
   'find with a digest': ({ queue, pending, dead, late }) => queue.find([pending, dead, late], item('', 'late').digest),
-  confirm: ({ consumer, entries }) => consumer.confirm(entries),
-  settle: ({ consumer, entries }) => consumer.settle(entries),
-  bury: ({ consumer, entries: [a, b] }) =>
-    consumer.bury([
+  markSaved: ({ consumer, entries }) => consumer.markSaved(entries),
+  ack: ({ consumer, entries }) => consumer.ack(entries),
+  deadLetter: ({ consumer, entries: [a, b] }) =>
+    consumer.deadLetter([
       { entry: a, failure },
-      { entry: b, failure: conflict, stands: { digest: 'd', at: 5 } },
+      { entry: b, failure: conflict, existing: { digest: 'd', at: 5 } },
     ]),
   retry: ({ queue, dead, late }) => queue.retry([dead, late, randomUUID()]),
   discard: ({ queue, dead, late }) => queue.discard([dead, late, randomUUID()]),
   deadLetters: ({ queue }) => queue.deadLetters(10),
-  hold: ({ consumer, entries }) => consumer.hold(entries),
-  attempt: ({ consumer, entries }) => consumer.attempt(entries[1]),
-  forgive: ({ consumer, entries }) => consumer.forgive(entries[1]),
+  extendLease: ({ consumer, entries }) => consumer.extendLease(entries),
+  countAttempt: ({ consumer, entries }) => consumer.countAttempt(entries[1]),
+  withdrawAttempt: ({ consumer, entries }) => consumer.withdrawAttempt(entries[1]),
   status: ({ queue }) => queue.status(),
 }
 
@@ -142,7 +142,7 @@ describe.each(Object.entries(steps))('RedisQueue, %s,', (step, act) => {
       const at = await scene()
       await at.client.del(at.keys[name as keyof QueueKeys])
       // Without its stream the queue has no consumer group, and a worker makes it again when it takes next.
-      const mayRefuse = name === 'stream' && step === 'hold'
+      const mayRefuse = name === 'stream' && step === 'extendLease'
       expect(['done', mayRefuse && 'refused'], `${step} without ${name}`).toContain(
         await checked(at, act, `${step} without ${name}`),
       )
@@ -208,7 +208,7 @@ describe('RedisQueue', () => {
       const at = await scene()
       await lose(at)
       const ids = Array.from({ length: 19 }, (): string => randomUUID()).toSpliced(7, 0, at.dead)
-      const replies = await at.queue.accept(ids.map((id) => [item(id, 'dead')]))
+      const replies = await at.queue.enqueue(ids.map((id) => [item(id, 'dead')]))
       expect(replies).toMatchObject(ids.map(() => [{ status: 'QUEUED', duplicate: false, conflicts: 0 }]))
       expect(await at.queue.find(ids)).toMatchObject(ids.map(() => ({ status: 'QUEUED' })))
     }
@@ -218,8 +218,8 @@ describe('RedisQueue', () => {
     const at = await scene()
     const { client, keys, queue, dead } = at
     await oddities['letters that lack fields']!(at)
-    const { letters } = await queue.deadLetters(10)
-    expect(letters.map(({ letter: { body: _, ...rest } }) => rest)).toMatchObject([
+    const { deadLetters } = await queue.deadLetters(10)
+    expect(deadLetters.map(({ deadLetter: { body: _, ...rest } }) => rest)).toMatchObject([
       { id: dead, failure },
       { id: at.late, failure: conflict },
       { failure: { code: 'UNDECODABLE', attempts: 0, failedAt: expect.any(Date) } },
@@ -227,12 +227,12 @@ describe('RedisQueue', () => {
       { id: dead, failure: { code: 'UNDECODABLE', attempts: 0 } },
       { failure: { code: 'UNDECODABLE' } },
     ])
-    for (const { letter } of letters) expect(Number.isNaN(+letter.failure.failedAt)).toBe(false)
-    const [lost, nameless] = [letters[2]!, letters[5]!]
-    expect([lost.letter.id, nameless.letter.id]).toEqual([lost.handle, nameless.handle])
-    expect(await queue.retry([lost.letter.id])).toBe(0)
-    expect(await queue.retry([nameless.letter.id])).toBe(1)
-    expect(await queue.discard([lost.letter.id])).toBe(1)
+    for (const { deadLetter } of deadLetters) expect(Number.isNaN(+deadLetter.failure.failedAt)).toBe(false)
+    const [lost, nameless] = [deadLetters[2]!, deadLetters[5]!]
+    expect([lost.deadLetter.id, nameless.deadLetter.id]).toEqual([lost.handle, nameless.handle])
+    expect(await queue.retry([lost.deadLetter.id])).toBe(0)
+    expect(await queue.retry([nameless.deadLetter.id])).toBe(1)
+    expect(await queue.discard([lost.deadLetter.id])).toBe(1)
     expect(await client.xlen(keys.dead)).toBe(4)
   })
 
@@ -241,16 +241,16 @@ describe('RedisQueue', () => {
     close.push(() => server.stop())
     const at = await scene(server.url)
     const { client, consumer, queue, keys, entries } = at
-    await consumer.attempt(entries[0])
+    await consumer.countAttempt(entries[0])
     await client.config('SET', 'maxmemory', '1')
     // By Redis itself, or by the API that has looked at it meanwhile.
-    const refused = await queue.accept([[item(randomUUID(), 'x')]]).catch((error) => [error])
+    const refused = await queue.enqueue([[item(randomUUID(), 'x')]]).catch((error) => [error])
     expect(refused).toMatchObject([{ code: expect.stringMatching(/QUEUE_UNAVAILABLE|QUEUE_FULL/) }])
-    expect(await consumer.attempt(entries[0])).toBe(2)
-    await consumer.bury([{ entry: entries[0], failure }])
-    await consumer.settle([entries[1]])
+    expect(await consumer.countAttempt(entries[0])).toBe(2)
+    await consumer.deadLetter([{ entry: entries[0], failure }])
+    await consumer.ack([entries[1]])
     expect(await queue.find([at.dead, at.pending])).toMatchObject([{ status: 'FAILED' }, { status: 'QUEUED' }])
-    expect((await queue.deadLetters(10)).letters).toHaveLength(3)
+    expect((await queue.deadLetters(10)).deadLetters).toHaveLength(3)
     expect(await queue.discard([at.dead])).toBe(1)
     expect(await client.xlen(keys.stream)).toBe(1)
   })

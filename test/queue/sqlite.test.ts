@@ -6,10 +6,10 @@ import { DatabaseSync } from 'node:sqlite'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { Accepted } from '../../src/queue/queue.ts'
+import type { Enqueued } from '../../src/queue/queue.ts'
 import { SqliteQueue } from '../../src/queue/sqlite.ts'
-import { Lane } from '../../src/sqlite/write-queue.ts'
 import { openSqlite } from '../../src/sqlite/open.ts'
+import { WriteQueue } from '../../src/sqlite/write-queue.ts'
 import { type Child, launch } from '../harness/child.ts'
 import { eventually } from '../harness/eventually.ts'
 import { type TestSqlite, testSqlite } from '../harness/sqlite.ts'
@@ -59,24 +59,24 @@ describe('SqliteQueue', () => {
   describe('while another process holds the write lock', () => {
     test('for three seconds, accepts wait and none is lost; questions are answered', { timeout: 30_000 }, async () => {
       const queue = await sqlite.queue()
-      await queue.accept([[one()]])
+      await queue.enqueue([[one()]])
       const holder = child('lock', ['3000'])
       await said(holder, 'locked')
       const all = Array.from({ length: 200 }, one)
       let answered = 0
       const accepting = all.map(async (message) => {
-        const replies = await queue.accept([[message]])
+        const replies = await queue.enqueue([[message]])
         answered++
         return replies
       })
-      const taking = queue.consumer('w').take({ rows: 1, bytes: 1_000 }, 10_000)
+      const receiving = queue.consumer('w').receive({ rows: 1, bytes: 1_000 }, 10_000)
       expect(await queue.status()).toMatchObject({ depth: 1 })
       expect(await queue.find([all[0]!.id])).toEqual([undefined])
       expect(answered).toBe(0)
-      const replies = (await Promise.all(accepting)) as Accepted[][][]
+      const replies = (await Promise.all(accepting)) as Enqueued[][][]
       expect(replies.every(([reply]) => reply?.[0]?.duplicate === false)).toBe(true)
       expect(await queue.status()).toMatchObject({ depth: 201 })
-      expect(await taking).toHaveLength(1)
+      expect(await receiving).toHaveLength(1)
     })
 
     test('for longer than the busy timeout, QUEUE_UNAVAILABLE says so, and nothing was accepted', async () => {
@@ -84,18 +84,18 @@ describe('SqliteQueue', () => {
       const holder = child('lock', ['60000'])
       await said(holder, 'locked')
       const message = one()
-      await expect(queue.accept([[message]])).rejects.toMatchObject({
+      await expect(queue.enqueue([[message]])).rejects.toMatchObject({
         code: 'QUEUE_UNAVAILABLE',
         message: expect.stringMatching(/another process has kept its file locked for more than 300 ms.*Studio/),
         retryAfterMs: expect.any(Number),
       })
       // A take does not throw; it goes on trying.
-      const taking = queue.consumer('w').take(lots, 20_000)
+      const receiving = queue.consumer('w').receive(lots, 20_000)
       holder.kill('SIGKILL')
       await holder.exited
       expect(await queue.find([message.id])).toEqual([undefined])
-      expect(await queue.accept([[message]])).toMatchObject([[{ duplicate: false }]])
-      expect(await taking).toMatchObject([{ id: message.id, deliveries: 1 }])
+      expect(await queue.enqueue([[message]])).toMatchObject([[{ duplicate: false }]])
+      expect(await receiving).toMatchObject([{ id: message.id, deliveries: 1 }])
       await queue.close()
     })
   })
@@ -109,27 +109,27 @@ describe('SqliteQueue', () => {
       await accepting.exited
       const queue = await sqlite.queue()
       const standings = await queue.find(acknowledged)
-      expect(standings.map((standing) => standing?.status)).toEqual(acknowledged.map(() => 'QUEUED'))
+      expect(standings.map((saveState) => saveState?.status)).toEqual(acknowledged.map(() => 'QUEUED'))
       const { depth } = await queue.status()
       // Its last transaction may have been committed and not told of any more.
       expect(depth).toBeGreaterThanOrEqual(acknowledged.length)
-      const entries = await queue.consumer('w').take({ rows: 1_000_000, bytes: 1e9 }, 0)
+      const entries = await queue.consumer('w').receive({ rows: 1_000_000, bytes: 1e9 }, 0)
       expect(entries).toHaveLength(depth)
     })
 
     test('what it had taken is handed out at once, and the delivery was counted', { timeout: 30_000 }, async () => {
       const queue = await sqlite.queue()
       const all = [one(), one(), one()]
-      await queue.accept([all])
-      const taker = child('take')
-      await said(taker, 'taken')
+      await queue.enqueue([all])
+      const receiver = child('take')
+      await said(receiver, 'taken')
       // It is alive: its lease of a minute holds, for those who open the file later, too.
       const early = (await sqlite.queue()).consumer('early')
-      expect(await early.take(lots, 0)).toEqual([])
-      taker.kill('SIGKILL')
-      await taker.exited
+      expect(await early.receive(lots, 0)).toEqual([])
+      receiver.kill('SIGKILL')
+      await receiver.exited
       const consumer = (await sqlite.queue()).consumer('w')
-      const entries = await consumer.take(lots, 0)
+      const entries = await consumer.receive(lots, 0)
       expect(entries.map(({ id, deliveries }) => [id, deliveries])).toEqual(all.map(({ id }) => [id, 2]))
     })
   })
@@ -139,10 +139,10 @@ describe('SqliteQueue', () => {
     const consumer = queue.consumer('w')
     const since = performance.now()
     for (let i = 0; i < 20; i++) {
-      const taking = consumer.take(lots, 10_000)
+      const receiving = consumer.receive(lots, 10_000)
       await queue.status()
-      await queue.accept([[one()]])
-      await consumer.settle(await taking)
+      await queue.enqueue([[one()]])
+      await consumer.ack(await receiving)
     }
     // Looking around once a second would make it ten seconds and more.
     expect(performance.now() - since).toBeLessThan(5_000)
@@ -152,76 +152,76 @@ describe('SqliteQueue', () => {
     const file = await sqlite.file()
     const queue = new SqliteQueue(file.connect())
     const all = [one(), one()]
-    await queue.accept([all])
+    await queue.enqueue([all])
     const port = file.connect()
     const thread = new Worker(new URL('../harness/sqlite-receiver.ts', import.meta.url), {
       workerData: { port },
       transferList: [port],
     })
-    const [taken] = await once(thread, 'message')
-    expect(taken).toEqual(all.map(({ id }) => id))
+    const [received] = await once(thread, 'message')
+    expect(received).toEqual(all.map(({ id }) => id))
     const consumer = queue.consumer('w')
-    expect(await consumer.take(lots, 0)).toEqual([])
-    const taking = consumer.take(lots, 20_000)
+    expect(await consumer.receive(lots, 0)).toEqual([])
+    const receiving = consumer.receive(lots, 20_000)
     await thread.terminate()
-    expect(await taking).toMatchObject(all.map(({ id }) => ({ id, deliveries: 2 })))
+    expect(await receiving).toMatchObject(all.map(({ id }) => ({ id, deliveries: 2 })))
     await queue.close()
   })
 
   test('a full disk is QUEUE_UNAVAILABLE; what was accepted stays, and with room it goes on', async () => {
     const queue = new SqliteQueue((await sqlite.file({ maxPages: 200 })).connect())
-    const accepted: string[] = []
+    const enqueued: string[] = []
     const large = () => item(randomUUID(), 'x'.repeat(20_000))
     let refused = large()
     await expect(
       (async () => {
         for (let i = 0; i < 100; i++) {
           refused = large()
-          await queue.accept([[refused]])
-          accepted.push(refused.id)
+          await queue.enqueue([[refused]])
+          enqueued.push(refused.id)
         }
       })(),
     ).rejects.toMatchObject({
       code: 'QUEUE_UNAVAILABLE',
       message: expect.stringMatching(/disk.*full.*free some space/),
     })
-    expect(accepted.length).toBeGreaterThan(10)
+    expect(enqueued.length).toBeGreaterThan(10)
     // One that fits is not held up by one that does not, sent at the same time.
     const small = item(randomUUID(), 'x')
-    const [large1, small1] = await Promise.allSettled([queue.accept([[large()]]), queue.accept([[small]])])
+    const [large1, small1] = await Promise.allSettled([queue.enqueue([[large()]]), queue.enqueue([[small]])])
     expect([large1.status, small1.status]).toEqual(['rejected', 'fulfilled'])
-    accepted.push(small.id)
+    enqueued.push(small.id)
     expect(await queue.find([refused.id])).toEqual([undefined])
-    expect(await queue.status()).toMatchObject({ depth: accepted.length })
+    expect(await queue.status()).toMatchObject({ depth: enqueued.length })
     const consumer = queue.consumer('w')
-    const entries = await consumer.take(lots, 1_000)
-    expect(entries.map(({ id }) => id)).toEqual(accepted)
-    await consumer.settle(entries.slice(0, 5))
-    expect(await queue.accept([[refused]])).toMatchObject([[{ duplicate: false }]])
+    const entries = await consumer.receive(lots, 1_000)
+    expect(entries.map(({ id }) => id)).toEqual(enqueued)
+    await consumer.ack(entries.slice(0, 5))
+    expect(await queue.enqueue([[refused]])).toMatchObject([[{ duplicate: false }]])
     await queue.close()
   })
 
   test('a file that was moved away is not written to any more', async () => {
     const queue = await sqlite.queue()
-    await queue.accept([[one()]])
+    await queue.enqueue([[one()]])
     await rename(sqlite.path, `${sqlite.path}.elsewhere`)
-    await expect(queue.accept([[one()]])).rejects.toMatchObject({
+    await expect(queue.enqueue([[one()]])).rejects.toMatchObject({
       code: 'QUEUE_UNAVAILABLE',
       message: expect.stringContaining('moved, deleted or replaced'),
     })
     await rename(`${sqlite.path}.elsewhere`, sqlite.path)
-    await queue.accept([[one()]])
+    await queue.enqueue([[one()]])
     expect(await queue.status()).toMatchObject({ depth: 2 })
   })
 
   test('a thread that dies says so, and nothing waits for it', async () => {
     const file = await sqlite.file()
     const queue = new SqliteQueue(file.connect())
-    await queue.accept([[one()]])
+    await queue.enqueue([[one()]])
     // A defect, as it were.
     file.connect().postMessage(undefined)
     await expect(file.failed).rejects.toThrow('the thread of the embedded queue has died')
-    await expect(queue.accept([[one()]])).rejects.toMatchObject({
+    await expect(queue.enqueue([[one()]])).rejects.toMatchObject({
       code: expect.stringMatching(/QUEUE_UNAVAILABLE|OUTCOME_UNKNOWN/),
     })
     await Promise.all([queue.close(), file.close()])
@@ -282,16 +282,16 @@ describe('SqliteQueue', () => {
     const file = await sqlite.file()
     const queue = new SqliteQueue(file.connect())
     const consumer = queue.consumer('w')
-    await queue.accept([[one()]])
-    const taking = consumer.take({ rows: 1, bytes: 1 }, 0)
-    await taking
-    const waiting = consumer.take(lots, 20_000)
+    await queue.enqueue([[one()]])
+    const receiving = consumer.receive({ rows: 1, bytes: 1 }, 0)
+    await receiving
+    const waiting = consumer.receive(lots, 20_000)
     await queue.status()
     await file.close()
     await file.close()
     expect(await waiting).toEqual([])
     await eventually(() =>
-      queue.accept([[one()]]).then(
+      queue.enqueue([[one()]]).then(
         () => false,
         (error) => error.code === 'QUEUE_UNAVAILABLE',
       ),
@@ -299,7 +299,7 @@ describe('SqliteQueue', () => {
     await expect(queue.find([''])).rejects.toMatchObject({ code: 'QUEUE_UNAVAILABLE' })
     await queue.close()
     // What the queue's consumer held is free again, though it never said goodbye.
-    expect(await (await sqlite.queue()).consumer('other').take(lots, 0)).toMatchObject([{ deliveries: 2 }])
+    expect(await (await sqlite.queue()).consumer('other').receive(lots, 0)).toMatchObject([{ deliveries: 2 }])
   })
 
   test('a process that closed everything ends by itself', { timeout: 30_000 }, async () => {
@@ -317,7 +317,7 @@ describe('SqliteQueue', () => {
 describe('Lane', () => {
   let sqlite: TestSqlite
   let db: DatabaseSync
-  let lane: Lane
+  let writeQueue: WriteQueue
 
   beforeEach(async () => {
     sqlite = await testSqlite()
@@ -326,10 +326,10 @@ describe('Lane', () => {
     const file = openSqlite(path)
     db = file.db
     db.exec('CREATE TABLE t (a INTEGER PRIMARY KEY)')
-    lane = new Lane(db, file.guard, 1_000)
+    writeQueue = new WriteQueue(db, file.guard, 1_000)
   })
   afterEach(async () => {
-    await lane.drained()
+    await writeQueue.drained()
     db.close()
     await sqlite.cleanup()
   })
@@ -345,20 +345,20 @@ describe('Lane', () => {
     const level = () => (db.prepare('PRAGMA synchronous').get() as { synchronous: number }).synchronous
     const durable = { durable: true }
     const relaxed = { durable: false }
-    expect(await lane.write(durable, level)).toBe(2)
-    expect(await lane.write(relaxed, level)).toBe(1)
-    expect(await lane.write(durable, level)).toBe(2)
-    expect(await Promise.all([lane.write(relaxed, level), lane.write(durable, level)])).toEqual([2, 2])
+    expect(await writeQueue.write(durable, level)).toBe(2)
+    expect(await writeQueue.write(relaxed, level)).toBe(1)
+    expect(await writeQueue.write(durable, level)).toBe(2)
+    expect(await Promise.all([writeQueue.write(relaxed, level), writeQueue.write(durable, level)])).toEqual([2, 2])
   })
 
   test('one that fails leaves nothing behind, and takes none of its companions with it', async () => {
     const outcomes = await Promise.allSettled([
-      lane.write({ durable: true }, () => void insert(1)),
-      lane.write({ durable: true }, () => {
+      writeQueue.write({ durable: true }, () => void insert(1)),
+      writeQueue.write({ durable: true }, () => {
         insert(2)
         throw new Error('a defect')
       }),
-      lane.write({ durable: true }, () => void insert(3)),
+      writeQueue.write({ durable: true }, () => void insert(3)),
     ])
     expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
     expect(outcomes[1]).toMatchObject({ reason: { message: 'a defect' } })
@@ -368,10 +368,12 @@ describe('Lane', () => {
   test('a COMMIT that fails otherwise than for certain is OUTCOME_UNKNOWN, and the next one is well', async () => {
     // A deferred constraint is seen by COMMIT only, as a failed fsync is.
     db.exec('CREATE TABLE child (a INTEGER REFERENCES t (a) DEFERRABLE INITIALLY DEFERRED)')
-    await expect(lane.write({ durable: true }, () => db.exec('INSERT INTO child VALUES (7)'))).rejects.toMatchObject({
+    await expect(
+      writeQueue.write({ durable: true }, () => db.exec('INSERT INTO child VALUES (7)')),
+    ).rejects.toMatchObject({
       code: 'OUTCOME_UNKNOWN',
     })
-    await lane.write({ durable: true }, () => insert(4))
+    await writeQueue.write({ durable: true }, () => insert(4))
     expect(rows()).toEqual([4])
     expect(db.prepare('SELECT count(*) AS n FROM child').get()).toEqual({ n: 0 })
   })

@@ -47,7 +47,7 @@ export function cacheSuite(name: string, make: () => Promise<CacheMaker>): void 
       await keep(a, 'one')
       await keep(b, 'two')
       const before = await cache.get(a)
-      await other.bump()
+      await other.invalidate()
       const after = await cache.get(a)
       expect(after.value).toBeUndefined()
       expect(after.version).not.toBe(before.version)
@@ -57,7 +57,7 @@ export function cacheSuite(name: string, make: () => Promise<CacheMaker>): void 
     it('does not take a page that was read under a version of before', async () => {
       const key = randomUUID()
       const { version } = await cache.get(key)
-      await other.bump()
+      await other.invalidate()
       cache.set(key, version!, 'stale', performance.now())
       // A later set on the same connection is there: so is the stale one, if it ever will be.
       await keep(randomUUID(), 'fence')
@@ -68,7 +68,7 @@ export function cacheSuite(name: string, make: () => Promise<CacheMaker>): void 
       const versions = new Set<string>()
       for (let i = 0; i < 20; i++) {
         versions.add((await cache.get('x')).version!)
-        await other.bump()
+        await other.invalidate()
       }
       expect(versions.size).toBe(20)
     })

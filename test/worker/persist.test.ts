@@ -129,12 +129,12 @@ describe.each([
         parked.splice(0, parked.length, ...left)
         outcome.saved.push(...more.saved)
         outcome.entries.push(...more.entries)
-        outcome.letters.push(...more.letters)
+        outcome.deadLetters.push(...more.deadLetters)
         return parked.length === 0
       },
       { timeoutMs: 20_000 },
     )
-    outcome.letters.sort((a, b) => batch.indexOf(a.entry) - batch.indexOf(b.entry))
+    outcome.deadLetters.sort((a, b) => batch.indexOf(a.entry) - batch.indexOf(b.entry))
     return outcome
   }
 
@@ -150,10 +150,10 @@ describe.each([
   test('a batch is one statement, and comes out in the order it came in', async () => {
     const batch = entries(1_000)
     const before = Date.now()
-    const { saved, entries: done, letters } = await persisted(batch)
+    const { saved, entries: done, deadLetters } = await persisted(batch)
     expect(store.inserts).toMatchObject([{ rows: 1_000 }])
     expect(store.lookUps).toBe(0)
-    expect(letters).toEqual([])
+    expect(deadLetters).toEqual([])
     expect(done).toEqual(batch)
     expect(saved.map(({ id, content, createdAt }) => [id, content, +createdAt])).toEqual(
       batch.map((one) => [one.id, contentOf(one), JSON.parse(one.body).at]),
@@ -165,7 +165,7 @@ describe.each([
     expect(found.sort((a, b) => (a.id < b.id ? -1 : 1))).toEqual(
       saved.slice(0, 50).sort((a, b) => (a.id < b.id ? -1 : 1)),
     )
-    expect(await persisted([])).toEqual({ saved: [], entries: [], letters: [] })
+    expect(await persisted([])).toEqual({ saved: [], entries: [], deadLetters: [] })
   })
 
   describe('what is there already', () => {
@@ -177,7 +177,7 @@ describe.each([
       const second = await persisted(again)
       expect(second.saved).toEqual(first.saved)
       expect(second.entries).toEqual(again)
-      expect(second.letters).toEqual([])
+      expect(second.deadLetters).toEqual([])
       expect(store.inserts).toHaveLength(1)
       await expectRows(batch)
     })
@@ -186,9 +186,9 @@ describe.each([
       const batch = entries(3)
       await persisted(batch)
       const others = batch.map(({ id }) => entry('something else', id))
-      const { saved, entries: done, letters } = await persisted(others)
+      const { saved, entries: done, deadLetters } = await persisted(others)
       expect([saved, done]).toEqual([[], []])
-      expect(letters).toMatchObject(
+      expect(deadLetters).toMatchObject(
         others.map((one) => ({ entry: one, id: one.id, failure: { code: 'ID_CONFLICT', attempts: 1 } })),
       )
       await expectRows(batch)
@@ -204,8 +204,8 @@ describe.each([
     ])('differs %s', async (_, one, other) => {
       const first = entry(one)
       await persisted([first])
-      const { letters } = await persisted([entry(other, first.id)])
-      expect(letters).toMatchObject([{ failure: { code: 'ID_CONFLICT' } }])
+      const { deadLetters } = await persisted([entry(other, first.id)])
+      expect(deadLetters).toMatchObject([{ failure: { code: 'ID_CONFLICT' } }])
       await expectRows([first])
     })
 
@@ -217,12 +217,12 @@ describe.each([
       const equal = old.slice(0, 15).map((one) => ({ ...one }))
       const different = old.slice(15).map(({ id }) => entry('else', id))
       const batch = [...fresh.slice(0, 250), ...equal, ...different, ...fresh.slice(250)]
-      const { saved, entries: done, letters } = await persisted(batch)
+      const { saved, entries: done, deadLetters } = await persisted(batch)
       expect(saved.map(({ id }) => id)).toEqual(
         [...fresh.slice(0, 250), ...equal, ...fresh.slice(250)].map(({ id }) => id),
       )
       expect(done).toHaveLength(515)
-      expect(letters.map(({ entry }) => entry)).toEqual(different)
+      expect(deadLetters.map(({ entry }) => entry)).toEqual(different)
       expect(store.inserts.map(({ rows }) => rows)).toEqual([530, 500])
       await expectRows([...old, ...fresh])
     })
@@ -231,10 +231,10 @@ describe.each([
       const [a, b] = entries(2) as [Entry, Entry]
       const twins = [entry(contentOf(a), a.id), entry(contentOf(a), a.id)]
       const other = entry('something else', a.id)
-      const { saved, entries: done, letters } = await persisted([a, twins[0]!, other, b, twins[1]!])
+      const { saved, entries: done, deadLetters } = await persisted([a, twins[0]!, other, b, twins[1]!])
       expect(saved.map(({ id }) => id)).toEqual([a.id, b.id])
       expect(new Set(done)).toEqual(new Set([a, ...twins, b]))
-      expect(letters).toMatchObject([{ entry: other, failure: { code: 'ID_CONFLICT' } }])
+      expect(deadLetters).toMatchObject([{ entry: other, failure: { code: 'ID_CONFLICT' } }])
       expect(store.inserts).toMatchObject([{ rows: 2 }])
       await expectRows([a, b])
     })
@@ -247,8 +247,8 @@ describe.each([
       const batch = entries(1_000)
       const bad = entry('bad')
       batch[737] = bad
-      const { saved, entries: done, letters } = await persisted(batch)
-      expect(letters).toMatchObject([
+      const { saved, entries: done, deadLetters } = await persisted(batch)
+      expect(deadLetters).toMatchObject([
         {
           entry: bad,
           id: bad.id,
@@ -256,7 +256,7 @@ describe.each([
         },
       ])
       // A client is told the reason, and neither the database's own words nor the content.
-      expect(letters[0]!.failure.message).not.toMatch(/not good|CONSTRAINT|bad/)
+      expect(deadLetters[0]!.failure.message).not.toMatch(/not good|CONSTRAINT|bad/)
       const good = batch.filter((one) => one !== bad)
       expect(saved.map(({ id }) => id)).toEqual(good.map(({ id }) => id))
       expect(done).toHaveLength(999)
@@ -276,8 +276,8 @@ describe.each([
       for (const place of places) batch[place] = entry(`bad ${place}`)
       const bad = batch.filter((one) => contentOf(one).startsWith('bad'))
       const good = batch.filter((one) => !bad.includes(one))
-      const { saved, letters } = await persisted(batch)
-      expect(letters.map(({ entry }) => entry)).toEqual(bad)
+      const { saved, deadLetters } = await persisted(batch)
+      expect(deadLetters.map(({ entry }) => entry)).toEqual(bad)
       expect(saved.map(({ id }) => id)).toEqual(good.map(({ id }) => id))
       await expectRows(good)
     })
@@ -288,14 +288,14 @@ describe.each([
       const bad = entry('bad')
       const other = entry('else', old[0]!.id)
       const fresh = entries(10, 'new')
-      const { saved, letters } = await persisted([...old.slice(1), bad, other, ...fresh])
-      expect(letters.map(({ entry, failure }) => [entry, failure.code])).toEqual(
+      const { saved, deadLetters } = await persisted([...old.slice(1), bad, other, ...fresh])
+      expect(deadLetters.map(({ entry, failure }) => [entry, failure.code])).toEqual(
         expect.arrayContaining([
           [bad, 'REJECTED'],
           [other, 'ID_CONFLICT'],
         ]),
       )
-      expect(letters).toHaveLength(2)
+      expect(deadLetters).toHaveLength(2)
       expect(saved).toHaveLength(49)
       await expectRows([...old, ...fresh])
     })
@@ -307,9 +307,9 @@ describe.each([
     const odd = entry('odd')
     batch[5] = odd
     const since = performance.now()
-    const { saved, letters } = await persisted(batch)
-    expect(letters).toMatchObject([{ entry: odd, failure: { code: 'GAVE_UP' } }])
-    expect(letters[0]!.failure.attempts).toBeGreaterThanOrEqual(2)
+    const { saved, deadLetters } = await persisted(batch)
+    expect(deadLetters).toMatchObject([{ entry: odd, failure: { code: 'GAVE_UP' } }])
+    expect(deadLetters[0]!.failure.attempts).toBeGreaterThanOrEqual(2)
     expect(performance.now() - since).toBeGreaterThan(300)
     expect(saved).toHaveLength(7)
     await expectRows(batch.filter((one) => one !== odd))
@@ -320,8 +320,8 @@ describe.each([
     const first = entry('same')
     await persisted([first])
     const batch = [...entries(5), entry('same'), ...entries(5, 'more')]
-    const { saved, letters } = await persisted(batch)
-    expect(letters).toMatchObject([
+    const { saved, deadLetters } = await persisted(batch)
+    expect(deadLetters).toMatchObject([
       {
         entry: batch[5],
         failure: { code: 'REJECTED', attempts: 2, message: expect.stringMatching(/must be unique, in the index \w+/) },
@@ -337,17 +337,17 @@ describe.each([
     const early = entry(`child of ${parent.id}`, child.id)
     const first = await persister.persist([early, orphan, ...entries(5)])
     expect(first.saved).toHaveLength(5)
-    expect(first.letters).toEqual([])
+    expect(first.deadLetters).toEqual([])
     expect(first.parked.map(({ fault }) => fault.kind)).toEqual(['reference', 'reference'])
     await persisted([parent])
     const since = performance.now()
-    const { letters, parked, saved } = await persister.retry(first.parked)
+    const { deadLetters, parked, saved } = await persister.retry(first.parked)
     expect(saved.map(({ id }) => id)).toEqual([early.id])
-    expect([letters, parked.length]).toEqual([[], 1])
+    expect([deadLetters, parked.length]).toEqual([[], 1])
     const rejected = await eventually(async () => {
       const round = await persister.retry(parked)
       parked.splice(0, parked.length, ...round.parked)
-      return round.letters.length > 0 && round.letters
+      return round.deadLetters.length > 0 && round.deadLetters
     })
     expect(performance.now() - since).toBeGreaterThan(100)
     expect(rejected).toMatchObject([{ entry: orphan, failure: { code: 'REJECTED' } }])
@@ -388,14 +388,14 @@ describe.each([
     ])('%s: it is buried, and its neighbours are saved', async (_, make, code, message) => {
       const good = entries(4)
       const broken = make()
-      const { saved, entries: done, letters } = await persisted([...good.slice(0, 2), broken, ...good.slice(2)])
-      expect(letters).toMatchObject([
+      const { saved, entries: done, deadLetters } = await persisted([...good.slice(0, 2), broken, ...good.slice(2)])
+      expect(deadLetters).toMatchObject([
         {
           entry: broken,
           failure: { code, message: expect.stringMatching(message), attempts: 1, failedAt: expect.any(Date) },
         },
       ])
-      expect(letters[0]!.id).toBe(broken.id)
+      expect(deadLetters[0]!.id).toBe(broken.id)
       expect(saved.map(({ id }) => id)).toEqual(good.map(({ id }) => id))
       expect(done).toEqual(good)
       await expectRows(good)
@@ -413,9 +413,9 @@ describe.each([
       await holds(() => expect(store.inserts.length).toBeGreaterThan(4))
       expect(log.said).toContain('the database takes no rows; the worker waits for it and saves nothing meanwhile')
       await trouble.back(made)
-      const { saved, letters } = await persisting
+      const { saved, deadLetters } = await persisting
       expect(saved).toHaveLength(50)
-      expect(letters).toEqual([])
+      expect(deadLetters).toEqual([])
       await expectRows(batch)
     })
 
@@ -457,8 +457,8 @@ describe.each([
     test('a content that fits into none is buried, its neighbours are saved', { timeout: 60_000 }, async () => {
       const good = entries(4)
       const huge = entry('x'.repeat(store.maxBytes + 1))
-      const { saved, letters } = await persisted([...good.slice(0, 2), huge, ...good.slice(2)])
-      expect(letters).toMatchObject([
+      const { saved, deadLetters } = await persisted([...good.slice(0, 2), huge, ...good.slice(2)])
+      expect(deadLetters).toMatchObject([
         { entry: huge, failure: { code: 'REJECTED', message: expect.stringContaining('no statement as large') } },
       ])
       expect(saved.map(({ id }) => id)).toEqual(good.map(({ id }) => id))
@@ -477,10 +477,10 @@ describe.each([
         for (const { id } of connections) await server.sql(`KILL ${id}`).catch(() => {})
         const small = Array.from({ length: 20 }, () => entry('x'.repeat(200_000)))
         const huge = entry('y'.repeat(2_000_000))
-        const { saved, letters } = await persisted([...small.slice(0, 10), huge, ...small.slice(10)])
+        const { saved, deadLetters } = await persisted([...small.slice(0, 10), huge, ...small.slice(10)])
         expect(store.maxBytes).toBeLessThan(before)
         expect(saved.map(({ id }) => id)).toEqual(small.map(({ id }) => id))
-        expect(letters).toMatchObject([{ entry: huge, failure: { code: 'REJECTED' } }])
+        expect(deadLetters).toMatchObject([{ entry: huge, failure: { code: 'REJECTED' } }])
         await expectRows(small)
       } finally {
         await server.sql('SET GLOBAL max_allowed_packet = 16777216')

@@ -10,8 +10,8 @@ import { RedisEventLog } from '../../src/events/redis.ts'
 import type { Consumer, Entry, Item, Queue } from '../../src/queue/queue.ts'
 import { RedisQueue } from '../../src/queue/redis.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
-import { Announcer } from '../../worker/publisher.ts'
 import { type Outcome, Persister } from '../../worker/persist.ts'
+import { Publisher } from '../../worker/publisher.ts'
 import { Worker } from '../../worker/worker.ts'
 import { eventually, holds } from '../harness/eventually.ts'
 import { freshRedisUrl } from '../harness/fresh.ts'
@@ -110,13 +110,13 @@ describe.each([
   const options = () => ({ cacheTtlMs: 1_000, log: quiet(), signal: stopping.signal })
   const persister = () => new Persister(stored.store, { maxAttempts: 3, ...options() })
 
-  async function accept(all: Item[]): Promise<void> {
-    for (const reply of await parts.queue.accept([all])) expect(reply).toHaveLength(all.length)
+  async function enqueue(all: Item[]): Promise<void> {
+    for (const reply of await parts.queue.enqueue([all])) expect(reply).toHaveLength(all.length)
   }
 
   /** Accepts, and takes all of it. */
-  async function taken(all: Item[], by = consumer): Promise<Entry[]> {
-    await accept(all)
+  async function received(all: Item[], by = consumer): Promise<Entry[]> {
+    await enqueue(all)
     return await takeAll(all.length, by)
   }
 
@@ -124,7 +124,7 @@ describe.each([
     const entries: Entry[] = []
     await holds(
       async () => {
-        entries.push(...(await by.take({ rows: 10_000, bytes: 64_000_000 }, 200)))
+        entries.push(...(await by.receive({ rows: 10_000, bytes: 64_000_000 }, 200)))
         expect(entries).toHaveLength(count)
       },
       { timeoutMs: 20_000 },
@@ -140,7 +140,7 @@ describe.each([
       all.push(...entries)
     }
   }
-  const announced = async () =>
+  const published = async () =>
     (await log()).flatMap(({ events }) =>
       events.map((event) =>
         event.type === 'saved' ? event.content.id : event.type === 'failed' ? `failed ${event.id}` : 'unknown',
@@ -160,18 +160,18 @@ describe.each([
     const { cache, events } = parts
     return {
       seen,
-      cache: { bump: () => step('bump', () => cache.bump()) },
+      cache: { invalidate: () => step('invalidate', () => cache.invalidate()) },
       events: { append: (entries: Parameters<EventLog['append']>[0]) => step('append', () => events.append(entries)) },
       consumer: {
-        take: consumer.take.bind(consumer),
-        hold: consumer.hold.bind(consumer),
-        attempt: consumer.attempt.bind(consumer),
-        forgive: consumer.forgive.bind(consumer),
+        receive: consumer.receive.bind(consumer),
+        extendLease: consumer.extendLease.bind(consumer),
+        countAttempt: consumer.countAttempt.bind(consumer),
+        withdrawAttempt: consumer.withdrawAttempt.bind(consumer),
         probe: () => consumer.probe(),
         close: () => consumer.close(),
-        confirm: (entries) => step('confirm', () => consumer.confirm(entries)),
-        settle: (entries) => step('settle', () => consumer.settle(entries)),
-        bury: (letters) => step('bury', () => consumer.bury(letters)),
+        markSaved: (entries) => step('markSaved', () => consumer.markSaved(entries)),
+        ack: (entries) => step('ack', () => consumer.ack(entries)),
+        deadLetter: (deadLetters) => step('deadLetter', () => consumer.deadLetter(deadLetters)),
       } satisfies Consumer,
       store: {
         get maxRows() {
@@ -196,32 +196,32 @@ describe.each([
       const [rows, now, events, { depth }, standings] = await Promise.all([
         stored.store.find(ids),
         parts.cache.version(),
-        announced(),
+        published(),
         parts.queue.status(),
         parts.queue.find(ids),
       ])
-      const saved = standings.filter((standing) => standing?.status === 'SAVED').length
+      const saved = standings.filter((saveState) => saveState?.status === 'SAVED').length
       at[step] = { rows: rows.length, bumped: now !== version, saved, events: events.length, depth }
     })
     const worker = new Worker(
       { consumer: spied.consumer, store: spied.store, cache: spied.cache, events: spied.events },
       { batch: 100, concurrency: 2, maxAttempts: 3, cacheTtlMs: 1_000, log: quiet() },
     )
-    await accept(all)
+    await enqueue(all)
     worker.start()
     closers.push(() => worker.stop())
     await holds(async () => expect((await parts.queue.status()).depth).toBe(0))
     expect(at).toEqual({
       insert: { rows: 0, bumped: false, saved: 0, events: 0, depth: 20 },
-      bump: { rows: 20, bumped: false, saved: 0, events: 0, depth: 20 },
-      confirm: { rows: 20, bumped: true, saved: 0, events: 0, depth: 20 },
+      invalidate: { rows: 20, bumped: false, saved: 0, events: 0, depth: 20 },
+      markSaved: { rows: 20, bumped: true, saved: 0, events: 0, depth: 20 },
       append: { rows: 20, bumped: true, saved: 20, events: 0, depth: 20 },
-      settle: { rows: 20, bumped: true, saved: 20, events: 20, depth: 20 },
+      ack: { rows: 20, bumped: true, saved: 20, events: 20, depth: 20 },
     })
-    const steps = ['insert', 'bump', 'confirm', 'append', 'settle']
+    const steps = ['insert', 'invalidate', 'markSaved', 'append', 'ack']
     await holds(() => expect(spied.seen).toEqual(steps.flatMap((step) => [`${step} begins`, `${step} is done`])))
-    expect(await announced()).toEqual(ids)
-    expect((await parts.queue.find(ids)).map((standing) => standing?.status)).toEqual(ids.map(() => 'SAVED'))
+    expect(await published()).toEqual(ids)
+    expect((await parts.queue.find(ids)).map((saveState) => saveState?.status)).toEqual(ids.map(() => 'SAVED'))
   })
 
   test('saves that come one by one are taken at an even pace, not with a statement for each', async () => {
@@ -234,7 +234,7 @@ describe.each([
     closers.push(() => worker.stop())
     const began = performance.now()
     // Each as soon as the one before is in the queue.
-    for (const one of items(300)) await accept([one])
+    for (const one of items(300)) await enqueue([one])
     const elapsed = performance.now() - began
     const statements = spied.seen.filter((step) => step === 'insert begins').length
     expect(statements).toBeGreaterThan(0)
@@ -249,96 +249,96 @@ describe.each([
     const spied = observed(async (step) => {
       if (step === 'append') standings.push((await parts.queue.find([bad.id]))[0]?.status)
     })
-    const announcer = new Announcer(spied, options())
-    const outcome = await persister().persist(await taken([bad]))
-    expect(outcome.letters).toHaveLength(1)
-    await announcer.announce(outcome)
+    const publisher = new Publisher(spied, options())
+    const outcome = await persister().persist(await received([bad]))
+    expect(outcome.deadLetters).toHaveLength(1)
+    await publisher.publish(outcome)
     expect(standings).toEqual(['FAILED'])
-    expect(spied.seen.filter((step) => step.endsWith('begins'))).toEqual(['bury begins', 'append begins'])
-    await announcer.announce(await persister().persist(await taken([good])))
-    expect(await announced()).toEqual([`failed ${bad.id}`, good.id])
+    expect(spied.seen.filter((step) => step.endsWith('begins'))).toEqual(['deadLetter begins', 'append begins'])
+    await publisher.publish(await persister().persist(await received([good])))
+    expect(await published()).toEqual([`failed ${bad.id}`, good.id])
     expect(await parts.queue.status()).toMatchObject({ depth: 0, deadLetters: 1 })
   })
 
   test('a letter that has no id is buried, and nothing is announced of it', async () => {
     const spied = observed()
-    const [entry] = (await taken(items(1))) as [Entry]
+    const [entry] = (await received(items(1))) as [Entry]
     const failure = { code: 'UNDECODABLE' as const, message: 'no message', attempts: 1, failedAt: new Date() }
-    await new Announcer(spied, options()).announce({
+    await new Publisher(spied, options()).publish({
       saved: [],
       entries: [],
-      letters: [{ entry, id: undefined, failure }],
+      deadLetters: [{ entry, id: undefined, failure }],
     })
-    expect(spied.seen).toEqual(['bury begins', 'bury is done'])
+    expect(spied.seen).toEqual(['deadLetter begins', 'deadLetter is done'])
     expect(await log()).toEqual([])
   })
 
   test('what comes while an announcement is under way goes together into the next one', async () => {
     const gate = Promise.withResolvers<void>()
     const spied = observed(async (step) => {
-      if (step === 'bump') await gate.promise
+      if (step === 'invalidate') await gate.promise
     })
-    const announcer = new Announcer(spied, options())
-    const entries = await taken(items(12))
+    const publisher = new Publisher(spied, options())
+    const entries = await received(items(12))
     const outcomes = await Promise.all(
       [0, 1, 2, 3, 4, 5].map((n) => persister().persist(entries.slice(n * 2, n * 2 + 2))),
     )
-    const done = outcomes.map((outcome) => announcer.announce(outcome))
-    await holds(() => expect(spied.seen).toEqual(['bump begins']))
+    const done = outcomes.map((outcome) => publisher.publish(outcome))
+    await holds(() => expect(spied.seen).toEqual(['invalidate begins']))
     gate.resolve()
     await Promise.all(done)
     expect(spied.seen.filter((step) => step === 'append begins')).toHaveLength(2)
     expect((await log()).map(({ events }) => events.length)).toEqual([2, 10])
-    expect(await announced()).toEqual(entries.map(({ id }) => id))
+    expect(await published()).toEqual(entries.map(({ id }) => id))
     expect((await parts.queue.status()).depth).toBe(0)
   })
 
   test('a large batch becomes several entries of the log, in order', async () => {
-    const announcer = new Announcer({ ...parts, consumer }, options())
-    const small = await taken(items(1_000))
-    const more = await taken(items(1_000))
-    await announcer.announce(await persister().persist([...small, ...more, ...(await taken(items(200)))]))
+    const publisher = new Publisher({ ...parts, consumer }, options())
+    const small = await received(items(1_000))
+    const more = await received(items(1_000))
+    await publisher.publish(await persister().persist([...small, ...more, ...(await received(items(200)))]))
     const sizes = (await log()).map(({ events }) => events.length)
     expect(sizes).toEqual([1_000, 1_000, 200])
-    const large = await taken(items(40, 'x'.repeat(60_000)))
-    await announcer.announce(await persister().persist(large))
+    const large = await received(items(40, 'x'.repeat(60_000)))
+    await publisher.publish(await persister().persist(large))
     const entries = (await log()).slice(3)
     expect(entries.map(({ events }) => events.length)).toEqual([8, 8, 8, 8, 8])
-    expect((await announced()).slice(2_200)).toEqual(large.map(({ id }) => id))
+    expect((await published()).slice(2_200)).toEqual(large.map(({ id }) => id))
   })
 
   test('while the events log is away nothing is settled, and it is announced once it is back', async () => {
     const spied = observed(async (step) => {
       if (step === 'append' && !spied.seen.slice(0, -1).includes('append begins')) await parts.queueAway()
     })
-    const outcome = await persister().persist(await taken(items(5)))
-    const done = new Announcer(spied, options()).announce(outcome)
+    const outcome = await persister().persist(await received(items(5)))
+    const done = new Publisher(spied, options()).publish(outcome)
     await holds(() => expect(spied.seen.filter((step) => step === 'append begins').length).toBeGreaterThan(2))
-    expect(spied.seen).not.toContain('settle begins')
+    expect(spied.seen).not.toContain('ack begins')
     await parts.queueBack()
     await done
     // The settle has a connection of its own, which may take a try longer to be back.
     const from = spied.seen.indexOf('append is done')
     expect(from).toBeGreaterThan(0)
-    expect(spied.seen.indexOf('settle begins')).toBe(from + 1)
-    expect(spied.seen.at(-1)).toBe('settle is done')
+    expect(spied.seen.indexOf('ack begins')).toBe(from + 1)
+    expect(spied.seen.at(-1)).toBe('ack is done')
     // At least once: an append whose answer was lost is made again.
-    expect(new Set(await announced())).toEqual(new Set(outcome.saved.map(({ id }) => id)))
+    expect(new Set(await published())).toEqual(new Set(outcome.saved.map(({ id }) => id)))
     await holds(async () => expect((await parts.queue.status()).depth).toBe(0))
   })
 
   describe('a worker that died', () => {
     test('after the commit: whoever is given the entries announces them, with what stands in the store', async () => {
       const all = items(10)
-      const outcome = await persister().persist(await taken(all))
+      const outcome = await persister().persist(await received(all))
       await consumer.close()
-      expect(await announced()).toEqual([])
+      expect(await published()).toEqual([])
       const next = parts.queue.consumer('next')
       const again = await takeAll(10, next)
       expect(again.every(({ deliveries }) => deliveries === 1)).toBe(true)
       const second = await persister().persist(again)
       expect(second.saved).toEqual(outcome.saved)
-      await new Announcer({ ...parts, consumer: next }, options()).announce(second)
+      await new Publisher({ ...parts, consumer: next }, options()).publish(second)
       expect((await log()).flatMap(({ events }) => events)).toEqual(
         outcome.saved.map((content) => ({ type: 'saved', content })),
       )
@@ -347,19 +347,19 @@ describe.each([
 
     test('after the event, before the settle: the same is announced once more', async () => {
       const all = items(10)
-      const outcome = await persister().persist(await taken(all))
+      const outcome = await persister().persist(await received(all))
       const spied = observed(async (step) => {
-        if (step === 'settle') {
+        if (step === 'ack') {
           stopping.abort()
           throw new Error('the end')
         }
       })
-      await expect(new Announcer(spied, options()).announce(outcome)).rejects.toMatchObject({ name: 'Stopped' })
+      await expect(new Publisher(spied, options()).publish(outcome)).rejects.toMatchObject({ name: 'Stopped' })
       await consumer.close()
       expect((await parts.queue.status()).depth).toBe(10)
       stopping = new AbortController()
       const next = parts.queue.consumer('next')
-      await new Announcer({ ...parts, consumer: next }, options()).announce(
+      await new Publisher({ ...parts, consumer: next }, options()).publish(
         await persister().persist(await takeAll(10, next)),
       )
       const events = (await log()).flatMap(({ events }) => events)
@@ -383,9 +383,9 @@ describe('while the cache is away', () => {
     stopping = new AbortController()
     start = await parts.events.tail()
     consumer = parts.queue.consumer('w')
-    await parts.queue.accept([items(5)])
+    await parts.queue.enqueue([items(5)])
     const entries = await eventually(async () => {
-      const found = await consumer.take({ rows: 5, bytes: 1_000_000 }, 200)
+      const found = await consumer.receive({ rows: 5, bytes: 1_000_000 }, 200)
       return found.length > 0 && found
     })
     outcome = await new Persister(stored.store, { maxAttempts: 3, log: quiet(), signal: stopping.signal }).persist(
@@ -399,24 +399,24 @@ describe('while the cache is away', () => {
     await stored.cleanup()
   })
 
-  function announce(cacheTtlMs: number) {
+  function publish(cacheTtlMs: number) {
     let bumps = 0
-    const bump = async () => {
+    const invalidate = async () => {
       bumps += 1
-      await parts.cache.bump()
+      await parts.cache.invalidate()
     }
     const log = quiet()
-    const announcer = new Announcer(
-      { cache: { bump }, events: parts.events, consumer },
+    const publisher = new Publisher(
+      { cache: { invalidate }, events: parts.events, consumer },
       { cacheTtlMs, log, signal: stopping.signal },
     )
-    return { done: announcer.announce(outcome), bumps: () => bumps, log }
+    return { done: publisher.publish(outcome), bumps: () => bumps, log }
   }
 
   test('the announcement is held, until a bump succeeds', async () => {
     const before = await parts.cache.version()
     parts.cacheProxy.set('cut')
-    const { done, bumps } = announce(60_000)
+    const { done, bumps } = publish(60_000)
     await holds(() => expect(bumps()).toBeGreaterThan(3))
     expect(await parts.events.read(start, 1)).toEqual([])
     expect((await parts.queue.status()).depth).toBe(5)
@@ -433,7 +433,7 @@ describe('while the cache is away', () => {
   }, async () => {
     parts.cacheProxy.set('cut')
     const since = performance.now()
-    const { done, log } = announce(1_000)
+    const { done, log } = publish(1_000)
     await done
     // The time itself is what this is about: a page's life, and five seconds for a read that was under way.
     expect(performance.now() - since).toBeGreaterThan(6_000)
@@ -444,7 +444,7 @@ describe('while the cache is away', () => {
 
   test('a worker that stops leaves it unannounced, and in the queue', async () => {
     parts.cacheProxy.set('cut')
-    const { done, bumps } = announce(60_000)
+    const { done, bumps } = publish(60_000)
     const stopped = expect(done).rejects.toMatchObject({ name: 'Stopped' })
     await holds(() => expect(bumps()).toBeGreaterThan(1))
     stopping.abort()

@@ -1,6 +1,6 @@
 -- Entries whose rows are committed: their ids are pending no longer, they are saved; and, once they are announced, the entries go, too.
 -- KEYS: 1 stream, 2 pending, 3 saved, 4 saved before, 5 attempts
--- ARGV: 1 'confirm' (the first) or 'settle' (both: a failover may have lost the confirmation), 2 group, 3 how many ids to remember at
+-- ARGV: 1 'markSaved' (the first) or 'ack' (both: a failover may have lost the confirmation), 2 group, 3 how many ids to remember at
 --   least; then the handles, and then as many ids ('' where an entry has none)
 local count = (#ARGV - 3) / 2
 local first, last = 4, 3 + count
@@ -26,7 +26,7 @@ end)
 if not ok then return unchanged(problem) end
 
 -- What needs no memory comes first: a script that has begun to write may go on writing when the server is full.
-if ARGV[1] == 'settle' then
+if ARGV[1] == 'ack' then
   redis.call('XACK', KEYS[1], ARGV[2], unpack(ARGV, first, last))
   redis.call('XDEL', KEYS[1], unpack(ARGV, first, last))
   -- Only what was tried by itself is in there: hardly ever anything.

@@ -48,10 +48,10 @@ if not ok then return unchanged(letters) end
 if #letters > 0 then redis.call('HDEL', KEYS[5], '') end
 for n, one in ipairs(letters) do
   local fields = { 'id', one.id, 'm', one.body, 'f', one.failure, 'd', one.digest, 'at', one.at }
-  local letter = redis.pcall('XADD', KEYS[4], '*', unpack(fields))
-  if type(letter) == 'table' then return n == 1 and unchanged(letter) or redis.call('XADD', KEYS[4], '*', unpack(fields)) end
+  local deadLetter = redis.pcall('XADD', KEYS[4], '*', unpack(fields))
+  if type(deadLetter) == 'table' then return n == 1 and unchanged(deadLetter) or redis.call('XADD', KEYS[4], '*', unpack(fields)) end
   redis.call('HDEL', KEYS[5], one.handle)
-  redis.call('ZADD', KEYS[3], 0, memberOf(one.id, kindOf(one.failure), one.digest, letter))
+  redis.call('ZADD', KEYS[3], 0, memberOf(one.id, kindOf(one.failure), one.digest, deadLetter))
   if one.stands then redis.call('HSET', KEYS[6], one.id, one.stands .. ' -') end
   if one.isPending then redis.call('HDEL', KEYS[2], one.id) end
   redis.call('XACK', KEYS[1], ARGV[1], one.handle)

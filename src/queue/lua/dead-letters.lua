@@ -20,27 +20,27 @@ local function kindOf(failure)
 end
 
 -- The entry of the index that a letter has. One that lacks an id goes by its handle.
-local function memberOfLetter(handle, letter)
-  return memberOf(letter.id or handle, kindOf(letter.f), (letter.d or ''):match('^%S+$') or '-', handle)
+local function memberOfLetter(handle, deadLetter)
+  return memberOf(deadLetter.id or handle, kindOf(deadLetter.f), (deadLetter.d or ''):match('^%S+$') or '-', handle)
 end
 
-local function letterAt(dead, handle)
+local function deadLetterAt(dead, handle)
   local found = redis.call('XRANGE', dead, handle, handle)[1]
   return found and fieldsOf(found)
 end
 
 -- When its message was accepted, as far as it says.
-local function timeOf(letter, handle)
-  return (letter.at or ''):match('^%d+$') or handle:match('^%d+')
+local function timeOf(deadLetter, handle)
+  return (deadLetter.at or ''):match('^%d+$') or handle:match('^%d+')
 end
 
 -- The first letter of a span that is there, with its digest, its handle, and its member of the index. A few may be gone.
-local function firstLetter(index, dead, ...)
+local function firstDeadLetter(index, dead, ...)
   local from, to = spanOf(...)
   for _, member in ipairs(redis.call('ZRANGEBYLEX', index, from, to, 'LIMIT', 0, 8)) do
     local digest, handle = member:match('(%S+) (%d+%-%d+)$')
-    local letter = handle and letterAt(dead, handle)
-    if letter then return letter, digest, handle, member end
+    local deadLetter = handle and deadLetterAt(dead, handle)
+    if deadLetter then return deadLetter, digest, handle, member end
   end
 end
 

@@ -19,13 +19,13 @@ local function judgeAll()
   end
 
   local depth, capacity = call('XLEN', KEYS[1]), tonumber(argv[1])
-  local pending, saved, before, hasLetters
+  local pending, saved, before, hasDeadLetters
   if #ids > 0 then
     if isAskew(KEYS[3], KEYS[4], KEYS[5]) then return 'REPAIR' end
     pending = call('HMGET', KEYS[2], unpack(ids))
     saved = call('HMGET', KEYS[6], unpack(ids))
     before = call('HMGET', KEYS[7], unpack(ids))
-    hasLetters = call('ZCARD', KEYS[4]) > 0
+    hasDeadLetters = call('ZCARD', KEYS[4]) > 0
   else
     call('HLEN', KEYS[2])
   end
@@ -33,23 +33,23 @@ local function judgeAll()
 
   -- What the letters of the id say of the item: how many conflicts there are, whether the id has a letter of its own, and the reply
   -- where one of them is the item's.
-  local function lookAtLetters(id, digest)
+  local function lookAtDeadLetters(id, digest)
     local index, dead = KEYS[4], KEYS[5]
     local from, to = spanOf(id)
-    if not hasLetters or #call('ZRANGEBYLEX', index, from, to, 'LIMIT', 0, 1) == 0 then return 0, false end
+    if not hasDeadLetters or #call('ZRANGEBYLEX', index, from, to, 'LIMIT', 0, 1) == 0 then return 0, false end
     local conflicts = conflictsOf(index, id)
-    local letter, was, handle = firstLetter(index, dead, id, '0')
-    local isTaken = letter ~= nil
+    local deadLetter, was, handle = firstDeadLetter(index, dead, id, '0')
+    local isTaken = deadLetter ~= nil
     if was ~= digest then
-      letter, was, handle = nil, nil, nil
+      deadLetter, was, handle = nil, nil, nil
       if isTaken then
-        letter, was, handle = firstLetter(index, dead, id, '0', digest)
+        deadLetter, was, handle = firstDeadLetter(index, dead, id, '0', digest)
       end
-      if not letter and conflicts > 0 then
-        letter, was, handle = firstLetter(index, dead, id, '1', digest)
+      if not deadLetter and conflicts > 0 then
+        deadLetter, was, handle = firstDeadLetter(index, dead, id, '1', digest)
       end
     end
-    local reply = letter and { 'FAILED', digest, timeOf(letter, handle), conflicts, letter.f or '' }
+    local reply = deadLetter and { 'FAILED', digest, timeOf(deadLetter, handle), conflicts, deadLetter.f or '' }
     return conflicts, isTaken, reply
   end
 
@@ -65,7 +65,7 @@ local function judgeAll()
     end
     local was, time = (known or ''):match('^(%S+) (%S+)')
     local savedDigest, savedAt = (saved[index] or before[index] or ''):match('^(%S+) (%S+)')
-    local conflicts, isTaken, reply = lookAtLetters(id, digest)
+    local conflicts, isTaken, reply = lookAtDeadLetters(id, digest)
     if was == digest then return { 'QUEUED', was, time, conflicts } end
     if savedDigest == digest then return { 'SAVED', savedDigest, savedAt, conflicts } end
     if reply then return reply end

@@ -10,10 +10,10 @@ local function isWanted(digest) return digest and (not wanted or digest == wante
 local ok, replies = pcall(function()
   local ids = { unpack(ARGV, 2) }
   if isAskew(KEYS[2], KEYS[3], KEYS[4]) then return 'REPAIR' end
-  local hasLetters = redis.call('ZCARD', KEYS[3]) > 0
+  local hasDeadLetters = redis.call('ZCARD', KEYS[3]) > 0
   local found = {}
   for i, id in ipairs(ids) do
-    local conflicts = hasLetters and conflictsOf(KEYS[3], id) or 0
+    local conflicts = hasDeadLetters and conflictsOf(KEYS[3], id) or 0
     local digest, at = (redis.call('HGET', KEYS[1], id) or ''):match('^(%S+) (%S+)')
     if isWanted(digest) then
       found[i] = { 'QUEUED', digest, at, conflicts }
@@ -22,12 +22,12 @@ local ok, replies = pcall(function()
       if isWanted(digest) then
         found[i] = { 'SAVED', digest, at, conflicts }
       else
-        local letter, handle
-        for _, kind in ipairs(hasLetters and { '0', '1' } or {}) do
-          letter, digest, handle = firstLetter(KEYS[3], KEYS[4], id, kind, wanted)
-          if letter then break end
+        local deadLetter, handle
+        for _, kind in ipairs(hasDeadLetters and { '0', '1' } or {}) do
+          deadLetter, digest, handle = firstDeadLetter(KEYS[3], KEYS[4], id, kind, wanted)
+          if deadLetter then break end
         end
-        found[i] = letter and { 'FAILED', digest, timeOf(letter, handle), conflicts, letter.f or '' } or 0
+        found[i] = deadLetter and { 'FAILED', digest, timeOf(deadLetter, handle), conflicts, deadLetter.f or '' } or 0
       end
     end
   end

@@ -19,9 +19,9 @@ local function odd(after)
   for _, member in ipairs(found) do
     if bytes > bytesAtOnce then return { gone = members, next = 'index ' .. hex(last) } end
     local handle = member:match(' (%d+%-%d+)$')
-    local letter = handle and letterAt(KEYS[3], handle)
-    if not letter or memberOfLetter(handle, letter) ~= member then members[#members + 1] = member end
-    bytes, last = bytes + (letter and #(letter.m or '') or 0), member
+    local deadLetter = handle and deadLetterAt(KEYS[3], handle)
+    if not deadLetter or memberOfLetter(handle, deadLetter) ~= member then members[#members + 1] = member end
+    bytes, last = bytes + (deadLetter and #(deadLetter.m or '') or 0), member
   end
   return { gone = members, next = #found < atOnce and 'letters 0-0' or 'index ' .. hex(last) }
 end
@@ -32,10 +32,10 @@ local function lacking(after)
   while #members < 2 * atOnce and bytes <= bytesAtOnce do
     local found = entryFrom(KEYS[3], '(' .. last)
     if not found then return { added = members, next = '' } end
-    local letter = fieldsOf(found)
+    local deadLetter = fieldsOf(found)
     members[#members + 1] = 0
-    members[#members + 1] = memberOfLetter(found[1], letter)
-    bytes, last = bytes + #(letter.m or ''), found[1]
+    members[#members + 1] = memberOfLetter(found[1], deadLetter)
+    bytes, last = bytes + #(deadLetter.m or ''), found[1]
   end
   return { added = members, next = 'letters ' .. last }
 end

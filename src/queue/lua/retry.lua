@@ -10,8 +10,8 @@ local function nextLetter(id)
   local from, to = spanOf(id)
   for _, member in ipairs(redis.call('ZRANGEBYLEX', KEYS[4], from, to, 'LIMIT', 0, 100)) do
     local digest, handle = member:match('(%S+) (%d+%-%d+)$')
-    local letter = handle and letterAt(KEYS[5], handle)
-    if letter then return letter, digest, handle, member end
+    local deadLetter = handle and deadLetterAt(KEYS[5], handle)
+    if deadLetter then return deadLetter, digest, handle, member end
     gone[#gone + 1] = member
   end
 end
@@ -22,11 +22,11 @@ local ok, letters = pcall(function()
   redis.call('XLEN', KEYS[1])
   for _, id in ipairs(ARGV) do
     if redis.call('HEXISTS', KEYS[2], id) == 0 then
-      local letter, digest, handle, member = nextLetter(id)
+      local deadLetter, digest, handle, member = nextLetter(id)
       -- Without a message there is nothing to put back.
-      if letter and letter.m then
-        local known = digest .. ' ' .. timeOf(letter, handle)
-        letters[#letters + 1] = { id = id, body = letter.m, known = known, handle = handle, member = member }
+      if deadLetter and deadLetter.m then
+        local known = digest .. ' ' .. timeOf(deadLetter, handle)
+        letters[#letters + 1] = { id = id, body = deadLetter.m, known = known, handle = handle, member = member }
       end
     end
   end
