@@ -6,11 +6,11 @@
 import type { Cache } from '../cache/cache.ts'
 import type { PageQuery, Reader } from '../db/store.ts'
 import { type Content, parseId } from '../model/content.ts'
+import { badInput } from '../model/error.ts'
 import { type Meter, noMeter } from '../model/meter.ts'
 import { parseJson, readDate } from '../model/parse.ts'
 import { Bytes, largeBytes } from './bytes.ts'
 import { bytesOfOperation, Reads, tooLarge } from './reads.ts'
-import { badInput } from './save.ts'
 
 export const pageLimit = 100
 export const pageDefault = 20

@@ -2,8 +2,9 @@
  * What may be read for clients: so many rows and bytes an operation, and at once in all no more than there is room for. Invariant: rows
  * are read only while their room is held, as if each were as large as a row may be.
  */
+
+import { badInput } from '../model/error.ts'
 import type { Bytes } from './bytes.ts'
-import { badInput } from './save.ts'
 
 /** Of all pages of one operation: two full ones. */
 const rowsOfOperation = 200

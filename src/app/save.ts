@@ -1,6 +1,6 @@
 /** The use case `save`: check, number, digest, accept. Nothing here waits for the database. */
 import { parseId, problemOf } from '../model/content.ts'
-import { SpillwayError } from '../model/error.ts'
+import { badInput, SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import { encode, type Message } from '../model/message.ts'
 import type { Meter } from '../model/meter.ts'
@@ -149,8 +149,4 @@ export class Saves {
     if (sending) message.trace = sending.context
     return { id, digest: digestOf(text), at, body: encode(message), fresh: given === undefined || given === null }
   }
-}
-
-export function badInput(message: string): SpillwayError {
-  return new SpillwayError('BAD_USER_INPUT', message)
 }

@@ -1,5 +1,5 @@
-import { badInput } from '../app/save.ts'
 import { cut } from '../http/cut.ts'
+import { badInput } from '../model/error.ts'
 
 /** The parameters of a GraphQL request, where they are of the common shape. */
 export interface Params {

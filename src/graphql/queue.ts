@@ -1,8 +1,8 @@
 /** The queue and its dead letters in GraphQL. */
 
 import { pageDefault } from '../app/contents.ts'
-import { badInput } from '../app/save.ts'
 import { checkPage } from '../http/input.ts'
+import { badInput } from '../model/error.ts'
 import { decode } from '../model/message.ts'
 import { sleep } from '../model/sleep.ts'
 import type { DeadLetter as DeadLetterShape, QueueStatus } from '../queue/queue.ts'

@@ -1,8 +1,9 @@
 /** The `saved` subscription: every content, in the log's order, from wherever the client was. */
-import { badInput } from '../app/save.ts'
+
 import { formatCursor, parseCursor } from '../events/events.ts'
 import type { FeedEvent } from '../events/follower.ts'
 import type { Content as ContentShape } from '../model/content.ts'
+import { badInput } from '../model/error.ts'
 import { asyncIterator } from './async-iterator.ts'
 import { builder } from './builder.ts'
 import { Content } from './content.ts'

@@ -5,12 +5,12 @@
  * one that does not read is not read for.
  */
 import { type ExecutionResult, Kind } from 'graphql'
-import { badInput } from '../app/save.ts'
 import { type Cursor, formatCursor, parseCursor } from '../events/events.ts'
 import type { Feed, FeedEvent, Follower } from '../events/follower.ts'
 import type { Grant } from '../http/auth.ts'
 import { withoutHttp } from '../http/errors.ts'
 import type { Content } from '../model/content.ts'
+import { badInput } from '../model/error.ts'
 import type { Context } from './builder.ts'
 import { type Document, type Documents, rootFields } from './documents.ts'
 import type { Params } from './params.ts'

@@ -1,7 +1,7 @@
 /** Yoga as a handler of Node's requests. Invariant: nothing that it, or the library below it, says of a failure reaches a client in its own words. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { sendNodeResponse } from '@whatwg-node/server'
-import { HttpError } from '../http/http.ts'
+import { HttpError } from '../http/http-error.ts'
 import type { Yoga } from './documents.ts'
 
 /** Rejects where Yoga throws, and for its refusals that have no body, as an error of the table. */

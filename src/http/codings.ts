@@ -2,7 +2,7 @@
 import type { IncomingMessage } from 'node:http'
 import { MIMEType } from 'node:util'
 import { cut } from './cut.ts'
-import { HttpError } from './http.ts'
+import { HttpError } from './http-error.ts'
 
 /** Throws 501 for a body that is coded otherwise than in chunks (RFC 9112, 6.1): Node takes the chunks apart, and nothing else. */
 export function checkTransfer({ headers }: IncomingMessage): void {

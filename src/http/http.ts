@@ -15,6 +15,7 @@ import { checkTransfer } from './codings.ts'
 import { type Connection, Connections, checkRequests } from './connections.ts'
 import { cut } from './cut.ts'
 import { errorBody, errorHeaders, type PublicError, publicError } from './errors.ts'
+import { HttpError } from './http-error.ts'
 import { checkValues } from './json-values.ts'
 import { mute } from './mute.ts'
 import { allowOrigin, type OriginCheck, preflightHeaders } from './origin-check.ts'
@@ -77,16 +78,6 @@ export interface HttpOptions {
   /** undefined: nothing is traced. */
   tracer?: Tracer | undefined
   log: Log
-}
-
-export class HttpError extends Error {
-  readonly error: PublicError
-  readonly headers: Record<string, string>
-  constructor(status: number, message: string, headers: Record<string, string> = {}) {
-    super(message)
-    this.error = { message, status, code: 'BAD_USER_INPUT' }
-    this.headers = headers
-  }
 }
 
 /** Rejects where the address cannot be listened on, saying so. */

@@ -1,7 +1,7 @@
 /** Checks of arguments that GraphQL and REST share. */
 import { pageLimit } from '../app/contents.ts'
-import { badInput } from '../app/save.ts'
 import { parseId } from '../model/content.ts'
+import { badInput } from '../model/error.ts'
 
 export function checkId(id: string): string {
   const parsed = parseId(id)

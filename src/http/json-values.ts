@@ -1,6 +1,6 @@
 /** How many values a large JSON text has, counted before it is parsed: a hundred thousand keys, or a million brackets, take long to parse. */
 import { largeBytes } from '../app/bytes.ts'
-import { badInput } from '../app/save.ts'
+import { badInput } from '../model/error.ts'
 
 /** A thousand inputs of thirty columns have some 60,000. Node parses this many, in the worst shape, in 50 ms. */
 const mostValues = 100_000

@@ -3,8 +3,7 @@
  * for itself; and how long the request for one may be, since it is kept for as long as the stream lasts.
  */
 import type { IncomingMessage } from 'node:http'
-import { badInput } from '../app/save.ts'
-import { SpillwayError } from '../model/error.ts'
+import { badInput, SpillwayError } from '../model/error.ts'
 import type { Grant } from './auth.ts'
 
 /** Of a subscription's request, in characters. */

@@ -1,6 +1,6 @@
 /** What a request asks for, as RFC 9112 and RFC 9110 let a client write it: every form of the target, and offers to change the protocol. */
 import type { IncomingMessage } from 'node:http'
-import { HttpError } from './http.ts'
+import { HttpError } from './http-error.ts'
 
 const absolute = /^https?:\/\/([^/?#]*)([/?][^#]*)?/i
 /** A host name or address, and a port. Not a user and a password: these do not belong into a target. */

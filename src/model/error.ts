@@ -47,6 +47,11 @@ export class SpillwayError extends Error {
   }
 }
 
+/** The input breaks the rule that `message` names. */
+export function badInput(message: string): SpillwayError {
+  return new SpillwayError('BAD_USER_INPUT', message)
+}
+
 /** Why a message became a dead letter. */
 export interface Failure {
   /** ID_CONFLICT, UNDECODABLE, REJECTED (the database will not have it), CRASHED (it kept killing its worker) or GAVE_UP. */

@@ -49,7 +49,7 @@ export interface Scripts {
 }
 
 const lua = (name: string) => new URL(`lua/${name}.lua`, import.meta.url)
-const plain = { page: 1, ack: 5, extendLease: 1, countAttempt: 2, release: 1, unregister: 1 }
+const plain = { page: 1, ack: 5, 'extend-lease': 1, attempt: 2, release: 1, unregister: 1 }
 const ofDeadLetters = { enqueue: 7, find: 6, 'dead-letter': 7, retry: 5, discard: 3, repair: 3 }
 
 const texts = [

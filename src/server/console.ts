@@ -8,7 +8,8 @@ import type { IncomingMessage } from 'node:http'
 import { extname } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { wantsPage } from '../http/accept.ts'
-import { type Call, HttpError, type Route, sendText } from '../http/http.ts'
+import { type Call, type Route, sendText } from '../http/http.ts'
+import { HttpError } from '../http/http-error.ts'
 
 const dist = new URL('../../web/dist/', import.meta.url)
 /** As in web/build.ts. */

@@ -4,12 +4,14 @@ import { formatPrismaCursor, parsePrismaCursor } from '@pothos/plugin-prisma'
 import type { App } from '../app/app.ts'
 import { pageDefault } from '../app/contents.ts'
 import type { Receipt } from '../app/receipts.ts'
-import { badInput, type SaveInput } from '../app/save.ts'
+import type { SaveInput } from '../app/save.ts'
 import { checkOnce } from '../graphql/params.ts'
 import { cut } from '../http/cut.ts'
-import { HttpError, jsonType, sendJson, sendText } from '../http/http.ts'
+import { jsonType, sendJson, sendText } from '../http/http.ts'
+import { HttpError } from '../http/http-error.ts'
 import { checkId, checkPage } from '../http/input.ts'
 import type { Made, Responses } from '../http/responses.ts'
+import { badInput } from '../model/error.ts'
 
 /** POST /save: the body is JSON whatever Content-Type says, since `curl -d` says something else. */
 export async function postSave(app: App, response: ServerResponse, body: string): Promise<void> {
