@@ -119,7 +119,7 @@ describe('a source that breaks a rule is found out:', () => {
     ['events imports queue', 'src/events/x.ts', "import type { Queue } from '../queue/queue.ts'"],
     ['cache imports db', 'src/cache/x.ts', "import type { Reader } from '../db/store.ts'"],
     ['db imports cache', 'src/db/x.ts', "import type { Cache } from '../cache/cache.ts'"],
-    ['db imports sqlite of the queue', 'src/db/x.ts', "import { SqliteFile } from '../sqlite/file.ts'"],
+    ['db imports sqlite of the queue', 'src/db/x.ts', "import { SqliteFile } from '../embedded/file.ts'"],
     ['queue imports app', 'src/queue/x.ts', "import { makeApp } from '../app/app.ts'"],
     ['shared Redis code imports a layer', 'src/redis/x.ts', "import { RedisQueue } from '../queue/redis.ts'"],
     [

@@ -1,21 +1,21 @@
 /**
- * The embedded events log: in the same SQLite file as the embedded queue, behind the same thread (../sqlite/). Positions are the numbers
+ * The embedded events log: in the same SQLite file as the embedded queue, owned by the same thread (../embedded/). Positions are the numbers
  * of its entries, without gaps; `minor` is always 0.
  */
 import type { MessagePort } from 'node:worker_threads'
-import type { LogRow } from '../sqlite/events-tables.ts'
 import { RpcClient } from '../sqlite/rpc-client.ts'
 import { decodeEvents, encodeEvents } from './codec.ts'
 import { type EventLog, expired, type KnownEvent, type LogEntry, type Position } from './events.ts'
+import { type EventsCalls, eventsQuestions, type LogRow } from './sqlite-tables.ts'
 
 export class SqliteEventLog implements EventLog {
-  readonly #rpc: RpcClient
+  readonly #rpc: RpcClient<EventsCalls, LogRow | undefined>
   readonly #followers = new Set<{ wake(entry?: LogEntry): void }>()
 
   /** A port of SqliteFile's `connect`, for this log alone. */
   constructor(port: MessagePort) {
-    this.#rpc = new RpcClient(port)
-    this.#rpc.onWake = (row) => {
+    this.#rpc = new RpcClient(port, eventsQuestions)
+    this.#rpc.onEvent = (row) => {
       for (const follower of [...this.#followers]) follower.wake(row?.events === undefined ? undefined : entryOf(row))
     }
   }
@@ -47,7 +47,7 @@ export class SqliteEventLog implements EventLog {
 
   /** The log is in the queue's file, and is written in the same way. */
   probe(): Promise<string | undefined> {
-    return this.#rpc.probe()
+    return this.#rpc.codeOf(() => this.#rpc.call('probeEvents', []))
   }
 
   follow(wake: (entry?: LogEntry) => void): () => Promise<void> {

@@ -1,5 +1,5 @@
 /**
- * The embedded queue: a SQLite file that a thread of its own owns (../sqlite/thread.ts; the statements are there). Here is only what
+ * The embedded queue: a SQLite file that a thread of its own owns (../embedded/thread.ts); sqlite-tables.ts has the statements. Here is only what
  * stands between it and its callers. Always FSYNC: WAL with synchronous=FULL.
  */
 import type { MessagePort } from 'node:worker_threads'
@@ -7,6 +7,7 @@ import { SpillwayError } from '../model/error.ts'
 import { sleep } from '../model/sleep.ts'
 import { RpcClient } from '../sqlite/rpc-client.ts'
 import type { Consumer, DeadLetterInput, Enqueued, Entry, Item, Queue, QueueStatus, SaveState } from './queue.ts'
+import { type QueueCalls, queueQuestions } from './sqlite-calls.ts'
 import { inSteps, stepsOf } from './steps.ts'
 
 /** Beyond the time a take was to wait for. */
@@ -15,13 +16,13 @@ const receiveGraceMs = 15_000
 const idsAtOnce = 100
 
 export class SqliteQueue implements Queue {
-  readonly #rpc: RpcClient
+  readonly #rpc: RpcClient<QueueCalls>
   readonly #consumers = new Set<SqliteConsumer>()
   #next = 1
 
   /** A port of SqliteFile's `connect`, for this queue alone. */
   constructor(port: MessagePort) {
-    this.#rpc = new RpcClient(port)
+    this.#rpc = new RpcClient(port, queueQuestions)
   }
 
   async enqueue(groups: readonly (readonly Item[])[]): Promise<(Enqueued[] | SpillwayError)[]> {
@@ -38,7 +39,7 @@ export class SqliteQueue implements Queue {
   }
 
   probe(): Promise<string | undefined> {
-    return this.#rpc.probe()
+    return this.#rpc.codeOf(() => this.#rpc.call('probe', []))
   }
 
   status(): Promise<QueueStatus> {
@@ -76,14 +77,14 @@ export class SqliteQueue implements Queue {
 }
 
 class SqliteConsumer implements Consumer {
-  readonly #rpc: RpcClient
+  readonly #rpc: RpcClient<QueueCalls>
   readonly #number: number
   readonly #name: string
   readonly #closing = new AbortController()
   #receiving: Promise<unknown> = Promise.resolve()
   #closed: Promise<void> | undefined
 
-  constructor(port: RpcClient, number: number, name: string) {
+  constructor(port: RpcClient<QueueCalls>, number: number, name: string) {
     this.#rpc = port
     this.#number = number
     this.#name = name
@@ -136,7 +137,7 @@ class SqliteConsumer implements Consumer {
   }
 
   probe(): Promise<string | undefined> {
-    return this.#rpc.probe()
+    return this.#rpc.codeOf(() => this.#rpc.call('probe', []))
   }
 
   close(): Promise<void> {

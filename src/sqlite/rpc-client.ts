@@ -1,71 +1,67 @@
 /**
- * Calls over a message port to the thread that owns the database. Invariant: every call settles: with what the thread answers, or, where
- * it does not in time or is gone, with QUEUE_UNAVAILABLE for a question and OUTCOME_UNKNOWN for a change.
+ * Calls over a message port to the thread that owns a database. Invariant: every call settles: with the thread's answer, or, where the
+ * thread does not answer in time or has ended, with QUEUE_UNAVAILABLE for a question and OUTCOME_UNKNOWN for a change.
  */
 import type { MessagePort } from 'node:worker_threads'
 import { SpillwayError } from '../model/error.ts'
-import type { LogRow } from './events-tables.ts'
 import { unavailable, unknown } from './fault.ts'
 import type { Calls, Reply, Request } from './rpc-server.ts'
 
 interface Pending {
   promise: Promise<unknown>
-  method: keyof Calls
+  method: string
   resolve(value: unknown): void
   reject(error: Error): void
   timer: NodeJS.Timeout
 }
 
-/** Well above the time the thread itself waits for a lock: only a disk that hangs takes so long. */
+/** Well above the time that the thread itself waits for a lock: only a disk that hangs takes so long. */
 const defaultDeadlineMs = 15_000
 
-const questions: ReadonlySet<keyof Calls> = new Set([
-  'probe',
-  'find',
-  'status',
-  'deadLetters',
-  'tail',
-  'read',
-  'follow',
-  'receive',
-])
-
-export class RpcClient {
+/** `C`: what the thread can be asked for; `E`: what it sends by itself. */
+export class RpcClient<C extends Calls<C>, E = never> {
   readonly #port: MessagePort
+  /** Calls that change nothing. */
+  readonly #questions: ReadonlySet<keyof C & string>
   readonly #pending = new Map<number, Pending>()
   #next = 1
   #gone = false
-  /** Called for each wake-up of the events log. */
-  onWake: (row: LogRow | undefined) => void = () => {}
+  /** Called for each message that the thread sends by itself. */
+  onEvent: (event: E) => void = () => {}
 
-  constructor(port: MessagePort) {
+  constructor(port: MessagePort, questions: readonly (keyof C & string)[]) {
     this.#port = port
-    port.on('message', (reply: Reply) => this.#receive(reply))
+    this.#questions = new Set(questions)
+    port.on('message', (reply: Reply<E>) => this.#receive(reply))
     port.on('close', () => this.#lose())
   }
 
-  call<M extends keyof Calls>(
+  call<M extends keyof C & string>(
     method: M,
-    args: Parameters<Calls[M]>,
+    args: Parameters<C[M]>,
     deadlineMs = defaultDeadlineMs,
-  ): ReturnType<Calls[M]> {
-    if (this.#gone) return Promise.reject(unavailable('it is closed')) as ReturnType<Calls[M]>
+  ): ReturnType<C[M]> {
+    if (this.#gone) return Promise.reject(unavailable('it is closed')) as ReturnType<C[M]>
     const number = this.#next++
     const { promise, resolve, reject } = Promise.withResolvers<unknown>()
     const timer = setTimeout(() => this.#giveUp(number, `it has not answered within ${deadlineMs} ms`), deadlineMs)
     this.#pending.set(number, { promise, method, resolve, reject, timer })
     this.#port.postMessage({ number, method, args } satisfies Request)
-    return promise as ReturnType<Calls[M]>
+    return promise as ReturnType<C[M]>
   }
 
-  /** Writes as a save is written, and changes nothing. Undefined when it was done; else a code that says why not. Never throws. */
-  probe(): Promise<string | undefined> {
-    return this.call('probe', []).catch((error) => (this.#gone ? 'CLOSED' : ((error as SpillwayError).code ?? 'ERROR')))
+  /** The code of the error that `probe` ends with; undefined where it succeeds. Never throws. */
+  async codeOf(probe: () => Promise<string | undefined>): Promise<string | undefined> {
+    try {
+      return await probe()
+    } catch (error) {
+      return this.#gone ? 'CLOSED' : ((error as SpillwayError).code ?? 'ERROR')
+    }
   }
 
-  #receive(reply: Reply): void {
-    if ('wake' in reply) {
-      this.onWake(reply.wake)
+  #receive(reply: Reply<E>): void {
+    if ('event' in reply) {
+      this.onEvent(reply.event)
       return
     }
     const pending = this.#remove(reply.number)
@@ -76,7 +72,7 @@ export class RpcClient {
 
   #giveUp(number: number, reason: string): void {
     const pending = this.#remove(number)
-    pending?.reject(questions.has(pending.method) ? unavailable(reason) : unknown(reason))
+    pending?.reject(this.#questions.has(pending.method as keyof C & string) ? unavailable(reason) : unknown(reason))
   }
 
   #remove(number: number): Pending | undefined {
@@ -91,7 +87,7 @@ export class RpcClient {
     for (const number of [...this.#pending.keys()]) this.#giveUp(number, 'its thread has ended')
   }
 
-  /** Waits for what was asked. May be called twice. */
+  /** Waits for the calls under way. May be called twice. */
   async close(): Promise<void> {
     await Promise.allSettled([...this.#pending.values()].map(({ promise }) => promise))
     this.#gone = true

@@ -134,7 +134,7 @@ export const breakages: Breakage[] = [
   },
   {
     name: 'a dead letter that is retried and stays',
-    changes: [change('src/sqlite/queue.sql', 'DELETE FROM letter WHERE seq = ?', 'DELETE FROM letter WHERE seq = -?')],
+    changes: [change('src/queue/sqlite.sql', 'DELETE FROM letter WHERE seq = ?', 'DELETE FROM letter WHERE seq = -?')],
     test: { file: 'test/queue/model.test.ts', name: 'SqliteQueue, in any history' },
   },
   {

@@ -10,6 +10,7 @@ import type { EventLog, KnownEvent } from '../../src/events/events.ts'
 import { type Feed, Follower } from '../../src/events/follower.ts'
 import { RedisEventLog } from '../../src/events/redis.ts'
 import { SqliteEventLog } from '../../src/events/sqlite.ts'
+import { type EventsCalls, eventsQuestions } from '../../src/events/sqlite-tables.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
 import { RpcClient } from '../../src/sqlite/rpc-client.ts'
 import { holds } from '../harness/eventually.ts'
@@ -83,7 +84,7 @@ async function onSqlite(): Promise<Wire> {
   const sqlite = await testSqlite()
   const file = await sqlite.file()
   const log = new SqliteEventLog(file.connect())
-  const port = new RpcClient(file.connect())
+  const port = new RpcClient<EventsCalls>(file.connect(), eventsQuestions)
   return {
     log,
     raw: (...texts) => port.call('append', [texts]),

@@ -4,9 +4,9 @@
  */
 import { randomUUID } from 'node:crypto'
 import { DatabaseSync } from 'node:sqlite'
+import { SqliteFile } from '../../src/embedded/file.ts'
 import { SqliteEventLog } from '../../src/events/sqlite.ts'
 import { SqliteQueue } from '../../src/queue/sqlite.ts'
-import { SqliteFile } from '../../src/sqlite/file.ts'
 
 const [what, path, ms = '0'] = process.argv.slice(2) as [string, string, string?]
 

@@ -2,9 +2,9 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { SqliteFile, type SqliteFileOptions } from '../../src/embedded/file.ts'
 import { SqliteEventLog } from '../../src/events/sqlite.ts'
 import { SqliteQueue } from '../../src/queue/sqlite.ts'
-import { SqliteFile, type SqliteFileOptions } from '../../src/sqlite/file.ts'
 
 export interface TestSqlite {
   readonly path: string

@@ -7,12 +7,12 @@
  */
 import type { DatabaseSync } from 'node:sqlite'
 import { type Code, type Failure, SpillwayError } from '../model/error.ts'
-import type { Enqueued, Entry, Item, QueueStatus, SaveState } from '../queue/queue.ts'
-import { DeadLetterTables } from './dead-letter-tables.ts'
-import { codeOf, retryAfterMs } from './fault.ts'
-import { mayLive, thisProcess } from './process.ts'
-import { prepareAll, type Statements } from './statements.ts'
-import type { WriteQueue } from './write-queue.ts'
+import { codeOf, retryAfterMs } from '../sqlite/fault.ts'
+import { mayLive, thisProcess } from '../sqlite/process.ts'
+import { prepareAll, type Statements } from '../sqlite/statements.ts'
+import type { WriteQueue } from '../sqlite/write-queue.ts'
+import type { Enqueued, Entry, Item, QueueStatus, SaveState } from './queue.ts'
+import { DeadLetterTables } from './sqlite-dead-letters.ts'
 
 /** Why a group was not accepted; a plain object, since errors lose their fields on the way to another thread. */
 export interface Refusal {
@@ -65,7 +65,7 @@ export class QueueTables {
   constructor(db: DatabaseSync, writeQueue: WriteQueue, options: QueueOptions) {
     this.#writeQueue = writeQueue
     this.#options = options
-    this.#sql = prepareAll(db, new URL('queue.sql', import.meta.url))
+    this.#sql = prepareAll(db, new URL('sqlite.sql', import.meta.url))
     this.#deadLetters = new DeadLetterTables(this.#sql)
   }
 

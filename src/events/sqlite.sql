@@ -1,4 +1,4 @@
--- The statements of events-tables.ts, by name.
+-- The statements of sqlite-tables.ts, by name.
 
 -- name: epoch
 SELECT epoch FROM epoch

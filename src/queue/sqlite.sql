@@ -1,4 +1,4 @@
--- The statements of queue-tables.ts, by name. Lists come as JSON arrays.
+-- The statements of sqlite-tables.ts, by name. Lists come as JSON arrays.
 
 -- name: count
 UPDATE counter SET value = value + ? WHERE name = ?

@@ -3,8 +3,9 @@
  * from the front, never the last of them; each one names the one before it, so that a hole made by other hands is seen.
  */
 import type { DatabaseSync } from 'node:sqlite'
-import { prepareAll, type Statements } from './statements.ts'
-import type { WriteQueue } from './write-queue.ts'
+import { codeOf } from '../sqlite/fault.ts'
+import { prepareAll, type Statements } from '../sqlite/statements.ts'
+import type { WriteQueue } from '../sqlite/write-queue.ts'
 
 /** An entry of the log; `events` is the JSON text, absent where it is too long to be sent to every follower. */
 export interface LogRow {
@@ -38,7 +39,7 @@ export class EventsTables {
     this.#writeQueue = writeQueue
     this.#options = options
     this.#wake = wake
-    this.#sql = prepareAll(db, new URL('events.sql', import.meta.url))
+    this.#sql = prepareAll(db, new URL('sqlite.sql', import.meta.url))
     this.#epoch = (this.#sql('epoch').get() as { epoch: string }).epoch
     this.#told = this.#last()
   }
@@ -112,6 +113,16 @@ export class EventsTables {
     })
   }
 
+  /** Writes as an append does, and changes nothing. Undefined where that worked; else a code that says why not. */
+  async probe(): Promise<string | undefined> {
+    try {
+      await this.#writeQueue.write({ durable: false }, () => this.#sql('count bytes').run(0))
+      return undefined
+    } catch (error) {
+      return codeOf(error)
+    }
+  }
+
   /** Tells the followers of what other processes have appended. */
   refresh(): void {
     const last = this.#last()
@@ -124,3 +135,19 @@ export class EventsTables {
     return (this.#sql('last').get() as { seq: number } | undefined)?.seq ?? 0
   }
 }
+
+/** What a port can ask for; `follow` says whether it is sent each entry that is appended. */
+export function eventsCalls(events: EventsTables, follow: (follows: boolean) => void) {
+  return {
+    append: (entries: readonly string[]) => events.append(entries),
+    tail: () => events.tail(),
+    read: (after: { epoch: string; major: number; minor: number }, limit: number) => events.read(after, limit),
+    follow: async (follows: boolean) => follow(follows),
+    probeEvents: () => events.probe(),
+  }
+}
+
+export type EventsCalls = ReturnType<typeof eventsCalls>
+
+/** Those that change nothing. */
+export const eventsQuestions = ['tail', 'read', 'follow', 'probeEvents'] as const

@@ -30,7 +30,8 @@ export type ThreadOptions = Required<Omit<SqliteFileOptions, 'maxPages' | 'store
   store: string | undefined
 }
 
-type FromThread = { note: string } | { open: true }
+export type FromThread = { note: string } | { open: true }
+export type ToThread = { connect: MessagePort } | 'close'
 
 export class SqliteFile {
   readonly #thread: Worker
@@ -52,7 +53,7 @@ export class SqliteFile {
     const { leaseMs = 60_000, busyMs = 5_000, maxPages, store, capacity, retentionMs, retentionBytes, log } = options
     const file = resolve(path)
     const threadOptions: ThreadOptions = { capacity, retentionMs, retentionBytes, leaseMs, busyMs, maxPages, store }
-    const thread = new Worker(new URL('rpc-server.ts', import.meta.url), {
+    const thread = new Worker(new URL('thread.ts', import.meta.url), {
       name: 'spillway-sqlite',
       workerData: { path: file, options: threadOptions },
     })
@@ -70,7 +71,7 @@ export class SqliteFile {
   connect(): MessagePort {
     if (this.#closed) throw new Error('The embedded queue is closed already: connect before closing it.')
     const { port1, port2 } = new MessageChannel()
-    this.#thread.postMessage({ connect: port2 }, [port2])
+    this.#thread.postMessage({ connect: port2 } satisfies ToThread, [port2])
     return port1
   }
 
@@ -83,7 +84,7 @@ export class SqliteFile {
   async #close(): Promise<void> {
     if (this.#thread.threadId === -1) return
     const exited = once(this.#thread, 'exit')
-    this.#thread.postMessage('close')
+    this.#thread.postMessage('close' satisfies ToThread)
     await exited
   }
 }

@@ -2,9 +2,9 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { DatabaseSync } from 'node:sqlite'
-import { FileUnusable, isBusy, reasonOf } from './fault.ts'
-import { assertSound, type OpenFile, openSqlite, pragma } from './open.ts'
-import { lockStore } from './store-lock.ts'
+import { FileUnusable, isBusy, reasonOf } from '../sqlite/fault.ts'
+import { assertSound, type OpenFile, openSqlite, pragma } from '../sqlite/open.ts'
+import { lockStore } from '../sqlite/store-lock.ts'
 
 const version = 2
 /** "Spil": what tells our files from those of others. */

@@ -3,8 +3,8 @@
  * however many an id has; `conflict` has how many of them are ID_CONFLICTs.
  */
 import { readFailure } from '../model/error.ts'
-import type { DeadLetter, SaveState } from '../queue/queue.ts'
-import type { Statements } from './statements.ts'
+import type { Statements } from '../sqlite/statements.ts'
+import type { DeadLetter, SaveState } from './queue.ts'
 
 const pageBytes = 4 * 1024 * 1024
 const discardedAtOnce = 200
