@@ -1,6 +1,6 @@
 /**
  * A message is what `save` puts into the queue: everything the database action needs, versioned, so that a worker of another release
- * knows whether it understands it. The words used for what happens to it are in GLOSSARY.md beside this file.
+ * knows whether it understands it. docs/glossary.md has the words.
  */
 export interface Message {
   v: 1
