@@ -225,8 +225,6 @@ export interface Config {
   notes: string[]
   /** Texts that may not stand in a log. */
   secrets: string[]
-  /** SPILLWAY_FAILPOINT, with NODE_ENV=test only: where the process is to die. */
-  failpoint: string | undefined
 }
 
 /** What is wrong with the settings, one line a problem. */
@@ -332,7 +330,6 @@ export function readConfig(env: Env = process.env, given?: Env): Config {
       [s.DATABASE_URL, s.DATABASE_READ_URL, s.QUEUE_URL, s.CACHE_URL],
       [s.AUTH_JWT_SECRET, ...headerValues(s.OTEL_EXPORTER_OTLP_HEADERS)],
     ),
-    failpoint: env.NODE_ENV === 'test' ? env.SPILLWAY_FAILPOINT : undefined,
   }
 }
 

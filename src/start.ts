@@ -21,7 +21,6 @@ import { RedisEventLog } from './events/redis.ts'
 import { SqliteEventLog } from './events/sqlite.ts'
 import type { HttpServer } from './http/http.ts'
 import { SpillwayError } from './model/error.ts'
-import { arm } from './model/failpoint.ts'
 import type { Log } from './model/log.ts'
 import type { Meter } from './model/meter.ts'
 import { sleep } from './model/sleep.ts'
@@ -49,7 +48,6 @@ const threadPatienceMs = 1_000
 
 /** The API; with an embedded queue, the worker, too. Rejects when it cannot start, or `stop` aborts before it has: nothing is left open. */
 export async function startApi(config: Config, log: Log, stop?: AbortSignal): Promise<Running & { url: string }> {
-  if (config.failpoint) arm(config.failpoint)
   const closing = new Closing(stop)
   const failure = Promise.withResolvers<never>()
   failure.promise.catch(() => {})
@@ -196,7 +194,6 @@ interface Parts {
 
 /** Begins to work as soon as the store is there. `failed` rejects when it never will be. */
 function startWorking(config: Config, { queue, events, cache, meter, tracer, log, closing }: Parts) {
-  if (config.failpoint) arm(config.failpoint)
   const store = openStore(config, log, closing)
   const consumer = queue.consumer(`${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}`)
   const deps = { consumer, store, events }

@@ -55,7 +55,6 @@ describe('settings', () => {
       production: false,
       notes: [],
       secrets: [],
-      failpoint: undefined,
     })
   })
 

@@ -11,7 +11,6 @@
 import { StoreFault, type Writer } from '../src/db/store.ts'
 import { type Content, parseId, problemOf } from '../src/model/content.ts'
 import type { FailureCode } from '../src/model/error.ts'
-import { failpoint } from '../src/model/failpoint.ts'
 import type { Log } from '../src/model/log.ts'
 import { decode } from '../src/model/message.ts'
 import { type Meter, noMeter } from '../src/model/meter.ts'
@@ -138,7 +137,6 @@ export class Persister {
         continue
       }
       const { id, content, at } = message
-      failpoint('content', content)
       // What the API checked, checked again: the queue may hold what never came through it.
       const problem =
         parseId(id) === id ? problemOf(content, Number.POSITIVE_INFINITY) : 'the id is not a lower-case UUID'

@@ -5,7 +5,6 @@
 import type { Cache } from '../src/cache/cache.ts'
 import type { EventLog, KnownEvent } from '../src/events/events.ts'
 import type { Content } from '../src/model/content.ts'
-import { failpoint } from '../src/model/failpoint.ts'
 import type { Log } from '../src/model/log.ts'
 import type { Meter, Stage } from '../src/model/meter.ts'
 import type { Consumer, Entry } from '../src/queue/queue.ts'
@@ -69,18 +68,14 @@ export class Publisher {
     const { saved, entries, deadLetters } = together(batch)
     // Buried before it is announced: who hears of a failure finds the dead letter.
     if (deadLetters.length > 0) await this.#timed('dead_letter', () => consumer.deadLetter(deadLetters))
-    failpoint('committed')
     if (saved.length > 0) await this.#invalidate()
-    failpoint('bumped')
     if (entries.length > 0) await this.#timed('mark_saved', () => consumer.markSaved(entries))
-    failpoint('confirmed')
   }
 
   async #append(batch: readonly Waiting[]): Promise<void> {
     const { saved, entries, deadLetters } = together(batch)
     const log = logEntries(saved, deadLetters)
     if (log.length > 0) await this.#timed('append', () => this.#deps.events.append(log))
-    failpoint('announced')
     // The next announcement need not wait for this; the worker does, for all it has in hand.
     const acked = this.#ack(entries)
     for (const { done } of batch) done.resolve(acked)
@@ -88,7 +83,6 @@ export class Publisher {
 
   async #ack(entries: readonly Entry[]): Promise<void> {
     if (entries.length > 0) await this.#timed('ack', () => this.#deps.consumer.ack(entries))
-    failpoint('settled')
   }
 
   /** Until the bump has succeeded, or every page of before has expired by itself. */

@@ -5,7 +5,6 @@
 import type { Cache } from '../src/cache/cache.ts'
 import type { Writer } from '../src/db/store.ts'
 import type { EventLog } from '../src/events/events.ts'
-import { failpoint } from '../src/model/failpoint.ts'
 import type { Log } from '../src/model/log.ts'
 import { type Meter, noMeter } from '../src/model/meter.ts'
 import { sleep } from '../src/model/sleep.ts'
@@ -111,7 +110,6 @@ export class Worker {
         if (entries.length === 0) continue
         const characters = entries.reduce((sum, { body }) => sum + body.length, 0)
         if (entries.length >= batch || characters >= receiveBytes / 2) this.#persister.backlog()
-        failpoint('taken')
         this.#begin(entries, () => this.#work(entries))
         const rest = receiveSpacingMs - (performance.now() - started)
         if (entries.length < batch && rest > 0) await sleep(rest, this.#stopping.signal)

@@ -3,7 +3,6 @@
  * of them waits. Invariant: every group gets exactly one answer, and the process' memory does not grow with the number of clients.
  */
 import { SpillwayError } from '../model/error.ts'
-import { failpoint } from '../model/failpoint.ts'
 import type { Enqueued, Item, Queue } from '../queue/queue.ts'
 
 interface Waiting {
@@ -82,9 +81,7 @@ export class EnqueueBatcher {
   async #send(call: Waiting[]): Promise<void> {
     this.#calls += 1
     try {
-      failpoint('accepting')
       const answers = await this.#queue.enqueue(call.map(({ group }) => group))
-      failpoint('accepted')
       call.forEach(({ resolve, reject }, i) => {
         const answer = answers[i]!
         if (answer instanceof Error) reject(answer)

@@ -34,14 +34,16 @@ async function judge(id: string, fault: string): Promise<void> {
 }
 
 it.each([
-  ['A4', 'taken'],
+  ['A1', 'enqueueing'],
+  ['A3', 'enqueued'],
+  ['A4', 'received'],
   ['A6', 'committed'],
-  ['A7', 'bumped'],
-  ['A7', 'confirmed'],
-  ['A8', 'announced'],
-  ['A9', 'settled'],
+  ['A7', 'invalidated'],
+  ['A7', 'marked-saved'],
+  ['A8', 'published'],
+  ['A9', 'acked'],
 ])(
-  '%s: killed when entries are %s',
+  '%s: the process of an embedded queue killed at the failpoint %s',
   async (id, place) => {
     stack = shared!
     await stack.kill(stack.apis[0]!)

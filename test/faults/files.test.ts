@@ -30,7 +30,7 @@ afterEach(async () => {
 
 const store = () => join(dir, 'made', 'data', 'spillway.db')
 const queue = () => join(dir, 'made', 'data', 'queue.db')
-const env = () => ({ NODE_ENV: 'test', DATABASE_URL: `file:${store()}`, QUEUE_URL: `file:${queue()}` })
+const env = () => ({ DATABASE_URL: `file:${store()}`, QUEUE_URL: `file:${queue()}` })
 
 /** For a process to be: what it does before anything else. */
 const first = (code: string) => [

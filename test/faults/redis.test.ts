@@ -693,7 +693,7 @@ fault(
     await stack.more(100)
     // The other worker dies with entries in hand: the one whose clock went back still sees when it is time to take them.
     await stack.kill(stack.workers[0]!)
-    const dying = await stack.startWorker({ SPILLWAY_FAILPOINT: 'taken:2' })
+    const dying = await stack.startWorker({ SPILLWAY_FAILPOINT: 'received:2' })
     expect(await dying.exited).toBe('SIGKILL')
     await stack.kill(dying)
     await stack.stopWriting()

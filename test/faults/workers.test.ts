@@ -100,12 +100,12 @@ async function insertsUnderWay(): Promise<number> {
 }
 
 for (const [id, place, what] of [
-  ['A4', 'taken', 'with entries taken and nothing written'],
-  ['A6', 'committed', 'between commit and cache'],
-  ['A7', 'bumped', 'between cache and confirming'],
-  ['A7', 'confirmed', 'between confirming and event'],
-  ['A8', 'announced', 'between event and settling'],
-  ['A9', 'settled', 'right after settling'],
+  ['A4', 'received', 'after Consumer.receive, before the INSERT'],
+  ['A6', 'committed', 'after the commit, before Cache.invalidate'],
+  ['A7', 'invalidated', 'after Cache.invalidate, before Consumer.markSaved'],
+  ['A7', 'marked-saved', 'after Consumer.markSaved, before EventLog.append'],
+  ['A8', 'published', 'after EventLog.append, before Consumer.ack'],
+  ['A9', 'acked', 'right after Consumer.ack'],
 ] as const) {
   fault(id, `a worker killed ${what}`, async () => {
     stack.write(clients)
@@ -114,8 +114,8 @@ for (const [id, place, what] of [
     await stack.kill(doomed)
     const diedAt = performance.now()
     await stack.stopWriting()
-    // Settling is one step: whoever dies after it left nothing of that batch, and may hold others.
-    if (place !== 'settled') expect(await inFlight()).toBeGreaterThan(0)
+    // Consumer.ack is one step: a worker killed after it leaves nothing of that batch, and may hold others.
+    if (place !== 'acked') expect(await inFlight()).toBeGreaterThan(0)
     await stack.drained()
     expect(performance.now() - diedAt).toBeLessThan(reclaimedWithinMs)
   })
@@ -125,7 +125,7 @@ it('A9: between XACK and XDEL', () => {
     'A9',
     'redis + mariadb',
     'a worker killed between XACK and XDEL',
-    'settling is one script, which has no such moment',
+    'Consumer.ack is one script, which has no such moment',
   )
 })
 
@@ -162,8 +162,8 @@ fault('A11', 'a worker frozen until others took over, then thawed', async () => 
 })
 
 for (const [id, place, name] of [
-  ['A1', 'accepting', 'an API killed before it asked the queue'],
-  ['A3', 'accepted', 'an API killed with the save accepted and nobody told'],
+  ['A1', 'enqueueing', 'an API killed before Queue.enqueue'],
+  ['A3', 'enqueued', 'an API killed after Queue.enqueue, before it answered'],
 ] as const) {
   fault(id, name, async () => {
     stack.write(clients)
@@ -173,9 +173,9 @@ for (const [id, place, name] of [
     const content = `an API died over this at ${place}`
     await expect(stack.once(content, { id, api: doomed })).rejects.toThrow()
     expect(await doomed.exited).toBe('SIGKILL')
-    if (place === 'accepted') await eventually(() => hasRow(id))
+    if (place === 'enqueued') await eventually(() => hasRow(id))
     else expect(await hasRow(id)).toBe(false)
-    expect(await save(stack.apis[0]!, id, content)).toMatchObject({ duplicate: place === 'accepted' })
+    expect(await save(stack.apis[0]!, id, content)).toMatchObject({ duplicate: place === 'enqueued' })
     stack.acknowledged.add(id)
   })
 }
@@ -268,7 +268,7 @@ fault(
 
     const buried = new AbortController()
     let deaths = 0
-    const env = { SPILLWAY_FAILPOINT: `content:${content}`, WORKER_MAX_ATTEMPTS: '1' }
+    const env = { SPILLWAY_FAILPOINT: `inserting:${content}`, WORKER_MAX_ATTEMPTS: '1' }
     const startOver = async () => {
       while (!buried.signal.aborted) {
         const worker = await stack.startWorker(env)
@@ -300,7 +300,7 @@ fault(
   220_000,
 )
 
-fault('A10', 'a worker killed between burying a message and announcing it', async () => {
+fault('A10', 'a worker killed after Consumer.deadLetter, before EventLog.append', async () => {
   const database = new URL(stack.database).pathname.slice(1)
   stack.write(clients)
   await stack.more(50)
@@ -318,7 +318,7 @@ fault('A10', 'a worker killed between burying a message and announcing it', asyn
     )
     const told = () => receipt.results.map(({ data }) => data.receipt.status)
     await eventually(() => told().length > 0)
-    const doomed = await stack.startWorker({ SPILLWAY_FAILPOINT: 'committed' })
+    const doomed = await stack.startWorker({ SPILLWAY_FAILPOINT: 'dead-lettered' })
     expect(await doomed.exited).toBe('SIGKILL')
     await stack.kill(doomed)
     // In exactly one of the two places.

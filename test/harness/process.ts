@@ -23,6 +23,7 @@ export function inherited(): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries({ PATH, HOME, TMPDIR, NODE_COMPILE_CACHE }).filter(([, value]) => value))
 }
 
+const failpoints = new URL('failpoints.ts', import.meta.url).href
 const roles = {
   api: { file: '../../src/main.ts', ready: 'listening' },
   worker: { file: '../../worker/main.ts', ready: 'working' },
@@ -31,7 +32,7 @@ const roles = {
 /**
  * Resolves when the process says that it is ready; rejects with its output when it ends before that. With `ready: false` it resolves at
  * once: for a start that is to fail, or to wait. The working directory is an empty one unless given, so that neither a .env nor a
- * data/ of the checkout takes part.
+ * data/ of the checkout takes part. Where `env` sets SPILLWAY_FAILPOINT, failpoints.ts is preloaded.
  */
 export async function spawnSpillway(
   role: 'api' | 'worker',
@@ -53,6 +54,7 @@ export async function spawnSpillway(
     process.execPath,
     [
       '--disable-warning=ExperimentalWarning',
+      ...(env.SPILLWAY_FAILPOINT === undefined ? [] : ['--import', failpoints]),
       ...(options.execArgv ?? []),
       fileURLToPath(new URL(file, import.meta.url)),
     ],

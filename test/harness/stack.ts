@@ -115,7 +115,6 @@ export class Stack {
     ])
     this.database = await this.mariadb.createDatabase()
     this.env = {
-      NODE_ENV: 'test',
       DATABASE_URL: (await this.#options.databaseUrl?.(this.database)) ?? this.database,
       QUEUE_URL: (await this.#options.queueUrl?.(this.redis.url)) ?? this.redis.url,
       CACHE_URL: this.cache.url,
@@ -127,7 +126,6 @@ export class Stack {
     this.#dir = this.#options.dir ?? (await mkdtemp(join(tmpdir(), 'spillway-stack-')))
     this.database = `${this.#dir}/spillway.db`
     this.env = {
-      NODE_ENV: 'test',
       DATABASE_URL: `file:${this.database}`,
       QUEUE_URL: `file:${this.#dir}/queue.db`,
       ...this.#options.env,
