@@ -1,39 +1,42 @@
-/** Waits between tries: exponential, with jitter, cut short by a signal. */
+/** Retries with exponential backoff and jitter, ended by a signal. */
 import { sleep } from '../src/model/sleep.ts'
 
-const firstMs = 50
-const lastMs = 5_000
+const minDelayMs = 50
+const maxDelayMs = 5_000
 
-/** How long to wait before try `n + 1`, in milliseconds; n counts from 1. */
-export function delay(n: number): number {
-  return Math.min(firstMs * 2 ** Math.min(n - 1, 10), lastMs) * (0.5 + Math.random() / 2)
+/** The delay in milliseconds after the failed attempt with this number; the first is 1. */
+export function backoffMs(attempt: number): number {
+  return Math.min(minDelayMs * 2 ** Math.min(attempt - 1, 10), maxDelayMs) * (0.5 + Math.random() / 2)
 }
 
-/** Thrown where work is left as it is because the worker stops: its messages stay in the queue. */
+/** The worker stops before the work is done. The entries of the work stay in the queue. */
 export class Stopped extends Error {
   override readonly name = 'Stopped'
 }
 
-/** Does it until it succeeds; `onError` is told of each failure and may throw to give up. Throws Stopped when the signal aborts. */
-export async function persistently<T>(
+/**
+ * Calls `act` until it succeeds. Each failure is passed to `onError` with the number of the attempt; `onError` may throw to give up.
+ * Throws Stopped after the signal aborts.
+ */
+export async function retry<T>(
   act: () => Promise<T>,
   signal: AbortSignal,
-  onError: (error: Error, tries: number) => void,
+  onError: (error: Error, attempt: number) => void,
 ): Promise<T> {
-  for (let tries = 1; ; tries += 1) {
+  for (let attempt = 1; ; attempt += 1) {
     try {
       return await act()
     } catch (error) {
-      onError(error as Error, tries)
+      onError(error as Error, attempt)
       if (signal.aborted) throw new Stopped()
-      await sleep(delay(tries), signal)
+      await sleep(backoffMs(attempt), signal)
       if (signal.aborted) throw new Stopped()
     }
   }
 }
 
-/** What `act` comes to; Stopped as soon as the signal aborts, while it may go on by itself. */
-export async function orStopped<T>(act: () => Promise<T>, signal: AbortSignal): Promise<T> {
+/** Resolves or rejects as `act` does. Throws Stopped as soon as the signal aborts; `act` may still be running then. */
+export async function abortable<T>(act: () => Promise<T>, signal: AbortSignal): Promise<T> {
   if (signal.aborted) throw new Stopped()
   const stopped = Promise.withResolvers<never>()
   const stop = () => stopped.reject(new Stopped())

@@ -1,4 +1,4 @@
-/** The worker of an embedded queue, as a thread of the API's process. */
+/** The worker of an embedded queue: a thread in the API's process. */
 import { getPriority, setPriority } from 'node:os'
 import { parentPort, workerData } from 'node:worker_threads'
 import type { Log } from '../src/model/log.ts'
@@ -7,23 +7,23 @@ import { type EmbeddedData, type EmbeddedMessage, startEmbedded } from '../src/s
 import { describeErrors } from '../src/telemetry/log-errors.ts'
 
 const data = workerData as EmbeddedData
-// Where there are too few cores for all, saves are accepted first: what is accepted can wait. On Linux this is the thread's own priority,
-// and elsewhere it would be that of the whole process. Only ever downwards: upwards may be forbidden.
+// Where cores are scarce, enqueueing has priority over persisting, which can wait. On Linux setPriority changes this thread alone, elsewhere
+// the whole process. The priority is only lowered: raising it may be forbidden.
 if (process.platform === 'linux') setPriority(Math.min(19, getPriority() + 10))
-const tell = (message: EmbeddedMessage) => parentPort!.postMessage(message)
-// What it counts is counted by the process: the metrics are there, and so is the log.
+const post = (message: EmbeddedMessage) => parentPort!.postMessage(message)
+// The API's thread has the metrics and the log.
 const meter: Meter = {
   ...noMeter,
-  stage: (...args) => tell({ stage: args }),
-  committed: (...args) => tell({ committed: args }),
-  storeWaiting: (...args) => tell({ storeWaiting: args }),
-  parked: (...args) => tell({ parked: args }),
+  stage: (...args) => post({ stage: args }),
+  committed: (...args) => post({ committed: args }),
+  storeWaiting: (...args) => post({ storeWaiting: args }),
+  parked: (...args) => post({ parked: args }),
 }
 const at = (level: 'info' | 'warn' | 'error') => (fields: object, message: string) =>
-  tell({ log: { level, fields: describeErrors(fields), message } })
+  post({ log: { level, fields: describeErrors(fields), message } })
 const log: Log = { info: at('info'), warn: at('warn'), error: at('error') }
 const running = await startEmbedded(data, meter, log)
-// Not to be caught: an error here ends the thread, and the process with it.
+// Not caught: the error ends the thread, and with it the process.
 running.failed.catch((error) => {
   throw error
 })
@@ -31,4 +31,4 @@ parentPort!.on('message', async () => {
   await running.close()
   parentPort!.close()
 })
-tell({ ready: true })
+post({ ready: true })

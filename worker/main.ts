@@ -1,4 +1,4 @@
-/** npm run worker: a worker of a queue on Redis; run as many as you like. */
+/** npm run worker: one worker process of a queue on Redis. Several may run at once. */
 import { run } from '../src/run.ts'
 
 await run('worker')

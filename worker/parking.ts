@@ -1,184 +1,188 @@
 /**
- * Rows that failed by themselves and may be saved yet: tried again and again, with pauses, beside everything else. They hold up neither
- * their neighbours nor a statement's place between their tries. Invariant: bounded, in rows and in characters; at the bound the worker takes no more.
+ * Parked rows: rows that failed alone and may still be saved. Parking retries them with backoff, beside the batches of the worker; between
+ * two attempts they occupy no statement slot. Invariant: the number of parked rows and their characters are bounded; at the bound the
+ * worker receives no more entries.
  */
 import type { Log } from '../src/model/log.ts'
 import { type Meter, noMeter } from '../src/model/meter.ts'
 import { sleep } from '../src/model/sleep.ts'
 import type { Entry } from '../src/queue/queue.ts'
-import { delay, Stopped } from './backoff.ts'
-import type { Outcome, Parked, Persister } from './persist.ts'
+import { backoffMs, Stopped } from './backoff.ts'
+import type { Outcome, ParkedRow, Persister } from './persist.ts'
 
-interface Place {
-  parked: Parked
-  rounds: number
-  triedAt: number
+interface Scheduled {
+  parked: ParkedRow
+  attempts: number
+  /** performance.now() of the last attempt, and of the next one at the earliest. */
+  attemptedAt: number
   dueAt: number
 }
 
 export interface ParkingOptions {
   log: Log
-  /** No more is tried. */
+  /** After it aborts, no row is retried. */
   signal: AbortSignal
   meter?: Meter | undefined
   bounds?: { rows: number; characters: number }
 }
 
+interface ParkingDeps {
+  persister: Pick<Persister, 'retry'>
+  /** Gets the rows of one round that are saved or are to be dead-lettered. */
+  onFinished: (outcome: Outcome) => void
+}
+
 const defaultBounds = { rows: 20_000, characters: 32 * 1024 * 1024 }
-/** Rows of one round: together by one statement, then one by one. */
-const fewest = 64
-const most = 1_000
-/** Between two rounds that came to nothing. */
-const restMs = 250
-const sayAgainMs = 60_000
+/** Rows that one round retries: first by one statement, then one by one. */
+const minRoundRows = 64
+const maxRoundRows = 1_000
+/** The pause after a round in which no row was finished. */
+const idlePauseMs = 250
+const logEveryMs = 60_000
 
 export class Parking {
-  readonly #persister: Pick<Persister, 'retry'>
-  readonly #finished: (outcome: Outcome) => void
+  readonly #deps: ParkingDeps
   readonly #options: ParkingOptions
   readonly #meter: Meter
-  #places: Place[] = []
+  #rows: Scheduled[] = []
   #characters = 0
   #wake = Promise.withResolvers<void>()
-  #room = Promise.withResolvers<void>()
+  #notFull = Promise.withResolvers<void>()
   #running: Promise<void> | undefined
   #lastLoggedAt = Number.NEGATIVE_INFINITY
 
-  /** `settled` is told what is saved or to be dead-lettered, in the round that settled it. */
-  constructor(persister: Pick<Persister, 'retry'>, finished: (outcome: Outcome) => void, options: ParkingOptions) {
-    this.#persister = persister
-    this.#finished = finished
+  constructor(deps: ParkingDeps, options: ParkingOptions) {
+    this.#deps = deps
     this.#options = options
     this.#meter = options.meter ?? noMeter
   }
 
-  get size(): number {
-    return this.#places.length
-  }
-
   get entries(): Entry[] {
-    return this.#places.flatMap(({ parked }) => parked.row.entries)
+    return this.#rows.flatMap(({ parked }) => parked.row.entries)
   }
 
-  get full(): boolean {
+  get #full(): boolean {
     const { rows, characters } = this.#options.bounds ?? defaultBounds
-    return this.#places.length >= rows || this.#characters >= characters
+    return this.#rows.length >= rows || this.#characters >= characters
   }
 
-  add(rows: readonly Parked[]): void {
+  add(rows: readonly ParkedRow[]): void {
     if (rows.length === 0) return
     const now = performance.now()
-    for (const parked of rows) this.#places.push({ parked, rounds: 1, triedAt: now, dueAt: now + delay(1) })
+    for (const parked of rows) this.#rows.push({ parked, attempts: 1, attemptedAt: now, dueAt: now + backoffMs(1) })
     this.#changed()
-    this.#say()
+    this.#log()
     this.#wake.resolve()
     this.#running ??= this.#run().finally(() => {
       this.#running = undefined
     })
   }
 
-  /** Rows were committed: what a parked one waits for may be among them. */
-  committed(): void {
-    let woken = false
-    for (const place of this.#places) {
-      if (place.parked.fault.kind !== 'reference' || place.dueAt === 0) continue
-      place.dueAt = 0
-      woken = true
+  /** The worker committed rows: a parked row may refer to one of them, so those that lack a referenced row are due now. */
+  retryReferences(): void {
+    let due = false
+    for (const scheduled of this.#rows) {
+      if (scheduled.parked.fault.kind !== 'reference' || scheduled.dueAt === 0) continue
+      scheduled.dueAt = 0
+      due = true
     }
-    if (woken) this.#wake.resolve()
+    if (due) this.#wake.resolve()
   }
 
-  /** Resolves when there is room for more, or the signal aborts. */
-  async room(): Promise<void> {
-    while (this.full && !this.#options.signal.aborted) await this.#room.promise
+  /** Resolves when there is space for more rows, or the signal aborts. */
+  async whenNotFull(): Promise<void> {
+    while (this.#full && !this.#options.signal.aborted) await this.#notFull.promise
   }
 
-  /** Resolves when no round is under way; after the signal has aborted none begins. */
+  /** Resolves when no round is running. Call it after the signal aborted; then no other round starts. */
   async stopped(): Promise<void> {
     this.#wake.resolve()
-    this.#room.resolve()
+    this.#notFull.resolve()
     await this.#running
   }
 
   async #run(): Promise<void> {
     const { signal, log } = this.#options
-    let size = fewest
-    while (this.#places.length > 0 && !signal.aborted) {
+    let size = minRoundRows
+    while (this.#rows.length > 0 && !signal.aborted) {
       const round = this.#due(size)
       if (round.length === 0) {
         await this.#untilDue()
         continue
       }
       try {
-        const { finished, wasWhole } = await this.#round(round)
-        size = wasWhole ? Math.min(size * 2, most) : fewest
-        if (finished === 0) await sleep(restMs, signal)
+        const { finished, allFinished } = await this.#round(round)
+        size = allFinished ? Math.min(size * 2, maxRoundRows) : minRoundRows
+        if (finished === 0) await sleep(idlePauseMs, signal)
       } catch (error) {
         if (error instanceof Stopped) return
-        log.error({ err: error, rows: round.length }, 'rows that wait could not be tried again; trying later')
+        log.error(
+          { err: error, rows: round.length },
+          'retrying parked rows failed with an unexpected error; retrying in 1 s',
+        )
         await sleep(1_000, signal)
       }
     }
   }
 
-  /** Those that were tried longest ago first. */
-  #due(size: number): Place[] {
+  /** At most `size` due rows, the one with the oldest attempt first. */
+  #due(size: number): Scheduled[] {
     const now = performance.now()
-    const due = this.#places.filter(({ dueAt }) => dueAt <= now)
-    return due.sort((a, b) => a.triedAt - b.triedAt).slice(0, size)
+    const due = this.#rows.filter(({ dueAt }) => dueAt <= now)
+    return due.sort((a, b) => a.attemptedAt - b.attemptedAt).slice(0, size)
   }
 
   async #untilDue(): Promise<void> {
-    const next = this.#places.reduce((least, { dueAt }) => Math.min(least, dueAt), Number.POSITIVE_INFINITY)
+    const next = this.#rows.reduce((least, { dueAt }) => Math.min(least, dueAt), Number.POSITIVE_INFINITY)
     this.#wake = Promise.withResolvers()
-    const waited = sleep(Math.max(10, next - performance.now()), this.#options.signal)
-    await Promise.race([waited, this.#wake.promise])
+    const due = sleep(Math.max(10, next - performance.now()), this.#options.signal)
+    await Promise.race([due, this.#wake.promise])
   }
 
-  async #round(round: readonly Place[]): Promise<{ finished: number; wasWhole: boolean }> {
-    const { parked, ...outcome } = await this.#persister.retry(round.map((place) => place.parked))
-    const again = new Map(parked.map((one) => [one.row, one]))
+  async #round(round: readonly Scheduled[]): Promise<{ finished: number; allFinished: boolean }> {
+    const { parked, ...outcome } = await this.#deps.persister.retry(round.map((scheduled) => scheduled.parked))
+    const stillParked = new Map(parked.map((one) => [one.row, one]))
     const now = performance.now()
-    const gone = new Set<Place>()
-    for (const place of round) {
-      const known = again.get(place.parked.row)
-      if (!known) {
-        gone.add(place)
+    const finished = new Set<Scheduled>()
+    for (const scheduled of round) {
+      const again = stillParked.get(scheduled.parked.row)
+      if (!again) {
+        finished.add(scheduled)
         continue
       }
-      place.parked = known
-      place.rounds += 1
-      place.triedAt = now
-      place.dueAt = now + delay(place.rounds)
+      scheduled.parked = again
+      scheduled.attempts += 1
+      scheduled.attemptedAt = now
+      scheduled.dueAt = now + backoffMs(scheduled.attempts)
     }
-    this.#places = this.#places.filter((place) => !gone.has(place))
-    // What was true of one may have come true of all.
-    if (outcome.saved.length > 0) for (const place of this.#places) place.dueAt = 0
-    if (gone.size > 0) {
-      this.#finished(outcome)
+    this.#rows = this.#rows.filter((scheduled) => !finished.has(scheduled))
+    // The reason why one row can be saved now may hold for all: retry all at once.
+    if (outcome.saved.length > 0) for (const scheduled of this.#rows) scheduled.dueAt = 0
+    if (finished.size > 0) {
+      this.#deps.onFinished(outcome)
       this.#changed()
     }
-    this.#say()
-    return { finished: gone.size, wasWhole: parked.length === 0 }
+    this.#log()
+    return { finished: finished.size, allFinished: parked.length === 0 }
   }
 
   #changed(): void {
     this.#characters = 0
-    for (const { parked } of this.#places) for (const { body } of parked.row.entries) this.#characters += body.length
-    this.#meter.parked(this.#places.length)
-    if (this.full) return
-    this.#room.resolve()
-    this.#room = Promise.withResolvers()
+    for (const { parked } of this.#rows) for (const { body } of parked.row.entries) this.#characters += body.length
+    this.#meter.parked(this.#rows.length)
+    if (this.#full) return
+    this.#notFull.resolve()
+    this.#notFull = Promise.withResolvers()
   }
 
-  #say(): void {
+  #log(): void {
     const now = performance.now()
-    if (this.#places.length === 0 || now - this.#lastLoggedAt < sayAgainMs) return
+    if (this.#rows.length === 0 || now - this.#lastLoggedAt < logEveryMs) return
     this.#lastLoggedAt = now
-    const { fault } = this.#places[0]!.parked
+    const { fault } = this.#rows[0]!.parked
     this.#options.log.warn(
-      { rows: this.#places.length, code: fault.vendorCode, reason: fault.message },
-      'rows failed by themselves; each is tried again while others are saved',
+      { rows: this.#rows.length, code: fault.vendorCode, reason: fault.message },
+      'rows failed alone; the worker retries each of them and goes on saving others',
     )
   }
 }

@@ -1,10 +1,10 @@
 /**
- * From entries to rows. Invariant: each entry becomes a committed row with its content, or a letter that says why it cannot be one, or is
- * parked: it failed by itself, and is tried again by itself (parking.ts). Nothing is dropped, and nothing is overwritten.
+ * Turns entries into rows. Invariant: each entry becomes a committed row with its content, or a dead letter that says why it cannot be
+ * one, or is parked (parking.ts): its row failed alone and is retried. No entry is dropped and no row is overwritten.
  *
- * Whose fault an error is: a row's where the table took other rows right before the row failed and right after; a foreign key that is
- * not met, an error that nobody knows and what the database says of itself count against a row only after a while, or never.
- * Everything else is the server's, and is waited for without limit.
+ * Which errors count against a row: those that it meets alone while the table takes other rows right before and right after. A missing
+ * parent of a foreign key and an error of an unknown code count only after `retryForMs`; what the database reports of itself never
+ * counts. Every other error is the server's: the worker waits for the server without limit.
  *
  * The fast path is one plain INSERT of the whole batch. INSERT IGNORE would be simpler and hides truncation.
  */
@@ -19,112 +19,116 @@ import type { DeadLetterInput, Entry } from '../src/queue/queue.ts'
 import { TableState } from './table-state.ts'
 
 export interface RejectedEntry extends DeadLetterInput {
-  /** The id to announce the failure under; undefined for what has none. */
+  /** The id that the event of the failure names; undefined for a message without one. */
   id: string | undefined
 }
 
 export interface Outcome {
-  /** What is committed, in the order it was accepted. An entry that repeats a row of before counts: it has to be announced again. */
+  /** Committed rows, in the order in which they were enqueued. The row of a redelivered entry is among them: its event may be missing. */
   saved: Content[]
   entries: Entry[]
   deadLetters: RejectedEntry[]
 }
 
-/** Entries of one id and one content: one row. */
+/** A row and its entries: all those with its id and its content. */
 export interface Row {
   content: Content
   entries: Entry[]
 }
 
-/** A row that failed by itself and may be saved yet. */
-export interface Parked {
+/** A row that failed alone and may still be saved. */
+export interface ParkedRow {
   row: Row
   fault: StoreFault
-  /** When it failed first (performance.now()). */
+  /** performance.now() of its first failure. */
   since: number
-  /** How often it failed while the table took other rows. */
-  tries: number
+  /** Failures that count against it: the table took other rows at that time. */
+  failures: number
 }
 
 export interface Persisted extends Outcome {
-  parked: Parked[]
+  parked: ParkedRow[]
 }
 
 export interface PersisterOptions {
   maxAttempts: number
   log: Log
-  /** No more is waited for. */
+  /** After it aborts, nothing is awaited. */
   signal: AbortSignal
   meter?: Meter | undefined
-  /** For how long a row is tried again whose parent is missing, or whose error nobody knows. */
-  patienceMs?: number | undefined
+  /** For how long a row is retried whose parent is missing, or whose error has an unknown code. */
+  retryForMs?: number | undefined
 }
 
-/** What one call has come to so far. */
+interface PersisterDeps {
+  store: Writer
+  table?: TableState
+}
+
+/** The state of one call of persist or retry. */
 interface Round {
   saved: Row[]
   deadLetters: RejectedEntry[]
-  /** Rows that failed alone; `proved`: after they had failed before, and right before this, the table took others. */
-  alone: { row: Row; fault: StoreFault; failedAt: number; proved: boolean }[]
-  /** What is known of rows that were parked before. */
-  before: ReadonlyMap<Row, Parked>
-  /** Whether to wait, within the call, for a database that is away. */
+  /** Rows that failed alone. `counts`: between an earlier failure of the row and this one the table took other rows. */
+  failed: { row: Row; fault: StoreFault; failedAt: number; counts: boolean }[]
+  /** The rows of `retry` that were parked before the call. */
+  parkedBefore: ReadonlyMap<Row, ParkedRow>
+  /** Whether the call waits for an unavailable database. */
   waits: boolean
 }
 
-/** The database is asked for proof when it says of itself that it is away for the third time. */
-const triesBeforeProof = 3
-/** A row is blamed where the table was seen to take rows so shortly before. */
-const proofMs = 2_000
-/** What a round of parked rows tries one by one while the table takes no rows. */
-const mostWhileWaiting = 4
+/** The table is probed from the third attempt on at which the database reports that it is unavailable. */
+const attemptsBeforeProbe = 3
+/** A failure counts against a row where the table took other rows within this time. */
+const evidenceMs = 2_000
+/** So many parked rows of a round are tried one by one while the table takes no rows. */
+const maxRowsInOutage = 4
+const defaultRetryForMs = 60_000
 
 export class Persister {
   readonly #store: Writer
   readonly #table: TableState
   readonly #options: PersisterOptions
   readonly #meter: Meter
-  readonly #patienceMs: number
   #backlogAt = Number.NEGATIVE_INFINITY
 
-  constructor(store: Writer, options: PersisterOptions, table = new TableState(store, options)) {
+  constructor({ store, table }: PersisterDeps, options: PersisterOptions) {
     this.#store = store
-    this.#table = table
+    this.#table = table ?? new TableState({ store }, options)
     this.#options = options
     this.#meter = options.meter ?? noMeter
-    this.#patienceMs = options.patienceMs ?? 60_000
   }
 
-  /** There is more in the queue than a worker takes at once: what a row waits for may be there. */
-  backlog(): void {
+  /** The queue holds more than one batch: the missing parent of a row may be among it. */
+  seesBacklog(): void {
     this.#backlogAt = performance.now()
   }
 
-  /** Waits for a database that is away, unless told not to: then its rows are parked. Throws Stopped when the signal aborts before. */
+  /** Waits for an unavailable database, or, with `waits: false`, parks the rows. Throws Stopped when the signal aborts first. */
   async persist(entries: readonly Entry[], { waits = true } = {}): Promise<Persisted> {
     const deadLetters: RejectedEntry[] = []
     const rows = this.#rows(entries, deadLetters)
-    const round: Round = { saved: [], deadLetters, alone: [], before: new Map(), waits }
+    const round: Round = { saved: [], deadLetters, failed: [], parkedBefore: new Map(), waits }
     for (const chunk of this.#chunks(rows)) await this.#insert(chunk, round)
     const order = new Map(rows.map((row, i) => [row.content.id, i]))
     round.saved.sort((a, b) => order.get(a.content.id)! - order.get(b.content.id)!)
-    return await this.#judge(round)
+    return await this.#result(round)
   }
 
-  /** Tries parked rows once more: together, then each by itself. */
-  async retry(parked: readonly Parked[]): Promise<Persisted> {
-    const before = new Map(parked.map((one) => [one.row, one]))
-    const round: Round = { saved: [], deadLetters: [], alone: [], before, waits: false }
+  /** Retries parked rows once: all by one statement, then one by one. */
+  async retry(parked: readonly ParkedRow[]): Promise<Persisted> {
+    const parkedBefore = new Map(parked.map((one) => [one.row, one]))
+    const round: Round = { saved: [], deadLetters: [], failed: [], parkedBefore, waits: false }
     for (const chunk of this.#chunks(parked.map(({ row }) => row))) {
       if (chunk.length > 1 && !(await this.#try(chunk, round))) continue
-      await this.#table.takesRows(performance.now() - proofMs / 2)
-      for (const [tried, row] of chunk.entries()) {
-        const { since, fault } = before.get(row)!
-        if (tried < mostWhileWaiting || !this.#table.waiting) await this.#insert([row], round, since)
-        else round.alone.push({ row, fault, failedAt: performance.now(), proved: false })
+      await this.#table.takesRows(performance.now() - evidenceMs / 2)
+      for (const [i, row] of chunk.entries()) {
+        const { since, fault } = parkedBefore.get(row)!
+        if (i < maxRowsInOutage || !this.#table.failing) await this.#insert([row], round, since)
+        else round.failed.push({ row, fault, failedAt: performance.now(), counts: false })
       }
     }
-    return await this.#judge(round)
+    return await this.#result(round)
   }
 
   #rows(entries: readonly Entry[], deadLetters: RejectedEntry[]): Row[] {
@@ -137,7 +141,7 @@ export class Persister {
         continue
       }
       const { id, content, at } = message
-      // What the API checked, checked again: the queue may hold what never came through it.
+      // The API checked the same; the queue may hold messages that no API enqueued.
       const problem =
         parseId(id) === id ? problemOf(content, Number.POSITIVE_INFINITY) : 'the id is not a lower-case UUID'
       if (problem) {
@@ -152,7 +156,7 @@ export class Persister {
     return [...rows.values()]
   }
 
-  /** Statements' worth, bounded in rows and bytes. */
+  /** Parts that one statement can insert, bounded in rows and bytes. */
   #chunks(rows: readonly Row[]): Row[][] {
     const chunks: Row[][] = []
     let bytes = Number.POSITIVE_INFINITY
@@ -170,53 +174,53 @@ export class Persister {
     return chunks
   }
 
-  /** Undefined when they are committed. */
+  /** Returns undefined after the rows are committed. */
   async #try(rows: readonly Row[], round: Round): Promise<StoreFault | undefined> {
-    const began = performance.now()
+    const startedAt = performance.now()
     try {
       await this.#table.statement(() => this.#store.insert(rows.map(({ content }) => content)))
     } catch (error) {
       if (error instanceof StoreFault) return error
       throw error
     }
-    this.#table.worked(began)
+    this.#table.succeeded(startedAt)
     round.saved.push(...rows)
-    this.#committed(rows, began)
+    this.#count(rows, startedAt)
     return undefined
   }
 
-  /** `since`: when an insert with these rows failed first, if one did. */
+  /** `since`: performance.now() of the first failed insert with these rows, if one failed before. */
   async #insert(rows: readonly Row[], round: Round, since?: number): Promise<void> {
     let left = rows
-    for (let tries = 1; left.length > 0; tries += 1) {
-      const proved = since !== undefined && this.#table.worksSince(since, proofMs)
+    for (let attempt = 1; left.length > 0; attempt += 1) {
+      const counts = since !== undefined && this.#table.succeededSince(since, evidenceMs)
       const fault = await this.#try(left, round)
       if (!fault) return
       const failedAt = performance.now()
       if (fault.kind === 'duplicate') {
-        const fresh = await this.#withoutExisting(left, round)
-        if (fresh.length < left.length) {
-          left = fresh
-          tries = 0
+        const absent = await this.#withoutExisting(left, round)
+        if (absent.length < left.length) {
+          left = absent
+          attempt = 0
           continue
         }
       }
       if (fault.kind === 'too-large') {
-        if (left.length === 1) return this.#blame(left[0]!, fault, 'REJECTED', 1, round)
+        if (left.length === 1) return this.#reject(left[0]!, fault, 'REJECTED', 1, round)
       } else {
-        const away = fault.kind === 'unavailable' && round.waits
-        if (away && tries < triesBeforeProof) this.#table.failed(fault)
-        if ((away && tries < triesBeforeProof) || !(await this.#table.takesRows(failedAt))) {
-          if (away) {
-            await this.#table.rest(tries)
+        const waits = fault.kind === 'unavailable' && round.waits
+        if (waits && attempt < attemptsBeforeProbe) this.#table.failed(fault)
+        if ((waits && attempt < attemptsBeforeProbe) || !(await this.#table.takesRows(failedAt))) {
+          if (waits) {
+            await this.#table.backOff(attempt)
             continue
           }
-          // What the probe met, too, is the table's; these are tried on all the same, since the probe's row may be the odd one.
-          for (const row of left) round.alone.push({ row, fault, failedAt, proved: false })
+          // The probe failed, too, so this is an error of the table. The rows are retried all the same: the probe's row may be the odd one.
+          for (const row of left) round.failed.push({ row, fault, failedAt, counts: false })
           return
         }
         if (left.length === 1) {
-          round.alone.push({ row: left[0]!, fault, failedAt, proved })
+          round.failed.push({ row: left[0]!, fault, failedAt, counts })
           return
         }
       }
@@ -227,19 +231,19 @@ export class Persister {
     }
   }
 
-  /** What the rows that failed alone are: to blame, or parked. */
-  async #judge(round: Round): Promise<Persisted> {
-    const { saved, deadLetters, alone } = round
-    const parked: Parked[] = []
-    const works = alone.some(({ proved }) => proved) && (await this.#table.takesRows())
+  /** The rows that failed alone become dead letters or parked rows. */
+  async #result(round: Round): Promise<Persisted> {
+    const { saved, deadLetters, failed } = round
+    const parked: ParkedRow[] = []
+    const takesRows = failed.some(({ counts }) => counts) && (await this.#table.takesRows())
     const now = performance.now()
-    for (const { row, fault, failedAt, proved } of alone) {
-      const { since = failedAt, tries: before = 0 } = round.before.get(row) ?? {}
-      const counts = works && proved && now - failedAt < proofMs
-      const tries = counts ? before + 1 : before
-      const code = counts ? this.#verdict(fault, tries, since) : undefined
-      if (code) this.#blame(row, fault, code, tries, round)
-      else parked.push({ row, fault, since, tries })
+    for (const { row, fault, failedAt, counts } of failed) {
+      const { since = failedAt, failures: failuresBefore = 0 } = round.parkedBefore.get(row) ?? {}
+      const isRowsOwn = takesRows && counts && now - failedAt < evidenceMs
+      const failures = isRowsOwn ? failuresBefore + 1 : failuresBefore
+      const code = isRowsOwn ? this.#failureCode(fault, failures, since) : undefined
+      if (code) this.#reject(row, fault, code, failures, round)
+      else parked.push({ row, fault, since, failures })
     }
     return {
       saved: saved.map(({ content }) => content),
@@ -249,41 +253,42 @@ export class Persister {
     }
   }
 
-  /** Undefined as long as the row may be saved yet. */
-  #verdict({ kind, index }: StoreFault, tries: number, since: number): FailureCode | undefined {
-    const enough = tries >= this.#options.maxAttempts
-    const waited = performance.now() - Math.max(since, this.#backlogAt) >= this.#patienceMs
+  /** Undefined as long as the row may still be saved. */
+  #failureCode({ kind, index }: StoreFault, failures: number, since: number): FailureCode | undefined {
+    const { maxAttempts, retryForMs = defaultRetryForMs } = this.#options
+    const enough = failures >= maxAttempts
+    const longEnough = performance.now() - Math.max(since, this.#backlogAt) >= retryForMs
     if (kind === 'rejected') return 'REJECTED'
-    // Of the id itself: a look-up that does not show a row that is there, a replica's perhaps, will show it later.
+    // Without an index the duplicate is the id: a look-up that misses an existing row, on a replica perhaps, will show it later.
     if (kind === 'duplicate') return enough && index !== undefined ? 'REJECTED' : undefined
-    if (kind === 'reference') return enough && waited ? 'REJECTED' : undefined
-    if (kind === 'unknown') return enough && waited ? 'GAVE_UP' : undefined
+    if (kind === 'reference') return enough && longEnough ? 'REJECTED' : undefined
+    if (kind === 'unknown') return enough && longEnough ? 'GAVE_UP' : undefined
     return undefined
   }
 
-  #blame(row: Row, fault: StoreFault, code: FailureCode, tries: number, round: Round): void {
+  #reject(row: Row, fault: StoreFault, code: FailureCode, attempts: number, round: Round): void {
     this.#options.log.error(
       { reason: fault.message, code: fault.vendorCode, id: row.content.id },
       'the database rejected a row; dead-lettering it',
     )
-    round.deadLetters.push(...row.entries.map((entry) => deadLetter(entry, code, reason(fault), tries)))
+    round.deadLetters.push(...row.entries.map((entry) => deadLetter(entry, code, describeFault(fault), attempts)))
   }
 
-  #committed(rows: readonly Row[], started: number): void {
-    this.#meter.stage('insert', (performance.now() - started) / 1_000)
+  #count(rows: readonly Row[], startedAt: number): void {
+    this.#meter.stage('insert', (performance.now() - startedAt) / 1_000)
     const oldest = rows.reduce((min, { content }) => Math.min(min, +content.createdAt), Number.POSITIVE_INFINITY)
     this.#meter.committed(rows.length, Math.max(0, Date.now() - oldest) / 1_000)
   }
 
-  /** Sorts out what is there already: equal rows count as saved, different ones are conflicts. What is left is new. A look-up that
-   *  fails says nothing of any row: it is tried until it succeeds. */
+  /** Returns the rows whose ids the table does not have. Of the others, those with equal content are saved, those with other content
+   *  are conflicts. A failed look-up says nothing about a row: it is retried until it succeeds. */
   async #withoutExisting(rows: readonly Row[], round: Round): Promise<Row[]> {
     const found = new Map((await this.#existing(rows)).map((content) => [content.id, content]))
     return rows.filter((row) => {
-      const there = found.get(row.content.id)
-      if (!there) return true
-      if (there.content === row.content.content) round.saved.push({ content: there, entries: row.entries })
-      else round.deadLetters.push(...row.entries.map((entry) => conflictWith(there, entry)))
+      const existing = found.get(row.content.id)
+      if (!existing) return true
+      if (existing.content === row.content.content) round.saved.push({ content: existing, entries: row.entries })
+      else round.deadLetters.push(...row.entries.map((entry) => conflictWith(existing, entry)))
       return false
     })
   }
@@ -291,16 +296,16 @@ export class Persister {
   async #existing(rows: readonly Row[]): Promise<Content[]> {
     const ids = rows.map(({ content }) => content.id)
     const existing: Content[] = []
-    // As many as a look-up takes.
+    // A look-up takes at most 1,000 ids.
     for (let i = 0; i < ids.length; i += 1_000) {
-      for (let tries = 1; ; tries += 1) {
+      for (let attempt = 1; ; attempt += 1) {
         try {
           existing.push(...(await this.#table.statement(() => this.#store.existing(ids.slice(i, i + 1_000)))))
           break
         } catch (error) {
           if (!(error instanceof StoreFault)) throw error
           this.#table.failed(error)
-          await this.#table.rest(tries)
+          await this.#table.backOff(attempt)
         }
       }
     }
@@ -312,21 +317,21 @@ export function deadLetter(entry: Entry, code: FailureCode, message: string, att
   return { entry, id: entry.id, failure: { code, message, attempts, failedAt: new Date() } }
 }
 
-/** The queue is told what stands, so that it refuses the next conflict. */
+/** Names the existing row to the queue, so that the queue refuses the next conflict. */
 function conflictWith({ id, content, createdAt }: Content, entry: Entry): RejectedEntry {
   return { ...deadLetter(entry, 'ID_CONFLICT', conflict(id)), existing: { digest: digestOf(content), at: +createdAt } }
 }
 
 function conflict(id: string): string {
-  return `${id} is saved already, with other content`
+  return `the id ${id} is already saved with other content`
 }
 
-/** What an operator and the sender may both know: the database's code, never its words, which name hosts and quote content. */
-function reason({ kind, vendorCode, index }: StoreFault): string {
+/** For operators and senders: the database's code, never its message, which names hosts and quotes content. */
+function describeFault({ kind, vendorCode, index }: StoreFault): string {
   const code = vendorCode ? ` (code ${vendorCode})` : ''
-  if (kind === 'too-large') return `the database takes no statement as large as this one content${code}`
-  if (kind === 'duplicate') return `another row has a value that must be unique, in the index ${index}${code}`
-  if (kind === 'reference') return `the row that this content refers to did not appear in time${code}`
-  if (kind === 'rejected') return `the database refuses this content${code}`
-  return `the database failed on this content again and again, and on no other${code}`
+  if (kind === 'too-large') return `the content is larger than the database takes in one statement${code}`
+  if (kind === 'duplicate') return `another row has the same value in the unique index ${index}${code}`
+  if (kind === 'reference') return `the row that this content refers to was not saved in time${code}`
+  if (kind === 'rejected') return `the database rejects this content${code}`
+  return `the database failed on this content at every attempt, and on no other content${code}`
 }

@@ -1,6 +1,7 @@
 /**
- * From rows to events. Invariant: commit, then cache, then the queue's word that it is saved, then event, then settle, in that order,
- * always: who has heard of the event is told SAVED by everybody. A crash in between announces again, with the same contents. Batches that come while an announcement is under way go together into the next one.
+ * Publishes what a batch came to. Invariant: commit, invalidate the cache, mark the ids saved, append the event, acknowledge the entries:
+ * always in this order. So after an event every process returns its row and answers SAVED. After a crash between two steps the entries
+ * are redelivered and the same content is published again. Outcomes that come while others are being published are published together.
  */
 import type { Cache } from '../src/cache/cache.ts'
 import type { EventLog, KnownEvent } from '../src/events/events.ts'
@@ -8,51 +9,61 @@ import type { Content } from '../src/model/content.ts'
 import type { Log } from '../src/model/log.ts'
 import type { Meter, Stage } from '../src/model/meter.ts'
 import type { Consumer, Entry } from '../src/queue/queue.ts'
-import { persistently } from './backoff.ts'
+import { retry } from './backoff.ts'
 import type { Outcome, RejectedEntry } from './persist.ts'
 
-/** Of one entry of the events log, in characters of content; a larger batch becomes several entries. */
-const entryLength = 512 * 1024
-/** Of a page that was being read, at the commit, by a process that could reach the cache when we could not. */
+/** The characters of content in one entry of the events log; a larger batch becomes several entries. */
+const maxEntryLength = 512 * 1024
+/** A process that reaches the cache may store a page that it read before the commit up to this time later. */
 const readMarginMs = 5_000
 
-interface Waiting {
+interface Pending {
   outcome: Outcome
   done: PromiseWithResolvers<void>
 }
 
+interface PublisherDeps {
+  cache: Pick<Cache, 'invalidate'>
+  events: Pick<EventLog, 'append'>
+  consumer: Consumer
+}
+
+interface PublisherOptions {
+  cacheTtlMs: number
+  log: Log
+  signal: AbortSignal
+  meter?: Meter
+}
+
 export class Publisher {
-  readonly #deps: { cache: Pick<Cache, 'invalidate'>; events: Pick<EventLog, 'append'>; consumer: Consumer }
-  readonly #options: { cacheTtlMs: number; log: Log; signal: AbortSignal; meter?: Meter }
-  #waiting: Waiting[] = []
+  readonly #deps: PublisherDeps
+  readonly #options: PublisherOptions
+  #pending: Pending[] = []
   #running = false
-  /** The append under way, and all before it. Never rejects. */
+  /** Resolves when the last append has ended. Never rejects. */
   #appending: Promise<void> = Promise.resolve()
 
-  constructor(
-    deps: { cache: Pick<Cache, 'invalidate'>; events: Pick<EventLog, 'append'>; consumer: Consumer },
-    options: { cacheTtlMs: number; log: Log; signal: AbortSignal; meter?: Meter },
-  ) {
+  constructor(deps: PublisherDeps, options: PublisherOptions) {
     this.#deps = deps
     this.#options = options
   }
 
-  /** Resolves when all of it is announced and out of the queue. Rejects with Stopped when the signal aborts before. */
+  /** Resolves when the outcome is published and its entries have left the queue. Throws Stopped when the signal aborts first. */
   publish(outcome: Outcome): Promise<void> {
     const done = Promise.withResolvers<void>()
-    this.#waiting.push({ outcome, done })
+    this.#pending.push({ outcome, done })
     if (!this.#running) void this.#run()
     return done.promise
   }
 
   async #run(): Promise<void> {
     this.#running = true
-    while (this.#waiting.length > 0) {
-      const batch = this.#waiting
-      this.#waiting = []
+    while (this.#pending.length > 0) {
+      const batch = this.#pending
+      this.#pending = []
       try {
         await this.#markSaved(batch)
-        // One append at a time; what comes next is confirmed meanwhile.
+        // Appends run one at a time; the next batch is marked saved meanwhile.
         await this.#appending
         this.#appending = this.#append(batch).catch((error) => reject(batch, error))
       } catch (error) {
@@ -62,21 +73,21 @@ export class Publisher {
     this.#running = false
   }
 
-  /** From here on everybody says of them what the event will say. */
-  async #markSaved(batch: readonly Waiting[]): Promise<void> {
+  /** Afterwards every process answers of the ids what their events will say. */
+  async #markSaved(batch: readonly Pending[]): Promise<void> {
     const { consumer } = this.#deps
-    const { saved, entries, deadLetters } = together(batch)
-    // Buried before it is announced: who hears of a failure finds the dead letter.
+    const { saved, entries, deadLetters } = merge(batch)
+    // Before the event: a client that gets the event of a failure finds the dead letter.
     if (deadLetters.length > 0) await this.#timed('dead_letter', () => consumer.deadLetter(deadLetters))
     if (saved.length > 0) await this.#invalidate()
     if (entries.length > 0) await this.#timed('mark_saved', () => consumer.markSaved(entries))
   }
 
-  async #append(batch: readonly Waiting[]): Promise<void> {
-    const { saved, entries, deadLetters } = together(batch)
+  async #append(batch: readonly Pending[]): Promise<void> {
+    const { saved, entries, deadLetters } = merge(batch)
     const log = logEntries(saved, deadLetters)
     if (log.length > 0) await this.#timed('append', () => this.#deps.events.append(log))
-    // The next announcement need not wait for this; the worker does, for all it has in hand.
+    // The next append does not wait for the acknowledgement; the worker does, for all its batches in flight.
     const acked = this.#ack(entries)
     for (const { done } of batch) done.resolve(acked)
   }
@@ -85,40 +96,40 @@ export class Publisher {
     if (entries.length > 0) await this.#timed('ack', () => this.#deps.consumer.ack(entries))
   }
 
-  /** Until the bump has succeeded, or every page of before has expired by itself. */
+  /** Retries until the cache is invalidated, or every page that was stored before the commit has expired. */
   async #invalidate(): Promise<void> {
-    const givenUpAt = performance.now() + this.#options.cacheTtlMs + readMarginMs
+    const expiredAt = performance.now() + this.#options.cacheTtlMs + readMarginMs
     await this.#timed('invalidate', async () => {
       try {
         await this.#deps.cache.invalidate()
       } catch (error) {
-        if (performance.now() < givenUpAt) throw error
+        if (performance.now() < expiredAt) throw error
         this.#options.log.warn(
           { reason: (error as Error).message },
-          'the cache is away; its old pages have expired, announcing without it',
+          'the cache is unavailable and its old pages have expired; publishing without it',
         )
       }
     })
   }
 
   async #timed(stage: Stage, act: () => Promise<void>): Promise<void> {
-    const started = performance.now()
-    await this.#persistently(stage, act)
-    this.#options.meter?.stage(stage, (performance.now() - started) / 1_000)
+    const startedAt = performance.now()
+    await this.#retry(stage, act)
+    this.#options.meter?.stage(stage, (performance.now() - startedAt) / 1_000)
   }
 
-  #persistently(step: Stage, act: () => Promise<void>): Promise<void> {
+  #retry(step: Stage, act: () => Promise<void>): Promise<void> {
     const { log, signal } = this.#options
     let lastLogged: string | undefined
-    return persistently(act, signal, (error, tries) => {
-      if (error.message !== lastLogged || tries % 10 === 0)
-        log.warn({ step, reason: error.message, tries }, 'a batch is committed but not done yet; trying again')
+    return retry(act, signal, (error, attempt) => {
+      if (error.message !== lastLogged || attempt % 10 === 0)
+        log.warn({ step, reason: error.message, attempt }, 'a step after the commit failed; retrying')
       lastLogged = error.message
     })
   }
 }
 
-function together(batch: readonly Waiting[]): Outcome {
+function merge(batch: readonly Pending[]): Outcome {
   return {
     saved: batch.flatMap(({ outcome }) => outcome.saved),
     entries: batch.flatMap(({ outcome }) => outcome.entries),
@@ -126,7 +137,7 @@ function together(batch: readonly Waiting[]): Outcome {
   }
 }
 
-function reject(batch: readonly Waiting[], error: unknown): void {
+function reject(batch: readonly Pending[], error: unknown): void {
   for (const { done } of batch) done.reject(error)
 }
 
@@ -137,7 +148,7 @@ function logEntries(saved: readonly Content[], deadLetters: readonly RejectedEnt
   let length = Number.POSITIVE_INFINITY
   for (const event of all) {
     const size = event.type === 'saved' ? event.content.content.length + 150 : 300
-    if (length + size > entryLength || entries.at(-1)!.length >= 1_000) {
+    if (length + size > maxEntryLength || entries.at(-1)!.length >= 1_000) {
       entries.push([])
       length = 0
     }

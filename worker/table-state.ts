@@ -1,103 +1,102 @@
 /**
- * What a worker knows of the table it writes to: whether it takes rows at this moment, and since when it does not. This is what tells the
- * server's fault from a row's: a row is to blame only for an error that the table, as a probe or other rows prove, does not have for all.
+ * Whether the table takes rows at this moment, and since when it does not. This tells an error of the server from an error of a row: an
+ * error counts against a row only where a probe or other rows prove that the table takes other rows.
  */
 import { StoreFault, type Writer } from '../src/db/store.ts'
 import type { Log } from '../src/model/log.ts'
 import { type Meter, noMeter, type StoreWaiting } from '../src/model/meter.ts'
 import { sleep } from '../src/model/sleep.ts'
-import { delay, orStopped, Stopped } from './backoff.ts'
+import { abortable, backoffMs, Stopped } from './backoff.ts'
 
-/** Why a worker does not write. */
-export interface Waiting extends StoreWaiting {
-  /** The database's own words: for the log. */
+/** Why and since when the table takes no rows. */
+interface Outage extends StoreWaiting {
+  /** The database's own message, for the log. */
   reason: string
 }
 
 export interface TableOptions {
   log: Log
-  /** No statement is waited for any more. */
+  /** After it aborts, no statement is awaited. */
   signal: AbortSignal
-  /** A table that takes no rows is not waited for any more; with `signal` unless given. */
+  /** After it aborts, a table that takes no rows is not awaited. Default: `signal`. */
   stopping?: AbortSignal | undefined
   meter?: Meter | undefined
-  /** Runs a statement when there is room for one; at once unless given. */
+  /** Runs a statement as soon as a slot is free. Default: at once. */
   slot?: <T>(statement: () => Promise<T>) => Promise<T>
 }
 
-/** How often it says that it is still waiting. */
-const sayAgainMs = 60_000
-/** An error that comes and goes is said this often at most. */
-const sayEveryMs = 1_000
+/** An outage is logged this often while it lasts. */
+const logEveryMs = 60_000
+/** An error that comes and goes is logged this often at most. */
+const logAtMostEveryMs = 1_000
 
 export class TableState {
   readonly #store: Pick<Writer, 'probe'>
   readonly #options: TableOptions
   readonly #meter: Meter
-  #waiting: Waiting | undefined
-  #over = Promise.withResolvers<void>()
-  /** When the last statement that worked began, and when it was known to have worked. */
-  #worked = { from: Number.NEGATIVE_INFINITY, at: Number.NEGATIVE_INFINITY }
-  #probing: { from: number; answer: Promise<boolean> } | undefined
+  #outage: Outage | undefined
+  #outageEnd = Promise.withResolvers<void>()
+  /** When the last successful statement was started, and when its success was known. */
+  #success = { startedAt: Number.NEGATIVE_INFINITY, knownAt: Number.NEGATIVE_INFINITY }
+  #probing: { startedAt: number; answer: Promise<boolean> } | undefined
   /** Code -> when it was logged. */
   readonly #lastLogged = new Map<string | undefined, number>()
 
-  constructor(store: Pick<Writer, 'probe'>, options: TableOptions) {
+  constructor({ store }: { store: Pick<Writer, 'probe'> }, options: TableOptions) {
     this.#store = store
     this.#options = options
     this.#meter = options.meter ?? noMeter
   }
 
-  /** Undefined while the table takes rows. */
-  get waiting(): Waiting | undefined {
-    return this.#waiting
+  /** Whether the last statement that says something about the table failed. */
+  get failing(): boolean {
+    return this.#outage !== undefined
   }
 
-  /** Whether it was seen to take rows within the last `ms`. */
-  workedWithin(ms: number): boolean {
-    return performance.now() - this.#worked.at < ms
+  /** Whether a statement succeeded that was started at `startedAt` (performance.now()) or later and ended within the last `ms`. */
+  succeededSince(startedAt: number, ms: number): boolean {
+    return this.#success.startedAt >= startedAt && this.#succeededWithin(ms)
   }
 
-  /** Whether it was seen to take rows after `from` (performance.now()) and within the last `ms`. */
-  worksSince(from: number, ms: number): boolean {
-    return this.#worked.from >= from && this.workedWithin(ms)
+  #succeededWithin(ms: number): boolean {
+    return performance.now() - this.#success.knownAt < ms
   }
 
-  /** A statement of the store's, in turn. Throws Stopped when the signal aborts before its end, which may come later all the same. */
+  /** Runs a statement in a slot. Throws Stopped when the signal aborts first; the statement may still be running then. */
   statement<T>(act: () => Promise<T>): Promise<T> {
     const { slot = (statement) => statement(), signal } = this.#options
-    return slot(() => orStopped(act, signal))
+    return slot(() => abortable(act, signal))
   }
 
-  /** Rows were committed by a statement that began then (performance.now()), or a probe was. */
-  worked(from: number): void {
-    this.#worked = { from: Math.max(from, this.#worked.from), at: performance.now() }
-    if (!this.#waiting) return
-    const { since, code } = this.#waiting
-    this.#waiting = undefined
+  /** A statement that was started at `startedAt` (performance.now()) committed rows, or was a successful probe. */
+  succeeded(startedAt: number): void {
+    this.#success = { startedAt: Math.max(startedAt, this.#success.startedAt), knownAt: performance.now() }
+    if (!this.#outage) return
+    const { since, code } = this.#outage
+    this.#outage = undefined
     this.#meter.storeWaiting(undefined)
-    this.#over.resolve()
+    this.#outageEnd.resolve()
     this.#options.log.info({ code, waitedMs: Date.now() - since }, 'the database takes rows again')
   }
 
-  /** The server or the table, not a row, is what this error is about. */
+  /** A statement failed with an error of the server or of the table, not of a row. */
   failed(fault: StoreFault): void {
     const { vendorCode: code, message: reason } = fault
-    const began = this.#waiting === undefined
-    const since = this.#waiting?.since ?? Date.now()
-    if (this.#waiting?.code !== code || began) this.#meter.storeWaiting({ since, code })
-    this.#waiting = { since, code, reason }
-    this.#say(began)
-    if (!began) return
-    this.#over = Promise.withResolvers()
-    void this.#watch()
+    const first = this.#outage === undefined
+    const since = this.#outage?.since ?? Date.now()
+    if (this.#outage?.code !== code || first) this.#meter.storeWaiting({ since, code })
+    this.#outage = { since, code, reason }
+    this.#log(first)
+    if (!first) return
+    this.#outageEnd = Promise.withResolvers()
+    void this.#probeUntilOver()
   }
 
-  #say(began: boolean): void {
-    const { since, code, reason } = this.#waiting!
+  #log(first: boolean): void {
+    const { since, code, reason } = this.#outage!
     const now = performance.now()
     const silentMs = now - (this.#lastLogged.get(code) ?? Number.NEGATIVE_INFINITY)
-    if (silentMs < (began ? sayEveryMs : sayAgainMs)) return
+    if (silentMs < (first ? logAtMostEveryMs : logEveryMs)) return
     this.#lastLogged.set(code, now)
     this.#options.log.warn(
       { code, reason, waitedMs: Date.now() - since },
@@ -105,38 +104,38 @@ export class TableState {
     )
   }
 
-  /** Ends the waiting also where nothing is left that would be tried again. */
-  async #watch(): Promise<void> {
+  /** Ends an outage also where no statement is left to be retried. */
+  async #probeUntilOver(): Promise<void> {
     try {
-      for (let tries = 3; this.#waiting; tries += 1) {
-        await this.rest(tries)
-        if (this.#waiting) await this.takesRows()
+      for (let attempt = 3; this.#outage; attempt += 1) {
+        await this.backOff(attempt)
+        if (this.#outage) await this.takesRows()
       }
     } catch (error) {
-      if (!(error instanceof Stopped)) this.#options.log.error({ err: error }, 'the table could not be probed')
+      if (!(error instanceof Stopped)) this.#options.log.error({ err: error }, 'probing the table failed unexpectedly')
     }
   }
 
-  /** Until it is time for another try, or the table takes rows again. Throws Stopped. */
-  async rest(tries: number): Promise<void> {
+  /** Resolves when the next attempt is due, or the outage is over. Throws Stopped. */
+  async backOff(attempt: number): Promise<void> {
     const { signal, stopping = signal } = this.#options
-    const rested = sleep(delay(tries), stopping)
-    await (this.#waiting ? Promise.race([rested, this.#over.promise]) : rested)
+    const due = sleep(backoffMs(attempt), stopping)
+    await (this.#outage ? Promise.race([due, this.#outageEnd.promise]) : due)
     if (stopping.aborted) throw new Stopped()
   }
 
-  /** Whether the table takes rows, as proved by what began not before `from` (performance.now()). Throws Stopped. */
-  async takesRows(from = performance.now()): Promise<boolean> {
+  /** Whether the table takes rows, as a statement shows that was started at `startedAt` (performance.now()) or later. Throws Stopped. */
+  async takesRows(startedAt = performance.now()): Promise<boolean> {
     for (;;) {
-      if (this.#worked.from >= from) return true
-      const under = this.#probing
-      if (!under) break
-      const answer = await under.answer
-      if (under.from >= from) return answer
+      if (this.#success.startedAt >= startedAt) return true
+      const running = this.#probing
+      if (!running) break
+      const answer = await running.answer
+      if (running.startedAt >= startedAt) return answer
     }
-    const began = performance.now()
-    const answer = this.#probe(began)
-    this.#probing = { from: began, answer }
+    const now = performance.now()
+    const answer = this.#probe(now)
+    this.#probing = { startedAt: now, answer }
     try {
       return await answer
     } finally {
@@ -144,10 +143,10 @@ export class TableState {
     }
   }
 
-  async #probe(from: number): Promise<boolean> {
+  async #probe(startedAt: number): Promise<boolean> {
     try {
       await this.statement(() => this.#store.probe())
-      this.worked(from)
+      this.succeeded(startedAt)
       return true
     } catch (error) {
       if (!(error instanceof StoreFault)) throw error
@@ -156,11 +155,11 @@ export class TableState {
     }
   }
 
-  /** Resolves when the table has just been seen to take rows. Throws Stopped. */
-  async untilItTakesRows(withinMs: number): Promise<void> {
-    for (let tries = 1; !this.workedWithin(withinMs); tries += 1) {
+  /** Resolves when a statement on the table succeeded within the last `ms`. Throws Stopped. */
+  async untilTakesRows(ms: number): Promise<void> {
+    for (let attempt = 1; !this.#succeededWithin(ms); attempt += 1) {
       if (await this.takesRows()) return
-      await this.rest(tries)
+      await this.backOff(attempt)
     }
   }
 }

@@ -14,7 +14,7 @@ export interface Meter {
   committed(rows: number, lagSeconds: number): void
   /** The worker waits for a database that takes no rows; undefined: it takes rows. */
   storeWaiting(waiting: StoreWaiting | undefined): void
-  /** How many rows failed by themselves and are tried again by themselves. */
+  /** The number of parked rows: rows that failed alone and are retried. */
   parked(rows: number): void
 }
 

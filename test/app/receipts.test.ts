@@ -118,11 +118,13 @@ describe.each([
     }) as Promise<Entry[]>
   const persister = new Persister(
     {
-      insert: (rows) => stored.store.insert(rows),
-      existing: (ids) => stored.store.existing(ids),
-      probe: () => stored.store.probe(),
-      maxRows: 1_000,
-      maxBytes: 1e6,
+      store: {
+        insert: (rows) => stored.store.insert(rows),
+        existing: (ids) => stored.store.existing(ids),
+        probe: () => stored.store.probe(),
+        maxRows: 1_000,
+        maxBytes: 1e6,
+      },
     },
     { maxAttempts: 3, log: quiet(), signal: new AbortController().signal },
   )

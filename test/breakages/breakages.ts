@@ -11,24 +11,27 @@ export interface Breakage {
 
 const change = (file: string, find: string, put: string) => ({ file, find, put })
 
-const inOrder = { file: 'test/worker/publisher.test.ts', name: 'a worker commits, bumps, confirms, appends, settles' }
+const inOrder = {
+  file: 'test/worker/publisher.test.ts',
+  name: 'Worker commits, invalidates, marks saved, appends, acknowledges',
+}
 
 export const breakages: Breakage[] = [
   {
-    name: 'settle before commit',
+    name: 'ack before commit',
     changes: [
       change(
         'worker/worker.ts',
         'await this.#finish(await this.#persister.persist(entries))',
-        'await this.#consumer.settle(entries)\n      await this.#finish(await this.#persister.persist(entries))',
+        'await this.#consumer.ack(entries)\n      await this.#finish(await this.#persister.persist(entries))',
       ),
     ],
     test: inOrder,
   },
   {
-    name: 'announce before commit',
+    name: 'publish before commit',
     changes: [
-      change('worker/worker.ts', 'readonly #announcer: Announcer', 'readonly #announcer: Announcer\n  #early'),
+      change('worker/worker.ts', 'readonly #publisher: Publisher', 'readonly #publisher: Publisher\n  #early'),
       change(
         'worker/worker.ts',
         'this.#consumer = consumer\n',
@@ -50,32 +53,32 @@ export const breakages: Breakage[] = [
     test: inOrder,
   },
   {
-    name: 'cache bumped after the event',
+    name: 'cache invalidated after the event',
     changes: [
-      change('worker/publisher.ts', 'if (saved.length > 0) await this.#bump()', ''),
+      change('worker/publisher.ts', 'if (saved.length > 0) await this.#invalidate()', ''),
       change(
         'worker/publisher.ts',
-        "failpoint('announced')",
-        "failpoint('announced')\n    if (saved.length > 0) await this.#bump()",
+        'const acked = this.#ack(entries)',
+        'if (saved.length > 0) await this.#invalidate()\n    const acked = this.#ack(entries)',
       ),
     ],
     test: inOrder,
   },
   {
-    name: 'no announcement of a redelivered batch that is stored already',
+    name: 'no event of a redelivered batch that is already committed',
     changes: [
       change(
         'worker/persist.ts',
-        'saved.push({ content: there, entries: row.entries })',
-        'saved.push({ content: { ...there, old: true }, entries: row.entries })',
+        'round.saved.push({ content: existing, entries: row.entries })',
+        'round.saved.push({ content: { ...existing, old: true }, entries: row.entries })',
       ),
       change(
         'worker/persist.ts',
-        'return { saved: saved.map(({ content }) => content),',
-        'return { saved: saved.map(({ content }) => content).filter(({ old }) => !old),',
+        'saved: saved.map(({ content }) => content),',
+        'saved: saved.map(({ content }) => content).filter(({ old }) => !old),',
       ),
     ],
-    test: { file: inOrder.file, name: 'after the commit: whoever is given the entries announces them' },
+    test: { file: inOrder.file, name: 'publishes the rows of a worker that died after the commit' },
   },
   {
     name: 'group re-created at $',
@@ -104,7 +107,7 @@ export const breakages: Breakage[] = [
     changes: [change('src/db/prisma.ts', 'INSERT INTO Content', 'INSERT IGNORE INTO Content')],
     test: {
       file: 'test/worker/persist.test.ts',
-      name: 'on MariaDB > what is there already > is a conflict where it differs',
+      name: 'Persister on MariaDB, for an id that the table has > makes a dead letter ID_CONFLICT of other content',
     },
   },
   {
@@ -161,7 +164,11 @@ export const breakages: Breakage[] = [
   {
     name: 'receipts that say QUEUED after the event',
     changes: [
-      change('worker/publisher.ts', "await this.#timed('confirm', () => consumer.confirm(entries))", 'await undefined'),
+      change(
+        'worker/publisher.ts',
+        "await this.#timed('mark_saved', () => consumer.markSaved(entries))",
+        'await undefined',
+      ),
     ],
     test: { file: 'test/app/receipts.test.ts', name: 'never backwards' },
   },

@@ -1,4 +1,4 @@
-/** The embedded worker's thread: behind the saves, and without a right that it may not have. */
+/** The embedded worker's thread: behind the saves, and without modules that it does not need. */
 import { execFileSync } from 'node:child_process'
 import { readdir, readFile } from 'node:fs/promises'
 import { getPriority } from 'node:os'
@@ -6,7 +6,7 @@ import { expect, test } from 'vitest'
 import { holds } from '../harness/eventually.ts'
 import { spawnSpillway } from '../harness/process.ts'
 
-test('it alone of all threads steps back, from wherever the process is', async () => {
+test('the thread of the embedded worker, and no other, lowers its priority by 10 from that of the process', async () => {
   const api = await spawnSpillway('api', {})
   try {
     const own = getPriority(api.pid)
@@ -33,11 +33,11 @@ test('what a worker loads has neither GraphQL nor an HTTP server', () => {
   const loaded = execFileSync(process.execPath, args, { encoding: 'utf8' }).split('\n')
   expect(loaded).toContain(start.href)
   expect(loaded).toContain(new URL('../../worker/worker.ts', import.meta.url).href)
-  const api = /\/node_modules\/(graphql|graphql-yoga|@pothos|@graphql-tools|zod|jose)\/|\/src\/(server|app)\//
+  const api = /\/node_modules\/(graphql|graphql-yoga|@pothos|@graphql-tools|zod|jose)\/|\/src\/(server|graphql|app)\//
   expect(loaded.filter((url) => api.test(url))).toEqual([])
 })
 
-/** Field 19, counted behind the name, which may hold anything: proc_pid_stat(5). */
+/** Field 19 of proc_pid_stat(5), counted after the name, which may contain anything. */
 function niceOf(stat: string): number {
   return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[16])
 }

@@ -1,4 +1,4 @@
-/** From entries to rows, on the real stores, with a database that has real reasons to refuse. */
+/** Persister on the real stores, whose databases reject rows for real reasons. */
 import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { encode } from '../../src/model/message.ts'
@@ -9,17 +9,18 @@ import { startMariadb, type TestMariadb } from '../harness/mariadb.ts'
 import { quiet } from '../harness/quiet.ts'
 import { mariadbStore, sqliteStore, type TestStore, watched } from '../harness/stores.ts'
 
-/** What a database is made to do, in its own terms. */
+/** Ways to make a database fail, in its own SQL. */
 interface Trouble {
   make(): Promise<TestStore>
-  /** From now on it will not have a content that begins with "bad". */
+  /** From now on the table rejects a content that begins with "bad". */
   refuseBad(test: TestStore): Promise<void>
-  /** From now on a content that begins with "odd" is an error that stands in no table. */
+  /** From now on a content that begins with "odd" fails with a code that Spillway does not know. */
   failOnOdd(test: TestStore): Promise<void>
-  /** From now on no two contents may be equal. */
+  /** From now on a unique index rejects equal contents. */
   onlyUnique(test: TestStore): Promise<void>
   /** From now on a content "child of ID" needs the row of that id. */
   onlyWithParents(test: TestStore): Promise<void>
+  /** Makes the table unavailable, and available again. */
   away(test: TestStore): Promise<void>
   back(test: TestStore): Promise<void>
 }
@@ -27,7 +28,7 @@ interface Trouble {
 let server: TestMariadb
 beforeAll(async () => {
   server = await startMariadb()
-  // Whom read_only stops, as it should an application.
+  // read_only stops this user, unlike root.
   await server.sql("CREATE USER app@'%'")
   await server.sql("GRANT ALL ON *.* TO app@'%'")
   await server.sql("REVOKE SUPER, READ_ONLY ADMIN, CONNECTION ADMIN ON *.* FROM app@'%'")
@@ -82,7 +83,7 @@ const sqlite: Trouble = {
       AS (CASE WHEN content LIKE 'child of %' THEN substr(content, 10, 36) END) VIRTUAL REFERENCES Content (id)`).then(
       () => {},
     ),
-  // Somebody's migration under way.
+  // As a migration does.
   away: ({ sql }) => sql('ALTER TABLE Content RENAME TO Elsewhere').then(() => {}),
   back: ({ sql }) => sql('ALTER TABLE Elsewhere RENAME TO Content').then(() => {}),
 }
@@ -103,7 +104,7 @@ const contentOf = ({ body }: Entry) => JSON.parse(body).content as string
 describe.each([
   ['MariaDB', mariadb],
   ['SQLite', sqlite],
-] as const)('on %s', (name, trouble) => {
+] as const)('Persister on %s', (name, trouble) => {
   let made: TestStore
   let store: ReturnType<typeof watched>
   let log: ReturnType<typeof quiet>
@@ -115,11 +116,11 @@ describe.each([
     store = watched(made.store)
     log = quiet()
     stopping = new AbortController()
-    persister = new Persister(store, { maxAttempts: 2, log, signal: stopping.signal, patienceMs: 300 })
+    persister = new Persister({ store }, { maxAttempts: 2, log, signal: stopping.signal, retryForMs: 300 })
   })
   afterEach(() => made.cleanup())
 
-  /** What entries come to once nothing of them waits by itself any more. */
+  /** The outcome of the entries once none of their rows is parked. */
   async function persisted(batch: readonly Entry[]): Promise<Outcome> {
     const { parked, ...outcome } = await persister.persist(batch)
     await eventually(
@@ -138,7 +139,7 @@ describe.each([
     return outcome
   }
 
-  /** Every row there is: id -> content. */
+  /** All rows: id -> content. */
   async function rows(): Promise<Map<string, string>> {
     const all = await made.sql('SELECT id, content FROM Content')
     return new Map(all.map(({ id, content }) => [id, content]))
@@ -147,7 +148,7 @@ describe.each([
   const expectRows = async (expected: readonly Entry[]) =>
     expect(await rows()).toEqual(new Map(expected.map((one) => [one.id, contentOf(one)])))
 
-  test('a batch is one statement, and comes out in the order it came in', async () => {
+  test('inserts a batch by one statement and returns its rows in order', async () => {
     const batch = entries(1_000)
     const before = Date.now()
     const { saved, entries: done, deadLetters } = await persisted(batch)
@@ -160,7 +161,7 @@ describe.each([
     )
     expect(saved.every(({ savedAt }) => +savedAt >= before && +savedAt <= Date.now())).toBe(true)
     await expectRows(batch)
-    // What is announced is what a reader finds, to the millisecond.
+    // The rows of the events equal the rows of the table, to the millisecond.
     const found = await made.store.find(saved.slice(0, 50).map(({ id }) => id))
     expect(found.sort((a, b) => (a.id < b.id ? -1 : 1))).toEqual(
       saved.slice(0, 50).sort((a, b) => (a.id < b.id ? -1 : 1)),
@@ -168,8 +169,8 @@ describe.each([
     expect(await persisted([])).toEqual({ saved: [], entries: [], deadLetters: [] })
   })
 
-  describe('what is there already', () => {
-    test('counts as saved where it is equal, as it stands in the store, so that it is announced again', async () => {
+  describe('for an id that the table has', () => {
+    test('returns a row of equal content as saved, so that it is published again', async () => {
       const batch = entries(20)
       const first = await persisted(batch)
       store.inserts.length = 0
@@ -182,7 +183,7 @@ describe.each([
       await expectRows(batch)
     })
 
-    test('is a conflict where it differs, and stays as it is', async () => {
+    test('makes a dead letter ID_CONFLICT of other content and leaves the row as it is', async () => {
       const batch = entries(3)
       await persisted(batch)
       const others = batch.map(({ id }) => entry('something else', id))
@@ -200,8 +201,8 @@ describe.each([
       ['in how an accent is written', '\u00e9', 'e\u0301'],
       ['by an accent', 'e', '\u00e9'],
       ['by a NUL', 'a', 'a\0'],
-      ['by being nothing', '', ' '],
-    ])('differs %s', async (_, one, other) => {
+      ['from the empty text', '', ' '],
+    ])('makes a dead letter ID_CONFLICT of content that differs %s', async (_, one, other) => {
       const first = entry(one)
       await persisted([first])
       const { deadLetters } = await persisted([entry(other, first.id)])
@@ -209,7 +210,7 @@ describe.each([
       await expectRows([first])
     })
 
-    test('is told from what is new, in a few statements', async () => {
+    test('inserts the new rows of the batch in two statements', async () => {
       const old = entries(30, 'old')
       await persisted(old)
       store.inserts.length = 0
@@ -227,7 +228,7 @@ describe.each([
       await expectRows([...old, ...fresh])
     })
 
-    test('also where it stands in the same batch: equal is one row and all its entries, different is a conflict', async () => {
+    test('makes one row of entries with equal content in one batch, and a dead letter ID_CONFLICT of other content', async () => {
       const [a, b] = entries(2) as [Entry, Entry]
       const twins = [entry(contentOf(a), a.id), entry(contentOf(a), a.id)]
       const other = entry('something else', a.id)
@@ -240,10 +241,10 @@ describe.each([
     })
   })
 
-  describe('a row that the database will not have', () => {
+  describe('dead-letters a row that the database rejects:', () => {
     beforeEach(() => trouble.refuseBad(made))
 
-    test('is found among 1,000, and buried alone', async () => {
+    test('it alone among 1,000, with REJECTED', async () => {
       const batch = entries(1_000)
       const bad = entry('bad')
       batch[737] = bad
@@ -252,16 +253,16 @@ describe.each([
         {
           entry: bad,
           id: bad.id,
-          failure: { code: 'REJECTED', message: expect.stringContaining('refuses this content') },
+          failure: { code: 'REJECTED', message: expect.stringContaining('rejects this content') },
         },
       ])
-      // A client is told the reason, and neither the database's own words nor the content.
+      // The message that clients get contains neither the database's own message nor the content.
       expect(deadLetters[0]!.failure.message).not.toMatch(/not good|CONSTRAINT|bad/)
       const good = batch.filter((one) => one !== bad)
       expect(saved.map(({ id }) => id)).toEqual(good.map(({ id }) => id))
       expect(done).toHaveLength(999)
       await expectRows(good)
-      // Two for each halving of 1,000, and the first.
+      // The first one, and two for each halving of 1,000.
       expect(store.inserts.length).toBeLessThanOrEqual(21)
     })
 
@@ -271,7 +272,7 @@ describe.each([
       ['neighbours', [49, 50]],
       ['many', [0, 1, 2, 30, 63, 64, 98, 99]],
       ['all', Array.from({ length: 100 }, (_, n) => n)],
-    ])('%s of 100: exactly these are buried', async (_, places) => {
+    ])('%s of 100, and no other', async (_, places) => {
       const batch = entries(100)
       for (const place of places) batch[place] = entry(`bad ${place}`)
       const bad = batch.filter((one) => contentOf(one).startsWith('bad'))
@@ -282,7 +283,7 @@ describe.each([
       await expectRows(good)
     })
 
-    test('among rows that are there already, too', async () => {
+    test('among rows whose ids the table has', async () => {
       const old = entries(40)
       await persisted(old)
       const bad = entry('bad')
@@ -301,7 +302,7 @@ describe.each([
     })
   })
 
-  test('an error that stands in no table is tried for a while, then blamed on the row that causes it alone', async () => {
+  test('retries a row with an error of an unknown code for `retryForMs`, then dead-letters it with GAVE_UP', async () => {
     await trouble.failOnOdd(made)
     const batch = entries(8)
     const odd = entry('odd')
@@ -315,7 +316,7 @@ describe.each([
     await expectRows(batch.filter((one) => one !== odd))
   })
 
-  test('a duplicate of something else than the id does not go round for ever', async () => {
+  test('dead-letters a row whose value in another unique index than the id exists', async () => {
     await trouble.onlyUnique(made)
     const first = entry('same')
     await persisted([first])
@@ -324,14 +325,18 @@ describe.each([
     expect(deadLetters).toMatchObject([
       {
         entry: batch[5],
-        failure: { code: 'REJECTED', attempts: 2, message: expect.stringMatching(/must be unique, in the index \w+/) },
+        failure: {
+          code: 'REJECTED',
+          attempts: 2,
+          message: expect.stringMatching(/same value in the unique index \w+/),
+        },
       },
     ])
     expect(saved).toHaveLength(10)
     expect((await rows()).size).toBe(11)
   })
 
-  test('a row whose parent never comes is rejected, after a while, and its neighbours are saved at once (FA5)', async () => {
+  test('dead-letters a row whose parent is not saved within `retryForMs`, and saves the others at once (FA5)', async () => {
     await trouble.onlyWithParents(made)
     const [parent, child, orphan] = [entry('a parent'), entry(''), entry(`child of ${randomUUID()}`)]
     const early = entry(`child of ${parent.id}`, child.id)
@@ -354,7 +359,7 @@ describe.each([
     expect((await rows()).size).toBe(7)
   })
 
-  test('a probe leaves nothing behind, of an empty table and of a full one', async () => {
+  test('leaves no row behind when it probes an empty table or a full one', async () => {
     await store.probe()
     await expectRows([])
     const batch = entries(3)
@@ -363,7 +368,7 @@ describe.each([
     await expectRows(batch)
   })
 
-  describe('a message that cannot be a row', () => {
+  describe('dead-letters a message that cannot be a row and saves the others:', () => {
     test.each([
       ['no JSON', () => raw('something'), 'UNDECODABLE', /not JSON/],
       ['JSON that is no object', () => raw('[]'), 'UNDECODABLE', /version/],
@@ -385,7 +390,7 @@ describe.each([
       ['an id that is no UUID', () => entry('x', '42'), 'REJECTED', /UUID/],
       ['an id in upper case', () => entry('x', randomUUID().toUpperCase()), 'REJECTED', /lower-case UUID/],
       ['a lone surrogate', () => entry('\ud800'), 'REJECTED', /lone surrogate/],
-    ])('%s: it is buried, and its neighbours are saved', async (_, make, code, message) => {
+    ])('%s', async (_, make, code, message) => {
       const good = entries(4)
       const broken = make()
       const { saved, entries: done, deadLetters } = await persisted([...good.slice(0, 2), broken, ...good.slice(2)])
@@ -402,14 +407,14 @@ describe.each([
     })
   })
 
-  describe('a database that is away', () => {
+  describe('while the database is unavailable,', () => {
     afterEach(() => trouble.back(made).catch(() => {}))
 
-    test('is waited for, however often it is tried, and nobody is blamed', async () => {
+    test('waits beyond `maxAttempts` and dead-letters nothing', async () => {
       const batch = entries(50)
       await trouble.away(made)
       const persisting = persisted(batch)
-      // More tries than a message gets that fails by itself.
+      // More attempts than a row gets that fails alone.
       await holds(() => expect(store.inserts.length).toBeGreaterThan(4))
       expect(log.said).toContain('the database takes no rows; the worker waits for it and saves nothing meanwhile')
       await trouble.back(made)
@@ -419,7 +424,7 @@ describe.each([
       await expectRows(batch)
     })
 
-    test('is waited for no longer than the worker lives', async () => {
+    test('stops waiting when the worker stops', async () => {
       await trouble.away(made)
       const persisting = persisted(entries(5))
       const stopped = expect(persisting).rejects.toMatchObject({ name: 'Stopped' })
@@ -433,8 +438,8 @@ describe.each([
     })
   })
 
-  describe('a statement', () => {
-    test('holds no more rows than the database takes', { timeout: 60_000 }, async () => {
+  describe('inserts by one statement', () => {
+    test('no more rows than the database takes', { timeout: 60_000 }, async () => {
       const batch = entries(store.maxRows + 10, '')
       const { saved } = await persisted(batch)
       expect(saved).toHaveLength(batch.length)
@@ -442,37 +447,45 @@ describe.each([
       expect((await rows()).size).toBe(batch.length)
     })
 
-    test('nor more bytes, counted in UTF-8', { timeout: 60_000 }, async () => {
-      // 3 bytes each: as code units they would fit into one.
+    test('no more bytes than the database takes, counted in UTF-8', { timeout: 60_000 }, async () => {
+      // A character has 3 bytes; counted in code units, all rows would fit into one statement.
       const batch = Array.from({ length: 40 }, () => entry('€'.repeat(100_000)))
       const { saved } = await persisted(batch)
       expect(saved).toHaveLength(40)
       expect(store.inserts.length).toBeGreaterThan(1)
       for (const { bytes } of store.inserts) expect(bytes).toBeLessThanOrEqual(store.maxBytes)
-      // And is no smaller than need be.
+      // No statement is smaller than necessary.
       expect(store.inserts.length).toBeLessThanOrEqual(Math.ceil((40 * 300_000) / store.maxBytes) + 1)
       await expectRows(batch)
     })
 
-    test('a content that fits into none is buried, its neighbours are saved', { timeout: 60_000 }, async () => {
+    test('no content that is too large for any statement: it is dead-lettered and the others are saved', {
+      timeout: 60_000,
+    }, async () => {
       const good = entries(4)
       const huge = entry('x'.repeat(store.maxBytes + 1))
       const { saved, deadLetters } = await persisted([...good.slice(0, 2), huge, ...good.slice(2)])
       expect(deadLetters).toMatchObject([
-        { entry: huge, failure: { code: 'REJECTED', message: expect.stringContaining('no statement as large') } },
+        {
+          entry: huge,
+          failure: {
+            code: 'REJECTED',
+            message: expect.stringContaining('larger than the database takes in one statement'),
+          },
+        },
       ])
       expect(saved.map(({ id }) => id)).toEqual(good.map(({ id }) => id))
     })
   })
 
   if (name === 'MariaDB') {
-    test('a server whose limit was lowered meanwhile: the batch is split until it fits', {
+    test('splits a batch until it fits after the server lowered its limit', {
       timeout: 60_000,
     }, async () => {
       const before = store.maxBytes
       await server.sql('SET GLOBAL max_allowed_packet = 1048576')
       try {
-        // The limit is a session's own: the pool's connections must be new ones.
+        // A session keeps the limit it began with: end the pool's connections.
         const connections = await server.sql("SELECT id FROM information_schema.processlist WHERE user = 'app'")
         for (const { id } of connections) await server.sql(`KILL ${id}`).catch(() => {})
         const small = Array.from({ length: 20 }, () => entry('x'.repeat(200_000)))

@@ -1,4 +1,4 @@
-/** From rows to events, on real parts: the order of things as it can be seen from outside, and what becomes of it when a part is away. */
+/** Publishing, on real servers and files: the order of its steps as other processes see it, and what it does while one of them is unavailable. */
 import { randomUUID } from 'node:crypto'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest'
@@ -25,7 +25,7 @@ interface Parts {
   queue: Queue
   events: EventLog
   cache: Cache
-  /** Takes the queue and the events log away, and gives them back. */
+  /** Makes the queue and the events log unavailable, and available again. */
   queueAway(): Promise<void>
   queueBack(): Promise<void>
   cleanup(): Promise<void>
@@ -85,7 +85,7 @@ const items = (count: number, content = 'something') => Array.from({ length: cou
 describe.each([
   ['Redis', redisParts],
   ['SQLite', sqliteParts],
-] as const)('on %s', (_, make: () => Promise<Parts>) => {
+] as const)('publishing on %s', (_, make: () => Promise<Parts>) => {
   let parts: Parts
   let stored: TestStore
   let start: Position
@@ -108,19 +108,19 @@ describe.each([
   })
 
   const options = () => ({ cacheTtlMs: 1_000, log: quiet(), signal: stopping.signal })
-  const persister = () => new Persister(stored.store, { maxAttempts: 3, ...options() })
+  const persister = () => new Persister({ store: stored.store }, { maxAttempts: 3, ...options() })
 
   async function enqueue(all: Item[]): Promise<void> {
     for (const reply of await parts.queue.enqueue([all])) expect(reply).toHaveLength(all.length)
   }
 
-  /** Accepts, and takes all of it. */
+  /** Enqueues the items and receives all of them. */
   async function received(all: Item[], by = consumer): Promise<Entry[]> {
     await enqueue(all)
-    return await takeAll(all.length, by)
+    return await receiveAll(all.length, by)
   }
 
-  async function takeAll(count: number, by: Consumer): Promise<Entry[]> {
+  async function receiveAll(count: number, by: Consumer): Promise<Entry[]> {
     const entries: Entry[] = []
     await holds(
       async () => {
@@ -147,7 +147,7 @@ describe.each([
       ),
     )
 
-  /** The parts, with an account of each call's begin and end, and a look around at the begin. */
+  /** The parts, with a record of each call's begin and end. Calls `look` at the begin. */
   function observed(look: (step: string) => Promise<void> = async () => {}) {
     const seen: string[] = []
     const step = async <T>(name: string, act: () => Promise<T>): Promise<T> => {
@@ -187,7 +187,7 @@ describe.each([
     }
   }
 
-  test('a worker commits, bumps, confirms, appends, settles, each when the one before is done and can be seen by others', async () => {
+  test('Worker commits, invalidates, marks saved, appends, acknowledges: each after other processes can see the step before', async () => {
     const all = items(20)
     const ids = all.map(({ id }) => id)
     const version = await parts.cache.version()
@@ -201,7 +201,7 @@ describe.each([
         parts.queue.find(ids),
       ])
       const saved = standings.filter((saveState) => saveState?.status === 'SAVED').length
-      at[step] = { rows: rows.length, bumped: now !== version, saved, events: events.length, depth }
+      at[step] = { rows: rows.length, invalidated: now !== version, saved, events: events.length, depth }
     })
     const worker = new Worker(
       { consumer: spied.consumer, store: spied.store, cache: spied.cache, events: spied.events },
@@ -212,11 +212,11 @@ describe.each([
     closers.push(() => worker.stop())
     await holds(async () => expect((await parts.queue.status()).depth).toBe(0))
     expect(at).toEqual({
-      insert: { rows: 0, bumped: false, saved: 0, events: 0, depth: 20 },
-      invalidate: { rows: 20, bumped: false, saved: 0, events: 0, depth: 20 },
-      markSaved: { rows: 20, bumped: true, saved: 0, events: 0, depth: 20 },
-      append: { rows: 20, bumped: true, saved: 20, events: 0, depth: 20 },
-      ack: { rows: 20, bumped: true, saved: 20, events: 20, depth: 20 },
+      insert: { rows: 0, invalidated: false, saved: 0, events: 0, depth: 20 },
+      invalidate: { rows: 20, invalidated: false, saved: 0, events: 0, depth: 20 },
+      markSaved: { rows: 20, invalidated: true, saved: 0, events: 0, depth: 20 },
+      append: { rows: 20, invalidated: true, saved: 20, events: 0, depth: 20 },
+      ack: { rows: 20, invalidated: true, saved: 20, events: 20, depth: 20 },
     })
     const steps = ['insert', 'invalidate', 'markSaved', 'append', 'ack']
     await holds(() => expect(spied.seen).toEqual(steps.flatMap((step) => [`${step} begins`, `${step} is done`])))
@@ -224,7 +224,7 @@ describe.each([
     expect((await parts.queue.find(ids)).map((saveState) => saveState?.status)).toEqual(ids.map(() => 'SAVED'))
   })
 
-  test('saves that come one by one are taken at an even pace, not with a statement for each', async () => {
+  test('Worker receives saves that come one by one at an even pace, not with a statement for each', async () => {
     const spied = observed()
     const worker = new Worker(
       { consumer: spied.consumer, store: spied.store, cache: spied.cache, events: spied.events },
@@ -233,17 +233,17 @@ describe.each([
     worker.start()
     closers.push(() => worker.stop())
     const began = performance.now()
-    // Each as soon as the one before is in the queue.
+    // Each save as soon as the one before is enqueued.
     for (const one of items(300)) await enqueue([one])
     const elapsed = performance.now() - began
     const statements = spied.seen.filter((step) => step === 'insert begins').length
     expect(statements).toBeGreaterThan(0)
-    // From take to take 5 ms, and a timer may be a millisecond early; the first one had been waiting.
+    // 5 ms between two calls of receive, and a timer may fire a millisecond early; the first call was waiting already.
     expect(statements).toBeLessThanOrEqual(elapsed / 4 + 2)
     await holds(async () => expect((await parts.queue.status()).depth).toBe(0))
   })
 
-  test('what cannot be a row is a dead letter before it is announced; nothing saved, nothing bumped', async () => {
+  test('Publisher writes a dead letter before the event of it, and does not invalidate the cache where no row is saved', async () => {
     const [good, bad] = [item(randomUUID(), 'good'), item(randomUUID(), '\ud800')]
     const standings: unknown[] = []
     const spied = observed(async (step) => {
@@ -260,7 +260,7 @@ describe.each([
     expect(await parts.queue.status()).toMatchObject({ depth: 0, deadLetters: 1 })
   })
 
-  test('a letter that has no id is buried, and nothing is announced of it', async () => {
+  test('Publisher dead-letters a message without an id and appends no event of it', async () => {
     const spied = observed()
     const [entry] = (await received(items(1))) as [Entry]
     const failure = { code: 'UNDECODABLE' as const, message: 'no message', attempts: 1, failedAt: new Date() }
@@ -273,7 +273,7 @@ describe.each([
     expect(await log()).toEqual([])
   })
 
-  test('what comes while an announcement is under way goes together into the next one', async () => {
+  test('Publisher publishes together what comes while it publishes', async () => {
     const gate = Promise.withResolvers<void>()
     const spied = observed(async (step) => {
       if (step === 'invalidate') await gate.promise
@@ -293,7 +293,7 @@ describe.each([
     expect((await parts.queue.status()).depth).toBe(0)
   })
 
-  test('a large batch becomes several entries of the log, in order', async () => {
+  test('Publisher appends a large batch as several entries of the log, in order', async () => {
     const publisher = new Publisher({ ...parts, consumer }, options())
     const small = await received(items(1_000))
     const more = await received(items(1_000))
@@ -307,7 +307,7 @@ describe.each([
     expect((await published()).slice(2_200)).toEqual(large.map(({ id }) => id))
   })
 
-  test('while the events log is away nothing is settled, and it is announced once it is back', async () => {
+  test('Publisher acknowledges nothing while the events log is unavailable, and appends the event afterwards', async () => {
     const spied = observed(async (step) => {
       if (step === 'append' && !spied.seen.slice(0, -1).includes('append begins')) await parts.queueAway()
     })
@@ -317,24 +317,24 @@ describe.each([
     expect(spied.seen).not.toContain('ack begins')
     await parts.queueBack()
     await done
-    // The settle has a connection of its own, which may take a try longer to be back.
+    // ack has a connection of its own, which may need one attempt more.
     const from = spied.seen.indexOf('append is done')
     expect(from).toBeGreaterThan(0)
     expect(spied.seen.indexOf('ack begins')).toBe(from + 1)
     expect(spied.seen.at(-1)).toBe('ack is done')
-    // At least once: an append whose answer was lost is made again.
+    // At least once: an append whose reply was lost is repeated.
     expect(new Set(await published())).toEqual(new Set(outcome.saved.map(({ id }) => id)))
     await holds(async () => expect((await parts.queue.status()).depth).toBe(0))
   })
 
-  describe('a worker that died', () => {
-    test('after the commit: whoever is given the entries announces them, with what stands in the store', async () => {
+  describe('a second worker', () => {
+    test('publishes the rows of a worker that died after the commit, as the store has them', async () => {
       const all = items(10)
       const outcome = await persister().persist(await received(all))
       await consumer.close()
       expect(await published()).toEqual([])
       const next = parts.queue.consumer('next')
-      const again = await takeAll(10, next)
+      const again = await receiveAll(10, next)
       expect(again.every(({ deliveries }) => deliveries === 1)).toBe(true)
       const second = await persister().persist(again)
       expect(second.saved).toEqual(outcome.saved)
@@ -345,7 +345,7 @@ describe.each([
       expect((await parts.queue.status()).depth).toBe(0)
     })
 
-    test('after the event, before the settle: the same is announced once more', async () => {
+    test('publishes the same event again for a worker that died after the event and before ack', async () => {
       const all = items(10)
       const outcome = await persister().persist(await received(all))
       const spied = observed(async (step) => {
@@ -360,7 +360,7 @@ describe.each([
       stopping = new AbortController()
       const next = parts.queue.consumer('next')
       await new Publisher({ ...parts, consumer: next }, options()).publish(
-        await persister().persist(await takeAll(10, next)),
+        await persister().persist(await receiveAll(10, next)),
       )
       const events = (await log()).flatMap(({ events }) => events)
       expect(events).toEqual([...outcome.saved, ...outcome.saved].map((content) => ({ type: 'saved', content })))
@@ -369,7 +369,7 @@ describe.each([
   })
 })
 
-describe('while the cache is away', () => {
+describe('Publisher, while the cache is unavailable,', () => {
   let parts: RedisParts
   let stored: TestStore
   let stopping: AbortController
@@ -388,9 +388,10 @@ describe('while the cache is away', () => {
       const found = await consumer.receive({ rows: 5, bytes: 1_000_000 }, 200)
       return found.length > 0 && found
     })
-    outcome = await new Persister(stored.store, { maxAttempts: 3, log: quiet(), signal: stopping.signal }).persist(
-      entries as Entry[],
-    )
+    outcome = await new Persister(
+      { store: stored.store },
+      { maxAttempts: 3, log: quiet(), signal: stopping.signal },
+    ).persist(entries as Entry[])
     expect(outcome.saved).toHaveLength(5)
   })
   afterEach(async () => {
@@ -400,9 +401,9 @@ describe('while the cache is away', () => {
   })
 
   function publish(cacheTtlMs: number) {
-    let bumps = 0
+    let calls = 0
     const invalidate = async () => {
-      bumps += 1
+      calls += 1
       await parts.cache.invalidate()
     }
     const log = quiet()
@@ -410,14 +411,14 @@ describe('while the cache is away', () => {
       { cache: { invalidate }, events: parts.events, consumer },
       { cacheTtlMs, log, signal: stopping.signal },
     )
-    return { done: publisher.publish(outcome), bumps: () => bumps, log }
+    return { done: publisher.publish(outcome), calls: () => calls, log }
   }
 
-  test('the announcement is held, until a bump succeeds', async () => {
+  test('appends no event until the cache is invalidated', async () => {
     const before = await parts.cache.version()
     parts.cacheProxy.set('cut')
-    const { done, bumps } = publish(60_000)
-    await holds(() => expect(bumps()).toBeGreaterThan(3))
+    const { done, calls } = publish(60_000)
+    await holds(() => expect(calls()).toBeGreaterThan(3))
     expect(await parts.events.read(start, 1)).toEqual([])
     expect((await parts.queue.status()).depth).toBe(5)
     parts.cacheProxy.set('pass')
@@ -428,25 +429,25 @@ describe('while the cache is away', () => {
     expect(after).not.toBe(before)
   })
 
-  test('or until every page of before has expired, and who was still reading one is done', {
+  test('appends the event once every page of before has expired, and 5 s later for reads that were running', {
     timeout: 40_000,
   }, async () => {
     parts.cacheProxy.set('cut')
     const since = performance.now()
     const { done, log } = publish(1_000)
     await done
-    // The time itself is what this is about: a page's life, and five seconds for a read that was under way.
+    // The test is about the time: the life of a page, and five seconds for a running read.
     expect(performance.now() - since).toBeGreaterThan(6_000)
-    expect(log.said).toContain('the cache is away; its old pages have expired, announcing without it')
+    expect(log.said).toContain('the cache is unavailable and its old pages have expired; publishing without it')
     expect(await parts.events.read(start, 10)).toHaveLength(1)
     expect((await parts.queue.status()).depth).toBe(0)
   })
 
-  test('a worker that stops leaves it unannounced, and in the queue', async () => {
+  test('leaves the entries in the queue without an event when the worker stops', async () => {
     parts.cacheProxy.set('cut')
-    const { done, bumps } = publish(60_000)
+    const { done, calls } = publish(60_000)
     const stopped = expect(done).rejects.toMatchObject({ name: 'Stopped' })
-    await holds(() => expect(bumps()).toBeGreaterThan(1))
+    await holds(() => expect(calls()).toBeGreaterThan(1))
     stopping.abort()
     await stopped
     expect(await parts.events.read(start, 1)).toEqual([])
