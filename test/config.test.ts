@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { parseEnvFile, readEnvFile } from '../src/config/env-file.ts'
+import { parseEnvFile, readEnvFile } from '../src/config/sources.ts'
 import { ConfigError, envExample, readConfig } from '../src/config.ts'
 
 function problems(env: Record<string, string>, file: Record<string, string> = {}): string {

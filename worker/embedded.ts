@@ -1,34 +1,70 @@
-/** The worker of an embedded queue: a thread in the API's process. */
+/** The worker of an embedded queue: a thread of the API's process, so that writing to a SQLite file does not block the API's event loop. */
 import { getPriority, setPriority } from 'node:os'
 import { parentPort, workerData } from 'node:worker_threads'
+import type { Config } from '../src/config.ts'
 import type { Log } from '../src/model/log.ts'
 import { type Meter, noMeter } from '../src/model/meter.ts'
-import { type EmbeddedData, type EmbeddedMessage, startEmbedded } from '../src/start.ts'
+import { sleep } from '../src/model/sleep.ts'
+import { connectQueue, openCache, openStore, openTracer, type QueuePorts } from '../src/open.ts'
 import { describeErrors } from '../src/telemetry/log-errors.ts'
+import { startWorking } from './working.ts'
 
-const data = workerData as EmbeddedData
-// Where cores are scarce, enqueueing has priority over persisting, which can wait. On Linux setPriority changes this thread alone, elsewhere
-// the whole process. The priority is only lowered: raising it may be forbidden.
+export interface EmbeddedData extends QueuePorts {
+  config: Config
+  /** See openCache. */
+  sharedVersion: SharedArrayBuffer
+}
+
+/** From this thread to the API's. */
+export interface EmbeddedMessage {
+  /** The worker works, or waits for the database. */
+  ready?: true
+  stage?: Parameters<Meter['stage']>
+  committed?: Parameters<Meter['committed']>
+  storeWaiting?: Parameters<Meter['storeWaiting']>
+  parked?: Parameters<Meter['parked']>
+  /** For the process' log, which is bounded and counts the lines it drops. */
+  log?: { level: 'info' | 'warn' | 'error'; fields: object; message: string }
+}
+
+/** How long the thread waits for the database before it reports that it is ready. */
+const storeWaitMs = 1_000
+
+const { config, sharedVersion, ...ports } = workerData as EmbeddedData
+// With too few cores, accepting saves goes first: accepted saves can wait. On Linux the priority is the thread's own, elsewhere the whole
+// process would get it. Only ever lowered, because raising it may be forbidden.
 if (process.platform === 'linux') setPriority(Math.min(19, getPriority() + 10))
-const post = (message: EmbeddedMessage) => parentPort!.postMessage(message)
+const send = (message: EmbeddedMessage) => parentPort!.postMessage(message)
 // The API's thread has the metrics and the log.
 const meter: Meter = {
   ...noMeter,
-  stage: (...args) => post({ stage: args }),
-  committed: (...args) => post({ committed: args }),
-  storeWaiting: (...args) => post({ storeWaiting: args }),
-  parked: (...args) => post({ parked: args }),
+  stage: (...args) => send({ stage: args }),
+  committed: (...args) => send({ committed: args }),
+  storeWaiting: (...args) => send({ storeWaiting: args }),
+  parked: (...args) => send({ parked: args }),
 }
 const at = (level: 'info' | 'warn' | 'error') => (fields: object, message: string) =>
-  post({ log: { level, fields: describeErrors(fields), message } })
+  send({ log: { level, fields: describeErrors(fields), message } })
 const log: Log = { info: at('info'), warn: at('warn'), error: at('error') }
-const running = await startEmbedded(data, meter, log)
-// Not caught: the error ends the thread, and with it the process.
-running.failed.catch((error) => {
-  throw error
-})
+const silent: Log = { info() {}, warn() {}, error() {} }
+
+const stack = new AsyncDisposableStack()
+const ending = new AbortController()
+const { signal } = ending
+// Silent: the API sends traces to the same endpoint, and warns where it does not answer.
+const tracer = await openTracer(config, { log: silent, stack })
+const cache = openCache(config, { log, stack, sharedVersion })
+const { queue, events } = connectQueue(ports, stack)
+const store = openStore(config, { log, stack })
+const { failed, preparing } = startWorking({ queue, events, cache, store, meter, tracer, log, stack, signal }, config)
 parentPort!.on('message', async () => {
-  await running.close()
+  ending.abort()
+  await stack.disposeAsync()
   parentPort!.close()
 })
-post({ ready: true })
+// The rejection is not caught: it ends the thread, and with it the process.
+failed.catch((error) => {
+  throw error
+})
+await Promise.race([failed, preparing.catch(() => {}), sleep(storeWaitMs, signal)])
+send({ ready: true })

@@ -1,13 +1,17 @@
-/** npm run dead-letters -- list | retry ID… | discard ID… (or --all): the dead letters of whichever queue is set, from a shell. */
+/** `npm run dead-letters -- list | retry ID… | discard ID…` (or `--all`): the dead letters of the queue that QUEUE_URL names, from a shell. */
 import { parseArgs } from 'node:util'
 import { readConfig } from '../config.ts'
 import { decode } from '../model/message.ts'
+import { openQueueAlone } from '../open.ts'
 import type { Queue } from '../queue/queue.ts'
-import { openQueueAlone } from '../start.ts'
 
 const usage = `usage: npm run dead-letters -- list
        npm run dead-letters -- retry ID… | --all
        npm run dead-letters -- discard ID… | --all`
+
+const silent = { info() {}, warn() {}, error() {} }
+const idsPerCall = 500
+const page = 100
 
 async function main(): Promise<void> {
   const { positionals, values } = parseArgs({
@@ -17,18 +21,13 @@ async function main(): Promise<void> {
   const [command, ...named] = positionals
   const known = command === 'list' || command === 'retry' || command === 'discard'
   if (!known || (command !== 'list' && values.all === named.length > 0)) throw new Error(usage)
-  const { queue, close } = await openQueueAlone(readConfig())
-  try {
-    if (command === 'list') await list(queue)
-    else {
-      const ids = values.all ? await allIds(queue) : named.map((id) => id.toLowerCase())
-      let count = 0
-      for (let i = 0; i < ids.length; i += 500) count += await queue[command](ids.slice(i, i + 500))
-      console.log(`${command === 'retry' ? 'back in the queue' : 'discarded'}: ${count}`)
-    }
-  } finally {
-    await close()
-  }
+  await using stack = new AsyncDisposableStack()
+  const queue = await openQueueAlone(readConfig(), { log: silent, stack })
+  if (command === 'list') return await list(queue)
+  const ids = values.all ? await allIds(queue) : named.map((id) => id.toLowerCase())
+  let count = 0
+  for (let i = 0; i < ids.length; i += idsPerCall) count += await queue[command](ids.slice(i, i + idsPerCall))
+  console.log(`${command === 'retry' ? 'back in the queue' : 'discarded'}: ${count}`)
 }
 
 async function list(queue: Queue): Promise<void> {
@@ -52,7 +51,7 @@ async function allIds(queue: Queue): Promise<string[]> {
 async function* deadLetters(queue: Queue) {
   let after: string | undefined
   for (;;) {
-    const { deadLetters, more } = await queue.deadLetters(100, after)
+    const { deadLetters, more } = await queue.deadLetters(page, after)
     for (const { deadLetter } of deadLetters) yield deadLetter
     after = deadLetters.at(-1)?.handle
     if (!more) return

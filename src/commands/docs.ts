@@ -1,4 +1,4 @@
-/** npm run docs: writes the files that are generated from the code, .env.example and schema.graphql. Tests fail when they drift. */
+/** `npm run docs`: writes the files that are generated from the code, .env.example and schema.graphql. Tests fail when they differ. */
 import { writeFileSync } from 'node:fs'
 import { printSchema } from 'graphql'
 import { envExample } from '../config.ts'

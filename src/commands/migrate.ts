@@ -1,16 +1,17 @@
-/** `npm run migrate`: makes the database ready, as every start does, and says what that took. */
+/** `npm run migrate`: prepares the database, as every start does, and prints what it did. */
 import { readConfig } from '../config.ts'
-import { PrismaStore } from '../db/prisma.ts'
+import { openStore } from '../open.ts'
 
-const say = (_fields: object, message: string) => console.log(message)
+const print = (_fields: object, message: string) => console.log(message)
+const log = { info: print, warn: print, error: print }
 
 const stop = new AbortController()
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.once(signal, () => stop.abort(new Error(`ended by ${signal}`)))
 
-let store: PrismaStore | undefined
 try {
-  store = new PrismaStore({ url: readConfig().databaseUrl, concurrency: 1, log: { info: say, warn: say, error: say } })
+  await using stack = new AsyncDisposableStack()
+  const store = openStore({ ...readConfig(), databaseReadUrl: undefined, workerConcurrency: 1 }, { log, stack })
   await store.prepare(stop.signal)
 } catch (error) {
   // Many an error repeats its cause.
@@ -21,6 +22,4 @@ try {
     said += `${e.message}\n`
   }
   process.exitCode = 1
-} finally {
-  await store?.close()
 }

@@ -1,19 +1,22 @@
-/** `npm run studio`: Prisma Studio on whichever store is set. Arguments go through, as in `npm run studio -- --browser none`. */
+/** `npm run studio`: Prisma Studio on the store that DATABASE_URL names. Arguments are passed on, as in `npm run studio -- --browser none`. */
 import { spawn } from 'node:child_process'
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { constants } from 'node:os'
+import { resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
+import { filePath } from '../config/urls.ts'
 import { readConfig } from '../config.ts'
-import { sqlitePath } from '../db/sqlite.ts'
 
-/** Studio opens SQLite by an absolute URL only, takes what follows file:// as it stands, and would make a file that is not there. */
+/** Studio opens SQLite by an absolute URL only, decodes nothing in it, and would create a missing file. */
 function studioUrl(databaseUrl: string): string {
   if (!databaseUrl.startsWith('file:')) return databaseUrl
-  const path = sqlitePath(databaseUrl)
-  if (!existsSync(path)) throw new Error(`There is no ${path} yet: run "npm run migrate" or "npm start" first`)
-  if (!statSync(path).isFile())
+  const path = resolve(filePath(databaseUrl))
+  if (!existsSync(path))
+    throw new Error(`the store's file ${path} does not exist: run "npm run migrate" or "npm start" to create it`)
+  if (!statSync(path).isFile()) {
     throw new Error(`${path} is a folder or a device; expected the store's file: set DATABASE_URL=file:PATH to it`)
+  }
   return `file://${path}`
 }
 

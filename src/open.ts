@@ -1,0 +1,128 @@
+/**
+ * The one place that names implementations: each setting's URL picks one. What is opened here is closed by `stack`, in reverse order.
+ */
+import type { MessagePort } from 'node:worker_threads'
+import type { Cache } from './cache/cache.ts'
+import { MemoryCache, SharedVersion } from './cache/memory.ts'
+import { RedisCache, RedisVersion } from './cache/redis.ts'
+import { describeUrl, filePath } from './config/urls.ts'
+import type { Config } from './config.ts'
+import { PrismaStore } from './db/prisma.ts'
+import { SqliteFile } from './embedded/file.ts'
+import type { EventLog } from './events/events.ts'
+import { RedisEventLog } from './events/redis.ts'
+import { SqliteEventLog } from './events/sqlite.ts'
+import type { Log } from './model/log.ts'
+import type { Tracer } from './model/tracer.ts'
+import type { Queue } from './queue/queue.ts'
+import { RedisQueue } from './queue/redis.ts'
+import { SqliteQueue } from './queue/sqlite.ts'
+import { parseRedisUrl } from './redis/address.ts'
+
+export interface OpenDeps {
+  log: Log
+  stack: AsyncDisposableStack
+}
+
+export const isEmbedded = ({ queueUrl }: Pick<Config, 'queueUrl'>): boolean => queueUrl.startsWith('file:')
+
+/** How long a command waits for Redis. */
+const commandWaitMs = 3_000
+
+type QueueConfig = Pick<Config, 'queueUrl' | 'queueCapacity' | 'eventsRetentionMs' | 'eventsRetentionBytes'>
+
+/**
+ * The queue and the events log; `file` is set where both are embedded. `store` names the store that
+ * this process writes messages to, if it does. `onUnfit` is called when the queue may lose saves (its Redis evicts
+ * keys), or when this process has lost it for good.
+ */
+export async function openQueue(
+  {
+    queueUrl,
+    queueCapacity: capacity,
+    eventsRetentionMs: retentionMs,
+    eventsRetentionBytes: retentionBytes,
+  }: QueueConfig,
+  { log, stack, store, onUnfit = () => {} }: OpenDeps & { store?: string; onUnfit?: (error: Error) => void },
+): Promise<{ queue: Queue; events: EventLog; file?: SqliteFile }> {
+  if (isEmbedded({ queueUrl })) {
+    const file = await SqliteFile.open(filePath(queueUrl), { capacity, retentionMs, retentionBytes, store, log })
+    stack.defer(() => file.close())
+    file.failed.catch(onUnfit)
+    return { ...connectQueue({ queuePort: file.connect(), eventsPort: file.connect() }, stack), file }
+  }
+  const address = parseRedisUrl(queueUrl)
+  const queue = new RedisQueue(address, { capacity, log, onEvicting: onUnfit })
+  stack.defer(() => queue.close())
+  const events = new RedisEventLog(address, { retentionMs, retentionBytes, log })
+  stack.defer(() => events.close())
+  return { queue, events }
+}
+
+/** Ports to the thread that owns the embedded queue's file. */
+export interface QueuePorts {
+  queuePort: MessagePort
+  eventsPort: MessagePort
+}
+
+/** The embedded queue and events log, over ports that `SqliteFile.connect` returned; any thread may use them. */
+export function connectQueue({ queuePort, eventsPort }: QueuePorts, stack: AsyncDisposableStack) {
+  const queue = new SqliteQueue(queuePort)
+  stack.defer(() => queue.close())
+  const events = new SqliteEventLog(eventsPort)
+  stack.defer(() => events.close())
+  return { queue, events }
+}
+
+/** The queue alone, for a command: waits for Redis, for a bounded time. */
+export async function openQueueAlone(config: QueueConfig, deps: OpenDeps): Promise<Queue> {
+  const { queue } = await openQueue(config, deps)
+  if (queue instanceof RedisQueue) await queue.connection.whenReady(commandWaitMs)
+  return queue
+}
+
+type CacheConfig = Pick<Config, 'cacheUrl' | 'cacheTtlMs' | 'queueUrl'>
+
+/** `sharedVersion` holds the version of the pages where the API and its worker are threads of one process. */
+export function openCache(
+  { cacheUrl, cacheTtlMs: ttlMs, queueUrl }: CacheConfig,
+  { log, stack, sharedVersion }: OpenDeps & { sharedVersion?: SharedArrayBuffer },
+): Cache {
+  if (cacheUrl !== 'memory:') {
+    return stack.adopt(new RedisCache(parseRedisUrl(cacheUrl), { ttlMs, log }), (cache) => cache.close())
+  }
+  // Workers in other processes invalidate the pages in this process' memory, so that all of them read the version in the queue's Redis.
+  const version = isEmbedded({ queueUrl })
+    ? new SharedVersion(sharedVersion)
+    : new RedisVersion(parseRedisUrl(queueUrl), { log })
+  return stack.adopt(new MemoryCache({ ttlMs, version }), (cache) => cache.close())
+}
+
+type StoreConfig = Pick<Config, 'databaseUrl' | 'databaseReadUrl' | 'workerConcurrency'>
+
+export function openStore(config: StoreConfig, { log, stack }: OpenDeps): PrismaStore {
+  const { databaseUrl: url, databaseReadUrl: readUrl, workerConcurrency: concurrency } = config
+  return stack.adopt(new PrismaStore({ url, readUrl, concurrency, log }), (store) => store.close())
+}
+
+/** Undefined where no traces are wanted; OpenTelemetry is imported only where they are. Opened first, so that it closes last and sends the
+ *  spans that end while the rest closes. */
+export async function openTracer(
+  { traces, queueUrl, databaseUrl }: Pick<Config, 'traces' | 'queueUrl' | 'databaseUrl'>,
+  { log, stack }: OpenDeps,
+): Promise<Tracer | undefined> {
+  if (!traces) return undefined
+  const { OtelTracer } = await import('./telemetry/otel.ts')
+  const queue = isEmbedded({ queueUrl }) ? 'sqlite' : 'redis'
+  const store = databaseUrl.startsWith('file:') ? 'sqlite' : 'mysql'
+  return stack.adopt(new OtelTracer({ ...traces, queue, store, log }), (tracer) => tracer.close())
+}
+
+/** The store, the queue and the cache in use, for the log. */
+export function describeImplementations({
+  databaseUrl,
+  queueUrl,
+  cacheUrl,
+}: Pick<Config, 'databaseUrl' | 'queueUrl' | 'cacheUrl'>) {
+  return { store: describeUrl(databaseUrl), queue: describeUrl(queueUrl), cache: describeUrl(cacheUrl) }
+}
