@@ -1,78 +1,151 @@
 /**
- * The house keeps its shape: server -> app -> (db, cache, queue, events) -> model, and worker -> the same four -> model. Nothing imports
- * upwards; implementations are named by start.ts only; the environment is read by config.ts only; files stay small, folders shallow.
+ * The rooms of the house and the arrows between them: main → run → start → (server → graphql → (http, app), worker) → (queue, events, cache,
+ * db) → (redis, sqlite) → model. Nothing imports against an arrow, no imports run in a circle, only src/open.ts names implementations, and
+ * only src/config.ts reads the environment.
  */
 import { describe, expect, test } from 'vitest'
-import { filesUnder, importsOf, type SourceFile, withoutComments } from './harness/imports.ts'
+import { circlesIn, filesUnder, importsOf, type SourceFile, withoutComments } from './harness/imports.ts'
 
-/** What everybody above may know of a layer: its interface, not what it is made of. */
+/** What other rooms may import of queue, events, cache and db: the interfaces, not the implementations. */
 const interfaces = [
   'src/db/store.ts',
   'src/cache/cache.ts',
   'src/queue/queue.ts',
   'src/queue/digest.ts',
   'src/events/events.ts',
-  // Made of an EventLog, whichever one.
+  // It reads any EventLog.
   'src/events/follower.ts',
 ]
 const model = 'src/model/'
+const config = ['src/config.ts', 'src/config/']
 const generated = 'prisma/mysql/generated/'
 
-/** Where the file is, and what it may import of ours besides its own folder. The first rule that matches counts. */
-const rules: { files: RegExp; may: string[]; alone?: true; own?: false }[] = [
-  { files: /^src\/model\//, may: [], alone: true },
-  // What implementations share: connections to Redis, and the thread that has the SQLite file of the queue and the events log.
-  { files: /^src\/redis\//, may: [model] },
-  { files: /^src\/sqlite\//, may: [model, 'src/queue/queue.ts', 'src/events/events.ts'] },
-  // Commands of their own: npm run migrate, npm run studio.
-  { files: /^src\/db\/(migrate-main|studio)\.ts$/, may: ['src/config.ts', model, 'prisma/studio.config.ts'] },
-  // A SQLite file is opened, configured and guarded in one way.
+interface Rule {
+  room: string
+  files: RegExp
+  /** Files, and folders with a slash at the end, that they may import besides their own room. */
+  may: string[]
+  /** Of these, they may import types only. */
+  mayTypes?: string[]
+  /** Not even packages and built-ins. */
+  nothingElse?: true
+}
+
+/** The first rule that matches a file holds. */
+const rules: Rule[] = [
+  { room: 'model', files: /^src\/model\//, may: [], nothingElse: true },
+  { room: 'redis', files: /^src\/redis\//, may: [model] },
+  { room: 'sqlite', files: /^src\/sqlite\//, may: [model] },
+  { room: 'db', files: /^src\/db\//, may: [model, 'prisma/', 'src/sqlite/'] },
+  { room: 'cache', files: /^src\/cache\//, may: [model, 'src/redis/'] },
+  { room: 'queue', files: /^src\/queue\//, may: [model, 'src/redis/', 'src/sqlite/'] },
+  { room: 'events', files: /^src\/events\//, may: [model, 'src/redis/', 'src/sqlite/'] },
+  // The thread that owns the embedded queue's file.
+  { room: 'embedded', files: /^src\/embedded\//, may: [model, 'src/sqlite/', 'src/queue/', 'src/events/'] },
+  { room: 'app', files: /^src\/app\//, may: [model, ...interfaces] },
+  { room: 'http', files: /^src\/http\//, may: [model, ...interfaces, 'src/app/'] },
+  { room: 'telemetry', files: /^src\/telemetry\//, may: [model, ...interfaces], mayTypes: ['src/app/'] },
   {
-    files: /^src\/db\//,
-    may: [model, 'prisma/', ...['fault', 'guard', 'open'].map((name) => `src/sqlite/${name}.ts`)],
+    room: 'graphql',
+    files: /^src\/graphql\//,
+    may: [model, ...interfaces, generated, 'src/app/', 'src/http/'],
+    mayTypes: ['src/telemetry/'],
   },
-  { files: /^src\/cache\//, may: [model, 'src/redis/'] },
-  { files: /^src\/(queue|events)\//, may: [model, 'src/redis/', 'src/sqlite/'] },
-  { files: /^src\/app\//, may: [model, ...interfaces] },
-  { files: /^src\/traces\//, may: [model, ...interfaces] },
-  // The console as it was built, to serve it.
-  { files: /^src\/server\/console\.ts$/, may: ['web/dist'] },
-  { files: /^src\/server\//, may: [model, ...interfaces, 'src/app/', generated] },
-  { files: /^src\/config\.ts$/, may: ['src/config/'], own: false },
-  { files: /^src\/config\//, may: ['src/redis/address.ts'] },
-  { files: /^src\/main\.ts$/, may: ['src/run.ts'], own: false },
-  { files: /^src\/run\.ts$/, may: ['src/config.ts', 'src/start.ts', 'src/log/'], own: false },
-  { files: /^src\/log\//, may: [model] },
-  { files: /^src\/docs\.ts$/, may: ['src/config.ts', 'src/server/', 'schema.graphql', '.env.example'], own: false },
-  { files: /^src\/dead-letters\.ts$/, may: ['src/config.ts', 'src/start.ts', 'src/queue/queue.ts', model], own: false },
-  { files: /^src\/closing\.ts$/, may: [], own: false },
-  { files: /^src\/start\.ts$/, may: ['src/', 'worker/'], own: false },
-  { files: /^worker\/main\.ts$/, may: ['src/run.ts'], own: false },
-  { files: /^worker\/thread\.ts$/, may: ['src/log/', 'src/start.ts', 'src/model/'], own: false },
-  { files: /^worker\//, may: [model, ...interfaces] },
+  // The console's files, as they were built.
+  { room: 'server', files: /^src\/server\/console\.ts$/, may: [model, 'src/http/', 'web/dist'] },
+  {
+    room: 'server',
+    files: /^src\/server\//,
+    may: [model, ...interfaces, 'src/app/', 'src/http/', 'src/graphql/'],
+    mayTypes: ['src/telemetry/'],
+  },
+  { room: 'config', files: /^src\/config(\.ts$|\/)/, may: ['src/redis/address.ts'] },
+  {
+    room: 'open',
+    files: /^src\/open\.ts$/,
+    may: [
+      model,
+      ...config,
+      ...['queue', 'events', 'cache', 'db', 'embedded'].map((room) => `src/${room}/`),
+      'src/redis/address.ts',
+      'src/telemetry/otel.ts',
+    ],
+  },
+  // The embedded worker's thread opens what it needs by itself: it starts with the settings alone.
+  {
+    room: 'worker',
+    files: /^worker\/embedded\.ts$/,
+    may: [model, 'src/open.ts', 'src/telemetry/log-errors.ts'],
+    mayTypes: config,
+  },
+  {
+    room: 'worker',
+    files: /^worker\/working\.ts$/,
+    may: [model, ...interfaces, 'src/telemetry/traced-worker.ts'],
+    mayTypes: config,
+  },
+  { room: 'main', files: /^(src|worker)\/main\.ts$/, may: ['src/run.ts'] },
+  { room: 'worker', files: /^worker\//, may: [model, ...interfaces] },
+  {
+    room: 'start',
+    files: /^src\/start\.ts$/,
+    may: [
+      model,
+      'src/open.ts',
+      'src/app/',
+      'src/http/',
+      'src/server/',
+      'src/telemetry/metrics.ts',
+      ...['spawn', 'working'].map((name) => `worker/${name}.ts`),
+    ],
+    mayTypes: [...interfaces, ...config],
+  },
+  { room: 'run', files: /^src\/run\.ts$/, may: ['src/config.ts', 'src/start.ts', 'src/telemetry/'] },
+  {
+    room: 'commands',
+    files: /^src\/commands\//,
+    may: [
+      model,
+      ...interfaces,
+      ...config,
+      'src/open.ts',
+      'src/graphql/schema.ts',
+      'prisma/studio.config.ts',
+      'schema.graphql',
+      '.env.example',
+    ],
+  },
 ]
 
-const folderOf = (path: string) =>
-  `${path
-    .split('/')
-    .slice(0, path.startsWith('src/') ? 2 : 1)
-    .join('/')}/`
 const isOurs = (name: string) => /^(src|worker|prisma|test|bench|web|schema\.graphql|\.env)/.test(name)
+const allows = (list: readonly string[] = [], name: string) =>
+  list.some((allowed) => (allowed.endsWith('/') ? name.startsWith(allowed) : name === allowed))
+const ruleOf = (path: string) => rules.find(({ files }) => files.test(path))
 
 /** Every import that the rules do not allow, as a sentence. */
 function wrongImports(file: SourceFile): string[] {
-  const rule = rules.find(({ files }) => files.test(file.path))
-  if (!rule) return [`${file.path} has no rule in test/layout.test.ts: say there what it may import`]
-  return importsOf(file).flatMap((name) => {
+  const rule = ruleOf(file.path)
+  if (!rule) return [`${file.path} is in no room: add a rule to test/layout.test.ts that says what it may import`]
+  return importsOf(file).flatMap(({ name, type }) => {
     if (name.startsWith('computed: ')) return [`${file.path} has an import that cannot be checked: ${name.slice(10)}`]
-    if (!isOurs(name)) return rule.alone ? [`${file.path} imports ${name}; model imports nothing`] : []
-    if (rule.own !== false && name.startsWith(folderOf(file.path))) return []
-    if (rule.may.some((allowed) => (allowed.endsWith('/') ? name.startsWith(allowed) : name === allowed))) return []
-    return [`${file.path} must not import ${name}`]
+    if (!isOurs(name)) return rule.nothingElse ? [`${file.path} imports ${name}; ${rule.room} imports nothing`] : []
+    if (ruleOf(name)?.room === rule.room || allows(rule.may, name)) return []
+    if (!allows(rule.mayTypes, name)) return [`${file.path} must not import ${name}`]
+    return type ? [] : [`${file.path} must not import ${name}, except for types`]
   })
 }
 
-/** Reading the environment; to hand all of it on to a child process is none. */
+/** Which file imports which, and which room imports which; `import type`, `import()` and `new URL()` count. */
+function graphsOf(files: readonly SourceFile[]) {
+  const importedBy = (file: SourceFile) => importsOf(file).flatMap(({ name }) => (ruleOf(name) ? name : []))
+  const ofFiles = new Map(files.map((file) => [file.path, importedBy(file)]))
+  const ofRooms = new Map(rules.map(({ room }) => [room, new Set<string>()]))
+  for (const [path, names] of ofFiles)
+    for (const name of names) ofRooms.get(ruleOf(path)!.room)!.add(ruleOf(name)!.room)
+  return { ofFiles, ofRooms }
+}
+
+/** Reads of the environment; to hand all of it on to a child process is none. */
 function readsEnvironment({ path, text }: SourceFile): string[] {
   if (path === 'src/config.ts') return []
   const code = withoutComments(text).replaceAll('...process.env', '')
@@ -92,25 +165,31 @@ function wrongShape({ path, text }: SourceFile): string[] {
 
 const sources = ['src', 'worker'].flatMap((folder) => filesUnder(folder))
 
-test('there is something to look at', () => {
+test('the layout test finds the source files', () => {
   expect(sources.length).toBeGreaterThan(20)
   const paths = sources.map(({ path }) => path)
-  for (const path of ['src/start.ts', 'worker/worker.ts', ...interfaces]) expect(paths).toContain(path)
+  for (const path of ['src/start.ts', 'src/open.ts', 'worker/worker.ts', ...interfaces]) expect(paths).toContain(path)
 })
 
-test('imports go one way, and only start.ts names implementations', () => {
+test('imports follow the arrows between the rooms, and only src/open.ts names implementations', () => {
   expect(sources.flatMap(wrongImports)).toEqual([])
 })
 
-test('only config.ts reads the environment', () => {
+test('no imports run in a circle, neither between files nor between rooms', () => {
+  const { ofFiles, ofRooms } = graphsOf(sources)
+  expect(circlesIn(ofFiles)).toEqual([])
+  expect(circlesIn(ofRooms)).toEqual([])
+})
+
+test('only src/config.ts reads the environment', () => {
   expect(sources.flatMap(readsEnvironment)).toEqual([])
 })
 
-test('files are small and folders shallow', () => {
+test('source files have at most 400 lines and folders are at most two levels deep', () => {
   expect(['src', 'worker'].flatMap((folder) => filesUnder(folder, /./)).flatMap(wrongShape)).toEqual([])
 })
 
-describe('a source that breaks a rule is found out:', () => {
+describe('the layout test reports a source that breaks a rule:', () => {
   test.each([
     ['model imports a layer', 'src/model/x.ts', "import type { Queue } from '../queue/queue.ts'"],
     ['model imports a built-in', 'src/model/x.ts', "import { join } from 'node:path'"],
@@ -119,7 +198,8 @@ describe('a source that breaks a rule is found out:', () => {
     ['events imports queue', 'src/events/x.ts', "import type { Queue } from '../queue/queue.ts'"],
     ['cache imports db', 'src/cache/x.ts', "import type { Reader } from '../db/store.ts'"],
     ['db imports cache', 'src/db/x.ts', "import type { Cache } from '../cache/cache.ts'"],
-    ['db imports sqlite of the queue', 'src/db/x.ts', "import { SqliteFile } from '../embedded/file.ts'"],
+    ['db imports the embedded queue', 'src/db/x.ts', "import { SqliteFile } from '../embedded/file.ts'"],
+    ['embedded imports db', 'src/embedded/x.ts', "import { PrismaStore } from '../db/prisma.ts'"],
     ['queue imports app', 'src/queue/x.ts', "import { makeApp } from '../app/app.ts'"],
     ['shared Redis code imports a layer', 'src/redis/x.ts', "import { RedisQueue } from '../queue/redis.ts'"],
     [
@@ -127,7 +207,19 @@ describe('a source that breaks a rule is found out:', () => {
       'src/sqlite/x.ts',
       "import { SqliteQueue } from '../queue/sqlite.ts'",
     ],
-    ['traces import an implementation', 'src/traces/x.ts', "import { RedisQueue } from '../queue/redis.ts'"],
+    ['shared SQLite code imports an interface', 'src/sqlite/x.ts', "import type { Queue } from '../queue/queue.ts'"],
+    ['telemetry imports an implementation', 'src/telemetry/x.ts', "import { RedisQueue } from '../queue/redis.ts'"],
+    ['telemetry imports app for more than types', 'src/telemetry/x.ts', "import { Bytes } from '../app/bytes.ts'"],
+    ['http imports graphql', 'src/http/x.ts', "import { schema } from '../graphql/schema.ts'"],
+    ['http imports server', 'src/http/x.ts', "import { serve } from '../server/server.ts'"],
+    ['app imports http', 'src/app/x.ts', "import { HttpError } from '../http/error.ts'"],
+    ['graphql imports server', 'src/graphql/x.ts', "import { serve } from '../server/server.ts'"],
+    [
+      'graphql imports metrics for more than types',
+      'src/graphql/x.ts',
+      "import { Metrics } from '../telemetry/metrics.ts'",
+    ],
+    ['server imports open', 'src/server/x.ts', "import { openQueue } from '../open.ts'"],
     ['app imports server', 'src/app/x.ts', "import { serve } from '../server/server.ts'"],
     ['app imports an implementation', 'src/app/x.ts', "import { RedisQueue } from '../queue/redis.ts'"],
     [
@@ -143,9 +235,18 @@ describe('a source that breaks a rule is found out:', () => {
     ['worker imports app', 'worker/x.ts', "import { makeApp } from '../src/app/app.ts'"],
     ['worker imports server', 'worker/x.ts', "import { serve } from '../src/server/server.ts'"],
     ['worker imports start', 'worker/x.ts', "import { startWorker } from '../src/start.ts'"],
+    ['worker imports open', 'worker/x.ts', "import { openQueue } from '../src/open.ts'"],
+    ['worker imports the settings', 'worker/x.ts', "import type { Config } from '../src/config.ts'"],
+    ['the embedded worker imports start', 'worker/embedded.ts', "import { startWorker } from '../src/start.ts'"],
+    ['start imports an implementation', 'src/start.ts', "import { RedisQueue } from './queue/redis.ts'"],
+    ['start imports the reader of settings', 'src/start.ts', "import { readConfig } from './config.ts'"],
+    ['open imports start', 'src/open.ts', "import { startApi } from './start.ts'"],
+    ['open imports worker', 'src/open.ts', "import { Worker } from '../worker/worker.ts'"],
+    ['a command imports start', 'src/commands/x.ts', "import { startApi } from '../start.ts'"],
+    ['a command imports an implementation', 'src/commands/x.ts', "import { PrismaStore } from '../db/prisma.ts'"],
     ['main imports an implementation', 'src/main.ts', "import { RedisQueue } from './queue/redis.ts'"],
     ['config imports a layer', 'src/config.ts', "import type { Queue } from './queue/queue.ts'"],
-    ['start imports a test', 'src/start.ts', "import { startRedis } from './harness/redis.ts'"],
+    ['start imports a test', 'src/start.ts', "import { startRedis } from '../test/harness/redis.ts'"],
     ['a folder without a rule', 'src/utils/x.ts', ''],
     ['over several lines', 'src/app/x.ts', "import {\n  serve,\n} from '../server/server.ts'"],
     ['for its effects', 'src/app/x.ts', "import '../server/server.ts'"],
@@ -154,6 +255,11 @@ describe('a source that breaks a rule is found out:', () => {
     ['as a type', 'src/app/x.ts', "let s: import('../server/server.ts').Server"],
     ['with require', 'src/app/x.ts', "const { serve } = require('../server/server.ts')"],
     ['as a thread', 'src/app/x.ts', "new Worker(new URL('../../worker/embedded.ts', import.meta.url))"],
+    [
+      'as a type and a value',
+      'src/graphql/x.ts',
+      "import type { A } from '../telemetry/a.ts'\nimport { B } from '../telemetry/a.ts'",
+    ],
     ['computed', 'src/app/x.ts', 'await import(name)'],
     ['behind a comment', 'src/app/x.ts', "/* ' */ import '../server/server.ts' // '"],
   ])('%s', (_, path, text) => {
@@ -171,6 +277,31 @@ describe('a source that breaks a rule is found out:', () => {
     expect(readsEnvironment({ path: 'src/app/x.ts', text })).toHaveLength(1)
   })
 
+  test.each([
+    ['at run time', "import './b.ts'"],
+    ['as a type', "import type { B } from './b.ts'"],
+    ['as a thread', "new Worker(new URL('b.ts', import.meta.url))"],
+    ['by import()', "await import('./b.ts')"],
+  ])('two files that import each other, one of them %s', (_, text) => {
+    const files = [
+      { path: 'src/app/a.ts', text },
+      { path: 'src/app/b.ts', text: "import './c.ts'" },
+      { path: 'src/app/c.ts', text: "import './a.ts'" },
+      { path: 'src/app/d.ts', text: "import './a.ts'" },
+    ]
+    expect(circlesIn(graphsOf(files).ofFiles)).toEqual([['src/app/a.ts', 'src/app/b.ts', 'src/app/c.ts']])
+  })
+
+  test('three rooms that import each other in a circle', () => {
+    const files = [
+      { path: 'src/queue/a.ts', text: "import type { B } from '../sqlite/b.ts'" },
+      { path: 'src/sqlite/c.ts', text: "import '../embedded/d.ts'" },
+      { path: 'src/embedded/e.ts', text: "import '../queue/f.ts'" },
+    ]
+    expect(circlesIn(graphsOf(files).ofFiles)).toEqual([])
+    expect(circlesIn(graphsOf(files).ofRooms)).toEqual([['sqlite', 'queue', 'embedded']])
+  })
+
   test('401 lines, and a folder in a folder in a folder', () => {
     expect(wrongShape({ path: 'src/app/x.ts', text: 'x\n'.repeat(401) })).toHaveLength(1)
     expect(wrongShape({ path: 'src/a/b/c/x.ts', text: '' })).toHaveLength(1)
@@ -178,10 +309,11 @@ describe('a source that breaks a rule is found out:', () => {
   })
 })
 
-describe('what only looks like it is let pass:', () => {
+describe('the layout test accepts a source with', () => {
   test.each([
     ['a comment', 'src/app/x.ts', "// import '../server/server.ts'\n/* import '../start.ts' */"],
     ['a comment after a string', 'src/app/x.ts', "const a = 'it\\'s' // import('../start.ts')"],
+    ['a type of metrics', 'src/graphql/x.ts', "import type { Metrics } from '../telemetry/metrics.ts'"],
     ['an interface', 'src/app/x.ts', "import type { Queue } from '../queue/queue.ts'"],
     ['its own folder', 'src/app/x.ts', "import { save } from './save.ts'"],
     ['a package', 'src/app/x.ts', "import { uuidv7 } from 'uuidv7'"],
@@ -190,7 +322,7 @@ describe('what only looks like it is let pass:', () => {
     expect(wrongImports({ path, text })).toEqual([])
   })
 
-  test('the environment, handed on whole', () => {
+  test('the whole environment, handed on to a child process', () => {
     expect(
       readsEnvironment({ path: 'src/app/x.ts', text: 'spawn(x, { env: { ...process.env } }) // process.env' }),
     ).toEqual([])

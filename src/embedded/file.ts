@@ -6,6 +6,7 @@ import { once } from 'node:events'
 import { resolve } from 'node:path'
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads'
 import type { Log } from '../model/log.ts'
+import type { FromThread, ThreadOptions, ToThread } from './thread.ts'
 
 export interface SqliteFileOptions {
   /** Messages the queue takes. */
@@ -24,14 +25,6 @@ export interface SqliteFileOptions {
   /** Told of files that other users can read, and of a file that is not in its place any more. */
   log?: Log
 }
-
-export type ThreadOptions = Required<Omit<SqliteFileOptions, 'maxPages' | 'store' | 'log'>> & {
-  maxPages: number | undefined
-  store: string | undefined
-}
-
-export type FromThread = { note: string } | { open: true }
-export type ToThread = { connect: MessagePort } | 'close'
 
 export class SqliteFile {
   readonly #thread: Worker

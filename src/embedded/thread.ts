@@ -12,7 +12,21 @@ import { inspector } from '../sqlite/guard.ts'
 import { answerCalls, type Reply } from '../sqlite/rpc-server.ts'
 import { WriteQueue } from '../sqlite/write-queue.ts'
 import { openQueueDatabase } from './database.ts'
-import type { FromThread, ThreadOptions, ToThread } from './file.ts'
+
+/** As SqliteFileOptions has them. */
+export interface ThreadOptions {
+  capacity: number
+  retentionMs: number
+  retentionBytes: number
+  leaseMs: number
+  busyMs: number
+  maxPages: number | undefined
+  /** The store that this process writes the messages to, if it does. */
+  store: string | undefined
+}
+
+export type FromThread = { note: string } | { open: true }
+export type ToThread = { connect: MessagePort } | 'close'
 
 /** Rows that other processes add are seen at the latest so long after. */
 const refreshMs = 1_000

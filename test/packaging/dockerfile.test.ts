@@ -96,7 +96,7 @@ test('every file that Spillway reads or imports is in the image', () => {
     .flatMap((folder) => filesUnder(folder))
     // Writes the documentation, from a checkout.
     .filter(({ path }) => path !== 'src/commands/docs.ts')
-    .flatMap((file) => importsOf(file))
+    .flatMap((file) => importsOf(file).map(({ name }) => name))
     .filter((name) => existsSync(join(root, name)) && !name.startsWith('node:'))
   expect(needed.length).toBeGreaterThan(20)
   expect(needed.filter((path) => !folders.some((folder) => path === folder || path.startsWith(`${folder}/`)))).toEqual(
@@ -108,7 +108,7 @@ test('every package that Spillway imports is installed without the devDependenci
   const { dependencies } = JSON.parse(read('package.json')) as { dependencies: Record<string, string> }
   const packages = ['src', 'worker']
     .flatMap((folder) => filesUnder(folder))
-    .flatMap((file) => importsOf(file))
+    .flatMap((file) => importsOf(file).map(({ name }) => name))
     .filter(
       (name) => !name.startsWith('node:') && !existsSync(join(root, name)) && !/^(src|worker|prisma)\//.test(name),
     )
