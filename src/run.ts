@@ -1,18 +1,17 @@
 /**
- * What a process of Spillway's does, whichever role it has: it listens for signals, reads the settings, starts, and stops within a bound.
- * Everything else is imported once the signals are listened for: as process 1 of a container, Node would miss one that comes earlier.
+ * A process of either role: it listens for signals, reads the settings, starts, and stops within a bound. It imports everything else after
+ * it listens for signals, because process 1 of a container loses a signal that it does not listen for.
  */
-
 import type { Running } from './start.ts'
 import type { ProcessLog } from './telemetry/log.ts'
 
-/** A signal repeated within this time is the same one: npm hands Ctrl-C on to a child that the terminal has told already. */
+/** A signal repeated within this time counts once: on Ctrl-C, the child of npm receives one from the terminal and one from npm. */
 const sameSignalMs = 500
 const stopWithinMs = 9_500
-/** For the last lines of a log whose output is held up. */
+/** For the last lines of a log whose output is blocked. */
 const flushWithinMs = 500
 
-/** Starts a role and stops it on SIGTERM or SIGINT. Ends the process: with 0 when it stopped as it was told, else with 1. */
+/** Starts a role and stops it on SIGTERM or SIGINT. Exits with 0 after a complete stop, else with 1. */
 export async function run(role: 'api' | 'worker'): Promise<void> {
   const stop = stopSignals()
   const { openLog } = await import('./telemetry/log.ts')
@@ -22,7 +21,10 @@ export async function run(role: 'api' | 'worker'): Promise<void> {
     process.exit(code)
   }
   const endLate = () => {
-    log.error({ holding: process.getActiveResourcesInfo() }, 'could not stop in time; leaving the rest to the queue')
+    log.error(
+      { holding: process.getActiveResourcesInfo() },
+      'the stop took too long: exiting; unfinished messages stay in the queue',
+    )
     void end(1)
   }
   process.on('uncaughtException', (error) => {
@@ -30,7 +32,7 @@ export async function run(role: 'api' | 'worker'): Promise<void> {
     void end(1)
   })
   stop.addEventListener('abort', () => {
-    log.info({ signal: stop.reason }, 'stopping; once more to stop at once')
+    log.info({ signal: stop.reason }, 'stopping; a second signal exits at once')
     setTimeout(endLate, stopWithinMs)
   })
   let running: Running | undefined
@@ -42,13 +44,13 @@ export async function run(role: 'api' | 'worker'): Promise<void> {
     if (!stop.aborted) {
       code = 1
       setTimeout(endLate, stopWithinMs)
-      await tell(error as Error, log)
+      await report(error as Error, log)
     }
   }
   try {
     await running?.close()
   } catch (error) {
-    log.error({ err: error }, 'not everything could be closed')
+    log.error({ err: error }, 'cannot close everything that was opened')
     code = 1
   }
   if (code === 0) log.info({}, 'stopped')
@@ -63,28 +65,25 @@ async function start(role: 'api' | 'worker', log: ProcessLog, stop: AbortSignal)
   for (const note of config.notes) log.warn({}, note)
   const { startApi, startWorker } = await import('./start.ts').catch((error: Error) => {
     if (!error.message.includes('/generated/')) throw error
-    throw new Error(
-      'The Prisma clients are not generated, as after "npm ci --ignore-scripts": run "npm run prepare".',
-      {
-        cause: error,
-      },
-    )
+    throw new Error('The Prisma clients are missing, as after "npm ci --ignore-scripts": run "npm run prepare".', {
+      cause: error,
+    })
   })
   return await (role === 'api' ? startApi : startWorker)(config, log, stop)
 }
 
-/** As node-version.mjs does at `npm ci`: this one is for those who run the files themselves. */
+/** As node-version.mjs does at `npm ci`, for a process that is started without npm. */
 function checkNode(): void {
   const { node } = process.versions
   const [major = 0, minor = 0] = node.split('.').map(Number)
   if (major > 24 || (major === 24 && minor >= 9)) return
   throw new Error(
-    `Spillway needs Node 24.9 or newer, and this is ${node}: use "npm start", which brings its own on Linux.`,
+    `Spillway needs Node 24.9 or newer; this is ${node}. Use "npm start", which runs a Node of its own on Linux.`,
   )
 }
 
-/** Settings are for a person to mend: no stack. */
-async function tell(error: Error, log: ProcessLog): Promise<void> {
+/** A ConfigError goes to stderr without a stack, because only the settings are wrong. */
+async function report(error: Error, log: ProcessLog): Promise<void> {
   if (error.name !== 'ConfigError') {
     log.fatal({ err: error }, error.message)
     return
@@ -95,7 +94,7 @@ async function tell(error: Error, log: ProcessLog): Promise<void> {
   await stderr.flush(flushWithinMs)
 }
 
-/** Aborts with the first signal's name; another one, later, ends the process at once. */
+/** Aborts with the first signal's name. A later signal exits at once. */
 function stopSignals(): AbortSignal {
   const stop = new AbortController()
   let first = Number.POSITIVE_INFINITY

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { parseEnvFile, readEnvFile } from '../src/config/sources.ts'
 import { ConfigError, envExample, readConfig } from '../src/config.ts'
 
@@ -25,8 +25,8 @@ const secretNames = [
   'OTEL_EXPORTER_OTLP_HEADERS',
 ]
 
-describe('settings', () => {
-  it('have the documented defaults', () => {
+describe('readConfig', () => {
+  test('returns the documented defaults', () => {
     expect(readConfig({}, {})).toEqual({
       host: '127.0.0.1',
       port: 8080,
@@ -58,12 +58,12 @@ describe('settings', () => {
     })
   })
 
-  it('come from the environment first, then from .env; empty ones count as left out', () => {
+  test('prefers the environment to .env, and counts an empty setting as left out', () => {
     const config = readConfig({ PORT: '1', WORKER_BATCH: '' }, { PORT: '2', CACHE_TTL_MS: '500', WORKER_BATCH: '7' })
     expect(config).toMatchObject({ port: 1, cacheTtlMs: 500, workerBatch: 7 })
   })
 
-  it('are refused with every problem named in one message', () => {
+  test('reports every problem in one message', () => {
     const message = problems({
       PORT: 'eighty',
       QUEUE_CAPACITY: '0',
@@ -76,7 +76,7 @@ describe('settings', () => {
       expect(message).toContain(name)
   })
 
-  it('say where traces go, by which rule, and with which headers', () => {
+  test('returns the endpoint, sampler and headers of traces', () => {
     const endpoint = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:4318' }
     expect(readConfig(endpoint, {}).traces).toEqual({
       endpoint: 'http://127.0.0.1:4318',
@@ -99,7 +99,7 @@ describe('settings', () => {
     expect(message).not.toContain('secret')
   })
 
-  it('stop the start where a name is misspelt, with the one that was meant', () => {
+  test('refuses a misspelt name and suggests the right one', () => {
     const misspelt = {
       QUEUE_CAPACTIY: 'QUEUE_CAPACITY',
       DATABSE_URL: 'DATABASE_URL',
@@ -120,7 +120,7 @@ describe('settings', () => {
     }
   })
 
-  it('are not mistaken for what others put into the environment or into a shared .env', () => {
+  test('ignores the names that other programs put into the environment or into a shared .env', () => {
     const others = {
       HOSTNAME: 'x',
       HOME: '/root',
@@ -161,7 +161,7 @@ describe('settings', () => {
     expect(readConfig({}, { 'postgres://u:hunter2@h?x': 'y' }).notes.join()).not.toContain('hunter2')
   })
 
-  it('take the scheme of a URL in any case', () => {
+  test('takes the scheme of a URL in any case', () => {
     const { databaseUrl, queueUrl, cacheUrl } = readConfig(
       { DATABASE_URL: 'FILE:./X.db', QUEUE_URL: 'File:./q.db', CACHE_URL: 'MEMORY:' },
       {},
@@ -169,13 +169,13 @@ describe('settings', () => {
     expect([databaseUrl, queueUrl, cacheUrl]).toEqual(['file:./X.db', 'file:./q.db', 'memory:'])
   })
 
-  it('do not put store and queue into one file', () => {
+  test('refuses the same file for store and queue', () => {
     expect(problems({ DATABASE_URL: 'file:./x.db', QUEUE_URL: 'FILE:./x.db' })).toContain('name the same file')
     expect(problems({ DATABASE_URL: 'file:./x.db', QUEUE_URL: 'file:./x.db' })).toContain('name the same file')
     expect(problems({ DATABASE_URL: 'file:data/../x.db', QUEUE_URL: 'file:./x.db' })).toContain('name the same file')
   })
 
-  it('never repeat a password', () => {
+  test('never repeats a password', () => {
     expect(
       problems({
         DATABASE_URL: 'mysql//root:hunter2@db/x',
@@ -185,7 +185,7 @@ describe('settings', () => {
     ).not.toContain('hunter2')
   })
 
-  it('that are URLs are refused where a part would be taken for another, without repeating them', () => {
+  test('refuses a URL that would be parsed differently from what it looks like, without repeating it', () => {
     const refused: Record<string, string[]> = {
       DATABASE_URL: [
         'mysql://root:hunter%2@db/x',
@@ -227,6 +227,8 @@ describe('settings', () => {
       }
     }
     expect(problems({ DATABASE_URL: 'mysql://root:50%@db/x' })).toContain('% is %25')
+    const upper = readConfig({ DATABASE_URL: 'FILE:./X.db', QUEUE_URL: 'REDIS://h', CACHE_URL: 'Memory:' }, {})
+    expect(upper).toMatchObject({ databaseUrl: 'file:./X.db', queueUrl: 'redis://h', cacheUrl: 'memory:' })
     for (const DATABASE_URL of [
       'mysql://root:p%40%2F%25@db:3306/x?ssl=true',
       'mysql://a:p@ss@db/x',
@@ -235,7 +237,7 @@ describe('settings', () => {
       expect(readConfig({ DATABASE_URL }, {}).databaseUrl).toBe(DATABASE_URL)
   })
 
-  it('keep what may not stand in a log', () => {
+  test('returns the texts that must not appear in a log', () => {
     const { secrets } = readConfig(
       {
         DATABASE_URL: 'mysql://root:hunter%2F2@db/x',
@@ -250,7 +252,7 @@ describe('settings', () => {
     expect(secrets.sort()).toEqual(kept.sort())
   })
 
-  it('that list hosts are brought into the form of a Host header, or refused', () => {
+  test('normalises ALLOWED_HOSTS to the form of a Host header, and refuses what has no such form', () => {
     const hosts = (ALLOWED_HOSTS: string) => readConfig({ ALLOWED_HOSTS }, {}).allowedHosts
     expect(hosts('App.Example, bücher.example,app.example., ::1,[2001:DB8:0::1] ,127.0.0.1,my_app,,')).toEqual([
       'app.example',
@@ -278,14 +280,14 @@ describe('settings', () => {
     }
   })
 
-  it('that list hosts are refused where they list none: it would answer for every host', () => {
+  test('refuses ALLOWED_HOSTS without an item, which would allow every host', () => {
     const open = { HOST: '0.0.0.0', AUTH: 'none' }
     for (const ALLOWED_HOSTS of [',', ' , ,'])
       for (const env of [{}, open]) expect(problems({ ...env, ALLOWED_HOSTS })).toContain('ALLOWED_HOSTS has no items')
     expect(readConfig({ ALLOWED_HOSTS: '' }, {}).allowedHosts).toEqual(readConfig({}, {}).allowedHosts)
   })
 
-  it('that list origins are brought into the form of an Origin header, or refused', () => {
+  test('normalises CORS_ORIGINS to the form of an Origin header, and refuses what has no such form', () => {
     const origins = (CORS_ORIGINS: string) => readConfig({ CORS_ORIGINS }, {}).corsOrigins
     expect(
       origins(
@@ -324,14 +326,14 @@ describe('settings', () => {
     }
   })
 
-  it('name an address to listen on, and nothing besides', () => {
+  test('accepts an address or a host name alone as HOST', () => {
     for (const HOST of ['[::1]', 'LOCALHOST', '127.0.0.2']) readConfig({ HOST }, {})
     expect(readConfig({ HOST: '[::1]' }, {}).host).toBe('::1')
     for (const HOST of ['http://127.0.0.1', '127.0.0.1:8080', '*', 'a b', '127.0.0.1/8'])
       expect(problems({ HOST })).toContain('HOST must be an address or a host name alone')
   })
 
-  it('do not open the server to others by accident (P10)', () => {
+  test('refuses a HOST that is not loopback without authentication or AUTH=none (P10)', () => {
     expect(problems({ HOST: '0.0.0.0' })).toContain('AUTH=none')
     expect(problems({ HOST: '::' })).toContain('AUTH=none')
     expect(problems({ HOST: '192.168.1.5' })).toContain('AUTH=none')
@@ -339,7 +341,7 @@ describe('settings', () => {
     for (const HOST of ['127.0.0.1', '127.9.9.9', 'localhost', '::1']) expect(readConfig({ HOST }, {}).host).toBe(HOST)
   })
 
-  it('ask for a token that means us, checked in one way', () => {
+  test('refuses contradicting settings of authentication, and AUTH_JWKS_URL without AUTH_AUDIENCE', () => {
     expect(problems({ AUTH_JWT_SECRET: 'short' })).toContain('at least 32 bytes')
     const secret = 'x'.repeat(32)
     expect(problems({ AUTH_JWT_SECRET: secret, AUTH: 'none' })).toContain('contradict each other')
@@ -353,7 +355,7 @@ describe('settings', () => {
     })
   })
 
-  it('may be read from files, as secrets are mounted', () => {
+  test('reads secrets from the files that NAME_FILE names', () => {
     const dir = mkdtempSync(join(tmpdir(), 'spillway-config-'))
     writeFileSync(join(dir, 'secret'), `${'s'.repeat(40)}\n`)
     expect(readConfig({ AUTH_JWT_SECRET_FILE: join(dir, 'secret') }, {}).auth.secret).toBe('s'.repeat(40))
@@ -364,7 +366,7 @@ describe('settings', () => {
     rmSync(dir, { recursive: true })
   })
 
-  it('of a secret file that gives no value are refused: it would turn authentication off, or start on a default', () => {
+  test('refuses an empty secret file, which would turn authentication off or select a default', () => {
     const dir = mkdtempSync(join(tmpdir(), 'spillway-config-'))
     const file = join(dir, 'secret')
     for (const name of secretNames) {
@@ -378,7 +380,7 @@ describe('settings', () => {
     rmSync(dir, { recursive: true })
   })
 
-  it('of a secret file that is no UTF-8 text are refused', () => {
+  test('refuses a secret file that is not UTF-8 text', () => {
     const dir = mkdtempSync(join(tmpdir(), 'spillway-config-'))
     const file = join(dir, 'secret')
     const binary = [
@@ -401,7 +403,7 @@ describe('settings', () => {
     rmSync(dir, { recursive: true })
   })
 
-  it('that name a folder, a FIFO, a device or a huge file are refused at once', () => {
+  test('refuses a folder, a FIFO, a device and a huge file at once', () => {
     const dir = mkdtempSync(join(tmpdir(), 'spillway-config-'))
     const fifo = join(dir, 'fifo')
     expect(spawnSync('mkfifo', [fifo]).status).toBe(0)
@@ -430,7 +432,7 @@ describe('settings', () => {
     rmSync(dir, { recursive: true })
   })
 
-  it('that are given as a value and as a file in the same place are refused', () => {
+  test('refuses a setting given both as a value and as a file in the same place', () => {
     const dir = mkdtempSync(join(tmpdir(), 'spillway-config-'))
     const file = join(dir, 'secret')
     writeFileSync(file, 's'.repeat(40))
@@ -447,14 +449,14 @@ describe('settings', () => {
     rmSync(dir, { recursive: true })
   })
 
-  it('that are blank are refused: a check of tokens would be off', () => {
+  test('refuses a blank setting, which would turn off a check of tokens', () => {
     for (const name of ['AUTH_ISSUER', 'AUTH_AUDIENCE', 'AUTH_JWT_SECRET', 'ALLOWED_HOSTS', 'QUEUE_URL'])
       expect(problems({ AUTH_JWKS_URL: 'https://idp/keys', AUTH_AUDIENCE: 'a', [name]: ' \t' })).toContain(
         `${name} is blank: give it a value, or leave it out`,
       )
   })
 
-  it('that check tokens are refused where no token is asked for', () => {
+  test('refuses AUTH_ISSUER and AUTH_AUDIENCE where no token is required', () => {
     for (const name of ['AUTH_ISSUER', 'AUTH_AUDIENCE']) {
       for (const env of [{}, { AUTH: 'none' }, { AUTH: 'none', HOST: '0.0.0.0' }])
         expect(problems({ ...env, [name]: 'x' })).toContain(
@@ -464,33 +466,7 @@ describe('settings', () => {
     }
   })
 
-  it('come from a .env as editors write it', () => {
-    const text =
-      'PORT=81\r\nexport QUEUE_CAPACITY="7" # few\r\n# HOST=x\r\nAUTH_ISSUER=\'a # b\'\r\n\r\nCACHE_TTL_MS=5 # ms\r\n'
-    const utf16 = Buffer.from(`\ufeff${text}`, 'utf16le')
-    const forms = [Buffer.from(text), Buffer.from(`\ufeff${text}`), utf16, Buffer.from(utf16).swap16()]
-    for (const bytes of forms) {
-      const { values, problems } = parseEnvFile(bytes, () => true)
-      expect(problems).toEqual([])
-      expect({ ...values }).toEqual({ PORT: '81', QUEUE_CAPACITY: '7', AUTH_ISSUER: 'a # b', CACHE_TTL_MS: '5' })
-    }
-  })
-
-  it('of a .env that would be taken for something else than it says are refused', () => {
-    const wrong = (text: string | Buffer) => parseEnvFile(Buffer.from(text), (name) => name !== 'OTHER').problems
-    expect(wrong('PORT 81\nHOST: x\nOTHER 1\nPORT\n')).toEqual([
-      '.env, line 1: PORT must be followed by "=" and its value',
-      '.env, line 2: HOST must be followed by "=" and its value',
-      '.env, line 4: PORT must be followed by "=" and its value',
-    ])
-    expect(wrong('AUTH_JWT_SECRET=abc#hunter2\nOTHER=a#b\nPORT=81 # fine\nPORT=#\nAUTH_ISSUER="a#b"')).toEqual([
-      '.env, line 1: the value of AUTH_JWT_SECRET would end at its "#": put it in quotes',
-    ])
-    expect(wrong(Buffer.from('PORT=81', 'utf16le'))).toEqual(['.env must be a text in UTF-8: save it as that'])
-    expect(wrong(Buffer.from([0x50, 0xff]))).toEqual(['.env must be a text in UTF-8: save it as that'])
-  })
-
-  it('of PERSISTED_OPERATIONS never repeat what is in the file', () => {
+  test('reads PERSISTED_OPERATIONS and never repeats what is in the file', () => {
     const dir = mkdtempSync(join(tmpdir(), 'spillway-config-'))
     const file = join(dir, 'operations.json')
     for (const text of ['hunter2', '"hunter2"', '{"a": hunter2}', 'null', '5', '[1]', '']) {
@@ -504,8 +480,34 @@ describe('settings', () => {
     expect(problems({ PERSISTED_OPERATIONS: dir })).toContain('is a folder, a FIFO or a device')
     rmSync(dir, { recursive: true })
   })
+})
 
-  it('stand in .env.example as they are (npm run docs writes it)', () => {
-    expect(readFileSync('.env.example', 'utf8')).toBe(envExample())
-  })
+test('parseEnvFile reads a .env as editors write it: CRLF, byte order marks, UTF-16, quotes, comments', () => {
+  const text =
+    'PORT=81\r\nexport QUEUE_CAPACITY="7" # few\r\n# HOST=x\r\nAUTH_ISSUER=\'a # b\'\r\n\r\nCACHE_TTL_MS=5 # ms\r\n'
+  const utf16 = Buffer.from(`\ufeff${text}`, 'utf16le')
+  const forms = [Buffer.from(text), Buffer.from(`\ufeff${text}`), utf16, Buffer.from(utf16).swap16()]
+  for (const bytes of forms) {
+    const { values, problems } = parseEnvFile(bytes, () => true)
+    expect(problems).toEqual([])
+    expect({ ...values }).toEqual({ PORT: '81', QUEUE_CAPACITY: '7', AUTH_ISSUER: 'a # b', CACHE_TTL_MS: '5' })
+  }
+})
+
+test('parseEnvFile refuses a line that would be skipped or cut', () => {
+  const wrong = (text: string | Buffer) => parseEnvFile(Buffer.from(text), (name) => name !== 'OTHER').problems
+  expect(wrong('PORT 81\nHOST: x\nOTHER 1\nPORT\n')).toEqual([
+    '.env, line 1: PORT must be followed by "=" and its value',
+    '.env, line 2: HOST must be followed by "=" and its value',
+    '.env, line 4: PORT must be followed by "=" and its value',
+  ])
+  expect(wrong('AUTH_JWT_SECRET=abc#hunter2\nOTHER=a#b\nPORT=81 # fine\nPORT=#\nAUTH_ISSUER="a#b"')).toEqual([
+    '.env, line 1: the value of AUTH_JWT_SECRET would end at its "#": put it in quotes',
+  ])
+  expect(wrong(Buffer.from('PORT=81', 'utf16le'))).toEqual(['.env must be a text in UTF-8: save it as that'])
+  expect(wrong(Buffer.from([0x50, 0xff]))).toEqual(['.env must be a text in UTF-8: save it as that'])
+})
+
+test('.env.example is what `npm run docs` writes', () => {
+  expect(readFileSync('.env.example', 'utf8')).toBe(envExample())
 })

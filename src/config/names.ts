@@ -1,17 +1,17 @@
-/** Names in the environment and in .env that are no settings: which can only be meant for Spillway, and which are of others. */
+/** Names in the environment and in .env that are no settings: the misspelt ones are refused, those of other programs ignored. */
 
 type Variables = Record<string, string | undefined>
 
 export interface Names {
   env: Variables
-  /** Of .env. */
+  /** The values in .env. */
   file: Variables
   settings: readonly string[]
-  /** Settings that may be read from a file: NAME_FILE. */
+  /** Settings for which NAME_FILE may name a file. */
   secrets: readonly string[]
 }
 
-/** Adds a problem for each name that must be meant for Spillway. Returns notes about names of others. */
+/** Adds a problem for each name that must be a misspelt setting. Returns notes about names of other programs. */
 export function checkNames({ env, file, settings, secrets }: Names, problems: string[]): string[] {
   const known = [...settings, ...secrets.map((name) => `${name}_FILE`)]
   const others = (variables: Variables) =>
@@ -21,7 +21,7 @@ export function checkNames({ env, file, settings, secrets }: Names, problems: st
     [' in .env', file],
   ] as const) {
     for (const name of others(variables)) {
-      const suggested = meant(name, known)
+      const suggested = suggestionsFor(name, known)
       if (suggested.length > 0) {
         problems.push(`${name}${where} is no setting of Spillway; did you mean ${suggested.join(' or ')}?`)
       } else if (settings.some((setting) => setting.length >= longName && name === `${setting}_FILE`)) {
@@ -38,20 +38,20 @@ export function checkNames({ env, file, settings, secrets }: Names, problems: st
   ]
 }
 
-/** Kubernetes puts the address of each service into the environment; a service may well be called "worker" or "queue". */
+/** Kubernetes puts the address of each service into the environment; a service may be called "worker" or "queue". */
 const kubernetes = /_SERVICE_(HOST|PORT(_.*)?)$|_PORT(_\d+_(TCP|UDP|SCTP)(_.*)?)?$/
-/** Shorter names (HOST, PORT, AUTH) are close to words of others: HOME, PATH, POST. */
+/** Shorter names (HOST, PORT, AUTH) resemble names of other programs: HOME, PATH, POST. */
 const longName = 8
 const nearMiss = 2
-const tellable = /^[A-Za-z_][\w.-]{0,80}$/
+const printable = /^[A-Za-z_][\w.-]{0,80}$/
 const listed = 20
 
-/** Of Kubernetes' own: `WORKER_PORT=tcp://10.0.0.1:80` stands for a service called "worker". */
+/** Kubernetes' own variables: `WORKER_PORT=tcp://10.0.0.1:80` is the address of a service called "worker". */
 export const isServiceAddress = (name: string, value: string | undefined): boolean =>
   kubernetes.test(name) && /^(tcp|udp|sctp):\/\//.test(value ?? '')
 
-/** The settings that an unknown name is so close to that it must be a mistake; empty: it is of others. */
-function meant(name: string, known: readonly string[]): string[] {
+/** The settings that an unknown name resembles so closely that it must be misspelt; empty: it belongs to another program. */
+function suggestionsFor(name: string, known: readonly string[]): string[] {
   if (kubernetes.test(name)) return []
   const upper = name.toUpperCase()
   const close = known.filter((setting) => {
@@ -63,18 +63,18 @@ function meant(name: string, known: readonly string[]): string[] {
   return [...new Set([...close, ...begun])]
 }
 
-/** Whether a name that is no setting looks like one, so that the operator should know that it has no effect. */
+/** Whether a name that is no setting begins like one: a note says that it has no effect. */
 const looksLikeOurs = (name: string): boolean =>
   !kubernetes.test(name) && /^(QUEUE|CACHE|CONTENT|EVENTS|WORKER|AUTH|DATABASE|OTEL|SPILLWAY)_/.test(name)
 
-/** Names in a sentence; no more than a few, and nothing that could be a value. */
+/** A list of names for a sentence: at most `listed`, and nothing that could be a value. */
 function listNames(names: readonly string[]): string {
-  const shown = names.filter((name) => tellable.test(name))
+  const shown = names.filter((name) => printable.test(name))
   const more = names.length - Math.min(shown.length, listed)
   return [...shown.slice(0, listed), ...(more > 0 ? [`${more} more`] : [])].join(', ')
 }
 
-/** Two neighbours have changed places: PROT. */
+/** Two neighbouring letters are swapped: PROT. */
 function isSwapped(name: string, setting: string): boolean {
   for (let i = 0; i + 1 < setting.length; i++) {
     if (name === setting.slice(0, i) + setting[i + 1] + setting[i] + setting.slice(i + 2)) return name !== setting
@@ -82,7 +82,7 @@ function isSwapped(name: string, setting: string): boolean {
   return false
 }
 
-/** Levenshtein's distance, one row at a time. */
+/** The Levenshtein distance, one row at a time; more than `nearMiss` where it cannot be less. */
 function editDistance(a: string, b: string): number {
   if (Math.abs(a.length - b.length) > nearMiss) return nearMiss + 1
   let row = Array.from({ length: b.length + 1 }, (_, i) => i)

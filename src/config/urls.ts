@@ -1,4 +1,4 @@
-/** URLs among the settings: what must hold of them before anything takes them apart, and what may be shown of them. */
+/** URLs among the settings: the checks before any other code parses them, and the parts that are safe to log. */
 import { realpathSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -7,22 +7,22 @@ import { redisUrlProblem } from '../redis/address.ts'
 export interface UrlRule {
   /** With their colon. */
   protocols: readonly string[]
-  /** What is expected, for the message. */
+  /** The expected form, for the message. */
   expected: string
-  /** http(s) only: a user and password in a URL are refused, and this says where they belong. */
+  /** http(s) only: a URL with a user and password is refused, and the message says where they belong. */
   credentials?: string
 }
 
-/** What is wrong with it, never repeating any of it: it may hold a password. */
+/** What is wrong with a URL. The message never repeats any part of it, which may be a password. */
 export function urlProblem(text: string, { protocols, expected, credentials }: UrlRule): string | undefined {
   const protocol = /^[a-z][a-z\d+.-]*:/i.exec(text)?.[0].toLowerCase()
   if (protocol === undefined || !protocols.includes(protocol)) return `must be ${expected}`
   if (protocol === 'memory:') return text.toLowerCase() === 'memory:' ? undefined : `must be ${expected}`
   if (protocol === 'file:') return fileProblem(text)
-  // URL's own parser leaves out tabs and line ends.
+  // The parser of URL removes tabs and line ends.
   if (/[\s\p{Cc}]/u.test(text)) return `must have no spaces or control characters: ${encode}`
   const [, authority = '', rest = ''] = /^[^:]*:\/\/([^/?#]*)(.*)$/.exec(text) ?? []
-  if (rest.includes('@') || rest.includes('#')) return `has an @, :, /, ? or # at a wrong place: ${encode}`
+  if (rest.includes('@') || rest.includes('#')) return `has an @, :, /, ? or # in a wrong place: ${encode}`
   if (/%(?![\da-f]{2})/i.test(text) || !isDecodable(text))
     return `has a % that begins no percent-encoded character: ${encode}`
   if (!URL.canParse(text) || new URL(text).host === '') return `must be ${expected}`
@@ -37,7 +37,8 @@ const encode =
 
 function fileProblem(text: string): string | undefined {
   if (/[?#]/.test(text)) return 'is a file and takes no parameters: leave out what follows the ? or #'
-  if (text.includes(':memory:')) return 'must be a file: what is kept in memory only is lost with the process'
+  if (text.includes(':memory:'))
+    return 'must be a file, as in file:./data/spillway.db: a database in memory is lost with the process'
   try {
     if (filePath(text) === '' || /\p{Cc}/u.test(text)) return 'must name a file, as in file:./data/spillway.db'
   } catch {
@@ -58,7 +59,7 @@ function isDecodable(text: string): boolean {
   }
 }
 
-/** The path of file:PATH, whether relative (file:./data/x.db) or a proper URL (file:///data/x.db). */
+/** The path of file:PATH, relative (file:./data/x.db) or absolute (file:///data/x.db). */
 export function filePath(url: string): string {
   return url.startsWith('file://') ? fileURLToPath(url) : url.slice('file:'.length)
 }
@@ -85,17 +86,17 @@ function existingFolder(path: string): string {
   }
 }
 
-/** For a log: no user, password or parameter. */
+/** A URL for the log: without user, password and parameters. */
 export function describeUrl(text: string): string {
   if (text.startsWith('file:') || text === 'memory:') return text
   const { protocol, host, pathname } = new URL(text)
   return `${protocol}//${host}${pathname.length > 1 ? pathname : ''}`
 }
 
-/** Shorter ones are words that stand in any log. */
+/** Shorter secrets are words that occur in any log: masking them would garble it. */
 const secretLength = 6
 
-/** The parts of URLs and other settings that may not stand in a log, as they are written and as they are meant. */
+/** The parts of URLs and other settings that must not appear in a log, as they are written and decoded. */
 export function secretsOf(urls: readonly (string | undefined)[], others: readonly (string | undefined)[]): string[] {
   const passwords = urls.flatMap((text) => {
     if (text === undefined || !URL.canParse(text)) return []

@@ -1,12 +1,12 @@
-/** An error, as it may stand in a log. */
+/** Errors in a form that is safe to log. */
 
 const depth = 5
 const listed = 5
 const textLength = 4_000
 
 /**
- * Only what is known to hold no secret: drivers hang onto their errors what they sent (ioredis: the command with its arguments, AUTH's too)
- * and where to. A user and password in a URL are masked, and texts are cut. What is no Error stays as it is.
+ * Keeps only the fields that hold no secret: drivers attach to their errors what they sent (ioredis: a command with its arguments, those of
+ * AUTH too) and the address. Masks a user and password in a URL, and cuts long texts. Returns a value that is no Error unchanged.
  */
 export function describeError(error: unknown, level = 0): unknown {
   if (!(error instanceof Error)) return error
@@ -33,14 +33,14 @@ export function describeError(error: unknown, level = 0): unknown {
   }
 }
 
-/** The fields of a line, with each error in it described, whatever its name. */
+/** The fields of a line, with each error among them described. */
 export function describeErrors(fields: object): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(fields).map(([name, value]) => [name, value instanceof Error ? describeError(value) : value]),
   )
 }
 
-/** `scheme://user:password@` and `scheme://user@`. A password may hold what belongs percent-encoded: up to the last `@` of the word. */
+/** `scheme://user:password@` and `scheme://user@`. A password may contain an `@` that is not percent-encoded: the match ends at the last one. */
 const credentials = /\b([a-z][a-z\d+.-]*:\/\/)[^\s"'`<>]*@/gi
 
 function clean(text: string): string {

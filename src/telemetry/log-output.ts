@@ -1,10 +1,10 @@
 /**
- * stdout or stderr, written to without ever waiting for it. Invariant: whatever becomes of the other end (a full disk, a pipe that is not
- * read, a terminal stopped with Ctrl-S), `write` returns at once, at most `maxBytes` wait in memory, and what does not fit is counted.
+ * Writes to stdout or stderr without blocking. Invariant: whatever happens at the other end (a full disk, a pipe that is not read, a
+ * terminal stopped with Ctrl-S), `write` returns at once, at most `maxBytes` wait in memory, and lines that do not fit are counted.
  */
 import { fstatSync, write } from 'node:fs'
 
-/** Writes a chunk, or a part of it, and calls back with the number of bytes. */
+/** Writes a chunk, or its first part, and calls back with the number of bytes written. */
 type Sink = (chunk: Buffer, done: (error: Error | null | undefined, bytes: number) => void) => void
 
 export interface OutputOptions {
@@ -50,7 +50,7 @@ export class Output {
     if (!this.#writing) this.#next()
   }
 
-  /** Resolves when all is written, or after that time. */
+  /** Resolves when everything is written, or after that time. */
   async flush(withinMs: number): Promise<void> {
     if (this.#bytes === 0) return
     let timer: NodeJS.Timeout | undefined
@@ -80,7 +80,7 @@ export class Output {
       const rest = error ? chunk : chunk.subarray(bytes)
       this.#bytes -= chunk.length - rest.length
       if (rest.length === 0) this.#next()
-      // A full disk may have room again, and a named pipe another reader. Nothing else keeps the process alive for it.
+      // A full disk may get room again, and a named pipe another reader. The timer does not keep the process alive.
       else if (error) setTimeout(() => this.#send(rest), this.#retryMs).unref()
       else this.#send(rest)
     })
@@ -88,12 +88,12 @@ export class Output {
 
   readonly #toFile: Sink = (chunk, done) => write(this.#fd, chunk, (error, bytes) => done(error, bytes))
 
-  /** Pipes, sockets and terminals, through libuv: Node makes them non-blocking, which for a terminal has to be asked for. */
+  /** Pipes, sockets and terminals, through libuv: Node makes them non-blocking, terminals only on request. */
   #toStream(): Sink {
     const stream = this.#fd === 1 ? process.stdout : process.stderr
     const { _handle: handle } = stream as { _handle?: { setBlocking?(on: boolean): void } }
     if (stream.isTTY) handle?.setBlocking?.(false)
-    // A stream that failed stays failed; its descriptor need not.
+    // A stream never recovers from an error; its file descriptor may.
     stream.on('error', () => {
       this.#sink = this.#toFile
     })

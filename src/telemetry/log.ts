@@ -1,4 +1,4 @@
-/** The log of a process: JSON lines, or text on a terminal. Invariant: it never holds up the service (see Output), and no secret is in it. */
+/** The log of a process: JSON lines, or text on a terminal. Invariant: it never blocks the service (see Output) and contains no secret. */
 import { type Logger, pino } from 'pino'
 import pretty from 'pino-pretty'
 import type { Log } from '../model/log.ts'
@@ -7,11 +7,11 @@ import { Output } from './log-output.ts'
 
 export interface ProcessLog extends Log {
   fatal(fields: object, message: string): void
-  /** Lines that the output did not take. */
+  /** How many lines the output did not take. */
   dropped(): number
-  /** Resolves when all is written, or after that time. */
+  /** Resolves when everything is written, or after that time. */
   flush(withinMs: number): Promise<void>
-  /** Texts that may not be in any line, as the settings turned out. `text`: lines for a person, where one is looking. */
+  /** `secrets` are masked in each line. `text`: readable lines instead of JSON, where the output is a terminal. */
   configure(options: { secrets: readonly string[]; text: boolean }): void
 }
 
@@ -28,12 +28,12 @@ export function openLog(): ProcessLog {
     output.write(text ? asText(shown) : shown)
   }
   const logger: Logger = pino(
-    // The standard serializer would take apart again what the formatter made of an error.
+    // The formatter has described errors already; the standard serializer would change them again.
     { serializers: { err: (error) => error }, formatters: { log: describeErrors } },
     { write },
   )
   output.onRecovered = (dropped) => {
-    logger.warn({ dropped }, 'log lines were dropped: the output took no more of them')
+    logger.warn({ dropped }, 'log lines were dropped: the output did not take them')
   }
   return {
     info: (fields, message) => logger.info(fields, message),

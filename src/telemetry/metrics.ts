@@ -1,11 +1,11 @@
-/** The numbers, for Prometheus: what the layers count, and what the queue says of itself when asked. Names are OpenMetrics'. */
+/** Metrics for Prometheus: what the layers count, and the state of the queue at each scrape. Names follow OpenMetrics. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { Bytes } from '../app/bytes.ts'
 import { codes } from '../model/error.ts'
 import type { Meter, Stage, StoreWaiting } from '../model/meter.ts'
 import type { Queue } from '../queue/queue.ts'
 
-/** What watches the process itself (prom-client's) cannot be stopped again: once, however many APIs a process starts and closes. */
+/** prom-client's metrics of the process cannot be stopped: there is one registry of them, however many APIs a process starts and closes. */
 let ofProcess: Registry | undefined
 
 function processRegistry(): Registry {
@@ -19,14 +19,14 @@ function processRegistry(): Registry {
 export class Metrics implements Meter {
   readonly #registry = new Registry()
   readonly #enqueued = this.#counter('spillway_saves_accepted_total', 'Saves that were acknowledged.')
-  readonly #rejected = this.#counter('spillway_saves_rejected_total', 'Saves that were refused.', ['code'])
+  readonly #rejected = this.#counter('spillway_saves_rejected_total', 'Saves that were rejected.', ['code'])
   readonly #ack = this.#histogram(
     'spillway_save_ack_duration_seconds',
-    'From the save to its acknowledgement.',
+    'Time from a save to its acknowledgement.',
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2.5],
   )
-  readonly #cache = this.#counter('spillway_cache_requests_total', 'Pages asked of the cache.', ['result'])
-  readonly #delivered = this.#counter('spillway_events_delivered_total', 'Events handed to subscribers.')
+  readonly #cache = this.#counter('spillway_cache_requests_total', 'Pages requested from the cache.', ['result'])
+  readonly #delivered = this.#counter('spillway_events_delivered_total', 'Events delivered to subscribers.')
   readonly #rows = this.#histogram(
     'spillway_batch_rows',
     'Rows committed together.',
@@ -35,18 +35,18 @@ export class Metrics implements Meter {
   readonly #persisted = this.#counter('spillway_rows_persisted_total', 'Rows committed.')
   readonly #stage = this.#histogram(
     'spillway_batch_duration_seconds',
-    'Of one step with a batch.',
+    'Duration of one step of a batch.',
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30],
     ['stage'],
   )
   readonly #lag = this.#histogram(
     'spillway_persist_lag_seconds',
-    'From the acceptance of the oldest row of a batch to its commit.',
+    'Time from the acceptance of the oldest row of a batch to its commit.',
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 30, 120, 600],
   )
   readonly #parked = new Gauge({
     name: 'spillway_rows_parked',
-    help: 'Rows that failed by themselves and are tried again by themselves.',
+    help: 'Rows that failed by themselves and are retried by themselves.',
     registers: [this.#registry],
   })
   #waiting: StoreWaiting | undefined
@@ -54,11 +54,11 @@ export class Metrics implements Meter {
   constructor() {
     const waiting: Gauge = new Gauge({
       name: 'spillway_store_waiting_seconds',
-      help: 'For how long the worker has been waiting for a database that takes no rows; 0 while it takes them.',
+      help: 'How long the worker has been waiting for a database that accepts no rows; 0 while it accepts them.',
       registers: [this.#registry],
       collect: () => waiting.set(this.#waiting ? Math.max(0.001, (Date.now() - this.#waiting.since) / 1_000) : 0),
     })
-    // A counter that appears only with its first refusal hides that one from rate().
+    // A counter that appears with its first increment hides that increment from rate().
     for (const code of codes) this.#rejected.inc({ code }, 0)
   }
 
@@ -101,7 +101,7 @@ export class Metrics implements Meter {
     this.#waiting = waiting
   }
 
-  /** What the worker of this process waits for: for /readyz. */
+  /** Why the worker of this process is waiting, for /readyz. */
   get waiting(): StoreWaiting | undefined {
     return this.#waiting
   }
@@ -110,17 +110,20 @@ export class Metrics implements Meter {
     this.#parked.set(rows)
   }
 
-  /** Gauges of the queue, asked for at each scrape. A queue that is out of reach has none: absent, not zero. */
+  /** Gauges of the queue, read at each scrape. While the queue is unavailable they are absent, not zero. */
   watchQueue(queue: Pick<Queue, 'status'>): void {
     const gauge = (name: string, help: string) => new Gauge({ name, help, registers: [this.#registry] })
     const depth = gauge('spillway_queue_depth', 'Messages accepted and not yet saved.')
-    const inFlight = gauge('spillway_queue_in_flight', 'Of these, how many a worker holds.')
-    const age = gauge('spillway_queue_oldest_age_seconds', 'Age of the oldest of them: what to alert on.')
-    const capacity = gauge('spillway_queue_capacity', 'The depth from which on saves are refused.')
+    const inFlight = gauge('spillway_queue_in_flight', 'Messages that a worker has received and not acknowledged.')
+    const age = gauge(
+      'spillway_queue_oldest_age_seconds',
+      'Age of the oldest message that is not saved: alert on this.',
+    )
+    const capacity = gauge('spillway_queue_capacity', 'Depth from which on saves are refused.')
     const deadLetters = gauge('spillway_dead_letters', 'Messages that could not be saved.')
     const up = new Gauge({
       name: 'spillway_queue_up',
-      help: '1 where the queue answers.',
+      help: '1 while the queue answers, else 0.',
       registers: [this.#registry],
       collect: async () => {
         try {
@@ -139,11 +142,11 @@ export class Metrics implements Meter {
     })
   }
 
-  /** Lines of the log that were dropped, asked for at each scrape. */
+  /** Dropped log lines, read at each scrape. */
   watchLog(dropped: () => number): void {
     new Counter({
       name: 'spillway_log_lines_dropped_total',
-      help: 'Log lines dropped because the output took no more.',
+      help: 'Log lines dropped because the output did not take them.',
       registers: [this.#registry],
       collect() {
         this.reset()
@@ -152,7 +155,7 @@ export class Metrics implements Meter {
     })
   }
 
-  /** How many subscribers are connected, asked for at each scrape. */
+  /** Connected subscribers, read at each scrape. */
   watchSubscribers(open: () => Record<string, number>): void {
     const subscribers: Gauge = new Gauge({
       name: 'spillway_subscribers',
@@ -165,7 +168,7 @@ export class Metrics implements Meter {
     })
   }
 
-  /** What is held for clients, asked for at each scrape. */
+  /** Bytes held for clients, read at each scrape. */
   watchBytes(bytes: Bytes): void {
     const registers = [this.#registry]
     const labelNames = ['account']
@@ -199,7 +202,7 @@ export class Metrics implements Meter {
     })
     new Counter({
       name: 'spillway_slow_connections_closed_total',
-      help: 'Connections closed because the client took too little of what was sent.',
+      help: 'Connections closed because the client read too slowly.',
       registers,
       collect() {
         this.reset()
@@ -213,7 +216,7 @@ export class Metrics implements Meter {
   }
 
   async text(): Promise<string> {
-    // The queue's gauges are set while the first of them is collected; twice, so that none is one scrape old.
+    // Collecting `spillway_queue_up` sets the other gauges of the queue: it comes first, so that none is one scrape old.
     await this.#registry.getSingleMetric('spillway_queue_up')?.get()
     return await Registry.merge([processRegistry(), this.#registry]).metrics()
   }

@@ -1,7 +1,7 @@
 /**
- * Traces by OpenTelemetry, sent as OTLP over HTTP (JSON). Loaded only where they are asked for. Names and attributes are those of the
- * semantic conventions for HTTP, messaging and databases. Invariant: nothing of this slows a save down or fails it; spans that cannot be
- * sent are dropped, and a warning says so once a minute at the most.
+ * Traces by OpenTelemetry, sent as OTLP over HTTP (JSON). Imported only where OTEL_EXPORTER_OTLP_ENDPOINT is set. Names and attributes
+ * follow the semantic conventions for HTTP, messaging and databases. Invariant: tracing neither blocks a save nor fails it; spans that
+ * cannot be sent are dropped, with a warning at most once a minute.
  */
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { hostname } from 'node:os'
@@ -34,23 +34,23 @@ import type { Processing, Sending, Step, TracedRequest, Tracer } from '../model/
 export interface OtelOptions {
   /** Without /v1/traces. */
   endpoint: string
-  /** As OTEL_EXPORTER_OTLP_HEADERS has them: NAME=VALUE, by commas, percent-encoded. */
+  /** As OTEL_EXPORTER_OTLP_HEADERS: NAME=VALUE pairs, separated by commas, percent-encoded. */
   headers: string | undefined
   serviceName: string
-  /** As OTEL_TRACES_SAMPLER has it. */
+  /** As OTEL_TRACES_SAMPLER. */
   sampler: string
-  /** Of traces, where the sampler is one by ratio. */
+  /** The part of the traces that a sampler by ratio takes. */
   ratio: number
-  /** What the queue and the store are, as `messaging.system` and `db.system.name`. */
+  /** The values of `messaging.system` and `db.system.name`. */
   queue: string
   store: string
   log: Log
 }
 
-/** How long spans wait to be sent together. */
+/** How long spans are collected before they are sent together. */
 const delayMs = 2_000
-/** For one try with all its retries; and for what is left at the end: whoever stops must not be held up. */
-const patienceMs = 2_000
+/** The bound of one export with its retries, and of the last export during a stop. */
+const exportTimeoutMs = 2_000
 const warnEveryMs = 60_000
 const queueName = 'spillway'
 const eventsName = 'saved'
@@ -65,7 +65,7 @@ export class OtelTracer implements Tracer {
     const { endpoint, headers, serviceName, log } = options
     this.#options = options
     const url = `${endpoint.replace(/\/+$/, '')}/v1/traces`
-    const exporter = new OTLPTraceExporter({ url, headers: headersOf(headers), timeoutMillis: patienceMs })
+    const exporter = new OTLPTraceExporter({ url, headers: headersOf(headers), timeoutMillis: exportTimeoutMs })
     this.#provider = new TracerProvider({
       resource: resourceFromAttributes({
         'service.name': serviceName,
@@ -109,7 +109,7 @@ export class OtelTracer implements Tracer {
     const span = this.#tracer.startSpan(
       `send ${queueName}`,
       { kind: SpanKind.PRODUCER, attributes: this.#messaging('send', 'send', queueName) },
-      // Over WebSocket there is no request: a trace of its own.
+      // A save over WebSocket belongs to no request: it begins a trace.
       this.#requests.getStore() ?? ROOT_CONTEXT,
     )
     if (!span.isRecording()) return undefined
@@ -136,7 +136,7 @@ export class OtelTracer implements Tracer {
           'messaging.batch.message_count': messages,
         },
       },
-      // A batch has many parents and a span has one: the first gets it, the others find it by the links.
+      // A span has one parent and a batch has many: the first one is the parent, the others are linked.
       contextOf(contexts[0]),
     )
     const step = (
@@ -157,7 +157,7 @@ export class OtelTracer implements Tracer {
           'db.system.name': this.#options.store,
           'db.operation.name': 'INSERT',
           'db.collection.name': 'Content',
-          // One is no batch.
+          // The conventions exclude a batch of one.
           ...(outcome.count > 1 ? { 'db.operation.batch.size': outcome.count } : {}),
         }),
       published: (context, outcome) =>
@@ -170,11 +170,11 @@ export class OtelTracer implements Tracer {
     }
   }
 
-  /** Sends what is left, within reason. May be called twice. */
+  /** Sends the remaining spans, within `exportTimeoutMs`. May be called twice. */
   async close(): Promise<void> {
     const late = Promise.withResolvers<void>()
-    const timer = setTimeout(late.resolve, patienceMs)
-    // Who cannot be reached has been warned of.
+    const timer = setTimeout(late.resolve, exportTimeoutMs)
+    // `warning` has logged that the endpoint is unavailable.
     await Promise.race([this.#provider.shutdown().catch(() => {}), late.promise])
     clearTimeout(timer)
   }
@@ -215,7 +215,7 @@ function failed(span: Span, type: string): void {
   span.setStatus({ code: SpanStatusCode.ERROR })
 }
 
-/** W3C Trace Context; a later version may have more behind the flags. */
+/** W3C Trace Context; a later version may append fields to the flags. */
 const format = /^(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/
 
 function parse(traceparent: string | undefined): SpanContext | undefined {
@@ -234,7 +234,7 @@ function traceparentOf({ traceId, spanId, traceFlags }: SpanContext): string {
   return `00-${traceId}-${spanId}-${(traceFlags & 1).toString(16).padStart(2, '0')}`
 }
 
-/** The exporter, and a word in the log when it cannot send. */
+/** The exporter, with a warning in the log when it cannot send. */
 function warning(exporter: SpanExporter, log: Log): SpanExporter {
   let lost = 0
   let warnedAt = Number.NEGATIVE_INFINITY
@@ -247,7 +247,10 @@ function warning(exporter: SpanExporter, log: Log): SpanExporter {
           const now = performance.now()
           if (now - warnedAt >= warnEveryMs) {
             warnedAt = now
-            log.warn({ spans: lost, reason: result.error?.message }, 'traces cannot be sent, and are dropped')
+            log.warn(
+              { spans: lost, reason: result.error?.message },
+              'traces cannot be sent and are dropped: check OTEL_EXPORTER_OTLP_ENDPOINT',
+            )
             lost = 0
           }
         }

@@ -1,7 +1,7 @@
 /**
- * What a worker works with, traced: the queue, the store and the events log, each as it was, and each step with a traced message told
- * to the tracer. The worker knows nothing of it, and without tracing none of this exists. Invariant: what is kept is bounded by what the
- * worker has in hand, and what is told by `mostFollowed` for each step with a batch, however many messages are traced.
+ * Wraps the consumer, the store and the events log of a worker, so that each step of a traced message is reported to the tracer. The worker
+ * does not know of tracing. Invariant: memory is bounded by the entries that the worker has received and not acknowledged, and the spans of
+ * one step by `mostFollowed`, however many messages are traced.
  */
 import { StoreFault, type Writer } from '../db/store.ts'
 import type { EventLog, KnownEvent } from '../events/events.ts'
@@ -16,10 +16,10 @@ export interface Traceable {
   events: Pick<EventLog, 'append'>
 }
 
-/** Of one batch: contexts that are followed. Messages that were sent together have one context, and are followed together. */
+/** How many contexts of one batch are traced. Messages that were sent together share a context. */
 const mostFollowed = 100
 
-/** Messages of one batch that were sent in one context. */
+/** The messages of one batch that share a context. */
 interface Followed {
   context: string
   batch: { processing: Processing; left: number }
@@ -71,20 +71,20 @@ export function traced({ consumer, store, events }: Traceable, tracer: Tracer): 
     },
     events: {
       async append(entries) {
-        const told = entries.flat()
-        const all = following.of(told.map(idOf))
+        const published = entries.flat()
+        const all = following.of(published.map(idOf))
         await step(
           () => events.append(entries),
           (outcome) => {
             for (const [{ batch, context }, index] of all) {
-              const event = told[index]!
+              const event = published[index]!
               const failure = event.type === 'failed' ? event.failure.code : undefined
-              batch.processing.published(context, { ...outcome, count: told.length, failure })
+              batch.processing.published(context, { ...outcome, count: published.length, failure })
             }
           },
         )
-        // What failed is buried already; what is saved is yet to be settled.
-        for (const event of told) if (event.type === 'failed') following.done(event.id)
+        // A failed message is dead-lettered already; a saved one is acknowledged later.
+        for (const event of published) if (event.type === 'failed') following.done(event.id)
       },
     },
   }
@@ -92,7 +92,7 @@ export function traced({ consumer, store, events }: Traceable, tracer: Tracer): 
 
 class Following {
   readonly #tracer: Tracer
-  /** By the id of the message. */
+  /** By message id. */
   readonly #followed = new Map<string, Followed>()
 
   constructor(tracer: Tracer) {
@@ -114,9 +114,9 @@ class Following {
       const followed = { context, batch }
       for (const id of ids) {
         const before = this.#followed.get(id)
-        // Twice in this batch: one row.
+        // The batch has the id twice, for one row.
         if (before?.batch === batch) continue
-        // Given back, and taken once more.
+        // The queue has delivered it again.
         this.done(id)
         this.#followed.set(id, followed)
         batch.left += 1
@@ -124,7 +124,7 @@ class Following {
     }
   }
 
-  /** Those to whom these ids belong, each once, with the place of its first id. */
+  /** The followed contexts of these ids, each once, with the index of its first id. */
   of(ids: readonly string[]): Map<Followed, number> {
     const all = new Map<Followed, number>()
     if (this.#followed.size === 0) return all
@@ -143,13 +143,13 @@ class Following {
     if (followed.batch.left === 0) followed.batch.processing.end()
   }
 
-  /** What is left goes back to the queue. */
+  /** Ends the spans of entries that stay in the queue. */
   close(): void {
     for (const id of [...this.#followed.keys()]) this.done(id)
   }
 }
 
-async function step(act: () => Promise<void>, tell: (outcome: Omit<Step, 'count'>) => void): Promise<void> {
+async function step(act: () => Promise<void>, report: (outcome: Omit<Step, 'count'>) => void): Promise<void> {
   const startedAt = Date.now()
   const started = performance.now()
   let kind: string | undefined
@@ -159,11 +159,11 @@ async function step(act: () => Promise<void>, tell: (outcome: Omit<Step, 'count'
     kind = kindOf(error)
     throw error
   } finally {
-    tell({ startedAt, tookMs: performance.now() - started, error: kind })
+    report({ startedAt, tookMs: performance.now() - started, error: kind })
   }
 }
 
-/** A code, never words: those may quote content and name hosts. */
+/** A code, never a message, which may quote content or name a host. */
 function kindOf(error: unknown): string {
   if (error instanceof StoreFault) return error.vendorCode ?? error.kind
   return error instanceof SpillwayError ? error.code : '_OTHER'

@@ -1,5 +1,4 @@
-/** The log never holds up the service, whatever becomes of its output (field fault FD1). Real processes, real descriptors. */
-
+/** The log never blocks the service, whatever happens to its output (field fault FD1). Real processes, real descriptors. */
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
@@ -28,7 +27,7 @@ function opened(kind: (typeof stuckOutputs)[number]): StuckOutput {
 
 async function expectToServe(url: string): Promise<void> {
   await holds(async () => expect((await fetch(`${url}/livez`)).status).toBe(200), { timeoutMs: 20_000 })
-  const query = 'mutation { save(content: "said to nobody", waitMs: 10000) { status } }'
+  const query = 'mutation { save(content: "no subscriber", waitMs: 10000) { status } }'
   const response = await fetch(`${url}/graphql`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
@@ -67,7 +66,7 @@ test.each(stuckOutputs)('a worker whose stdout is %s works and stops', async (ki
   expect(await worker.exited).toBe(0)
 })
 
-test('an API on a terminal that was stopped with Ctrl-S starts, saves and stops', async () => {
+test('an API on a terminal stopped with Ctrl-S starts, saves and stops', async () => {
   const dir = await mkdtemp(join(tmpdir(), 'spillway-terminal-'))
   cleanups.push(() => rm(dir, { recursive: true, force: true }))
   // `script` makes the terminal; it stops reading there when its own output takes no more.
@@ -81,7 +80,7 @@ test('an API on a terminal that was stopped with Ctrl-S starts, saves and stops'
   const pid = Number(await readFile(join(dir, 'pid'), 'utf8'))
   cleanups.push(() => endIfRuns(pid))
   process.kill(pid, 'SIGTERM')
-  // Ended, though `script`, which holds still, does not collect it.
+  // Ended; `script`, which is blocked, does not reap it.
   await holds(() => expect(stateOf(pid)).toMatch(/^(Z|gone)/))
 })
 
@@ -101,7 +100,7 @@ function endIfRuns(pid: number): void {
   }
 }
 
-test.each(stuckOutputs)('a start that fails ends with 1 though its output is %s', async (kind) => {
+test.each(stuckOutputs)('a start that fails exits with 1 though its output is %s', async (kind) => {
   const { fd } = opened(kind)
   const other = createServer().listen(0, '127.0.0.1')
   await once(other, 'listening')
@@ -114,7 +113,7 @@ test.each(stuckOutputs)('a start that fails ends with 1 though its output is %s'
   }
 })
 
-test('a flood of lines into a full output is dropped, counted, told of later, and takes bounded memory', async () => {
+test('the log drops, counts and later reports the lines that a full output does not take, in bounded memory', async () => {
   const output = opened('a pipe that is not read')
   const dir = await mkdtemp(join(tmpdir(), 'spillway-flood-'))
   cleanups.push(() => rm(dir, { recursive: true, force: true }))
@@ -155,7 +154,7 @@ test('a flood of lines into a full output is dropped, counted, told of later, an
   expect(await child.exited).toBe(0)
 })
 
-test('lines that waited for a full disk, or for another reader of a pipe, are written once there is one', async () => {
+test('the log writes waiting lines once a full disk has room again, or a pipe has another reader', async () => {
   const kinds = process.getuid?.() === 0 ? (['a full disk', 'a closed pipe'] as const) : (['a closed pipe'] as const)
   for (const kind of kinds) {
     const output = opened(kind)

