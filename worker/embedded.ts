@@ -31,8 +31,8 @@ export interface EmbeddedMessage {
 const storeWaitMs = 1_000
 
 const { config, sharedVersion, ...ports } = workerData as EmbeddedData
-// With too few cores, accepting saves goes first: accepted saves can wait. On Linux the priority is the thread's own, elsewhere the whole
-// process would get it. Only ever lowered, because raising it may be forbidden.
+// Where cores are scarce, enqueueing has priority over persisting, which can wait. On Linux setPriority changes this thread alone, elsewhere
+// the whole process. The priority is only lowered: raising it may be forbidden.
 if (process.platform === 'linux') setPriority(Math.min(19, getPriority() + 10))
 const send = (message: EmbeddedMessage) => parentPort!.postMessage(message)
 // The API's thread has the metrics and the log.
