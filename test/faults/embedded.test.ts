@@ -55,7 +55,7 @@ it.each([
     await stack.more(50)
     await judge(id, `process killed: ${place}`)
   },
-  60_000,
+  120_000,
 )
 
 it('A13: killed again and again in the middle of saves', async () => {
