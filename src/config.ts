@@ -79,7 +79,7 @@ const settings = {
     'Requests a second that one token, or else one address, may make at each API process. Left out: no limit.',
   ),
   streamsPerClient: setting('STREAM_LIMIT', number(1, 1_000_000).optional()).describe(
-    'Event streams and WebSockets that one token, or else one address, may hold at each API process. Left out: no limit.',
+    'Event streams and WebSockets that one token, or else one address, may open at each API process. Left out: no limit.',
   ),
   maxConnections: setting('MAX_CONNECTIONS', numberOr(15_000, 1, 1_000_000)).describe(
     'Connections to each API process. It takes as many open files (ulimit -n), and 600 more.',

@@ -37,19 +37,16 @@ type QueueConfig = Pick<Config, 'queueUrl' | 'queueCapacity' | 'eventsRetentionM
  * keys), or when this process has lost it for good.
  */
 export async function openQueue(
-  {
-    queueUrl,
-    queueCapacity: capacity,
-    eventsRetentionMs: retentionMs,
-    eventsRetentionBytes: retentionBytes,
-  }: QueueConfig,
   { log, stack, store, onUnfit = () => {} }: OpenDeps & { store?: string; onUnfit?: (error: Error) => void },
+  config: QueueConfig,
 ): Promise<{ queue: Queue; events: EventLog; file?: SqliteFile }> {
-  if (isEmbedded({ queueUrl })) {
+  const { queueUrl, queueCapacity: capacity } = config
+  const { eventsRetentionMs: retentionMs, eventsRetentionBytes: retentionBytes } = config
+  if (isEmbedded(config)) {
     const file = await SqliteFile.open(filePath(queueUrl), { capacity, retentionMs, retentionBytes, store, log })
     stack.defer(() => file.close())
     file.failed.catch(onUnfit)
-    return { ...connectQueue({ queuePort: file.connect(), eventsPort: file.connect() }, stack), file }
+    return { ...connectQueue(stack, { queuePort: file.connect(), eventsPort: file.connect() }), file }
   }
   const address = parseRedisUrl(queueUrl)
   const queue = new RedisQueue(address, { capacity, log, onEvicting: onUnfit })
@@ -66,7 +63,7 @@ export interface QueuePorts {
 }
 
 /** The embedded queue and events log, over ports that `SqliteFile.connect` returned; any thread may use them. */
-export function connectQueue({ queuePort, eventsPort }: QueuePorts, stack: AsyncDisposableStack) {
+export function connectQueue(stack: AsyncDisposableStack, { queuePort, eventsPort }: QueuePorts) {
   const queue = new SqliteQueue(queuePort)
   stack.defer(() => queue.close())
   const events = new SqliteEventLog(eventsPort)
@@ -75,8 +72,8 @@ export function connectQueue({ queuePort, eventsPort }: QueuePorts, stack: Async
 }
 
 /** The queue alone, for a command: waits for Redis, for a bounded time. */
-export async function openQueueAlone(config: QueueConfig, deps: OpenDeps): Promise<Queue> {
-  const { queue } = await openQueue(config, deps)
+export async function openQueueAlone(deps: OpenDeps, config: QueueConfig): Promise<Queue> {
+  const { queue } = await openQueue(deps, config)
   if (queue instanceof RedisQueue) await queue.connection.whenReady(commandWaitMs)
   return queue
 }
@@ -85,13 +82,13 @@ type CacheConfig = Pick<Config, 'cacheUrl' | 'cacheTtlMs' | 'queueUrl'>
 
 /** `sharedVersion` holds the version of the pages where the API and its worker are threads of one process. */
 export function openCache(
-  { cacheUrl, cacheTtlMs: ttlMs, queueUrl }: CacheConfig,
   { log, stack, sharedVersion }: OpenDeps & { sharedVersion?: SharedArrayBuffer },
+  { cacheUrl, cacheTtlMs: ttlMs, queueUrl }: CacheConfig,
 ): Cache {
   if (cacheUrl !== 'memory:') {
-    return stack.adopt(new RedisCache(parseRedisUrl(cacheUrl), { ttlMs, log }), (cache) => cache.close())
+    return stack.adopt(new RedisCache(parseRedisUrl(cacheUrl, 'CACHE_URL'), { ttlMs, log }), (cache) => cache.close())
   }
-  // Workers in other processes invalidate the pages in this process' memory, so that all of them read the version in the queue's Redis.
+  // Workers in other processes invalidate the pages in this process' memory: the version is in the queue's Redis, which they all reach.
   const version = isEmbedded({ queueUrl })
     ? new SharedVersion(sharedVersion)
     : new RedisVersion(parseRedisUrl(queueUrl), { log })
@@ -100,7 +97,7 @@ export function openCache(
 
 type StoreConfig = Pick<Config, 'databaseUrl' | 'databaseReadUrl' | 'workerConcurrency'>
 
-export function openStore(config: StoreConfig, { log, stack }: OpenDeps): PrismaStore {
+export function openStore({ log, stack }: OpenDeps, config: StoreConfig): PrismaStore {
   const { databaseUrl: url, databaseReadUrl: readUrl, workerConcurrency: concurrency } = config
   return stack.adopt(new PrismaStore({ url, readUrl, concurrency, log }), (store) => store.close())
 }
@@ -108,8 +105,8 @@ export function openStore(config: StoreConfig, { log, stack }: OpenDeps): Prisma
 /** Undefined where no traces are wanted; OpenTelemetry is imported only where they are. Opened first, so that it closes last and sends the
  *  spans that end while the rest closes. */
 export async function openTracer(
-  { traces, queueUrl, databaseUrl }: Pick<Config, 'traces' | 'queueUrl' | 'databaseUrl'>,
   { log, stack }: OpenDeps,
+  { traces, queueUrl, databaseUrl }: Pick<Config, 'traces' | 'queueUrl' | 'databaseUrl'>,
 ): Promise<Tracer | undefined> {
   if (!traces) return undefined
   const { OtelTracer } = await import('./telemetry/otel.ts')

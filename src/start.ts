@@ -37,15 +37,14 @@ export function startApi(config: Config, log: Log, stop?: AbortSignal): Promise<
     if (advice) log.warn({}, advice)
     const deps = { log, stack }
     const sharedVersion = new SharedArrayBuffer(8)
-    const tracer = await openTracer(config, deps)
-    const { queue, events, file } = await openQueue(config, {
-      ...deps,
-      store: storeName(config.databaseUrl),
-      onUnfit: failure.reject,
-    })
+    const tracer = await openTracer(deps, config)
+    const { queue, events, file } = await openQueue(
+      { ...deps, store: storeName(config.databaseUrl), onUnfit: failure.reject },
+      config,
+    )
     signal.throwIfAborted()
-    const cache = openCache(config, { ...deps, sharedVersion })
-    const store = openStore(config, deps)
+    const cache = openCache({ ...deps, sharedVersion }, config)
+    const store = openStore(deps, config)
     let prepared = false
     const preparing = store.prepare(signal).then(() => {
       prepared = true
@@ -108,10 +107,10 @@ export async function startWorker(config: Config, log: Log, stop?: AbortSignal):
   }
   return opening({ log, stop }, async (stack, signal) => {
     const deps = { log, stack }
-    const tracer = await openTracer(config, deps)
-    const { queue, events } = await openQueue(config, deps)
-    const cache = openCache(config, deps)
-    const store = openStore(config, deps)
+    const tracer = await openTracer(deps, config)
+    const { queue, events } = await openQueue(deps, config)
+    const cache = openCache(deps, config)
+    const store = openStore(deps, config)
     const metrics = await openMetrics(log)
     const parts = { queue, events, cache, store, meter: metrics, tracer }
     const { failed, health } = startWorking({ ...parts, ...deps, signal }, config)

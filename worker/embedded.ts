@@ -52,10 +52,10 @@ const stack = new AsyncDisposableStack()
 const ending = new AbortController()
 const { signal } = ending
 // Silent: the API sends traces to the same endpoint, and warns where it does not answer.
-const tracer = await openTracer(config, { log: silent, stack })
-const cache = openCache(config, { log, stack, sharedVersion })
-const { queue, events } = connectQueue(ports, stack)
-const store = openStore(config, { log, stack })
+const tracer = await openTracer({ log: silent, stack }, config)
+const cache = openCache({ log, stack, sharedVersion }, config)
+const { queue, events } = connectQueue(stack, ports)
+const store = openStore({ log, stack }, config)
 const { failed, preparing } = startWorking({ queue, events, cache, store, meter, tracer, log, stack, signal }, config)
 parentPort!.on('message', async () => {
   ending.abort()

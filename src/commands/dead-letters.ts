@@ -22,7 +22,7 @@ async function main(): Promise<void> {
   const known = command === 'list' || command === 'retry' || command === 'discard'
   if (!known || (command !== 'list' && values.all === named.length > 0)) throw new Error(usage)
   await using stack = new AsyncDisposableStack()
-  const queue = await openQueueAlone(readConfig(), { log: silent, stack })
+  const queue = await openQueueAlone({ log: silent, stack }, readConfig())
   if (command === 'list') return await list(queue)
   const ids = values.all ? await allIds(queue) : named.map((id) => id.toLowerCase())
   let count = 0

@@ -11,7 +11,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
 
 try {
   await using stack = new AsyncDisposableStack()
-  const store = openStore({ ...readConfig(), databaseReadUrl: undefined, workerConcurrency: 1 }, { log, stack })
+  const store = openStore({ log, stack }, { ...readConfig(), databaseReadUrl: undefined, workerConcurrency: 1 })
   await store.prepare(stop.signal)
 } catch (error) {
   // Many an error repeats its cause.

@@ -68,6 +68,19 @@ test.each(documents)('%s names only what there is', (path) => {
   expect(missing(path, read(path))).toEqual([])
 })
 
+test('README.md has the defaults of .env.example in its table of settings', () => {
+  const defaults = Object.fromEntries(
+    [...envExample().matchAll(/^# ([A-Z_]+)=(.*)$/gm)].map(([, name, value]) => [name, value]),
+  )
+  const [, table] = /^## Settings$([\s\S]*?)^## /m.exec(read('README.md'))!
+  const codesIn = (cell: string) => [...cell.matchAll(/`([^`]*)`/g)].map(([, text]) => text!)
+  const rows = [...table!.matchAll(/^\| (`[^|]*)\|([^|]*)\|/gm)].flatMap(([, names, values]) =>
+    codesIn(names!).map((name, i) => [name, codesIn(values!)[i] ?? '']),
+  )
+  expect(rows.length).toBeGreaterThan(10)
+  for (const [name, value] of rows) expect(value, name).toBe(defaults[name!])
+})
+
 test('operations tells of every setting for whoever runs it that has no other place, and of every reason for a dead letter', () => {
   const text = read('docs/operations.md')
   for (const name of [

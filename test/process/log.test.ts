@@ -140,15 +140,15 @@ test('the log drops, counts and later reports the lines that a full output does 
   expect(residentMb(child.pid) - before).toBeLessThan(150)
   await expectToServe(url)
   const seen = output.release()
-  const told = await holds(() => {
+  const reported = await holds(() => {
     const line = seen.text.split('\n').find((each) => each.includes('log lines were dropped'))
     return JSON.parse(line!) as { dropped: number; level: number }
   })
-  expect(told.level).toBe(40)
-  expect(told.dropped).toBeGreaterThanOrEqual(most)
-  expect(await dropped()).toBe(told.dropped)
+  expect(reported.level).toBe(40)
+  expect(reported.dropped).toBeGreaterThanOrEqual(most)
+  expect(await dropped()).toBe(reported.dropped)
   const lines = seen.text.split('\n').filter(Boolean)
-  expect(lines.filter((line) => line.includes('one of many')).length).toBe(20_000 - told.dropped)
+  expect(lines.filter((line) => line.includes('one of many')).length).toBe(20_000 - reported.dropped)
   for (const line of lines) expect(() => JSON.parse(line)).not.toThrow()
   child.kill('SIGTERM')
   expect(await child.exited).toBe(0)
