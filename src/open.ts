@@ -5,7 +5,7 @@ import type { MessagePort } from 'node:worker_threads'
 import type { Cache } from './cache/cache.ts'
 import { MemoryCache, SharedVersion } from './cache/memory.ts'
 import { RedisCache, RedisVersion } from './cache/redis.ts'
-import { describeUrl, filePath } from './config/urls.ts'
+import { describeUrl, filePath, storeName } from './config/urls.ts'
 import type { Config } from './config.ts'
 import { PrismaStore } from './db/prisma.ts'
 import { SqliteFile } from './embedded/file.ts'
@@ -32,17 +32,18 @@ const commandWaitMs = 3_000
 type QueueConfig = Pick<Config, 'queueUrl' | 'queueCapacity' | 'eventsRetentionMs' | 'eventsRetentionBytes'>
 
 /**
- * The queue and the events log; `file` is set where both are embedded. `store` names the store that
- * this process writes messages to, if it does. `onUnfit` is called when the queue may lose saves (its Redis evicts
+ * The queue and the events log; `file` is set where both are embedded. `storeUrl` is the store that this
+ * process writes messages to, if it does. `onUnfit` is called when the queue may lose saves (its Redis evicts
  * keys), or when this process has lost it for good.
  */
 export async function openQueue(
-  { log, stack, store, onUnfit = () => {} }: OpenDeps & { store?: string; onUnfit?: (error: Error) => void },
+  { log, stack, storeUrl, onUnfit = () => {} }: OpenDeps & { storeUrl?: string; onUnfit?: (error: Error) => void },
   config: QueueConfig,
 ): Promise<{ queue: Queue; events: EventLog; file?: SqliteFile }> {
   const { queueUrl, queueCapacity: capacity } = config
   const { eventsRetentionMs: retentionMs, eventsRetentionBytes: retentionBytes } = config
   if (isEmbedded(config)) {
+    const store = storeUrl === undefined ? undefined : storeName(storeUrl)
     const file = await SqliteFile.open(filePath(queueUrl), { capacity, retentionMs, retentionBytes, store, log })
     stack.defer(() => file.close())
     file.failed.catch(onUnfit)

@@ -1,7 +1,6 @@
 /** From the settings to a running API or worker: opens what it needs, wires it, and returns what closes it again. */
 import { spawnEmbedded } from '../worker/spawn.ts'
 import { startWorking } from '../worker/working.ts'
-import { storeName } from './config/urls.ts'
 import type { Config } from './config.ts'
 import type { HttpServer } from './http/http.ts'
 import { SpillwayError } from './model/error.ts'
@@ -39,7 +38,7 @@ export function startApi(config: Config, log: Log, stop?: AbortSignal): Promise<
     const sharedVersion = new SharedArrayBuffer(8)
     const tracer = await openTracer(deps, config)
     const { queue, events, file } = await openQueue(
-      { ...deps, store: storeName(config.databaseUrl), onUnfit: failure.reject },
+      { ...deps, storeUrl: config.databaseUrl, onUnfit: failure.reject },
       config,
     )
     signal.throwIfAborted()

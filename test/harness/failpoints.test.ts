@@ -4,13 +4,16 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { SqliteFile } from '../../src/embedded/file.ts'
 import { SqliteQueue } from '../../src/queue/sqlite.ts'
 
 import type { Place } from './failpoints.ts'
 import { type SpillwayProcess, spawnSpillway } from './process.ts'
 import { quiet } from './quiet.ts'
+
+// A start takes some seconds on a loaded machine.
+vi.setConfig({ testTimeout: 60_000 })
 
 let dir: string
 const content = 'the content of the save'
