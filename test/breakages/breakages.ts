@@ -107,7 +107,7 @@ export const breakages: Breakage[] = [
     changes: [change('src/db/prisma.ts', 'INSERT INTO Content', 'INSERT IGNORE INTO Content')],
     test: {
       file: 'test/worker/persist.test.ts',
-      name: 'Persister on MariaDB, for an id that the table has > makes a dead letter ID_CONFLICT of other content',
+      name: 'Persister on MariaDB > for an id that the table has > makes a dead letter ID_CONFLICT of other content',
     },
   },
   {
