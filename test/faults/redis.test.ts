@@ -45,12 +45,8 @@ interface Options {
 
 /** Injects a fault, and judges: nothing lost, nothing doubled, all heard of, and nobody died of it. */
 function fault(id: string, name: string, inject: () => Promise<void>, options: Options = {}): void {
-<<<<<<< HEAD
-  it(`${id}: ${name}`, { timeout: 120_000 }, async () => {
-=======
   // Some faults restart five processes.
-  it(`${id}: ${name}`, { timeout: 90_000 }, async () => {
->>>>>>> 9f1bb3b (Give the faults of Redis and the failpoints time for the starts of processes on a loaded machine)
+  it(`${id}: ${name}`, { timeout: 120_000 }, async () => {
     admin = new Redis(stack.redis.url, { connectionName: 'the test' })
     // What goes wrong rejects a command as well.
     admin.on('error', () => {})
