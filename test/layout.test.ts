@@ -11,7 +11,6 @@ const interfaces = [
   'src/db/store.ts',
   'src/cache/cache.ts',
   'src/queue/queue.ts',
-  'src/queue/digest.ts',
   'src/events/events.ts',
   // It reads any EventLog.
   'src/events/follower.ts',

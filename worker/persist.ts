@@ -14,8 +14,7 @@ import type { FailureCode } from '../src/model/error.ts'
 import type { Log } from '../src/model/log.ts'
 import { decode } from '../src/model/message.ts'
 import { type Meter, noMeter } from '../src/model/meter.ts'
-import { digestOf } from '../src/queue/digest.ts'
-import type { DeadLetterInput, Entry } from '../src/queue/queue.ts'
+import { type DeadLetterInput, digestOf, type Entry } from '../src/queue/queue.ts'
 import { TableState } from './table-state.ts'
 
 export interface RejectedEntry extends DeadLetterInput {

@@ -6,8 +6,7 @@
 import type { Follower } from '../events/follower.ts'
 import type { Content } from '../model/content.ts'
 import { type Failure, SpillwayError } from '../model/error.ts'
-import { digestOf } from '../queue/digest.ts'
-import type { Enqueued, Item, Queue, SaveState } from '../queue/queue.ts'
+import { digestOf, type Enqueued, type Item, type Queue, type SaveState } from '../queue/queue.ts'
 import type { Contents } from './contents.ts'
 
 export interface Receipt {

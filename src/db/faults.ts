@@ -3,7 +3,7 @@
  * full pool, a read-only server, a lock wait and an oversize packet). A code that stands in no table is `unknown`: a probe of the table
  * decides whether the server or a row causes it (worker/persist.ts).
  */
-import { advised } from '../sqlite/fault.ts'
+import { withAdvice } from '../sqlite/fault.ts'
 import { SESSION_FAULT } from './session.ts'
 import type { FaultKind } from './store.ts'
 import { TABLE_FAULT } from './table.ts'
@@ -110,7 +110,7 @@ export function classifyMysql(error: unknown): Fault {
 
 export function classifySqlite(error: unknown): Fault {
   const { code, message: words } = vendor(error)
-  const message = advised(words)
+  const message = withAdvice(words)
   if (network.test(code ?? '') || unavailableCodes.has(code ?? ''))
     return { kind: 'unavailable', vendorCode: code, message }
   const number = Number(code)

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import type { PrismaClient } from '../../prisma/mysql/generated/client.ts'
 import { PrismaClient as SqliteClient } from '../../prisma/sqlite/generated/client.ts'
 import type { Log } from '../model/log.ts'
-import { FileUnusable, fatalAtStart } from '../sqlite/fault.ts'
+import { FileUnusable, fatalAtStartup } from '../sqlite/fault.ts'
 import type { FileGuard } from '../sqlite/guard.ts'
 import { assertSound, type OpenFile, openSqlite, pragma } from '../sqlite/open.ts'
 import type { Dialect, Limits } from './dialect.ts'
@@ -88,7 +88,7 @@ async function usable<T>(path: string, work: () => T | Promise<T>): Promise<T> {
   try {
     return await work()
   } catch (error) {
-    const reason = fatalAtStart(error)
+    const reason = fatalAtStartup(error)
     if (reason === undefined) throw error
     throw new Error(`The store cannot use ${path}: ${reason}.`, { cause: error })
   }

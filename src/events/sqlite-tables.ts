@@ -4,7 +4,7 @@
  */
 import type { DatabaseSync } from 'node:sqlite'
 import { codeOf } from '../sqlite/fault.ts'
-import { prepareAll, type Statements } from '../sqlite/statements.ts'
+import { prepareAll, type Statements } from '../sqlite/open.ts'
 import type { WriteQueue } from '../sqlite/write-queue.ts'
 
 /** An entry of the log; `events` is the JSON text, absent where it is too long to be sent to every follower. */

@@ -4,6 +4,7 @@
  *
  * Two readers, two interfaces: the API accepts and asks (Queue), a worker takes and settles (Consumer).
  */
+import { hash } from 'node:crypto'
 import type { Failure, SpillwayError } from '../model/error.ts'
 
 /** A message as the queue sees it: it looks into the body only to tell its age. */
@@ -16,6 +17,11 @@ export interface Item {
   body: string
   /** Its id was made just now, and nobody knows it yet: it is not looked up. */
   fresh?: boolean
+}
+
+/** Returns the digest of a content: 132 bits of SHA-256, as 22 characters of base64url. */
+export function digestOf(content: string): string {
+  return hash('sha256', content, 'base64url').slice(0, 22)
 }
 
 /** Where a save stands, as far as the queue knows. */

@@ -3,7 +3,7 @@
  * however many an id has; `conflict` has how many of them are ID_CONFLICTs.
  */
 import { readFailure } from '../model/error.ts'
-import type { Statements } from '../sqlite/statements.ts'
+import type { Statements } from '../sqlite/open.ts'
 import type { DeadLetter, SaveState } from './queue.ts'
 
 const pageBytes = 4 * 1024 * 1024

@@ -57,7 +57,7 @@ const reasons: Record<number, string> = {
 }
 
 /** What to do about a few of SQLite's own messages, which say only what happened; others as they are. */
-export function advised(message: string): string {
+export function withAdvice(message: string): string {
   if (message === 'disk I/O error') return `${message}: ${reasons[10]}`
   if (/^database (table )?is locked/.test(message))
     return `${message}: another process writes to it; end what has it open (Prisma Studio, a sqlite3 shell), if it does not end by itself`
@@ -107,7 +107,7 @@ export function codeOf(error: unknown): string {
 }
 
 /** At the start, why there is no use in waiting for this file; while running, somebody may put it right meanwhile. */
-export function fatalAtStart(error: unknown): string | undefined {
+export function fatalAtStartup(error: unknown): string | undefined {
   return error instanceof FileUnusable || fatal.has(sqliteCode(error) ?? -1) ? fileReason(error) : undefined
 }
 

@@ -3,9 +3,9 @@
  * knows, in WAL mode, for its owner alone, with every setting below read back, and guarded. A file that is anything else is left as it
  * was, with an error that says what it is.
  */
-import { existsSync, renameSync, statSync } from 'node:fs'
+import { existsSync, readFileSync, renameSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
+import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import { pathToFileURL } from 'node:url'
 import { FileUnusable } from './fault.ts'
 import { asideOf, FileGuard, headerOf, pathsOf } from './guard.ts'
@@ -108,6 +108,24 @@ export function assertSound({ db }: OpenFile): void {
 /** The first value that a PRAGMA answers with. */
 export function pragma(db: DatabaseSync, text: string): unknown {
   return Object.values(db.prepare(`PRAGMA ${text}`).get() ?? {})[0]
+}
+
+/** Returns a statement by its name. Throws where the .sql file has no statement of that name, which is a defect. */
+export type Statements = (name: string) => StatementSync
+
+/** Prepares the statements of a .sql file, each headed by `-- name: its name`. */
+export function prepareAll(db: DatabaseSync, file: URL): Statements {
+  const statements = new Map<string, StatementSync>()
+  const [, ...parts] = readFileSync(file, 'utf8').split(/^-- name: /m)
+  for (const part of parts) {
+    const end = part.indexOf('\n')
+    statements.set(part.slice(0, end).trim(), db.prepare(part.slice(end)))
+  }
+  return (name) => {
+    const statement = statements.get(name)
+    if (!statement) throw new Error(`${file.pathname} has no statement named "${name}"`)
+    return statement
+  }
 }
 
 function set(db: DatabaseSync, name: string, value: number): void {

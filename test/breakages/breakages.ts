@@ -119,13 +119,13 @@ export const breakages: Breakage[] = [
     name: "ioredis' default retries without the id look-up",
     changes: [
       change('src/redis/connection.ts', 'maxRetriesPerRequest: 0,', ''),
-      change('src/queue/lua/enqueue.lua', 'local known = pending[index]', 'local known = nil'),
+      change('src/queue/lua/enqueue.lua', 'known = pending[index]', 'known = nil'),
     ],
     test: { file: 'test/app/enqueue-batcher.test.ts', name: 'a lost answer makes no second message' },
   },
   {
     name: 'a retry of what is pending is not looked up',
-    changes: [change('src/queue/lua/enqueue.lua', 'local known = pending[index]', 'local known = nil')],
+    changes: [change('src/queue/lua/enqueue.lua', 'known = pending[index]', 'known = nil')],
     test: { file: 'test/queue/model.test.ts', name: 'RedisQueue, in any history' },
   },
   {
@@ -158,7 +158,7 @@ export const breakages: Breakage[] = [
   },
   {
     name: 'receipts that answer from the store while pending',
-    changes: [change('src/app/receipts.ts', ' && +content.createdAt !== standing.at', '')],
+    changes: [change('src/app/receipts.ts', 'isSame ? +content.createdAt !== saveState.at', 'isSame ? true')],
     test: { file: 'test/app/receipts.test.ts', name: 'each step on the way of one save' },
   },
   {
