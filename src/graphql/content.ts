@@ -18,7 +18,7 @@ builder.queryField('contents', (t) =>
   t.prismaConnection(
     {
       type: Content,
-      extensions: { scope: 'read', shared: true },
+      extensions: { scope: 'read', shared: true, list: 'Content' },
       cursor: 'id',
       description: 'Contents, newest first (createdAt, then id). Cached. first: at most 100, default 20.',
       defaultSize: pageDefault,

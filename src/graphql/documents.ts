@@ -4,39 +4,50 @@
  */
 import {
   type DocumentNode,
-  type FieldNode,
+  type ExecutionResult,
+  execute,
+  GraphQLError,
+  type GraphQLSchema,
   getOperationAST,
   Kind,
   type OperationDefinitionNode,
-  type SelectionSetNode,
   visit,
 } from 'graphql'
-import { type CompiledQuery, compileQuery, isCompiledQuery } from 'graphql-jit'
+import { compileQuery, isCompiledQuery } from 'graphql-jit'
 import type { YogaServerInstance } from 'graphql-yoga'
 import { Kept } from '../http/kept.ts'
 import type { Params } from './params.ts'
 import { isShared, reachedFields } from './reach.ts'
+import { type Root, rootsOf } from './roots.ts'
 import { type Needs, scopesOf } from './scopes.ts'
 import { variableErrors } from './variables.ts'
 
+type Variables = Record<string, unknown>
+
 export interface Document {
   /** Executes it; for a subscription, on one event. */
-  execute: CompiledQuery['query']
+  execute: (root: unknown, context: unknown, variables: Variables) => ExecutionResult | Promise<ExecutionResult>
+  schema: GraphQLSchema
+  node: DocumentNode
   operation: OperationDefinitionNode
-  /** Of the variables that it declares. */
-  variables: ReadonlySet<string>
-  /** Whether these variables are what it declares; Yoga says what is wrong with others. */
-  fits(variables: Record<string, unknown>): boolean
+  /** What of these variables is not what it declares. */
+  errorsOf(variables: Variables): GraphQLError[]
+  /** Of variables that fit. */
+  roots(variables: Variables): Root[]
   /** What a grant has to have. */
   needs: Needs
   /** Whether its answer is the same for everybody who may have it: nothing that it selects looks at who asks. */
   shared: boolean
+  /** Whether it is shared, and of nothing but pages of lists. */
+  page: boolean
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: whatever contexts Yoga was made with.
 export type Yoga = YogaServerInstance<any, any>
 
-/** Of one kept document, in characters; a longer one is Yoga's each time. */
+type Parsed = Pick<Document, 'schema' | 'node' | 'operation'>
+
+/** Of one kept document, in characters; a longer one is parsed each time. */
 const documentLength = 10_000
 const documentsKept = 500
 /** Of all kept ones, in characters: one of two thousand takes half a megabyte. */
@@ -61,43 +72,59 @@ export class Documents {
     const key = keyOf(params)
     const kept = this.#documents.get(key)
     if (kept !== undefined) return kept
-    if (this.#seen.get(key)) return this.#keep(key, params)
+    if (this.#seen.get(key)) {
+      const parsed = this.#parse(params)
+      return this.#keep(key, parsed ? compiled(parsed) : null)
+    }
     this.#seen.set(key, true)
     return null
   }
 
-  /** As get, but compiled even if it was never seen before: for a subscription, which lasts. */
-  getNow(params: Params): Document | null {
-    if (params.query.length > documentLength) return null
+  /**
+   * The document where its operation is a subscription, whatever it looks like: it is compiled even if it was never seen before, since it
+   * lasts, and interpreted where it cannot be. Undefined where it is invalid, or anything else.
+   */
+  subscription(params: Params): Document | undefined {
+    // Such an operation has the word in it, as it stands here.
+    if (!params.query.includes('subscription')) return undefined
     const key = keyOf(params)
     const kept = this.#documents.get(key)
-    return kept !== undefined ? kept : this.#keep(key, params)
+    if (kept) return kept.operation.operation === 'subscription' ? kept : undefined
+    const parsed = this.#parse(params)
+    if (parsed?.operation.operation !== 'subscription') return undefined
+    if (params.query.length > documentLength) return interpreted(parsed)
+    return this.#keep(key, compiled(parsed)) ?? interpreted(parsed)
   }
 
-  #keep(key: string, params: Params): Document | null {
-    const document = this.#compile(params)
+  #keep(key: string, document: Document | null): Document | null {
     this.#documents.set(key, document)
     return document
   }
 
-  #compile({ query, operationName }: Params): Document | null {
+  /** A valid document, whatever its operation. Throws what is wrong with it: a GraphQLError, or several as an AggregateError. */
+  parse({ query, operationName }: Params): Omit<Parsed, 'operation'> {
+    const { schema, parse, validate } = this.#yoga.getEnveloped({ params: { query, operationName } })
+    let node: DocumentNode
     try {
-      const { schema, parse, validate } = this.#yoga.getEnveloped({ params: { query, operationName } })
-      const document: DocumentNode = parse(query)
-      if (validate(schema, document).length > 0) return null
-      const operation = getOperationAST(document, operationName)
-      if (!operation || isOdd(document)) return null
-      const compiled = compileQuery(schema, document, operationName)
-      if (!isCompiledQuery(compiled)) return null
-      const declared = operation.variableDefinitions ?? []
-      const variables = new Set(declared.map(({ variable }) => variable.name.value))
-      const fits = (given: Record<string, unknown>) => variableErrors(schema, operation, given).length === 0
-      const reached = reachedFields(schema, document, operation)
-      const shared = reached.every(({ field }) => isShared(field))
-      return { execute: compiled.query, operation, variables, fits, needs: scopesOf(schema, reached), shared }
+      node = parse(query)
+    } catch (error) {
+      // As Yoga has it over HTTP.
+      if (error instanceof GraphQLError) error.extensions.code ??= 'GRAPHQL_PARSE_FAILED'
+      throw error
+    }
+    const errors = validate(schema, node)
+    if (errors.length > 0) throw new AggregateError(errors)
+    return { schema, node }
+  }
+
+  /** Undefined where it is invalid: Yoga says what is wrong with it. */
+  #parse(params: Params): Parsed | undefined {
+    try {
+      const parsed = this.parse(params)
+      const operation = getOperationAST(parsed.node, params.operationName)
+      return operation ? { ...parsed, operation } : undefined
     } catch {
-      // Yoga says what is wrong with it.
-      return null
+      return undefined
     }
   }
 }
@@ -107,12 +134,40 @@ function keyOf({ query, operationName }: Params): string {
   return operationName === undefined ? query : `${operationName.length} ${operationName} ${query}`
 }
 
-/** The root fields, where they are plain ones: no fragments and no directives. */
-export function rootFields({ selections }: SelectionSetNode): FieldNode[] | undefined {
-  const fields = selections.filter((selection) => selection.kind === Kind.FIELD)
-  return fields.length === selections.length && fields.every(({ directives }) => !directives?.length)
-    ? fields
-    : undefined
+function compiled(parsed: Parsed): Document | null {
+  if (isOdd(parsed.node)) return null
+  try {
+    const query = compileQuery(parsed.schema, parsed.node, parsed.operation.name?.value)
+    return isCompiledQuery(query) ? described(parsed, query.query as Document['execute']) : null
+  } catch {
+    return null
+  }
+}
+
+function interpreted(parsed: Parsed): Document {
+  const { schema, node: document, operation } = parsed
+  const operationName = operation.name?.value
+  return described(parsed, (rootValue, contextValue, variableValues) =>
+    execute({ schema, document, operationName, rootValue, contextValue, variableValues }),
+  )
+}
+
+function described(parsed: Parsed, execute: Document['execute']): Document {
+  const { schema, node, operation } = parsed
+  const reached = reachedFields(schema, node, operation)
+  const needs = scopesOf(schema, reached)
+  const shared = reached.every(({ field }) => isShared(field))
+  const query = schema.getQueryType()
+  const lists = reached.every(({ type, field }) => type !== query || field.extensions.list !== undefined)
+  return {
+    ...parsed,
+    execute,
+    errorsOf: (variables) => variableErrors(schema, operation, variables),
+    roots: (variables) => rootsOf(schema, node, operation, variables),
+    needs,
+    shared,
+    page: operation.operation === 'query' && shared && lists && [...needs.keys()].every((scope) => scope === 'read'),
+  }
 }
 
 /** Whether it asks about the schema, or under the name `__proto__`, which compiled code would give to the object it makes as its prototype. */

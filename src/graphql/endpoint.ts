@@ -1,11 +1,11 @@
 /** GraphQL over HTTP: Yoga, with our errors, our limits and no features that were not asked for. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { type DocumentNode, type GraphQLError, type GraphQLSchema, getOperationAST } from 'graphql'
+import type { DocumentNode, GraphQLError } from 'graphql'
 import { createYoga, type Plugin } from 'graphql-yoga'
 import type { Client } from '../app/save.ts'
-import { acceptable, json, wantsEventStream } from '../http/accept.ts'
+import { type Accepted, acceptedOf } from '../http/accept.ts'
 import type { Auth, Grant } from '../http/auth.ts'
-import { maskError, notPersisted, refusal } from '../http/errors.ts'
+import { maskError, notPersisted } from '../http/errors.ts'
 import { type Call, nameRequest, type Upgrade } from '../http/http.ts'
 import { HttpError } from '../http/http-error.ts'
 import { Kept } from '../http/kept.ts'
@@ -15,15 +15,15 @@ import { checkSubscription, clientOf, type StreamLimit } from '../http/stream-li
 import type { Log } from '../model/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { Context } from './builder.ts'
+import { onlyAllowed } from './checks.ts'
 import { type LimitOptions, limits } from './document-limits.ts'
 import { Documents } from './documents.ts'
 import { FastPath } from './fast-path.ts'
 import { checkQuery, paramsOfBody, paramsOfQuery } from './params.ts'
 import { schema } from './schema.ts'
-import { onlyWithScopes } from './scopes.ts'
 import { SseServer } from './sse.ts'
 import { SavedStreams } from './streams.ts'
-import { variableErrors } from './variables.ts'
+import { Subscriptions } from './subscriptions.ts'
 import { WsServer } from './ws.ts'
 import { notAcceptable, relay } from './yoga.ts'
 
@@ -50,45 +50,14 @@ const commonForm: Plugin = {
   },
 }
 
-/** In front of the executor's own check, which repeats whole values. */
-const onlyFittingVariables: Plugin = {
-  onExecute: (executing) => checkVariables(executing as unknown as Executing),
-  onSubscribe: (executing) => checkVariables(executing as unknown as Executing),
-}
-
-interface Executing {
-  args: {
-    schema: GraphQLSchema
-    document: DocumentNode
-    operationName?: string | null
-    variableValues?: Record<string, unknown> | null
-  }
-  setResultAndStopExecution(result: { errors: GraphQLError[] }): void
-}
-
-function checkVariables({ args, setResultAndStopExecution }: Executing): undefined {
-  const operation = getOperationAST(args.document, args.operationName)
-  const errors = operation ? variableErrors(args.schema, operation, args.variableValues ?? {}) : []
-  if (errors.length > 0) setResultAndStopExecution({ errors })
-}
-
-/** What a plugin is told of a subscription; over WebSocket there is no request. */
-interface Subscribing {
-  args: { contextValue: { req: IncomingMessage } }
-  setResultAndStopExecution(result: { errors: GraphQLError[] }): void
-}
-
 /** Of documents that Yoga keeps, and of the errors of others; and how many characters of them in all. */
 const parsedKept = 200
 const parsedLength = 250_000
 
-/** What Yoga can answer with. */
-const mediaTypes = [...json, 'text/event-stream', 'multipart/mixed']
-
 export interface GraphQLServer {
   handle(call: Call): Promise<void>
   upgrade: Upgrade
-  /** Sends WebSocket clients away; streams over HTTP end with the follower. */
+  /** Ends every stream, and sends WebSocket clients away. */
   close(): void
 }
 
@@ -141,27 +110,12 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
     plugins: [
       commonForm,
       ...limits(options),
-      onlyWithScopes(mask),
-      onlyFittingVariables,
+      onlyAllowed(mask),
       statusOnlyWithoutData,
       {
-        // What is not told over WebSocket, nor by `sse` below.
-        onSubscribe({ args, setResultAndStopExecution }: Subscribing) {
-          const call = calls.get(args.contextValue.req)
-          if (!call) return
-          try {
-            enter(call)
-          } catch (error) {
-            setResultAndStopExecution({ errors: [refusal(mask, error)] })
-          }
-        },
         onExecutionResult({ result, context }) {
           const id = calls.get((context as unknown as { req: IncomingMessage }).req)?.id
           if (result && 'errors' in result && !Array.isArray(result)) nameUnexpected(result.errors ?? [], id, log)
-        },
-        onResponse: ({ request, response }) => {
-          if (request.method === 'POST')
-            fast.learn(request.headers.get('accept') ?? '', response.status, response.headers.get('content-type'))
         },
       },
     ],
@@ -180,41 +134,50 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
     )
   }
   const documents = new Documents(yoga)
-  const fast: FastPath = new FastPath({ documents, contextOf, responses: options.responses, maskError: mask })
-  const streams = new SavedStreams(documents, app.follower, contextOf, mask, () => app.bytes.turn())
-  const sse = new SseServer(streams, enter, log, options.metrics)
-  options.metrics.watchSubscribers(() => ({ sse: sse.open, websocket: ws.open }))
-  const ws: WsServer = new WsServer({
+  const fast = new FastPath({ documents, contextOf, responses: options.responses, maskError: mask })
+  const feeds = new SavedStreams(app.follower, contextOf, mask, () => app.bytes.turn())
+  const subscriptions = new Subscriptions({ yoga, documents, feeds, maskError: mask })
+  const sse = new SseServer({ subscriptions, contextOf, enter, maskError: mask, meter: options.metrics })
+  const ws = new WsServer({
     yoga,
-    streams,
+    documents,
+    subscriptions,
     contextOf,
     maskError: mask,
     meter: options.metrics,
     bytes: app.bytes,
     ...options,
   })
+  options.metrics.watchSubscribers(() => ({ sse: sse.open, websocket: ws.open }))
+  /** What is not worth a way of its own. */
+  const handleByYoga = async (call: Call, { types }: Accepted) => {
+    const { request, response, body } = call
+    // Yoga reads no q, and takes the first that it knows.
+    request.headers.accept = types.join(', ')
+    calls.set(request, call)
+    nameRequest(response)
+    call.connection.counting(response)
+    // Yoga takes a body that was read already from here.
+    if (request.method === 'POST') (request as unknown as { body: Given }).body = new Given(body)
+    await relay(yoga, request, response)
+  }
   return {
     handle: async (call) => {
-      const { request, response, body, query } = call
+      const { request, body, query } = call
       const post = request.method === 'POST'
-      const stream = wantsEventStream(request.headers.accept)
-      const types = acceptable(request.headers.accept, mediaTypes)
-      if (types.length === 0) throw new HttpError(406, notAcceptable)
-      // Yoga reads no q, and takes the first that it knows.
-      request.headers.accept = types.join(', ')
-      if (stream) {
-        const params = post ? paramsOfBody(body) : paramsOfQuery(query)
-        if (params && (await sse.handle(call, params))) return
-      }
-      // There are clients (urql) that say of every request that they would take a stream, too.
-      if (post && options.fast && (await fast.handle(call))) return
+      const accepted = acceptedOf(request.headers.accept)
+      if (accepted.types.length === 0) throw new HttpError(406, notAcceptable)
+      const type = post && options.fast ? accepted.json : undefined
+      if (type && (await fast.handleKept(call, type))) return
       if (!post) checkQuery(query)
-      calls.set(request, call)
-      nameRequest(response)
-      call.connection.counting(response)
-      // Yoga takes a body that was read already from here.
-      if (post) (request as unknown as { body: Given }).body = new Given(body)
-      await relay(yoga, request, response)
+      const params = post ? paramsOfBody(body) : paramsOfQuery(query)
+      const subscription = params && subscriptions.find(params)
+      if (subscription) {
+        if (!accepted.stream) throw new HttpError(406, notAcceptable)
+        return await sse.handle(call, subscription, params)
+      }
+      if (type && params && (await fast.handle(call, params, type))) return
+      await handleByYoga(call, accepted)
     },
     upgrade: (request, socket, head, connection) => ws.upgrade(request, socket, head, connection),
     close: () => {

@@ -5,18 +5,16 @@
  * both ways.
  */
 import type { ServerResponse } from 'node:http'
-import type { ExecutionResult, GraphQLError } from 'graphql'
 import type { Client } from '../app/save.ts'
 import type { Grant } from '../http/auth.ts'
+import { type MaskError, shownErrors } from '../http/errors.ts'
 import { type Call, sendText } from '../http/http.ts'
-import { Kept } from '../http/kept.ts'
 import type { Responses } from '../http/responses.ts'
 import type { Context } from './builder.ts'
-import type { Document, Documents } from './documents.ts'
+import type { Documents } from './documents.ts'
 import { type Params, paramsOfBody } from './params.ts'
 import { covers } from './scopes.ts'
 
-const acceptsKept = 50
 /** Of a request for a page, in characters, up to which its response is kept under the whole of it. */
 const pageRequestLength = 20_000
 
@@ -24,47 +22,44 @@ export interface FastPathDeps {
   documents: Documents
   contextOf: (grant: Grant, client?: Client) => Context
   responses: Responses
-  maskError: (error: unknown, requestId?: string) => Error
+  maskError: MaskError
 }
 
 export class FastPath {
   readonly #deps: FastPathDeps
-  /** Accept header -> the Content-Type that Yoga answered it with. */
-  readonly #types = new Kept<string>(acceptsKept)
 
   constructor(deps: FastPathDeps) {
     this.#deps = deps
   }
 
-  /** Takes note of what Yoga answered, to answer alike. */
-  learn(accept: string, status: number, type: string | null): void {
-    if (status === 200 && type?.includes('json') && accept.length < 200) this.#types.set(accept, type)
+  /** Answers a request that is known to be for a page: its JSON need not even be read. False where it is not known. */
+  async handleKept({ response, body, grant }: Call, type: string): Promise<boolean> {
+    return mayRead(grant) && this.#deps.responses.has(body) && (await this.#sendPage(response, type, body, grant))
   }
 
   /** Answers the request; false where Yoga has to. */
-  async handle({ request, response, body, grant, connection, id }: Call): Promise<boolean> {
-    const type = this.#types.get(request.headers.accept ?? '')
-    if (type === undefined) return false
-    // Known to be for a page of contents: its JSON need not even be read.
-    const mayRead = grant.scopes.has('read')
-    if (mayRead && this.#deps.responses.has(body) && (await this.#sendPage(response, type, body, grant))) return true
-    const params = paramsOfBody(body)
-    const document = params && this.#deps.documents.get(params)
+  async handle(call: Call, params: Params, type: string): Promise<boolean> {
+    const { response, body, grant, connection, id } = call
+    const document = this.#deps.documents.get(params)
     if (!document || document.operation.operation === 'subscription' || !covers(grant, document.needs)) return false
     // Yoga says what is wrong with them.
-    if (!document.fits(params.variables)) return false
-    const keepable = mayRead && body.length <= pageRequestLength && isPage(document)
+    if (document.errorsOf(params.variables).length > 0) return false
+    const keepable = mayRead(grant) && body.length <= pageRequestLength && document.page
     if (keepable && (await this.#sendPage(response, type, body, grant))) return true
-    const result = await this.#execute(document, params, this.#deps.contextOf(grant, connection))
+    const context = this.#deps.contextOf(grant, connection)
+    const { data, errors } = await document.execute(undefined, context, params.variables)
     // Nothing was executed.
-    if (!('data' in result) || result.data === undefined) return false
-    if (result.errors) this.#sendErrors(response, type, result, id)
-    else sendText(response, 200, type, JSON.stringify(result))
+    if (data === undefined) return false
+    if (!errors) {
+      sendText(response, 200, type, JSON.stringify({ data }))
+      return true
+    }
+    const shown = shownErrors(errors, this.#deps.maskError, id)
+    // Execution has begun: of this media type, a status of its own would be taken for one of HTTP's, and the message be lost.
+    const status = data === null && !type.startsWith('application/json') ? shown.status : 200
+    const headers = data === null ? shown.headers : {}
+    sendText(response, status, type, JSON.stringify({ errors: shown.errors, data }), headers)
     return true
-  }
-
-  async #execute(document: Document, { variables }: Params, context: Context): Promise<ExecutionResult> {
-    return (await document.execute(undefined, context, variables)) as ExecutionResult
   }
 
   async #sendPage(response: ServerResponse, type: string, body: string, grant: Grant): Promise<boolean> {
@@ -73,41 +68,15 @@ export class FastPath {
       const document = params && this.#deps.documents.get(params)
       if (!document) return undefined
       const context = this.#deps.contextOf(grant)
-      const result = await this.#execute(document, params, context)
+      const result = await document.execute(undefined, context, params.variables)
       if (result.errors || result.data === undefined) return undefined
       return { text: JSON.stringify(result), readAt: context.readAt }
     })
     if (page) sendText(response, 200, type, page)
     return page !== undefined
   }
-
-  #sendErrors(response: ServerResponse, type: string, { data, errors }: ExecutionResult, id: string): void {
-    let status = 200
-    const headers: Record<string, string> = {}
-    const shown = errors!.map((error) => {
-      const masked = this.#deps.maskError(error, id) as GraphQLError
-      const { http, ...extensions } = masked.extensions as {
-        http?: { status: number; headers: Record<string, string> }
-      }
-      if (http && data == null) {
-        // Execution has begun: of this media type, a status of its own would be taken for one of HTTP's, and the message be lost.
-        if (!type.startsWith('application/json')) status = Math.max(status, http.status)
-        Object.assign(headers, http.headers)
-      }
-      const { locations, path } = error
-      // As GraphQLError.toJSON has it; compiled errors know their locations, not their nodes.
-      return {
-        message: masked.message,
-        ...(locations ? { locations } : {}),
-        ...(path ? { path } : {}),
-        ...(Object.keys(extensions).length > 0 ? { extensions } : {}),
-      }
-    })
-    sendText(response, status, type, JSON.stringify({ errors: shown, data }), headers)
-  }
 }
 
-/** It asks for nothing but plain columns of pages, and for no more than the scope `read`: its answer is anybody's while the cache version stands. */
-function isPage({ operation, shared, needs }: Document): boolean {
-  return operation.operation === 'query' && shared && [...needs.keys()].every((scope) => scope === 'read')
+function mayRead({ scopes }: Grant): boolean {
+  return scopes.has('read')
 }

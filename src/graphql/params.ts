@@ -14,16 +14,14 @@ export function paramsOfBody(body: string): Params | undefined {
   return isObject(value) ? paramsOf(value) : undefined
 }
 
-/** From the query string of a GET. */
+/** From the query string of a GET, of which `checkQuery` holds; parameters of other programs are left aside. */
 export function paramsOfQuery(query: string): Params | undefined {
-  const given = new URLSearchParams(query)
-  const { query: text, variables, operationName, ...rest } = Object.fromEntries(given)
-  // What is given twice is refused by checkQuery.
-  if (Object.keys(rest).length > 0 || new Set(given.keys()).size < given.size) return undefined
+  const { query: text, variables, operationName, extensions } = Object.fromEntries(new URLSearchParams(query))
   return paramsOf({
     query: text,
-    ...(variables ? { variables: parse(variables) ?? variables } : {}),
+    ...(variables ? { variables: parse(variables) } : {}),
     ...(operationName ? { operationName } : {}),
+    ...(extensions ? { extensions: parse(extensions) } : {}),
   })
 }
 
@@ -46,11 +44,14 @@ export function checkQuery(query: string): void {
   }
 }
 
+const names = new Set(['query', 'variables', 'operationName', 'extensions'])
+
 function paramsOf(value: Record<string, unknown>): Params | undefined {
-  for (const name in value) if (name !== 'query' && name !== 'variables' && name !== 'operationName') return undefined
-  const { query, variables, operationName } = value
+  for (const name in value) if (!names.has(name) && value[name] != null) return undefined
+  const { query, variables, operationName, extensions } = value
   if (typeof query !== 'string') return undefined
   if (variables != null && !isObject(variables)) return undefined
+  if (extensions != null && !isObject(extensions)) return undefined
   if (operationName != null && typeof operationName !== 'string') return undefined
   // An empty name is none, as in a query string.
   return { query, variables: variables ?? {}, operationName: operationName || undefined }

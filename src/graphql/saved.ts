@@ -1,12 +1,9 @@
 /** The `saved` subscription: every content, in the log's order, from wherever the client was. */
-
-import { formatCursor, parseCursor } from '../events/events.ts'
-import type { FeedEvent } from '../events/follower.ts'
+import { formatCursor } from '../events/events.ts'
 import type { Content as ContentShape } from '../model/content.ts'
-import { badInput } from '../model/error.ts'
-import { asyncIterator } from './async-iterator.ts'
 import { builder } from './builder.ts'
 import { Content } from './content.ts'
+import type { FeedField } from './roots.ts'
 
 interface Saved {
   cursor: string
@@ -22,33 +19,20 @@ const SavedEvent = builder.objectRef<Saved>('SavedEvent').implement({
   }),
 })
 
+const feed: FeedField = {
+  read: ({ cursor, event }) =>
+    event.type === 'saved' ? { cursor: formatCursor(cursor), content: event.content } : undefined,
+}
+
 builder.subscriptionField('saved', (t) =>
   t.field({
     type: SavedEvent,
-    extensions: { scope: 'read', shared: true },
+    extensions: { scope: 'read', shared: true, feed },
     description: 'Every saved content, in the order of the events log.',
     args: { after: t.arg.string({ description: 'The cursor of the last event seen; left out: from now on.' }) },
-    subscribe: async (_root, { after }, { app }) => {
-      const cursor = after == null ? undefined : parseCursor(after)
-      if (after != null && !cursor) throw badInput('after is not a cursor; use one that a `saved` event gave')
-      const feed = await app.follower.feed(cursor)
-      let events: FeedEvent[] = []
-      return asyncIterator<Saved>(
-        async () => {
-          for (;;) {
-            const next = events.shift()
-            if (!next) {
-              const more = await feed.next()
-              if (!more) return undefined
-              events = [...more]
-            } else if (next.event.type === 'saved') {
-              return { cursor: formatCursor(next.cursor), content: next.event.content }
-            }
-          }
-        },
-        () => feed.close(),
-      )
+    subscribe: () => {
+      throw new Error('a feed is read by streams.ts')
     },
-    resolve: (saved) => saved,
+    resolve: (saved: Saved) => saved,
   }),
 )

@@ -4,20 +4,10 @@
  * it takes besides; 'any' means nothing. What says nothing needs `admin`: a root field, a type, and a field with a resolver of its own on a
  * type that takes nothing.
  */
-import {
-  type DocumentNode,
-  type GraphQLError,
-  type GraphQLSchema,
-  getNamedType,
-  Kind,
-  type OperationDefinitionNode,
-} from 'graphql'
-import type { Plugin } from 'graphql-yoga'
+import { type GraphQLSchema, getNamedType } from 'graphql'
 import type { Grant, Scope } from '../http/auth.ts'
-import { type MaskError, refusal } from '../http/errors.ts'
 import { SpillwayError } from '../model/error.ts'
-import type { Context } from './builder.ts'
-import { isPlain, objectTypes, type Reached, reachedFields } from './reach.ts'
+import { isPlain, objectTypes, type Reached } from './reach.ts'
 
 /** Scopes, each with the first field that needs it. */
 export type Needs = ReadonlyMap<Scope, string>
@@ -59,38 +49,4 @@ export function checkScopes(grant: Grant, needs: Needs): void {
   if (missing.length === 0) return
   const list = missing.map(([scope, field]) => `${JSON.stringify(scope)} (for ${field})`).join(' and ')
   throw new SpillwayError('FORBIDDEN', `This needs a token with the scope ${list}.`)
-}
-
-interface Executing {
-  args: {
-    schema: GraphQLSchema
-    document: DocumentNode
-    operationName?: string | null | undefined
-    contextValue?: unknown
-  }
-  setResultAndStopExecution(result: { errors: GraphQLError[] }): void
-}
-
-/** For Yoga, which executes what the fast path does not. */
-export function onlyWithScopes(maskError: MaskError): Plugin {
-  const check = ({ args, setResultAndStopExecution }: Executing): undefined => {
-    const { schema, document, operationName, contextValue } = args
-    const operations = document.definitions.filter((node) => node.kind === Kind.OPERATION_DEFINITION)
-    // Which one it is to be, or that it cannot be told, is for the execution to say.
-    const operation = operationName ? operations.find(({ name }) => name?.value === operationName) : operations[0]
-    if (!operation) return
-    try {
-      checkScopes((contextValue as Context).grant, neededBy(schema, document, operation))
-    } catch (error) {
-      setResultAndStopExecution({ errors: [refusal(maskError, error)] })
-    }
-  }
-  return {
-    onExecute: (executing) => check(executing as unknown as Executing),
-    onSubscribe: (executing) => check(executing as unknown as Executing),
-  }
-}
-
-function neededBy(schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode): Needs {
-  return scopesOf(schema, reachedFields(schema, document, operation))
 }

@@ -1,12 +1,11 @@
 /**
- * GraphQL over WebSocket (`graphql-transport-ws`, by graphql-ws). Subscriptions to `saved` share what SSE's do; everything else runs
- * through Yoga's pipeline. Invariant: a socket is written to only when it has taken what came before, so that a slow one holds one
+ * GraphQL over WebSocket (`graphql-transport-ws`, by graphql-ws). Subscriptions are SSE's; everything else runs through Yoga's pipeline. Invariant: a socket is written to only when it has taken what came before, so that a slow one holds one
  * message and its place in the log; it is read from only while what it sent is being answered; and what it sent counts, from its first
  * byte until it is answered, so that one that never reads, or never ends a message, holds little.
  */
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { type ExecutionArgs, type ExecutionResult, type GraphQLError, getOperationAST } from 'graphql'
+import type { ExecutionArgs, ExecutionResult, FormattedExecutionResult, GraphQLError } from 'graphql'
 import { CloseCode, handleProtocols, makeServer } from 'graphql-ws'
 import { type WebSocket, WebSocketServer } from 'ws'
 import { type Bytes, type Hold, largeBytes } from '../app/bytes.ts'
@@ -14,7 +13,7 @@ import type { Client } from '../app/save.ts'
 import type { Auth, Grant } from '../http/auth.ts'
 import type { Connection } from '../http/connections.ts'
 import { cut } from '../http/cut.ts'
-import { notPersisted, withoutHttp } from '../http/errors.ts'
+import { type MaskError, notPersisted, shownErrors, shownResult, thrownErrors } from '../http/errors.ts'
 import { Incoming } from '../http/incoming.ts'
 import { checkValues } from '../http/json-values.ts'
 import type { RateLimit } from '../http/rate-limit.ts'
@@ -26,10 +25,10 @@ import type { Log } from '../model/log.ts'
 import type { Meter } from '../model/meter.ts'
 import { asyncIterator } from './async-iterator.ts'
 import type { Context } from './builder.ts'
-import type { Yoga } from './documents.ts'
+import type { Documents, Yoga } from './documents.ts'
 import { Leaving } from './leaving.ts'
-import { parseAs, publicResult } from './operations.ts'
-import type { SavedStream, SavedStreams } from './streams.ts'
+import type { Stream } from './stream.ts'
+import type { Subscriptions } from './subscriptions.ts'
 import { completedId, isServers, subscribeId, withQuery } from './ws-messages.ts'
 
 const heartbeatMs = 12_000
@@ -63,11 +62,12 @@ const pongsUpTo = 64 * 1024
 
 export interface WsDeps {
   yoga: Yoga
-  streams: SavedStreams
+  documents: Documents
+  subscriptions: Subscriptions
   auth: Auth
   contextOf: (grant: Grant, client?: Client) => Context
   bytes: Bytes
-  maskError: (error: unknown) => Error
+  maskError: MaskError
   maxMessageBytes: number
   rateLimit: RateLimit
   limit: StreamLimit
@@ -97,7 +97,8 @@ interface Extra {
   readonly leaving: Leaving
 }
 
-type Args = ExecutionArgs & { stream?: SavedStream; enveloped: ReturnType<Yoga['getEnveloped']> }
+/** A subscription has a stream, and everything else is executed. */
+type Args = ExecutionArgs & { stream?: Stream; execute?: ReturnType<Yoga['getEnveloped']>['execute'] }
 
 export class WsServer {
   readonly #deps: WsDeps
@@ -135,49 +136,42 @@ export class WsServer {
       onPing: ({ extra }, payload) => {
         if (payload && extra.message!.length > pingBytes) extra.largePings.add(payload)
       },
-      onSubscribe: async ({ extra }, id, { query, variables, operationName, extensions }) => {
-        const params = { query, variables: variables ?? {}, operationName: operationName || undefined }
+      onSubscribe: async ({ extra }, id, { query, variables, operationName: name, extensions }) => {
+        const operationName = name || undefined
+        const params = { query, variables: variables ?? {}, operationName }
         // There is no subscribe before a connection_init that was accepted.
         const grant = extra.grant!
         const { held, length } = extra.message!
-        const enveloped = deps.yoga.getEnveloped({ params })
         try {
           if (extra.messages > mostOperations) throw tooManyOperations()
           if (deps.rateLimit.on) await deps.rateLimit.count(extra.client)
           if (query === '' && extensions?.persistedQuery) throw notPersisted()
-          const document = parseAs(enveloped, query)
-          if (getOperationAST(document, params.operationName)?.operation === 'subscription') {
+          const contextValue = deps.contextOf(grant, extra.leaving.client(id))
+          const subscription = deps.subscriptions.find(params)
+          if (subscription) {
             checkSubscription(length)
             held.subscribe()
             extra.streams()
+            const stream = await deps.subscriptions.open(subscription, params, contextValue)
+            const { schema, node: document } = subscription
+            return { schema, document, operationName, stream } as Args
           }
-          const stream = await deps.streams.open(params, grant)
-          if (!stream) {
-            const errors = enveloped.validate(enveloped.schema, document)
-            if (errors.length > 0) return errors as GraphQLError[]
-          }
-          const args: Args = {
-            schema: enveloped.schema,
-            document,
-            variableValues: variables ?? null,
-            operationName: params.operationName ?? null,
-            contextValue: deps.contextOf(grant, extra.leaving.client(id)),
-            enveloped,
-            ...(stream ? { stream } : {}),
-          }
-          return args
+          const { schema, node: document } = deps.documents.parse(params)
+          const { execute } = deps.yoga.getEnveloped({ params })
+          return { schema, document, variableValues: params.variables, operationName, contextValue, execute } as Args
         } catch (error) {
-          return [deps.maskError(error) as GraphQLError]
+          return thrownErrors(error).map((thrown) => deps.maskError(thrown) as GraphQLError)
         }
       },
-      execute: (args) => (args as Args).enveloped.execute(args),
-      subscribe: (args) => {
-        const { stream, enveloped } = args as Args
-        return stream ? results(stream, deps.meter) : enveloped.subscribe(args)
-      },
-      onNext: (_ctx, _id, _payload, _args, result) => publicResult(result as ExecutionResult),
+      execute: (args) => (args as Args).execute!(args),
+      subscribe: (args) => results((args as Args).stream!, deps.meter),
+      // What a stream gives is in its last form.
+      onNext: (_ctx, _id, _payload, args, result) =>
+        (args as Args).stream
+          ? (result as FormattedExecutionResult)
+          : shownResult(result as ExecutionResult, deps.maskError),
       // Those of a stream that broke, too, which come as they were thrown.
-      onError: (_ctx, _id, _payload, errors) => errors.map((error) => withoutHttp(deps.maskError(error)).toJSON()),
+      onError: (_ctx, _id, _payload, errors) => shownErrors(errors, deps.maskError).errors,
     })
   }
 
@@ -234,7 +228,7 @@ export class WsServer {
       if (id === undefined) return close(CloseCode.BadRequest, error.message)
       void count()
       if (extra.inUse(id)) return close(CloseCode.SubscriberAlreadyExists, `Subscriber for ${id} already exists`)
-      return send(JSON.stringify({ id, type: 'error', payload: [withoutHttp(maskError(error)).toJSON()] }))
+      return send(JSON.stringify({ id, type: 'error', payload: shownErrors([error], maskError).errors }))
     }
     const came = new Incoming(connection.receive())
     connection.share.paused = () => socket.isPaused
@@ -375,15 +369,15 @@ function tooManyOperations(): SpillwayError {
   return new SpillwayError('RATE_LIMITED', message, { retryAfterMs: 1_000 })
 }
 
-function results({ feed, render, close }: SavedStream, meter: Meter): AsyncIterableIterator<ExecutionResult> {
+function results(stream: Stream, meter: Meter): AsyncIterableIterator<ExecutionResult> {
   let ready: ExecutionResult[] = []
   return asyncIterator<ExecutionResult>(async () => {
     while (ready.length === 0) {
-      const events = await feed.next()
-      if (!events) return undefined
-      ready = [...(await render(events)).results]
+      const batch = await stream.next()
+      if (!batch) return undefined
+      ready = [...(batch.results as readonly ExecutionResult[])]
       meter.delivered(ready.length)
     }
     return ready.shift()
-  }, close)
+  }, stream.close)
 }

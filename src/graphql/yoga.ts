@@ -17,10 +17,11 @@ export async function relay(yoga: Yoga, request: IncomingMessage, response: Serv
     )
   }
   if (answer.status >= 500 && !type?.includes('json')) throw new Error(`Yoga answered ${answer.status}`)
-  answer.headers.set(
-    'cache-control',
-    type?.startsWith('text/event-stream') ? 'no-cache, no-store, no-transform' : 'no-store',
-  )
+  const streams = type?.startsWith('text/event-stream')
+  answer.headers.set('cache-control', streams ? 'no-cache, no-store, no-transform' : 'no-store')
+  if (streams) answer.headers.set('x-accel-buffering', 'no')
+  // Yoga says `none`, which is no coding.
+  answer.headers.delete('content-encoding')
   await sendNodeResponse(answer, response, request, true)
 }
 

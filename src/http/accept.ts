@@ -42,21 +42,9 @@ function matchOf(ranges: readonly Range[], type: string): Match | undefined {
   return best
 }
 
-const kept = 100
-const keptLength = 200
-const orders = new Kept<readonly string[]>(kept)
-
 /** Those of `offers` that are acceptable, the preferred one first; without a header, all as they stand. */
 export function acceptable(accept: string | undefined, offers: readonly string[]): readonly string[] {
-  if (accept === undefined || accept.trim() === '') return offers
-  if (accept.length > keptLength) return orderOf(accept, offers)
-  const key = `${offers.join()} ${accept}`
-  let order = orders.get(key)
-  if (!order) {
-    order = orderOf(accept, offers)
-    orders.set(key, order)
-  }
-  return order
+  return accept === undefined || accept.trim() === '' ? offers : orderOf(accept, offers)
 }
 
 function orderOf(accept: string, offers: readonly string[]): string[] {
@@ -82,9 +70,41 @@ export function wantsPage(accept: string | undefined): boolean {
   return names(accept, 'text/html') && acceptable(accept, ['text/html', ...json])[0] === 'text/html'
 }
 
-/** A client that reads a stream of events names it. */
+/** A browser's EventSource names it. What a request gets, its operation decides: see `acceptedOf`. */
 export function wantsEventStream(accept: string | undefined): boolean {
-  return names(accept, 'text/event-stream')
+  return names(accept, eventStream)
 }
 
 export const json = ['application/json', 'application/graphql-response+json']
+const eventStream = 'text/event-stream'
+const offered = [...json, eventStream, 'multipart/mixed']
+
+/** What an answer of GraphQL may be. */
+export interface Accepted {
+  /** All that Yoga can answer with, the preferred one first. */
+  types: readonly string[]
+  /** The Content-Type of an answer of JSON; undefined: none is acceptable. */
+  json: string | undefined
+  /** Whether a subscription can be answered: with a stream of events, and with nothing else. A range that covers it is enough. */
+  stream: boolean
+}
+
+const kept = 100
+const keptLength = 200
+const known = new Kept<Accepted>(kept)
+
+export function acceptedOf(accept = ''): Accepted {
+  if (accept.length > keptLength) return read(accept)
+  let accepted = known.get(accept)
+  if (!accepted) {
+    accepted = read(accept)
+    known.set(accept, accepted)
+  }
+  return accepted
+}
+
+function read(accept: string): Accepted {
+  const types = acceptable(accept, offered)
+  const first = types.find((type) => json.includes(type))
+  return { types, json: first && `${first}; charset=utf-8`, stream: types.includes(eventStream) }
+}

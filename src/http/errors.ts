@@ -3,7 +3,7 @@
  * not the client's own mistake, is masked: no stack, SQL or host name reaches a client.
  */
 import { PothosValidationError } from '@pothos/core'
-import { GraphQLError, type GraphQLFormattedError } from 'graphql'
+import { type ExecutionResult, type FormattedExecutionResult, GraphQLError, type GraphQLFormattedError } from 'graphql'
 import { type Code, SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import { cut } from './cut.ts'
@@ -116,11 +116,42 @@ export function withoutSuggestion(message: string): string {
   return message.replace(/ ?Did you mean [\s\S]*$/, '')
 }
 
-/** Without what is only for HTTP. */
-export function withoutHttp(error: Error): GraphQLError {
-  const shown = error as GraphQLError
-  delete (shown.extensions as { http?: unknown } | undefined)?.http
+/** Errors as a client is shown them, and what HTTP says of them, where nothing came beside them. */
+export interface Shown {
+  errors: GraphQLFormattedError[]
+  status: number
+  headers: Record<string, string>
+}
+
+/** Errors of GraphQL in the form in which every client gets them: by the fast path, over Server-Sent Events and over WebSocket; Yoga's are alike. */
+export function shownErrors(errors: readonly unknown[], maskError: MaskError, requestId?: string): Shown {
+  const shown: Shown = { errors: [], status: 200, headers: {} }
+  for (const error of errors) {
+    const masked = maskError(error, requestId) as GraphQLError
+    const { http, ...extensions } = masked.extensions as { http?: { status?: number; headers?: object } }
+    shown.status = Math.max(shown.status, http?.status ?? 200)
+    Object.assign(shown.headers, http?.headers)
+    // Compiled errors know their locations, not their nodes.
+    const { locations, path } = error as Partial<GraphQLError>
+    shown.errors.push({
+      message: masked.message,
+      ...(locations ? { locations } : {}),
+      ...(path ? { path } : {}),
+      ...(Object.keys(extensions).length > 0 ? { extensions } : {}),
+    })
+  }
   return shown
+}
+
+/** A result of an execution, with its errors as above. */
+export function shownResult(result: ExecutionResult, maskError: MaskError): FormattedExecutionResult {
+  const { errors, ...rest } = result
+  return errors ? { errors: shownErrors(errors, maskError).errors, ...rest } : rest
+}
+
+/** What was thrown, one by one: several errors of one request are thrown together. */
+export function thrownErrors(error: unknown): readonly unknown[] {
+  return error instanceof AggregateError ? error.errors : [error]
 }
 
 /** The body of a refusal that GraphQL and REST share: a GraphQL error, so that a client reads both alike. */

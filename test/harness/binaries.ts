@@ -25,6 +25,8 @@ export const findChromium = () => find('chromium', 'chromium-browser', 'google-c
 /** Comes with Prometheus itself. */
 export const findPromtool = () => find('promtool')
 
+export const findNginx = () => find('nginx')
+
 /** As above, for who cannot do without. servers.ts has installed them by then, so that this is for a harness used by itself. */
 export function need(file: string | undefined, name: string): string {
   if (file) return file

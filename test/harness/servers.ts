@@ -5,7 +5,7 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, rmSync, writeFileSync } from 'node:fs'
 import type { TestProject } from 'vitest/node'
-import { find, findChromium, findMariadb, findPromtool, findRedis } from './binaries.ts'
+import { find, findChromium, findMariadb, findNginx, findPromtool, findRedis } from './binaries.ts'
 import { useCompileCache } from './compile-cache.ts'
 import { startMariadb } from './mariadb.ts'
 import { startRedis } from './redis.ts'
@@ -56,6 +56,7 @@ function installMissing(): void {
     ...(findChromium() ? [] : ['chromium']),
     ...(findPromtool() ? [] : ['prometheus']),
     ...(find('openssl') ? [] : ['openssl']),
+    ...(findNginx() ? [] : ['nginx']),
   ]
   if (missing.length === 0) return
   const command = `apt-get install -y --no-install-recommends ${missing.join(' ')}`
@@ -65,7 +66,7 @@ function installMissing(): void {
     run('apt-get', ['update'])
     run('apt-get', ['install', '-y', '--no-install-recommends', ...missing])
   })
-  if (!findRedis() || !findMariadb() || !findChromium() || !findPromtool())
+  if (!findRedis() || !findMariadb() || !findChromium() || !findPromtool() || !findNginx())
     throw new Error(`${missing.join(' and ')} were installed, and are not on the PATH`)
 }
 

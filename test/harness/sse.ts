@@ -14,8 +14,11 @@ export class SseClient {
   readonly ended: Promise<void>
   readonly #abort: AbortController
 
+  readonly headers: Headers
+
   private constructor(response: Response, abort: AbortController) {
     this.status = response.status
+    this.headers = response.headers
     this.#abort = abort
     this.ended = this.#read(response).catch(() => {})
   }
@@ -27,14 +30,17 @@ export class SseClient {
     variables: Record<string, unknown> = {},
     headers: Record<string, string> = {},
   ): Promise<SseClient> {
-    const abort = new AbortController()
-    const response = await fetch(`${url}/graphql`, {
+    return await SseClient.fetch(`${url}/graphql`, {
       method: 'POST',
       headers: { 'content-type': 'application/json', accept: 'text/event-stream', ...headers },
       body: JSON.stringify({ query, variables }),
-      signal: abort.signal,
     })
-    return new SseClient(response, abort)
+  }
+
+  /** A request of any form. */
+  static async fetch(url: string, request: RequestInit): Promise<SseClient> {
+    const abort = new AbortController()
+    return new SseClient(await fetch(url, { ...request, signal: abort.signal }), abort)
   }
 
   async #read(response: Response): Promise<void> {

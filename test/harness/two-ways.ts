@@ -7,6 +7,7 @@ import { MemoryCache, SharedVersion } from '../../src/cache/memory.ts'
 import { PrismaStore } from '../../src/db/prisma.ts'
 import { SqliteFile } from '../../src/embedded/file.ts'
 import { SqliteEventLog } from '../../src/events/sqlite.ts'
+import type { AuthOptions } from '../../src/http/auth.ts'
 import { SqliteQueue } from '../../src/queue/sqlite.ts'
 import { serve } from '../../src/server/server.ts'
 import { Metrics } from '../../src/telemetry/metrics.ts'
@@ -15,13 +16,16 @@ import { quiet } from './quiet.ts'
 export interface TwoWays {
   app: App
   store: PrismaStore
+  events: SqliteEventLog
   /** URLs. */
   fast: string
   plain: string
   close(): Promise<void>
 }
 
-export async function serveTwoWays(given: { contentMaxBytes?: number; idleTimeoutMs?: number } = {}): Promise<TwoWays> {
+export async function serveTwoWays(
+  given: { contentMaxBytes?: number; idleTimeoutMs?: number; auth?: AuthOptions } = {},
+): Promise<TwoWays> {
   const contentMaxBytes = given.contentMaxBytes ?? 1_000
   const dir = await mkdtemp(join(tmpdir(), 'spillway-two-ways-'))
   const log = quiet()
@@ -34,10 +38,8 @@ export async function serveTwoWays(given: { contentMaxBytes?: number; idleTimeou
   const app = makeApp({ queue, store, cache, events, log }, { contentMaxBytes })
   app.follower.start()
   const options = {
-    ...given,
     host: '127.0.0.1',
     port: 0,
-    contentMaxBytes,
     graphiql: false,
     introspection: true,
     operations: undefined,
@@ -45,6 +47,8 @@ export async function serveTwoWays(given: { contentMaxBytes?: number; idleTimeou
     streamsPerClient: undefined,
     maxConnections: 1_000,
     auth: {},
+    ...given,
+    contentMaxBytes,
     hosts: [],
     origins: [],
     store,
@@ -59,6 +63,7 @@ export async function serveTwoWays(given: { contentMaxBytes?: number; idleTimeou
   return {
     app,
     store,
+    events,
     fast: servers[0].url,
     plain: servers[1].url,
     close: async () => {

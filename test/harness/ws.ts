@@ -43,9 +43,9 @@ export class WsClient {
   }
 
   /** Opens it and waits for connection_ack. */
-  static async connect(url: string): Promise<WsClient> {
+  static async connect(url: string, payload?: Record<string, unknown>): Promise<WsClient> {
     const client = await WsClient.open(url)
-    client.send({ type: 'connection_init' })
+    client.send({ type: 'connection_init', ...(payload ? { payload } : {}) })
     await new Promise<void>((resolve, reject) => {
       client.onMessage = () => resolve()
       // A server that is killed in between acknowledges nothing.
