@@ -5,10 +5,12 @@
  */
 import type { Cache } from '../cache/cache.ts'
 import type { PageQuery, Reader } from '../db/store.ts'
+import { coalesce } from '../model/coalesce.ts'
 import { type Content, parseId } from '../model/content.ts'
 import { badInput } from '../model/error.ts'
 import { type Meter, noMeter } from '../model/meter.ts'
 import { parseJson, readDate } from '../model/parse.ts'
+import { SingleFlight } from '../model/single-flight.ts'
 import { Bytes, largeBytes } from './bytes.ts'
 import { bytesOfOperation, Reads, tooLarge } from './reads.ts'
 
@@ -22,12 +24,6 @@ interface Page {
   readAt: number
 }
 
-interface Flight {
-  running: Promise<Page>
-  /** Who asks while a query runs without a version shares the one after it. */
-  next: Promise<Page> | undefined
-}
-
 export class Contents {
   readonly #store: Reader
   readonly #cache: Cache
@@ -35,14 +31,19 @@ export class Contents {
   readonly #reads: Reads
   /** Pages that are asked for, and not begun to be read: all who ask meanwhile share one. */
   readonly #waiting = new Map<string, Promise<Page>>()
-  readonly #flights = new Map<string, Flight>()
-  #asked: Map<string, PromiseWithResolvers<Content | undefined>> | undefined
+  /** By version and page. */
+  readonly #cacheableReads = new SingleFlight<Page>()
+  /** By page: reads while the cache is unavailable. */
+  readonly #uncachedReads = new Map<string, { running: Promise<Page>; next: Promise<Page> | undefined }>()
+  /** One row; undefined when there is none. All ids of a tick are one query. Rejects with STORE_UNAVAILABLE, OVERLOADED. */
+  readonly find: (id: string) => Promise<Content | undefined>
 
   constructor(store: Reader, cache: Cache, meter: Meter = noMeter, reads = new Reads(new Bytes(), 65_536)) {
     this.#store = store
     this.#cache = cache
     this.#meter = meter
     this.#reads = reads
+    this.find = coalesce((ids) => this.#rows(ids), Math.min(1_000, reads.rowsAtOnce))
   }
 
   /**
@@ -93,32 +94,23 @@ export class Contents {
   }
 
   #cacheable(key: string, query: PageQuery, version: string): Promise<Page> {
-    const flight = `${version} ${key}`
-    let running = this.#flights.get(flight)?.running
-    if (!running) {
-      running = this.#read(query)
-        .then(({ text, ...page }) => {
-          this.#cache.set(key, version, text, page.readAt)
-          return page
-        })
-        .finally(() => this.#flights.delete(flight))
-      this.#flights.set(flight, { running, next: undefined })
-    }
-    return running
+    return this.#cacheableReads.run(`${version} ${key}`, async () => {
+      const { text, ...page } = await this.#read(query)
+      this.#cache.set(key, version, text, page.readAt)
+      return page
+    })
   }
 
   /** Without a version, only a query that begins after now will do. */
   #uncached(key: string, query: PageQuery): Promise<Page> {
-    const flight = this.#flights.get(key)
-    if (flight) {
-      flight.next ??= flight.running.then(
-        () => this.#uncached(key, query),
-        () => this.#uncached(key, query),
-      )
-      return flight.next
+    const read = this.#uncachedReads.get(key)
+    if (read) {
+      const again = () => this.#uncached(key, query)
+      read.next ??= read.running.then(again, again)
+      return read.next
     }
-    const running = this.#read(query).finally(() => this.#flights.delete(key))
-    this.#flights.set(key, { running, next: undefined })
+    const running = this.#read(query).finally(() => this.#uncachedReads.delete(key))
+    this.#uncachedReads.set(key, { running, next: undefined })
     return running
   }
 
@@ -157,34 +149,10 @@ export class Contents {
     return { rows: all, bytes, readAt, text: `[${texts.join(',')}]` }
   }
 
-  /** One content; undefined when there is none. All that are asked for in a tick are one query. Throws STORE_UNAVAILABLE. */
-  find(id: string): Promise<Content | undefined> {
-    if (!this.#asked) {
-      this.#asked = new Map()
-      setImmediate(() => this.#fetch())
-    }
-    let asked = this.#asked.get(id)
-    if (!asked) {
-      asked = Promise.withResolvers()
-      this.#asked.set(id, asked)
-    }
-    return asked.promise
-  }
-
-  async #fetch(): Promise<void> {
-    const asked = [...this.#asked!]
-    this.#asked = undefined
-    const size = Math.min(1_000, this.#reads.rowsAtOnce)
-    for (let i = 0; i < asked.length; i += size) {
-      const chunk = asked.slice(i, i + size)
-      try {
-        const found = await this.#reads.some(chunk.length, () => this.#store.find(chunk.map(([id]) => id)))
-        const rows = new Map(found.map((row) => [row.id, row]))
-        for (const [id, { resolve }] of chunk) resolve(rows.get(id))
-      } catch (error) {
-        for (const [, { reject }] of chunk) reject(error)
-      }
-    }
+  async #rows(ids: string[]): Promise<(Content | undefined)[]> {
+    const found = await this.#reads.some(ids.length, () => this.#store.find(ids))
+    const rows = new Map(found.map((row) => [row.id, row]))
+    return ids.map((id) => rows.get(id))
   }
 }
 

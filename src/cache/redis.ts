@@ -3,6 +3,7 @@
  * lost counter anew, and pages of long ago would be good again.
  */
 import { randomBytes } from 'node:crypto'
+import { coalesce } from '../model/coalesce.ts'
 import type { Log } from '../model/log.ts'
 import type { RedisAddress } from '../redis/address.ts'
 import { RedisConnection } from '../redis/connection.ts'
@@ -13,17 +14,13 @@ const bumpScript = "redis.call('DEL', KEYS[1]) return redis.call('SET', KEYS[1],
 
 const newVersion = () => randomBytes(12).toString('base64url')
 
-interface Asked {
-  version: PromiseWithResolvers<string | undefined>
-  pages: Map<string, ((found: Found) => void)[]>
-}
-
 /** The pages and their version on an instance of their own: one MGET for all that is asked in a tick. */
 export class RedisCache implements Cache {
   readonly #connection: RedisConnection
   readonly #prefix: string
   readonly ttlMs: number
-  #asked: Asked | undefined
+  /** The page under a key, and the version. The empty key, which no page has, asks for the version alone. */
+  readonly get = coalesce((keys: string[]) => this.#read(keys))
 
   constructor(address: RedisAddress, options: { ttlMs: number; log: Log }) {
     this.#connection = new RedisConnection(address, { role: 'cache', log: options.log, deadlineMs: 1_000 })
@@ -31,48 +28,23 @@ export class RedisCache implements Cache {
     this.ttlMs = options.ttlMs
   }
 
-  get(key: string): Promise<Found> {
-    return new Promise((resolve) => {
-      const { pages } = this.#ask()
-      const waiting = pages.get(key)
-      if (waiting) waiting.push(resolve)
-      else pages.set(key, [resolve])
-    })
+  async version(): Promise<string | undefined> {
+    return (await this.get('')).version
   }
 
-  version(): Promise<string | undefined> {
-    return this.#ask().version.promise
-  }
-
-  /** What is asked for in this tick. */
-  #ask(): Asked {
-    if (!this.#asked) {
-      this.#asked = { version: Promise.withResolvers(), pages: new Map() }
-      setImmediate(() => this.#fetch())
-    }
-    return this.#asked
-  }
-
-  async #fetch(): Promise<void> {
-    const asked = this.#asked!
-    this.#asked = undefined
-    const keys = [...asked.pages.keys()]
+  async #read(keys: string[]): Promise<Found[]> {
     let version: string | undefined
     let pages: (string | null)[] = []
     try {
-      const found = await this.#connection.ask((client) =>
+      const [stored = null, ...found] = await this.#connection.ask((client) =>
         client.mget(`${this.#prefix}version`, ...keys.map((key) => `${this.#prefix}page:${key}`)),
       )
-      version = found[0] ?? (await this.#firstVersion())
-      pages = found.slice(1)
+      version = stored ?? (await this.#firstVersion())
+      pages = found
     } catch {
-      // The cache is away: undefined says so.
+      // The cache is unavailable: a version of undefined says so.
     }
-    asked.version.resolve(version)
-    keys.forEach((key, i) => {
-      const found = { version, value: undefined, readAt: 0, ...pageOf(pages[i], version) }
-      for (const resolve of asked.pages.get(key)!) resolve(found)
-    })
+    return keys.map((_, i) => ({ version, value: undefined, readAt: 0, ...pageOf(pages[i], version) }))
   }
 
   /** The version that stands, where none was found: evicted, or the first one ever. */
@@ -132,7 +104,7 @@ function pageOf(page: string | null | undefined, version: string | undefined): P
 export class RedisVersion implements Version {
   readonly #connection: RedisConnection
   readonly #key: string
-  #asked: Promise<string | undefined> | undefined
+  readonly #version = coalesce(async () => [await this.#read()])
 
   constructor(address: RedisAddress, options: { log: Log }) {
     this.#connection = new RedisConnection(address, { role: 'cache version', log: options.log, deadlineMs: 1_000 })
@@ -140,18 +112,16 @@ export class RedisVersion implements Version {
   }
 
   current(): Promise<string | undefined> {
-    this.#asked ??= new Promise((resolve) => {
-      setImmediate(() => {
-        this.#asked = undefined
-        this.#connection
-          .ask((client) => client.get(this.#key))
-          .then(
-            (version) => resolve(version ?? 'none yet'),
-            () => resolve(undefined),
-          )
-      })
-    })
-    return this.#asked
+    return this.#version('')
+  }
+
+  #read(): Promise<string | undefined> {
+    return this.#connection
+      .ask((client) => client.get(this.#key))
+      .then(
+        (version) => version ?? 'none yet',
+        () => undefined,
+      )
   }
 
   async invalidate(): Promise<void> {

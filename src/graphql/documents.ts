@@ -15,7 +15,7 @@ import {
 } from 'graphql'
 import { compileQuery, isCompiledQuery } from 'graphql-jit'
 import type { YogaServerInstance } from 'graphql-yoga'
-import { Kept } from '../http/kept.ts'
+import { LRUCache } from 'lru-cache'
 import type { Params } from './params.ts'
 import { isShared, reachedFields } from './reach.ts'
 import { type Root, rootsOf } from './roots.ts'
@@ -49,18 +49,23 @@ type Parsed = Pick<Document, 'schema' | 'node' | 'operation'>
 
 /** Of one kept document, in characters; a longer one is parsed each time. */
 const documentLength = 10_000
-const documentsKept = 500
+const documentsCached = 500
 /** Of all kept ones, in characters: one of two thousand takes half a megabyte. */
 const documentsLength = 250_000
 /** Documents seen once. Only one that comes again is worth compiling: a stream of new ones costs no more than Yoga's own work. */
-const seenKept = 2_000
+const seenCached = 2_000
 const seenLength = 2_000_000
+const lengthOfKey = (_: unknown, key: string) => key.length || 1
 
 export class Documents {
   readonly #yoga: Yoga
-  /** null: not one that can be compiled. */
-  readonly #documents = new Kept<Document | null>(documentsKept, documentsLength)
-  readonly #seen = new Kept<true>(seenKept, seenLength)
+  /** false: not one that can be compiled. */
+  readonly #documents = new LRUCache<string, Document | false>({
+    max: documentsCached,
+    maxSize: documentsLength,
+    sizeCalculation: lengthOfKey,
+  })
+  readonly #seen = new LRUCache<string, true>({ max: seenCached, maxSize: seenLength, sizeCalculation: lengthOfKey })
 
   constructor(yoga: Yoga) {
     this.#yoga = yoga
@@ -70,8 +75,8 @@ export class Documents {
   get(params: Params): Document | null {
     if (params.query.length > documentLength) return null
     const key = keyOf(params)
-    const kept = this.#documents.get(key)
-    if (kept !== undefined) return kept
+    const cached = this.#documents.get(key)
+    if (cached !== undefined) return cached || null
     if (this.#seen.get(key)) {
       const parsed = this.#parse(params)
       return this.#keep(key, parsed ? compiled(parsed) : null)
@@ -88,8 +93,8 @@ export class Documents {
     // Such an operation has the word in it, as it stands here.
     if (!params.query.includes('subscription')) return undefined
     const key = keyOf(params)
-    const kept = this.#documents.get(key)
-    if (kept) return kept.operation.operation === 'subscription' ? kept : undefined
+    const cached = this.#documents.get(key)
+    if (cached) return cached.operation.operation === 'subscription' ? cached : undefined
     const parsed = this.#parse(params)
     if (parsed?.operation.operation !== 'subscription') return undefined
     if (params.query.length > documentLength) return interpreted(parsed)
@@ -97,7 +102,7 @@ export class Documents {
   }
 
   #keep(key: string, document: Document | null): Document | null {
-    this.#documents.set(key, document)
+    this.#documents.set(key, document ?? false)
     return document
   }
 

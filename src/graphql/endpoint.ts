@@ -2,13 +2,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { DocumentNode, GraphQLError } from 'graphql'
 import { createYoga, type Plugin } from 'graphql-yoga'
+import { LRUCache } from 'lru-cache'
 import type { Client } from '../app/save.ts'
 import { type Accepted, acceptedOf } from '../http/accept.ts'
 import type { Auth, Grant } from '../http/auth.ts'
 import { maskError, notPersisted } from '../http/errors.ts'
 import { type Call, nameRequest, type Upgrade } from '../http/http.ts'
 import { HttpError } from '../http/http-error.ts'
-import { Kept } from '../http/kept.ts'
 import type { RateLimit } from '../http/rate-limit.ts'
 import type { Responses } from '../http/responses.ts'
 import { checkSubscription, clientOf, type StreamLimit } from '../http/stream-limit.ts'
@@ -51,8 +51,11 @@ const commonForm: Plugin = {
 }
 
 /** Of documents that Yoga keeps, and of the errors of others; and how many characters of them in all. */
-const parsedKept = 200
-const parsedLength = 250_000
+const parsedCache = {
+  max: 200,
+  maxSize: 250_000,
+  sizeCalculation: (_: unknown, document: string) => document.length || 1,
+}
 
 export interface GraphQLServer {
   handle(call: Call): Promise<void>
@@ -101,8 +104,8 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
     maxRequestBodySize: false,
     // By length, too: a thousand documents may be gigabytes.
     parserAndValidationCache: {
-      documentCache: new Kept<DocumentNode>(parsedKept, parsedLength),
-      errorCache: new Kept<Error>(parsedKept, parsedLength),
+      documentCache: new LRUCache<string, DocumentNode>(parsedCache),
+      errorCache: new LRUCache<string, Error>(parsedCache),
     },
     maskedErrors: { maskError: (error) => mask(error), isDev: false },
     // It logs the mistakes of clients, whole; what is unexpected comes through `mask`.

@@ -1,5 +1,5 @@
 /** The Accept header (RFC 9110, 12.5.1), read in one place: by GraphQL, by its streams, and by the pages that share an address with JSON. */
-import { Kept } from './kept.ts'
+import { LRUCache } from 'lru-cache'
 
 interface Range {
   type: string
@@ -89,12 +89,13 @@ export interface Accepted {
   stream: boolean
 }
 
-const kept = 100
-const keptLength = 200
-const known = new Kept<Accepted>(kept)
+const headersCached = 100
+/** In characters; a longer header is read each time. */
+const cachedLength = 200
+const known = new LRUCache<string, Accepted>({ max: headersCached })
 
 export function acceptedOf(accept = ''): Accepted {
-  if (accept.length > keptLength) return read(accept)
+  if (accept.length > cachedLength) return read(accept)
   let accepted = known.get(accept)
   if (!accepted) {
     accepted = read(accept)

@@ -13,10 +13,11 @@ import {
   type JWTVerifyResult,
   jwtVerify,
 } from 'jose'
+import { LRUCache } from 'lru-cache'
 import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
+import { SingleFlight } from '../model/single-flight.ts'
 import { wantsEventStream } from './accept.ts'
-import { Kept } from './kept.ts'
 
 /** read: contents, receipts, events. write: save. admin: the queue, dead letters, metrics. */
 export type Scope = 'read' | 'write' | 'admin'
@@ -50,7 +51,7 @@ const recheckMs = 150_000
 const keysGraceMs = 3_600_000
 /** While there are keys, new ones are waited for no longer. */
 const keysPatienceMs = 1_000
-const tokensKept = 10_000
+const tokensCached = 10_000
 const tokenLength = 8_000
 
 const everybody: Grant = { subject: undefined, scopes: new Set(scopes), expiresAt: undefined }
@@ -58,10 +59,10 @@ const everybody: Grant = { subject: undefined, scopes: new Set(scopes), expiresA
 export class Auth {
   readonly #verify: ((token: string) => Promise<{ payload: JWTPayload }>) | undefined
   /** Verified tokens, and when (performance.now()). */
-  readonly #grants = new Kept<{ grant: Grant; checkedAt: number }>(tokensKept)
+  readonly #grants = new LRUCache<string, { grant: Grant; checkedAt: number }>({ max: tokensCached })
   readonly #tokens = new WeakMap<Grant, string>()
-  /** One for all who show the same token at the same time. */
-  readonly #checking = new Map<string, Promise<Grant>>()
+  /** By token. */
+  readonly #checks = new SingleFlight<Grant>()
   readonly #recheckMs: number
 
   /** With neither a secret nor keys, everybody is granted everything. */
@@ -117,12 +118,8 @@ export class Auth {
     const known = this.#grants.get(token)
     if (known && known.grant.expiresAt! > Date.now() && performance.now() - known.checkedAt < this.#recheckMs)
       return known.grant
-    let checking = this.#checking.get(token)
-    if (!checking) {
-      checking = this.#check(token, this.#verify).finally(() => this.#checking.delete(token))
-      this.#checking.set(token, checking)
-    }
-    return checking
+    const verify = this.#verify
+    return this.#checks.run(token, () => this.#check(token, verify))
   }
 
   /** Calls `end` when the grant's token expires, or is no longer good. Call what it returns when nobody needs to know any more. */

@@ -3,11 +3,13 @@
  * Invariants: a response is made after the version it is kept under was read, so that it is never older than what anybody was told of (P5);
  * its time to live counts from when the store was read, not from when it was made of a page that was kept already.
  */
+import { LRUCache } from 'lru-cache'
 import type { Cache } from '../cache/cache.ts'
-import { Kept } from './kept.ts'
+import { SingleFlight } from '../model/single-flight.ts'
 
-const mostKept = 1_000
-const bytesKept = 16 * 1024 * 1024
+const responsesCached = 1_000
+/** Of all bodies, and of the characters of their keys. */
+const bytesCached = 16 * 1024 * 1024
 
 /** One that may be kept, and when the oldest of what it is made of was read (performance.now()). */
 export interface Made {
@@ -24,10 +26,14 @@ interface Response {
 /** Of one way of asking: what is a key here may be anything, so that two ways must not share them. */
 export class Responses {
   readonly #cache: Pick<Cache, 'version' | 'ttlMs'>
-  readonly #kept = new Kept<Response>(mostKept, bytesKept, ({ body }) => body.length)
+  readonly #cached = new LRUCache<string, Response>({
+    max: responsesCached,
+    maxSize: bytesCached,
+    sizeCalculation: ({ body }, key) => key.length + body.length,
+  })
   /** Of all keys there ever were: a key of another length need not be looked up, which takes reading all of it. */
   readonly #lengths = new Set<number>()
-  readonly #making = new Map<string, Promise<Buffer | undefined>>()
+  readonly #making = new SingleFlight<Buffer | undefined>()
 
   constructor(cache: Pick<Cache, 'version' | 'ttlMs'>) {
     this.#cache = cache
@@ -35,7 +41,7 @@ export class Responses {
 
   /** Whether there is one under this key, of whatever version: worth asking for. */
   has(key: string): boolean {
-    return this.#lengths.has(key.length) && this.#kept.get(key) !== undefined
+    return this.#lengths.has(key.length) && this.#cached.has(key)
   }
 
   /**
@@ -44,25 +50,17 @@ export class Responses {
    */
   async get(key: string, make: () => Promise<Made | undefined>): Promise<Buffer | undefined> {
     const version = await this.#cache.version()
-    const kept = this.#kept.get(key)
-    if (kept !== undefined && kept.version === version && kept.expiresAt > performance.now()) return kept.body
+    const cached = this.#cached.get(key)
+    if (cached !== undefined && cached.version === version && cached.expiresAt > performance.now()) return cached.body
     // Without a version nothing proves that what somebody else is having made is new enough for this one.
     if (version === undefined) return (await bytes(make()))?.body
-    const name = `${version} ${key}`
-    let making = this.#making.get(name)
-    if (!making) {
-      making = bytes(make())
-        .then((made) => {
-          if (made) {
-            this.#kept.set(key, { version, body: made.body, expiresAt: made.readAt + this.#cache.ttlMs })
-            this.#lengths.add(key.length)
-          }
-          return made?.body
-        })
-        .finally(() => this.#making.delete(name))
-      this.#making.set(name, making)
-    }
-    return await making
+    return await this.#making.run(`${version} ${key}`, async () => {
+      const made = await bytes(make())
+      if (!made) return undefined
+      this.#cached.set(key, { version, body: made.body, expiresAt: made.readAt + this.#cache.ttlMs })
+      this.#lengths.add(key.length)
+      return made.body
+    })
   }
 }
 

@@ -14,6 +14,7 @@ import { OriginCheck, type OriginCheckOptions } from '../http/origin-check.ts'
 import { RateLimit } from '../http/rate-limit.ts'
 import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
+import { SingleFlight } from '../model/single-flight.ts'
 import type { Queue } from '../queue/queue.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 
@@ -91,23 +92,18 @@ interface QueueState {
 
 /** One check for all who ask while it runs and a second after; `late` for one that takes too long, which is not begun anew meanwhile. */
 function shared<T>(check: () => Promise<T>, late: T): () => Promise<T> {
-  let running: { since: number; result: Promise<T> } | undefined
+  const flight = new SingleFlight<T>()
+  let since = 0
   let last: { at: number; value: T } | undefined
+  const checkNow = async () => {
+    since = performance.now()
+    const value = await check()
+    last = { at: performance.now(), value }
+    return value
+  }
   return async () => {
     if (last && performance.now() - last.at < sharedMs) return last.value
-    if (!running) {
-      const result = check().finally(() => {
-        running = undefined
-      })
-      running = { since: performance.now(), result }
-      result.then(
-        (value) => {
-          last = { at: performance.now(), value }
-        },
-        () => {},
-      )
-    }
-    const { since, result } = running
+    const result = flight.run('', checkNow)
     let timer: NodeJS.Timeout | undefined
     const deadline = new Promise<T>((resolve) => {
       timer = setTimeout(resolve, Math.max(0, since + patienceMs - performance.now()), late)
