@@ -1,6 +1,6 @@
 /**
- * Prisma Studio for the compose profile `studio`. Studio listens on the loopback of its container and nowhere else, where no published
- * port leads; this lets in what comes to the container's own address, on the same port, so that Studio still knows its own origin.
+ * Prisma Studio for the compose profile `studio`. Studio listens only on the loopback of its container, which no published port reaches.
+ * This proxy forwards connections from the container's own address, on the same port, so that Studio recognises its own origin.
  * usage: node studio.mjs PORT [ADDRESS], in the folder of Spillway.
  */
 import { spawn } from 'node:child_process'

@@ -134,7 +134,7 @@ test('each alert fires when it should, and not before', () => {
 test.each([
   ['the limit', '> 0.8', '> 0.99'],
   ['the time', 'for: 1m\n        labels: { severity: warning }', 'for: 9m\n        labels: { severity: warning }'],
-  ['the label', 'result="away"', 'result="hit"'],
+  ['the label', 'result="unavailable"', 'result="hit"'],
 ])('the tests of the alerts notice when %s is another', (_, right, wrong) => {
   const text = read('prometheus/alerts.yml')
   expect(text).toContain(right)
@@ -156,6 +156,16 @@ test.each(rules)('$alert asks for what there is, and says what to do', async ({ 
   )
   expect(headings).toContain(anchor)
   expect(readFileSync(join(root, path!), 'utf8')).toContain(alert)
+})
+
+test('alerts and the dashboard compare the label `result` only with values that the code counts', () => {
+  const meter = readFileSync(join(root, 'src/model/meter.ts'), 'utf8')
+  const counted = [...meter.match(/cacheRequest\((.*)\)/)![1]!.matchAll(/'(\w+)'/g)].map(([, result]) => result!)
+  const compared = [...rules.map(({ expr }) => expr), ...expressions.map(({ expr }) => expr)].flatMap((expr) =>
+    [...expr.matchAll(/result="(\w+)"/g)].map(([, result]) => result!),
+  )
+  expect(compared.length).toBeGreaterThan(2)
+  expect(compared.filter((result) => !counted.includes(result))).toEqual([])
 })
 
 describe('the dashboard', () => {
