@@ -1,5 +1,5 @@
 /** What is written for people: that links lead somewhere, and that settings, codes, metrics, scripts and files named in it exist. */
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { envExample } from '../../src/config.ts'
@@ -12,6 +12,7 @@ const documents = [
   'CHANGELOG.md',
   'docs/operations.md',
   'docs/faults.md',
+  'docs/glossary.md',
 ]
 const read = (path: string) => readFileSync(join(root, path), 'utf8')
 
@@ -105,7 +106,68 @@ test('operations explains every metric of Spillway, and no other', () => {
   expect([...new Set(explained)].sort()).toEqual([...new Set(told)].sort())
 })
 
+test('operations and the dashboard name every stage of spillway_batch_duration_seconds, and no other', () => {
+  const [, type] = /type Stage = (.*)/.exec(read('src/model/meter.ts'))!
+  const stages = [...type!.matchAll(/'(\w+)'/g)].map(([, stage]) => stage!).sort()
+  const [, row] = /`spillway_batch_duration_seconds\{stage\}`\s*\|(.*)\|$/m.exec(read('docs/operations.md'))!
+  expect([...row!.matchAll(/`(\w+)`/g)].map(([, stage]) => stage!).sort()).toEqual(stages)
+  const { panels } = JSON.parse(read('deploy/grafana/dashboards/spillway.json'))
+  const { description } = panels.find(({ title }: { title: string }) => title.startsWith('Stages of a batch'))
+  expect([...description.matchAll(/(\w+): /g)].map(([, stage]: string[]) => stage!).sort()).toEqual(stages)
+})
+
+test('the map in README.md and the picture in CONTRIBUTING.md name every folder of src/, and no other', () => {
+  const folders = readdirSync(join(root, 'src'), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => name)
+    .sort()
+  const [, map] = /^## Map of the source$[\s\S]*?```\n([\s\S]*?)```/m.exec(read('README.md'))!
+  const named = [...map!.matchAll(/\bsrc\/(\w+)\/|, (\w+)\/ /g)].map(([, room, file]) => room ?? file!)
+  expect([...new Set(named)].sort()).toEqual(folders)
+  const [, picture] = /^## The house$([\s\S]*?)^## /m.exec(read('CONTRIBUTING.md'))!
+  const drawn = [...picture!.matchAll(/\b([a-z]+)\//g)].map(([, room]) => room!)
+  expect(folders.filter((folder) => !drawn.includes(folder))).toEqual([])
+})
+
+/** Steps of CONTRIBUTING's "one save": `file: name` or `file: name, name` for what the file is said to define. */
+function undefinedSteps(markdown: string): string[] {
+  return [...markdown.matchAll(/`([\w/.-]+\.(?:ts|lua)): ([^`]+)`/g)].flatMap(([, file, names]) => {
+    if (!existsSync(join(root, file!))) return [file!]
+    const source = read(file!)
+    return names!
+      .split(', ')
+      .filter((name) => !name.split('.').every((part) => defines(source, file!, part)))
+      .map((name) => `${file}: ${name}`)
+  })
+}
+
+/** Whether the source has a function, a class or a method of this name; a constructor or an exported constant counts, too. */
+function defines(source: string, file: string, name: string): boolean {
+  if (file.endsWith('.lua')) return new RegExp(`\\bfunction ${name}\\b`).test(source)
+  const declared = new RegExp(`^(export )?(async )?(function|class|const) ${name}\\b`, 'm')
+  const member = new RegExp(`^ +(async |readonly )?${name}(<.*>)?(\\(|: )`, 'm')
+  return declared.test(source) || member.test(source)
+}
+
+test('CONTRIBUTING.md follows one save through functions that exist, from the body to the event', () => {
+  const [, path] = /^## One save, from body to event$([\s\S]*?)^## /m.exec(read('CONTRIBUTING.md'))!
+  expect(undefinedSteps(path!)).toEqual([])
+  const steps = [...path!.matchAll(/^\d+\. .*?`([\w/.-]+): /gm)].map(([, file]) => file!)
+  expect(steps.length).toBeGreaterThan(12)
+  expect(steps[0]).toBe('src/http/http.ts')
+  expect(steps.at(-1)).toBe('src/graphql/sse.ts')
+})
+
 describe('found out:', () => {
+  test.each([
+    ['a step in no file', '`src/app/accept.ts: Saves.save`', 'src/app/accept.ts'],
+    ['a function that its file calls and does not define', '`src/app/save.ts: encode`', 'src/app/save.ts: encode'],
+    ['a method of an old name', '`worker/publisher.ts: Publisher.announce`', 'worker/publisher.ts: Publisher.announce'],
+    ['the second of two names', '`src/app/save.ts: Saves.save, accept`', 'src/app/save.ts: accept'],
+  ])('%s', (_, markdown, problem) => {
+    expect(undefinedSteps(markdown)).toEqual([problem])
+  })
+
   test.each([
     ['a link to no file', '[x](nowhere.md)', 'nowhere.md'],
     ['a link to no heading', '# One\n[x](#two)', '#two'],
