@@ -171,7 +171,8 @@ export function makeGraphQL({ app, prisma }: Pick<Context, 'app' | 'prisma'>, op
       const accepted = acceptedOf(request.headers.accept)
       if (accepted.types.length === 0) throw new HttpError(406, notAcceptable)
       const type = post && options.fast ? accepted.json : undefined
-      if (type && (await fast.handleKept(call, type))) return
+      const kept = type !== undefined && fast.handleKept(call, type)
+      if (kept && (await kept)) return
       if (!post) checkQuery(query)
       const params = post ? paramsOfBody(body) : paramsOfQuery(query)
       const subscription = params && subscriptions.find(params)

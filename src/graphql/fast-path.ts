@@ -32,9 +32,9 @@ export class FastPath {
     this.#deps = deps
   }
 
-  /** Answers a request that is known to be for a page: its JSON need not even be read. False where it is not known. */
-  async handleKept({ response, body, grant }: Call, type: string): Promise<boolean> {
-    return mayRead(grant) && this.#deps.responses.has(body) && (await this.#sendPage(response, type, body, grant))
+  /** Answers a request that is known to be for a page: its JSON need not even be read. False where it is not known, mostly at once. */
+  handleKept({ response, body, grant }: Call, type: string): Promise<boolean> | false {
+    return mayRead(grant) && this.#deps.responses.has(body) && this.#sendPage(response, type, body, grant)
   }
 
   /** Answers the request; false where Yoga has to. */
