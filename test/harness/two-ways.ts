@@ -67,8 +67,10 @@ export async function serveTwoWays(
     fast: servers[0].url,
     plain: servers[1].url,
     close: async () => {
-      await Promise.all(servers.map((server) => server.close()))
+      // As start.ts does it.
+      const closed = Promise.all(servers.map((server) => server.close()))
       await app.follower.close()
+      await closed
       await Promise.all([queue.close(), events.close(), store.close()])
       await file.close()
       await rm(dir, { recursive: true })
