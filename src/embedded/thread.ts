@@ -13,7 +13,7 @@ import { answerCalls, type Reply } from '../sqlite/rpc-server.ts'
 import { WriteQueue } from '../sqlite/write-queue.ts'
 import { openQueueDatabase } from './database.ts'
 
-/** As SqliteFileOptions has them. */
+/** The SqliteFileOptions, without their defaults. */
 export interface ThreadOptions {
   capacity: number
   retentionMs: number
@@ -21,14 +21,14 @@ export interface ThreadOptions {
   leaseMs: number
   busyMs: number
   maxPages: number | undefined
-  /** The store that this process writes the messages to, if it does. */
+  /** The name of the store that this process writes the messages to; undefined if it writes none. */
   store: string | undefined
 }
 
 export type FromThread = { note: string } | { open: true }
 export type ToThread = { connect: MessagePort } | 'close'
 
-/** Rows that other processes add are seen at the latest so long after. */
+/** How long it takes at most until rows that another process added are noticed. */
 const refreshMs = 1_000
 
 interface Connection {
@@ -42,20 +42,20 @@ const connections = new Set<Connection>()
 const underWay = new Set<Promise<void>>()
 
 const send = (message: FromThread) => parentPort!.postMessage(message)
-/** To the log of the process. */
+/** Sends a text to the log of the process. */
 const note = (text: string) => send({ note: text })
 
 const { db, guard, lock } = await openQueueDatabase(path, { ...options, note })
-const writeQueue = new WriteQueue(db, guard, options.busyMs)
+const writeQueue = new WriteQueue({ db, guard }, options)
 const inspect = inspector(guard, 'the embedded queue', note)
-const queue = new QueueTables(db, writeQueue, options)
+const queue = new QueueTables({ db, writeQueue }, options)
 const events = new EventsTables(db, writeQueue, options, (row) => {
   for (const { port, follows } of connections) if (follows) port.postMessage({ event: row } satisfies Reply<typeof row>)
 })
-await queue.releaseDead()
+await queue.leases.releaseDead()
 
 const timer = setInterval(() => {
-  queue.wake()
+  queue.leases.wake()
   inspect()
   try {
     events.refresh()
@@ -86,7 +86,7 @@ function track(work: Promise<void>): void {
 
 async function close(): Promise<void> {
   clearInterval(timer)
-  queue.close()
+  queue.leases.close()
   for (const { release } of connections) track(release())
   while (underWay.size > 0) await Promise.allSettled(underWay)
   await writeQueue.drained()

@@ -1,21 +1,26 @@
 /**
- * The queue: where an acknowledged save is until its row is committed and announced. Invariant: an id that `accept` took is, at every
- * moment, pending, or buried, or saved; each step from one to the next is atomic and durable.
+ * The queue keeps an acknowledged save until its row is committed and its events are published. Invariant: an id that `enqueue` added is,
+ * at every moment, pending, or saved, or a dead letter. Each step from one of these states to the next is atomic and durable.
  *
- * Two readers, two interfaces: the API accepts and asks (Queue), a worker takes and settles (Consumer).
+ * It has two interfaces for its two kinds of users. The API enqueues and asks (Queue); a worker receives and acknowledges (Consumer).
+ * All times are milliseconds since 1970, except where a name ends in `Ms`: then it is a duration in milliseconds.
+ *
+ * Errors: every method that returns a promise may reject with one of two SpillwayErrors, and with no other unless its comment says so.
+ * QUEUE_UNAVAILABLE: certainly nothing was changed. OUTCOME_UNKNOWN: the change may have been made. Both carry `retryAfterMs`, and a
+ * repetition of the same call is safe.
  */
 import { hash } from 'node:crypto'
 import type { Failure, SpillwayError } from '../model/error.ts'
 
-/** A message as the queue sees it: it looks into the body only to tell its age. */
+/** A message as the queue sees it. The queue does not decode the body; it reads only the time in it, for the age of the oldest message. */
 export interface Item {
   id: string
-  /** Same digest, same content: what tells a retry from a conflict. At most 64 characters, none of them a space. */
+  /** Equal digests mean equal contents: this tells a retry from a conflict. At most 64 characters, none of them a space. */
   digest: string
-  /** When it was accepted, in milliseconds since 1970. */
+  /** When the API enqueued it. */
   at: number
   body: string
-  /** Its id was made just now, and nobody knows it yet: it is not looked up. */
+  /** The API generated the id for this call, so that no client can have used it before: the queue does not look it up. */
   fresh?: boolean
 }
 
@@ -24,27 +29,27 @@ export function digestOf(content: string): string {
   return hash('sha256', content, 'base64url').slice(0, 22)
 }
 
-/** Where a save stands, as far as the queue knows. */
+/** What the queue knows of an id, or of one content of an id. */
 export interface SaveState {
   status: 'QUEUED' | 'SAVED' | 'FAILED'
   digest: string
-  /** Milliseconds since 1970. */
+  /** When this content was enqueued. */
   at: number
-  /** How many dead letters of its id have the code ID_CONFLICT: later saves of other content. */
+  /** How many dead letters of the id have the code ID_CONFLICT: saves of other content that came later. */
   conflicts: number
-  /** With FAILED. */
+  /** With FAILED only. */
   failure?: Failure
 }
 
-/** FSYNC: on disk before it is acknowledged. EVERYSEC: a power cut may cost about a second of it. MEMORY: a restart may cost all. */
+/** FSYNC: a save is on disk before it is acknowledged. EVERYSEC: a power cut may lose about one second. MEMORY: a restart may lose all. */
 export type Durability = 'FSYNC' | 'EVERYSEC' | 'MEMORY'
 
 export interface QueueStatus {
-  /** Messages accepted and neither settled nor buried; those in flight included. */
+  /** Messages that are neither acknowledged nor dead-lettered; those in flight included. */
   depth: number
-  /** Of these, how many a worker holds. */
+  /** How many of them are leased to a consumer. */
   inFlight: number
-  /** Age of the oldest of them; 0 when there is none. */
+  /** The age of the oldest of them; 0 for an empty queue. */
   oldestAgeMs: number
   deadLetters: number
   capacity: number
@@ -52,100 +57,104 @@ export interface QueueStatus {
 }
 
 export interface DeadLetter {
-  /** The id of the message; where it had none, the queue's own handle of it. */
+  /** The id of the message. A message without an id has the queue's handle of the dead letter instead. */
   id: string
   failure: Failure
-  /** The message as it was. */
+  /** The message as it was enqueued. */
   body: string
 }
 
 export interface Queue {
   /**
-   * Accepts each group whole or not at all; the whole call is one atomic step, durable when it resolves. At most 1,000 items a call,
-   * or one group. Per group: what became of each item, in order, or why the group was refused (QUEUE_FULL, ID_CONFLICT).
-   * An item whose id is known with the same digest is not added again: `duplicate`, with where the first stands. An id that is known
-   * with other digests only: the group is refused with ID_CONFLICT. Known is what is pending, what is in the same call, what is
-   * remembered as saved (at least the last 50,000), and what is a dead letter. Dead letters with the code ID_CONFLICT do not take an id
-   * for others: the store tells which content it has. Throws QUEUE_UNAVAILABLE: certainly nothing was accepted; OUTCOME_UNKNOWN: it
-   * may have been.
+   * Enqueues each request whole or not at all. The call is one atomic step, and it is durable when the promise resolves. A call has at
+   * most 1,000 items, or one request.
+   *
+   * Returns one result per request, in order: what became of each item, or why the request was refused (QUEUE_FULL, ID_CONFLICT).
+   * An item whose id is known with the same digest is not added again; its result is a `duplicate` with the state of the first.
+   * An id that is known with other digests only makes its request an ID_CONFLICT. An id is known while it is pending, in the same call,
+   * among the ids saved last (at least 50,000), or a dead letter. A dead letter with the code ID_CONFLICT does not make its id known to
+   * other contents: whether those conflict is decided by the database.
    */
-  enqueue(groups: readonly (readonly Item[])[]): Promise<(Enqueued[] | SpillwayError)[]>
+  enqueue(requests: readonly (readonly Item[])[]): Promise<(Enqueued[] | SpillwayError)[]>
   /**
-   * Where these ids stand, in order; undefined for one that is neither pending, nor among those saved lately, nor buried. An id stands as
-   * its first content does: pending wins over saved, saved over a dead letter, and of these an ID_CONFLICT is the last. With a digest:
-   * where that content of each id stands.
+   * Returns the save state of each id, in order; undefined for an id that is not known. An id with several contents has the state of the
+   * pending one, else of the saved one, else of a dead letter, and of an ID_CONFLICT last. With a digest: the state of that content of
+   * each id.
    */
   find(ids: readonly string[], digest?: string): Promise<(SaveState | undefined)[]>
-  /** Does what accepting a save takes, with a durable write, and changes nothing. Undefined when it was done; else a code that says why
-   *  not. Never throws. */
+  /** Does what `enqueue` needs, with a durable write, and changes nothing. Returns undefined if it succeeded, else a short code of the
+   *  reason. Never rejects. */
   probe(): Promise<string | undefined>
   status(): Promise<QueueStatus>
-  /** Dead letters, oldest first, at most `first` and some 4 MB, after the given handle (exclusive). A malformed one is among them, with
-   *  the code UNDECODABLE. */
+  /** Returns dead letters, oldest first: at most `first`, and about 4 MB, after the handle `after` (exclusive). A malformed one is
+   *  returned with the code UNDECODABLE. Rejects with BAD_USER_INPUT for an `after` that is not a handle. */
   deadLetters(
     first: number,
     after?: string,
   ): Promise<{ deadLetters: { handle: string; deadLetter: DeadLetter }[]; more: boolean }>
   /**
-   * Back into the queue under the ids they had, of each id one: its own before ID_CONFLICT ones, none while the id is pending. How many
-   * letters that were. Unknown ids are passed over. Each letter moves atomically; where an error comes after some have moved, it is
-   * OUTCOME_UNKNOWN.
+   * Enqueues dead letters again under their ids, and returns how many. Of each id it moves one: one without the code ID_CONFLICT first,
+   * and none while the id is pending. Unknown ids are ignored. Each dead letter moves atomically; when an error comes after the first
+   * ones have moved, it is OUTCOME_UNKNOWN.
    */
   retry(ids: readonly string[]): Promise<number>
-  /** All letters of these ids, gone for good. How many that were. Errors as for retry. */
+  /** Deletes all dead letters of these ids permanently, and returns how many. Rejects as `retry` does. */
   discard(ids: readonly string[]): Promise<number>
-  /** A consumer of its own. `name` is stable for a worker slot: what a dead one of the same name left, the next one takes first. */
+  /** Returns a new consumer. `name` is the same for each worker process of one slot: a new consumer receives first what an ended
+   *  consumer of its name has not acknowledged. */
   consumer(name: string): Consumer
-  /** Finishes what was asked and lets go. May be called twice. */
+  /** Waits for the calls under way, closes the consumers, and disconnects. May be called twice. */
   close(): Promise<void>
 }
 
+/** What `enqueue` returns of an item. */
 export interface Enqueued extends SaveState {
   duplicate: boolean
 }
 
-/** A message in the queue, as a worker holds it. */
+/** A message that a consumer has received. */
 export interface Entry {
-  /** What the queue knows it by; opaque. */
+  /** The queue's own name of the entry. Its form is not part of the contract. */
   handle: string
-  /** The id it was accepted under; undefined for a foreign object that somebody else put there. */
+  /** The id it was enqueued with; undefined for an object that another program added to the queue. */
   id: string | undefined
   body: string
-  /** How often it was handed out, this time included: 1 for the first. What a consumer gave back by closing was not handed out. */
+  /** How often it was received, this time included; 1 the first time. Entries that a consumer returned by `close` are not counted. */
   deliveries: number
 }
 
 export interface DeadLetterInput {
   entry: Entry
   failure: Failure
-  /** With ID_CONFLICT, where it is known: the row that has the id. The queue remembers it as saved, so that the next conflict is refused. */
+  /** With ID_CONFLICT, if it is known: the row that has the id. The queue remembers it as saved, so that it refuses the next conflict. */
   existing?: { digest: string; at: number } | undefined
 }
 
+/** One worker's connection to the queue. A call with an entry that another consumer has acknowledged or dead-lettered ignores it. */
 export interface Consumer {
   /**
-   * The next entries: those of dead workers first, then new ones, oldest first. Waits up to `waitMs` for the first; [] when there is
-   * none by then, or when the queue is out of reach (it goes on trying by itself and never throws for that). `rows` and `bytes` bound
-   * what comes back; bytes roughly, and one entry always fits. One call at a time.
+   * Leases the next entries to this consumer and returns them: first entries of ended workers, then new ones, oldest first. It waits up
+   * to `waitMs` for the first entry. Returns [] when there is none by then, and when the queue is unavailable: it reconnects by itself and
+   * does not reject. `rows` bounds how many entries are returned; `bytes` bounds their size roughly, and one entry is always returned.
+   * Only one call at a time.
    */
   receive(limit: { rows: number; bytes: number }, waitMs: number): Promise<Entry[]>
-  /** Their ids are pending no longer, they are saved; the entries themselves stay where they are, to be announced, and come back if this
-   *  consumer dies before it settles them. Of an entry that somebody else confirmed or settled meanwhile nothing changes. Throws
-   *  like settle. */
+  /** Changes the save state of the entries' ids from pending to saved, because their rows are committed. The entries stay in the queue
+   *  until `ack`, and are received again if this consumer ends before. */
   markSaved(entries: readonly Entry[]): Promise<void>
-  /** Done: gone from the queue, atomically, and confirmed where they were not yet. An entry that somebody else settled meanwhile is
-   *  passed over. Throws QUEUE_UNAVAILABLE or OUTCOME_UNKNOWN; calling it again is harmless. */
+  /** Removes the entries, atomically, because their events are published; marks them saved where they are not yet. */
   ack(entries: readonly Entry[]): Promise<void>
-  /** Out of the queue and into the dead letters, each atomically. Throws like settle; calling it again is harmless. */
+  /** Moves the entries to the dead letters, each one atomically. */
   deadLetter(deadLetters: readonly DeadLetterInput[]): Promise<void>
-  /** Says that these are still being worked on, so that nobody takes them for a dead worker's. Throws like settle. */
+  /** Renews the lease of the entries, so that no other consumer receives them. */
   extendLease(entries: readonly Entry[]): Promise<void>
-  /** Counts, durably, one try of this entry by itself and tells how many there were, this one included. Throws like settle. */
+  /** Adds one attempt of this entry, durably, and returns how many there were, this one included. */
   countAttempt(entry: Entry): Promise<number>
-  /** Takes back one try that `attempt` counted: its end was no fault of the entry. Throws like settle. */
+  /** Subtracts one attempt that `countAttempt` added, because the attempt did not end through a fault of the entry. */
   withdrawAttempt(entry: Entry): Promise<void>
-  /** Does what taking and settling entries takes, and changes nothing. Answers as Queue.probe does. */
+  /** Does what receiving and acknowledging entries needs, and changes nothing. Returns as `Queue.probe` does. */
   probe(): Promise<string | undefined>
-  /** Gives back what it took and did not settle, as if it had not been handed out, and lets go. A take under way resolves. May be called twice. */
+  /** Returns the entries that it received and did not acknowledge to the queue, as if they had not been received, and disconnects. A
+   *  `receive` under way resolves. Does not reject. May be called twice. */
   close(): Promise<void>
 }

@@ -1,21 +1,28 @@
 /**
- * The dead letters of the queue on Redis. Invariant: no call of a script moves, reads or deletes more than a bounded number of letters,
- * however many an id has; what is more takes several calls, and other clients of the server come in between.
+ * The dead letters of the queue on Redis. Invariant: one call of a script reads, moves or deletes a bounded number of dead letters, however
+ * many an id has. More of them need several calls, and other clients of the server come between two calls.
  */
 import type { Redis } from 'ioredis'
 import { readFailure, SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import { type RedisConnection, retryAfterMs } from '../redis/connection.ts'
+import { inSteps } from './dead-letter-steps.ts'
 import type { DeadLetter, Queue } from './queue.ts'
 import { type QueueKeys, record, type Scripts } from './redis-scripts.ts'
-import { inSteps } from './steps.ts'
 
 const pageBytes = 4 * 1024 * 1024
-/** Each may have a body to be copied. */
+/** Small, because the script copies the body of each. */
 const retriedAtOnce = 50
 const idsAtOnce = 500
-/** A call waits so long for the index to be repaired. 100,000 letters take about a second. */
+/** How long a call waits for the repair of the index. It takes about one second for 100,000 dead letters. */
 const repairPatienceMs = 2_000
+
+interface Deps {
+  connection: RedisConnection
+  scripts: Redis & Scripts
+  keys: QueueKeys
+  log: Log
+}
 
 export class RedisDeadLetters implements Pick<Queue, 'deadLetters' | 'retry' | 'discard'> {
   readonly #connection: RedisConnection
@@ -24,7 +31,7 @@ export class RedisDeadLetters implements Pick<Queue, 'deadLetters' | 'retry' | '
   readonly #log: Log
   #repairing: Promise<void> | undefined
 
-  constructor(connection: RedisConnection, scripts: Redis & Scripts, keys: QueueKeys, log: Log) {
+  constructor({ connection, scripts, keys, log }: Deps) {
     this.#connection = connection
     this.#scripts = scripts
     this.#keys = keys
@@ -63,7 +70,7 @@ export class RedisDeadLetters implements Pick<Queue, 'deadLetters' | 'retry' | '
     )
   }
 
-  /** Runs a script that looks for letters by their ids; where the index is not theirs, once it is. */
+  /** Runs a script that looks dead letters up by their ids. If it asks for a repair of the index, runs it again after the repair. */
   async ask<T>(run: () => Promise<T | 'REPAIR'>): Promise<T> {
     for (;;) {
       const reply = await this.#connection.ask(run)
@@ -72,7 +79,7 @@ export class RedisDeadLetters implements Pick<Queue, 'deadLetters' | 'retry' | '
     }
   }
 
-  /** One repair for all who wait for it. It goes on when they have gone. */
+  /** All callers share one repair. It goes on when a caller has stopped waiting. */
   async #repaired(): Promise<void> {
     this.#repairing ??= this.#repair().finally(() => {
       this.#repairing = undefined
@@ -80,15 +87,15 @@ export class RedisDeadLetters implements Pick<Queue, 'deadLetters' | 'retry' | '
     this.#repairing.catch(() => {})
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(new Error('it takes longer')), repairPatienceMs)
+      timer = setTimeout(() => reject(new Error('the repair takes longer')), repairPatienceMs)
     })
     try {
       await Promise.race([this.#repairing, late])
     } catch (cause) {
-      // Whatever became of the repair: what was asked has not begun.
+      // In any case the caller's script has not run.
       throw new SpillwayError(
         'QUEUE_UNAVAILABLE',
-        `The index of the dead letters (${this.#keys.deadIds}) does not match them and is being made anew. Nothing was changed; try again.`,
+        `The index of the dead letters (${this.#keys.deadIds}) does not match them and is being rebuilt. Nothing was changed; try again.`,
         { retryAfterMs, cause },
       )
     } finally {
@@ -98,7 +105,7 @@ export class RedisDeadLetters implements Pick<Queue, 'deadLetters' | 'retry' | '
 
   async #repair(): Promise<void> {
     const { oldDeadIndex, deadIds, dead } = this.#keys
-    this.#log.warn({ key: deadIds }, 'the index of the dead letters does not match them; making it anew')
+    this.#log.warn({ key: deadIds }, 'the index of the dead letters does not match them; rebuilding it')
     let next = ''
     do {
       const from = next
@@ -107,13 +114,13 @@ export class RedisDeadLetters implements Pick<Queue, 'deadLetters' | 'retry' | '
   }
 }
 
-/** Why a letter is one; of a malformed one, what there is. */
+/** Returns the failure of a dead letter; for a malformed one, the code UNDECODABLE and the fields that can be read. */
 export function failureOf(text: string | undefined, at: number) {
   let value: unknown
   try {
     value = JSON.parse(text ?? '')
   } catch {
-    // readFailure says so.
+    // readFailure returns UNDECODABLE.
   }
   return readFailure(value, at)
 }

@@ -20,7 +20,8 @@ export function queueKeys(prefix: string) {
 }
 export type QueueKeys = ReturnType<typeof queueKeys>
 
-/** What has to work for a save to be accepted, or, when the server is full, too, to be settled. */
+/** Returns what the server must be able to do to enqueue a save; with `always`, what it must be able to do on a full server, too: to
+ *  acknowledge one. */
 export function queueProof(k: QueueKeys, always: boolean): Proof {
   const streams = { [k.stream]: 'stream', [k.dead]: 'stream', [k.deadIds]: 'zset' } as const
   const hashes = Object.fromEntries(
@@ -29,10 +30,10 @@ export function queueProof(k: QueueKeys, always: boolean): Proof {
   return { own: k.probe, keys: { ...streams, ...hashes }, always }
 }
 
-/** [status, digest, at, how many ID_CONFLICT letters, failure]. */
+/** [status, digest, at, number of ID_CONFLICT dead letters, failure]. */
 export type SaveStateReply = [string, string, string, number, string?]
 
-/** The scripts as commands of a client; ioredis sends their hash and, where the server does not know it, their text. */
+/** The scripts as commands of a client. ioredis sends their hash and, if the server does not know it, their text. */
 export interface Scripts {
   spillEnqueue(...args: (string | number)[]): Promise<'REPAIR' | (0 | string | (number | SaveStateReply)[])[]>
   spillFind(...args: (string | number)[]): Promise<'REPAIR' | (0 | SaveStateReply)[]>

@@ -1,31 +1,30 @@
-/** What the queue's server is seen to do: how durable it is, whether it evicts keys, how much room it has. */
+/** Reads the settings and the state of the queue's Redis: how durable it is, whether it evicts keys, how much memory it has left. */
 import type { Redis } from 'ioredis'
 import { SpillwayError } from '../model/error.ts'
 import { retryAfterMs } from '../redis/connection.ts'
 import type { Durability } from './queue.ts'
 import { record } from './redis-scripts.ts'
 
-/** Of maxmemory: saves are refused from here on, so that what the workers have to write still fits. */
+/** Part of maxmemory. Saves are refused above it, so that the workers can still write. */
 const fullAt = 0.9
 
 export interface ServerState {
   durability: Durability
-  /** The policy by which it evicts keys at will; undefined when it does not, or does not say. */
+  /** The policy by which it evicts keys; undefined if it evicts none, or does not answer. */
   evicts: string | undefined
-  /** It is so near its maxmemory that the workers' own writes are in danger. */
+  /** It uses so much of its maxmemory that the workers' writes might soon fail. */
   nearlyFull: boolean
-  /** What the user may not ask: INFO, CONFIG. */
+  /** The commands that the user may not run: INFO, CONFIG. */
   hidden: string[]
 }
 
-/** What the server really does, not what somebody meant to set. Nothing is claimed that it does not say: a server that hides both INFO and
- *  CONFIG counts as MEMORY. */
+/** Returns what is certain of the server. A server whose user may run neither INFO nor CONFIG counts as MEMORY. */
 export async function readServer(client: Redis): Promise<ServerState> {
   const hidden = new Set<string>()
   const orHidden =
     <T>(name: string, instead: T) =>
     (error: Error) => {
-      // Not permitted, or renamed. What is wrong with the connection is another matter.
+      // The command is not permitted, or renamed. Errors of the connection are thrown.
       if (error.name !== 'ReplyError') throw error
       hidden.add(name)
       return instead
@@ -53,7 +52,7 @@ export async function readServer(client: Redis): Promise<ServerState> {
 
 function durabilityOf(appendonly = 'no', appendfsync = 'everysec', relaxed?: string): Durability {
   if (appendonly !== 'yes' || appendfsync === 'no') return 'MEMORY'
-  // With "yes" there is no fsync while the file is rewritten, not even under "always". Hidden, it may be "yes".
+  // With "yes" there is no fsync while the file is rewritten, even under "always". If CONFIG is hidden, it may be "yes".
   return appendfsync === 'always' && relaxed === 'no' ? 'FSYNC' : 'EVERYSEC'
 }
 
@@ -69,6 +68,7 @@ export function evicting(policy: string): SpillwayError {
   )
 }
 
+/** Returns why the server must not be given saves now; undefined if there is no reason. */
 export function refusalOf(state: ServerState | undefined): SpillwayError | undefined {
   if (state?.evicts) return evicting(state.evicts)
   if (!state?.nearlyFull) return undefined

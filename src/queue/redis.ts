@@ -1,16 +1,16 @@
 /**
- * The queue on Redis: a stream with one consumer group, and beside it, under one hash tag so that Redis Cluster keeps them together,
+ * The queue on Redis: a stream with one consumer group, and these keys, which have one hash tag so that Redis Cluster keeps them together:
  *
  *   {spillway:0}:queue     the stream: entries of `id`, `m` (the message) and `d` ("digest at")
- *   {spillway:0}:pending   id -> "digest at handle", for every id in the stream
+ *   {spillway:0}:pending   id -> "digest at handle", for every pending id
  *   {spillway:0}:saved, :saved-before       id -> "digest at handle", the ids saved last, in two generations
  *   {spillway:0}:dead      the dead letters: a stream of `id`, `m`, `f` (why), `d` (digest), `at`
- *   {spillway:0}:dead-ids  the dead letters by their ids: a sorted set (lua/letters.lua)
- *   {spillway:0}:dead-index   the same as release 0.1 wrote it; it is deleted, and dead-ids made from the letters
- *   {spillway:0}:attempts  handle -> tries by itself
+ *   {spillway:0}:dead-ids  the index of the dead letters by their ids: a sorted set (lua/dead-letters.lua)
+ *   {spillway:0}:dead-index   the index as release 0.1 wrote it; it is deleted, and dead-ids rebuilt from the dead letters
+ *   {spillway:0}:attempts  handle -> number of attempts
  *
- * What an id is, changes only inside the scripts in lua/, each one atomic step. The stream is never trimmed: MAXLEN would delete
- * messages that no worker has seen. Works on Redis 6.2, 7 and Valkey.
+ * The save state of an id changes only in the scripts in lua/, each of which is one atomic step. The stream is never trimmed: MAXLEN would
+ * delete messages that no worker has received. Works on Redis 6.2, 7 and Valkey.
  */
 import type { Redis } from 'ioredis'
 import { SpillwayError } from '../model/error.ts'
@@ -35,15 +35,15 @@ import { evicting, readServer, refusalOf, type ServerState } from './redis-serve
 const group = 'workers'
 const rememberedIds = 50_000
 const refreshEveryMs = 1_000
-/** Each may be a dead letter, read with its body. */
+/** Small, because each id may be a dead letter, which the script reads with its body. */
 const foundAtOnce = 100
 
 export interface RedisQueueOptions {
   capacity: number
   log: Log
-  /** Told when the server is found to evict keys at will: no queue can be kept there. */
+  /** Called when the server is found to evict keys: a queue there may lose saves. */
   onEvicting?: (error: Error) => void
-  /** Entries whose worker has not been heard of for so long are taken by another one. Workers are heard of three times as often. */
+  /** The lease. Another worker claims entries that have been idle for longer; a worker must extend its lease three times in it. */
   reclaimMs?: number
 }
 
@@ -56,7 +56,7 @@ export class RedisQueue implements Queue {
   readonly #deadLetters: RedisDeadLetters
   readonly #consumers = new Set<Consumer>()
   readonly #refreshing: NodeJS.Timeout
-  /** What the server was last seen to do; undefined until it was asked, and again after every reconnect. */
+  /** The last known state of the server; undefined before the first answer, and after every reconnect. */
   #server: Promise<ServerState | undefined> | undefined
   #hidden = ''
 
@@ -66,7 +66,12 @@ export class RedisQueue implements Queue {
     this.#keys = queueKeys(address.prefix)
     this.#connection = new RedisConnection(address, { role: 'queue', log: options.log })
     this.#scripts = defineScripts(this.#connection.client)
-    this.#deadLetters = new RedisDeadLetters(this.#connection, this.#scripts, this.#keys, options.log)
+    this.#deadLetters = new RedisDeadLetters({
+      connection: this.#connection,
+      scripts: this.#scripts,
+      keys: this.#keys,
+      log: options.log,
+    })
     this.#connection.onReady(() => {
       // A restarted or replaced server may have other settings.
       this.#server = undefined
@@ -75,44 +80,44 @@ export class RedisQueue implements Queue {
     this.#refreshing = setInterval(() => this.#refresh(), refreshEveryMs)
   }
 
-  /** Asks the server how it is; what it said last stands until the answer is there. */
+  /** Asks the server for its state. The last one is valid until the answer arrives. */
   #refresh(): void {
     if (!this.#connection.ready) return
     const asked = this.#connection.ask(readServer).catch(() => undefined)
     this.#server ??= asked
     void asked.then((state) => {
       this.#server = asked
-      this.#tellHidden(state?.hidden.join(' and ') ?? '')
+      this.#warnOfHidden(state?.hidden.join(' and ') ?? '')
       if (state?.evicts) this.#options.onEvicting?.(evicting(state.evicts))
     })
   }
 
-  /** Once, and again when it is something else. */
-  #tellHidden(hidden: string): void {
+  /** Warns once, and again when it is something else. */
+  #warnOfHidden(hidden: string): void {
     if (hidden === this.#hidden) return
     this.#hidden = hidden
     if (hidden === '') return
     this.#options.log.warn(
       { hidden },
-      `the queue's Redis does not answer ${hidden} for this user: durability is reported as what is certain, and eviction and its ` +
-        'memory limit may go unseen; docs/operations.md lists the rights',
+      `the queue's Redis does not answer ${hidden} for this user: the durability reported is the least that is certain, and ` +
+        'eviction and the memory limit may go unnoticed; give the user the rights that docs/operations.md lists',
     )
   }
 
-  /** The connection that status and receipts use; others who only ask may share it. */
+  /** The connection of everything but the consumers; the caller may use it for commands of its own. */
   get connection(): RedisConnection {
     return this.#connection
   }
 
-  async enqueue(groups: readonly (readonly Item[])[]): Promise<(Enqueued[] | SpillwayError)[]> {
-    if (groups.every((group) => group.length === 0)) return groups.map(() => [])
+  async enqueue(requests: readonly (readonly Item[])[]): Promise<(Enqueued[] | SpillwayError)[]> {
+    if (requests.every((request) => request.length === 0)) return requests.map(() => [])
     const refused = refusalOf(await this.#server)
-    if (refused) return groups.map(() => refused)
+    if (refused) return requests.map(() => refused)
     const k = this.#keys
     const args: (string | number)[] = [this.#options.capacity]
-    for (const group of groups) {
-      args.push(group.every(({ fresh }) => fresh) ? -group.length : group.length)
-      for (const { id, digest, at, body } of group) args.push(id, `${digest} ${at}`, body)
+    for (const request of requests) {
+      args.push(request.every(({ fresh }) => fresh) ? -request.length : request.length)
+      for (const { id, digest, at, body } of request) args.push(id, `${digest} ${at}`, body)
     }
     const replies = await this.#deadLetters.ask(() =>
       this.#scripts.spillEnqueue(
@@ -121,7 +126,7 @@ export class RedisQueue implements Queue {
     )
     return replies.map((reply, g) => {
       if (typeof reply === 'string') return this.#refusal(reply)
-      return groups[g]!.map((item, n): Enqueued => {
+      return requests[g]!.map((item, n): Enqueued => {
         const known = reply === 0 ? 0 : reply[n]!
         if (typeof known === 'number')
           return { status: 'QUEUED', digest: item.digest, at: item.at, conflicts: known, duplicate: false }
@@ -143,7 +148,7 @@ export class RedisQueue implements Queue {
     const id = reply.slice('ID_CONFLICT '.length)
     return new SpillwayError(
       'ID_CONFLICT',
-      `The id ${id} was accepted with other content; use an id of its own for each content.`,
+      `The id ${id} is already used for other content; use a new id for each content.`,
     )
   }
 
@@ -201,18 +206,15 @@ export class RedisQueue implements Queue {
 
   consumer(name: string): Consumer {
     const { log, reclaimMs = 10_000 } = this.#options
-    const settling = new RedisConnection(this.#address, { role: 'worker', log, deadlineMs: 5_000 })
-    const consumer = new RedisConsumer({
-      name,
-      keys: this.#keys,
+    const acking = new RedisConnection(this.#address, { role: 'worker', log, deadlineMs: 5_000 })
+    const deps = {
       reading: new RedisConnection(this.#address, { role: 'worker-reader', log }),
-      settling,
-      scripts: defineScripts(settling.client),
-      group,
-      rememberedIds,
-      reclaimMs,
+      acking,
+      scripts: defineScripts(acking.client),
+      keys: this.#keys,
       log,
-    })
+    }
+    const consumer = new RedisConsumer(deps, { name, group, rememberedIds, reclaimMs })
     this.#consumers.add(consumer)
     return consumer
   }
@@ -234,7 +236,7 @@ function saveState([status, digest, at, conflicts, failure]: SaveStateReply): Sa
   }
 }
 
-/** The message's own time, not the entry's id: ids follow the server's clock and never go back, times may. */
+/** Returns the age by the message's own time. The entry's id has the server's time, and Redis never lets that go back. */
 function age(entry: [string, string[]] | undefined): number {
   if (!entry) return 0
   const at = /"at":(\d+)/.exec(record(entry[1]).m?.slice(0, 200) ?? '')?.[1] ?? entry[0].split('-')[0]

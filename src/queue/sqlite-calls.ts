@@ -1,8 +1,10 @@
-/** What a port of the embedded queue can ask the thread that owns its file for. Each port has its own consumers. */
+/** The calls of a port of the embedded queue to the thread that owns its file. Each port has its own consumers. */
 import type { Item } from './queue.ts'
-import type { DeadLetterInput, QueueTables, Receiver } from './sqlite-tables.ts'
+import type { Receiver } from './sqlite-leases.ts'
+import type { DeadLetterInput, QueueTables } from './sqlite-tables.ts'
 
 export function queueCalls(queue: QueueTables) {
+  const { leases } = queue
   const receivers = new Map<number, Receiver>()
   const receiver = (number: number, name = ''): Receiver => {
     let known = receivers.get(number)
@@ -13,7 +15,7 @@ export function queueCalls(queue: QueueTables) {
     return known
   }
   const calls = {
-    enqueue: (groups: readonly (readonly Item[])[]) => queue.enqueue(groups),
+    enqueue: (requests: readonly (readonly Item[])[]) => queue.enqueue(requests),
     find: (ids: readonly string[], digest: string | undefined) => queue.find(ids, digest),
     probe: () => queue.probe(),
     status: () => queue.status(),
@@ -21,23 +23,23 @@ export function queueCalls(queue: QueueTables) {
     retry: (ids: readonly string[]) => queue.retry(ids),
     discard: (ids: readonly string[]) => queue.discard(ids),
     receive: (consumer: number, name: string, limit: { rows: number; bytes: number }, waitMs: number) =>
-      queue.receive(receiver(consumer, name), limit, waitMs),
+      leases.receive(receiver(consumer, name), limit, waitMs),
     markSaved: (handles: readonly number[]) => queue.markSaved(handles),
     ack: (handles: readonly number[]) => queue.ack(handles),
     deadLetter: (deadLetters: readonly DeadLetterInput[]) => queue.deadLetter(deadLetters),
-    extendLease: (consumer: number, handles: readonly number[]) => queue.extendLease(receiver(consumer), handles),
-    countAttempt: (handle: number) => queue.countAttempt(handle),
-    withdrawAttempt: (handle: number) => queue.withdrawAttempt(handle),
-    unregister: (consumer: number) => queue.unregister(receiver(consumer)),
+    extendLease: (consumer: number, handles: readonly number[]) => leases.extendLease(receiver(consumer), handles),
+    countAttempt: (handle: number) => leases.countAttempt(handle),
+    withdrawAttempt: (handle: number) => leases.withdrawAttempt(handle),
+    unregister: (consumer: number) => leases.unregister(receiver(consumer)),
   }
-  /** Returns what the port's consumers received and did not acknowledge. What cannot be returned now comes back when its lease ends. */
+  /** Returns the entries of the port's consumers to the queue. Where that fails, they are received again when their lease has ended. */
   const release = async () => {
-    await Promise.allSettled([...receivers.values()].map((receiver) => receiver.closed || queue.lose(receiver)))
+    await Promise.allSettled([...receivers.values()].map((receiver) => receiver.closed || leases.lose(receiver)))
   }
   return { calls, release }
 }
 
 export type QueueCalls = ReturnType<typeof queueCalls>['calls']
 
-/** Those that change nothing. `receive` is among them: what it took and could not hand over comes back. */
+/** The calls that change nothing. `receive` is one of them: if its reply is lost, its entries are received again. */
 export const queueQuestions = ['probe', 'find', 'status', 'deadLetters', 'receive'] as const

@@ -1,6 +1,6 @@
 /**
- * The dead letters of the embedded queue. Invariant: no look-up and no transaction reads or writes more than a bounded number of letters,
- * however many an id has; `conflict` has how many of them are ID_CONFLICTs.
+ * The dead letters of the embedded queue. Invariant: a look-up, or a transaction, reads or writes a bounded number of dead letters, however
+ * many an id has. The table `conflict` has the number of ID_CONFLICTs of each id.
  */
 import { readFailure } from '../model/error.ts'
 import type { Statements } from '../sqlite/open.ts'
@@ -9,7 +9,7 @@ import type { DeadLetter, SaveState } from './queue.ts'
 const pageBytes = 4 * 1024 * 1024
 const discardedAtOnce = 200
 
-interface LetterRow {
+interface DeadLetterRow {
   seq: number
   id: string
   digest: string
@@ -21,7 +21,7 @@ interface LetterRow {
   failed_at: number
 }
 
-/** To be called within a transaction of the lane. */
+/** Its methods must be called in a transaction of the write queue. */
 export class DeadLetterTables {
   readonly #sql: Statements
 
@@ -33,12 +33,12 @@ export class DeadLetterTables {
     return (this.#sql('conflicts').get(id) as { count: number } | undefined)?.count ?? 0
   }
 
-  /** Whether the id has a letter that is no ID_CONFLICT: others must not have it. */
-  isTaken(id: string): boolean {
+  /** Whether the id has a dead letter without the code ID_CONFLICT, so that it belongs to that content. */
+  isUsed(id: string): boolean {
     return this.#sql('dead letter of id').get(id, 0) !== undefined
   }
 
-  /** The letter that tells where the id stands, an ID_CONFLICT only where there is no other; with a digest, where that content does. */
+  /** Returns the save state by a dead letter of the id, an ID_CONFLICT only if there is no other; with a digest, of that content. */
   saveState(id: string, digest: string | undefined): SaveState | undefined {
     for (const isConflict of [0, 1]) {
       const found =
@@ -46,7 +46,7 @@ export class DeadLetterTables {
           ? this.#sql('dead letter of id').get(id, isConflict)
           : this.#sql('dead letter with').get(id, isConflict, digest)
       if (!found) continue
-      const row = found as unknown as LetterRow
+      const row = found as unknown as DeadLetterRow
       return {
         status: 'FAILED',
         digest: row.digest,
@@ -62,7 +62,7 @@ export class DeadLetterTables {
     const deadLetters = []
     let bytes = 0
     for (const found of this.#sql('dead letters').iterate(after, first + 1)) {
-      const row = found as unknown as LetterRow
+      const row = found as unknown as DeadLetterRow
       bytes += row.body.length
       if (deadLetters.length >= first || (deadLetters.length > 0 && bytes > pageBytes))
         return { deadLetters, more: true }
@@ -71,7 +71,7 @@ export class DeadLetterTables {
     return { deadLetters, more: false }
   }
 
-  /** Puts one letter of the id back, its own before ID_CONFLICTs; the message it became, or undefined where there is none. */
+  /** Enqueues one dead letter of the id again, ID_CONFLICTs last. Returns the `seq` of the message; undefined if the id has none. */
   retry(id: string): number | undefined {
     const found = this.#sql('first dead letter').get(id) as { seq: number } | undefined
     if (!found) return undefined
@@ -80,7 +80,7 @@ export class DeadLetterTables {
     return Number(lastInsertRowid)
   }
 
-  /** How many letters are gone, and with how many of the ids it is done. */
+  /** Deletes dead letters. Returns how many, and with how many of the ids it is done. */
   discard(ids: readonly string[]): [count: number, done: number] {
     let count = 0
     for (const [done, id] of ids.entries()) {
@@ -91,6 +91,6 @@ export class DeadLetterTables {
   }
 }
 
-function failureOf({ code, message, attempts, failed_at, at }: LetterRow) {
+function failureOf({ code, message, attempts, failed_at, at }: DeadLetterRow) {
   return readFailure({ code, message, attempts, failedAt: failed_at }, at)
 }

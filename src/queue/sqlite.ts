@@ -1,32 +1,32 @@
 /**
- * The embedded queue: a SQLite file that a thread of its own owns (../embedded/thread.ts); sqlite-tables.ts has the statements. Here is only what
- * stands between it and its callers. Always FSYNC: WAL with synchronous=FULL.
+ * The embedded queue: a client of the thread that owns its SQLite file (../embedded/thread.ts). sqlite-tables.ts and sqlite-leases.ts are its
+ * other end. Its durability is always FSYNC: WAL with synchronous=FULL.
  */
 import type { MessagePort } from 'node:worker_threads'
 import { SpillwayError } from '../model/error.ts'
 import { sleep } from '../model/sleep.ts'
 import { RpcClient } from '../sqlite/rpc-client.ts'
+import { inSteps, stepsOf } from './dead-letter-steps.ts'
 import type { Consumer, DeadLetterInput, Enqueued, Entry, Item, Queue, QueueStatus, SaveState } from './queue.ts'
 import { type QueueCalls, queueQuestions } from './sqlite-calls.ts'
-import { inSteps, stepsOf } from './steps.ts'
 
-/** Beyond the time a take was to wait for. */
+/** Added to the time that a `receive` waits. */
 const receiveGraceMs = 15_000
-/** Of dead letters, in one transaction. */
-const idsAtOnce = 100
+/** How many ids of dead letters one transaction changes. */
+const idsPerStep = 100
 
 export class SqliteQueue implements Queue {
   readonly #rpc: RpcClient<QueueCalls>
   readonly #consumers = new Set<SqliteConsumer>()
   #next = 1
 
-  /** A port of SqliteFile's `connect`, for this queue alone. */
+  /** `port` is one that `SqliteFile.connect` returned, for this queue alone. */
   constructor(port: MessagePort) {
     this.#rpc = new RpcClient(port, queueQuestions)
   }
 
-  async enqueue(groups: readonly (readonly Item[])[]): Promise<(Enqueued[] | SpillwayError)[]> {
-    const replies = await this.#rpc.call('enqueue', [groups])
+  async enqueue(requests: readonly (readonly Item[])[]): Promise<(Enqueued[] | SpillwayError)[]> {
+    const replies = await this.#rpc.call('enqueue', [requests])
     return replies.map((reply) => {
       if (Array.isArray(reply)) return reply
       const { code, message, ...details } = reply
@@ -50,22 +50,22 @@ export class SqliteQueue implements Queue {
     if (after !== undefined && !/^\d{1,15}$/.test(after)) {
       throw new SpillwayError(
         'BAD_USER_INPUT',
-        'after is no place in the dead letters; use one that a page of them gave you',
+        'after is not a handle of a dead letter; use the handle of the last one of the page before',
       )
     }
     return await this.#rpc.call('deadLetters', [first, after])
   }
 
   retry(ids: readonly string[]): Promise<number> {
-    return inSteps(ids, idsAtOnce, async (some) => [await this.#rpc.call('retry', [some]), some.length])
+    return inSteps(ids, idsPerStep, async (some) => [await this.#rpc.call('retry', [some]), some.length])
   }
 
   discard(ids: readonly string[]): Promise<number> {
-    return inSteps(ids, idsAtOnce, (some) => this.#rpc.call('discard', [some]))
+    return inSteps(ids, idsPerStep, (some) => this.#rpc.call('discard', [some]))
   }
 
   consumer(name: string): Consumer {
-    const consumer = new SqliteConsumer(this.#rpc, this.#next++, name)
+    const consumer = new SqliteConsumer({ rpc: this.#rpc }, { number: this.#next++, name })
     this.#consumers.add(consumer)
     return consumer
   }
@@ -84,8 +84,8 @@ class SqliteConsumer implements Consumer {
   #receiving: Promise<unknown> = Promise.resolve()
   #closed: Promise<void> | undefined
 
-  constructor(port: RpcClient<QueueCalls>, number: number, name: string) {
-    this.#rpc = port
+  constructor({ rpc }: { rpc: RpcClient<QueueCalls> }, { number, name }: { number: number; name: string }) {
+    this.#rpc = rpc
     this.#number = number
     this.#name = name
   }
@@ -103,7 +103,7 @@ class SqliteConsumer implements Consumer {
       return await this.#rpc.call('receive', [this.#number, this.#name, limit, waitMs], waitMs + receiveGraceMs)
     } catch (error) {
       if (!(error instanceof SpillwayError)) throw error
-      // Not at once: who takes in a loop would turn in it as fast as it can.
+      // It waits, because a caller that receives in a loop would run hot.
       await sleep(waitMs - (performance.now() - since), this.#closing.signal)
       return []
     }
@@ -150,7 +150,7 @@ class SqliteConsumer implements Consumer {
     try {
       await this.#rpc.call('unregister', [this.#number])
     } catch (error) {
-      // What it holds is handed out again when the port closes, or when the lease is over.
+      // Its entries are received again when the port has closed, or when their lease has ended.
       if (!(error instanceof SpillwayError)) throw error
     }
     await this.#receiving

@@ -1,9 +1,9 @@
 /**
- * The one lane that everything takes to the database. Invariant: a promise of `write` resolves after its transaction is committed (and
- * on disk, when durable), and rejects with QUEUE_UNAVAILABLE only when it certainly was rolled back.
+ * The write queue: all writes of a process to one SQLite file go through it, in order. Invariant: a promise of `write` resolves after its
+ * transaction is committed (and, if durable, on disk), and rejects with QUEUE_UNAVAILABLE only if it was certainly rolled back.
  *
- * What has come in while a commit was waiting for the disk goes into the next transaction together, so that a slow disk costs latency,
- * not throughput. While another process holds the write lock, the lane waits without blocking its thread: reads go on.
+ * All writes that arrive while a commit waits for the disk go into the next transaction together, so that a slow disk costs latency, not
+ * throughput. While another process has the write lock, the write queue waits without blocking its thread: reads go on.
  */
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { isBusy, isCertainlyUndone, reasonOf, sqliteCode, unavailable, unknown } from './fault.ts'
@@ -13,17 +13,22 @@ interface Job {
   run(): unknown
   durable: boolean
   since: number
-  /** It was in a transaction that failed, maybe because of another: now it gets one of its own. */
+  /** It was in a transaction that failed, maybe because of another job: now it gets a transaction of its own. */
   alone: boolean
   resolve(value: unknown): void
   reject(error: unknown): void
 }
 
 const jobsAtOnce = 64
-const lookAgainMs = 5
+const retryLockMs = 5
 /** SQLite's numbers for PRAGMA synchronous. */
 const FULL = 2
 const NORMAL = 1
+
+interface Deps {
+  db: DatabaseSync
+  guard: FileGuard
+}
 
 export class WriteQueue {
   readonly #db: DatabaseSync
@@ -35,7 +40,8 @@ export class WriteQueue {
   #scheduled = false
   #idle: (() => void) | undefined
 
-  constructor(db: DatabaseSync, guard: FileGuard, busyMs: number) {
+  /** `busyMs`: how long a job waits for the lock of another process. */
+  constructor({ db, guard }: Deps, { busyMs }: { busyMs: number }) {
     this.#db = db
     this.#guard = guard
     this.#busyMs = busyMs
@@ -43,7 +49,7 @@ export class WriteQueue {
     this.#sync(FULL)
   }
 
-  /** Runs it in a transaction. It may be run again, after a rollback: it must change nothing but the database. */
+  /** Runs `run` in a transaction; again after a rollback, so that it must change nothing but the database. */
   write<T>(how: { durable: boolean }, run: () => T): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       const since = performance.now()
@@ -59,7 +65,7 @@ export class WriteQueue {
     })
   }
 
-  /** Runs it on one state of the database. */
+  /** Runs `run` on one state of the database. */
   async read<T>(run: () => T): Promise<T> {
     const since = performance.now()
     for (;;) {
@@ -73,11 +79,11 @@ export class WriteQueue {
         this.#rollback()
         if (!isBusy(error) || performance.now() - since > this.#busyMs) throw this.#translate(error)
       }
-      await new Promise((resolve) => setTimeout(resolve, lookAgainMs))
+      await new Promise((resolve) => setTimeout(resolve, retryLockMs))
     }
   }
 
-  /** Resolves when all that was asked is done. */
+  /** Resolves when no write is waiting. */
   async drained(): Promise<void> {
     if (this.#jobs.length > 0) {
       await new Promise<void>((resolve) => {
@@ -94,7 +100,7 @@ export class WriteQueue {
       this.#next()
       if (this.#jobs.length === 0) this.#idle?.()
     }
-    // Not at once: what has arrived at the same time shall travel together.
+    // Deferred, so that writes that arrive in the same turn share a transaction.
     if (afterMs === 0) setImmediate(go)
     else setTimeout(go, afterMs)
   }
@@ -111,7 +117,7 @@ export class WriteQueue {
         const isLate = (job: Job) => now - job.since > this.#busyMs
         for (const job of jobs.filter(isLate)) job.reject(this.#translate(error))
         this.#jobs.unshift(...jobs.filter((job) => !isLate(job)))
-        wait = lookAgainMs
+        wait = retryLockMs
       } else if (jobs.length === 1) {
         jobs[0]!.reject(this.#translate(error))
       } else {
@@ -122,7 +128,7 @@ export class WriteQueue {
     if (this.#jobs.length > 0) this.#schedule(wait)
   }
 
-  /** Throws when it was rolled back. */
+  /** Runs the jobs in one transaction. Throws if it was rolled back. */
   #transaction(jobs: readonly Job[]): void {
     this.#guard.assertWritable()
     this.#sync(jobs.some((job) => job.durable) ? FULL : NORMAL)
@@ -146,7 +152,7 @@ export class WriteQueue {
     for (const [i, job] of jobs.entries()) job.resolve(results[i])
   }
 
-  /** SQLite itself has done so after some errors. */
+  /** SQLite has rolled back by itself after some errors. */
   #rollback(): void {
     if (this.#db.isTransaction) this.#db.exec('ROLLBACK')
   }
@@ -155,11 +161,11 @@ export class WriteQueue {
     if (this.#level === level) return
     this.#db.exec(`PRAGMA synchronous = ${level}`)
     const { synchronous } = this.#synchronous.get() as { synchronous: number }
-    if (synchronous !== level) throw new Error(`SQLite is at synchronous=${synchronous} and does not take ${level}`)
+    if (synchronous !== level) throw new Error(`SQLite keeps synchronous at ${synchronous}, expected ${level}`)
     this.#level = level
   }
 
-  /** What is no error of SQLite's is a defect, or has been said in the right words already. */
+  /** Turns an error of SQLite into a SpillwayError. Others are defects, or SpillwayErrors already. */
   #translate(error: unknown): unknown {
     return sqliteCode(error) === undefined ? error : unavailable(reasonOf(error, this.#busyMs), error)
   }

@@ -326,7 +326,7 @@ describe('Lane', () => {
     const file = openSqlite(path)
     db = file.db
     db.exec('CREATE TABLE t (a INTEGER PRIMARY KEY)')
-    writeQueue = new WriteQueue(db, file.guard, 1_000)
+    writeQueue = new WriteQueue({ db, guard: file.guard }, { busyMs: 1_000 })
   })
   afterEach(async () => {
     await writeQueue.drained()

@@ -1,7 +1,7 @@
--- Counts a try of an entry by itself, or takes one back.
+-- Adds an attempt of an entry, or subtracts one.
 -- KEYS: 1 stream, 2 attempts
 -- ARGV: 1 handle, 2 what to add
--- Returns how many there are now; 1 for an entry that is gone from the queue: there is nothing left to count
+-- Returns how many attempts there are; 1 for an entry that is not in the queue, for which nothing is counted
 local handle = ARGV[1]
 local ok, count = pcall(function()
   if #redis.call('XRANGE', KEYS[1], handle, handle) == 0 then return nil end
@@ -11,7 +11,7 @@ end)
 if not ok then return unchanged(count) end
 if not count then return 1 end
 
--- First, since it needs no memory: a script that has begun to write may go on writing when the server is full.
+-- HDEL comes first, because it needs no memory: a full server refuses more memory, except to a script that has written already.
 redis.call('HDEL', KEYS[2], handle)
 if count > 0 then redis.call('HSET', KEYS[2], handle, count) end
 return count

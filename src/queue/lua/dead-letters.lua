@@ -1,13 +1,13 @@
--- Loaded before the scripts that look for dead letters by their ids. The index is a sorted set without scores, so that it is in the
--- order of its members:
+-- Functions of the scripts that look dead letters up by their ids; it is loaded before each of them. The index is a sorted set in which
+-- all scores are 0, so that Redis sorts it by its members:
 --   "<length of the id>:<id> <0, or 1 for an ID_CONFLICT> <digest> <handle>"
--- All letters of an id stand together, its own before those of later senders; one look-up costs O(log n), however many there are. An
--- entry whose letter is gone is no letter.
+-- The members of an id follow each other, those with ID_CONFLICT last. One look-up costs O(log n), for any number of dead letters. A
+-- member whose dead letter does not exist is ignored.
 local function spanOf(id, kind, digest)
   local text = #id .. ':' .. id
   if kind then text = text .. ' ' .. kind end
   if digest then text = text .. ' ' .. digest end
-  -- "!" comes right after the space.
+  -- "!" is the character after the space.
   return '[' .. text .. ' ', '(' .. text .. '!'
 end
 
@@ -19,8 +19,8 @@ local function kindOf(failure)
   return (failure or ''):find('"code":"ID_CONFLICT"', 1, true) and '1' or '0'
 end
 
--- The entry of the index that a letter has. One that lacks an id goes by its handle.
-local function memberOfLetter(handle, deadLetter)
+-- The member of the index for a dead letter. A dead letter without an id has its handle as its id.
+local function memberOfDeadLetter(handle, deadLetter)
   return memberOf(deadLetter.id or handle, kindOf(deadLetter.f), (deadLetter.d or ''):match('^%S+$') or '-', handle)
 end
 
@@ -29,12 +29,12 @@ local function deadLetterAt(dead, handle)
   return found and fieldsOf(found)
 end
 
--- When its message was accepted, as far as it says.
+-- When its message was enqueued; without that field, when it was dead-lettered.
 local function timeOf(deadLetter, handle)
   return (deadLetter.at or ''):match('^%d+$') or handle:match('^%d+')
 end
 
--- The first letter of a span that is there, with its digest, its handle, and its member of the index. A few may be gone.
+-- The first dead letter of a span, its digest, its handle, and its member of the index. It skips up to 7 members without a dead letter.
 local function firstDeadLetter(index, dead, ...)
   local from, to = spanOf(...)
   for _, member in ipairs(redis.call('ZRANGEBYLEX', index, from, to, 'LIMIT', 0, 8)) do
@@ -48,8 +48,8 @@ local function conflictsOf(index, id)
   return redis.call('ZLEXCOUNT', index, spanOf(id, '1'))
 end
 
--- Whether the index is not the letters': it has an entry for each of them and no other, unless somebody else was at it. Release 0.1 had
--- an index of its own.
+-- Whether the index has to be repaired: it has one member for each dead letter, unless another program changed one of the two keys, or
+-- release 0.1 wrote its own index.
 local function isAskew(oldIndex, index, dead)
   return redis.call('ZCARD', index) ~= redis.call('XLEN', dead) or redis.call('EXISTS', oldIndex) == 1
 end

@@ -1,7 +1,7 @@
--- Deletes dead letters by their ids, a bounded number at once.
+-- Deletes dead letters by their ids, a bounded number at a time.
 -- KEYS: 1 old index, 2 index, 3 dead letters
--- ARGV: ids, or handles of letters; none twice
--- Returns 'REPAIR' where the index has to be repaired first, or how many letters that were, and how many of the ids are done with
+-- ARGV: ids, or handles of dead letters, each one once
+-- Returns 'REPAIR' if the index has to be repaired first; else how many dead letters it deleted, and with how many ids it is done
 local atOnce = 250
 
 local ok, plan = pcall(function()

@@ -1,14 +1,15 @@
--- Accepts groups of messages, each whole or not at all. Atomic, as every script is.
+-- Enqueues requests, each one whole or not at all. The script first decides about all of them, then writes.
 -- KEYS: 1 stream, 2 pending, 3 old index, 4 index, 5 dead letters, 6 saved, 7 saved before
--- ARGV: 1 capacity; then, for each group: its size n, or -n where its ids were made just now, so that nobody can have used them; then n
---   times: id, "digest at", body
--- Returns 'REPAIR' where the index has to be repaired first; or, for each group: 0 (all of it new), or an array with, for each item, 0
---   (new), the number of its id's ID_CONFLICT letters (new), or {status, digest, at, conflicts, failure}; or 'QUEUE_FULL', or
---   'ID_CONFLICT <id>'
+-- ARGV: 1 capacity; then, for each request: its number of items n, or -n if the API generated all of its ids for this call, so that none
+--   is looked up; then n times: id, "digest at", body
+-- Returns 'REPAIR' if the index has to be repaired first; else, for each request, one of:
+--   0 (all items are new);
+--   an array with, for each item: 0 (new), the number of its id's ID_CONFLICT dead letters (new), or {status, digest, at, conflicts, failure};
+--   'QUEUE_FULL', or 'ID_CONFLICT <id>'
 local argv = ARGV
-local adds = {} -- where in ARGV the items begin that are accepted
+local adds = {} -- where in ARGV the items begin that will be added
 
-local function judgeAll()
+local function decideAll()
   local call = redis.call
   local ids = {}
   local i = 2
@@ -29,20 +30,20 @@ local function judgeAll()
   else
     call('HLEN', KEYS[2])
   end
-  local taken = {} -- id -> "digest at" of what this very call accepts
+  local ofCall = {} -- id -> "digest at" of the items that this call adds, without the request under decision
 
-  -- What the letters of the id say of the item: how many conflicts there are, whether the id has a letter of its own, and the reply
-  -- where one of them is the item's.
-  local function lookAtDeadLetters(id, digest)
+  -- Looks up the dead letters of the id. Returns the number of ID_CONFLICTs, whether there is a dead letter that is none, and the reply
+  -- if one of them has the digest.
+  local function lookUpDeadLetters(id, digest)
     local index, dead = KEYS[4], KEYS[5]
     local from, to = spanOf(id)
     if not hasDeadLetters or #call('ZRANGEBYLEX', index, from, to, 'LIMIT', 0, 1) == 0 then return 0, false end
     local conflicts = conflictsOf(index, id)
     local deadLetter, was, handle = firstDeadLetter(index, dead, id, '0')
-    local isTaken = deadLetter ~= nil
+    local isOwned = deadLetter ~= nil
     if was ~= digest then
       deadLetter, was, handle = nil, nil, nil
-      if isTaken then
+      if isOwned then
         deadLetter, was, handle = firstDeadLetter(index, dead, id, '0', digest)
       end
       if not deadLetter and conflicts > 0 then
@@ -50,41 +51,41 @@ local function judgeAll()
       end
     end
     local reply = deadLetter and { 'FAILED', digest, timeOf(deadLetter, handle), conflicts, deadLetter.f or '' }
-    return conflicts, isTaken, reply
+    return conflicts, isOwned, reply
   end
 
-  -- What is known of the item; a number: it is new. Or nil, and why its group is refused.
-  local function look(at, index, ours)
+  -- Looks an item up. Returns its reply, where a number means that it is new; or nil, and why its request is refused.
+  local function lookUp(at, index, ofRequest)
     local id, digest = argv[at], argv[at + 1]:match('^%S+')
-    -- What this very call accepts is pending.
-    local known = taken[id] or ours[id]
+    -- What this call adds counts as pending.
+    local known = ofCall[id] or ofRequest[id]
     if not known and pending[index] then
-      -- Unless somebody has deleted the message behind our back.
+      -- Another program may have deleted the message from the stream.
       local handle = pending[index]:match('(%d+%-%d+)$')
       if handle and #call('XRANGE', KEYS[1], handle, handle) > 0 then known = pending[index] end
     end
     local was, time = (known or ''):match('^(%S+) (%S+)')
     local savedDigest, savedAt = (saved[index] or before[index] or ''):match('^(%S+) (%S+)')
-    local conflicts, isTaken, reply = lookAtDeadLetters(id, digest)
+    local conflicts, isOwned, reply = lookUpDeadLetters(id, digest)
     if was == digest then return { 'QUEUED', was, time, conflicts } end
     if savedDigest == digest then return { 'SAVED', savedDigest, savedAt, conflicts } end
     if reply then return reply end
-    if was or savedDigest or isTaken then return nil, 'ID_CONFLICT ' .. id end
+    if was or savedDigest or isOwned then return nil, 'ID_CONFLICT ' .. id end
     return conflicts
   end
 
   local seen = 0
-  local function judge(first, size)
-    local reply, fresh, isPlain, ours = {}, 0, true, {}
+  local function decide(first, size)
+    local reply, fresh, isPlain, ofRequest = {}, 0, true, {}
     for n = 1, size do
       local at = first + 3 * (n - 1)
-      local found, refused = look(at, seen + n, ours)
+      local found, refused = lookUp(at, seen + n, ofRequest)
       if refused then return refused end
       reply[n] = found
       isPlain = isPlain and found == 0
       if type(found) == 'number' then
         fresh = fresh + 1
-        ours[argv[at]] = argv[at + 1]
+        ofRequest[argv[at]] = argv[at + 1]
       end
     end
     if fresh > 0 and depth + fresh > capacity then return 'QUEUE_FULL' end
@@ -92,14 +93,14 @@ local function judgeAll()
       local at = first + 3 * (n - 1)
       if type(reply[n]) == 'number' then
         adds[#adds + 1] = at
-        taken[argv[at]] = argv[at + 1]
+        ofCall[argv[at]] = argv[at + 1]
       end
     end
     depth = depth + fresh
     return isPlain and 0 or reply
   end
 
-  local function judgeNew(first, size)
+  local function decideFresh(first, size)
     if depth + size > capacity then return 'QUEUE_FULL' end
     for at = first, first + 3 * (size - 1), 3 do adds[#adds + 1] = at end
     depth = depth + size
@@ -112,9 +113,9 @@ local function judgeAll()
     local size = tonumber(argv[i])
     if size < 0 then
       size = -size
-      replies[#replies + 1] = judgeNew(i + 1, size)
+      replies[#replies + 1] = decideFresh(i + 1, size)
     else
-      replies[#replies + 1] = judge(i + 1, size)
+      replies[#replies + 1] = decide(i + 1, size)
       seen = seen + size
     end
     i = i + 1 + 3 * size
@@ -122,7 +123,7 @@ local function judgeAll()
   return replies
 end
 
-local ok, replies = pcall(judgeAll)
+local ok, replies = pcall(decideAll)
 if not ok then return unchanged(replies) end
 
 local hset, handles = {}, {}

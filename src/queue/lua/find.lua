@@ -1,7 +1,7 @@
--- Tells where ids stand. Read only.
+-- Returns the save states of ids. Read only.
 -- KEYS: 1 pending, 2 old index, 3 index, 4 dead letters, 5 saved, 6 saved before
--- ARGV: 1 a digest, to tell where that content of each id stands, or ''; then ids
--- Returns 'REPAIR' where the index has to be repaired first; or, for each id: 0 (unknown), or {status, digest, at, conflicts} or
+-- ARGV: 1 a digest, to ask for that content of each id only, or ''; then ids
+-- Returns 'REPAIR' if the index has to be repaired first; else, for each id: 0 (unknown), or {status, digest, at, conflicts} or
 --   {'FAILED', digest, at, conflicts, failure}
 local wanted = ARGV[1] ~= '' and ARGV[1] or nil
 

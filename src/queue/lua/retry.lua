@@ -1,12 +1,12 @@
--- Puts dead letters back into the queue under the ids they had: of each id one, its own before those of later senders, unless the id
--- is pending: one id, one message in the queue.
+-- Enqueues dead letters again under their ids. Of each id it moves one, those with ID_CONFLICT last; and none if the id is pending,
+-- because an id has at most one pending message.
 -- KEYS: 1 stream, 2 pending, 3 old index, 4 index, 5 dead letters
--- ARGV: ids, or handles of letters; none twice
--- Returns 'REPAIR' where the index has to be repaired first, or how many letters that were
+-- ARGV: ids, or handles of dead letters, each one once
+-- Returns 'REPAIR' if the index has to be repaired first; else how many dead letters it moved
 local gone = {}
 
--- The first letter of the id that is there, its digest, handle, and member of the index.
-local function nextLetter(id)
+-- The first dead letter of the id that exists, its digest, its handle, and its member of the index.
+local function nextDeadLetter(id)
   local from, to = spanOf(id)
   for _, member in ipairs(redis.call('ZRANGEBYLEX', KEYS[4], from, to, 'LIMIT', 0, 100)) do
     local digest, handle = member:match('(%S+) (%d+%-%d+)$')
@@ -16,26 +16,26 @@ local function nextLetter(id)
   end
 end
 
-local ok, letters = pcall(function()
+local ok, deadLetters = pcall(function()
   if isAskew(KEYS[3], KEYS[4], KEYS[5]) then return 'REPAIR' end
-  local letters = {}
+  local deadLetters = {}
   redis.call('XLEN', KEYS[1])
   for _, id in ipairs(ARGV) do
     if redis.call('HEXISTS', KEYS[2], id) == 0 then
-      local deadLetter, digest, handle, member = nextLetter(id)
-      -- Without a message there is nothing to put back.
+      local deadLetter, digest, handle, member = nextDeadLetter(id)
+      -- Without a message there is nothing to enqueue.
       if deadLetter and deadLetter.m then
         local known = digest .. ' ' .. timeOf(deadLetter, handle)
-        letters[#letters + 1] = { id = id, body = deadLetter.m, known = known, handle = handle, member = member }
+        deadLetters[#deadLetters + 1] = { id = id, body = deadLetter.m, known = known, handle = handle, member = member }
       end
     end
   end
-  return letters
+  return deadLetters
 end)
-if not ok then return unchanged(letters) end
-if letters == 'REPAIR' then return letters end
+if not ok then return unchanged(deadLetters) end
+if deadLetters == 'REPAIR' then return deadLetters end
 
-for n, one in ipairs(letters) do
+for n, one in ipairs(deadLetters) do
   local fields = { 'id', one.id, 'm', one.body, 'd', one.known }
   local entry = redis.pcall('XADD', KEYS[1], '*', unpack(fields))
   if type(entry) == 'table' then return n == 1 and unchanged(entry) or redis.call('XADD', KEYS[1], '*', unpack(fields)) end
@@ -44,4 +44,4 @@ for n, one in ipairs(letters) do
   gone[#gone + 1] = one.member
 end
 if #gone > 0 then redis.call('ZREM', KEYS[4], unpack(gone)) end
-return #letters
+return #deadLetters

@@ -1,8 +1,8 @@
--- Consumers whose names go: the one that says goodbye, or those not heard of for long. Never one that still holds entries (DELCONSUMER
--- would drop them from the group).
+-- Removes consumers from the consumer group: the one that closes, or those that have been idle for long. A consumer that has entries is
+-- never removed, because DELCONSUMER would drop its entries from the consumer group.
 -- KEYS: 1 stream
--- ARGV: 1 group, 2 consumer, or '' for all those, 3 the time since they were heard of in milliseconds
--- Returns how many are gone
+-- ARGV: 1 consumer group, 2 consumer, or '' for all idle ones, 3 their idle time in milliseconds
+-- Returns how many consumers it removed
 local atOnce = 100
 
 local ok, names = pcall(function()
