@@ -1,4 +1,4 @@
-/** The embedded queue's own part of its file: whose it is, its version, its tables. */
+/** Opens the embedded queue's file: checks that it is one, creates its tables, and locks its store. */
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { DatabaseSync } from 'node:sqlite'
@@ -7,15 +7,15 @@ import { assertSound, type OpenFile, openSqlite, pragma } from '../sqlite/open.t
 import { lockStore } from '../sqlite/store-lock.ts'
 
 const version = 2
-/** "Spil": what tells our files from those of others. */
+/** "Spil": marks a file as Spillway's. */
 const applicationId = 0x5370696c
 
 export interface OpenQueue extends OpenFile {
-  /** Held while it is open; undefined for one that writes to no store. */
+  /** Locks the store while it is open; undefined if this process writes to no store. */
   lock: DatabaseSync | undefined
 }
 
-/** Opens the queue's file, making it where there is none. Throws an error that says what is wrong with it, and what to do. */
+/** Opens the queue's file, or creates it. Throws an error that says what is wrong with it, and what to do. */
 export async function openQueueDatabase(
   path: string,
   options: { busyMs: number; maxPages: number | undefined; store: string | undefined; note: (text: string) => void },
@@ -44,13 +44,13 @@ export async function openQueueDatabase(
 
 function prepare(db: DatabaseSync): void {
   db.exec('BEGIN IMMEDIATE')
-  // Another process may have been faster.
+  // Another process may have created the tables in between.
   if (check(db) === 'empty') {
     db.exec(sql('schema.sql'))
     db.exec(`PRAGMA application_id = ${applicationId}; PRAGMA user_version = ${version}`)
   }
   db.exec(sql('recount.sql'))
-  // New in a new file; and where another program deleted it, so that cursors of before are expired.
+  // A new file gets an epoch, and so does a file whose epoch another program deleted, so that earlier cursors expire.
   const epoch = 'INSERT INTO epoch SELECT ? WHERE NOT EXISTS (SELECT 1 FROM epoch)'
   db.prepare(epoch).run(randomBytes(9).toString('base64url'))
   db.exec('COMMIT')

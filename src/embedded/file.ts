@@ -1,6 +1,6 @@
 /**
- * The embedded queue's database file, as the process that uses it sees it: a thread that owns the file, and message ports to it. A port
- * can be handed to another worker thread, whose SqliteQueue and SqliteEventLog then share the file without opening it again.
+ * The embedded queue's database file, for the process that uses it: a thread that owns the file, and message ports to that thread. A port
+ * can be transferred to another worker thread, whose SqliteQueue or SqliteEventLog then shares the file without opening it again.
  */
 import { once } from 'node:events'
 import { resolve } from 'node:path'
@@ -9,39 +9,39 @@ import type { Log } from '../model/log.ts'
 import type { FromThread, ThreadOptions, ToThread } from './thread.ts'
 
 export interface SqliteFileOptions {
-  /** Messages the queue takes. */
+  /** How many messages the queue may have. */
   capacity: number
-  /** How long, and up to what size, the events log is kept. */
+  /** How long an entry of the events log is kept. */
   retentionMs: number
+  /** The size above which the oldest entries of the events log are removed. */
   retentionBytes: number
-  /** How long a message stays with who took it, unless held; it matters only to what other processes left behind. */
+  /** The lease. It matters only to entries of another process that may have ended. */
   leaseMs?: number
-  /** How long a lock of another process is waited for. */
+  /** How long a write waits for the lock of another process. */
   busyMs?: number
-  /** The size the file may grow to, in pages of 4 KiB; no limit but the disk's when absent. */
+  /** The largest size of the file, in pages of 4 KiB; without it, only the disk limits the size. */
   maxPages?: number
-  /** Names the store that the messages are written to, so that processes with different ones do not share a queue. */
+  /** The name of the store that the messages are written to: processes with different stores must not share a queue. */
   store?: string | undefined
-  /** Told of files that other users can read, and of a file that is not in its place any more. */
+  /** Gets warnings of files that other users can read, and of a file that is no longer in its place. */
   log?: Log
 }
 
 export class SqliteFile {
   readonly #thread: Worker
   #closed: Promise<void> | undefined
-  /** Rejects when the thread dies by itself: whoever asks is told from then on that the queue is unavailable, until the process is
-   *  started again. */
+  /** Rejects when the thread ends by an error. From then on every call rejects with QUEUE_UNAVAILABLE, until the process is restarted. */
   readonly failed: Promise<never>
 
   private constructor(thread: Worker) {
     this.#thread = thread
     this.failed = once(thread, 'error').then(([cause]) => {
-      throw new Error(`the thread of the embedded queue has died: ${(cause as Error).message}`, { cause })
+      throw new Error(`the thread of the embedded queue ended by an error: ${(cause as Error).message}`, { cause })
     })
     this.failed.catch(() => {})
   }
 
-  /** Throws an error that says what is wrong with the file, or its folder, and what to do. */
+  /** Opens the file, or creates it. Rejects with an error that says what is wrong with the file, or its folder, and what to do. */
   static async open(path: string, options: SqliteFileOptions): Promise<SqliteFile> {
     const { leaseMs = 60_000, busyMs = 5_000, maxPages, store, capacity, retentionMs, retentionBytes, log } = options
     const file = resolve(path)
@@ -60,15 +60,15 @@ export class SqliteFile {
     return new SqliteFile(thread)
   }
 
-  /** A new way to the file, for one SqliteQueue or one SqliteEventLog, in this thread or in another. */
+  /** Returns a new port to the thread, for one SqliteQueue or one SqliteEventLog, in this thread or in another. */
   connect(): MessagePort {
-    if (this.#closed) throw new Error('The embedded queue is closed already: connect before closing it.')
+    if (this.#closed) throw new Error('The embedded queue is closed; connect() must be called before close().')
     const { port1, port2 } = new MessageChannel()
     this.#thread.postMessage({ connect: port2 } satisfies ToThread, [port2])
     return port1
   }
 
-  /** Finishes what was asked, and lets go of the file. May be called twice. */
+  /** Waits for the calls under way, and closes the file. May be called twice. */
   close(): Promise<void> {
     this.#closed ??= this.#close()
     return this.#closed

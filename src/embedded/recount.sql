@@ -1,6 +1,6 @@
--- At each opening: adds what a file of release 0.1 lacks, and puts right what somebody with a SQL shell may have left askew.
+-- Runs each time the file is opened. It adds what a file of release 0.1 lacks, and repairs what another program may have changed.
 
--- The letters of an id, its own before the ID_CONFLICTs of later senders.
+-- The dead letters of an id, those with ID_CONFLICT last.
 DROP INDEX IF EXISTS letter_id;
 CREATE INDEX IF NOT EXISTS letter_of ON letter (id, (code = 'ID_CONFLICT'), digest, seq);
 -- How many ID_CONFLICTs an id has.

@@ -1,7 +1,7 @@
--- The embedded queue and the events log, in one file. Version 2; what opens a file of another version says so and leaves it alone.
+-- The embedded queue and the events log, in one file. Version 2; a file of another version is refused with an error and not changed.
 
--- Accepted, and neither settled nor buried. `seq` is the handle; AUTOINCREMENT, so that none is ever used again and a late settle cannot
--- remove a later message of the same id.
+-- Messages that are neither acknowledged nor dead-lettered. `seq` is the handle. AUTOINCREMENT never uses one again, so that a late
+-- acknowledgement cannot remove a later message of the same id.
 CREATE TABLE message (
   seq INTEGER PRIMARY KEY AUTOINCREMENT,
   id TEXT NOT NULL,
@@ -10,22 +10,22 @@ CREATE TABLE message (
   body TEXT NOT NULL
 ) STRICT;
 
--- Those of them that are not saved yet, by their ids. A message is out of here when its row is committed, and still above until that is
--- announced: under its id there may be another one by then.
+-- The messages that are not marked as saved, by their ids. After markSaved a message is still in the table above, until its events are
+-- published, and its id may be pending again for another message.
 CREATE TABLE pending (id TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 
--- Those of them that were handed out at least once. Narrow and apart, so that taking never rewrites a body.
+-- The messages that were received at least once. A narrow table of its own, so that receiving never rewrites a body.
 CREATE TABLE delivery (
   seq INTEGER PRIMARY KEY,
-  -- Who holds it, until when (milliseconds since 1970; 0: given back).
+  -- The consumer it is leased to, and until when (milliseconds since 1970; 0: it was returned).
   owner INTEGER NOT NULL,
   until INTEGER NOT NULL,
-  -- How often it was handed out, and how often it was tried by itself.
+  -- The number of its deliveries, and of its attempts.
   count INTEGER NOT NULL,
   attempts INTEGER NOT NULL
 ) STRICT;
 
--- Consumers at work, and the process each one is in.
+-- The consumers, and the process of each.
 CREATE TABLE owner (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   name TEXT NOT NULL,
@@ -46,7 +46,7 @@ CREATE TABLE letter (
   failed_at INTEGER NOT NULL
 ) STRICT;
 
--- The ids saved last.
+-- The ids that were saved last.
 CREATE TABLE saved (
   seq INTEGER PRIMARY KEY AUTOINCREMENT,
   id TEXT NOT NULL UNIQUE,
@@ -54,7 +54,7 @@ CREATE TABLE saved (
   at INTEGER NOT NULL
 ) STRICT;
 
--- The events log. Each entry names the one before it; 0: it was the first.
+-- The events log. Each log entry names the one before it; the first one names 0.
 CREATE TABLE log (
   major INTEGER PRIMARY KEY AUTOINCREMENT,
   previous INTEGER NOT NULL,
@@ -64,6 +64,6 @@ CREATE TABLE log (
 ) STRICT;
 CREATE TABLE epoch (epoch TEXT NOT NULL) STRICT;
 
--- What would be a COUNT(*) or a SUM; changed in the transaction that changes what is counted, counted anew at each opening.
+-- The results of a COUNT(*) or a SUM, changed in the transaction that changes what is counted, and recounted each time the file is opened.
 CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 INSERT INTO counter VALUES ('messages', 0), ('letters', 0), ('log bytes', 0);

@@ -1,9 +1,9 @@
-/** SQLite's errors in Spillway's terms: what happened, and what to do about it. */
+/** Turns SQLite's errors into Spillway's, which say what happened and what to do. */
 import { SpillwayError } from '../model/error.ts'
 
 export const retryAfterMs = 1_000
 
-/** The primary result code, or undefined where it is no error of SQLite's. */
+/** Returns the primary result code of an error of SQLite; undefined for any other error. */
 export function sqliteCode(error: unknown): number | undefined {
   const { code, errcode } = (error ?? {}) as { code?: string; errcode?: number }
   return code === 'ERR_SQLITE_ERROR' && errcode !== undefined ? errcode & 0xff : undefined
@@ -12,7 +12,7 @@ export function sqliteCode(error: unknown): number | undefined {
 const busy = 5
 const locked = 6
 const full = 13
-/** SQLITE_READONLY_DBMOVED: SQLite itself has it for a rollback journal only. */
+/** SQLITE_READONLY_DBMOVED: SQLite itself reports it with a rollback journal only. */
 const moved = 1032
 
 export function isBusy(error: unknown): boolean {
@@ -20,27 +20,27 @@ export function isBusy(error: unknown): boolean {
   return code === busy || code === locked
 }
 
-/** An open database whose files are not the ones at their paths. The message says which, and what to do. */
+/** The files of an open database are not the ones at their paths. The message says which, and what to do. */
 export class FileDisplaced extends Error {
   override readonly name = 'FileDisplaced'
   readonly code = 'ERR_SQLITE_ERROR'
   readonly errcode: number
 
-  /** `maybe`: it may also be another process at work, so that it is waited for as a lock is. */
+  /** `maybe`: the cause may be another process at work, so that callers wait as they wait for a lock. */
   constructor(message: string, maybe = false) {
     super(message)
     this.errcode = maybe ? busy : moved
   }
 }
 
-/** A file that cannot be used as it is, however long one waits. The message says why, and what to do. */
+/** A file cannot be used as it is, and waiting does not help. The message says why, and what to do. */
 export class FileUnusable extends Error {
   override readonly name = 'FileUnusable'
 }
 
 /**
- * Whether a COMMIT that failed like this certainly had no effect. Anything else, such as a failed fsync, may have left a complete
- * commit in the log file, which the next to open it would find.
+ * Whether a COMMIT that failed with this error certainly had no effect. Any other error, such as a failed fsync, may have left a
+ * complete commit in the log file, which is found when the file is next opened.
  */
 export function isCertainlyUndone(error: unknown): boolean {
   return isBusy(error) || sqliteCode(error) === full
@@ -53,10 +53,10 @@ const reasons: Record<number, string> = {
   11: 'its file is damaged; stop Spillway and put a backup in its place, without the -wal and -shm beside it',
   13: 'its disk (or quota) is full; free some space',
   14: 'its file cannot be opened; check the rights of the file and its folder, and the limit of open files',
-  26: 'its file is not a SQLite database; move it away, or name another file',
+  26: 'its file is not a SQLite database; move it to another place, or name another file',
 }
 
-/** What to do about a few of SQLite's own messages, which say only what happened; others as they are. */
+/** Adds what to do to a few of SQLite's own messages, which say only what happened. Returns other messages unchanged. */
 export function withAdvice(message: string): string {
   if (message === 'disk I/O error') return `${message}: ${reasons[10]}`
   if (/^database (table )?is locked/.test(message))
@@ -64,12 +64,13 @@ export function withAdvice(message: string): string {
   return message
 }
 
-/** Of an error of the file as such; undefined for one of a statement, and for a lock. */
+/** Returns the reason of an error of the file itself; undefined for an error of a statement, and for a lock. */
 export function fileReason(error: unknown): string | undefined {
   if (error instanceof FileDisplaced || error instanceof FileUnusable) return error.message
   return reasons[sqliteCode(error) ?? -1]
 }
 
+/** Returns why the database failed, and what to do. `busyMs`: how long the caller waited for a lock. */
 export function reasonOf(error: unknown, busyMs: number): string {
   const reason = fileReason(error)
   if (reason !== undefined) return reason
@@ -83,7 +84,7 @@ export function reasonOf(error: unknown, busyMs: number): string {
   return errstr ?? message
 }
 
-/** Errors of a file that waiting does not mend: READONLY, CORRUPT, CANTOPEN, NOTADB. */
+/** Errors of a file that do not end by waiting: READONLY, CORRUPT, CANTOPEN, NOTADB. */
 const fatal = new Set([8, 11, 14, 26])
 
 const names: Record<number, string> = {
@@ -98,7 +99,7 @@ const names: Record<number, string> = {
   26: 'SQLITE_NOTADB',
 }
 
-/** A short code of an error of the file, or of what was made of it here: for /readyz. */
+/** Returns a short code for /readyz, of an error of SQLite or of a SpillwayError that it caused. */
 export function codeOf(error: unknown): string {
   const cause = error instanceof SpillwayError ? error.cause : error
   if (cause instanceof FileDisplaced) return 'FILE_DISPLACED'
@@ -106,7 +107,7 @@ export function codeOf(error: unknown): string {
   return names[sqliteCode(cause) ?? -1] ?? 'SQLITE_ERROR'
 }
 
-/** At the start, why there is no use in waiting for this file; while running, somebody may put it right meanwhile. */
+/** Returns why waiting for this file at startup would not help; undefined if it may. A running process waits for any error. */
 export function fatalAtStartup(error: unknown): string | undefined {
   return error instanceof FileUnusable || fatal.has(sqliteCode(error) ?? -1) ? fileReason(error) : undefined
 }
@@ -114,7 +115,7 @@ export function fatalAtStartup(error: unknown): string | undefined {
 export function unavailable(reason: string, cause?: unknown): SpillwayError {
   return new SpillwayError(
     'QUEUE_UNAVAILABLE',
-    `The embedded queue cannot do this now: ${reason}. Nothing was changed; try again.`,
+    `The embedded queue is unavailable: ${reason}. Nothing was changed; try again.`,
     {
       retryAfterMs,
       cause,
@@ -123,8 +124,12 @@ export function unavailable(reason: string, cause?: unknown): SpillwayError {
 }
 
 export function unknown(reason: string, cause?: unknown): SpillwayError {
-  return new SpillwayError('OUTCOME_UNKNOWN', `The embedded queue was asked, but ${reason}. It may have been done.`, {
-    retryAfterMs,
-    cause,
-  })
+  return new SpillwayError(
+    'OUTCOME_UNKNOWN',
+    `The embedded queue failed during a change: ${reason}. It may have been done.`,
+    {
+      retryAfterMs,
+      cause,
+    },
+  )
 }

@@ -1,11 +1,11 @@
 /**
- * Proves that the files of an open database are the ones at its path. Invariant: what is committed between two calls of
- * `assertWritable` that return is in the files that the next start opens.
+ * Proves that the files of an open database are the ones at its path. Invariant: a commit between two successful calls of
+ * `assertWritable` is in the files that the next start opens.
  *
  * SQLite goes on writing to files that were removed, renamed, replaced or overwritten, and reports success. So the guard compares
- * device and inode of the database, its write-ahead log (-wal) and its index (-shm) with those that were opened. Where only the content
- * was changed (a copy over the file, a truncation), it compares time and size: the database file changes in checkpoints only, and of these
- * SQLite keeps count.
+ * device and inode of the database, its write-ahead log (-wal) and its index (-shm) with those that were opened. For a file whose content
+ * was changed (a copy over the file, a truncation) it compares time and size: the database file changes in checkpoints only, and SQLite
+ * counts these.
  */
 import { type BigIntStats, closeSync, openSync, readSync, realpathSync, renameSync, statSync } from 'node:fs'
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
@@ -20,24 +20,24 @@ const names: Record<Part, string> = { main: 'file', wal: 'write-ahead log (-wal)
 
 const walHeaderBytes = 32
 const frameHeaderBytes = 24
-/** A checkpoint of another process changes the file before SQLite counts it; none takes longer. */
+/** Longer than any checkpoint: one of another process changes the file before SQLite counts it. */
 const checkpointMs = 3_000
 
 export class FileGuard {
   readonly #db: DatabaseSync
   readonly #paths: Record<Part, string>
   readonly #opened: Record<Part, BigIntStats>
-  /** Where SQLite is too old to tell of checkpoints without making one, changed content is not looked for. */
+  /** Returns the state of checkpoints; undefined for a SQLite too old for it, where the guard does not check for changed content. */
   readonly #checkpoints: StatementSync | undefined
   readonly #frameBytes: number
   #main: BigIntStats
   #walSize: bigint
   #log: Log
   #suspectSince: number | undefined
-  /** Where log and index of a database that was replaced were put. */
+  /** The paths to which log and index were moved, because the database was replaced. */
   readonly #aside = new Map<Part, string>()
 
-  /** The database has been read from, in WAL mode, so that its log is open. Throws FileDisplaced. */
+  /** The database must be in WAL mode and must have been read from, so that its log is open. Throws FileDisplaced. */
   constructor(db: DatabaseSync, path: string) {
     this.#db = db
     this.#paths = pathsOf(path)
@@ -63,8 +63,8 @@ export class FileGuard {
   }
 
   /**
-   * Throws FileDisplaced unless what is committed now will be found by the next start. Not in a transaction. One that SQLite calls
-   * busy is a checkpoint of another process under way, unless it stays.
+   * Throws FileDisplaced unless the next start will find what is committed now. Must not be called in a transaction. An error that isBusy
+   * may be a checkpoint of another process; if it is none, the error changes after a few seconds.
    */
   assertWritable(): void {
     const { main, wal } = this.#inPlace()
@@ -83,7 +83,7 @@ export class FileGuard {
     this.#suspectSince = undefined
   }
 
-  /** After a commit of this connection, which may have made a checkpoint. Throws FileDisplaced where the commit went elsewhere. */
+  /** Must be called after each commit, which may have made a checkpoint. Throws FileDisplaced if the commit is in other files. */
   committed(): void {
     const { main, wal } = this.#inPlace()
     this.#main = main
@@ -99,20 +99,20 @@ export class FileGuard {
     )
   }
 
-  /** What is wrong, if anything; and saves what can be saved. To be called now and then, outside of transactions. */
+  /** Returns what is wrong with the files, and rescues committed data where it can. Called at intervals, outside of transactions. */
   inspect(): FileDisplaced | undefined {
     try {
-      this.#mend()
+      this.#repair()
       this.assertWritable()
     } catch (error) {
       if (error instanceof FileDisplaced) return error
-      // A disk that fails, say: whoever commits next meets it, too.
+      // For example a disk that fails: the next commit reports it.
       if (sqliteCode(error) === undefined) throw error
     }
     return undefined
   }
 
-  #mend(): void {
+  #repair(): void {
     const stats = this.#stats()
     const main = this.#state('main', stats.main)
     try {
@@ -130,7 +130,7 @@ export class FileGuard {
     }
   }
 
-  /** Whatever opens the file that replaced ours would take our log for its own. */
+  /** Moves our log and index, because a process that opens the file that replaced ours would apply our log to it. */
   #putAside(): void {
     for (const part of ['wal', 'shm'] as const) {
       if (this.#state(part, stat(this.#paths[part])) !== 'same') continue
@@ -147,7 +147,7 @@ export class FileGuard {
     this.#aside.clear()
   }
 
-  /** What was committed to a log that is no longer at its path would be lost with the process; it goes into the database file. */
+  /** Copies commits from a log that is no longer at its path into the database file; else they would be lost with the process. */
   #rescue(): void {
     this.#db.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get()
     this.#main = stat(this.#paths.main) ?? this.#main
@@ -171,7 +171,7 @@ export class FileGuard {
     return found.ino === ino && found.dev === dev ? 'same' : 'other'
   }
 
-  /** The state of the log. The number in its header is read again only where it may have changed since `before`. */
+  /** Returns the state of the log. Reads its header again only if it may have changed since `before`. */
   #refresh(before?: Log): Log {
     if (!this.#checkpoints) return { frames: 0, checkpointed: 0, header: '' }
     const { log: frames, checkpointed } = this.#checkpoints.get() as { log: number; checkpointed: number }
@@ -180,12 +180,12 @@ export class FileGuard {
   }
 }
 
-/** The log as SQLite keeps account of it. */
+/** The state of the write-ahead log, as SQLite reports it. */
 interface Log {
   frames: number
-  /** How many of them were copied into the database file. */
+  /** How many frames were copied into the database file. */
   checkpointed: number
-  /** Each time the log is begun anew, it has another number in its header. */
+  /** Differs each time SQLite starts the log again from its beginning. */
   header: string
 }
 
@@ -193,7 +193,7 @@ function hasCheckpoint(before: Log, now: Log): boolean {
   return now.checkpointed !== before.checkpointed || now.header !== before.header
 }
 
-/** Inspects each time it is called, and notes when a file is no longer in its place, and when it is again. */
+/** Returns a function that inspects the files, and notes when one of them is not in its place, and when it is again. */
 export function inspector(guard: FileGuard, owner: string, note: (text: string) => void): () => void {
   let lastLogged: string | undefined
   return () => {
@@ -206,18 +206,18 @@ export function inspector(guard: FileGuard, owner: string, note: (text: string) 
   }
 }
 
-/** SQLite resolves links when it opens the database, and puts log and index beside the file itself. */
+/** SQLite resolves links when it opens the database, and creates log and index beside the file itself. */
 export function pathsOf(path: string): Record<Part, string> {
   const real = realpathSync(path)
   return { main: path, wal: `${real}-wal`, shm: `${real}-shm` }
 }
 
-/** A name beside it for a log that belongs to no database here. */
+/** Returns a path beside it for a log whose database is not there. */
 export function asideOf(wal: string): string {
   return `${wal}.${Date.now()}.orphan`
 }
 
-/** The header of a log, shorter or empty where there is none. SQLite has no locks on this file that closing it would drop. */
+/** Returns the header of a log; shorter or empty if it has none. SQLite has no locks on this file that closing it would drop. */
 export function headerOf(wal: string): Buffer {
   const header = Buffer.alloc(walHeaderBytes)
   try {

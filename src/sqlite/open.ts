@@ -1,7 +1,7 @@
 /**
- * The one way to open a SQLite file, the queue's and the store's alike. Invariant: when it returns, the file is one that the caller
- * knows, in WAL mode, for its owner alone, with every setting below read back, and guarded. A file that is anything else is left as it
- * was, with an error that says what it is.
+ * The one way to open a SQLite file, for the queue and for the store. Invariant: an open file is one that the caller's check recognized, in
+ * WAL mode, readable by its owner only, with every setting below read back, and guarded. Any other file is left unchanged, with an error
+ * that says what it is.
  */
 import { existsSync, readFileSync, renameSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
@@ -17,15 +17,15 @@ export interface OpenFile {
 }
 
 export interface OpenOptions {
-  /** Throws FileUnusable for a file that is not the caller's. It must not write. */
+  /** Throws FileUnusable for a file that is not the caller's. Must not write. */
   check?: (db: DatabaseSync) => void
-  /** Told of what an operator should know; it is nothing that keeps the file from being used. */
+  /** Called with what an operator should know, though the file can be used. */
   note?: (text: string) => void
 }
 
-/** Short: SQLite's own busy handler sleeps on the thread; whoever wants to wait longer does so asleep. */
+/** Short, because SQLite's own busy handler blocks the thread; callers wait longer by themselves. */
 const busyTimeoutMs = 20
-/** What `PRAGMA quick_check` reads at the start, at most: half a gigabyte a second where the file is cached. */
+/** The largest database that `PRAGMA quick_check` reads at the start: half a gigabyte a second if the file is cached. */
 const checkedBytes = 256 * 1024 * 1024
 
 // biome-ignore format: one reason a line
@@ -34,7 +34,7 @@ const settings: readonly (readonly [name: string, value: number])[] = [
   ['fullfsync', 1], // on macOS, where fsync alone does not reach the disk
   ['checkpoint_fullfsync', 1],
   ['wal_autocheckpoint', 4_000], // a larger log means fewer, longer checkpoints
-  ['journal_size_limit', 64 * 1024 * 1024], // what a spike, or a long read, made of the log is given back
+  ['journal_size_limit', 64 * 1024 * 1024], // the log shrinks to it after a spike, or a long read
   ['cache_size', -32 * 1024], // KiB a connection
   ['temp_store', 2], // in memory: no content in files of other folders
   ['mmap_size', 0], // a damaged disk is an error, not the end of the process
@@ -44,13 +44,15 @@ const settings: readonly (readonly [name: string, value: number])[] = [
   ['cell_size_check', 1], // damage is found where it is read
 ]
 
-/** Opens a file that is there, or makes one. Throws SQLite's errors, and FileUnusable for what waiting does not mend. */
+/** Opens a file, or creates it. Throws SQLite's errors, and FileUnusable for a fault that does not end by waiting. */
 export function openSqlite(path: string, { check, note = () => {} }: OpenOptions = {}): OpenFile {
   makeFolder(dirname(path))
   try {
     const found = statSync(path, { throwIfNoEntry: false })
     if (found && !found.isFile())
-      throw new FileUnusable('it is a folder or a device, not a regular file; move it away, or name another file')
+      throw new FileUnusable(
+        'it is a folder or a device, not a regular file; move it to another place, or name another file',
+      )
     if ((found?.nlink ?? 1) > 1)
       throw new FileUnusable(
         'it has another name (a hard link), and SQLite keeps a log for each name; remove the other name, or make it a symbolic link',
@@ -68,7 +70,7 @@ export function openSqlite(path: string, { check, note = () => {} }: OpenOptions
   return openExisting(path, { ...(check && { check }), note })
 }
 
-/** Opens a file that is there; where there is none, it is an error (CANTOPEN), not a new file. */
+/** Opens a file that exists. For one that does not, throws CANTOPEN and creates none. */
 export function openExisting(path: string, { check, note = () => {} }: OpenOptions = {}): OpenFile {
   const url = pathToFileURL(path)
   url.searchParams.set('mode', 'rw')
@@ -93,7 +95,7 @@ export function openExisting(path: string, { check, note = () => {} }: OpenOptio
   }
 }
 
-/** Reads a small database from end to end; of a large one, damage is found only when it is met. Throws SQLite's errors, and FileUnusable. */
+/** Reads a small database from end to end; in a large one, damage is found only when it is read. Throws SQLite's errors, and FileUnusable. */
 export function assertSound({ db }: OpenFile): void {
   const bytes = Number(pragma(db, 'page_count')) * Number(pragma(db, 'page_size'))
   if (bytes > checkedBytes) return
@@ -105,7 +107,7 @@ export function assertSound({ db }: OpenFile): void {
   }
 }
 
-/** The first value that a PRAGMA answers with. */
+/** Returns the first value that a PRAGMA answers with. */
 export function pragma(db: DatabaseSync, text: string): unknown {
   return Object.values(db.prepare(`PRAGMA ${text}`).get() ?? {})[0]
 }
@@ -131,26 +133,28 @@ export function prepareAll(db: DatabaseSync, file: URL): Statements {
 function set(db: DatabaseSync, name: string, value: number): void {
   db.exec(`PRAGMA ${name} = ${value}`)
   const now = pragma(db, name)
-  if (now !== value) throw new FileUnusable(`SQLite keeps ${name} at ${now} and does not take ${value}`)
+  if (now !== value) throw new FileUnusable(`SQLite keeps ${name} at ${now}, expected ${value}`)
 }
 
-/** SQLite removes a log without a database, and it may be all that is left of acknowledged saves. */
+/** Moves a log without a database, because SQLite would remove it, and it may have the only copy of acknowledged saves. */
 function putOrphanAside(path: string, note: (text: string) => void): void {
   const { wal } = existsSync(path) ? pathsOf(path) : { wal: `${path}-wal` }
   if (!statSync(wal, { throwIfNoEntry: false })?.size) return
   const aside = asideOf(wal)
   renameSync(wal, aside)
-  note(`${path} is gone or empty, and its write-ahead log was still there: it is ${aside} now; a new file is begun`)
+  note(
+    `${path} is missing or empty, but its write-ahead log exists: the log was moved to ${aside}; a new file is created`,
+  )
 }
 
-/** SQLite takes a log whose header is damaged for an empty one, and what was committed to it is gone without a word. */
+/** Throws for a log with a damaged header: SQLite would treat it as empty, and its commits would be lost without an error. */
 function assertLogIsWhole(wal: string): void {
   if (!statSync(wal, { throwIfNoEntry: false })?.size) return
   const header = headerOf(wal)
   if (header.length < 32 || header.every((byte) => byte === 0)) return
   if (!isWalHeader(header)) {
     throw new FileUnusable(
-      `its write-ahead log ${wal} is damaged; put a backup of both in place, or move the log away: what was committed to it last is lost then`,
+      `its write-ahead log ${wal} is damaged; put a backup of both in place, or move the log to another place, which loses the last commits`,
     )
   }
 }

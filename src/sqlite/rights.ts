@@ -1,23 +1,23 @@
 /**
- * Who may read the data: the user that Spillway runs as, and no other. Invariant: a file that Spillway makes has mode 0600 and a folder
- * 0700, whatever the umask; SQLite gives its log and its index the mode of the database. The mode of a folder that is there already
- * is not changed.
+ * The rights of the files: only the user that Spillway runs as may read the data. Invariant: a file that Spillway makes has mode 0600 and a folder
+ * 0700, whatever the umask; SQLite gives its log and its index the mode of the database. The mode of an existing
+ * folder is not changed.
  */
 import { chmodSync, closeSync, existsSync, mkdirSync, openSync, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { FileUnusable } from './fault.ts'
 
-/** One folder at a time: Node's recursive mkdir never ends below /proc, where a folder is not there and cannot be made either. */
+/** Creates the folder and its parents. One at a time: Node's recursive mkdir never ends below /proc, where none can be created. */
 export function makeFolder(folder: string): void {
   try {
     for (const missing of missingFolders(resolve(folder))) makeOne(missing)
-    if (!statSync(folder).isDirectory()) throw new Error('something else is at its place')
+    if (!statSync(folder).isDirectory()) throw new Error('something that is not a folder has its name')
   } catch (error) {
     throw new FileUnusable(`its folder ${folder} cannot be made: ${(error as Error).message}`, { cause: error })
   }
 }
 
-/** The outermost first. */
+/** Returns the folders that do not exist, the outermost first. */
 function missingFolders(folder: string): string[] {
   const missing: string[] = []
   for (let path = folder; !existsSync(path) && path !== dirname(path); path = dirname(path)) missing.unshift(path)
@@ -28,22 +28,22 @@ function makeOne(folder: string): void {
   try {
     mkdirSync(folder, { mode: 0o700 })
   } catch (error) {
-    // Another process may have made it meanwhile.
+    // Another process may have created it in between.
     if (statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return
     throw error
   }
-  // A umask may have taken rights from the owner, too.
+  // A umask may have removed rights of the owner.
   chmodSync(folder, 0o700)
 }
 
-/** Makes an empty file; SQLite would give it the mode that the umask leaves of 0644. Only where there is none: closing a file that SQLite
- *  has open drops its locks. */
+/** Creates an empty file, because SQLite would give it the mode that the umask leaves of 0644. The file must not exist: closing a file that
+ *  SQLite has open drops its locks. */
 export function makeFile(path: string): void {
   closeSync(openSync(path, 'a', 0o600))
   chmodSync(path, 0o600)
 }
 
-/** Takes the rights of others from files of a former start. `note` is told of each one, and of one that belongs to another user. */
+/** Removes the rights of other users from files of a former start. Notes each such file, and each that belongs to another user. */
 export function tighten(paths: readonly string[], note: (text: string) => void): void {
   if (process.platform === 'win32') return
   for (const path of paths) {

@@ -1,6 +1,6 @@
 /**
- * Calls over a message port to the thread that owns a database. Invariant: every call settles: with the thread's answer, or, where the
- * thread does not answer in time or has ended, with QUEUE_UNAVAILABLE for a question and OUTCOME_UNKNOWN for a change.
+ * Calls over a message port to the thread that owns a database. Invariant: every call resolves or rejects: with the thread's answer, or, if
+ * the thread has ended or does not answer in time, with QUEUE_UNAVAILABLE for a question and OUTCOME_UNKNOWN for a change.
  */
 import type { MessagePort } from 'node:worker_threads'
 import { SpillwayError } from '../model/error.ts'
@@ -15,10 +15,10 @@ interface Pending {
   timer: NodeJS.Timeout
 }
 
-/** Well above the time that the thread itself waits for a lock: only a disk that hangs takes so long. */
+/** Well above the time that the thread itself waits for a lock: only a disk that hangs needs so long. */
 const defaultDeadlineMs = 15_000
 
-/** `C`: what the thread can be asked for; `E`: what it sends by itself. */
+/** `C`: the calls that the thread answers; `E`: the events that it sends by itself. */
 export class RpcClient<C extends Calls<C>, E = never> {
   readonly #port: MessagePort
   /** Calls that change nothing. */
@@ -26,7 +26,7 @@ export class RpcClient<C extends Calls<C>, E = never> {
   readonly #pending = new Map<number, Pending>()
   #next = 1
   #gone = false
-  /** Called for each message that the thread sends by itself. */
+  /** Called for each event that the thread sends. */
   onEvent: (event: E) => void = () => {}
 
   constructor(port: MessagePort, questions: readonly (keyof C & string)[]) {
@@ -50,7 +50,7 @@ export class RpcClient<C extends Calls<C>, E = never> {
     return promise as ReturnType<C[M]>
   }
 
-  /** The code of the error that `probe` ends with; undefined where it succeeds. Never throws. */
+  /** Returns what `probe` returns, or the code of its error. Never rejects. */
   async codeOf(probe: () => Promise<string | undefined>): Promise<string | undefined> {
     try {
       return await probe()

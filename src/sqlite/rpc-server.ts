@@ -1,8 +1,8 @@
-/** Answers the calls of one message port, in the thread that owns a database. Errors keep their code on the way. */
+/** Answers the calls of one message port, in the thread that owns a database. A SpillwayError keeps its code. */
 import type { MessagePort } from 'node:worker_threads'
 import { SpillwayError } from '../model/error.ts'
 
-/** What can be asked for, by name. */
+/** The calls that the thread answers, by name. */
 export type Calls<C> = { [M in keyof C]: (...args: never[]) => Promise<unknown> }
 
 export interface Request {
@@ -11,14 +11,14 @@ export interface Request {
   args: unknown[]
 }
 
-/** `E`: what the thread sends by itself. */
+/** `E`: the events that the thread sends by itself. */
 export type Reply<E = never> =
   | { number: number; value: unknown }
   | { number: number; error: Pick<SpillwayError, 'code' | 'message' | 'retryAfterMs'> }
   | { number: number; defect: Error }
   | { event: E }
 
-/** `track` is given each call under way. */
+/** `track` is called with each call under way. */
 export function answerCalls<C extends Calls<C>>(port: MessagePort, calls: C, track: (call: Promise<void>) => void) {
   port.on('message', (request: Request) => track(answer(port, calls, request)))
 }

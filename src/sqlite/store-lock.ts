@@ -1,17 +1,17 @@
 /**
- * One queue file, one store: processes that share a queue file write its messages to whichever store each of them has. Invariant: while a
- * process holds the lock, every other holder named the same store. The lock is SQLite's own, on a small file beside the queue's: the system
- * releases it when the process ends, however it ends. A queue that no process uses may be given another store.
+ * The lock that gives a queue file one store. Without it, processes with different stores that share a queue file would write its messages to
+ * different stores. Invariant: all processes that have the lock at one time named the same store. The lock is SQLite's own, on a small file
+ * beside the queue's, so that the system releases it when the process ends in any way. A queue that no process uses may get another store.
  */
 import { existsSync, realpathSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { FileUnusable, isBusy } from './fault.ts'
 import { makeFile, tighten } from './rights.ts'
 
-/** How long a process that names the same store at the same moment may take. */
+/** How long it waits for a process that locks the same store at the same moment. */
 const patienceMs = 1_000
 
-/** The lock is held until the returned database is closed. Throws FileUnusable where another process holds it with another store. */
+/** Locks until the returned database is closed. Throws FileUnusable if another process has the lock with another store. */
 export function lockStore(queuePath: string, store: string, note: (text: string) => void): DatabaseSync {
   const path = `${realpathSync(queuePath)}-store`
   if (!existsSync(path)) makeFile(path)
@@ -19,13 +19,13 @@ export function lockStore(queuePath: string, store: string, note: (text: string)
   const db = new DatabaseSync(path, { timeout: patienceMs })
   try {
     db.exec('CREATE TABLE IF NOT EXISTS store (name TEXT NOT NULL)')
-    if (held(db) !== store) {
+    if (lockedStore(db) !== store) {
       db.exec('ROLLBACK')
-      // Waits until no process holds the lock.
+      // Waits until no process has the lock.
       db.exec('BEGIN EXCLUSIVE; DELETE FROM store')
       db.prepare('INSERT INTO store VALUES (?)').run(store)
       db.exec('COMMIT')
-      if (held(db) !== store) throw otherStore()
+      if (lockedStore(db) !== store) throw otherStore()
     }
     return db
   } catch (error) {
@@ -34,8 +34,8 @@ export function lockStore(queuePath: string, store: string, note: (text: string)
   }
 }
 
-/** Begins to read, which other processes may do, too, and which none may write meanwhile. */
-function held(db: DatabaseSync): unknown {
+/** Begins a read, which locks out every write of another process, and returns the store that is named. */
+function lockedStore(db: DatabaseSync): unknown {
   db.exec('BEGIN')
   return db.prepare('SELECT name FROM store').get()?.name
 }

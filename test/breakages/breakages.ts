@@ -95,12 +95,12 @@ export const breakages: Breakage[] = [
         "this.#groupKnown = false\n      this.#groupFrom = '$'\n",
       ),
     ],
-    test: { file: 'test/queue/redis.test.ts', name: 'a group that was lost is made again' },
+    test: { file: 'test/queue/redis.test.ts', name: 'creates a lost consumer group again' },
   },
   {
     name: 'queue trimmed by length',
     changes: [change('src/queue/lua/enqueue.lua', "'XADD', KEYS[1], '*'", "'XADD', KEYS[1], 'MAXLEN', '1000', '*'")],
-    test: { file: 'test/queue/redis.test.ts', name: 'a group of 1,000, and 1,000 groups of one' },
+    test: { file: 'test/queue/redis.test.ts', name: 'adds a request of 1,000 items, and 1,000 requests of one' },
   },
   {
     name: 'INSERT IGNORE',
@@ -124,12 +124,12 @@ export const breakages: Breakage[] = [
     test: { file: 'test/app/enqueue-batcher.test.ts', name: 'a lost answer makes no second message' },
   },
   {
-    name: 'a retry of what is pending is not looked up',
+    name: 'a retry of a pending save is not looked up',
     changes: [change('src/queue/lua/enqueue.lua', 'known = pending[index]', 'known = nil')],
     test: { file: 'test/queue/model.test.ts', name: 'RedisQueue, in any history' },
   },
   {
-    name: 'a zombie settles a later message of the same id',
+    name: 'a zombie acknowledges a later message of the same id',
     changes: [
       change('src/queue/lua/ack.lua', 'value:sub(-#handle) == handle and value:byte(-#handle - 1) == 32', 'true'),
     ],

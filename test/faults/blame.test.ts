@@ -228,7 +228,7 @@ async function endAgainAndAgain(times: number, signal: NodeJS.Signals): Promise<
     const worker: SpillwayProcess = stack.workers[0] ?? (await stack.startWorker({ WORKER_PORT: String(ports[0]) }))
     await holds(async () => expect(await inFlight(worker)).toBeGreaterThan(0), { timeoutMs: 20_000 })
     // And the try it may be at is under way.
-    await holds(() => expect(worker.logs()).toMatch(/the database takes no rows|took entries/))
+    await holds(() => expect(worker.logs()).toMatch(/the database takes no rows|received entries/))
     expect(await stack.kill(worker, signal)).toBe(signal === 'SIGTERM' ? 0 : 'SIGKILL')
   }
 }

@@ -1,4 +1,4 @@
-/** The embedded queue's file, altered with a SQL shell while Spillway runs: what cannot be done is QUEUE_UNAVAILABLE, and says why. */
+/** The embedded queue's file, altered by another program while Spillway runs: a call that fails is QUEUE_UNAVAILABLE and says why. */
 import { randomUUID } from 'node:crypto'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -18,7 +18,7 @@ let sqlite: TestSqlite
 let queue: SqliteQueue
 let events: SqliteEventLog
 let consumer: Consumer
-let held: Entry[]
+let entries: Entry[]
 let dead: string
 
 beforeEach(async () => {
@@ -40,7 +40,7 @@ beforeEach(async () => {
   ])
   await consumer.ack([c!])
   await queue.enqueue([[item(randomUUID(), 'one'), item(randomUUID(), 'two'), item(randomUUID(), 'three')]])
-  held = await receive()
+  entries = await receive()
   await events.append([[]])
 })
 afterEach(() => sqlite.cleanup())
@@ -56,11 +56,11 @@ const steps: [string, () => Promise<unknown>][] = [
   ['find', () => queue.find([dead])],
   ['status', () => queue.status()],
   ['deadLetters', () => queue.deadLetters(10)],
-  ['countAttempt', () => consumer.countAttempt(held[0]!)],
-  ['extendLease', () => consumer.extendLease(held)],
-  ['markSaved', () => consumer.markSaved(held.slice(0, 1))],
-  ['ack', () => consumer.ack(held.slice(0, 1))],
-  ['deadLetter', () => consumer.deadLetter([{ entry: held[1]!, failure }])],
+  ['countAttempt', () => consumer.countAttempt(entries[0]!)],
+  ['extendLease', () => consumer.extendLease(entries)],
+  ['markSaved', () => consumer.markSaved(entries.slice(0, 1))],
+  ['ack', () => consumer.ack(entries.slice(0, 1))],
+  ['deadLetter', () => consumer.deadLetter([{ entry: entries[1]!, failure }])],
   ['receive', () => consumer.receive({ rows: 10, bytes: 1_000 }, 1)],
   ['retry', () => queue.retry([dead])],
   ['discard', () => queue.discard([dead])],
@@ -71,22 +71,22 @@ const steps: [string, () => Promise<unknown>][] = [
 
 const tables = ['message', 'pending', 'delivery', 'owner', 'letter', 'saved', 'log', 'epoch', 'counter', 'conflict']
 
-/** By a save, to be accepted and to be settled. */
+/** The tables that a save needs until it is acknowledged. */
 const needed = ['message', 'pending', 'delivery', 'letter', 'saved', 'counter', 'conflict']
 
 describe.each(tables)('SqliteQueue, with its table %s', (table) => {
-  test('emptied while it runs, does all it is asked', async () => {
+  test('emptied while it runs, answers every call', async () => {
     alter(`DELETE FROM ${table}`)
     for (const [name, step] of steps) {
       await step().catch((error) => {
-        // Cursors of before are of no use.
+        // Earlier cursors expire.
         expect(error, name).toMatchObject({ code: 'CURSOR_EXPIRED' })
       })
     }
     expect(await queue.probe()).toBeUndefined()
   })
 
-  test('dropped while it runs, says QUEUE_UNAVAILABLE, and what to do, of what cannot be done', async () => {
+  test('dropped while it runs, rejects a call that needs it with QUEUE_UNAVAILABLE and what to do', async () => {
     alter(`DROP TABLE ${table}`)
     if (needed.includes(table)) expect(await queue.probe()).toBe('SQLITE_ERROR')
     for (const [name, step] of steps) {
@@ -103,7 +103,7 @@ describe.each(tables)('SqliteQueue, with its table %s', (table) => {
   })
 })
 
-test('SqliteQueue counts anew what its counters do not have, and accepts up to its capacity', async () => {
+test('SqliteQueue recounts what its counters lack, and enqueues up to its capacity', async () => {
   alter('DELETE FROM counter')
   expect(await queue.status()).toMatchObject({ depth: 3, deadLetters: 2 })
   await queue.enqueue([[item(randomUUID(), 'x')]])

@@ -1,6 +1,6 @@
 /**
- * The index of the dead letters on Redis, deleted or changed behind Spillway's back: the next call that needs it makes it anew, in bounded
- * steps, and no letter is out of reach.
+ * The index of the dead letters on Redis, deleted or changed by another program: the next call that needs it rebuilds it, in bounded steps,
+ * and every dead letter can be found.
  */
 import { randomUUID } from 'node:crypto'
 import type { Redis } from 'ioredis'
@@ -32,7 +32,7 @@ interface Scene {
   late: string
 }
 
-/** A queue with two dead letters: one of its own, and a conflict. */
+/** A queue with two dead letters: a rejected one, and a conflict. */
 async function scene(url = freshRedisUrl()): Promise<Scene> {
   const address = parseRedisUrl(url)
   const queue = new RedisQueue(address, { capacity: 100_000, log: quiet() })
@@ -55,7 +55,7 @@ async function scene(url = freshRedisUrl()): Promise<Scene> {
 const changes: Record<string, (scene: Scene) => Promise<unknown>> = {
   deleted: ({ client, keys }) => client.del(keys.deadIds),
   'one entry short': async ({ client, keys }) => client.zrem(keys.deadIds, (await members(client, keys))[0]!),
-  'without one entry, with another that is no letter': async ({ client, keys }) => {
+  'without one entry, with another of no dead letter': async ({ client, keys }) => {
     await client.zrem(keys.deadIds, ...(await members(client, keys)))
     await client.zadd(keys.deadIds, 0, '36:odd', 0, Buffer.from([0xff, 0x00, 0x20, 0xfe]), 0, '1:a 0 - 5-5')
   },
@@ -83,7 +83,7 @@ const uses: Record<string, (scene: Scene) => Promise<unknown>> = {
 }
 
 describe.each(Object.entries(changes))('The index of the dead letters, %s,', (_, change) => {
-  test.each(Object.entries(uses))('is made anew by the next %s', async (_, use) => {
+  test.each(Object.entries(uses))('is rebuilt by the next %s', async (_, use) => {
     const at = await scene()
     const before = await members(at.client, at.keys)
     await change(at)
@@ -94,7 +94,7 @@ describe.each(Object.entries(changes))('The index of the dead letters, %s,', (_,
   })
 })
 
-test('The index of the dead letters takes in what others put among them, and loses what they deleted', async () => {
+test('The index of the dead letters follows what another program added to them and deleted', async () => {
   const { queue, client, keys, dead, late } = await scene()
   const [[handle]] = (await client.xrange(keys.dead, '-', '+')) as [[string, string[]]]
   await client.xdel(keys.dead, handle)
@@ -107,7 +107,7 @@ test('The index of the dead letters takes in what others put among them, and los
   expect(await members(client, keys)).toHaveLength(1)
 })
 
-test('The index of 20,000 dead letters, deleted, is made anew in steps, while fresh saves are accepted', {
+test('The index of 20,000 dead letters, deleted, is rebuilt in steps, while fresh saves are enqueued', {
   timeout: 120_000,
 }, async () => {
   const server = await startRedis({ args: ['--appendfsync', 'no'] })
@@ -138,7 +138,7 @@ async function another(url: string): Promise<RedisQueue> {
   return queue
 }
 
-test('The index of the dead letters, deleted, is made anew on a server that is full', async () => {
+test('The index of the dead letters, deleted, is rebuilt on a full server', async () => {
   const server = await startRedis()
   close.push(() => server.stop())
   const { queue, client, keys, dead, late } = await scene(server.url)

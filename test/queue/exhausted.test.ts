@@ -1,4 +1,4 @@
-/** Streams with an entry of the highest possible id, after which Redis adds none: certainly nothing is written, and the error says what to do. */
+/** Streams with an entry of the highest possible id, after which Redis adds none: nothing is written, and the error says what to do. */
 import { randomUUID } from 'node:crypto'
 import type { Redis } from 'ioredis'
 import { afterEach, expect, test } from 'vitest'
@@ -41,7 +41,7 @@ const received = (consumer: Consumer, count: number): Promise<Entry[]> => {
   }) as Promise<Entry[]>
 }
 
-test('RedisQueue.accept is certain that nothing was accepted, as long as its stream takes no entry, and accepts once that is deleted', async () => {
+test('RedisQueue.enqueue rejects with QUEUE_UNAVAILABLE while its stream can get no entry, and works once the stream is deleted', async () => {
   const { queue, consumer, client, keys } = await scene()
   const before = item(randomUUID(), 'before')
   await queue.enqueue([[before]])
@@ -72,7 +72,7 @@ test('RedisQueue.accept takes back what it added before its stream took no more'
   expect(await queue.find(all.map(({ id }) => id))).toEqual(all.map(() => undefined))
 })
 
-test('RedisQueue.retry leaves dead letters alone whose queue takes no entry', async () => {
+test('RedisQueue.retry does not touch dead letters while the stream can get no entry', async () => {
   const { queue, consumer, client, keys } = await scene()
   const one = item(randomUUID(), 'one')
   await queue.enqueue([[one]])
@@ -82,7 +82,7 @@ test('RedisQueue.retry leaves dead letters alone whose queue takes no entry', as
   expect(await queue.find([one.id])).toMatchObject([{ status: 'FAILED' }])
 })
 
-test('RedisQueue lists, indexes and discards a dead letter with the highest possible id, and buries nothing behind it', async () => {
+test('RedisQueue lists, indexes and discards a dead letter with the highest possible id, and adds none after it', async () => {
   const { queue, consumer, client, keys } = await scene()
   const [one, two] = [item(randomUUID(), 'one'), item(randomUUID(), 'two')]
   await queue.enqueue([[one, two]])
@@ -101,7 +101,7 @@ test('RedisQueue lists, indexes and discards a dead letter with the highest poss
   expect(await queue.find([one.id, two.id])).toMatchObject([{ status: 'FAILED' }, { status: 'FAILED' }])
 })
 
-test('RedisEventLog.append is certain that nothing was appended where its stream takes no entry, and its probe says so', async () => {
+test('RedisEventLog.append rejects with QUEUE_UNAVAILABLE while its stream can get no entry, and its probe fails', async () => {
   const address = parseRedisUrl(freshRedisUrl())
   const { queue } = await scene()
   const { client } = queue.connection

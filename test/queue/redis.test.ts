@@ -44,7 +44,7 @@ describe('RedisQueue', () => {
   let queue: RedisQueue
   afterEach(() => queue.close())
 
-  test('a group that was lost is made again, and passes over nothing that was accepted meanwhile', async () => {
+  test('creates a lost consumer group again, and skips nothing that was enqueued in between', async () => {
     const address = parseRedisUrl(freshRedisUrl())
     queue = new RedisQueue(address, { capacity: 100, reclaimMs, log: quiet() })
     await queue.connection.whenReady(5_000)
@@ -64,7 +64,7 @@ describe('RedisQueue', () => {
       )
     await queue.enqueue([all.slice(0, 2)])
     await consumer.ack((await receive()) || [])
-    // Somebody's mistake, or a failover to a replica that did not have it yet.
+    // A mistake of an operator, or a failover to a replica that did not have it yet.
     await client.xgroup('DESTROY', stream, 'workers')
     await queue.enqueue([all.slice(2, 4)])
     // It notices by itself.
@@ -81,7 +81,7 @@ describe('RedisQueue', () => {
     })
   })
 
-  test('forgets the names of 8 killed consumers that hold nothing, once others have taken what they held (FD7)', async () => {
+  test('unregisters 8 killed consumers once another one has received their entries (FD7)', async () => {
     const address = parseRedisUrl(freshRedisUrl())
     queue = new RedisQueue(address, { capacity: 100, reclaimMs: 100, log: quiet() })
     await queue.connection.whenReady(5_000)
@@ -105,13 +105,13 @@ describe('RedisQueue', () => {
       { timeoutMs: 20_000 },
     )
     expect(received).toHaveLength(1)
-    // One that was only frozen has its name again.
+    // One that was only frozen is registered again.
     await queue.enqueue([[item(randomUUID(), 'two')]])
     await eventually(async () => (await killed.receive(lots, 100)).length > 0)
     expect(await names()).toContain('killed')
   })
 
-  test('a retry of a message that somebody deleted with the stream is a message again', async () => {
+  test('enqueues a retry of a message that another program deleted with the stream', async () => {
     const address = parseRedisUrl(freshRedisUrl())
     queue = new RedisQueue(address, { capacity: 100, reclaimMs, log: quiet() })
     await queue.connection.whenReady(5_000)

@@ -1,4 +1,4 @@
-/** A queue that release 0.1 has written is read and drained by this one, and its dead letters are found. */
+/** A queue that release 0.1 wrote is read and drained by this release, and its dead letters are found. */
 import { readFileSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, expect, test } from 'vitest'
@@ -17,7 +17,7 @@ const recorded = JSON.parse(readFileSync(new URL('release-0.1.json', import.meta
   commands: [string, string, ...string[]][]
 }
 const id = (n: number) => `00000000-0000-7000-8000-${String(n).padStart(12, '0')}`
-const [saved, dead, late, confirmed, tried, pending] = [1, 2, 3, 4, 5, 6].map(id) as [
+const [saved, dead, late, markedSaved, tried, pending] = [1, 2, 3, 4, 5, 6].map(id) as [
   string,
   string,
   string,
@@ -49,10 +49,10 @@ async function restored() {
   return { queue, client, keys }
 }
 
-test('RedisQueue finds, counts, refuses and retries what the index of release 0.1 has', async () => {
+test('RedisQueue finds, counts, refuses and retries the dead letters in an index of release 0.1', async () => {
   const { queue, client, keys } = await restored()
   const status = async (...ids: string[]) => (await queue.find(ids)).map((one) => one && [one.status, one.conflicts])
-  expect(await status(saved, dead, late, confirmed, tried, pending)).toEqual([
+  expect(await status(saved, dead, late, markedSaved, tried, pending)).toEqual([
     ['SAVED', 0],
     ['FAILED', 1],
     ['FAILED', 2],
@@ -68,7 +68,7 @@ test('RedisQueue finds, counts, refuses and retries what the index of release 0.
       [again(dead, 'late')],
       [again(dead, 'another')],
       [again(saved, 'saved')],
-      [again(confirmed, 'other')],
+      [again(markedSaved, 'other')],
     ]),
   ).toMatchObject([
     [{ status: 'FAILED', duplicate: true, failure: { code: 'REJECTED' } }],
@@ -81,7 +81,7 @@ test('RedisQueue finds, counts, refuses and retries what the index of release 0.
   expect(await queue.discard([late])).toBe(1)
 })
 
-test('RedisQueue drains the entries of release 0.1, and buries them as what they were', async () => {
+test('RedisQueue drains the entries of release 0.1, and dead-letters them with their own digests and times', async () => {
   const { queue } = await restored()
   const consumer = queue.consumer('w')
   const entries: Entry[] = []
@@ -92,19 +92,19 @@ test('RedisQueue drains the entries of release 0.1, and buries them as what they
   const entry = (of: string) => entries.find((one) => one.id === of)!
   expect(await consumer.countAttempt(entry(tried))).toBe(3)
   const failure = { code: 'REJECTED' as const, message: 'no', attempts: 1, failedAt: new Date() }
-  await consumer.deadLetter([confirmed, tried].map((of) => ({ entry: entry(of), failure })))
+  await consumer.deadLetter([markedSaved, tried].map((of) => ({ entry: entry(of), failure })))
   await consumer.ack([entry(pending)])
   expect(await queue.status()).toMatchObject({ depth: 0, inFlight: 0, deadLetters: 6 })
   expect(await queue.find([tried, pending])).toMatchObject([
     { status: 'FAILED', digest: 'digest-of-tried', at: 1_700_000_000_005 },
     { status: 'SAVED' },
   ])
-  expect(await queue.find([confirmed], 'digest-of-confirmed')).toMatchObject([
+  expect(await queue.find([markedSaved], 'digest-of-confirmed')).toMatchObject([
     { status: 'SAVED', at: 1_700_000_000_004 },
   ])
 })
 
-test('RedisQueue replaces an index of 1,000 letters under one id, whichever call comes first', async () => {
+test('RedisQueue replaces an index of 1,000 dead letters of one id, in any first call', async () => {
   for (const first of [
     (queue: Queue) => queue.find([late]),
     (queue: Queue) => queue.enqueue([[again(late, 'first of all')]]),
@@ -118,7 +118,7 @@ test('RedisQueue replaces an index of 1,000 letters under one id, whichever call
     await client.hset(keys.oldDeadIndex, late, index.join(' '))
     await first(queue)
     expect(await client.hexists(keys.oldDeadIndex, late)).toBe(0)
-    // What the first call has taken is gone, and all the rest is there.
+    // All dead letters are there but those that the first call moved or deleted.
     const left = (await client.xlen(keys.dead)) - 2
     expect((await queue.find([late]))[0]?.conflicts ?? 0).toBe(left)
     expect(await client.zlexcount(keys.deadIds, `[36:${late} `, `(36:${late}!`)).toBe(left)

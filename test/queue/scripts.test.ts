@@ -1,6 +1,6 @@
 /**
- * The scripts on keys that are not as they should be (FA7): of a wrong type, missing, with entries that others have put there. A script
- * either does what it was asked, or says that nothing was changed, and nothing was.
+ * The scripts on wrong keys (FA7): of a wrong type, missing, or with entries of other programs. A script either succeeds, or fails with
+ * "Nothing was changed", and nothing was.
  */
 import { randomUUID } from 'node:crypto'
 import type { Redis } from 'ioredis'
@@ -21,7 +21,7 @@ const failure: Failure = { code: 'REJECTED', message: 'no', attempts: 1, failedA
 const conflict: Failure = { ...failure, code: 'ID_CONFLICT' }
 const lots = { rows: 100, bytes: 1_000_000 }
 
-/** A queue with something of everything. */
+/** A queue with pending, saved and dead-lettered messages. */
 interface Scene {
   queue: RedisQueue
   consumer: Consumer
@@ -31,7 +31,7 @@ interface Scene {
   saved: string
   dead: string
   late: string
-  /** The worker's: the first is to be saved, the second was tried by itself. */
+  /** The entries of the worker; the second one has an attempt. */
   entries: [Entry, Entry]
 }
 
@@ -68,10 +68,10 @@ async function scene(url = freshRedisUrl()): Promise<Scene> {
 }
 
 const steps: Record<string, (scene: Scene) => Promise<unknown>> = {
-  'accept, new': ({ queue }) =>
+  'enqueue, new': ({ queue }) =>
     queue.enqueue([[item(randomUUID(), 'a')], [{ ...item(randomUUID(), 'b'), fresh: true }]]),
-  'accept, fresh alone': ({ queue }) => queue.enqueue([[{ ...item(randomUUID(), 'b'), fresh: true }]]),
-  'accept, known': ({ queue, pending, saved, dead, late }) =>
+  'enqueue, fresh only': ({ queue }) => queue.enqueue([[{ ...item(randomUUID(), 'b'), fresh: true }]]),
+  'enqueue, known': ({ queue, pending, saved, dead, late }) =>
     queue.enqueue([
       [item(pending, 'pending')],
       [item(saved, 'saved')],
@@ -79,7 +79,7 @@ const steps: Record<string, (scene: Scene) => Promise<unknown>> = {
       [item(late, 'late')],
       [item(randomUUID(), 'x')],
     ]),
-  'accept, conflicts': ({ queue, pending, saved, dead, late }) =>
+  'enqueue, conflicts': ({ queue, pending, saved, dead, late }) =>
     queue.enqueue([pending, saved, dead, late].map((id) => [item(id, 'other')])),
   find: ({ queue, pending, saved, dead, late }) => queue.find([pending, saved, dead, late, randomUUID()]),
   'find with a digest': ({ queue, pending, dead, late }) => queue.find([pending, dead, late], item('', 'late').digest),
@@ -99,14 +99,14 @@ const steps: Record<string, (scene: Scene) => Promise<unknown>> = {
   status: ({ queue }) => queue.status(),
 }
 
-/** All that is kept, byte for byte. */
+/** Everything in the keys, byte for byte. */
 async function contents({ client, keys }: Pick<Scene, 'client'> & { keys: object }): Promise<Record<string, string>> {
   const names = Object.values(keys) as string[]
   const dumps = await Promise.all(names.map((key) => client.dumpBuffer(key)))
   return Object.fromEntries(names.map((key, i) => [key, dumps[i]?.toString('base64') ?? '']))
 }
 
-/** Does it; where it fails, nothing may have changed, and the caller must have been told so. */
+/** Runs `act`. If it fails, nothing must have changed, and the error must say so. */
 async function checked(at: Scene, act: (at: Scene) => Promise<unknown>, what: string): Promise<'done' | 'refused'> {
   const before = await contents(at)
   try {
@@ -126,7 +126,9 @@ async function checked(at: Scene, act: (at: Scene) => Promise<unknown>, what: st
 const names = Object.keys(queueKeys(''))
 
 describe.each(Object.entries(steps))('RedisQueue, %s,', (step, act) => {
-  test('changes nothing where a key has the wrong type, and says so', { timeout: 60_000 }, async () => {
+  test('rejects with QUEUE_UNAVAILABLE and changes nothing if a key has the wrong type', {
+    timeout: 60_000,
+  }, async () => {
     const outcomes = new Set<string>()
     for (const name of names) {
       const at = await scene()
@@ -137,11 +139,11 @@ describe.each(Object.entries(steps))('RedisQueue, %s,', (step, act) => {
     expect(outcomes).toContain('refused')
   })
 
-  test('goes on where a key is missing', { timeout: 60_000 }, async () => {
+  test('works if a key is missing', { timeout: 60_000 }, async () => {
     for (const name of names) {
       const at = await scene()
       await at.client.del(at.keys[name as keyof QueueKeys])
-      // Without its stream the queue has no consumer group, and a worker makes it again when it takes next.
+      // Without its stream the queue has no consumer group; the next `receive` of a worker creates it again.
       const mayRefuse = name === 'stream' && step === 'extendLease'
       expect(['done', mayRefuse && 'refused'], `${step} without ${name}`).toContain(
         await checked(at, act, `${step} without ${name}`),
@@ -156,8 +158,8 @@ const oddities: Record<string, (scene: Scene) => Promise<unknown>> = {
   'saved values that are none': ({ client, keys, saved, dead }) => client.hset(keys.saved, saved, 'odd', dead, ''),
   'saved values of the generation before that are none': ({ client, keys, saved }) =>
     client.hset(keys.savedBefore, saved, 'odd', '', ''),
-  'tries that are no number': ({ client, keys, entries }) => client.hset(keys.attempts, entries[1].handle, 'odd'),
-  'index entries that are none': ({ client, keys, dead, late }) =>
+  'attempts that are no number': ({ client, keys, entries }) => client.hset(keys.attempts, entries[1].handle, 'odd'),
+  'index members that are none': ({ client, keys, dead, late }) =>
     client.zadd(
       keys.deadIds,
       0,
@@ -169,11 +171,11 @@ const oddities: Record<string, (scene: Scene) => Promise<unknown>> = {
       0,
       `36:${dead} 0 digest odd-handle`,
     ),
-  'index entries whose letters are gone': ({ client, keys, dead, late }) =>
+  'index members whose dead letters do not exist': ({ client, keys, dead, late }) =>
     client.zadd(keys.deadIds, 0, `36:${dead} 0 ! 1-1`, 0, `36:${late} 1 ! 2-2`),
   'an index of release 0.1 that is none': ({ client, keys, dead, late, pending }) =>
     client.hset(keys.oldDeadIndex, dead, 'odd', late, '', pending, 'digest 1-1 digest'),
-  'letters that lack fields': async ({ client, keys, dead }) => {
+  'dead letters that lack fields': async ({ client, keys, dead }) => {
     await client.xadd(keys.dead, '*', 'colour', 'red')
     await client.xadd(keys.dead, '*', 'id', dead, 'f', 'no JSON')
     await client.xadd(keys.dead, '*', 'id', dead, 'f', '{"code":5,"attempts":-1,"failedAt":"never"}', 'd', 'two words')
@@ -187,7 +189,7 @@ const oddities: Record<string, (scene: Scene) => Promise<unknown>> = {
 }
 
 describe.each(Object.entries(oddities))('RedisQueue, with %s,', (_, put) => {
-  test('does all it is asked', { timeout: 60_000 }, async () => {
+  test('answers every call', { timeout: 60_000 }, async () => {
     for (const [step, act] of Object.entries(steps)) {
       const at = await scene()
       await put(at)
@@ -197,7 +199,7 @@ describe.each(Object.entries(oddities))('RedisQueue, with %s,', (_, put) => {
 })
 
 describe('RedisQueue', () => {
-  test('accepts 19 neighbours of an id whose letter is gone, and that one too (FA7)', async () => {
+  test('enqueues an id whose dead letter does not exist, and 19 others beside it (FA7)', async () => {
     for (const lose of [
       ({ client, keys }: Scene) => client.del(keys.dead),
       async ({ client, keys }: Scene) => {
@@ -214,10 +216,10 @@ describe('RedisQueue', () => {
     }
   })
 
-  test('shows malformed letters as UNDECODABLE with what there is, beside the others, and discards them (FD7)', async () => {
+  test('returns malformed dead letters as UNDECODABLE beside the others, and discards them (FD7)', async () => {
     const at = await scene()
     const { client, keys, queue, dead } = at
-    await oddities['letters that lack fields']!(at)
+    await oddities['dead letters that lack fields']!(at)
     const { deadLetters } = await queue.deadLetters(10)
     expect(deadLetters.map(({ deadLetter: { body: _, ...rest } }) => rest)).toMatchObject([
       { id: dead, failure },
@@ -236,14 +238,14 @@ describe('RedisQueue', () => {
     expect(await client.xlen(keys.dead)).toBe(4)
   })
 
-  test('buries, settles and counts tries on a server that is full, and accepts nothing there', async () => {
+  test('dead-letters, acknowledges and counts attempts on a full server, and enqueues nothing there', async () => {
     const server = await startRedis()
     close.push(() => server.stop())
     const at = await scene(server.url)
     const { client, consumer, queue, keys, entries } = at
     await consumer.countAttempt(entries[0])
     await client.config('SET', 'maxmemory', '1')
-    // By Redis itself, or by the API that has looked at it meanwhile.
+    // Redis refuses it, or the queue does, which has read the state of the server in between.
     const refused = await queue.enqueue([[item(randomUUID(), 'x')]]).catch((error) => [error])
     expect(refused).toMatchObject([{ code: expect.stringMatching(/QUEUE_UNAVAILABLE|QUEUE_FULL/) }])
     expect(await consumer.countAttempt(entries[0])).toBe(2)
@@ -279,7 +281,7 @@ describe('RedisEventLog.append', () => {
   const append = () => log.append([[{ type: 'saved', content }]])
 
   test.each(['log', 'meta', 'sizes'] as const)(
-    'changes nothing where %s has the wrong type, and says so',
+    'rejects with QUEUE_UNAVAILABLE and changes nothing if %s has the wrong type',
     async (name) => {
       await client.multi().del(keys[name]).set(keys[name], 'x').exec()
       const before = await contents({ client, keys })
@@ -298,12 +300,12 @@ describe('RedisEventLog.append', () => {
     ['sizes missing', () => client.del(keys.sizes)],
     ['meta missing', () => client.del(keys.meta)],
     ['the log missing', () => client.del(keys.log)],
-  ])('goes on with %s', async (_, put) => {
+  ])('works with %s', async (_, put) => {
     await put()
     for (let i = 0; i < 10; i++) await append()
     const newest = await client.xrevrange(keys.log, '+', '-', 'COUNT', 1)
     expect(newest[0]![0]).toBe(await client.hget(keys.meta, 'last'))
-    // It is trimmed to its bound by what is appended.
+    // Each append trims it to its bound.
     expect(await client.llen(keys.sizes)).toBeLessThan(6)
     expect(Number(await client.hget(keys.meta, 'bytes'))).toBeLessThan(1_000)
   })

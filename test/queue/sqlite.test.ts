@@ -57,14 +57,14 @@ describe('SqliteQueue', () => {
   }
 
   describe('while another process holds the write lock', () => {
-    test('for three seconds, accepts wait and none is lost; questions are answered', { timeout: 30_000 }, async () => {
+    test('for three seconds, enqueue waits and loses nothing; reads are answered', { timeout: 30_000 }, async () => {
       const queue = await sqlite.queue()
       await queue.enqueue([[one()]])
       const holder = child('lock', ['3000'])
       await said(holder, 'locked')
       const all = Array.from({ length: 200 }, one)
       let answered = 0
-      const accepting = all.map(async (message) => {
+      const enqueueing = all.map(async (message) => {
         const replies = await queue.enqueue([[message]])
         answered++
         return replies
@@ -73,13 +73,13 @@ describe('SqliteQueue', () => {
       expect(await queue.status()).toMatchObject({ depth: 1 })
       expect(await queue.find([all[0]!.id])).toEqual([undefined])
       expect(answered).toBe(0)
-      const replies = (await Promise.all(accepting)) as Enqueued[][][]
+      const replies = (await Promise.all(enqueueing)) as Enqueued[][][]
       expect(replies.every(([reply]) => reply?.[0]?.duplicate === false)).toBe(true)
       expect(await queue.status()).toMatchObject({ depth: 201 })
       expect(await receiving).toHaveLength(1)
     })
 
-    test('for longer than the busy timeout, QUEUE_UNAVAILABLE says so, and nothing was accepted', async () => {
+    test('for longer than the busy timeout, enqueue rejects with QUEUE_UNAVAILABLE and adds nothing', async () => {
       const queue = new SqliteQueue((await sqlite.file({ busyMs: 300 })).connect())
       const holder = child('lock', ['60000'])
       await said(holder, 'locked')
@@ -89,7 +89,7 @@ describe('SqliteQueue', () => {
         message: expect.stringMatching(/another process has kept its file locked for more than 300 ms.*Studio/),
         retryAfterMs: expect.any(Number),
       })
-      // A take does not throw; it goes on trying.
+      // `receive` does not reject; it tries again.
       const receiving = queue.consumer('w').receive(lots, 20_000)
       holder.kill('SIGKILL')
       await holder.exited
@@ -101,29 +101,29 @@ describe('SqliteQueue', () => {
   })
 
   describe('after the kill -9 of a process', () => {
-    test('everything it had acknowledged is there', { timeout: 60_000 }, async () => {
+    test('every message it had acknowledged is there', { timeout: 60_000 }, async () => {
       const acknowledged: string[] = []
-      const accepting = child('accept', [], (line) => acknowledged.push(line))
+      const sender = child('accept', [], (line) => acknowledged.push(line))
       await eventually(() => acknowledged.length > 1_000, { timeoutMs: 30_000 })
-      accepting.kill('SIGKILL')
-      await accepting.exited
+      sender.kill('SIGKILL')
+      await sender.exited
       const queue = await sqlite.queue()
-      const standings = await queue.find(acknowledged)
-      expect(standings.map((saveState) => saveState?.status)).toEqual(acknowledged.map(() => 'QUEUED'))
+      const states = await queue.find(acknowledged)
+      expect(states.map((saveState) => saveState?.status)).toEqual(acknowledged.map(() => 'QUEUED'))
       const { depth } = await queue.status()
-      // Its last transaction may have been committed and not told of any more.
+      // Its last transaction may have been committed without an acknowledgement.
       expect(depth).toBeGreaterThanOrEqual(acknowledged.length)
       const entries = await queue.consumer('w').receive({ rows: 1_000_000, bytes: 1e9 }, 0)
       expect(entries).toHaveLength(depth)
     })
 
-    test('what it had taken is handed out at once, and the delivery was counted', { timeout: 30_000 }, async () => {
+    test('its entries are received again at once, and its delivery is counted', { timeout: 30_000 }, async () => {
       const queue = await sqlite.queue()
       const all = [one(), one(), one()]
       await queue.enqueue([all])
       const receiver = child('take')
       await said(receiver, 'taken')
-      // It is alive: its lease of a minute holds, for those who open the file later, too.
+      // It is alive, and its lease of one minute is valid for a process that opens the file later.
       const early = (await sqlite.queue()).consumer('early')
       expect(await early.receive(lots, 0)).toEqual([])
       receiver.kill('SIGKILL')
@@ -134,7 +134,7 @@ describe('SqliteQueue', () => {
     })
   })
 
-  test('a take that waits has what is accepted at once, not at the next look around', async () => {
+  test('receive returns a message as soon as it is enqueued, not at the next refresh', async () => {
     const queue = await sqlite.queue()
     const consumer = queue.consumer('w')
     const since = performance.now()
@@ -144,11 +144,11 @@ describe('SqliteQueue', () => {
       await queue.enqueue([[one()]])
       await consumer.ack(await receiving)
     }
-    // Looking around once a second would make it ten seconds and more.
+    // With a refresh once a second it would be ten seconds or more.
     expect(performance.now() - since).toBeLessThan(5_000)
   })
 
-  test('what a worker thread took over a port is given back when the thread dies', { timeout: 30_000 }, async () => {
+  test('returns the entries of a worker thread to the queue when the thread ends', { timeout: 30_000 }, async () => {
     const file = await sqlite.file()
     const queue = new SqliteQueue(file.connect())
     const all = [one(), one()]
@@ -168,7 +168,7 @@ describe('SqliteQueue', () => {
     await queue.close()
   })
 
-  test('a full disk is QUEUE_UNAVAILABLE; what was accepted stays, and with room it goes on', async () => {
+  test('enqueue rejects with QUEUE_UNAVAILABLE on a full disk, loses nothing, and works once there is space', async () => {
     const queue = new SqliteQueue((await sqlite.file({ maxPages: 200 })).connect())
     const enqueued: string[] = []
     const large = () => item(randomUUID(), 'x'.repeat(20_000))
@@ -186,7 +186,7 @@ describe('SqliteQueue', () => {
       message: expect.stringMatching(/disk.*full.*free some space/),
     })
     expect(enqueued.length).toBeGreaterThan(10)
-    // One that fits is not held up by one that does not, sent at the same time.
+    // A message that fits is not refused with one that does not, sent at the same time.
     const small = item(randomUUID(), 'x')
     const [large1, small1] = await Promise.allSettled([queue.enqueue([[large()]]), queue.enqueue([[small]])])
     expect([large1.status, small1.status]).toEqual(['rejected', 'fulfilled'])
@@ -201,7 +201,7 @@ describe('SqliteQueue', () => {
     await queue.close()
   })
 
-  test('a file that was moved away is not written to any more', async () => {
+  test('does not write to a file that was moved', async () => {
     const queue = await sqlite.queue()
     await queue.enqueue([[one()]])
     await rename(sqlite.path, `${sqlite.path}.elsewhere`)
@@ -214,13 +214,13 @@ describe('SqliteQueue', () => {
     expect(await queue.status()).toMatchObject({ depth: 2 })
   })
 
-  test('a thread that dies says so, and nothing waits for it', async () => {
+  test('rejects every call once its thread has ended by an error', async () => {
     const file = await sqlite.file()
     const queue = new SqliteQueue(file.connect())
     await queue.enqueue([[one()]])
-    // A defect, as it were.
+    // It stands for a defect.
     file.connect().postMessage(undefined)
-    await expect(file.failed).rejects.toThrow('the thread of the embedded queue has died')
+    await expect(file.failed).rejects.toThrow('the thread of the embedded queue ended by an error')
     await expect(queue.enqueue([[one()]])).rejects.toMatchObject({
       code: expect.stringMatching(/QUEUE_UNAVAILABLE|OUTCOME_UNKNOWN/),
     })
@@ -228,7 +228,7 @@ describe('SqliteQueue', () => {
     expect(await (await sqlite.queue()).status()).toMatchObject({ depth: 1 })
   })
 
-  describe('what cannot be opened is said so', () => {
+  describe('refuses to open', () => {
     const refusal = (pattern: RegExp) => ({ message: expect.stringMatching(pattern) })
 
     test('a folder that cannot be made', async () => {
@@ -278,7 +278,7 @@ describe('SqliteQueue', () => {
     })
   })
 
-  test('asked after its file was closed, it answers QUEUE_UNAVAILABLE at once', async () => {
+  test('rejects with QUEUE_UNAVAILABLE at once after its file was closed', async () => {
     const file = await sqlite.file()
     const queue = new SqliteQueue(file.connect())
     const consumer = queue.consumer('w')
@@ -298,23 +298,23 @@ describe('SqliteQueue', () => {
     )
     await expect(queue.find([''])).rejects.toMatchObject({ code: 'QUEUE_UNAVAILABLE' })
     await queue.close()
-    // What the queue's consumer held is free again, though it never said goodbye.
+    // The entry of the queue's consumer is received again, though the consumer was not closed.
     expect(await (await sqlite.queue()).consumer('other').receive(lots, 0)).toMatchObject([{ deliveries: 2 }])
   })
 
-  test('a process that closed everything ends by itself', { timeout: 30_000 }, async () => {
+  test('lets a process end that has closed everything', { timeout: 30_000 }, async () => {
     const started = child('come and go')
     await said(started, 'closed')
     expect(await started.exited).toBe(0)
     expect(started.logs()).toBe('closed\n')
-    // Closed in order, it leaves one file and nothing beside it.
+    // A file that was closed in order has no other file beside it.
     await rm(sqlite.path)
     await expect(rm(dirname(sqlite.path), { recursive: false })).rejects.toMatchObject({ code: 'ERR_FS_EISDIR' })
     await expect(readFile(`${sqlite.path}-wal`)).rejects.toMatchObject({ code: 'ENOENT' })
   })
 })
 
-describe('Lane', () => {
+describe('WriteQueue', () => {
   let sqlite: TestSqlite
   let db: DatabaseSync
   let writeQueue: WriteQueue
@@ -322,7 +322,7 @@ describe('Lane', () => {
   beforeEach(async () => {
     sqlite = await testSqlite()
     await (await sqlite.file()).close()
-    const path = join(dirname(sqlite.path), 'lane.db')
+    const path = join(dirname(sqlite.path), 'write-queue.db')
     const file = openSqlite(path)
     db = file.db
     db.exec('CREATE TABLE t (a INTEGER PRIMARY KEY)')
@@ -341,7 +341,7 @@ describe('Lane', () => {
       .map(({ a }) => a)
   const insert = (a: number) => db.prepare('INSERT INTO t VALUES (?)').run(a)
 
-  test('what is durable is committed with synchronous=FULL, whatever was before it', async () => {
+  test('commits what is durable with synchronous=FULL, after any other write', async () => {
     const level = () => (db.prepare('PRAGMA synchronous').get() as { synchronous: number }).synchronous
     const durable = { durable: true }
     const relaxed = { durable: false }
@@ -351,7 +351,7 @@ describe('Lane', () => {
     expect(await Promise.all([writeQueue.write(relaxed, level), writeQueue.write(durable, level)])).toEqual([2, 2])
   })
 
-  test('one that fails leaves nothing behind, and takes none of its companions with it', async () => {
+  test('rolls back a write that fails, and commits the others of its transaction', async () => {
     const outcomes = await Promise.allSettled([
       writeQueue.write({ durable: true }, () => void insert(1)),
       writeQueue.write({ durable: true }, () => {
@@ -365,7 +365,7 @@ describe('Lane', () => {
     expect(rows()).toEqual([1, 3])
   })
 
-  test('a COMMIT that fails otherwise than for certain is OUTCOME_UNKNOWN, and the next one is well', async () => {
+  test('rejects with OUTCOME_UNKNOWN after a COMMIT that may have had an effect, and goes on', async () => {
     // A deferred constraint is seen by COMMIT only, as a failed fsync is.
     db.exec('CREATE TABLE child (a INTEGER REFERENCES t (a) DEFERRABLE INITIALLY DEFERRED)')
     await expect(

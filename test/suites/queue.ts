@@ -1,6 +1,6 @@
 /**
- * What every Queue keeps, whatever it is made of: each test holds one sentence of src/queue/queue.ts. A maker gives connections to one
- * set of data; a consumer that is left alone, never closed, is a dead worker's.
+ * The contract of a Queue, for each implementation: each test proves one sentence of src/queue/queue.ts. `make` opens connections to one
+ * set of data. A consumer that a test does not close is one of a worker that has ended.
  */
 import { randomUUID } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -10,9 +10,9 @@ import type { Consumer, Entry, Item, Queue } from '../../src/queue/queue.ts'
 import { eventually } from '../harness/eventually.ts'
 
 export interface QueueBench {
-  /** A connection of its own to the same data, ready to be asked: another process' view. */
+  /** Opens a connection of its own to the same data, as another process has it; it is ready. */
   open(): Promise<Queue>
-  /** For how long a dead consumer keeps what it took from consumers of other names. */
+  /** The lease: how long the entries of a consumer that has ended are kept from consumers of other names. */
   reclaimMs: number
   /** Closes every connection (closing one twice is harmless) and removes the data. */
   cleanup(): Promise<void>
@@ -30,25 +30,25 @@ const items = (count: number, content = 'something'): Item[] =>
 
 const failure: Failure = {
   code: 'REJECTED',
-  message: 'the database will not have it: “é” 😀\n\0',
+  message: 'the database rejected it: “é” 😀\n\0',
   attempts: 3,
   failedAt: new Date('2026-11-25T12:34:56.789Z'),
 }
 
 const conflict: Failure = { ...failure, code: 'ID_CONFLICT' }
 
-/** Takes until there is nothing more. */
-async function takeAll(consumer: Consumer): Promise<Entry[]> {
+/** Receives until there is nothing more, and at least `count` entries: a new consumer may not be connected at its first call. */
+async function receiveAll(consumer: Consumer, count = 0): Promise<Entry[]> {
   const all: Entry[] = []
   for (;;) {
     const entries = await consumer.receive(lots, 50)
-    if (entries.length === 0) return all
+    if (entries.length === 0 && all.length >= count) return all
     all.push(...entries)
   }
 }
 
-/** One take that is not empty. */
-const takeSome = (consumer: Consumer, limit = lots): Promise<Entry[]> =>
+/** Receives once there is something. */
+const receiveSome = (consumer: Consumer, limit = lots): Promise<Entry[]> =>
   eventually(
     async () => {
       const entries = await consumer.receive(limit, 100)
@@ -59,13 +59,13 @@ const takeSome = (consumer: Consumer, limit = lots): Promise<Entry[]> =>
 
 const ids = (entries: readonly Entry[]) => entries.map(({ id }) => id)
 
-/** `foreign` puts something into the queue that no `accept` has put there; left out where that cannot be done. */
+/** `foreign` adds something to the queue as another program may; undefined where none can. */
 export function queueSuite<B extends QueueBench>(
   name: string,
   make: (options: { capacity: number }) => Promise<B>,
   foreign?: (bench: B) => Promise<void>,
 ): void {
-  describe(`${name} keeps the contract of a queue`, () => {
+  describe(`${name}, by the contract of a queue,`, () => {
     const capacity = 100_000
     let bench: B
     let queue: Queue
@@ -76,26 +76,26 @@ export function queueSuite<B extends QueueBench>(
     })
     afterEach(() => bench.cleanup())
 
-    async function enqueue(...group: Item[]): Promise<void> {
-      const [reply] = await queue.enqueue([group])
+    async function enqueue(...request: Item[]): Promise<void> {
+      const [reply] = await queue.enqueue([request])
       expect(reply).toEqual(
-        group.map(({ digest, at }) => ({ status: 'QUEUED', digest, at, conflicts: 0, duplicate: false })),
+        request.map(({ digest, at }) => ({ status: 'QUEUED', digest, at, conflicts: 0, duplicate: false })),
       )
     }
 
-    /** Accepts, takes and buries it. */
+    /** Enqueues, receives and dead-letters it. */
     async function deadLettered(one: Item, consumer: Consumer, why = failure): Promise<void> {
       expect(await queue.enqueue([[one]])).toMatchObject([[{ status: 'QUEUED', duplicate: false }]])
-      const [entry] = await takeSome(consumer)
+      const [entry] = await receiveSome(consumer)
       expect(entry?.id).toBe(one.id)
       await consumer.deadLetter([{ entry: entry!, failure: why }])
     }
 
-    /** A later sender's letter, as a worker makes it of an id that the queue has forgotten and the store has. */
+    /** Makes an ID_CONFLICT dead letter, as a worker does for an id that the database has and the queue has forgotten. */
     const conflicting = (one: Item, consumer: Consumer) => deadLettered(one, consumer, conflict)
 
-    describe('accept', () => {
-      test('answers per group and item, in order', async () => {
+    describe('enqueue', () => {
+      test('returns a result per request and item, in order', async () => {
         const [a, b, c] = items(3) as [Item, Item, Item]
         await enqueue(b)
         const replies = await queue.enqueue([[a, b], [], [c]])
@@ -111,7 +111,7 @@ export function queueSuite<B extends QueueBench>(
         expect(await queue.enqueue([])).toEqual([])
       })
 
-      test('an id that is pending, with the same digest, is not added again', async () => {
+      test('does not add a pending id with the same digest again', async () => {
         const first = item(randomUUID(), 'one', 'same', 1_000_000)
         await enqueue(first)
         const [reply] = await queue.enqueue([[{ ...first, at: 2_000_000 }]])
@@ -119,24 +119,24 @@ export function queueSuite<B extends QueueBench>(
         expect((await queue.status()).depth).toBe(1)
       })
 
-      test('nor twice within one call, in one group or in two', async () => {
+      test('does not add an id twice in one call, in one request or in two', async () => {
         const [one] = items(1) as [Item]
         const replies = (await queue.enqueue([[one, one], [one]])) as { duplicate: boolean }[][]
-        expect(replies.map((group) => group.map(({ duplicate }) => duplicate))).toEqual([[false, true], [true]])
+        expect(replies.map((reply) => reply.map(({ duplicate }) => duplicate))).toEqual([[false, true], [true]])
         expect((await queue.status()).depth).toBe(1)
       })
 
-      test('an id that was settled, with the same digest, is a duplicate that is SAVED', async () => {
+      test('returns a SAVED duplicate for an acknowledged id with the same digest', async () => {
         const [one] = items(1) as [Item]
         await enqueue(one)
         const consumer = queue.consumer('w')
-        await consumer.ack(await takeSome(consumer))
+        await consumer.ack(await receiveSome(consumer))
         const [reply] = await queue.enqueue([[{ ...one, at: one.at + 5 }]])
         expect(reply).toEqual([{ status: 'SAVED', digest: one.digest, at: one.at, conflicts: 0, duplicate: true }])
         expect((await queue.status()).depth).toBe(0)
       })
 
-      test('an id that was buried, with the same digest, is a duplicate that is FAILED, and says why', async () => {
+      test('returns a FAILED duplicate with the reason for a dead letter with the same digest', async () => {
         const [one] = items(1) as [Item]
         await deadLettered(one, queue.consumer('w'))
         const [reply] = await queue.enqueue([[one]])
@@ -146,7 +146,7 @@ export function queueSuite<B extends QueueBench>(
         expect((await queue.status()).depth).toBe(0)
       })
 
-      test('another digest is refused while the first is pending: the whole group, and no other', async () => {
+      test('refuses another digest of a pending id, with its whole request and no other', async () => {
         const first = item(randomUUID(), 'one')
         const [a, b] = items(2) as [Item, Item]
         await enqueue(first)
@@ -158,14 +158,14 @@ export function queueSuite<B extends QueueBench>(
         expect((await queue.status()).depth).toBe(2)
       })
 
-      test('and while the first is in flight', async () => {
+      test('refuses another digest of an id in flight', async () => {
         const first = item(randomUUID(), 'one')
         await enqueue(first)
-        await takeSome(queue.consumer('w'))
+        await receiveSome(queue.consumer('w'))
         expect(await queue.enqueue([[item(first.id, 'two')]])).toMatchObject([{ code: 'ID_CONFLICT' }])
       })
 
-      test('another digest within the same group, or in an earlier one of the call, is refused', async () => {
+      test('refuses another digest of an id of the same request, or of an earlier one of the call', async () => {
         const id = randomUUID()
         const other = randomUUID()
         const replies = await queue.enqueue([
@@ -183,23 +183,23 @@ export function queueSuite<B extends QueueBench>(
         expect((await queue.status()).depth).toBe(2)
       })
 
-      test('another digest is refused of an id that is remembered as saved, or has a dead letter', async () => {
+      test('refuses another digest of an id that is remembered as saved, or has a dead letter', async () => {
         const consumer = queue.consumer('w')
-        const settled = item(randomUUID(), 'one')
-        await enqueue(settled)
-        await consumer.ack(await takeSome(consumer))
+        const saved = item(randomUUID(), 'one')
+        await enqueue(saved)
+        await consumer.ack(await receiveSome(consumer))
         const dead = item(randomUUID(), 'one')
         await deadLettered(dead, consumer)
-        for (const { id } of [settled, dead])
+        for (const { id } of [saved, dead])
           expect(await queue.enqueue([[item(id, 'two')]])).toMatchObject([{ code: 'ID_CONFLICT' }])
-        expect(await queue.find([settled.id, dead.id])).toMatchObject([
-          { status: 'SAVED', digest: settled.digest, conflicts: 0 },
+        expect(await queue.find([saved.id, dead.id])).toMatchObject([
+          { status: 'SAVED', digest: saved.digest, conflicts: 0 },
           { status: 'FAILED', digest: dead.digest, conflicts: 0 },
         ])
         expect((await queue.status()).depth).toBe(0)
       })
 
-      test('an ID_CONFLICT letter takes an id for nobody but its own sender, who is told of it', async () => {
+      test('adds other content of an id with ID_CONFLICT dead letters only, and returns the dead letter for its own content', async () => {
         const consumer = queue.consumer('w')
         const late = item(randomUUID(), 'late')
         await conflicting(late, consumer)
@@ -217,17 +217,17 @@ export function queueSuite<B extends QueueBench>(
         ])
       })
 
-      test('a group of 1,000, and 1,000 groups of one', async () => {
-        const group = items(1_000)
+      test('adds a request of 1,000 items, and 1,000 requests of one', async () => {
+        const request = items(1_000)
         const single = items(1_000)
-        await enqueue(...group)
+        await enqueue(...request)
         const replies = await queue.enqueue(single.map((one) => [one]))
         expect(replies).toHaveLength(1_000)
         expect(replies.every((reply) => Array.isArray(reply) && reply[0]!.duplicate === false)).toBe(true)
-        expect(ids(await takeAll(queue.consumer('w')))).toEqual([...group, ...single].map(({ id }) => id))
+        expect(ids(await receiveAll(queue.consumer('w'), 2_000))).toEqual([...request, ...single].map(({ id }) => id))
       })
 
-      test('capacity is exact, and a group is accepted whole or not at all', async () => {
+      test('has an exact capacity, and adds a request whole or not at all', async () => {
         const small = await make({ capacity: 10 })
         try {
           const queue = await small.open()
@@ -240,11 +240,11 @@ export function queueSuite<B extends QueueBench>(
           expect(replies[3]).toMatchObject({ code: 'QUEUE_FULL' })
           expect(await queue.find(five.map(({ id }) => id))).toEqual(five.map(() => undefined))
           expect(await queue.status()).toMatchObject({ depth: 10, capacity: 10 })
-          // A retry of what is in the queue adds nothing, so that it is answered.
+          // A retry of what is in the queue adds nothing, so that it is not refused.
           expect(await queue.enqueue([six])).toMatchObject([six.map(() => ({ status: 'QUEUED', duplicate: true }))])
           // What is in flight counts.
           const consumer = queue.consumer('w')
-          const entries = await takeSome(consumer, { rows: 2, bytes: 1_000_000 })
+          const entries = await receiveSome(consumer, { rows: 2, bytes: 1_000_000 })
           expect(await queue.enqueue([one])).toMatchObject([{ code: 'QUEUE_FULL' }])
           await consumer.ack(entries.slice(0, 1))
           expect(await queue.enqueue([one])).toMatchObject([[{ duplicate: false }]])
@@ -254,7 +254,7 @@ export function queueSuite<B extends QueueBench>(
         }
       })
 
-      test('ids made just now, beside others in one call: counted, found, and known to who retries', async () => {
+      test('adds fresh ids beside others in one call: they are counted, found, and known to a retry', async () => {
         const small = await make({ capacity: 10 })
         try {
           const queue = await small.open()
@@ -275,17 +275,17 @@ export function queueSuite<B extends QueueBench>(
           expect(await queue.find(known.map(({ id }) => id))).toMatchObject(
             known.map(({ digest, at }) => ({ status: 'QUEUED', digest, at })),
           )
-          // Whoever retries brings the id along.
+          // A retry has the id, and is not fresh.
           const again = known.map(({ fresh: _, ...one }: Item) => one)
           expect((await queue.enqueue(again.map((one) => [one]))).map(whether)).toEqual(known.map(() => [true]))
-          const entries = await takeAll(queue.consumer('w'))
+          const entries = await receiveAll(queue.consumer('w'), known.length)
           expect(ids(entries)).toEqual(known.map(({ id }) => id))
         } finally {
           await small.cleanup()
         }
       })
 
-      test('of two connections that bring the same ids at once, one is first', async () => {
+      test('adds an id once when two connections enqueue it at the same time', async () => {
         const other = await bench.open()
         const all = items(300)
         const calls = all.flatMap((one) => [queue.enqueue([[one]]), other.enqueue([[one]])])
@@ -294,7 +294,7 @@ export function queueSuite<B extends QueueBench>(
         expect((await queue.status()).depth).toBe(300)
       })
 
-      test('and of two different contents, one is refused', async () => {
+      test('refuses one of two contents of an id that two connections enqueue at the same time', async () => {
         const other = await bench.open()
         const all = items(100)
         const calls = all.flatMap((one) => [queue.enqueue([[one]]), other.enqueue([[item(one.id, 'else')]])])
@@ -305,33 +305,33 @@ export function queueSuite<B extends QueueBench>(
         expect((await queue.status()).depth).toBe(100)
       })
 
-      test('remembers the last 50,000 settled ids', { timeout: 120_000 }, async () => {
+      test('remembers the last 50,000 acknowledged ids', { timeout: 120_000 }, async () => {
         const consumer = queue.consumer('w')
         const first = items(1_000)
         await enqueue(...first)
         for (let i = 1; i < 50; i++) {
           await queue.enqueue([items(1_000)])
-          await consumer.ack(await takeSome(consumer))
+          await consumer.ack(await receiveSome(consumer))
         }
-        await consumer.ack(await takeAll(consumer))
+        await consumer.ack(await receiveAll(consumer))
         expect((await queue.status()).depth).toBe(0)
-        const standings = await queue.find(first.map(({ id }) => id))
-        expect(standings.map((saveState) => saveState?.status)).toEqual(first.map(() => 'SAVED'))
+        const states = await queue.find(first.map(({ id }) => id))
+        expect(states.map((saveState) => saveState?.status)).toEqual(first.map(() => 'SAVED'))
       })
     })
 
-    describe('confirm', () => {
-      async function confirmed(one: Item, consumer: Consumer): Promise<Entry[]> {
+    describe('markSaved', () => {
+      async function markedSaved(one: Item, consumer: Consumer): Promise<Entry[]> {
         await enqueue(one)
-        const entries = await takeSome(consumer)
+        const entries = await receiveSome(consumer)
         await consumer.markSaved(entries)
         return entries
       }
 
-      test('makes an id SAVED, for a retry and for who asks; its entry is in the queue until it is settled', async () => {
+      test('makes an id SAVED for enqueue and find, while its entry is in the queue until ack', async () => {
         const consumer = queue.consumer('w')
         const [one] = items(1) as [Item]
-        const entries = await confirmed(one, consumer)
+        const entries = await markedSaved(one, consumer)
         const saved = { status: 'SAVED', digest: one.digest, at: one.at, conflicts: 0 }
         for (let n = 0; n < 2; n++) {
           expect(await queue.find([one.id])).toEqual([saved])
@@ -344,13 +344,13 @@ export function queueSuite<B extends QueueBench>(
         expect((await queue.status()).depth).toBe(0)
       })
 
-      test('a message that is redriven under an id that is saved is another one, which neither step touches', async () => {
+      test('does not touch a retried dead letter under the same id, and neither does ack', async () => {
         const consumer = queue.consumer('w')
         const two = item(randomUUID(), 'two')
         await conflicting(two, consumer)
         const one = item(two.id, 'one')
         expect(await queue.enqueue([[one]])).toMatchObject([[{ status: 'QUEUED', conflicts: 1 }]])
-        const entries = await takeSome(consumer)
+        const entries = await receiveSome(consumer)
         await consumer.markSaved(entries)
         expect(await queue.retry([two.id])).toBe(1)
         await consumer.markSaved(entries)
@@ -359,22 +359,22 @@ export function queueSuite<B extends QueueBench>(
         expect(await queue.find([one.id])).toEqual([saveState])
         const saved = { status: 'SAVED', digest: one.digest, at: one.at, conflicts: 0 }
         expect(await queue.find([one.id], one.digest)).toEqual([saved])
-        // Each of the two senders is told of its own content; a third is refused.
+        // Each of the two contents has its own state; a third one is refused.
         expect(await queue.enqueue([[one], [two], [item(one.id, 'three')]])).toMatchObject([
           [{ ...saved, duplicate: true }],
           [{ ...saveState, duplicate: true }],
           { code: 'ID_CONFLICT' },
         ])
-        expect(await takeSome(consumer)).toMatchObject([{ id: two.id, body: two.body }])
+        expect(await receiveSome(consumer)).toMatchObject([{ id: two.id, body: two.body }])
       })
 
-      test('an entry that was confirmed comes back when its consumer closes; buried, it leaves its id SAVED', async () => {
+      test('leaves an entry to be received again after a close; dead-lettered then, its id stays SAVED', async () => {
         const [one] = items(1) as [Item]
         const dead = queue.consumer('dead')
-        await confirmed(one, dead)
+        await markedSaved(one, dead)
         await dead.close()
         const consumer = queue.consumer('w')
-        const [entry] = await takeSome(consumer)
+        const [entry] = await receiveSome(consumer)
         expect(entry).toMatchObject({ id: one.id, body: one.body, deliveries: 1 })
         await consumer.deadLetter([{ entry: entry!, failure }])
         const saved = { status: 'SAVED', digest: one.digest, at: one.at, conflicts: 0 }
@@ -382,16 +382,16 @@ export function queueSuite<B extends QueueBench>(
         expect(await queue.status()).toMatchObject({ depth: 0, deadLetters: 1 })
       })
 
-      test('an entry is buried as what it was, whatever its id has come to mean (FA9)', async () => {
+      test('lets an entry be dead-lettered with its own digest and time, though its id was saved with other content (FA9)', async () => {
         const consumer = queue.consumer('w')
         const two = item(randomUUID(), 'two')
         await conflicting(two, consumer)
         const one = item(two.id, 'one')
         await queue.enqueue([[one]])
-        const [first] = await takeSome(consumer)
+        const [first] = await receiveSome(consumer)
         await consumer.markSaved([first!])
         await queue.retry([one.id])
-        const [second] = await takeSome(consumer)
+        const [second] = await receiveSome(consumer)
         await consumer.ack([second!])
         await consumer.deadLetter([{ entry: first!, failure }])
         const saved = { status: 'SAVED', digest: two.digest, at: two.at, conflicts: 0 }
@@ -402,17 +402,17 @@ export function queueSuite<B extends QueueBench>(
     })
 
     describe('find', () => {
-      test('answers in order; undefined for an id that is unknown', async () => {
+      test('returns states in order, and undefined for an unknown id', async () => {
         const consumer = queue.consumer('w')
-        const [dead, settled, pending] = items(3) as [Item, Item, Item]
+        const [dead, saved, pending] = items(3) as [Item, Item, Item]
         await deadLettered(dead, consumer)
-        await enqueue(settled)
-        await consumer.ack(await takeSome(consumer))
+        await enqueue(saved)
+        await consumer.ack(await receiveSome(consumer))
         await enqueue(pending)
-        expect(await queue.find([pending.id, randomUUID(), settled.id, '__proto__', dead.id, pending.id])).toEqual([
+        expect(await queue.find([pending.id, randomUUID(), saved.id, '__proto__', dead.id, pending.id])).toEqual([
           { status: 'QUEUED', digest: pending.digest, at: pending.at, conflicts: 0 },
           undefined,
-          { status: 'SAVED', digest: settled.digest, at: settled.at, conflicts: 0 },
+          { status: 'SAVED', digest: saved.digest, at: saved.at, conflicts: 0 },
           undefined,
           { status: 'FAILED', digest: dead.digest, at: dead.at, conflicts: 0, failure },
           { status: 'QUEUED', digest: pending.digest, at: pending.at, conflicts: 0 },
@@ -420,7 +420,7 @@ export function queueSuite<B extends QueueBench>(
         expect(await queue.find([])).toEqual([])
       })
 
-      test('a pending one wins over a saved one, that over a dead letter, and that over an ID_CONFLICT', async () => {
+      test('prefers a pending content to a saved one, that to a dead letter, and that to an ID_CONFLICT', async () => {
         const consumer = queue.consumer('w')
         const id = randomUUID()
         const contents = ['conflict', 'dead', 'saved'] as const
@@ -429,12 +429,12 @@ export function queueSuite<B extends QueueBench>(
         await conflicting(late, consumer)
         expect(await find()).toMatchObject({ status: 'FAILED', digest: late.digest, failure: conflict, conflicts: 1 })
         await queue.enqueue([[dead]])
-        const [entry] = await takeSome(consumer)
+        const [entry] = await receiveSome(consumer)
         await consumer.deadLetter([{ entry: entry!, failure }])
         expect(await find()).toMatchObject({ status: 'FAILED', digest: dead.digest, failure, conflicts: 1 })
-        // The row that somebody else's conflict is with.
+        // The row that a worker found in the database.
         await queue.retry([id])
-        const [again] = await takeSome(consumer)
+        const [again] = await receiveSome(consumer)
         await consumer.deadLetter([
           { entry: again!, failure: conflict, existing: { digest: saved.digest, at: saved.at } },
         ])
@@ -444,7 +444,7 @@ export function queueSuite<B extends QueueBench>(
         expect(await queue.find([id], saved.digest)).toMatchObject([{ status: 'SAVED', conflicts: 1 }])
       })
 
-      test('with a digest, tells where that content stands', async () => {
+      test('returns the state of one content, with a digest', async () => {
         const consumer = queue.consumer('w')
         const [late, one] = [item(randomUUID(), 'late'), items(1)[0]!]
         await conflicting(late, consumer)
@@ -456,24 +456,22 @@ export function queueSuite<B extends QueueBench>(
         expect(await queue.find([late.id], 'none')).toEqual([undefined])
       })
 
-      test('1,000 ids, dead letters among them', async () => {
+      test('finds 1,000 ids, dead letters among them', async () => {
         const consumer = queue.consumer('w')
         const all = items(1_000)
         await enqueue(...all)
-        const entries = await takeAll(consumer)
+        const entries = await receiveAll(consumer, 1_000)
         await consumer.deadLetter(entries.slice(0, 500).map((entry) => ({ entry, failure })))
-        const standings = await queue.find(all.map(({ id }) => id))
-        expect(standings.map((saveState) => saveState?.status)).toEqual(
-          all.map((_, i) => (i < 500 ? 'FAILED' : 'QUEUED')),
-        )
+        const states = await queue.find(all.map(({ id }) => id))
+        expect(states.map((saveState) => saveState?.status)).toEqual(all.map((_, i) => (i < 500 ? 'FAILED' : 'QUEUED')))
       })
     })
 
-    test('bury with the row that stands under the id makes the queue know it: the next conflict is refused', async () => {
+    test('deadLetter with the existing row of the id makes enqueue refuse the next conflict', async () => {
       const consumer = queue.consumer('w')
       const [late, first] = [item(randomUUID(), 'late'), item('', 'first')]
       await enqueue(late)
-      const [entry] = await takeSome(consumer)
+      const [entry] = await receiveSome(consumer)
       await consumer.deadLetter([{ entry: entry!, failure: conflict, existing: { digest: first.digest, at: 12_345 } }])
       expect(await queue.enqueue([[item(late.id, 'third')], [item(late.id, 'first')], [late]])).toMatchObject([
         { code: 'ID_CONFLICT' },
@@ -482,7 +480,7 @@ export function queueSuite<B extends QueueBench>(
       ])
     })
 
-    test('status tells depth, what is in flight, the age of the oldest, dead letters, capacity and durability', async () => {
+    test('status returns depth, entries in flight, the age of the oldest, dead letters, capacity and durability', async () => {
       const consumer = queue.consumer('w')
       expect(await queue.status()).toEqual({
         depth: 0,
@@ -494,26 +492,26 @@ export function queueSuite<B extends QueueBench>(
       })
       await deadLettered(item(randomUUID(), 'dead'), consumer)
       await enqueue(item(randomUUID(), 'old', 'd', Date.now() - 60_000), ...items(4))
-      const entries = await takeSome(consumer, { rows: 2, bytes: 1_000_000 })
+      const entries = await receiveSome(consumer, { rows: 2, bytes: 1_000_000 })
       expect(entries).toHaveLength(2)
       const status = await queue.status()
       expect(status).toMatchObject({ depth: 5, inFlight: 2, deadLetters: 1 })
       expect(status.oldestAgeMs).toBeGreaterThanOrEqual(60_000)
       expect(status.oldestAgeMs).toBeLessThan(120_000)
       await consumer.ack(entries)
-      const settled = await queue.status()
-      expect(settled).toMatchObject({ depth: 3, inFlight: 0 })
-      expect(settled.oldestAgeMs).toBeLessThan(60_000)
+      const rest = await queue.status()
+      expect(rest).toMatchObject({ depth: 3, inFlight: 0 })
+      expect(rest.oldestAgeMs).toBeLessThan(60_000)
     })
 
-    describe('take', () => {
-      test('oldest first, within `rows`; each entry once', async () => {
+    describe('receive', () => {
+      test('returns the oldest first, at most `rows`, and each entry once', async () => {
         const all = items(25)
         await enqueue(...all)
         const consumer = queue.consumer('w')
         const received: Entry[] = []
         while (received.length < 25) {
-          const entries = await takeSome(consumer, { rows: 10, bytes: 1_000_000 })
+          const entries = await receiveSome(consumer, { rows: 10, bytes: 1_000_000 })
           expect(entries.length).toBeLessThanOrEqual(10)
           received.push(...entries)
         }
@@ -524,30 +522,30 @@ export function queueSuite<B extends QueueBench>(
         expect(await consumer.receive(lots, 0)).toEqual([])
       })
 
-      test('within `bytes`, roughly; and one entry always fits', async () => {
+      test('returns about `bytes` at most, and always one entry', async () => {
         const all = items(20, 'x'.repeat(10_000))
         await enqueue(...all)
         const consumer = queue.consumer('w')
-        const received = await takeSome(consumer, { rows: 1_000, bytes: 1 })
+        const received = await receiveSome(consumer, { rows: 1_000, bytes: 1 })
         expect(received).toHaveLength(1)
         while (received.length < 20) {
-          const entries = await takeSome(consumer, { rows: 1_000, bytes: 35_000 })
+          const entries = await receiveSome(consumer, { rows: 1_000, bytes: 35_000 })
           expect(entries.reduce((bytes, { body }) => bytes + Buffer.byteLength(body), 0)).toBeLessThanOrEqual(70_000)
           received.push(...entries)
         }
         expect(ids(received)).toEqual(all.map(({ id }) => id))
       })
 
-      test('waits, and has a message of any connection as soon as it is accepted', async () => {
+      test('waits, and returns a message of any connection as soon as it is enqueued', async () => {
         const other = await bench.open()
-        for (const accepting of [queue, other]) {
-          const consumer = queue.consumer(`w-${accepting === other}`)
+        for (const sender of [queue, other]) {
+          const consumer = queue.consumer(`w-${sender === other}`)
           const receiving = consumer.receive(lots, 30_000)
-          // The question behind the take has been answered: the take is waiting by now, or nearly.
-          await accepting.status()
+          // This call came after the receive, so that the receive is waiting by now, or nearly.
+          await sender.status()
           const since = performance.now()
           const [one] = items(1) as [Item]
-          await accepting.enqueue([[one]])
+          await sender.enqueue([[one]])
           const entries = await receiving
           expect(ids(entries)).toEqual([one.id])
           expect(performance.now() - since).toBeLessThan(5_000)
@@ -555,14 +553,14 @@ export function queueSuite<B extends QueueBench>(
         }
       })
 
-      test('[] when there is nothing; not so soon that a loop of takes would run hot, nor much after its time', async () => {
+      test('returns [] from an empty queue about when its time is over, so that a loop does not run hot', async () => {
         const since = performance.now()
         expect(await queue.consumer('w').receive(lots, 400)).toEqual([])
         expect(performance.now() - since).toBeGreaterThan(100)
         expect(performance.now() - since).toBeLessThan(5_000)
       })
 
-      test('two consumers on two connections never hold the same entry', async () => {
+      test('never returns the same entry to two consumers on two connections', async () => {
         const other = await bench.open()
         const all = items(2_000)
         await queue.enqueue([all.slice(0, 1_000)])
@@ -580,66 +578,68 @@ export function queueSuite<B extends QueueBench>(
         expect(ids(received.flat()).sort()).toEqual(all.map(({ id }) => id).sort())
       })
 
-      test('what a consumer gave back by closing comes first, and counts as if it had not been handed out', async () => {
+      test('returns first what a closed consumer had not acknowledged, without counting that delivery', async () => {
         const other = await bench.open()
         const all = items(5)
         await enqueue(...all.slice(0, 3))
         const a = queue.consumer('a')
-        const [first] = await takeSome(a)
+        const [first] = await receiveSome(a)
         await a.ack([first!])
         await enqueue(...all.slice(3))
         await a.close()
         await a.close()
         expect((await queue.status()).depth).toBe(4)
         const b = other.consumer('b')
-        const received = await takeSome(b)
-        received.push(...(await takeAll(b)))
+        const received = await receiveSome(b)
+        received.push(...(await receiveAll(b)))
         expect(received.map(({ id, deliveries }) => [id, deliveries])).toEqual(all.slice(1).map(({ id }) => [id, 1]))
       })
 
-      test('deliveries go on being counted from one dead consumer to the next; a close counts none', async () => {
+      test('counts deliveries from one ended consumer to the next, and none for a close', async () => {
         await enqueue(...items(1))
         for (let n = 1; n <= 3; n++) {
           const queue = await bench.open()
-          expect(await takeSome(queue.consumer('w'))).toMatchObject([{ deliveries: n }])
+          expect(await receiveSome(queue.consumer('w'))).toMatchObject([{ deliveries: n }])
         }
         for (let n = 0; n < 2; n++) {
           const consumer = (await bench.open()).consumer('w')
-          expect(await takeSome(consumer)).toMatchObject([{ deliveries: 4 }])
+          expect(await receiveSome(consumer)).toMatchObject([{ deliveries: 4 }])
           await consumer.close()
         }
       })
 
-      test('what a dead consumer took goes to the next one of its name first', async () => {
+      test('returns the entries of an ended consumer first to the next one of its name', async () => {
         const all = items(4)
         await enqueue(...all.slice(0, 2))
-        await takeSome(queue.consumer('w'))
+        await receiveSome(queue.consumer('w'))
         await enqueue(...all.slice(2))
         const next = (await bench.open()).consumer('w')
-        const received = await takeSome(next)
-        received.push(...(await takeAll(next)))
+        const received = await receiveSome(next)
+        received.push(...(await receiveAll(next)))
         expect(received.map(({ id, deliveries }) => [id, deliveries])).toEqual(
           all.map(({ id }, i) => [id, i < 2 ? 2 : 1]),
         )
       })
 
-      test('and to one of another name after a while', { timeout: 60_000 }, async () => {
+      test('returns the entries of an ended consumer to one of another name when the lease has ended', {
+        timeout: 60_000,
+      }, async () => {
         const other = await bench.open()
         const all = items(3)
         await enqueue(...all)
-        await takeSome(queue.consumer('dead'))
+        await receiveSome(queue.consumer('dead'))
         const alive = other.consumer('alive')
         expect(await alive.receive(lots, 0)).toEqual([])
-        const received = await takeSome(alive)
-        received.push(...(await takeAll(alive)))
+        const received = await receiveSome(alive)
+        received.push(...(await receiveAll(alive)))
         expect(received.map(({ id, deliveries }) => [id, deliveries])).toEqual(all.map(({ id }) => [id, 2]))
       })
 
-      test('but not while it is held', { timeout: 60_000 }, async () => {
+      test('returns no entry of another consumer that extends its lease', { timeout: 60_000 }, async () => {
         const slow = queue.consumer('slow')
         const quick = (await bench.open()).consumer('quick')
-        /** False where the machine stood still for as long as a hold lasts: then the entries are free, and nothing is proved. */
-        const holds = async (entries: Entry[]) => {
+        /** Returns false if the machine stood still for as long as a lease, so that the lease has ended and nothing is proved. */
+        const keeps = async (entries: Entry[]) => {
           const until = performance.now() + bench.reclaimMs * 2.5
           while (performance.now() < until) {
             const asked = performance.now()
@@ -652,14 +652,14 @@ export function queueSuite<B extends QueueBench>(
         }
         for (let proved = false; !proved; ) {
           await enqueue(...items(3))
-          const entries = await takeSome(slow)
-          proved = await holds(entries)
+          const entries = await receiveSome(slow)
+          proved = await keeps(entries)
           await slow.ack(entries)
         }
         expect((await queue.status()).depth).toBe(0)
       })
 
-      test('a take under way resolves when its consumer closes', async () => {
+      test('resolves when its consumer closes', async () => {
         const consumer = queue.consumer('w')
         const since = performance.now()
         const receiving = consumer.receive(lots, 60_000)
@@ -671,12 +671,12 @@ export function queueSuite<B extends QueueBench>(
       })
     })
 
-    describe('settle', () => {
+    describe('ack', () => {
       test('may be called twice, and with nothing', async () => {
         const [one] = items(1) as [Item]
         await enqueue(one, ...items(1))
         const consumer = queue.consumer('w')
-        const entries = await takeSome(consumer, { rows: 1, bytes: 1_000_000 })
+        const entries = await receiveSome(consumer, { rows: 1, bytes: 1_000_000 })
         await consumer.ack(entries)
         await consumer.ack(entries)
         await consumer.ack([])
@@ -686,42 +686,42 @@ export function queueSuite<B extends QueueBench>(
         expect((await queue.status()).depth).toBe(1)
       })
 
-      test('passes over what somebody else buried, and leaves a later message of the same id alone', async () => {
+      test('ignores an entry that another consumer dead-lettered, and does not touch a later message of its id', async () => {
         const id = randomUUID()
         await enqueue(item(id, 'one'))
         const late = queue.consumer('late')
-        const entries = await takeSome(late)
+        const entries = await receiveSome(late)
         await late.close()
         const other = queue.consumer('other')
-        const [received] = await takeSome(other)
+        const [received] = await receiveSome(other)
         await other.deadLetter([{ entry: received!, failure }])
         await queue.retry([id])
         await other.ack(entries)
         await other.deadLetter(entries.map((entry) => ({ entry, failure })))
         expect(await queue.find([id])).toMatchObject([{ status: 'QUEUED', digest: item(id, 'one').digest }])
         expect(await queue.status()).toMatchObject({ depth: 1, deadLetters: 0 })
-        expect(ids(await takeSome(other))).toEqual([id])
+        expect(ids(await receiveSome(other))).toEqual([id])
       })
     })
 
-    test('attempt counts the tries of one entry, whoever makes them', async () => {
+    test('countAttempt counts the attempts of one entry by all consumers', async () => {
       const all = items(2)
       await enqueue(...all)
       const a = queue.consumer('a')
-      const [first, second] = await takeSome(a)
+      const [first, second] = await receiveSome(a)
       expect(await a.countAttempt(first!)).toBe(1)
       expect(await a.countAttempt(first!)).toBe(2)
       expect(await a.countAttempt(second!)).toBe(1)
       await a.close()
       const b = (await bench.open()).consumer('b')
-      const again = await takeSome(b)
+      const again = await receiveSome(b)
       expect(await b.countAttempt(again.find(({ id }) => id === all[0]!.id)!)).toBe(3)
     })
 
-    test('forgive takes one try back, whoever counted it; never below none, and of nothing that is gone', async () => {
+    test('withdrawAttempt subtracts an attempt of any consumer, never below 0, and ignores an acknowledged entry', async () => {
       await enqueue(...items(2))
       const consumer = queue.consumer('a')
-      const [entry, gone] = await takeSome(consumer)
+      const [entry, gone] = await receiveSome(consumer)
       await consumer.countAttempt(entry!)
       await consumer.countAttempt(entry!)
       const other = (await bench.open()).consumer('b')
@@ -736,7 +736,7 @@ export function queueSuite<B extends QueueBench>(
     })
 
     describe('dead letters', () => {
-      test('say what and why, oldest first, page by page', async () => {
+      test('have their message and reason, oldest first, page by page', async () => {
         const consumer = queue.consumer('w')
         const all = items(5)
         for (const one of all) await deadLettered(one, consumer)
@@ -757,7 +757,7 @@ export function queueSuite<B extends QueueBench>(
         expect(await other.deadLetters(0)).toEqual({ deadLetters: [], more: true })
       })
 
-      test('a page of large ones ends after some 4 MB, and says that there are more', async () => {
+      test('of large size are returned about 4 MB a page, with `more` set', async () => {
         const consumer = queue.consumer('w')
         const all = items(6, 'x'.repeat(1_500_000))
         for (const one of all) await deadLettered(one, consumer)
@@ -772,11 +772,11 @@ export function queueSuite<B extends QueueBench>(
         expect(seen).toEqual(all.map(({ id }) => id))
       })
 
-      test('burying twice makes one letter; settling it afterwards changes nothing', async () => {
+      test('are not doubled by a second deadLetter, nor changed by an ack afterwards', async () => {
         const [one] = items(1) as [Item]
         await enqueue(one)
         const consumer = queue.consumer('w')
-        const [entry] = (await takeSome(consumer)) as [Entry]
+        const [entry] = (await receiveSome(consumer)) as [Entry]
         await consumer.deadLetter([{ entry, failure }])
         await consumer.deadLetter([{ entry, failure }])
         await consumer.ack([entry])
@@ -785,7 +785,7 @@ export function queueSuite<B extends QueueBench>(
         expect(await queue.status()).toMatchObject({ depth: 0, deadLetters: 1 })
       })
 
-      test('retry puts them back under the ids they had; unknown ids are passed over', async () => {
+      test('are enqueued by retry under their ids; it ignores unknown ids', async () => {
         const consumer = queue.consumer('w')
         const [a, b] = items(2) as [Item, Item]
         await deadLettered(a, consumer)
@@ -796,7 +796,7 @@ export function queueSuite<B extends QueueBench>(
           { status: 'FAILED' },
         ])
         expect(await queue.status()).toMatchObject({ depth: 1, deadLetters: 1 })
-        const [entry] = (await takeSome(consumer)) as [Entry]
+        const [entry] = (await receiveSome(consumer)) as [Entry]
         expect(entry).toMatchObject({ id: a.id, body: a.body, deliveries: 1 })
         expect(await consumer.countAttempt(entry)).toBe(1)
         await consumer.ack([entry])
@@ -804,7 +804,7 @@ export function queueSuite<B extends QueueBench>(
         expect(await queue.retry([])).toBe(0)
       })
 
-      test('one id may have several; they go back one at a time, its own first', async () => {
+      test('of one id are retried one at a time, ID_CONFLICTs last', async () => {
         const consumer = queue.consumer('w')
         const own = item(randomUUID(), 'own')
         const { id } = own
@@ -818,26 +818,26 @@ export function queueSuite<B extends QueueBench>(
         // One of that id is pending now.
         expect(await queue.retry([id])).toBe(0)
         expect(await queue.status()).toMatchObject({ depth: 1, deadLetters: 2 })
-        await consumer.ack(await takeSome(consumer))
+        await consumer.ack(await receiveSome(consumer))
         expect(await queue.find([id])).toMatchObject([{ status: 'SAVED', digest: own.digest, conflicts: 2 }])
         for (const left of [1, 0]) {
           expect(await queue.retry([id])).toBe(1)
           expect(await queue.find([id])).toMatchObject([{ status: 'QUEUED', conflicts: left }])
-          const [entry] = await takeSome(consumer)
+          const [entry] = await receiveSome(consumer)
           await consumer.ack([entry!])
         }
         expect(await queue.status()).toMatchObject({ depth: 0, deadLetters: 0 })
       })
 
-      test('an ID_CONFLICT that is retried while its id is SAVED becomes one again, and changes nothing', async () => {
+      test('with ID_CONFLICT that are retried while the id is SAVED leave it SAVED', async () => {
         const consumer = queue.consumer('w')
         const late = item(randomUUID(), 'late')
         await conflicting(late, consumer)
         const first = item(late.id, 'first')
         await queue.enqueue([[first]])
-        await consumer.ack(await takeSome(consumer))
+        await consumer.ack(await receiveSome(consumer))
         expect(await queue.retry([late.id])).toBe(1)
-        const [entry] = await takeSome(consumer)
+        const [entry] = await receiveSome(consumer)
         await consumer.deadLetter([
           { entry: entry!, failure: conflict, existing: { digest: first.digest, at: first.at } },
         ])
@@ -845,7 +845,7 @@ export function queueSuite<B extends QueueBench>(
         expect(await queue.find([late.id])).toEqual([saved])
       })
 
-      test('discard removes them, all of an id, for good', async () => {
+      test('are deleted by discard, all of an id, permanently', async () => {
         const consumer = queue.consumer('w')
         const id = randomUUID()
         await conflicting(item(id, 'one'), consumer)
@@ -860,11 +860,11 @@ export function queueSuite<B extends QueueBench>(
         await enqueue(item(id, 'one'))
       })
 
-      test('1,200 are retried and discarded in one call', { timeout: 60_000 }, async () => {
+      test('are retried and discarded 1,200 in one call', { timeout: 60_000 }, async () => {
         const consumer = queue.consumer('w')
         const all = items(1_200)
         const deadLetter = async () => {
-          const entries = await takeAll(consumer)
+          const entries = await receiveAll(consumer, 1_200)
           expect(entries).toHaveLength(1_200)
           await consumer.deadLetter(entries.map((entry) => ({ entry, failure })))
         }
@@ -880,7 +880,7 @@ export function queueSuite<B extends QueueBench>(
       })
     })
 
-    test('bodies come back as they were', async () => {
+    test('returns bodies as they were enqueued', async () => {
       const contents = [
         '',
         '😀👩‍👩‍👧‍👦 é',
@@ -896,7 +896,7 @@ export function queueSuite<B extends QueueBench>(
       ]
       await enqueue(...all)
       const consumer = queue.consumer('w')
-      const entries = await takeAll(consumer)
+      const entries = await receiveAll(consumer, all.length)
       expect(entries.map(({ body }) => body)).toEqual(all.map(({ body }) => body))
       await consumer.deadLetter(entries.map((entry) => ({ entry, failure })))
       expect((await queue.deadLetters(100)).deadLetters.map(({ deadLetter }) => deadLetter.body)).toEqual(
@@ -904,30 +904,30 @@ export function queueSuite<B extends QueueBench>(
       )
     })
 
-    test('what was accepted, settled and buried is there for who opens it anew', async () => {
+    test('has its messages, saved ids and dead letters when it is opened again', async () => {
       const consumer = queue.consumer('w')
-      const [dead, settled, pending] = items(3) as [Item, Item, Item]
+      const [dead, saved, pending] = items(3) as [Item, Item, Item]
       await deadLettered(dead, consumer)
-      await enqueue(settled)
-      await consumer.ack(await takeSome(consumer))
+      await enqueue(saved)
+      await consumer.ack(await receiveSome(consumer))
       await enqueue(pending)
       await queue.close()
       await queue.close()
       const again = await bench.open()
-      expect(await again.find([dead.id, settled.id, pending.id])).toMatchObject([
+      expect(await again.find([dead.id, saved.id, pending.id])).toMatchObject([
         { status: 'FAILED' },
         { status: 'SAVED' },
         { status: 'QUEUED' },
       ])
       expect(await again.status()).toMatchObject({ depth: 1, deadLetters: 1 })
-      expect(ids(await takeSome(again.consumer('w')))).toEqual([pending.id])
+      expect(ids(await receiveSome(again.consumer('w')))).toEqual([pending.id])
     })
 
     if (foreign) {
-      test('a foreign object is taken, can be buried, and is discarded by its handle', async () => {
+      test('returns an object of another program, which can be dead-lettered and discarded by its handle', async () => {
         await foreign(bench)
         const consumer = queue.consumer('w')
-        const [entry] = (await takeSome(consumer)) as [Entry]
+        const [entry] = (await receiveSome(consumer)) as [Entry]
         expect(entry.id).toBeUndefined()
         await consumer.deadLetter([{ entry, failure: { ...failure, code: 'UNDECODABLE' } }])
         const [found] = (await queue.deadLetters(10)).deadLetters
