@@ -40,23 +40,25 @@ export const builder = new SchemaBuilder<{
       extensions: { scope: 'any' },
     },
     hasNextPageFieldOptions: {
-      description: 'Whether there are more rows after this page. Known when it was read with `first`.',
+      description: 'Whether rows follow this page. Known when the page was read with `first`.',
     },
     hasPreviousPageFieldOptions: {
-      description: 'Whether there are more rows before this page. Known when it was read with `last`.',
+      description: 'Whether rows precede this page. Known when the page was read with `last`.',
     },
     startCursorFieldOptions: { description: 'The cursor of the first edge; null for an empty page.' },
     endCursorFieldOptions: { description: 'The cursor of the last edge; null for an empty page.' },
-    pageInfoFieldOptions: { description: 'Where this page stands in the list.', extensions: { shared: true } },
+    pageInfoFieldOptions: { description: 'The position of this page in the list.', extensions: { shared: true } },
     edgesFieldOptions: {
       description: 'The rows of this page.',
       nullable: { list: false, items: false },
       extensions: { shared: true },
     },
     nodeFieldOptions: { description: 'The row.', nullable: false, extensions: { shared: true } },
-    cursorFieldOptions: { description: 'The place of this edge in the list, for `after` and `before`.' },
-    firstArgOptions: { description: 'Read so many rows from the beginning: at most 100. Without first and last: 20.' },
-    lastArgOptions: { description: 'Read so many rows from the end: at most 100. Not together with first.' },
+    cursorFieldOptions: { description: 'The position of this edge in the list, for `after` and `before`.' },
+    firstArgOptions: {
+      description: 'The number of rows to read from the beginning: at most 100; 20 without first and last.',
+    },
+    lastArgOptions: { description: 'The number of rows to read from the end: at most 100. Not together with first.' },
     afterArgOptions: { description: 'Read the rows after the edge with this cursor.' },
     beforeArgOptions: { description: 'Read the rows before the edge with this cursor.' },
   },
@@ -73,8 +75,8 @@ builder.scalarType('DateTime', {
   },
 })
 
-builder.queryType({ description: 'Reads. They never wait for the queue.' })
-builder.mutationType({ description: 'Writes. They answer when the queue has them on disk.' })
+builder.queryType({ description: 'Reads. Reads of contents never wait for the queue.' })
+builder.mutationType({ description: 'Writes. A save returns when the queue has it on disk.' })
 builder.subscriptionType({
   description: 'Events, over Server-Sent Events or WebSocket (graphql-transport-ws).',
 })

@@ -7,10 +7,10 @@ export const Content = builder.prismaObject('Content', {
   description: 'A saved content: one row of the database.',
   extensions: { scope: 'read' },
   fields: (t) => ({
-    id: t.exposeID('id', { description: 'A UUID, in lower case. It is the `id` that the save had.' }),
+    id: t.exposeID('id', { description: 'The id of the save: a UUID in lower case.' }),
     content: t.exposeString('content', { description: 'The text that was saved, code unit for code unit.' }),
-    createdAt: t.expose('createdAt', { type: 'DateTime', description: 'When it was accepted.' }),
-    savedAt: t.expose('savedAt', { type: 'DateTime', description: 'When the row was written.' }),
+    createdAt: t.expose('createdAt', { type: 'DateTime', description: 'When the API received the save.' }),
+    savedAt: t.expose('savedAt', { type: 'DateTime', description: 'When the worker wrote the row.' }),
   }),
 })
 
@@ -20,7 +20,7 @@ builder.queryField('contents', (t) =>
       type: Content,
       extensions: { scope: 'read', shared: true, list: 'Content' },
       cursor: 'id',
-      description: 'Contents, newest first (createdAt, then id). Cached. first: at most 100, default 20.',
+      description: 'Contents, newest first (by createdAt, then id), from the cache. first: at most 100, default 20.',
       defaultSize: pageDefault,
       // Pothos would quietly give 100 where 1,000 were asked for.
       maxSize: (args) => {
@@ -46,7 +46,7 @@ builder.queryField('content', (t) =>
     type: Content,
     extensions: { scope: 'read' },
     nullable: true,
-    description: 'One content; null when there is none with this id.',
+    description: 'One content; null if no row has this id.',
     args: { id: t.arg.id({ required: true, description: 'The UUID of the content.' }) },
     resolve: async (_root, { id }, { app }) => (await app.contents.find(checkId(id))) ?? null,
   }),

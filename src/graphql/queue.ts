@@ -11,11 +11,11 @@ import { builder } from './builder.ts'
 import { Failure } from './receipt.ts'
 
 const Durability = builder.enumType('Durability', {
-  description: 'What the queue does before it acknowledges.',
+  description: 'How durable a save is when the queue acknowledges it.',
   values: {
     FSYNC: { description: 'On disk: a power cut loses nothing.' },
     EVERYSEC: { description: 'A power cut may lose about a second.' },
-    MEMORY: { description: 'A restart of the queue may lose all of it.' },
+    MEMORY: { description: 'A restart of the queue may lose all pending messages.' },
   } as const,
 })
 
@@ -23,16 +23,16 @@ const Queue = builder.objectRef<QueueStatus>('Queue').implement({
   description: 'The state of the queue.',
   extensions: { scope: 'admin' },
   fields: (t) => ({
-    depth: t.exposeInt('depth', { description: 'Messages accepted and not yet saved; those in flight included.' }),
-    inFlight: t.exposeInt('inFlight', { description: 'Messages that a worker holds.' }),
+    depth: t.exposeInt('depth', { description: 'Messages enqueued and not yet saved, including those in flight.' }),
+    inFlight: t.exposeInt('inFlight', { description: 'Messages leased to workers.' }),
     oldestAgeMs: t.exposeInt('oldestAgeMs', {
-      description: 'For how long the oldest message has been waiting, in milliseconds.',
+      description: 'The age of the oldest message, in milliseconds.',
     }),
-    deadLetters: t.exposeInt('deadLetters', { description: 'How many dead letters there are.' }),
-    capacity: t.exposeInt('capacity', { description: 'The depth from which on saves are refused.' }),
+    deadLetters: t.exposeInt('deadLetters', { description: 'The number of dead letters.' }),
+    capacity: t.exposeInt('capacity', { description: 'The depth at which saves are refused.' }),
     durability: t.expose('durability', {
       type: Durability,
-      description: 'What the queue does before it acknowledges.',
+      description: 'How durable a save is when the queue acknowledges it.',
     }),
   }),
 })
@@ -43,21 +43,21 @@ interface DeadLetterNode extends DeadLetterShape {
 }
 
 const DeadLetter = builder.objectRef<DeadLetterNode>('DeadLetter').implement({
-  description: 'A message that could not be saved. It stays until it is retried or discarded.',
+  description: 'A message that could not become a row. It stays until an operator retries or discards it.',
   extensions: { scope: 'admin' },
   fields: (t) => ({
     id: t.exposeID('id', {
-      description: 'The id of the save; of a message without one, the name that the queue has for it.',
+      description: 'The id of the save; for a message without one, the handle that the queue gave it.',
     }),
     content: t.exposeString('content', {
       nullable: true,
-      description: 'The content that was to be saved; null where the message cannot be read.',
+      description: 'The content of the save; null if the message cannot be decoded.',
     }),
-    failure: t.expose('failure', { type: Failure, description: 'Why it could not be saved.' }),
+    failure: t.expose('failure', { type: Failure, description: 'Why the message could not become a row.' }),
     acceptedAt: t.expose('acceptedAt', {
       type: 'DateTime',
       nullable: true,
-      description: 'When the queue accepted the save; null where the message cannot be read.',
+      description: 'When the API received the save; null if the message cannot be decoded.',
     }),
   }),
 })
@@ -85,10 +85,10 @@ builder.queryField('deadLetters', (t) =>
   t.field({
     type: DeadLetterConnection,
     extensions: { scope: 'admin' },
-    description: 'Dead letters, oldest first. A page ends sooner where its letters are large.',
+    description: 'Dead letters, oldest first. A page of large dead letters ends sooner.',
     args: {
-      first: t.arg.int({ description: 'Read so many: at most 100, default 20.' }),
-      after: t.arg.string({ description: 'Read those after the edge with this cursor.' }),
+      first: t.arg.int({ description: 'The number of dead letters to read: at most 100, default 20.' }),
+      after: t.arg.string({ description: 'Read the dead letters after the edge with this cursor.' }),
     },
     resolve: async (_root, { first, after }, context) => {
       const { app } = context
@@ -127,14 +127,14 @@ function read(deadLetter: DeadLetterShape): DeadLetterNode {
 builder.mutationFields((t) => ({
   retryDeadLetters: t.int({
     extensions: { scope: 'admin' },
-    description: 'Puts dead letters back into the queue, under the ids they had, and returns how many.',
-    args: { ids: t.arg.idList({ required: true, description: 'Their ids; at most 1,000.' }) },
+    description: 'Puts dead letters back into the queue, with their ids, and returns how many.',
+    args: { ids: t.arg.idList({ required: true, description: 'The ids of the dead letters; at most 1,000.' }) },
     resolve: (_root, { ids }, { app }) => app.queue.retry(checkIds(ids)),
   }),
   discardDeadLetters: t.int({
     extensions: { scope: 'admin' },
     description: 'Deletes dead letters permanently and returns how many.',
-    args: { ids: t.arg.idList({ required: true, description: 'Their ids; at most 1,000.' }) },
+    args: { ids: t.arg.idList({ required: true, description: 'The ids of the dead letters; at most 1,000.' }) },
     resolve: (_root, { ids }, { app }) => app.queue.discard(checkIds(ids)),
   }),
 }))
@@ -151,7 +151,7 @@ builder.subscriptionField('queue', (t) =>
   t.field({
     type: Queue,
     extensions: { scope: 'admin' },
-    description: 'The state of the queue: now, then once a second while it changes.',
+    description: 'The state of the queue now, then at most once a second when it changes.',
     subscribe: (_root, _args, { app }) => {
       const leaving = new AbortController()
       let last: string | undefined

@@ -11,10 +11,11 @@ export const Failure = builder.objectRef<FailureShape>('Failure').implement({
   extensions: { scope: 'any' },
   fields: (t) => ({
     code: t.exposeString('code', {
-      description: 'ID_CONFLICT, UNDECODABLE, REJECTED (by the database), CRASHED (its worker, each time) or GAVE_UP.',
+      description:
+        'ID_CONFLICT, UNDECODABLE, REJECTED (by the database), CRASHED (the worker, at each attempt) or GAVE_UP.',
     }),
-    message: t.exposeString('message', { description: 'What went wrong, in words.' }),
-    attempts: t.exposeInt('attempts', { description: 'How often the message was tried by itself.' }),
+    message: t.exposeString('message', { description: 'The reason, as a sentence.' }),
+    attempts: t.exposeInt('attempts', { description: 'How many attempts with this message alone failed.' }),
     failedAt: t.expose('failedAt', { type: 'DateTime', description: 'When the message became a dead letter.' }),
   }),
 })
@@ -24,23 +25,25 @@ const ReceiptStatus = builder.enumType('ReceiptStatus', {
   values: {
     QUEUED: { description: 'Durable in the queue.' },
     SAVED: { description: 'A row in the database.' },
-    FAILED: { description: 'A dead letter, which can be retried.' },
+    FAILED: { description: 'A dead letter; it can be retried.' },
   } as const,
 })
 
 export const Receipt = builder.objectRef<ReceiptShape>('Receipt').implement({
-  description: 'Where a save stands.',
+  description: 'How far a save has come, and its row.',
   extensions: { scope: 'any' },
   fields: (t) => ({
     id: t.exposeID('id', { description: 'The id of the save, and of its content.' }),
     status: t.expose('status', { type: ReceiptStatus, description: 'How far the save has come.' }),
-    duplicate: t.exposeBoolean('duplicate', { description: 'Whether this save repeats one that was accepted before.' }),
-    acceptedAt: t.expose('acceptedAt', { type: 'DateTime', description: 'When the queue accepted the save.' }),
+    duplicate: t.exposeBoolean('duplicate', {
+      description: 'Whether this save repeats an earlier one with the same id and content.',
+    }),
+    acceptedAt: t.expose('acceptedAt', { type: 'DateTime', description: 'When the API received the save.' }),
     content: t.field({
       type: Content,
       nullable: true,
       description:
-        'The row, once there is one. It takes the scope `read`: with the id of another save this is the row of that save.',
+        'The row, once it is committed. It needs the scope `read`, because a client may name the id of another save.',
       resolve: async (receipt, _args, { app }) => {
         if (receipt.content || receipt.status === 'QUEUED') return receipt.content ?? null
         return (await app.contents.find(receipt.id)) ?? null
@@ -50,7 +53,11 @@ export const Receipt = builder.objectRef<ReceiptShape>('Receipt').implement({
       description:
         'How many later saves with this id and other content became dead letters with the code ID_CONFLICT. They change neither the row nor the status.',
     }),
-    failure: t.expose('failure', { type: Failure, nullable: true, description: 'Why the save failed, with FAILED.' }),
+    failure: t.expose('failure', {
+      type: Failure,
+      nullable: true,
+      description: 'Why the save failed, if its status is FAILED.',
+    }),
   }),
 })
 
@@ -59,7 +66,7 @@ const SaveInput = builder.inputType('SaveInput', {
   fields: (t) => ({
     content: t.string({ required: true, description: 'The text to save.' }),
     id: t.id({
-      description: 'A UUID of your own (v7 recommended); it makes a retry safe. Left out: the server makes one.',
+      description: 'A UUID (v7 recommended) that makes a retry safe. Without it the server makes one.',
     }),
   }),
 })
@@ -69,13 +76,13 @@ builder.mutationFields((t) => ({
     type: Receipt,
     extensions: { scope: 'write' },
     description:
-      'Accepts a content: QUEUED means that the queue has it on disk. A retry with the same id and content is saved once.',
+      'Enqueues a content. QUEUED means that the queue has it on disk. A retry with the same id and content is saved once.',
     args: {
       content: t.arg.string({ required: true, description: 'The text to save.' }),
       id: t.arg.id({
-        description: 'A UUID of your own (v7 recommended); it makes a retry safe. Left out: the server makes one.',
+        description: 'A UUID (v7 recommended) that makes a retry safe. Without it the server makes one.',
       }),
-      waitMs: t.arg.int({ description: 'Wait up to so many milliseconds (at most 60,000) for SAVED or FAILED.' }),
+      waitMs: t.arg.int({ description: 'How many milliseconds to wait for SAVED or FAILED: at most 60,000.' }),
     },
     resolve: (_root, input, { app, client }) =>
       input.waitMs == null ? app.saves.save(input) : app.saves.saveAndWait(input, input.waitMs, client),
@@ -83,7 +90,7 @@ builder.mutationFields((t) => ({
   saveMany: t.field({
     type: [Receipt],
     extensions: { scope: 'write' },
-    description: 'Accepts all of the inputs or none; at most 1,000.',
+    description: 'Enqueues all inputs, or none; at most 1,000.',
     args: { inputs: t.arg({ type: [SaveInput], required: true, description: 'The saves; at most 1,000.' }) },
     resolve: (_root, { inputs }, { app }) => app.saves.saveMany(inputs),
   }),
@@ -94,7 +101,7 @@ builder.queryField('receipt', (t) =>
     type: Receipt,
     extensions: { scope: 'read' },
     nullable: true,
-    description: 'Where a save stands; null for an id that was never accepted (or is long gone).',
+    description: 'The receipt of a save; null if neither the queue nor the database knows the id.',
     args: { id: t.arg.id({ required: true, description: 'The id of the save.' }) },
     resolve: async (_root, { id }, { app }) => (await app.receipts.find(checkId(id))) ?? null,
   }),
@@ -104,7 +111,7 @@ builder.subscriptionField('receipt', (t) =>
   t.field({
     type: Receipt,
     extensions: { scope: 'read' },
-    description: 'The state now, then each change; completes at SAVED or FAILED.',
+    description: 'The receipt now, then after each change. Completes at SAVED or FAILED.',
     args: { id: t.arg.id({ required: true, description: 'The id of the save.' }) },
     subscribe: (_root, { id }, { app }) => {
       const leaving = new AbortController()

@@ -11,10 +11,10 @@ interface Saved {
 }
 
 const SavedEvent = builder.objectRef<Saved>('SavedEvent').implement({
-  description: 'A content was saved: `contents` shows it, whichever process is asked.',
+  description: 'A content was saved. `contents` of every process returns it.',
   extensions: { scope: 'read' },
   fields: (t) => ({
-    cursor: t.exposeString('cursor', { description: 'Resume behind this event with `saved(after:)`.' }),
+    cursor: t.exposeString('cursor', { description: 'The position after this event, for `saved(after:)`.' }),
     content: t.expose('content', { type: Content, description: 'The content that was saved.' }),
   }),
 })
@@ -29,7 +29,9 @@ builder.subscriptionField('saved', (t) =>
     type: SavedEvent,
     extensions: { scope: 'read', shared: true, feed },
     description: 'Every saved content, in the order of the events log.',
-    args: { after: t.arg.string({ description: 'The cursor of the last event seen; left out: from now on.' }) },
+    args: {
+      after: t.arg.string({ description: 'The cursor of the last event received. Without it the stream begins now.' }),
+    },
     subscribe: () => {
       throw new Error('a feed is read by streams.ts')
     },
