@@ -1,4 +1,4 @@
-/** The use cases, wired: what the server calls, whether it speaks GraphQL or REST. */
+/** The use cases and their dependencies: GraphQL and REST call these. */
 import type { Cache } from '../cache/cache.ts'
 import type { Store } from '../db/store.ts'
 import type { EventLog } from '../events/events.ts'
@@ -38,13 +38,13 @@ export function makeApp(
   options: { contentMaxBytes: number },
 ): App {
   const { queue, store, cache, events, log, meter = noMeter, tracer } = deps
-  const follower = new Follower(events, log)
+  const follower = new Follower({ events, log })
   const bytes = new Bytes()
-  const reads = new Reads(bytes, options.contentMaxBytes)
-  const contents = new Contents(store, cache, meter, reads)
-  const receipts = new Receipts(queue, contents, follower)
+  const reads = new Reads({ bytes }, { rowBytes: options.contentMaxBytes })
+  const contents = new Contents({ store, cache, meter, reads })
+  const receipts = new Receipts({ queue, contents, follower })
   return {
-    saves: new Saves(new EnqueueBatcher(queue), receipts, { ...options, bytes, meter, tracer, log }),
+    saves: new Saves({ batcher: new EnqueueBatcher({ queue }), receipts, bytes, meter, tracer, log }, options),
     contents,
     receipts,
     follower,

@@ -1,7 +1,7 @@
 /**
- * The bytes that this process holds for its clients, in three accounts: what came in and is not answered yet, what is being read or
- * waits to be sent, and the requests of open subscriptions. Invariant: each account has a bound that follows from the heap limit, and
- * whatever would exceed it is refused with OVERLOADED, so that the process stays within its memory whatever its clients do.
+ * The bytes that this process keeps in memory for its clients, in three accounts: unanswered requests, reads and unsent responses, and the
+ * requests of open subscriptions. Invariant: each account has a bound that follows from the heap limit, and a request that would exceed
+ * it is refused with OVERLOADED, so that clients cannot exhaust the memory of the process.
  */
 import { getHeapStatistics } from 'node:v8'
 import { SpillwayError } from '../model/error.ts'
@@ -9,9 +9,9 @@ import { SpillwayError } from '../model/error.ts'
 const mebibyte = 1024 * 1024
 /** Requests up to this size may use the last quarter of an account: a flood of large ones does not refuse the small ones. */
 const smallBytes = 16 * 1024
-/** Work on more than this is done in a turn of the event loop of its own. */
+/** Work on more bytes than this gets a turn of the event loop of its own. */
 export const largeBytes = 256 * 1024
-/** How long a reader waits for room, and how many may wait. */
+/** How long a reader waits for free bytes, and how many readers may wait. */
 const waitMs = 2_000
 const mostWaiting = 1_000
 
@@ -22,7 +22,7 @@ export class Account {
   readonly most: number
   #held = 0
   #refused = 0
-  #line: { bytes: number; enter: () => void }[] = []
+  #waiting: { bytes: number; enter: () => void }[] = []
 
   constructor(name: AccountName, most: number) {
     this.name = name
@@ -33,37 +33,37 @@ export class Account {
     return this.#held
   }
 
-  /** How often it had no room. */
+  /** How often it refused. */
   get refused(): number {
     return this.#refused
   }
 
-  /** Holds more bytes for a request that holds `ofRequest` with them. Throws OVERLOADED. */
+  /** Counts `bytes` more of a request that has `ofRequest` bytes with them. Throws OVERLOADED. */
   hold(bytes: number, ofRequest: number): void {
     const most = ofRequest <= smallBytes ? this.most : this.most * 0.75
     if (this.#held + bytes > most) throw this.refuse()
     this.#held += bytes
   }
 
-  /** Holds bytes that are there already, whatever the bound. */
+  /** Counts bytes that are in memory already, whatever the bound. */
   force(bytes: number): void {
     this.#held += bytes
   }
 
   release(bytes: number): void {
     this.#held -= bytes
-    while (this.#line.length > 0 && this.#fits(this.#line[0]!.bytes)) this.#line.shift()!.enter()
+    while (this.#waiting.length > 0 && this.#fits(this.#waiting[0]!.bytes)) this.#waiting.shift()!.enter()
   }
 
-  /** Holds bytes as soon as there is room, first come, first served. Throws OVERLOADED when there is none in time. */
+  /** Counts bytes as soon as they fit, in the order of the calls. Throws OVERLOADED if they do not fit in time. */
   async reserve(bytes: number): Promise<void> {
-    if (this.#line.length === 0 && this.#fits(bytes)) {
+    if (this.#waiting.length === 0 && this.#fits(bytes)) {
       this.#held += bytes
       return
     }
-    if (this.#line.length >= mostWaiting) throw this.refuse()
+    if (this.#waiting.length >= mostWaiting) throw this.refuse()
     await new Promise<void>((resolve, reject) => {
-      const waiting = {
+      const caller = {
         bytes,
         enter: () => {
           clearTimeout(timer)
@@ -72,38 +72,38 @@ export class Account {
         },
       }
       const timer = setTimeout(() => {
-        this.#line = this.#line.filter((other) => other !== waiting)
+        this.#waiting = this.#waiting.filter((other) => other !== caller)
         reject(this.refuse())
       }, waitMs)
-      this.#line.push(waiting)
+      this.#waiting.push(caller)
     })
   }
 
-  /** One that is larger than the whole account is alone in it. */
+  /** A read that is larger than the whole account runs alone. */
   #fits(bytes: number): boolean {
     return this.#held === 0 || this.#held + bytes <= this.most
   }
 
   refuse(): SpillwayError {
     this.#refused += 1
-    return overloaded('holding as many bytes for its clients as it may')
+    return overloaded('using all memory that it may use for requests')
   }
 }
 
-/** What one owner, a connection, holds of requests. */
+/** The bytes of one connection's requests. */
 export interface Owner {
-  /** In all. */
+  /** Of all requests. */
   requests: number
-  /** Of these, of open subscriptions. */
+  /** Of those that are open subscriptions. */
   subscriptions: number
-  /** It has given back what it held. */
+  /** Its bytes were released already. */
   readonly gone: boolean
 }
 
-/** What one connection may hold of requests that are not answered. */
+/** The most bytes of one connection's unanswered requests. */
 const mostOfOwner = 16 * mebibyte
 
-/** The bytes of one request. */
+/** The counted bytes of one request. */
 export class Hold {
   readonly #bytes: Bytes
   readonly #owner: Owner
@@ -119,7 +119,7 @@ export class Hold {
     return this.#subscription ? this.#bytes.subscriptions : this.#bytes.in
   }
 
-  /** Throws OVERLOADED, and then holds what it held before. */
+  /** Counts more bytes. Throws OVERLOADED, and then nothing has changed. */
   add(bytes: number): void {
     const owner = this.#owner
     if (owner.gone) return
@@ -130,7 +130,7 @@ export class Hold {
     if (this.#subscription) owner.subscriptions += bytes
   }
 
-  /** Holds less. */
+  /** Counts fewer bytes. */
   lessen(bytes: number): void {
     const owner = this.#owner
     if (owner.gone) return
@@ -140,7 +140,7 @@ export class Hold {
     this.#account.release(bytes)
   }
 
-  /** From now on it is that of an open subscription. Throws OVERLOADED, and then nothing has changed. */
+  /** Moves the request to the account of open subscriptions. Throws OVERLOADED, and then nothing has changed. */
   subscribe(): void {
     const owner = this.#owner
     if (owner.gone || this.#subscription) return
@@ -157,12 +157,12 @@ export class Hold {
 }
 
 export class Bytes {
-  /** A byte of a request costs up to eight while it is decoded, parsed, checked and encoded. */
+  /** Unanswered requests. A byte of a request costs up to eight while it is decoded, parsed, checked and encoded. */
   readonly in: Account
-  /** What is read counts for as much as it takes meanwhile; what waits to be sent, once. */
+  /** Reads, each with all memory that it takes meanwhile (see Reads), and unsent responses. */
   readonly out: Account
   readonly subscriptions: Account
-  /** Connections that were closed because their clients took too little of what was sent. */
+  /** Connections that were closed because their clients read too slowly. */
   slowClosed = 0
   #turn: Promise<void> = Promise.resolve()
 
@@ -173,7 +173,7 @@ export class Bytes {
     this.subscriptions = new Account('subscriptions', part(32, 64))
   }
 
-  /** Gives back what an owner holds that is about to be gone. */
+  /** Releases all bytes of a connection that is being closed. */
   releaseAll({ requests, subscriptions }: Owner): void {
     this.in.release(requests - subscriptions)
     this.subscriptions.release(subscriptions)
@@ -183,7 +183,7 @@ export class Bytes {
     return [this.in, this.out, this.subscriptions]
   }
 
-  /** Resolves in a turn of the event loop in which no other caller's turn is: between two large pieces of work others are served. */
+  /** Resolves in a turn of the event loop that no other caller gets: between two large pieces of work, small ones are served. */
   turn(): Promise<void> {
     this.#turn = this.#turn.then(() => new Promise((resolve) => setImmediate(resolve)))
     return this.#turn

@@ -1,7 +1,7 @@
 /**
- * Reading contents. Invariants: a page comes from the cache only under the version that stands; however many ask for one page at once, a
- * process has one query for it under way; and nobody is given what a query read that began before they asked, unless the version proves
- * that nothing was announced in between.
+ * Reading contents. Invariants: a cached page is used only under the current version; a process runs one query at a time for a page,
+ * whatever the number of its readers; and a reader shares a query that began before it asked only where the version proves that no save
+ * was published in between.
  */
 import type { Cache } from '../cache/cache.ts'
 import type { PageQuery, Reader } from '../db/store.ts'
@@ -17,7 +17,7 @@ import { bytesOfOperation, Reads, tooLarge } from './reads.ts'
 export const pageLimit = 100
 export const pageDefault = 20
 
-/** Rows, how many bytes they are as JSON, and when the store was read for them (performance.now() as the read began). */
+/** Rows, their size in bytes as JSON, and when the read of the store began (performance.now()). */
 interface Page {
   rows: Content[]
   bytes: number
@@ -29,7 +29,7 @@ export class Contents {
   readonly #cache: Cache
   readonly #meter: Meter
   readonly #reads: Reads
-  /** Pages that are asked for, and not begun to be read: all who ask meanwhile share one. */
+  /** Pages whose read has not begun yet: all readers that come meanwhile share it. */
   readonly #waiting = new Map<string, Promise<Page>>()
   /** By version and page. */
   readonly #cacheableReads = new SingleFlight<Page>()
@@ -38,7 +38,8 @@ export class Contents {
   /** One row; undefined when there is none. All ids of a tick are one query. Rejects with STORE_UNAVAILABLE, OVERLOADED. */
   readonly find: (id: string) => Promise<Content | undefined>
 
-  constructor(store: Reader, cache: Cache, meter: Meter = noMeter, reads = new Reads(new Bytes(), 65_536)) {
+  constructor(deps: { store: Reader; cache: Cache; meter?: Meter; reads?: Reads }) {
+    const { store, cache, meter = noMeter, reads = new Reads({ bytes: new Bytes() }, { rowBytes: 65_536 }) } = deps
     this.#store = store
     this.#cache = cache
     this.#meter = meter
@@ -47,9 +48,9 @@ export class Contents {
   }
 
   /**
-   * A page, newest first. `onRead` is told when the store was read for it, for whoever keeps what is made of it. `operation`: the same
-   * object for all pages of one operation, which are bounded together. Throws BAD_USER_INPUT for a cursor that names no content and for
-   * too much at once, STORE_UNAVAILABLE, OVERLOADED.
+   * A page, newest first. `onRead` gets the time of the read of the store, which a response that is cached counts from. `operation` is the
+   * same object for all pages of one operation: they share one bound. Throws BAD_USER_INPUT for a cursor that names no content and for
+   * too many rows or bytes, STORE_UNAVAILABLE, OVERLOADED.
    */
   async page(
     query: PageQuery,
@@ -68,14 +69,14 @@ export class Contents {
         return this.#page(key, query)
       }
       waiting = this.#reads.page(count, begin).finally(() => {
-        // It never began.
+        // There was no room: the read never began.
         if (this.#waiting.get(key) === waiting) this.#waiting.delete(key)
       })
       this.#waiting.set(key, waiting)
     }
     const { rows, bytes, readAt } = await waiting
     this.#reads.got(operation, bytes)
-    // Whoever shares a large page renders it for itself.
+    // Each reader of a shared page renders it by itself.
     if (joins && bytes > largeBytes) await this.#reads.bytes.turn()
     onRead(readAt)
     return rows
@@ -84,11 +85,11 @@ export class Contents {
   async #page(key: string, query: PageQuery): Promise<Page> {
     const { version, value, readAt } = await this.#cache.get(key)
     if (value !== undefined && value.length > largeBytes) await this.#reads.bytes.turn()
-    const kept = value === undefined ? undefined : parsePage(value, Math.abs(query.take))
-    this.#meter.cacheRequest(kept ? 'hit' : version !== undefined ? 'miss' : 'unavailable')
-    if (kept) return { rows: kept, bytes: sizeOf(value!), readAt }
+    const cached = value === undefined ? undefined : parsePage(value, Math.abs(query.take))
+    this.#meter.cacheRequest(cached ? 'hit' : version !== undefined ? 'miss' : 'unavailable')
+    if (cached) return { rows: cached, bytes: sizeOf(value!), readAt }
     const page = await (version === undefined ? this.#uncached(key, query) : this.#cacheable(key, query, version))
-    // What asked for it renders it in the same turn.
+    // The first reader renders it in the same turn of the event loop.
     if (page.bytes > largeBytes) await this.#reads.bytes.turn()
     return page
   }
@@ -101,7 +102,7 @@ export class Contents {
     })
   }
 
-  /** Without a version, only a query that begins after now will do. */
+  /** Without a version, a reader must not share a query that has begun: all that come meanwhile share the next one. */
   #uncached(key: string, query: PageQuery): Promise<Page> {
     const read = this.#uncachedReads.get(key)
     if (read) {
@@ -115,8 +116,8 @@ export class Contents {
   }
 
   /**
-   * The page and its text, in as many statements as keep each one's rows within bounds however large a row is. Throws BAD_USER_INPUT as
-   * soon as it has more bytes than an operation may read.
+   * The page and its text, read in as many statements as bound the rows of each, whatever the size of a row. Throws BAD_USER_INPUT as soon
+   * as it has more bytes than an operation may read.
    */
   async #read({ take, skip, cursor }: PageQuery): Promise<Page & { text: string }> {
     const readAt = performance.now()
@@ -156,14 +157,14 @@ export class Contents {
   }
 }
 
-/** In bytes, where it matters. */
+/** In bytes where the text is long; else its length, which is close enough. */
 const sizeOf = (text: string) => (text.length > 1_000 ? Buffer.byteLength(text) : text.length)
 
 function formatRow({ id, content, createdAt, savedAt }: Content): string {
   return JSON.stringify([id, content, +createdAt, +savedAt])
 }
 
-/** Undefined where the text is no page of ours: another release, or another program, may have written it to the cache. */
+/** Undefined where the text is no page: another release, or another program, may have written it to the cache. */
 function parsePage(text: string, atMost: number): Content[] | undefined {
   const parsed = parseJson(text)
   if (!Array.isArray(parsed) || parsed.length > atMost) return undefined

@@ -1,6 +1,6 @@
 /**
- * What stands between many saves and the queue: the saves of one tick go to it in one call, a few calls at a time, and a bounded number
- * of them waits. Invariant: every group gets exactly one answer, and the process' memory does not grow with the number of clients.
+ * Batches saves: those of one tick are enqueued in one call, at most a few calls run at a time, and the number of waiting saves is
+ * bounded. Invariant: every group gets exactly one result, and the memory of the process does not grow with the number of clients.
  */
 import { SpillwayError } from '../model/error.ts'
 import type { Enqueued, Item, Queue } from '../queue/queue.ts'
@@ -11,13 +11,13 @@ interface Waiting {
   reject: (error: Error) => void
 }
 
-/** So much a call at the most, unless one group is more: one script of Redis must not keep the others waiting for long. As many as the
- *  largest saveMany brings (5 ms of the script); each call has a write to disk of its own. */
+/** The most of one call, unless a single group has more: one script must not block Redis for long. As many items as the largest saveMany
+ *  (5 ms of the script), since each call costs a write to disk. */
 const itemsPerCall = 1_000
 const bytesPerCall = 4 * 1024 * 1024
-/** With fewer calls at a time more saves share one write to disk; with more, one slow call does not hold up the next. */
+/** With fewer calls at a time, more saves share one write to disk; with more, a slow call delays fewer others. */
 const callsAtOnce = 4
-/** So many need not wait for the end of the tick: the queue is at them while this process reads the next requests. */
+/** As many groups are sent before the tick ends: the queue works on them while this process reads the next requests. */
 const flushThreshold = 16
 const waitingItems = 20_000
 const waitingBytes = 64 * 1024 * 1024
@@ -30,11 +30,11 @@ export class EnqueueBatcher {
   #calls = 0
   #scheduled = false
 
-  constructor(queue: Pick<Queue, 'enqueue'>) {
-    this.#queue = queue
+  constructor(deps: { queue: Pick<Queue, 'enqueue'> }) {
+    this.#queue = deps.queue
   }
 
-  /** Accepts the group whole or not at all. Rejects as Queue.accept says; with QUEUE_FULL, too, when the queue is slower than the saves. */
+  /** Enqueues the group whole or not at all. Rejects as Queue.enqueue does, and with QUEUE_FULL where too many saves wait already. */
   enqueue(group: readonly Item[]): Promise<Enqueued[]> {
     const bytes = sizeOf(group)
     if (this.#items + group.length > waitingItems || this.#bytes + bytes > waitingBytes) {
@@ -104,7 +104,7 @@ function sizeOf(group: readonly Item[]): number {
   return group.reduce((sum, { body }) => sum + body.length, 0)
 }
 
-/** The error as one group's own: an unknown outcome names the ids to retry with. */
+/** The error of one group: OUTCOME_UNKNOWN names the ids to retry with. */
 function forGroup(error: Error, group: readonly Item[]): Error {
   if (!(error instanceof SpillwayError) || error.code !== 'OUTCOME_UNKNOWN') return error
   const ids = group.map(({ id }) => id)

@@ -1,8 +1,7 @@
 /**
- * What may be read for clients: so many rows and bytes an operation, and at once in all no more than there is room for. Invariant: rows
- * are read only while their room is held, as if each were as large as a row may be.
+ * Bounds on reads: rows and bytes of one operation, and bytes of all reads at once (Bytes.out). Invariant: rows are read only while their
+ * bytes are reserved, each row counted with the largest size that it may have.
  */
-
 import { badInput } from '../model/error.ts'
 import type { Bytes } from './bytes.ts'
 
@@ -10,7 +9,7 @@ import type { Bytes } from './bytes.ts'
 const rowsOfOperation = 200
 /** Of all pages of one operation, as JSON: a full page of the longest contents (CONTENT_MAX_BYTES' default) is less. */
 export const bytesOfOperation = 8 * 1024 * 1024
-/** What a page takes while it is read, parsed and rendered: in buffers, as rows, as text. */
+/** A page takes several times its size while it is read, parsed and rendered: in buffers, as rows, as text. */
 const pageFactor = 4
 
 interface Operation {
@@ -21,21 +20,21 @@ interface Operation {
 export class Reads {
   readonly bytes: Bytes
   readonly #rowBytes: number
-  /** By whatever object an operation has for itself. */
+  /** By the object that an operation passes with each of its reads. */
   readonly #operations = new WeakMap<object, Operation>()
 
   /** `rowBytes`: the largest a row may be. */
-  constructor(bytes: Bytes, rowBytes: number) {
+  constructor({ bytes }: { bytes: Bytes }, { rowBytes }: { rowBytes: number }) {
     this.bytes = bytes
     this.#rowBytes = rowBytes
   }
 
-  /** How many rows one statement may read. */
+  /** The number of rows that one statement may read. */
   get rowsAtOnce(): number {
     return Math.max(1, Math.floor((2 * bytesOfOperation) / this.#rowBytes))
   }
 
-  /** Counts rows that an operation asks for. Throws BAD_USER_INPUT where they are too many. */
+  /** Counts rows that an operation asks for. Throws BAD_USER_INPUT if they are too many. */
   ask(of: object, rows: number): void {
     const operation = this.#operations.get(of)
     const all = (operation?.rows ?? 0) + rows
@@ -45,19 +44,19 @@ export class Reads {
     else this.#operations.set(of, { rows, bytes: 0 })
   }
 
-  /** Counts bytes that were read for an operation. Throws BAD_USER_INPUT where they are too many. */
+  /** Counts bytes that were read for an operation. Throws BAD_USER_INPUT if they are too many. */
   got(of: object, bytes: number): void {
     const operation = this.#operations.get(of)!
     operation.bytes += bytes
     if (operation.bytes > bytesOfOperation) throw tooLarge()
   }
 
-  /** Reads a page of so many rows as soon as there is room. Throws OVERLOADED where there is none in time. */
+  /** Reads a page of `rows` rows as soon as its bytes are free. Throws OVERLOADED if they are not in time. */
   page<T>(rows: number, read: () => Promise<T>): Promise<T> {
     return this.#within(Math.min(rows * this.#rowBytes, 2 * bytesOfOperation) * pageFactor, read)
   }
 
-  /** The same, of rows in no order. */
+  /** As `page`, for single rows, which are not parsed and rendered together. */
   some<T>(rows: number, read: () => Promise<T>): Promise<T> {
     return this.#within(rows * this.#rowBytes, read)
   }

@@ -1,31 +1,33 @@
 /**
- * Where a save stands. Invariant: never unknown once accepted, and never backwards; an id stands as its first content does, and what a
- * later sender of other content is told concerns that content only. The queue decides first (an id is pending until its row is committed
- * and the cache bumped, and saved before its event is there); only what the queue does not know any more is looked up in the store.
+ * Receipts: the state of a save. Invariants: a save that was enqueued always has a receipt; its state never goes back; the receipt of an
+ * id is that of its first content, and a later sender of other content gets the receipt of that content. The queue answers first: an id
+ * is pending until its row is committed and the cache is invalidated, and it is saved before its event is published. Only ids that the
+ * queue has forgotten are looked up in the store.
  */
 import type { Follower } from '../events/follower.ts'
 import type { Content } from '../model/content.ts'
 import { type Failure, SpillwayError } from '../model/error.ts'
 import { digestOf, type Enqueued, type Item, type Queue, type SaveState } from '../queue/queue.ts'
 import type { Contents } from './contents.ts'
+import { IdWatch } from './id-watch.ts'
 
 export interface Receipt {
   id: string
   status: 'QUEUED' | 'SAVED' | 'FAILED'
-  /** Whether the save this answers was a retry of one that is known already. */
+  /** Whether the save was a retry of one that is known already. */
   duplicate: boolean
   acceptedAt: Date
   /** How many dead letters with the code ID_CONFLICT the id has. */
   conflicts: number
-  /** Of the content that this receipt is for; undefined: for the one that the id stands for. */
+  /** Of the content that this receipt is for; undefined: the first content of the id. */
   digest: string | undefined
-  /** The row, where it is at hand; undefined: look it up, if the status is not QUEUED. */
+  /** The row, where it was read already; undefined: look it up, if the status is not QUEUED. */
   content: Content | undefined
   /** With FAILED. */
   failure: Failure | undefined
 }
 
-/** Not every end is announced: a worker may die between burying a message and saying so, and nobody takes that up. */
+/** Not every failure has an event: a worker may crash after it dead-lettered a message and before it published that. */
 const refreshEveryMs = 5_000
 
 export class Receipts {
@@ -33,14 +35,14 @@ export class Receipts {
   readonly #contents: Pick<Contents, 'find'>
   readonly #follower: Follower
 
-  constructor(queue: Pick<Queue, 'find'>, contents: Pick<Contents, 'find'>, follower: Follower) {
-    this.#queue = queue
-    this.#contents = contents
-    this.#follower = follower
+  constructor(deps: { queue: Pick<Queue, 'find'>; contents: Pick<Contents, 'find'>; follower: Follower }) {
+    this.#queue = deps.queue
+    this.#contents = deps.contents
+    this.#follower = deps.follower
   }
 
-  /** The receipt of what the id stands for, now; undefined for an id that was never accepted. Throws QUEUE_UNAVAILABLE,
-   *  OUTCOME_UNKNOWN, STORE_UNAVAILABLE. */
+  /** The receipt of the id's first content; undefined for an id that was never enqueued. Throws QUEUE_UNAVAILABLE, OUTCOME_UNKNOWN,
+   *  STORE_UNAVAILABLE. */
   find(id: string): Promise<Receipt | undefined> {
     return this.#find(id, undefined)
   }
@@ -50,10 +52,10 @@ export class Receipts {
     const receipt = saveState && { ...receiptOf(id, saveState), digest }
     if (receipt?.status === 'QUEUED') return await this.#pending(receipt, saveState!)
     const { conflicts = 0, failure } = receipt ?? {}
-    // A dead letter may be a later sender's: for whoever asks without a digest the id stands as its row does.
+    // A dead letter may have the content of a later sender. Without a digest the row decides.
     if (receipt && !(receipt.status === 'FAILED' && digest === undefined)) return receipt
     const content = await this.#contents.find(id).catch((error) => {
-      // Of an ID_CONFLICT it is known that there is a row; of other letters hardly ever is there one.
+      // A dead letter ID_CONFLICT proves that there is a row; with other dead letters there is hardly ever one.
       if (!receipt || failure?.code === 'ID_CONFLICT' || !(error instanceof SpillwayError)) throw error
       return undefined
     })
@@ -71,9 +73,9 @@ export class Receipts {
   }
 
   /**
-   * A pending id is QUEUED, unless it was saved long ago: either it is only sent once more, or what is pending is a later sender's. Then it
-   * is SAVED, as it was before. A row of the very message that is pending does not count: the cache may not know it yet, and the queue
-   * will say when it does.
+   * A pending id is QUEUED, unless it was saved long ago and the pending message is a retry, or has the content of a later sender: then
+   * the receipt stays SAVED. A row that the pending message itself wrote does not count: cached pages may lack it until the queue says
+   * SAVED.
    */
   async #pending(receipt: Receipt, saveState: SaveState): Promise<Receipt> {
     try {
@@ -83,22 +85,22 @@ export class Receipts {
       const isBefore = isSame ? +content.createdAt !== saveState.at : receipt.digest === undefined
       if (isBefore) return { ...receipt, status: 'SAVED', acceptedAt: content.createdAt, content }
     } catch (error) {
-      // That the database is away is no reason to say less than the queue knows.
+      // While the database is unavailable, the receipt says what the queue knows.
       if (!(error instanceof SpillwayError)) throw error
     }
     return receipt
   }
 
   /**
-   * Of items that the queue refused with ID_CONFLICT, those that are known with their own content all the same. The queue forgets what
-   * is saved, and then takes a later sender's content under the id: the row tells whose it is. Only where what the queue has may be such a
-   * content is the store asked. Throws as `find`.
+   * Of the items of a call that the queue refused with ID_CONFLICT, those that are known with their own content. The queue forgets saved
+   * ids, and may then have enqueued other content under such an id; the row tells which content was first. The store is read only where
+   * that may have happened. Throws as `find`.
    */
   async known(items: readonly Item[]): Promise<Map<Item, Enqueued>> {
     const given = items.filter(({ fresh }) => !fresh)
-    const standings = await this.#queue.find(given.map(({ id }) => id))
+    const states = await this.#queue.find(given.map(({ id }) => id))
     const known = new Map<Item, Enqueued>()
-    const refresh = async (item: Item, saveState: SaveState | undefined) => {
+    const check = async (item: Item, saveState: SaveState | undefined) => {
       const { id, digest } = item
       if (saveState?.digest === digest) known.set(item, { ...saveState, duplicate: true })
       if (!saveState || saveState.digest === digest || saveState.status === 'SAVED') return
@@ -107,7 +109,7 @@ export class Receipts {
       const { conflicts } = saveState
       known.set(item, { status: 'SAVED', digest, at: +content.createdAt, conflicts, duplicate: true })
     }
-    await Promise.all(given.map((item, i) => refresh(item, standings[i])))
+    await Promise.all(given.map((item, i) => check(item, states[i])))
     return known
   }
 
@@ -118,13 +120,13 @@ export class Receipts {
       if (!(error instanceof SpillwayError) || error.code !== 'STORE_UNAVAILABLE') throw error
       throw new SpillwayError(
         'STORE_UNAVAILABLE',
-        `The queue has other content under the id ${id}, and the database cannot be asked whether this content is saved under it. Nothing was accepted; try again.`,
+        `The queue has other content under the id ${id}, and the database cannot be asked whether this content is saved under it. Nothing was enqueued; try again.`,
         { retryAfterMs: error.retryAfterMs ?? 1_000, cause: error },
       )
     }
   }
 
-  /** The receipt now, then each change, up to SAVED or FAILED. Nothing at all for an id that was never accepted. */
+  /** The receipt, then each change up to SAVED or FAILED. Yields nothing for an id that was never enqueued. */
   async *changes(id: string, signal: AbortSignal): AsyncGenerator<Receipt> {
     const first = await this.find(id)
     if (!first) return
@@ -134,64 +136,35 @@ export class Receipts {
     if (last.status !== 'QUEUED') yield last
   }
 
-  /** The receipt as soon as it is SAVED or FAILED; as it stands when `signal` aborts before. */
-  async final(receipt: Receipt, signal: AbortSignal): Promise<Receipt> {
-    if (receipt.status !== 'QUEUED') return receipt
-    const watch = this.watch(receipt.id)
+  /** Begins to watch an id. Called before the enqueue, it misses nothing between the enqueue and `final`. */
+  watch(id: string): IdWatch {
+    return new IdWatch(this.#follower, id)
+  }
+
+  /** The receipt as soon as it is SAVED or FAILED; unchanged when `signal` aborts before. Ends the watch. */
+  async final(receipt: Receipt, signal: AbortSignal, watch = this.watch(receipt.id)): Promise<Receipt> {
+    const { id, digest, duplicate } = receipt
+    const timer = setInterval(() => this.#refresh(watch, id, digest), refreshEveryMs)
     try {
-      return await watch.final(receipt, signal)
+      if (receipt.status !== 'QUEUED') return receipt
+      for (let news = await watch.next(signal); news; news = await watch.next(signal)) {
+        const { saved } = news
+        if (saved && (digest === undefined || digestOf(saved.content) === digest))
+          return { ...receipt, status: 'SAVED', content: saved }
+        const now = await this.#find(id, digest).catch(() => undefined)
+        if (now && now.status !== 'QUEUED') return { ...now, duplicate }
+      }
+      return receipt
     } finally {
+      clearInterval(timer)
       watch.stop()
     }
   }
 
-  /** Begins to watch an id, so that nothing is missed between the accept and the wait. */
-  watch(id: string): { final(receipt: Receipt, signal: AbortSignal): Promise<Receipt>; stop(): void } {
-    let saved: Content | undefined
-    let refresh = true
-    let wake = () => {}
-    const stop = this.#follower.watch(id, (event) => {
-      // A failure may be that of other content under this id: the queue tells.
-      if (event?.type === 'saved') saved = event.content
-      else refresh = true
-      wake()
-    })
-    return {
-      stop,
-      final: async (receipt, signal) => {
-        const { id, digest, duplicate } = receipt
-        const abort = () => wake()
-        signal.addEventListener('abort', abort)
-        const timer = setInterval(async () => {
-          // The queue alone is asked: those who wait are not to be felt by the database.
-          const [saveState] = await this.#queue.find([receipt.id], digest).catch(() => [])
-          if (saveState?.status === 'QUEUED') return
-          refresh = true
-          wake()
-        }, refreshEveryMs)
-        try {
-          while (!signal.aborted) {
-            if (saved && (digest === undefined || digestOf(saved.content) === digest))
-              return { ...receipt, status: 'SAVED', content: saved }
-            if (refresh || saved) {
-              // Once at the start, since it may have happened before the watch began; and whenever an event may have been missed.
-              refresh = false
-              saved = undefined
-              const now = await this.#find(id, digest).catch(() => undefined)
-              if (now && now.status !== 'QUEUED') return { ...now, duplicate }
-              continue
-            }
-            await new Promise<void>((resolve) => {
-              wake = resolve
-            })
-          }
-          return receipt
-        } finally {
-          clearInterval(timer)
-          signal.removeEventListener('abort', abort)
-        }
-      },
-    }
+  /** Asks the queue alone, so that waiting clients cost the database nothing. */
+  async #refresh(watch: IdWatch, id: string, digest: string | undefined): Promise<void> {
+    const [saveState] = await this.#queue.find([id], digest).catch(() => [])
+    if (saveState?.status !== 'QUEUED') watch.refresh()
   }
 }
 

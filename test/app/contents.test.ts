@@ -96,7 +96,7 @@ describe.each(caches)('with the cache %s', (_, make) => {
     cached = await make()
     stored = await sqliteStore()
     store = slow(stored.store)
-    contents = new Contents(store.reader, cached.caches[0])
+    contents = new Contents({ store: store.reader, cache: cached.caches[0] })
     await Promise.all(cached.caches.map((cache) => eventually(async () => (await cache.get('x')).version)))
   })
   afterEach(async () => {

@@ -84,7 +84,7 @@ describe.each([
   beforeEach(async () => {
     made = await make()
     queue = slow(made.queue)
-    batcher = new EnqueueBatcher(queue)
+    batcher = new EnqueueBatcher({ queue })
   })
   afterEach(() => made.cleanup())
 
@@ -212,7 +212,7 @@ describe('when Redis fails under it', () => {
   let batcher: EnqueueBatcher
   beforeEach(async () => {
     made = await redis()
-    batcher = new EnqueueBatcher(made.queue)
+    batcher = new EnqueueBatcher({ queue: made.queue })
   })
   afterEach(() => made.cleanup())
 

@@ -96,12 +96,12 @@ describe.each([
 
   async function api(): Promise<Receipts> {
     const { queue, events } = await queued.open()
-    const follower = new Follower(events, quiet())
+    const follower = new Follower({ events, log: quiet() })
     follower.start()
     closers.push(() => follower.close())
     await follower.feed()
     const cache = new MemoryCache({ ttlMs: 1_000, version: new SharedVersion() })
-    return new Receipts(queue, new Contents(stored.store, cache), follower)
+    return new Receipts({ queue, contents: new Contents({ store: stored.store, cache }), follower })
   }
 
   async function enqueue(...items: Item[]): Promise<void> {
@@ -183,7 +183,7 @@ describe.each([
     /** Since when somebody knows, by an event or by a receipt. */
     const savedAt = new Map<string, number>()
     const know = (id: string) => savedAt.has(id) || savedAt.set(id, performance.now())
-    const follower = new Follower(events, quiet())
+    const follower = new Follower({ events, log: quiet() })
     follower.start()
     closers.push(() => follower.close())
     const feed = await follower.feed()
@@ -313,10 +313,9 @@ describe.each([
       await enqueue(retry)
       const watch = receipts[0].watch(id)
       await events.append([[{ type: 'failed', id, failure: conflict }]])
-      const waiting = watch.final(receiptOf(id, { ...retry, status: 'QUEUED', conflicts: 1 }), never())
+      const waiting = receipts[0].final(receiptOf(id, { ...retry, status: 'QUEUED', conflicts: 1 }), never(), watch)
       startWorker()
       expect(await waiting).toMatchObject({ status: 'SAVED' })
-      watch.stop()
     })
   })
 
@@ -408,9 +407,9 @@ test('while the queue is away nothing is made up', async () => {
   const stored = await sqliteStore()
   try {
     const { queue, events } = await queued.open()
-    const follower = new Follower(events, quiet())
+    const follower = new Follower({ events, log: quiet() })
     const cache = new MemoryCache({ ttlMs: 1_000, version: new SharedVersion() })
-    const receipts = new Receipts(queue, new Contents(stored.store, cache), follower)
+    const receipts = new Receipts({ queue, contents: new Contents({ store: stored.store, cache }), follower })
     const one = save()
     await queue.enqueue([[one]])
     await stored.store.insert([{ id: one.id, content: 'something', createdAt: new Date(one.at), savedAt: new Date() }])

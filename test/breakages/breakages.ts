@@ -182,8 +182,8 @@ export const breakages: Breakage[] = [
     changes: [
       change(
         'src/events/follower.ts',
-        '!this.#catching && follows(entry, this.#tail)) this.#push',
-        '!this.#catching) this.#push',
+        '!this.#catchingUp && follows(entry, tail)) this.#push',
+        '!this.#catchingUp) this.#push',
       ),
     ],
     test: { file: 'test/events/follower.test.ts', name: 'a gap is noticed by the predecessor and read from the log' },

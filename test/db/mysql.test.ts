@@ -198,7 +198,7 @@ describe('MariaDB', () => {
 
     test('nothing that the replica lacks is cached as the end, and a crawl meets every row once', async () => {
       const cache = new MemoryCache({ ttlMs: 60_000, version: new SharedVersion() })
-      const contents = new Contents(both, cache)
+      const contents = new Contents({ store: both, cache })
       for (let round = 0; round < 2; round++) {
         const seen: string[] = []
         let cursor = rows[0]!.id

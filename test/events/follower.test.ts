@@ -84,7 +84,7 @@ describe.each([
   })
 
   async function follow(source?: EventLog): Promise<Follower> {
-    const follower = new Follower(source ?? (await bench.open()), quiet())
+    const follower = new Follower({ events: source ?? (await bench.open()), log: quiet() })
     followers.push(follower)
     follower.start()
     return follower
@@ -323,7 +323,7 @@ describe.each([
       try {
         const log = await small.open()
         const begin = await log.tail()
-        const follower = new Follower(await small.open(), quiet())
+        const follower = new Follower({ events: await small.open(), log: quiet() })
         followers.push(follower)
         follower.start()
         const slow = await follower.feed({ position: begin, index: 0 })
@@ -407,7 +407,7 @@ describe('a log on Redis that is away', () => {
     const direct = await redis(ample, url)
     const other = await direct.open()
     const log = new RedisEventLog(parseRedisUrl(proxy.url(url)), { ...ample, log: quiet() })
-    const follower = new Follower(log, quiet())
+    const follower = new Follower({ events: log, log: quiet() })
     following.push(follower, log, { close: direct.cleanup }, proxy)
     return { proxy, other, follower, prefix: parseRedisUrl(url).prefix }
   }

@@ -109,7 +109,7 @@ describe.each([
   let follower: Follower
   beforeEach(async () => {
     wire = await make()
-    follower = new Follower(wire.log, quiet())
+    follower = new Follower({ events: wire.log, log: quiet() })
     follower.start()
   })
   afterEach(async () => {
@@ -209,7 +209,7 @@ test('RedisEventLog goes on from the end of a log whose meta was damaged, and as
   await redis.xtrim(key('log'), 'MAXLEN', 1)
   for (const last of ['rubbish', '9-9-9', '']) {
     await redis.hset(key('meta'), 'last', last)
-    const follower = new Follower(source, said)
+    const follower = new Follower({ events: source, log: said })
     reads = 0
     follower.start()
     await holds(async () => expect(reads).toBeGreaterThan(0))
@@ -238,7 +238,7 @@ test('Follower logs a defect of the events log once, with its message and stack'
       return async () => clearInterval(timer)
     },
   } as unknown as EventLog
-  const follower = new Follower(defective, { info: say, warn: say, error: say })
+  const follower = new Follower({ events: defective, log: { info: say, warn: say, error: say } })
   follower.start()
   await holds(() => expect(reads).toBeGreaterThan(20))
   await follower.close()
