@@ -1,5 +1,5 @@
 /**
- * The worker thread that owns the embedded queue's database, so that an fsync never holds up an event loop that serves clients. It
+ * The worker thread that owns the embedded queue's database, so that an fsync never delays an event loop that serves clients. It
  * answers calls from any number of message ports. Invariant: what a port's consumers have received and not acknowledged returns to the
  * queue when the port closes.
  */
@@ -60,7 +60,7 @@ const timer = setInterval(() => {
   try {
     events.refresh()
   } catch (error) {
-    // Another process may hold the lock; the next refresh comes in a second.
+    // Another process may have the lock; the next refresh comes in a second.
     if (sqliteCode(error) === undefined) throw error
   }
 }, refreshMs)

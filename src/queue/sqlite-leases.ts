@@ -82,8 +82,8 @@ export class Leases {
     let { owner } = receiver
     if (owner === undefined) {
       // It replaces a consumer of its name in this process that was not closed.
-      this.#sql('release those of').run(receiver.name, host, process)
-      this.#sql('drop those of').run(receiver.name, host, process)
+      this.#sql('release by name').run(receiver.name, host, process)
+      this.#sql('drop owner by name').run(receiver.name, host, process)
       owner = Number(this.#sql('add owner').run(receiver.name, host, process).lastInsertRowid)
     }
     const now = Date.now()
@@ -115,18 +115,18 @@ export class Leases {
   /** Returns 1 for an entry that another consumer has acknowledged: nothing is counted for it. */
   countAttempt(handle: number): Promise<number> {
     return this.#writeQueue.write({ durable: true }, () => {
-      const row = this.#sql('attempt').get(handle) as { attempts: number } | undefined
+      const row = this.#sql('count attempt').get(handle) as { attempts: number } | undefined
       return row?.attempts ?? 1
     })
   }
 
   async withdrawAttempt(handle: number): Promise<void> {
-    await this.#writeQueue.write({ durable: true }, () => this.#sql('forgive').run(handle))
+    await this.#writeQueue.write({ durable: true }, () => this.#sql('withdraw attempt').run(handle))
   }
 
   /** Returns the entries of a consumer that closes to the queue, as if they had not been received. */
   unregister(receiver: Receiver): Promise<void> {
-    return this.#end(receiver, 'give back')
+    return this.#end(receiver, 'return')
   }
 
   /** Returns the entries of a consumer whose thread has ended to the queue; their deliveries are counted. */
@@ -134,7 +134,7 @@ export class Leases {
     return this.#end(receiver, 'release')
   }
 
-  async #end(receiver: Receiver, how: 'give back' | 'release'): Promise<void> {
+  async #end(receiver: Receiver, how: 'return' | 'release'): Promise<void> {
     receiver.closed = true
     // Ends a `receive` under way, whose transaction comes before this one.
     this.wake()

@@ -156,7 +156,7 @@ export class QueueTables {
         depth: this.#counter('depth'),
         inFlight,
         oldestAgeMs: oldest ? Math.max(0, now - oldest.at) : 0,
-        deadLetters: this.#counter('letter count'),
+        deadLetters: this.#counter('dead letter count'),
         capacity: this.#options.capacity,
         durability: 'FSYNC',
       }
@@ -219,7 +219,7 @@ export class QueueTables {
       let count = 0
       for (const { handle, failure, existing } of deadLetters) {
         const { code, message, attempts, failedAt } = failure
-        if (existing) this.#sql('remember another').run(existing.digest, existing.at, handle)
+        if (existing) this.#sql('remember existing').run(existing.digest, existing.at, handle)
         count += Number(this.#sql('dead letter').run(code, message, attempts, failedAt.getTime(), handle).changes)
         // Removed one by one, so that an entry that is named twice becomes one dead letter.
         this.#sql('remove pending').run(`[${handle}]`)
@@ -234,7 +234,7 @@ export class QueueTables {
     this.#count('messages', -Number(this.#sql('remove').run(list).changes))
   }
 
-  #counter(name: 'depth' | 'letter count'): number {
+  #counter(name: 'depth' | 'dead letter count'): number {
     return (this.#sql(name).get() as { value: number }).value
   }
 

@@ -1,4 +1,4 @@
--- The statements of sqlite-tables.ts, by name. Lists come as JSON arrays.
+-- The statements of sqlite-tables.ts, sqlite-leases.ts and sqlite-dead-letters.ts, by name. Lists are JSON arrays.
 
 -- name: count
 UPDATE counter SET value = value + ? WHERE name = ?
@@ -11,7 +11,7 @@ INSERT OR REPLACE INTO counter VALUES
 SELECT CASE WHEN EXISTS (SELECT 1 FROM message)
   THEN coalesce((SELECT value FROM counter WHERE name = 'messages'), (SELECT count(*) FROM message)) ELSE 0 END AS value
 
--- name: letter count
+-- name: dead letter count
 SELECT coalesce((SELECT value FROM counter WHERE name = 'letters'), (SELECT count(*) FROM letter)) AS value
 
 -- name: set depth
@@ -35,10 +35,10 @@ SELECT at FROM message ORDER BY seq LIMIT 1
 -- name: in flight
 SELECT count(*) AS value FROM delivery WHERE until > ?
 
--- name: release those of
+-- name: release by name
 UPDATE delivery SET until = 0 WHERE owner IN (SELECT id FROM owner WHERE name = ? AND host = ? AND process = ?)
 
--- name: drop those of
+-- name: drop owner by name
 DELETE FROM owner WHERE name = ? AND host = ? AND process = ?
 
 -- name: add owner
@@ -53,7 +53,7 @@ DELETE FROM owner WHERE id = ?
 -- name: release
 UPDATE delivery SET until = 0 WHERE owner = ?
 
--- name: give back
+-- name: return
 UPDATE delivery SET until = 0, count = count - 1 WHERE owner = ?
 
 -- name: returned
@@ -71,10 +71,10 @@ ON CONFLICT (seq) DO UPDATE SET owner = excluded.owner, until = excluded.until, 
 -- name: extend lease
 UPDATE delivery SET until = ? WHERE owner = ? AND seq IN (SELECT value FROM json_each(?))
 
--- name: attempt
+-- name: count attempt
 UPDATE delivery SET attempts = attempts + 1 WHERE seq = ? RETURNING attempts
 
--- name: forgive
+-- name: withdraw attempt
 UPDATE delivery SET attempts = attempts - 1 WHERE seq = ? AND attempts > 0
 
 -- name: remember
@@ -82,7 +82,7 @@ INSERT OR REPLACE INTO saved (id, digest, at)
 SELECT m.id, m.digest, m.at FROM message m JOIN pending p ON p.id = m.id AND p.seq = m.seq
 WHERE m.seq IN (SELECT value FROM json_each(?)) ORDER BY m.seq
 
--- name: remember another
+-- name: remember existing
 INSERT OR IGNORE INTO saved (id, digest, at) SELECT id, ?, ? FROM message WHERE seq = ?
 
 -- name: forget

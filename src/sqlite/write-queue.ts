@@ -22,8 +22,8 @@ interface Job {
 const jobsAtOnce = 64
 const retryLockMs = 5
 /** SQLite's numbers for PRAGMA synchronous. */
-const FULL = 2
-const NORMAL = 1
+const syncFull = 2
+const syncNormal = 1
 
 interface Deps {
   db: DatabaseSync
@@ -46,7 +46,7 @@ export class WriteQueue {
     this.#guard = guard
     this.#busyMs = busyMs
     this.#synchronous = db.prepare('PRAGMA synchronous')
-    this.#sync(FULL)
+    this.#sync(syncFull)
   }
 
   /** Runs `run` in a transaction; again after a rollback, so that it must change nothing but the database. */
@@ -131,7 +131,7 @@ export class WriteQueue {
   /** Runs the jobs in one transaction. Throws if it was rolled back. */
   #transaction(jobs: readonly Job[]): void {
     this.#guard.assertWritable()
-    this.#sync(jobs.some((job) => job.durable) ? FULL : NORMAL)
+    this.#sync(jobs.some((job) => job.durable) ? syncFull : syncNormal)
     const results: unknown[] = []
     try {
       this.#db.exec('BEGIN IMMEDIATE')

@@ -51,7 +51,7 @@ test('RedisQueue.enqueue rejects with QUEUE_UNAVAILABLE while its stream can get
   await expect(queue.enqueue([[{ ...item(other, 'b'), fresh: true }]])).rejects.toMatchObject(refused)
   expect(await queue.find([id, other])).toEqual([undefined, undefined])
   expect(await queue.probe()).toBe('EXHAUSTED')
-  // As the message says.
+  // As the error message advises.
   const [good, odd] = await received(consumer, 2)
   expect(await consumer.probe()).toBe('EXHAUSTED')
   await consumer.ack([good!])
@@ -62,7 +62,7 @@ test('RedisQueue.enqueue rejects with QUEUE_UNAVAILABLE while its stream can get
   expect(await received(consumer, 1)).toMatchObject([{ id }])
 })
 
-test('RedisQueue.accept takes back what it added before its stream took no more', async () => {
+test('RedisQueue.enqueue removes what it added before its stream was exhausted', async () => {
   const { queue, client, keys } = await scene()
   await client.xadd(keys.stream, '18446744073709551615-18446744073709551613', 'odd', 'one')
   const all = Array.from({ length: 5 }, (_, n) => item(randomUUID(), `content ${n}`))

@@ -13,7 +13,7 @@ import { testSqlite } from '../harness/sqlite.ts'
 import { item } from '../suites/queue.ts'
 
 const recorded = JSON.parse(readFileSync(new URL('release-0.1.json', import.meta.url), 'utf8')) as {
-  held: string[]
+  received: string[]
   commands: [string, string, ...string[]][]
 }
 const id = (n: number) => `00000000-0000-7000-8000-${String(n).padStart(12, '0')}`
@@ -42,8 +42,8 @@ async function restored() {
   const keys = queueKeys(address.prefix)
   const key = (name: string) => `{${address.prefix}:0}:${name}`
   for (const [command, name, ...args] of recorded.commands) await client.call(command, key(name), ...args)
-  await client.xgroup('CREATE', keys.stream, 'workers', recorded.held.at(-1)!)
-  for (const handle of recorded.held) {
+  await client.xgroup('CREATE', keys.stream, 'workers', recorded.received.at(-1)!)
+  for (const handle of recorded.received) {
     await client.call('XCLAIM', keys.stream, 'workers', 'dead', '0', handle, 'FORCE', 'JUSTID', 'RETRYCOUNT', '1')
   }
   return { queue, client, keys }

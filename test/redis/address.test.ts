@@ -1,4 +1,4 @@
-/** What a Redis URL may say (FC15): one list, for QUEUE_URL and CACHE_URL alike. */
+/** The form of a Redis URL (FC15), the same for QUEUE_URL and CACHE_URL. */
 import { describe, expect, test } from 'vitest'
 import { readConfig } from '../../src/config.ts'
 import { parseRedisUrl, redisUrlProblem } from '../../src/redis/address.ts'
@@ -27,7 +27,7 @@ test.each([
   expect(() => readConfig({ QUEUE_URL: text, CACHE_URL: text }, {})).not.toThrow()
 })
 
-describe('a Redis URL is refused at the start, with the name of the setting and nothing of its password,', () => {
+describe('readConfig refuses a Redis URL, with the name of the setting and without its password,', () => {
   test.each([
     ['?enableOfflineQueue=true', 'the parameter enableOfflineQueue', 'prefix=NAME'],
     ['?autoResendUnfulfilledCommands=true&enableOfflineQueue=true', 'the parameter autoResendUnfulfilledCommands'],
@@ -56,7 +56,7 @@ describe('a Redis URL is refused at the start, with the name of the setting and 
     ['/9999999999', 'a path that is no database'],
     ['#1', '#'],
     ['/0#', '#'],
-  ])('for what is behind the host: %s', (rest, ...words) => {
+  ])('for the part after the host: %s', (rest, ...words) => {
     for (const name of ['QUEUE_URL', 'CACHE_URL']) {
       const refused = () => readConfig({ [name]: `redis://:hunter2@queue.host${rest}` }, {})
       for (const word of words) expect(refused).toThrow(word)

@@ -1,4 +1,4 @@
-/** A step of a connection's set-up that fails is no connection (FA12), and neither is one to a server that cannot hold a queue (FA13). */
+/** A connection is not ready if a step of its set-up failed (FA12), or if the server is unfit for a queue (FA13). */
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Server } from 'node:net'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
@@ -23,16 +23,16 @@ afterAll(() => redis.cleanup())
 
 function connect(url: string) {
   const lines: { role: string; code: string; reason: string }[] = []
-  const say = (fields: object) => void lines.push(fields as (typeof lines)[number])
+  const add = (fields: object) => void lines.push(fields as (typeof lines)[number])
   const connection = new RedisConnection(parseRedisUrl(url), {
     role: 'queue',
-    log: { info: say, warn: say, error: say },
+    log: { info: add, warn: add, error: add },
   })
   connections.push(connection)
   return { connection, lines }
 }
 
-/** It says so in the log and to a probe, and carries no command. */
+/** Expects a log line and a failing probe with this code, and that no command is sent. */
 async function expectRefused(url: string, code: string, reason: RegExp, attempts = 3): Promise<void> {
   const { connection, lines } = connect(url)
   let closed = 0
@@ -67,12 +67,12 @@ const user = async (name: string, ...rules: string[]) => {
 }
 
 describe('RedisConnection is never ready', () => {
-  test('in a database that is not there', async () => {
+  test('in a database that does not exist', async () => {
     await expectRefused(`redis://127.0.0.1:${port()}/99`, 'SELECT ERR', /SELECT was refused.*out of range/)
     expect(await redis.cli('EXISTS', 'written')).toBe(0)
   })
 
-  test('in database 0 for a user who may not SELECT another', async () => {
+  test('in database 0 for a user that may not SELECT another', async () => {
     const url = await user('narrow', '+@all', '-select')
     await expectRefused(url('/1'), 'SELECT NOPERM', /SELECT was refused.*may SELECT/)
     expect(await redis.cli('EXISTS', 'written')).toBe(0)
@@ -80,17 +80,17 @@ describe('RedisConnection is never ready', () => {
     await eventually(() => connection.ready)
   })
 
-  test('with a password that is wrong, or of a user who is not there', async () => {
+  test('with a wrong password, or as an unknown user', async () => {
     await user('known', '+@all')
     await expectRefused(`redis://known:secret1@127.0.0.1:${port()}`, 'AUTH WRONGPASS', /AUTH was refused/)
     await expectRefused(`redis://unknown:secret@127.0.0.1:${port()}`, 'AUTH WRONGPASS', /AUTH was refused/)
   })
 
-  test('as the default user of a server that knows no password', async () => {
+  test('with a password for the default user of a server without one', async () => {
     await expectRefused(`redis://:secret@127.0.0.1:${port()}`, 'AUTH ERR', /AUTH was refused \(ERR\): check user/)
   })
 
-  test('without the password that the server asks for', async () => {
+  test('without the password that the server requires', async () => {
     const locked = await startRedis()
     servers.push(locked)
     await locked.cli('CONFIG', 'SET', 'requirepass', 'secret')
@@ -99,7 +99,7 @@ describe('RedisConnection is never ready', () => {
     await eventually(() => connection.ready)
   })
 
-  test('for a user who may run no scripts, or none on our keys', async () => {
+  test('for a user that may run no scripts, or none on its keys', async () => {
     const none = await user('scriptless', '+@all', '-@scripting')
     await expectRefused(none('/0'), 'EVAL NOPERM', /EVAL was refused.*docs\/operations\.md/)
     await user('elsewhere', '+@all')
@@ -125,7 +125,7 @@ describe('RedisConnection is never ready', () => {
     await holds(async () => expect(String(await node.cli('CLUSTER', 'INFO'))).toContain('cluster_known_nodes:1'))
     await expectRefused(node.url, 'CLUSTER', /Redis Cluster.*single Redis/)
     await expectRefused(`${node.url.replace(/0$/, '1')}`, 'CLUSTER', /Redis Cluster/)
-    // INFO would tell; where a user may not ask, the scripts tell.
+    // A user that may not run INFO gets the error from the scripts.
     await node.cli('ACL', 'SETUSER', 'blind', 'on', '>secret', '~*', '&*', '+@all', '-info', '-cluster')
     await expectRefused(`redis://blind:secret@127.0.0.1:${node.port}`, 'CLUSTER', /Redis Cluster/)
   })
@@ -170,7 +170,7 @@ describe('RedisConnection is never ready', () => {
 })
 
 describe('RedisConnection, once ready,', () => {
-  test('does without CLIENT SETNAME, INFO and CONFIG', async () => {
+  test('works without CLIENT SETNAME, INFO and CONFIG', async () => {
     const url = await user('modest', '+@all', '-client', '-info', '-config')
     const { connection, lines } = connect(url('/1'))
     await eventually(() => connection.ready)
@@ -179,7 +179,7 @@ describe('RedisConnection, once ready,', () => {
     expect(await redis.cli('EXISTS', 'modest')).toBe(0)
   })
 
-  test('is none after a reconnect to a server with fewer databases, and uses no other one', async () => {
+  test('is not ready after a reconnect to a server with fewer databases, and uses no other database', async () => {
     const shrinking = await startRedis({ args: ['--databases', '4'] })
     servers.push(shrinking)
     const { connection, lines } = connect(`redis://127.0.0.1:${shrinking.port}/3`)
@@ -203,7 +203,7 @@ describe('RedisConnection, once ready,', () => {
     expect(lines.map(({ code }) => code)).toContain('SELECT ERR')
   })
 
-  test('is none after a reconnect as a user who lost a right, and is one again when it has it', async () => {
+  test('is not ready after a reconnect as a user that lost a right, until it has the right again', async () => {
     const url = await user('changing', '+@all')
     const { connection } = connect(url('/2'))
     await eventually(() => connection.ready)
@@ -229,11 +229,11 @@ describe('RedisConnection, once ready,', () => {
   })
 
   test('logs nothing when it is closed', async () => {
-    const said = quiet()
-    const connection = new RedisConnection(parseRedisUrl(redis.url), { role: 'queue', log: said })
+    const log = quiet()
+    const connection = new RedisConnection(parseRedisUrl(redis.url), { role: 'queue', log })
     await eventually(() => connection.ready)
     connection.close()
     await once(connection.client, 'end')
-    expect(said.said).toEqual([])
+    expect(log.said).toEqual([])
   })
 })

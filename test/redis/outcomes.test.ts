@@ -1,4 +1,4 @@
-/** What RedisConnection tells of an error: "nothing was changed" only where that is certain. */
+/** The errors of RedisConnection: "Nothing was changed" only if that is certain. */
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import type { Redis } from 'ioredis'
@@ -39,12 +39,15 @@ test.each([
   ['an error of its own', "redis.call('SET', 'wrote', 1) error('enough')"],
   ['a table as an error', "redis.call('SET', 'wrote', 1) error({ err = 'ENOUGH of it' })"],
   ['a command that does not exist', "redis.call('SET', 'wrote', 1) redis.call('NOSUCH')"],
-])('RedisConnection.ask says OUTCOME_UNKNOWN of a script that wrote and died of %s', async (_, script) => {
-  await expect(run(script)).rejects.toMatchObject(unknown)
-  expect(await redis.cli('GET', 'wrote')).toBe('1')
-})
+])(
+  'RedisConnection.ask rejects with OUTCOME_UNKNOWN after a script that wrote and failed with %s',
+  async (_, script) => {
+    await expect(run(script)).rejects.toMatchObject(unknown)
+    expect(await redis.cli('GET', 'wrote')).toBe('1')
+  },
+)
 
-test('RedisConnection.ask says OUTCOME_UNKNOWN of a script that wrote and met a command its user may not run', async () => {
+test('RedisConnection.ask rejects with OUTCOME_UNKNOWN after a script that wrote and ran a command that its user may not run', async () => {
   await redis.cli('ACL', 'SETUSER', 'narrow', 'on', '>secret', '~*', '+@all', '-hset')
   const narrow = new RedisConnection(parseRedisUrl(redis.url.replace('//', '//narrow:secret@')), {
     role: 'queue',
@@ -68,16 +71,16 @@ test.each([
     (client: Redis) => client.eval("return redis.pcall('HGET', 'text', 'a')", 0),
   ],
   ['a transaction that was refused', 'EXECABORT', (client: Redis) => client.multi().call('NOSUCH').exec()],
-])('RedisConnection.ask says that nothing was changed by %s', async (_, code, act) => {
+])('RedisConnection.ask rejects with QUEUE_UNAVAILABLE after %s', async (_, code, act) => {
   await expect(connection.ask(act as (client: Redis) => Promise<unknown>)).rejects.toMatchObject(certain(code))
 })
 
-test('RedisConnection.ask says that nothing was changed when a full server refuses the first write of a script', async () => {
+test('RedisConnection.ask rejects with QUEUE_UNAVAILABLE if a full server refuses the first write of a script', async () => {
   await redis.cli('CONFIG', 'SET', 'maxmemory', '1')
   try {
     await expect(run("return redis.call('SET', 'wrote', 1)")).rejects.toMatchObject(certain('OOM'))
     expect(await redis.cli('EXISTS', 'wrote')).toBe(0)
-    // A script that has begun to write goes on.
+    // A script that has written already may write more.
     await run("redis.call('DEL', 'none') return redis.call('SET', 'wrote', 1)")
     expect(await redis.cli('GET', 'wrote')).toBe('1')
   } finally {
@@ -85,7 +88,7 @@ test('RedisConnection.ask says that nothing was changed when a full server refus
   }
 })
 
-test('RedisConnection.ask says that nothing was changed when too few replicas are there', async () => {
+test('RedisConnection.ask rejects with QUEUE_UNAVAILABLE if the server has too few replicas', async () => {
   await redis.cli('CONFIG', 'SET', 'min-replicas-to-write', '1')
   try {
     await expect(run("return redis.call('SET', 'wrote', 1)")).rejects.toMatchObject(certain('NOREPLICAS'))
@@ -94,7 +97,7 @@ test('RedisConnection.ask says that nothing was changed when too few replicas ar
   }
 })
 
-test('RedisConnection.ask says that nothing was changed by a script that was killed, and of what came meanwhile', async () => {
+test('RedisConnection.ask rejects with QUEUE_UNAVAILABLE after a script that was killed, and for commands during it', async () => {
   await redis.cli('CONFIG', 'SET', 'busy-reply-threshold', '100')
   const other = new RedisConnection(parseRedisUrl(redis.url), { role: 'other', log: quiet() })
   try {
@@ -116,7 +119,7 @@ test('RedisConnection.ask says that nothing was changed by a script that was kil
   }
 })
 
-test('RedisConnection.ask says OUTCOME_UNKNOWN when the answer is no answer of Redis', async () => {
+test('RedisConnection.ask rejects with OUTCOME_UNKNOWN if the answer is not in the protocol of Redis', async () => {
   const server = createServer((socket) =>
     socket.on('data', (data) => {
       const asked = String(data)
