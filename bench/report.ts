@@ -34,7 +34,7 @@ export function markdown(results: readonly Result[], profiles: ReadonlyMap<strin
     '',
     ...[...machine(), ...settings(pace)].map((line) => `- ${line}`),
     '',
-    '## Everybody',
+    '## All contenders',
     '',
     'The contenders are in `bench/peers/`, each as its users would write it.',
     '',

@@ -79,7 +79,7 @@ export async function watchFeed(): Promise<never> {
         cursor = undefined
         await readAnew().catch(() => {})
         feed.patch({ caughtUp: -1 })
-        say('Too much was missed to be told one by one: the list was read anew.')
+        say('Too many rows were missed: the list was read again.')
       } else if (feed.get().state !== 'paused') {
         feed.patch({ state: 'lost' })
         if (!stream.signal.aborted)

@@ -128,7 +128,7 @@ export const draining: Scenario = {
   title: 'drain, one worker, 200,000 queued',
   figure: 'rate',
   unit: 'rows/s',
-  note: 'From the first message that left the queue to the last; for Spillway that is committed, announced and settled. The BullMQ workers get fewer messages (20,000 and 50,000): they would need minutes. BullMQ has no batches of its own; the second one gathers jobs to createMany of 1,000. A statement alone needs no queue. While the worker drains, it takes about 70 % of a core and Redis 58 %, to hand out, confirm, append the events and settle (three writes to disk an announcement), of the two cores that the database is on as well.',
+  note: 'From the first message that left the queue to the last; for Spillway, these are committed, published and acknowledged. The BullMQ workers get fewer messages (20,000 and 50,000): they would need minutes. BullMQ has no batches of its own; the second one gathers jobs to createMany of 1,000. A statement alone needs no queue. While the worker drains, it takes about 70 % of a core and Redis 58 %, to receive, mark saved, append the events and acknowledge (three writes to disk a batch), of the two cores that the database is on as well.',
   profile: true,
   contenders: [
     spillway,

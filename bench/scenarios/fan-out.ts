@@ -14,7 +14,7 @@ import { Crowd } from '../subscribers.ts'
 
 const document = 'subscription { saved { cursor content { id content } } }'
 const subscribers = 1_000
-/** Events of one announcement; a worker under load announces more at once. */
+/** Events of one log entry; a worker under load publishes more at once. */
 const batch = 20
 const patienceMs = 120_000
 
@@ -71,7 +71,7 @@ function publisher(parts: Parts): { publish: Publish; close(): Promise<void> } {
     const entries = Array.from({ length: Math.ceil(events / batch) }, (_, i) =>
       entry(Math.min(batch, events - i * batch)),
     )
-    // A few to a call, so that the subscribers never wait for the one who announces.
+    // A few to a call, so that the subscribers never wait for the publisher.
     for (let i = 0; i < entries.length; i += 10) await log.append(entries.slice(i, i + 10))
   }
   return { publish, close: () => log.close() }
@@ -142,7 +142,7 @@ export const fanOut: Scenario = {
   title: 'deliveries to 1,000 identical subscribers over SSE',
   figure: 'rate',
   unit: '/s',
-  note: `Announced to Spillway in entries of ${batch} events, as its worker announces batches; published to the peer one by one. The limit writes bytes of the length of ${batch} events to each socket as often.`,
+  note: `Published to Spillway in log entries of ${batch} events, as its worker publishes batches; published to the peer one by one. The limit writes bytes of the length of ${batch} events to each socket as often.`,
   profile: true,
   contenders: [spillway, constant, yoga],
   targets: [
@@ -158,7 +158,7 @@ export const delivery: Scenario = {
   title: 'delivery of a batch at 20,000 deliveries/s',
   figure: 'p99',
   unit: 'ms',
-  note: `${subscribers.toLocaleString('en-US')} subscribers, ${pacedPerSecond} announcements of 2 events a second; from the append to the arrival at each subscriber.`,
+  note: `${subscribers.toLocaleString('en-US')} subscribers, ${pacedPerSecond} log entries of 2 events a second; from the append to the arrival at each subscriber.`,
   contenders: [
     {
       name: 'Spillway',

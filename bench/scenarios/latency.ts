@@ -16,7 +16,7 @@ export const latency: Scenario = {
   title: 'save → saved event, at 30 % of the accept limit',
   figure: 'p50',
   unit: 'ms',
-  note: "API, one worker, one subscriber over SSE. The limit (node:http + XADD) is measured first; the latency counts from when a save was due, through queue, database, cache and events log, to the event. Looked at by the worker's metrics, in a run whose p50 was 16 ms: 12 ms on average from accept to commit, 3 of them for the INSERT; then half a millisecond for the cache, and 2 each for confirm and append, since Redis answers after its write to disk. All processes together took 160 % of the two cores.",
+  note: "API, one worker, one subscriber over SSE. The limit (node:http + XADD) is measured first; the latency counts from when a save was due, through queue, database, cache and events log, to the event. Looked at by the worker's metrics, in a run whose p50 was 16 ms: 12 ms on average from enqueue to commit, 3 of them for the INSERT; then half a millisecond for the cache, and 2 each for mark saved and append, since Redis answers after its write to disk. All processes together took 160 % of the two cores.",
   contenders: [
     {
       name: 'Spillway',

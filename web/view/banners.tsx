@@ -38,17 +38,17 @@ function bannersOf({ status, lostSince, trouble, stuckSince }: ReturnType<typeof
     return [{ id: 'lost', level: 'bad', title: 'The connection is lost.', text }]
   }
   if (trouble) {
-    const title = trouble.code === 'QUEUE_UNAVAILABLE' ? 'Saves are refused.' : 'The queue cannot be looked into.'
+    const title = trouble.code === 'QUEUE_UNAVAILABLE' ? 'Saves are refused.' : 'The state of the queue cannot be read.'
     return [{ id: 'trouble', level: 'bad', title, text: trouble.message }]
   }
   if (!status) return []
   const banners: Banner[] = []
   const { depth, inFlight, capacity, durability } = status
   if (depth >= capacity) {
-    const text = `The queue holds ${count(depth)} messages, which is all it may. Workers keep draining it.`
+    const text = `The queue has ${count(depth)} messages, its capacity. Workers continue to drain it.`
     banners.push({ id: 'full', level: 'bad', title: 'Saves are refused.', text })
   } else if (depth >= capacity * 0.8) {
-    const text = `At ${count(capacity)} messages saves are refused: add workers, or let fewer saves in.`
+    const text = `At ${count(capacity)} messages saves are refused: add workers, or send fewer saves.`
     banners.push({ id: 'high', level: 'warn', title: `The queue is ${percent(depth, capacity)} full.`, text })
   }
   if (depth > 0 && stuckSince !== undefined) {
@@ -58,14 +58,14 @@ function bannersOf({ status, lostSince, trouble, stuckSince }: ReturnType<typeof
         ? {
             id: 'no-worker',
             level: 'bad',
-            title: 'No worker is alive.',
-            text: `Messages have been waiting for ${since} and nobody takes them. Saves are still accepted; start a worker.`,
+            title: 'No worker runs.',
+            text: `Messages have been waiting for ${since} and no worker receives them. Saves are still accepted; start a worker.`,
           }
         : {
             id: 'stuck',
             level: 'bad',
-            title: 'Nothing is being written.',
-            text: `For ${since} no row has reached the database: it is away, or a worker died with messages in hand. Saves are still accepted.`,
+            title: 'No rows are written.',
+            text: `For ${since} no row has been committed: the database is unavailable, or a worker crashed and its messages are still leased. Saves are still accepted.`,
           },
     )
   }

@@ -94,7 +94,7 @@ export function Feed() {
 function wordsFor(state: ReturnType<typeof feed.get>['state'], caughtUp: number): string {
   if (state === 'lost') return 'cut off; it goes on where it was'
   if (state === 'catching up') return 'catching up'
-  if (caughtUp < 0) return 'too much was missed: the list was read anew'
+  if (caughtUp < 0) return 'too many rows were missed: the list was read again'
   return caughtUp > 0 ? `caught up ${count(caughtUp)} missed` : ''
 }
 

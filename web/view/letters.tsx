@@ -1,4 +1,4 @@
-/** The dead letters: why, how often tried, what it was; back into the queue, or away for good. */
+/** The dead letters: reason, attempts and content; retry, or discard permanently. */
 import { useState } from 'preact/hooks'
 import { count, plural, time } from '../format.ts'
 import { discard, type Letter, letters, loadMore, retry, retryAll } from '../letters.ts'
@@ -60,7 +60,7 @@ export function Letters() {
           <p class="text whole" dir="auto">
             {asking.content?.slice(0, 500) ?? asking.id}
           </p>
-          <p>It is gone for good then: it was never saved, and cannot be brought back.</p>
+          <p>It is then deleted permanently: it was never saved, and cannot be restored.</p>
           <div class="buttons end">
             {/* The first one gets the focus: Enter does no harm. */}
             <button type="button" onClick={() => ask(undefined)}>
