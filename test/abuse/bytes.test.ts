@@ -30,14 +30,14 @@ beforeAll(async () => {
   target = await Target.start(turns.env(heapMb), 'redis + mariadb')
   for (let i = 0; i < 4; i++) {
     const inputs = Array.from({ length: 30 }, () => ({ content: row, id: randomUUID() }))
-    const { body } = await target.system.graphql('mutation ($i: [SaveInput!]!) { saveMany(inputs: $i) { status } }', {
+    const { body } = await target.client.graphql('mutation ($i: [SaveInput!]!) { saveMany(inputs: $i) { status } }', {
       i: inputs,
     })
     expect(body.errors).toBeUndefined()
   }
-  await holds(async () => expect(await target.system.depth()).toBe(0))
+  await holds(async () => expect((await target.client.queue()).depth).toBe(0))
   await target.work()
-  const { body } = await target.system.graphql('{ contents(first: 1) { pageInfo { endCursor } } }')
+  const { body } = await target.client.graphql('{ contents(first: 1) { pageInfo { endCursor } } }')
   after = body.data.contents.pageInfo.endCursor
 }, 60_000)
 afterAll(async () => {
@@ -82,18 +82,9 @@ const page = (first: number) => `contents(first: ${first}, after: "${after}") { 
 describe('a page', () => {
   test('asked for under ten aliases is refused, over HTTP and WebSocket', async () => {
     const query = `{ ${Array.from({ length: 10 }, (_, i) => `a${i}: ${page(100)}`).join(' ')} }`
-    const post = () =>
-      fetch(`${target.url}/graphql`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json', accept: 'application/graphql-response+json' },
-        body: JSON.stringify({ query }),
-      })
     for (let round = 0; round < 3; round++) {
-      const answers = await many(16, post)
-      for (const answer of answers) {
-        const { errors } = (await answer.json()) as { errors: { message: string }[] }
-        expect(errors[0]!.message).toMatch(/one operation may ask for 200 rows at most/)
-      }
+      const answers = await many(16, () => target.client.graphql(query))
+      for (const { errors } of answers) expect(errors[0].message).toMatch(/one operation may ask for 200 rows at most/)
     }
     const client = await WsClient.connect(target.url)
     client.subscribe('1', query)
@@ -103,14 +94,14 @@ describe('a page', () => {
   })
 
   test('whose rows are more than 8 MiB together is refused', async () => {
-    const { body } = await target.system.graphql(`{ a: ${page(100)} b: ${page(99)} }`)
+    const { body } = await target.client.graphql(`{ a: ${page(100)} b: ${page(99)} }`)
     expect(body.errors[0].message).toMatch(/more than 8 MiB; ask for fewer/)
     expect(body.errors[0].extensions.code).toBe('BAD_USER_INPUT')
   })
 
   test('whose aliases multiply below the root is refused', async () => {
     const node = 'node { a: content b: content }'
-    const { body } = await target.system.graphql(
+    const { body } = await target.client.graphql(
       `{ contents(first: 100, after: "${after}") { a: edges { a: ${node} b: ${node} } b: edges { a: ${node} b: ${node} } } }`,
     )
     expect(body.errors[0].message).toMatch(/the same value 2 times at most/)
@@ -124,7 +115,7 @@ describe('a page', () => {
       opened[i]!.send(postText(JSON.stringify({ query: `{ ${page(100 - (i % 10))} } # ${i}` })).repeat(2)),
     )
     const rest = async () => {
-      const { body } = await target.system.graphql(`{ contents(first: 3) { edges { node { id } } } }`)
+      const { body } = await target.client.graphql(`{ contents(first: 3) { edges { node { id } } } }`)
       expect(body.data?.contents.edges).toHaveLength(3)
     }
     await holds(rest)
@@ -186,7 +177,7 @@ describe('a body', () => {
     const head = 'POST /save HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2000000\r\n\r\n'
     await many(100, (i) => opened[i]!.send(head + ' '.repeat(1_900_000)))
     await holds(() => expect(opened.filter(({ statuses }) => statuses[0] === 503).length).toBeGreaterThan(50))
-    const { body } = await target.system.graphql('mutation { save(content: "small") { status } }')
+    const { body } = await target.client.graphql('mutation { save(content: "small") { status } }')
     expect(body.data?.save.status).toBe('QUEUED')
     for (const raw of opened) raw.close()
   })
@@ -285,9 +276,9 @@ describe('subscribers', () => {
     })
     for (let i = 0; i < 4; i++) {
       const inputs = Array.from({ length: 30 }, () => ({ content: row }))
-      await target.system.graphql('mutation ($i: [SaveInput!]!) { saveMany(inputs: $i) { status } }', { i: inputs })
+      await target.client.graphql('mutation ($i: [SaveInput!]!) { saveMany(inputs: $i) { status } }', { i: inputs })
     }
-    await holds(async () => expect(await target.system.depth()).toBe(0))
+    await holds(async () => expect((await target.client.queue()).depth).toBe(0))
     await target.work()
     for (const socket of sockets) socket.terminate()
     for (const raw of streams) raw.close()

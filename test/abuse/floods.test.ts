@@ -229,7 +229,7 @@ describe('a body of two megabytes', () => {
       id: crypto.randomUUID(),
       content: '{"a":[1,"\\\\"]}'.repeat(60),
     }))
-    const { body } = await target.system.graphql('mutation ($i: [SaveInput!]!) { saveMany(inputs: $i) { status } }', {
+    const { body } = await target.client.graphql('mutation ($i: [SaveInput!]!) { saveMany(inputs: $i) { status } }', {
       i: inputs,
     })
     expect(body.errors).toBeUndefined()
@@ -239,7 +239,7 @@ describe('a body of two megabytes', () => {
   test('of 60,000 values, as a thousand inputs of thirty columns have, is taken', async () => {
     const columns = Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`column${i}`, 'x'.repeat(20)]))
     const variables = { unused: Array(1_000).fill(columns) }
-    const { body } = await target.system.graphql('{ __typename }', variables)
+    const { body } = await target.client.graphql('{ __typename }', variables)
     expect(body).toEqual({ data: { __typename: 'Query' } })
     const client = await WsClient.connect(target.url)
     client.subscribe('1', '{ __typename }', variables)

@@ -4,10 +4,10 @@
  */
 import { SignJWT } from 'jose'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { boot, type Spillway } from '../harness/boot.ts'
 import { eventually, holds } from '../harness/eventually.ts'
 import { Raw } from '../harness/raw.ts'
 import { SseClient } from '../harness/sse.ts'
-import { System } from '../harness/system.ts'
 import { Target } from '../harness/target.ts'
 import { WsClient } from '../harness/ws.ts'
 
@@ -143,9 +143,9 @@ describe('an event stream', () => {
 
 describe('one client', () => {
   const secret = 'a secret of at least thirty-two bytes'
-  let system: System
+  let system: Spillway
   beforeAll(async () => {
-    system = await System.start('embedded', { AUTH_JWT_SECRET: secret, STREAM_LIMIT: '5', RATE_LIMIT: '40' })
+    system = await boot('embedded', { env: { AUTH_JWT_SECRET: secret, STREAM_LIMIT: '5', RATE_LIMIT: '40' } })
   })
   afterAll(() => system?.stop())
 

@@ -3,17 +3,17 @@ import { randomUUID } from 'node:crypto'
 import axe from 'axe-core'
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { boot, type Spillway, setUps } from '../harness/boot.ts'
 import { launchBrowser } from '../harness/browser.ts'
 import { holds } from '../harness/eventually.ts'
 import { putRows, removeRow } from '../harness/rows.ts'
-import { System, setUps } from '../harness/system.ts'
 import { numberOf, openWindow, rowsOf } from './window.ts'
 
 describe.each(setUps)('%s', (setUp) => {
-  let system: System
+  let system: Spillway
   let browser: Browser
   beforeAll(async () => {
-    ;[system, browser] = await Promise.all([System.start(setUp, {}, 1), launchBrowser()])
+    ;[system, browser] = await Promise.all([boot(setUp, { workers: 1 }), launchBrowser()])
   })
   afterAll(async () => {
     await browser?.close()
@@ -65,7 +65,7 @@ describe.each(setUps)('%s', (setUp) => {
       'two\nlines',
     ]
     for (const content of texts)
-      await system.graphql('mutation ($content: String!) { save(content: $content) { id } }', { content })
+      await system.client.graphql('mutation ($content: String!) { save(content: $content) { id } }', { content })
     for (const text of texts)
       await window.page.locator('.rows li').getByText(text.slice(0, 300), { exact: true }).waitFor()
     const arabic = window.page.locator('.rows .text', { hasText: texts[0]! })
@@ -120,7 +120,7 @@ describe.each(setUps)('%s', (setUp) => {
     const window = await open()
     const { page } = window
     await page.locator('.rows li').first().waitFor()
-    const all = new Set((await system.contents()).map(({ id }) => id)).size
+    const all = new Set((await system.client.contents()).map(({ id }) => id)).size
     await page.locator('.feed .hint', { hasText: '100 rows loaded' }).waitFor()
     for (let rows = 200; rows <= 500; rows += 100) {
       await page.locator('.more').click()
@@ -134,7 +134,7 @@ describe.each(setUps)('%s', (setUp) => {
     const row = page.locator('.rows li[aria-posinset="240"]')
     const before = await row.textContent()
     const { y } = (await row.boundingBox())!
-    await system.graphql('mutation { save(content: "comes while somebody reads", waitMs: 10000) { id } }')
+    await system.client.graphql('mutation { save(content: "comes while somebody reads", waitMs: 10000) { id } }')
     await page.locator('.feed .hint', { hasText: '501 rows loaded' }).waitFor()
     const same = page.locator('.rows li[aria-posinset="241"]')
     expect(await same.textContent()).toBe(before)
@@ -150,7 +150,7 @@ describe.each(setUps)('%s', (setUp) => {
     const save = 'mutation ($id: ID!, $content: String!) { save(content: $content, id: $id, waitMs: 20000) { status } }'
     await putRows(system.env.DATABASE_URL!, [first, second], 'in the way')
     for (const id of [first, second]) {
-      const { body } = await system.graphql(save, { id, content: `other content of ${id}` })
+      const { body } = await system.client.graphql(save, { id, content: `other content of ${id}` })
       expect(body.data.save.status).toBe('FAILED')
     }
     const window = await open()
@@ -170,7 +170,7 @@ describe.each(setUps)('%s', (setUp) => {
     await letter(second).getByRole('button', { name: 'Discard' }).click()
     await page.locator('dialog').getByRole('button', { name: 'Discard' }).click()
     await page.getByText('None. What the database refuses').waitFor()
-    expect((await system.graphql('{ queue { deadLetters } }')).body.data.queue.deadLetters).toBe(0)
+    expect((await system.client.graphql('{ queue { deadLetters } }')).body.data.queue.deadLetters).toBe(0)
     window.check()
     await window.close()
   })
@@ -180,7 +180,7 @@ describe.each(setUps)('%s', (setUp) => {
     const inputs = (content: string) => ({ inputs: ids.map((id) => ({ id, content })) })
     const many = 'mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id } }'
     await putRows(system.env.DATABASE_URL!, ids, 'first')
-    await system.graphql(many, inputs('second'))
+    await system.client.graphql(many, inputs('second'))
     const window = await open()
     const { page } = window
     await page.locator('.badge', { hasText: '25' }).waitFor()
@@ -190,7 +190,7 @@ describe.each(setUps)('%s', (setUp) => {
     await page.getByRole('button', { name: 'Retry all' }).click()
     await page.getByText('None. What the database refuses').waitFor()
     await holds(async () => {
-      const rows = (await system.contents()).filter(({ id }) => ids.includes(id))
+      const rows = (await system.client.contents()).filter(({ id }) => ids.includes(id))
       expect(rows.map(({ content }) => content)).toEqual(ids.map(() => 'second'))
     })
     window.check()

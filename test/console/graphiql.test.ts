@@ -4,16 +4,16 @@ import type { AddressInfo } from 'node:net'
 import { SignJWT } from 'jose'
 import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { boot, type Spillway } from '../harness/boot.ts'
 import { launchBrowser } from '../harness/browser.ts'
 import { holds } from '../harness/eventually.ts'
-import { System } from '../harness/system.ts'
 
 const html = { accept: 'text/html,application/xhtml+xml' }
 
-let system: System
+let system: Spillway
 let browser: Browser
 beforeAll(async () => {
-  system = await System.start('embedded')
+  system = await boot('embedded')
   browser = await launchBrowser()
 })
 afterAll(async () => {
@@ -91,7 +91,7 @@ test('GraphiQL loads under its policy and runs a query', async () => {
 
 test('GraphiQL of a server with authentication loads, asks for the token, and runs a query with it (FE6)', async () => {
   const secret = 'a secret of at least thirty-two bytes'
-  const locked = await System.start('embedded', { AUTH_JWT_SECRET: secret })
+  const locked = await boot('embedded', { env: { AUTH_JWT_SECRET: secret } })
   const page = await browser.newPage()
   try {
     const token = await new SignJWT({ sub: 'somebody', scope: 'read write admin' })

@@ -9,15 +9,15 @@ import { OriginCheck } from '../../src/http/origin-check.ts'
 import { RateLimit } from '../../src/http/rate-limit.ts'
 import { Console } from '../../src/server/console.ts'
 import { generate } from '../../web/generate.ts'
+import { boot, type Spillway } from '../harness/boot.ts'
 import { quiet } from '../harness/quiet.ts'
-import { System } from '../harness/system.ts'
 
 /** What Chromium sends when somebody opens an address. */
 const browserAccepts = 'text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8'
 
-let system: System
+let system: Spillway
 beforeAll(async () => {
-  system = await System.start('embedded')
+  system = await boot('embedded')
 })
 afterAll(() => system?.stop())
 

@@ -2,10 +2,10 @@
 import { SignJWT } from 'jose'
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { boot, type SetUp, type Spillway, setUps } from '../harness/boot.ts'
 import { launchBrowser } from '../harness/browser.ts'
 import { holds } from '../harness/eventually.ts'
 import { startRedis } from '../harness/redis.ts'
-import { type SetUp, System, setUps } from '../harness/system.ts'
 import { openWindow } from './window.ts'
 
 /** What the browser itself writes about a server that is away. */
@@ -25,7 +25,7 @@ afterAll(() => browser?.close())
 const banner = (page: Page, id: string) => page.locator(`[data-banner="${id}"]`)
 
 describe.each(setUps)('%s, the server killed and started again', (setUp) => {
-  let system: System
+  let system: Spillway
   beforeAll(async () => {
     system = await startOnOnePort(setUp)
   })
@@ -37,7 +37,7 @@ describe.each(setUps)('%s, the server killed and started again', (setUp) => {
     await page.fill('#content', 'before')
     await page.press('#content', 'Enter')
     await page.locator('.rows li', { hasText: 'before' }).waitFor()
-    await kill(system)
+    await system.kill(system.api)
     await banner(page, 'lost').waitFor()
     await page.locator('.connection.lost').waitFor()
     await page.fill('#content', 'while it was away')
@@ -48,7 +48,7 @@ describe.each(setUps)('%s, the server killed and started again', (setUp) => {
     await banner(page, 'lost').waitFor({ state: 'detached' })
     await page.locator('.connection.live').waitFor()
     await page.locator('.rows li', { hasText: 'while it was away' }).waitFor()
-    const contents = (await system.contents()).map(({ content }) => content)
+    const contents = (await system.client.contents()).map(({ content }) => content)
     expect(contents).toEqual(['while it was away', 'before'])
     window.check(away)
     await window.close()
@@ -62,22 +62,22 @@ describe.each(setUps)('%s, the server killed and started again', (setUp) => {
     await page.locator('.rows li', { hasText: 'the last one it saw' }).waitFor()
     // The page is cut off, and nobody else is.
     await page.context().setOffline(true)
-    await kill(system)
+    await system.kill(system.api)
     await system.startApi()
     await saveMany(system, 'missed', 1_204)
-    await holds(async () => expect(await system.depth()).toBe(0))
+    await holds(async () => expect((await system.client.queue()).depth).toBe(0))
     await page.context().setOffline(false)
     await page.locator('.feed .hint', { hasText: 'caught up 1,204 missed' }).waitFor()
     const top = page.locator('.rows li').first()
     expect(await top.textContent()).toMatch(/missed \d+/)
     // Each once: what was there before, and what was missed.
-    const before = (await system.contents()).length - 1_204
+    const before = (await system.client.contents()).length - 1_204
     await holds(async () => expect(await top.getAttribute('aria-setsize')).toBe(String(before + 1_204)))
 
     // The place is kept once a second, and when the page is left.
     await page.goto('about:blank')
     await saveMany(system, 'later', 30)
-    await holds(async () => expect(await system.depth()).toBe(0))
+    await holds(async () => expect((await system.client.queue()).depth).toBe(0))
     await page.goto(system.url)
     await page.locator('.feed .hint', { hasText: 'caught up 30 missed' }).waitFor()
     await holds(async () => expect(await top.textContent()).toMatch(/later \d+/))
@@ -110,7 +110,7 @@ describe.each(setUps)('%s, the server killed and started again', (setUp) => {
     })
     await page.reload()
     await page.locator('.sent li[data-state=saved]', { hasText: 'not sent at first' }).waitFor()
-    const rows = (await system.contents()).filter(({ content }) => content === 'not sent at first')
+    const rows = (await system.client.contents()).filter(({ content }) => content === 'not sent at first')
     expect(ids.length).toBeGreaterThan(1)
     expect(new Set(ids)).toEqual(new Set(rows.map(({ id }) => id)))
     expect(rows).toHaveLength(1)
@@ -121,7 +121,7 @@ describe.each(setUps)('%s, the server killed and started again', (setUp) => {
 
 describe('a queue that nobody drains', () => {
   it('says that no worker is alive, that the queue fills, and that saves are refused; and goes on by itself', async () => {
-    const system = await System.start('redis + mariadb', { QUEUE_CAPACITY: '100' }, 0)
+    const system = await boot('redis + mariadb', { env: { QUEUE_CAPACITY: '100' }, workers: 0 })
     try {
       const window = await openWindow(browser, system.url)
       const { page } = window
@@ -147,7 +147,7 @@ describe('a queue that nobody drains', () => {
   })
 
   it('cancels a spike that the server refuses, and counts only what was accepted', async () => {
-    const system = await System.start('redis + mariadb', { QUEUE_CAPACITY: '2000' }, 0)
+    const system = await boot('redis + mariadb', { env: { QUEUE_CAPACITY: '2000' }, workers: 0 })
     try {
       const window = await openWindow(browser, system.url)
       const { page } = window
@@ -158,7 +158,7 @@ describe('a queue that nobody drains', () => {
       expect(await page.locator('.bar').first().textContent()).toContain('2,000 of 10,000')
       await system.startWorker()
       await page.locator('[data-spike=done]', { hasText: 'Cancelled after 2,000' }).waitFor()
-      expect(await system.contents()).toHaveLength(2_000)
+      expect(await system.client.contents()).toHaveLength(2_000)
       window.check(refused)
       await window.close()
     } finally {
@@ -169,7 +169,7 @@ describe('a queue that nobody drains', () => {
 
 it('says that a power cut may cost saves', async () => {
   const redis = await startRedis({ args: ['--appendfsync', 'everysec'] })
-  const system = await System.start('redis + mariadb', { QUEUE_URL: redis.url }, 0)
+  const system = await boot('redis + mariadb', { env: { QUEUE_URL: redis.url }, workers: 0 })
   try {
     const window = await openWindow(browser, system.url)
     await banner(window.page, 'durability').getByText('Durability is EVERYSEC, not FSYNC.').waitFor()
@@ -183,9 +183,9 @@ it('says that a power cut may cost saves', async () => {
 
 describe('where authentication is on', () => {
   const secret = 'a secret of at least thirty-two bytes'
-  let system: System
+  let system: Spillway
   beforeAll(async () => {
-    system = await System.start('embedded', { AUTH_JWT_SECRET: secret })
+    system = await boot('embedded', { env: { AUTH_JWT_SECRET: secret } })
   })
   afterAll(() => system?.stop())
 
@@ -239,23 +239,15 @@ describe('where authentication is on', () => {
 })
 
 /** A server that comes back comes back where it was. */
-async function startOnOnePort(setUp: SetUp): Promise<System> {
-  const system = await System.start(setUp, {}, 1)
+async function startOnOnePort(setUp: SetUp): Promise<Spillway> {
+  const system = await boot(setUp, { workers: 1 })
   system.env.PORT = new URL(system.url).port
   return system
 }
 
-async function kill(system: System): Promise<void> {
-  system.api.kill('SIGKILL')
-  await system.api.exited
-}
-
-async function saveMany(system: System, name: string, total: number): Promise<void> {
+async function saveMany(system: Spillway, name: string, total: number): Promise<void> {
   for (let from = 0; from < total; from += 1_000) {
     const inputs = Array.from({ length: Math.min(1_000, total - from) }, (_, i) => ({ content: `${name} ${from + i}` }))
-    const { body } = await system.graphql('mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id } }', {
-      inputs,
-    })
-    expect(body.data.saveMany).toHaveLength(inputs.length)
+    expect((await system.client.saveMany(inputs)).data.saveMany).toHaveLength(inputs.length)
   }
 }

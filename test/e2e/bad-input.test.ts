@@ -1,15 +1,15 @@
 /** What a user sends by mistake, or worse: a clear error with the right status and code, over GraphQL and REST alike, and life goes on. */
 import { request } from 'node:http'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { boot, type Spillway, setUps } from '../harness/boot.ts'
 import { holds } from '../harness/eventually.ts'
-import { System, setUps } from '../harness/system.ts'
 
 const save = 'mutation ($content: String!, $id: ID) { save(content: $content, id: $id) { id } }'
 
 describe.each(setUps)('%s', (setUp) => {
-  let system: System
+  let system: Spillway
   beforeAll(async () => {
-    system = await System.start(setUp, { CONTENT_MAX_BYTES: '65536' })
+    system = await boot(setUp, { env: { CONTENT_MAX_BYTES: '65536' } })
   })
   afterAll(() => system?.stop())
   afterEach(async () => {
@@ -133,7 +133,7 @@ describe.each(setUps)('%s', (setUp) => {
 
   describe('GraphQL', () => {
     const fail = async (query: string, variables: Record<string, unknown> = {}) => {
-      const answer = await system.graphql(query, variables)
+      const answer = await system.client.graphql(query, variables)
       return { status: answer.status, body: answer.body }
     }
 
@@ -230,12 +230,12 @@ describe.each(setUps)('%s', (setUp) => {
     ]
     const ids: string[] = []
     for (const content of contents) {
-      const { body } = await system.graphql(save, { content })
+      const { body } = await system.client.graphql(save, { content })
       ids.push(body.data.save.id)
     }
-    await holds(async () => expect(await system.depth()).toBe(0))
+    await holds(async () => expect((await system.client.queue()).depth).toBe(0))
     for (const [i, id] of ids.entries()) {
-      const { body } = await system.graphql('query ($id: ID!) { content(id: $id) { content } }', { id })
+      const { body } = await system.client.graphql('query ($id: ID!) { content(id: $id) { content } }', { id })
       expect(body.data.content?.content === contents[i], `content ${i}`).toBe(true)
     }
   })

@@ -1,16 +1,16 @@
 /** FA11: a row that is changed in the database itself, as Prisma Studio does: no event tells of it, and CACHE_TTL_MS is how long it may go unseen. */
 import { DatabaseSync } from 'node:sqlite'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { boot, type SetUp, type Spillway, setUps, unique } from '../harness/boot.ts'
 import { holds } from '../harness/eventually.ts'
 import { query } from '../harness/mariadb.ts'
-import { type SetUp, System, setUps, unique } from '../harness/system.ts'
 
 const ttlMs = 3_000
 
 describe.each<SetUp>(setUps)('%s', (setUp) => {
-  let system: System
+  let system: Spillway
   beforeAll(async () => {
-    system = await System.start(setUp, { CACHE_TTL_MS: String(ttlMs) }, 1)
+    system = await boot(setUp, { env: { CACHE_TTL_MS: String(ttlMs) }, workers: 1 })
   })
   afterAll(() => system?.stop())
 
@@ -28,13 +28,14 @@ describe.each<SetUp>(setUps)('%s', (setUp) => {
   const ways: [string, () => Promise<string>][] = [
     [
       'contents over GraphQL',
-      async () => JSON.stringify((await system.graphql('{ contents(first: 7) { edges { node { content } } } }')).body),
+      async () =>
+        JSON.stringify((await system.client.graphql('{ contents(first: 7) { edges { node { content } } } }')).body),
     ],
     ['GET /', async () => (await fetch(`${system.url}/?first=7`, { headers: { accept: 'application/json' } })).text()],
   ]
   test.each(ways)('%s shows a changed row when CACHE_TTL_MS is over (FA11)', async (_way, read) => {
     const [before, after] = [unique(), unique()]
-    const { body } = await system.graphql('mutation ($c: String!) { save(content: $c, waitMs: 20000) { id } }', {
+    const { body } = await system.client.graphql('mutation ($c: String!) { save(content: $c, waitMs: 20000) { id } }', {
       c: before,
     })
     const { id } = body.data.save

@@ -4,9 +4,9 @@
  */
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { boot, type Spillway, setUps } from '../harness/boot.ts'
 import { holds } from '../harness/eventually.ts'
 import { putRows, statement } from '../harness/rows.ts'
-import { System, setUps } from '../harness/system.ts'
 
 const fields = '{ id status duplicate conflicts content { content } failure { code } }'
 const saving = `mutation ($id: ID, $content: String!, $waitMs: Int) { save(id: $id, content: $content, waitMs: $waitMs) ${fields} }`
@@ -14,10 +14,10 @@ const savingMany = `mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs
 const asking = `query ($id: ID!) { receipt(id: $id) ${fields} }`
 
 describe.each(setUps)('%s', (setUp) => {
-  let system: System
+  let system: Spillway
   let databaseUrl: string
   beforeAll(async () => {
-    system = await System.start(setUp, {}, 0)
+    system = await boot(setUp, { workers: 0 })
     databaseUrl = system.env.DATABASE_URL!
     await holds(async () => expect((await fetch(`${system.url}/readyz`)).status).toBe(200))
   })
@@ -34,7 +34,7 @@ describe.each(setUps)('%s', (setUp) => {
   }
 
   const save = async (id: string, content: string, waitMs?: number) => {
-    const { body } = await system.graphql(saving, { id, content, waitMs })
+    const { body } = await system.client.graphql(saving, { id, content, waitMs })
     return body.data?.save ?? body.errors[0].extensions.code
   }
   const rest = async (id: string, content: string) => {
@@ -54,7 +54,7 @@ describe.each(setUps)('%s', (setUp) => {
     expect(await save(id, 'first')).toEqual(saved)
     expect(await save(id.toUpperCase(), 'first', 20_000)).toEqual(saved)
     expect(await rest(id, 'first')).toMatchObject({ status: 202, body: { id, status: 'SAVED' } })
-    expect((await system.graphql(asking, { id })).body.data.receipt).toEqual({ ...saved, duplicate: false })
+    expect((await system.client.graphql(asking, { id })).body.data.receipt).toEqual({ ...saved, duplicate: false })
     // The later sender's retry is its own; a third content is refused.
     expect(await save(id, 'later')).toMatchObject({ status: 'QUEUED', duplicate: true })
     expect(await save(id, 'third')).toBe('ID_CONFLICT')
@@ -68,9 +68,9 @@ describe.each(setUps)('%s', (setUp) => {
         ...contents.slice(1).map((content) => ({ id, content })),
       ],
     })
-    const refused = await system.graphql(savingMany, inputs('first', 'third'))
+    const refused = await system.client.graphql(savingMany, inputs('first', 'third'))
     expect(refused.body.errors[0].extensions.code).toBe('ID_CONFLICT')
-    const many = await system.graphql(savingMany, inputs('first'))
+    const many = await system.client.graphql(savingMany, inputs('first'))
     expect(many.body.data.saveMany).toMatchObject([
       saved,
       { id: other, status: 'QUEUED', duplicate: false },
@@ -82,7 +82,7 @@ describe.each(setUps)('%s', (setUp) => {
       timeoutMs: 30_000,
     })
     expect(await save(id, 'first')).toEqual({ ...saved, conflicts: 1 })
-    expect((await system.graphql(asking, { id })).body.data.receipt).toMatchObject({ status: 'SAVED' })
+    expect((await system.client.graphql(asking, { id })).body.data.receipt).toMatchObject({ status: 'SAVED' })
     for (const worker of system.workers.splice(0)) {
       worker.kill('SIGKILL')
       await worker.exited
@@ -98,7 +98,7 @@ describe.each(setUps)('%s', (setUp) => {
     await statement(databaseUrl, 'ALTER TABLE Content RENAME TO Elsewhere')
     try {
       for (const content of ['first', 'third']) {
-        const { body } = await system.graphql(saving, { id, content })
+        const { body } = await system.client.graphql(saving, { id, content })
         expect(body.errors[0]).toMatchObject({
           message: expect.stringContaining('Nothing was accepted'),
           extensions: { code: 'STORE_UNAVAILABLE', retryAfterMs: expect.any(Number) },

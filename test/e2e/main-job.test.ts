@@ -1,17 +1,17 @@
 /** The main job, end to end, as its users see it: save, event, contents; on both set-ups, in real processes. */
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { boot, type Spillway, setUps } from '../harness/boot.ts'
 import { holds } from '../harness/eventually.ts'
 import { putRows } from '../harness/rows.ts'
 import { SseClient } from '../harness/sse.ts'
-import { System, setUps } from '../harness/system.ts'
 
 const saved = 'subscription { saved { cursor content { id content } } }'
 
 describe.each(setUps)('%s', (setUp) => {
-  let system: System
+  let system: Spillway
   beforeAll(async () => {
-    system = await System.start(setUp)
+    system = await boot(setUp)
   })
   afterAll(() => system?.stop())
 
@@ -34,7 +34,7 @@ describe.each(setUps)('%s', (setUp) => {
     expect(page.next).toBeNull()
     expect(page.results[0]!.created_at).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
     const receipt = await holds(async () => {
-      const found = await (await fetch(`${system.url}/receipts/${id.toUpperCase()}`)).json()
+      const found = await system.client.receipt(id.toUpperCase())
       expect(found).toMatchObject({ id, status: 'SAVED', duplicate: false, failure: null })
       return found as { content: { content: string } }
     })
@@ -43,7 +43,7 @@ describe.each(setUps)('%s', (setUp) => {
 
   it('saves over GraphQL: the event arrives, and contents shows it (P5)', async () => {
     const subscriber = await SseClient.open(system.url, saved)
-    const { body } = await system.graphql(
+    const { body } = await system.client.graphql(
       'mutation { save(content: "over GraphQL") { id status duplicate failure { code } content { id } } }',
     )
     expect(body.data.save).toEqual({
@@ -57,7 +57,7 @@ describe.each(setUps)('%s', (setUp) => {
     await holds(() =>
       expect(subscriber.results.map(({ data }) => data.saved.content)).toContainEqual({ id, content: 'over GraphQL' }),
     )
-    const now = await system.graphql(
+    const now = await system.client.graphql(
       'query ($id: ID!) { contents(first: 1) { edges { node { id } } } content(id: $id) { content } receipt(id: $id) { status } }',
       { id },
     )
@@ -70,7 +70,7 @@ describe.each(setUps)('%s', (setUp) => {
   })
 
   it('waits for SAVED when asked to', async () => {
-    const { body } = await system.graphql(
+    const { body } = await system.client.graphql(
       'mutation { save(content: "wait", waitMs: 20000) { id status content { content createdAt savedAt } acceptedAt } }',
     )
     expect(body.data.save).toMatchObject({
@@ -82,7 +82,7 @@ describe.each(setUps)('%s', (setUp) => {
 
   it('follows a receipt until it is SAVED, and completes', async () => {
     const id = randomUUID()
-    await system.graphql('mutation ($id: ID!) { save(content: "followed", id: $id) { id } }', { id })
+    await system.client.graphql('mutation ($id: ID!) { save(content: "followed", id: $id) { id } }', { id })
     const subscriber = await SseClient.open(
       system.url,
       'subscription ($id: ID!) { receipt(id: $id) { status content { content } } }',
@@ -99,18 +99,17 @@ describe.each(setUps)('%s', (setUp) => {
     const id = randomUUID()
     const save =
       'mutation ($id: ID!, $content: String!) { save(content: $content, id: $id, waitMs: 20000) { status duplicate failure { code } } }'
-    const first = await system.graphql(save, { id, content: 'once' })
+    const first = await system.client.graphql(save, { id, content: 'once' })
     expect(first.body.data.save).toEqual({ status: 'SAVED', duplicate: false, failure: null })
-    const again = await system.graphql(save, { id: id.toUpperCase(), content: 'once' })
+    const again = await system.client.graphql(save, { id: id.toUpperCase(), content: 'once' })
     expect(again.body.data.save).toEqual({ status: 'SAVED', duplicate: true, failure: null })
     const other = { id, content: 'something else' }
-    const refused = await system.graphql(save, other)
+    const refused = await system.client.graphql(save, other)
     expect(refused.body.errors[0].extensions.code).toBe('ID_CONFLICT')
-    const rest = await fetch(`${system.url}/save`, { method: 'POST', body: JSON.stringify(other) })
-    expect(rest.status).toBe(409)
+    expect((await system.client.save(other.content, { id })).status).toBe(409)
     const ask = 'query ($id: ID!) { receipt(id: $id) { status conflicts failure { code } content { content } } }'
     const saved = { status: 'SAVED', conflicts: 0, failure: null, content: { content: 'once' } }
-    expect((await system.graphql(ask, { id })).body.data.receipt).toEqual(saved)
+    expect((await system.client.graphql(ask, { id })).body.data.receipt).toEqual(saved)
   })
 
   it('tells the later sender of a conflict with what the queue has forgotten, and nobody else (P3)', async () => {
@@ -118,17 +117,17 @@ describe.each(setUps)('%s', (setUp) => {
     await putRows(system.env.DATABASE_URL!, [id], 'long ago')
     const ask =
       'query ($id: ID!) { receipt(id: $id) { status duplicate conflicts failure { code } content { content } } }'
-    const receipt = async () => (await system.graphql(ask, { id })).body.data.receipt
+    const receipt = async () => (await system.client.graphql(ask, { id })).body.data.receipt
     const first = { status: 'SAVED', duplicate: false, conflicts: 0, failure: null, content: { content: 'long ago' } }
     expect(await receipt()).toEqual(first)
     const save =
       'mutation ($id: ID!, $content: String!) { save(content: $content, id: $id, waitMs: 20000) { status duplicate conflicts failure { code } } }'
     const failed = { status: 'FAILED', conflicts: 1, failure: { code: 'ID_CONFLICT' } }
     for (const duplicate of [false, true]) {
-      const { body } = await system.graphql(save, { id, content: 'something else' })
+      const { body } = await system.client.graphql(save, { id, content: 'something else' })
       expect(body.data.save).toEqual({ ...failed, duplicate })
       expect(await receipt()).toEqual({ ...first, conflicts: 1 })
-      const rest = await (await fetch(`${system.url}/receipts/${id}`)).json()
+      const rest = await system.client.receipt(id)
       expect(rest).toMatchObject({ status: 'SAVED', conflicts: 1, content: { content: 'long ago' } })
     }
     const subscription = 'subscription ($id: ID!) { receipt(id: $id) { status conflicts } }'
@@ -136,17 +135,19 @@ describe.each(setUps)('%s', (setUp) => {
     await subscriber.ended
     expect(subscriber.results).toEqual([{ data: { receipt: { status: 'SAVED', conflicts: 1 } } }])
     // The conflict has told the queue what stands: a third one is refused, and the first one's retry is a duplicate.
-    const third = await system.graphql(save, { id, content: 'a third' })
+    const third = await system.client.graphql(save, { id, content: 'a third' })
     expect(third.body.errors[0].extensions.code).toBe('ID_CONFLICT')
-    expect((await system.graphql(save, { id, content: 'long ago' })).body.data.save).toMatchObject({
+    expect((await system.client.graphql(save, { id, content: 'long ago' })).body.data.save).toMatchObject({
       status: 'SAVED',
       duplicate: true,
     })
-    const letters = await system.graphql('{ deadLetters { edges { node { id content failure { code attempts } } } } }')
+    const letters = await system.client.graphql(
+      '{ deadLetters { edges { node { id content failure { code attempts } } } } }',
+    )
     expect(letters.body.data.deadLetters.edges).toContainEqual({
       node: { id, content: 'something else', failure: { code: 'ID_CONFLICT', attempts: 1 } },
     })
-    const change = (name: string) => system.graphql(`mutation ($id: ID!) { ${name}(ids: [$id]) }`, { id })
+    const change = (name: string) => system.client.graphql(`mutation ($id: ID!) { ${name}(ids: [$id]) }`, { id })
     // A retry becomes a conflict again; nobody's receipt goes back.
     expect((await change('retryDeadLetters')).body.data.retryDeadLetters).toBe(1)
     await holds(async () => {
@@ -161,15 +162,17 @@ describe.each(setUps)('%s', (setUp) => {
   it('saves many at once, or none of them', async () => {
     const many = 'mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id status } }'
     const inputs = Array.from({ length: 1_000 }, (_, i) => ({ content: `many ${i}`, id: randomUUID() }))
-    const { body } = await system.graphql(many, { inputs })
+    const { body } = await system.client.graphql(many, { inputs })
     expect(body.data.saveMany).toEqual(inputs.map(({ id }) => ({ id, status: 'QUEUED' })))
-    const bad = await system.graphql(many, { inputs: [{ content: 'never saved' }, { content: 'x', id: 'no UUID' }] })
+    const bad = await system.client.graphql(many, {
+      inputs: [{ content: 'never saved' }, { content: 'x', id: 'no UUID' }],
+    })
     expect(bad.body.errors[0]).toMatchObject({
       message: expect.stringContaining('inputs[1].id must be a UUID'),
       extensions: { code: 'BAD_USER_INPUT' },
     })
-    await holds(async () => expect(await system.depth()).toBe(0))
-    const contents = await system.contents()
+    await holds(async () => expect((await system.client.queue()).depth).toBe(0))
+    const contents = await system.client.contents()
     expect(new Set(contents.map(({ id }) => id)).size).toBe(contents.length)
     expect(contents.filter(({ content }) => content.startsWith('many'))).toHaveLength(1_000)
     expect(contents.some(({ content }) => content === 'never saved')).toBe(false)
@@ -177,9 +180,9 @@ describe.each(setUps)('%s', (setUp) => {
 })
 
 describe.each(setUps)('%s under load', (setUp) => {
-  let system: System
+  let system: Spillway
   beforeAll(async () => {
-    system = await System.start(setUp)
+    system = await boot(setUp)
   })
   afterAll(() => system?.stop())
 
@@ -192,36 +195,34 @@ describe.each(setUps)('%s under load', (setUp) => {
     const cursors = events.map(({ cursor }) => cursor)
     expect([...cursors].sort()).toEqual(cursors)
     expect(new Set(cursors).size).toBe(1_000)
-    expect((await system.contents()).map(({ id }) => id).sort()).toEqual([...ids].sort())
+    expect((await system.client.contents()).map(({ id }) => id).sort()).toEqual([...ids].sort())
     subscriber.close()
   })
 
   it('misses nothing when everything is killed in the middle (P2)', async () => {
-    const before = (await system.contents()).length
+    const before = (await system.client.contents()).length
     const clients = Array.from({ length: 10 }, (_, client) => saveInTurn(system, client, 100))
     const acknowledged = Promise.all(clients)
-    await holds(async () => expect((await system.contents()).length).toBeGreaterThan(before + 50))
+    await holds(async () => expect((await system.client.contents()).length).toBeGreaterThan(before + 50))
     await system.crash()
     const ids = (await acknowledged).flat()
-    await holds(async () => expect(await system.depth()).toBe(0), { timeoutMs: 40_000 })
-    const rows = new Set((await system.contents()).map(({ id }) => id))
+    await holds(async () => expect((await system.client.queue()).depth).toBe(0), { timeoutMs: 40_000 })
+    const rows = new Set((await system.client.contents()).map(({ id }) => id))
     expect(ids.length).toBeGreaterThan(50)
     expect(ids.filter((id) => !rows.has(id))).toEqual([])
   }, 90_000)
 })
 
 /** One client's saves, one after another, until one fails; the ids that were acknowledged. */
-async function saveInTurn(system: System, client: number, count: number): Promise<string[]> {
+async function saveInTurn({ client }: Spillway, number: number, count: number): Promise<string[]> {
   const ids: string[] = []
-  const { url } = system
   for (let i = 0; i < count; i++) {
     try {
-      const { body } = await system.graphql(
-        'mutation ($content: String!) { save(content: $content) { id } }',
-        { content: `client ${client} says ${i}` },
-        url,
-      )
-      ids.push(body.data.save.id)
+      const content = `client ${number} says ${i}`
+      const { data } = await client.graphql('mutation ($content: String!) { save(content: $content) { id } }', {
+        content,
+      })
+      ids.push(data.save.id)
     } catch {
       break
     }

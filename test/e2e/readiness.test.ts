@@ -40,12 +40,12 @@ async function start(
   env: Record<string, string>,
   intervals: Intervals = {},
   list = processes,
-): Promise<{ url: string; logs(): string }> {
+): Promise<SpillwayProcess & { url: string }> {
   const port = role === 'worker' ? { WORKER_PORT: String(await freePort()) } : undefined
   const execArgv = withIntervals(intervals)
   const process = await spawnSpillway(role, { NODE_ENV: 'production', ...port, ...env }, { execArgv })
   list.push(process)
-  return { url: process.url!, logs: () => process.logs() }
+  return process as SpillwayProcess & { url: string }
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: a test knows what it asked for.
@@ -54,21 +54,9 @@ async function ready(url: string): Promise<{ status: number; body: any }> {
   return { status: response.status, body: await response.json() }
 }
 
-async function graphql(url: string, query: string, variables = {}) {
-  const headers = { 'content-type': 'application/json' }
-  const response = await fetch(`${url}/graphql`, {
-    method: 'POST',
-    headers,
-    body: JSON.stringify({ query, variables }),
-  })
-  // biome-ignore lint/suspicious/noExplicitAny: as above.
-  return (await response.json()) as any
-}
-
-async function save(url: string, content = 'something'): Promise<{ status: number; code: string | undefined }> {
-  const response = await fetch(`${url}/save`, { method: 'POST', body: JSON.stringify({ content }) })
-  const body = (await response.json()) as { errors?: { extensions: { code: string } }[] }
-  return { status: response.status, code: body.errors?.[0]?.extensions.code }
+async function save({ client }: SpillwayProcess, content = 'something') {
+  const { status, code } = await client.save(content)
+  return { status, code }
 }
 
 /** For tests that wait for the next probe again and again. */
@@ -85,7 +73,7 @@ test('FA14: an embedded API is not ready once its queue file is deleted, and say
     await holds(async () => expect(await ready(api.url)).toMatchObject({ status: 200, body }))
     for (const end of ['', '-wal', '-shm']) rmSync(`${dir}/queue.db${end}`, { force: true })
     await holds(async () => {
-      expect(await save(api.url)).toEqual({ status: 503, code: 'QUEUE_UNAVAILABLE' })
+      expect(await save(api)).toEqual({ status: 503, code: 'QUEUE_UNAVAILABLE' })
       const away = { state: 'away', code: 'FILE_DISPLACED' }
       const expected = { status: 'not ready', queue: away, events: away, database: 'ready' }
       expect(await ready(api.url)).toMatchObject({ status: 503, body: expected })
@@ -104,7 +92,7 @@ test('FA14: an embedded API whose queue file is moved away and put back is ready
     await holds(async () => expect((await ready(api.url)).status).toBe(503), patience)
     renameSync(`${dir}/away.db`, `${dir}/queue.db`)
     await holds(async () => expect((await ready(api.url)).status).toBe(200), patience)
-    expect((await save(api.url)).status).toBe(202)
+    expect((await save(api)).status).toBe(202)
   } finally {
     await rm(dir, { recursive: true, force: true })
   }
@@ -161,7 +149,7 @@ describe('on Redis', { timeout: 60_000 }, () => {
     expect(await shared.cli('XLEN', `{${prefix}:0}:queue`)).toBe(0)
     const keys = (await shared.cli('KEYS', `*${prefix}*`)) as string[]
     expect(keys.filter((key) => !/:(queue|meta|version)$/.test(key))).toEqual([])
-    expect((await save(api.url, 'after probes')).status).toBe(202)
+    expect((await save(api, 'after probes')).status).toBe(202)
     await holds(
       () => expect(stream.results.map(({ data }) => data.saved.content.content)).toEqual(['after probes']),
       patience,
@@ -179,7 +167,7 @@ describe('on Redis', { timeout: 60_000 }, () => {
       }, patience)
       expect(logs()).toContain('SELECT was refused')
     }
-    expect(await save(api.url)).toEqual({ status: 503, code: 'QUEUE_UNAVAILABLE' })
+    expect(await save(api)).toEqual({ status: 503, code: 'QUEUE_UNAVAILABLE' })
     expect(await shared.cli('KEYS', '{spillway*')).toEqual([])
   })
 
@@ -200,7 +188,7 @@ describe('on Redis', { timeout: 60_000 }, () => {
         )
         expect(logs()).toContain('this release cannot use')
       }
-      for (let i = 0; i < 20; i++) expect(await save(api.url)).toEqual({ status: 503, code: 'QUEUE_UNAVAILABLE' })
+      for (let i = 0; i < 20; i++) expect(await save(api)).toEqual({ status: 503, code: 'QUEUE_UNAVAILABLE' })
       expect(await node.cli('DBSIZE')).toBe(0)
     },
   )
@@ -212,7 +200,7 @@ describe('on Redis', { timeout: 60_000 }, () => {
       const body = { status: 'ready', queue: isReady, cache: { state: 'away', code: 'CLUSTER' } }
       await holds(async () => expect(await ready(url)).toMatchObject({ status: 200, body }), patience)
     }
-    const answer = await graphql(api.url, 'mutation { save(content: "without a cache", waitMs: 20000) { status } }')
+    const answer = await api.client.graphql('mutation { save(content: "without a cache", waitMs: 20000) { status } }')
     expect(answer.data.save.status).toBe('SAVED')
   })
 
@@ -328,12 +316,12 @@ describe('on Redis', { timeout: 60_000 }, () => {
     const id = randomUUID()
     const saving =
       'mutation ($id: ID, $content: String!) { save(id: $id, content: $content, waitMs: 20000) { status failure { code } } }'
-    const first = await graphql(api.url, saving, { id, content: 'one' })
+    const first = await api.client.graphql(saving, { id, content: 'one' })
     expect(first.data.save).toEqual({ status: 'SAVED', failure: null })
     await holds(() => expect(stream.results).toHaveLength(1), patience)
     stream.close()
     expect(
-      (await graphql(api.url, `{ contents(first: 5) { edges { node { id } } } }`)).data.contents.edges,
+      (await api.client.graphql(`{ contents(first: 5) { edges { node { id } } } }`)).data.contents.edges,
     ).toHaveLength(1)
     // One that no worker understands: a dead letter, listed, retried, and discarded.
     await server.cli('XADD', '{spillway:0}:queue', '*', 'id', 'a-foreign-id', 'm', 'no message')
@@ -343,19 +331,19 @@ describe('on Redis', { timeout: 60_000 }, () => {
       deadLetters: { edges: [{ node: { failure: { code: 'UNDECODABLE' } } }] },
       queue: { deadLetters: 1, durability },
     }
-    await holds(async () => expect((await graphql(api.url, letters)).data).toMatchObject(buried), patience)
-    expect(await graphql(api.url, 'mutation { retryDeadLetters(ids: ["a-foreign-id"]) }')).toEqual({
+    await holds(async () => expect((await api.client.graphql(letters)).data).toMatchObject(buried), patience)
+    expect(await api.client.graphql('mutation { retryDeadLetters(ids: ["a-foreign-id"]) }')).toMatchObject({
       data: { retryDeadLetters: 1 },
     })
-    await holds(async () => expect((await graphql(api.url, letters)).data).toMatchObject(buried), patience)
-    expect(await graphql(api.url, 'mutation { discardDeadLetters(ids: ["a-foreign-id"]) }')).toEqual({
+    await holds(async () => expect((await api.client.graphql(letters)).data).toMatchObject(buried), patience)
+    expect(await api.client.graphql('mutation { discardDeadLetters(ids: ["a-foreign-id"]) }')).toMatchObject({
       data: { discardDeadLetters: 1 },
     })
     await holds(
-      async () => expect((await graphql(api.url, letters)).data.queue).toMatchObject({ depth: 0, deadLetters: 0 }),
+      async () => expect((await api.client.graphql(letters)).data.queue).toMatchObject({ depth: 0, deadLetters: 0 }),
       patience,
     )
-    expect((await graphql(api.url, `{ receipt(id: "${id}") { status } }`)).data.receipt.status).toBe('SAVED')
+    expect((await api.client.graphql(`{ receipt(id: "${id}") { status } }`)).data.receipt.status).toBe('SAVED')
     // What was refused is only what is nice to have.
     const log = (await server.cli('ACL', 'LOG')) as string[][]
     const refused = log.map((entry) => String(entry[entry.indexOf('object') + 1]))
@@ -410,9 +398,9 @@ describe('on Redis', { timeout: 60_000 }, () => {
       const stream = await SseClient.open(api.url, 'subscription { saved { content { content } } }')
       const content = `${name} without ${command}`
       const saving = 'mutation ($content: String!) { save(content: $content, waitMs: 30000) { id status } }'
-      const { data } = await graphql(api.url, saving, { content })
+      const { data } = await api.client.graphql(saving, { content })
       expect(data.save.status, content).toBe('SAVED')
-      const receipt = await graphql(api.url, `{ receipt(id: "${data.save.id}") { status } }`)
+      const receipt = await api.client.graphql(`{ receipt(id: "${data.save.id}") { status } }`)
       expect(receipt.data.receipt.status, content).toBe('SAVED')
       await holds(
         () => expect(stream.results.map((one) => one.data.saved.content.content)).toEqual([content]),

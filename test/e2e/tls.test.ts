@@ -71,14 +71,6 @@ async function start(role: 'api' | 'worker', env: Record<string, string>): Promi
   return started
 }
 
-async function save(api: SpillwayProcess, waitMs: number) {
-  const query = `mutation { save(content: "over TLS", waitMs: ${waitMs}) { status content { content } } }`
-  const headers = { 'content-type': 'application/json' }
-  const response = await fetch(`${api.url}/graphql`, { method: 'POST', headers, body: JSON.stringify({ query }) })
-  // biome-ignore lint/suspicious/noExplicitAny: a test knows what it asked for.
-  return (await response.json()) as any
-}
-
 test('a save goes all the way over rediss:// and sslaccept=strict, and no connection does without', async () => {
   const env = {
     ...trusting,
@@ -87,8 +79,9 @@ test('a save goes all the way over rediss:// and sslaccept=strict, and no connec
     CACHE_URL: `${redisTls}/1`,
   }
   const [api] = await Promise.all([start('api', env), start('worker', env)])
-  expect(await save(api, 20_000)).toEqual({
-    data: { save: { status: 'SAVED', content: { content: 'over TLS' } } },
+  expect((await api.client.saveAndWait('over TLS')).data.save).toMatchObject({
+    status: 'SAVED',
+    content: { content: 'over TLS' },
   })
   const clients = String(await redis.cli('CLIENT', 'LIST')).split('\n')
   const ours = clients.filter((line) => /name=spillway/.test(line))
@@ -100,7 +93,9 @@ test('a save goes all the way over rediss:// and sslaccept=strict, and no connec
 describe('a certificate that nobody vouches for', () => {
   test('of Redis: nothing is accepted, and the log says why', async () => {
     const api = await start('api', { DATABASE_URL: `file:${dir}/a.db`, QUEUE_URL: redisTls })
-    expect((await save(api, 0)).errors).toMatchObject([{ extensions: { code: 'QUEUE_UNAVAILABLE' } }])
+    expect((await api.client.saveAndWait('over TLS', 0)).errors).toMatchObject([
+      { extensions: { code: 'QUEUE_UNAVAILABLE' } },
+    ])
     expect((await fetch(`${api.url}/readyz`)).status).toBe(503)
     await eventually(() => api.logs().includes('self-signed certificate'))
   })
@@ -108,10 +103,10 @@ describe('a certificate that nobody vouches for', () => {
   test('of MariaDB: saves wait in the queue, and the log says why; taken all the same only where that is asked for', async () => {
     const env = { QUEUE_URL: redis.url, DATABASE_URL: `${databaseUrl}?sslaccept=strict` }
     const [api, worker] = await Promise.all([start('api', env), start('worker', env)])
-    expect((await save(api, 0)).data.save.status).toBe('QUEUED')
+    expect((await api.client.saveAndWait('over TLS', 0)).data.save.status).toBe('QUEUED')
     await eventually(() => worker.logs().includes('self-signed certificate'), { timeoutMs: 20_000 })
     const careless = { QUEUE_URL: redis.url, DATABASE_URL: `${databaseUrl}?sslaccept=accept_invalid_certs` }
     const [other] = await Promise.all([start('api', careless), start('worker', careless)])
-    expect((await save(other, 20_000)).data.save.status).toBe('SAVED')
+    expect((await other.client.saveAndWait('over TLS')).data.save.status).toBe('SAVED')
   })
 })

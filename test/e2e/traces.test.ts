@@ -5,11 +5,11 @@
  */
 import { randomBytes, randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { boot, type Spillway, setUps } from '../harness/boot.ts'
 import { holds } from '../harness/eventually.ts'
 import { type Receiver, startReceiver, type TestSpan } from '../harness/otlp.ts'
 import { spawnSpillway } from '../harness/process.ts'
 import { putRows } from '../harness/rows.ts'
-import { System, setUps } from '../harness/system.ts'
 
 const hex = (bytes: number) => randomBytes(bytes).toString('hex')
 const newTrace = () => ({ traceId: hex(16), spanId: hex(8) })
@@ -18,16 +18,6 @@ const traceparent = ({ traceId, spanId }: { traceId: string; spanId: string }, f
 
 const save =
   'mutation ($content: String!, $id: ID, $waitMs: Int) { save(content: $content, id: $id, waitMs: $waitMs) { id status duplicate } }'
-
-async function graphql(url: string, query: string, variables: object, headers: Record<string, string> = {}) {
-  const response = await fetch(`${url}/graphql`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json', accept: 'application/json', ...headers },
-    body: JSON.stringify({ query, variables }),
-  })
-  // biome-ignore lint/suspicious/noExplicitAny: what a test expects of an answer it says by its assertions.
-  return (await response.json()) as any
-}
 
 const names = (spans: readonly TestSpan[]) => spans.map(({ name }) => name).sort()
 
@@ -41,7 +31,7 @@ const whole = (request: string) => ['INSERT Content', request, 'process spillway
 
 describe.each(setUps)('%s', (setUp) => {
   let receiver: Receiver
-  let system: System
+  let system: Spillway
   let env: Record<string, string>
   beforeAll(async () => {
     receiver = await startReceiver()
@@ -50,7 +40,7 @@ describe.each(setUps)('%s', (setUp) => {
       OTEL_EXPORTER_OTLP_HEADERS: 'x-key=a%2Cb=c, authorization=Bearer x',
       OTEL_SERVICE_NAME: 'traced',
     }
-    system = await System.start(setUp, env, 1, { delayMs: 100 })
+    system = await boot(setUp, { env, workers: 1, intervals: { delayMs: 100 } })
   })
   afterAll(async () => {
     await system?.stop()
@@ -61,8 +51,7 @@ describe.each(setUps)('%s', (setUp) => {
   it.each([1, 2, 3])('makes one trace of a save over GraphQL, time %d', async (time) => {
     const client = newTrace()
     const secret = `secret ${hex(8)}`
-    const { data } = await graphql(
-      system.url,
+    const { data } = await system.client.graphql(
       save,
       { content: secret, waitMs: 20_000 },
       { traceparent: traceparent(client), 'x-request-id': `request-${time}` },
@@ -137,7 +126,7 @@ describe.each(setUps)('%s', (setUp) => {
     const client = newTrace()
     const inputs = Array.from({ length: 50 }, (_, i) => ({ content: `together ${i}`, id: randomUUID() }))
     const many = 'mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id } }'
-    await graphql(system.url, many, { inputs }, { traceparent: traceparent(client) })
+    await system.client.graphql(many, { inputs }, { traceparent: traceparent(client) })
     await holds(() => {
       const spans = receiver.of(client.traceId)
       expect(names(spans)).toEqual(whole('POST /graphql'))
@@ -151,10 +140,10 @@ describe.each(setUps)('%s', (setUp) => {
     const untraced = newTrace()
     const traced = newTrace()
     const wait = { content: 'x', waitMs: 20_000 }
-    expect((await graphql(system.url, save, wait, { traceparent: traceparent(untraced, '00') })).data.save.status).toBe(
-      'SAVED',
-    )
-    await graphql(system.url, save, wait, { traceparent: traceparent(traced) })
+    expect(
+      (await system.client.graphql(save, wait, { traceparent: traceparent(untraced, '00') })).data.save.status,
+    ).toBe('SAVED')
+    await system.client.graphql(save, wait, { traceparent: traceparent(traced) })
     await holds(() => expect(names(receiver.of(traced.traceId))).toEqual(whole('POST /graphql')))
     expect(receiver.of(untraced.traceId)).toEqual([])
   })
@@ -163,8 +152,7 @@ describe.each(setUps)('%s', (setUp) => {
     const id = randomUUID()
     await putRows(system.env.DATABASE_URL!, [id], 'first')
     const client = newTrace()
-    const { data } = await graphql(
-      system.url,
+    const { data } = await system.client.graphql(
       save,
       { content: 'other', id, waitMs: 20_000 },
       { traceparent: traceparent(client) },
@@ -180,10 +168,9 @@ describe.each(setUps)('%s', (setUp) => {
 
   it('sends what is left when it stops', async () => {
     // By itself it would send nothing during the test.
-    const stopping = await System.start(setUp, env, 1, { delayMs: 600_000 })
+    const stopping = await boot(setUp, { env, workers: 1, intervals: { delayMs: 600_000 } })
     const client = newTrace()
-    const { data } = await graphql(
-      stopping.url,
+    const { data } = await stopping.client.graphql(
       save,
       { content: 'last', waitMs: 20_000 },
       { traceparent: traceparent(client) },
@@ -199,10 +186,10 @@ describe.each(setUps)('%s', (setUp) => {
 
 describe('a long queue', () => {
   let receiver: Receiver
-  let system: System
+  let system: Spillway
   beforeAll(async () => {
     receiver = await startReceiver()
-    system = await System.start('redis + mariadb', { OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url }, 0)
+    system = await boot('redis + mariadb', { env: { OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url }, workers: 0 })
   })
   afterAll(async () => {
     await system?.stop()
@@ -212,12 +199,12 @@ describe('a long queue', () => {
   it('is told of a hundred traces a batch at the most, and knows a retry of another trace for what it is', async () => {
     const ids = Array.from({ length: 300 }, () => randomUUID())
     const send = (id: string) =>
-      graphql(system.url, save, { content: 'x', id }, { traceparent: traceparent(newTrace()) })
+      system.client.graphql(save, { content: 'x', id }, { traceparent: traceparent(newTrace()) })
     await Promise.all(ids.map(send))
     expect((await send(ids[0]!)).data.save).toMatchObject({ status: 'QUEUED', duplicate: true })
-    expect(await system.depth()).toBe(300)
+    expect((await system.client.queue()).depth).toBe(300)
     await system.startWorker()
-    await holds(async () => expect(await system.depth()).toBe(0))
+    await holds(async () => expect((await system.client.queue()).depth).toBe(0))
     const worker = system.workers.pop()!
     worker.kill('SIGTERM')
     await worker.exited
@@ -255,7 +242,7 @@ describe('a receiver', () => {
       const warnings = () => api.logs().split('traces cannot be sent').length - 1
       await holds(
         async () => {
-          const { data } = await graphql(api.url!, save, { content: 'x', waitMs: 20_000 })
+          const { data } = await api.client.graphql(save, { content: 'x', waitMs: 20_000 })
           expect(data.save.status).toBe('SAVED')
           expect(warnings()).toBe(1)
         },
@@ -263,7 +250,7 @@ describe('a receiver', () => {
       )
       // More spans than may wait: four for each save.
       for (let i = 0; i < 30; i++) {
-        await Promise.all(Array.from({ length: 20 }, () => graphql(api.url!, save, { content: 'x' })))
+        await Promise.all(Array.from({ length: 20 }, () => api.client.graphql(save, { content: 'x' })))
       }
       const started = performance.now()
       api.kill('SIGTERM')
@@ -291,7 +278,7 @@ describe('what is loaded', () => {
 
   async function loaded(env: Record<string, string>): Promise<Set<string>> {
     const api = await spawnSpillway('api', env, { execArgv: ['--import', spy] })
-    expect((await graphql(api.url!, save, { content: 'x', waitMs: 20_000 })).data.save.status).toBe('SAVED')
+    expect((await api.client.graphql(save, { content: 'x', waitMs: 20_000 })).data.save.status).toBe('SAVED')
     api.kill('SIGTERM')
     await api.exited
     return new Set([...api.logs().matchAll(/^loaded (\S+)$/gm)].map(([, name]) => name!))

@@ -50,7 +50,7 @@ async function save(content: string, id = randomUUID() as string): Promise<strin
 async function nothingIsBlamedFor(ms: number): Promise<void> {
   const since = performance.now()
   await holds(() => expect(performance.now() - since).toBeGreaterThan(ms), { timeoutMs: ms + 5_000 })
-  expect(await stack.deadLetters()).toEqual([])
+  expect(await stack.client.deadLetters()).toEqual([])
 }
 
 /** The API accepts saves, and says what its worker waits for. */
@@ -68,7 +68,7 @@ fault('FA1', 'a trigger drops every row without an error', async () => {
   sql('CREATE TRIGGER broken BEFORE INSERT ON Content BEGIN SELECT RAISE(IGNORE); END')
   const waiting = await Promise.all(Array.from({ length: 20 }, (_, n) => save(`dropped ${n}`)))
   await saysThatItWaits('ROW_COUNT')
-  const { data } = await stack.graphql(`{ receipt(id: "${waiting[0]}") { status } }`)
+  const { data } = await stack.client.graphql(`{ receipt(id: "${waiting[0]}") { status } }`)
   expect(data.receipt.status).toBe('QUEUED')
   await nothingIsBlamedFor(2_000)
   sql('DROP TRIGGER broken')
@@ -109,15 +109,18 @@ fault('FA5', '2,000 children queued before their parents', async () => {
   await saveMany(parents.map((id) => ({ id, content: 'a parent' })))
   sql('ALTER TABLE Elsewhere RENAME TO Content')
   await stack.drained(100_000)
-  expect(await stack.deadLetters()).toEqual([])
+  expect(await stack.client.deadLetters()).toEqual([])
   sql('ALTER TABLE Content DROP COLUMN parent')
 })
 
 async function saveMany(inputs: { id: string; content: string }[]): Promise<void> {
   for (const { id, content } of inputs) stack.sent.set(id, content)
-  const { data } = await stack.graphql('mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { status } }', {
-    inputs,
-  })
+  const { data } = await stack.client.graphql(
+    'mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { status } }',
+    {
+      inputs,
+    },
+  )
   expect(data.saveMany).toHaveLength(inputs.length)
   for (const { id } of inputs) stack.acknowledged.add(id)
 }
@@ -128,13 +131,13 @@ for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
     for (let i = 0; i < 6; i++) {
       if (i < 3) await save(`good ${i}`)
       await holds(async () =>
-        expect((await stack.graphql('{ queue { inFlight } }')).data.queue.inFlight).toBeGreaterThan(0),
+        expect((await stack.client.graphql('{ queue { inFlight } }')).data.queue.inFlight).toBeGreaterThan(0),
       )
       await holds(() => expect(stack.apis[0]!.logs()).toContain('the database takes no rows'))
       expect(await stack.kill(stack.apis[0]!, signal)).toBe(signal === 'SIGTERM' ? 0 : 'SIGKILL')
       await stack.startApi()
     }
-    expect(await stack.deadLetters()).toEqual([])
+    expect(await stack.client.deadLetters()).toEqual([])
     sql('ALTER TABLE Elsewhere RENAME TO Content')
   })
 }

@@ -104,7 +104,7 @@ async function untilEachWaits(code: string): Promise<void> {
 async function nothingIsBlamedFor(ms: number): Promise<void> {
   const since = performance.now()
   await holds(() => expect(performance.now() - since).toBeGreaterThan(ms), { timeoutMs: ms + 5_000 })
-  expect(await stack.deadLetters()).toEqual([])
+  expect(await stack.client.deadLetters()).toEqual([])
 }
 
 for (const [code, signal, when] of [
@@ -126,7 +126,7 @@ for (const [code, signal, when] of [
       await untilEachWaits(code)
       await stack.more(50)
       await stack.stopWriting()
-      expect(await stack.deadLetters()).toEqual([])
+      expect(await stack.client.deadLetters()).toEqual([])
       expect(await hasRow(lone)).toBe(false)
       const metrics = await Promise.all(
         ports.map(async (port) => (await fetch(`http://127.0.0.1:${port}/metrics`)).text()),
@@ -148,7 +148,7 @@ fault('FA16', 'a column that must not be null is added: a migration under way', 
   try {
     await untilEachWaits('1364')
     await stack.more(50)
-    expect(await stack.deadLetters()).toEqual([])
+    expect(await stack.client.deadLetters()).toEqual([])
   } finally {
     await sql('ALTER TABLE Content DROP tenant')
   }
@@ -207,7 +207,7 @@ fault('FA5', '9,600 children queued before their parents, two workers', async ()
     await saveMany(parents.map((id) => ({ id, content: 'a parent' })))
     await startWorkers()
     await stack.drained(150_000)
-    expect(await stack.deadLetters()).toEqual([])
+    expect(await stack.client.deadLetters()).toEqual([])
   } finally {
     await sql('ALTER TABLE Content DROP FOREIGN KEY descent, DROP parent')
   }
@@ -215,9 +215,12 @@ fault('FA5', '9,600 children queued before their parents, two workers', async ()
 
 async function saveMany(inputs: { id: string; content: string }[]): Promise<void> {
   for (const { id, content } of inputs) stack.sent.set(id, content)
-  const { data } = await stack.graphql('mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { status } }', {
-    inputs,
-  })
+  const { data } = await stack.client.graphql(
+    'mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { status } }',
+    {
+      inputs,
+    },
+  )
   expect(data.saveMany).toHaveLength(inputs.length)
   for (const { id } of inputs) stack.acknowledged.add(id)
 }
@@ -254,7 +257,7 @@ for (const [signal, times] of [
     try {
       for (let i = 0; i < 3; i++) await save(`good ${i}`)
       await endAgainAndAgain(times, signal)
-      expect(await stack.deadLetters()).toEqual([])
+      expect(await stack.client.deadLetters()).toEqual([])
     } finally {
       await sql('RENAME TABLE Elsewhere TO Content')
     }

@@ -117,10 +117,9 @@ async function statementsUnderWay(like = '%'): Promise<number> {
 }
 
 const save = async (content: string, id = randomUUID(), api = stack.apis[0]!) => {
-  const answer = await stack.graphql(
+  const answer = await api.client.graphql(
     'mutation ($content: String!, $id: ID) { save(content: $content, id: $id) { status duplicate } }',
     { content, id },
-    api,
   )
   return { id, receipt: answer.data?.save, code: answer.errors?.[0].extensions.code }
 }
@@ -132,16 +131,19 @@ async function saveMany(
 ): Promise<string[]> {
   const inputs = contents.map((content, i) => ({ id: ids[i]!, content }))
   for (const { id, content } of inputs) stack.sent.set(id, content)
-  const { data } = await stack.graphql('mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { status } }', {
-    inputs,
-  })
+  const { data } = await stack.client.graphql(
+    'mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { status } }',
+    {
+      inputs,
+    },
+  )
   expect(data.saveMany).toHaveLength(inputs.length)
   for (const { id } of inputs) stack.acknowledged.add(id)
   return ids
 }
 
 async function mutate(name: 'retryDeadLetters' | 'discardDeadLetters', ids: readonly string[]): Promise<number> {
-  const { data } = await stack.graphql(`mutation ($ids: [ID!]!) { ${name}(ids: $ids) }`, { ids })
+  const { data } = await stack.client.graphql(`mutation ($ids: [ID!]!) { ${name}(ids: $ids) }`, { ids })
   return data[name]
 }
 
@@ -327,7 +329,7 @@ fault('C10', 'batches of more than the server has come to take', async () => {
       for (let i = 0; i < 3; i++) await saveMany(Array.from({ length: 25 }, (_, n) => `${n} ${"'".repeat(40_000)}`))
     })
     await stack.drained()
-    expect(await stack.deadLetters()).toEqual([])
+    expect(await stack.client.deadLetters()).toEqual([])
   } finally {
     await sql('SET GLOBAL max_allowed_packet = 16777216')
     await killConnections()
@@ -347,7 +349,7 @@ fault('C10', 'one content that is more than the server takes, until it takes mor
       await stack.drained()
       expect(said('one statement takes at most')).toBeGreaterThan(before)
     })
-    const letters = await stack.deadLetters()
+    const letters = await stack.client.deadLetters()
     expect(letters.map(({ id, failure }) => [id, failure.code])).toEqual(ids.map((id) => [id, 'REJECTED']))
   } finally {
     await sql('SET GLOBAL max_allowed_packet = 16777216')
@@ -356,7 +358,7 @@ fault('C10', 'one content that is more than the server takes, until it takes mor
   expect(await mutate('retryDeadLetters', ids)).toBe(ids.length)
   await stack.drained()
   // Without the contents, which are long.
-  expect((await stack.deadLetters()).map(({ id }) => id)).toEqual([])
+  expect((await stack.client.deadLetters()).map(({ id }) => id)).toEqual([])
   await stack.startWorker()
 })
 
@@ -374,25 +376,28 @@ fault('C12', 'one poison row in a batch of 1,000', async () => {
     const contents = Array.from({ length: 1_000 }, (_, i) => (i === 617 ? 'poison' : `healthy ${i}`))
     const ids = await saveMany(contents)
     await stack.drained()
-    expect(await stack.deadLetters()).toMatchObject([
+    expect(await stack.client.deadLetters()).toMatchObject([
       { id: ids[617], content: 'poison', failure: { code: 'REJECTED', message: expect.stringContaining('4025') } },
     ])
     const rows = await stack.rows()
     expect(ids.filter((id) => !rows.has(id))).toEqual([ids[617]])
     // Where nothing has changed, a retry changes nothing: it is buried again, and once.
     expect(await mutate('retryDeadLetters', [ids[617]!])).toBe(1)
-    await holds(async () => expect(await stack.deadLetters()).toMatchObject([{ id: ids[617] }]))
+    await holds(async () => expect(await stack.client.deadLetters()).toMatchObject([{ id: ids[617] }]))
   })
 })
 
 fault('C12', 'its dead letter retried where the database has changed its mind', async () => {
-  const [letter] = await stack.deadLetters()
+  const [letter] = await stack.client.deadLetters()
   expect(await mutate('retryDeadLetters', [letter!.id])).toBe(1)
   await stack.drained()
-  expect(await stack.deadLetters()).toEqual([])
+  expect(await stack.client.deadLetters()).toEqual([])
   expect(
-    (await stack.graphql('query ($id: ID!) { receipt(id: $id) { status content { content } } }', { id: letter!.id }))
-      .data,
+    (
+      await stack.client.graphql('query ($id: ID!) { receipt(id: $id) { status content { content } } }', {
+        id: letter!.id,
+      })
+    ).data,
   ).toEqual({ receipt: { status: 'SAVED', content: { content: 'poison' } } })
 })
 
@@ -424,7 +429,7 @@ fault('C13', 'entries that are no messages, and messages that the door would hav
   await stack.stopWriting()
   await stack.drained()
 
-  const letters = await stack.deadLetters()
+  const letters = await stack.client.deadLetters()
   const codes = letters.map(({ failure }) => failure.code)
   expect(codes.filter((one) => one === 'UNDECODABLE')).toHaveLength(undecodable.length + 1)
   expect(codes.filter((one) => one === 'REJECTED')).toHaveLength(rejected.length)
@@ -438,7 +443,7 @@ fault('C13', 'entries that are no messages, and messages that the door would hav
       letters.map(({ id }) => id),
     ),
   ).toBe(letters.length)
-  expect(await stack.deadLetters()).toEqual([])
+  expect(await stack.client.deadLetters()).toEqual([])
 })
 
 fault('C14', 'the table renamed away: a migration that others are at', async () => {
@@ -447,7 +452,7 @@ fault('C14', 'the table renamed away: a migration that others are at', async () 
   await sql('RENAME TABLE Content TO Elsewhere')
   try {
     await toSay(code(1146), () => stack.more(100))
-    expect(await stack.deadLetters()).toEqual([])
+    expect(await stack.client.deadLetters()).toEqual([])
   } finally {
     await sql('RENAME TABLE Elsewhere TO Content')
   }
@@ -531,7 +536,7 @@ it('C9: the disk of the table full', { timeout: 60_000 }, async () => {
       const before = said(code(1114))
       await holds(async () => expect(said(code(1114)) > before || (await gone())).toBe(true), { timeoutMs: 20_000 })
       await stack.more(50)
-      expect(await stack.deadLetters()).toEqual([])
+      expect(await stack.client.deadLetters()).toEqual([])
       await run('mount', ['-o', 'remount,size=200m', disk])
       if (await gone()) await stack.mariadb.restart()
       await stack.stopWriting()
@@ -569,7 +574,7 @@ fault('P3', 'the same id with other content, while it is queued and once it is s
   })
   await stack.drained()
   expect((await save('other', id)).code).toBe('ID_CONFLICT')
-  expect(await stack.deadLetters()).toEqual([])
+  expect(await stack.client.deadLetters()).toEqual([])
 })
 
 fault('FA8', 'the same id with other content, once the queue has forgotten that it is saved', async () => {
@@ -580,17 +585,19 @@ fault('FA8', 'the same id with other content, once the queue has forgotten that 
   await stack.redis.cli('DEL', '{spillway:0}:saved', '{spillway:0}:saved-before')
   expect((await save('other', id)).receipt).toMatchObject({ status: 'QUEUED', duplicate: false })
   const conflict = { id, content: 'other', failure: { code: 'ID_CONFLICT' } }
-  await holds(async () => expect(await stack.deadLetters()).toMatchObject([conflict]))
+  await holds(async () => expect(await stack.client.deadLetters()).toMatchObject([conflict]))
   // Whoever asks for the id is told of the first content.
   const stands = async () => {
     expect((await stack.rows()).get(id)).toBe('first')
-    const { receipt } = (await stack.graphql(`{ receipt(id: "${id}") { status conflicts content { content } } }`)).data
+    const { receipt } = (
+      await stack.client.graphql(`{ receipt(id: "${id}") { status conflicts content { content } } }`)
+    ).data
     expect(receipt).toEqual({ status: 'SAVED', conflicts: 1, content: { content: 'first' } })
   }
   await stands()
   // A retry does not overwrite it either.
   expect(await mutate('retryDeadLetters', [id])).toBe(1)
-  await holds(async () => expect(await stack.deadLetters()).toMatchObject([conflict]))
+  await holds(async () => expect(await stack.client.deadLetters()).toMatchObject([conflict]))
   await stands()
   expect(await mutate('discardDeadLetters', [id])).toBe(1)
 })
@@ -599,7 +606,7 @@ fault('FA7', 'the dead letters deleted, and an id of theirs saved again among 19
   let dead: string[] = []
   await withRule("content NOT LIKE 'coarse%'", async () => {
     dead = await saveMany(['coarse'])
-    await holds(async () => expect(await stack.deadLetters()).toHaveLength(1))
+    await holds(async () => expect(await stack.client.deadLetters()).toHaveLength(1))
   })
   await stack.redis.cli('DEL', '{spillway:0}:dead')
   const ids: string[] = Array.from({ length: 19 }, () => randomUUID())
@@ -615,12 +622,15 @@ fault('FD7', 'dead letters that somebody has damaged, beside one that is well', 
   let dead: string[] = []
   await withRule("content NOT LIKE 'vulgar%'", async () => {
     dead = await saveMany(['vulgar'])
-    await holds(async () => expect(await stack.deadLetters()).toHaveLength(1))
+    await holds(async () => expect(await stack.client.deadLetters()).toHaveLength(1))
   })
   const put = (...fields: string[]) => stack.redis.cli('XADD', '{spillway:0}:dead', '*', ...fields)
   const handles = [await put('colour', 'red'), await put('m', '{"v":1}', 'f', 'no JSON'), await put('f', '{"code":1}')]
   const undecodable = handles.map((id) => ({ id, content: null, failure: { code: 'UNDECODABLE', attempts: 0 } }))
-  expect(await stack.deadLetters()).toMatchObject([{ id: dead[0], failure: { code: 'REJECTED' } }, ...undecodable])
+  expect(await stack.client.deadLetters()).toMatchObject([
+    { id: dead[0], failure: { code: 'REJECTED' } },
+    ...undecodable,
+  ])
   const { stdout } = await deadLetters('list')
   for (const handle of handles) expect(stdout).toMatch(new RegExp(`^${handle} .* UNDECODABLE  after 0 `, 'm'))
   expect(stdout).toContain('dead letters: 4\n')
@@ -633,7 +643,7 @@ fault('P2', 'dead letters looked after from a shell', async () => {
   let ids: string[] = []
   await withRule("content NOT LIKE 'rude%'", async () => {
     ids = await saveMany(['rude 0', 'rude 1', 'rude 2', 'polite'])
-    await holds(async () => expect(await stack.deadLetters()).toHaveLength(3))
+    await holds(async () => expect(await stack.client.deadLetters()).toHaveLength(3))
   })
   const { stdout } = await deadLetters('list')
   for (const id of ids.slice(0, 3)) expect(stdout).toMatch(new RegExp(`^${id} .* REJECTED  after 1 .*"rude \\d"$`, 'm'))

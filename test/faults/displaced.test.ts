@@ -86,10 +86,7 @@ async function start(): Promise<Record<'the store' | 'the queue', string>> {
 
 /** What a client is told of a save in the end: QUEUED, SAVED, or the code of an error. What was acknowledged is noted. */
 async function save(content: string, waitMs = 1_000): Promise<{ id?: string; outcome: string }> {
-  const { data, errors } = await stack.graphql(
-    'mutation ($content: String!, $waitMs: Int!) { save(content: $content, waitMs: $waitMs) { id status } }',
-    { content, waitMs },
-  )
+  const { data, errors } = await stack.client.saveAndWait(content, waitMs)
   if (!data?.save) return { outcome: errors[0].extensions.code }
   stack.sent.set(data.save.id, content)
   stack.acknowledged.add(data.save.id)
@@ -135,7 +132,7 @@ describe.each(displacements)('a SQLite file that $name', ({ name, displace, rest
     expect(new Set(during.map(({ outcome }) => outcome))).toEqual(new Set(['QUEUED']))
     await holds(() => expect(log()).toMatch(/the store.*(moved|overwritten).*(put it back|restart)/), patience)
     if (readsGhosts.test(name)) {
-      const { errors } = await stack.graphql(`{ contents(first: 5) { edges { node { id } } } }`)
+      const { errors } = await stack.client.graphql(`{ contents(first: 5) { edges { node { id } } } }`)
       expect(errors?.[0]?.extensions.code).toBe('STORE_UNAVAILABLE')
     }
     if (restore) await restore(path)

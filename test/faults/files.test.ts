@@ -39,8 +39,7 @@ const first = (code: string) => [
 ]
 
 async function save(content: string): Promise<void> {
-  const response = await fetch(`${api!.url}/save`, { method: 'POST', body: JSON.stringify({ content }) })
-  expect(response.status).toBe(202)
+  expect((await api!.client.save(content)).status).toBe(202)
 }
 
 /** The modes of everything in the folder of the data, and of the folders themselves. */
@@ -140,14 +139,7 @@ test.each([
   async (owner, name) => {
     api = await spawnSpillway('api', env())
     await Promise.all(Array.from({ length: 50 }, (_, i) => save(`${i} ${'x'.repeat(1_000)}`)))
-    await holds(async () => {
-      const response = await fetch(`${api!.url}/graphql`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({ query: '{ queue { depth } }' }),
-      })
-      expect((await response.json()).data.queue.depth).toBe(0)
-    }, patience)
+    await holds(async () => expect((await api!.client.queue()).depth).toBe(0), patience)
     api.kill('SIGTERM')
     expect(await api.exited).toBe(0)
     const path = join(dirname(store()), name)
@@ -185,7 +177,7 @@ test('FD7: damage that is met while running is unavailable with its reason, and 
   execFileSync('touch', ['-r', reference, stack.database])
   // What others commit empties the caches.
   another('PRAGMA user_version = 7')
-  const { errors } = await stack.graphql('{ contents(first: 5) { edges { node { id } } } }')
+  const { errors } = await stack.client.graphql('{ contents(first: 5) { edges { node { id } } } }')
   expect(errors?.[0]?.extensions.code).toBe('STORE_UNAVAILABLE')
   expect((await stack.once('during')).status).toBe(202)
   await holds(

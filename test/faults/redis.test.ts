@@ -14,6 +14,7 @@ import { RedisEventLog } from '../../src/events/redis.ts'
 import { RedisQueue } from '../../src/queue/redis.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
 import { Worker } from '../../worker/worker.ts'
+import type { SaveAnswer } from '../harness/client.ts'
 import { eventually, holds } from '../harness/eventually.ts'
 import { appendOnlyFile } from '../harness/power.ts'
 import { type SpillwayProcess, spawnSpillway } from '../harness/process.ts'
@@ -21,7 +22,7 @@ import { startProxy } from '../harness/proxy.ts'
 import { quiet } from '../harness/quiet.ts'
 import { startRedis } from '../harness/redis.ts'
 import { SseClient } from '../harness/sse.ts'
-import { type Answer, expectSound, Stack } from '../harness/stack.ts'
+import { expectSound, Stack } from '../harness/stack.ts'
 import { record } from './table.ts'
 
 const stream = '{spillway:0}:queue'
@@ -105,7 +106,7 @@ function said(text: string): number {
 }
 
 /** Saves, each with an id of its own, until one is answered so. */
-function answered(code: string | undefined, api?: SpillwayProcess): Promise<Answer> {
+function answered(code: string | undefined, api?: SpillwayProcess): Promise<SaveAnswer> {
   return holds(
     async () => {
       const answer = await stack.once('is anybody there?', api ? { api } : {})
@@ -116,7 +117,7 @@ function answered(code: string | undefined, api?: SpillwayProcess): Promise<Answ
   )
 }
 
-function expectRetryable(answer: Answer): void {
+function expectRetryable(answer: SaveAnswer): void {
   expect(answer.status).toBe(503)
   expect(answer.retryAfterMs).toBeGreaterThan(0)
   expect(Number(answer.retryAfter)).toBeGreaterThanOrEqual(1)
@@ -151,7 +152,7 @@ fault('B1', 'Redis killed and restarted from its AOF, twice', async () => {
 fault('B15', 'Redis frozen for longer than every time-out', async () => {
   stack.write(clients)
   await stack.more(300)
-  const answers: Answer[] = []
+  const answers: SaveAnswer[] = []
   stack.redis.pause()
   try {
     // 2 s for a save, 3 s for a connection that says nothing, 5 s for the worker and the events log: the duration is the fault.
@@ -393,11 +394,7 @@ fault(
         // It was done, and it was not sent again.
         expect(await admin.xlen(stream)).toBe(1)
         const save = () =>
-          stack.graphql(
-            'mutation ($id: ID!) { save(content: "once", id: $id) { status duplicate } }',
-            { id },
-            stack.apis[0],
-          )
+          stack.client.graphql('mutation ($id: ID!) { save(content: "once", id: $id) { status duplicate } }', { id })
         await holds(async () => expect((await stack.once('once', { id, api })).status).toBe(202))
         expect((await save()).data.save).toEqual({ status: 'QUEUED', duplicate: true })
         expect(await admin.xlen(stream)).toBe(1)
@@ -500,7 +497,7 @@ fault(
     stack.write(clients)
     const durability = async (expected: string) =>
       await holds(async () => {
-        const answers = await Promise.all(stack.apis.map((api) => stack.graphql('{ queue { durability } }', {}, api)))
+        const answers = await Promise.all(stack.apis.map((api) => api.client.graphql('{ queue { durability } }')))
         expect(answers.map(({ data }) => data.queue.durability)).toEqual([expected, expected])
       })
     const set = (name: string, value: string) => admin.call('CONFIG', 'SET', name, value)
@@ -576,11 +573,7 @@ fault('P9', 'a queue slower than the saves: what waits in the process is bounded
   for (const { id, content } of groups.flat()) stack.sent.set(id, content)
   const save = async (inputs: { id: string; content: string }[]) => {
     const since = performance.now()
-    const { data, errors } = await stack.graphql(
-      'mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id } }',
-      { inputs },
-      api,
-    )
+    const { data, errors } = await api.client.saveMany(inputs)
     for (const { id } of data?.saveMany ?? []) stack.acknowledged.add(id)
     return { code: errors?.[0].extensions.code as string | undefined, tookMs: performance.now() - since }
   }

@@ -39,10 +39,9 @@ async function crawl(from: (page: number) => SpillwayProcess): Promise<string[]>
   const ids: string[] = []
   let after: string | null = null
   for (let page = 0; ; page++) {
-    const { data } = await stack.graphql(
+    const { data } = await from(page).client.graphql(
       'query ($after: String) { contents(first: 5, after: $after) { edges { node { id } } pageInfo { endCursor hasNextPage } } }',
       { after },
-      from(page),
     )
     const { edges, pageInfo } = data.contents
     ids.push(...edges.map((edge: { node: { id: string } }) => edge.node.id))

@@ -5,10 +5,10 @@
 import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { boot, type Spillway, setUps } from '../harness/boot.ts'
 import { holds } from '../harness/eventually.ts'
 import { putRows } from '../harness/rows.ts'
 import { SseClient } from '../harness/sse.ts'
-import { System, setUps } from '../harness/system.ts'
 
 const limit = 65_536
 const bytes = (text: string) => Buffer.byteLength(text)
@@ -181,10 +181,10 @@ interface Sent {
 }
 
 /** The ways in. Each resolves when all of it is acknowledged. */
-const ways: Record<string, (system: System, all: Sent[]) => Promise<void>> = {
+const ways: Record<string, (system: Spillway, all: Sent[]) => Promise<void>> = {
   'GraphQL variables': (system, all) =>
     eachOf(all, async ({ id, content }) => {
-      const { body } = await system.graphql(
+      const { body } = await system.client.graphql(
         'mutation ($id: ID, $content: String!) { save(id: $id, content: $content) { id status } }',
         { id, content },
       )
@@ -194,7 +194,7 @@ const ways: Record<string, (system: System, all: Sent[]) => Promise<void>> = {
     eachOf(all, async ({ id, content }, n) => {
       // Escaping multiplies by up to twelve; the largest would be more than a request may be.
       const literal = literals[bytes(content) > 20_000 ? 0 : n % literals.length]!
-      const { body } = await system.graphql(
+      const { body } = await system.client.graphql(
         `mutation { save(id: "${id}", content: ${literal(content)}) { id status } }`,
       )
       expect(body).toEqual({ data: { save: { id, status: 'QUEUED' } } })
@@ -207,8 +207,8 @@ const ways: Record<string, (system: System, all: Sent[]) => Promise<void>> = {
   saveMany: (system, all) => eachOf(chunks(all, 900_000), (chunk) => saveMany(system, chunk)),
 }
 
-async function saveMany(system: System, inputs: Sent[]): Promise<void> {
-  const { body } = await system.graphql(
+async function saveMany(system: Spillway, inputs: Sent[]): Promise<void> {
+  const { body } = await system.client.graphql(
     'mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id status } }',
     { inputs },
   )
@@ -261,11 +261,11 @@ function expectAll(where: string, sent: readonly Sent[], got: Map<string, unknow
 describe.each(setUps)('%s gives back what was saved', (setUp) => {
   const seed = Number(process.env.TEST_SEED ?? Math.floor(Math.random() * 2 ** 31))
   const sent: Sent[] = []
-  let system: System
+  let system: Spillway
   let subscriber: SseClient
 
   beforeAll(async () => {
-    system = await System.start(setUp)
+    system = await boot(setUp)
     subscriber = await SseClient.open(system.url, 'subscription { saved { cursor content { id content } } }')
   })
   afterAll(async () => {
@@ -292,7 +292,7 @@ describe.each(setUps)('%s gives back what was saved', (setUp) => {
     })
 
     it('in contents', { timeout: 60_000 }, async () => {
-      const rows = await system.contents()
+      const rows = await system.client.contents()
       expect(rows).toHaveLength(sent.length)
       expectAll('contents', sent, new Map(rows.map(({ id, content }) => [id, content])))
     })
@@ -312,14 +312,13 @@ describe.each(setUps)('%s gives back what was saved', (setUp) => {
     it('in content(id), in the receipt, and in GET /receipts/:id', { timeout: 60_000 }, async () => {
       const [content, receipt, rest] = [new Map(), new Map(), new Map()]
       await eachOf(sent, async ({ id }) => {
-        const { body } = await system.graphql(
+        const { body } = await system.client.graphql(
           'query ($id: ID!) { content(id: $id) { content } receipt(id: $id) { status content { content } } }',
           { id },
         )
         content.set(id, body.data.content?.content)
         receipt.set(id, body.data.receipt.content?.content)
-        const found = await (await fetch(`${system.url}/receipts/${id}`)).json()
-        rest.set(id, (found as { content: { content: string } | null }).content?.content)
+        rest.set(id, (await system.client.receipt(id)).content?.content)
       })
       expectAll('content(id)', sent, content)
       expectAll('receipt', sent, receipt)
@@ -336,13 +335,13 @@ describe.each(setUps)('%s gives back what was saved', (setUp) => {
         await putRows(system.env.DATABASE_URL!, ids, 'was here first')
       })
       await eachOf(chunks(letters, 900_000), (chunk) => saveMany(system, chunk))
-      await holds(async () => expect(await system.depth()).toBe(0), { timeoutMs: 20_000 })
+      await holds(async () => expect((await system.client.queue()).depth).toBe(0), { timeoutMs: 20_000 })
       expectAll('deadLetters', letters, await deadLetters(system))
-      const { body } = await system.graphql('mutation ($ids: [ID!]!) { retryDeadLetters(ids: $ids) }', {
+      const { body } = await system.client.graphql('mutation ($ids: [ID!]!) { retryDeadLetters(ids: $ids) }', {
         ids: letters.map(({ id }) => id),
       })
       expect(body).toEqual({ data: { retryDeadLetters: letters.length } })
-      await holds(async () => expect(await system.depth()).toBe(0), { timeoutMs: 20_000 })
+      await holds(async () => expect((await system.client.queue()).depth).toBe(0), { timeoutMs: 20_000 })
       expectAll('deadLetters, retried', letters, await deadLetters(system))
     })
   })
@@ -364,12 +363,12 @@ describe.each(setUps)('%s gives back what was saved', (setUp) => {
     }
     let before: number
     beforeAll(async () => {
-      before = (await system.contents()).length
+      before = (await system.client.contents()).length
     })
 
     it('a lone surrogate in a variable', async () => {
       for (const content of lone) {
-        const { status, body } = await system.graphql(
+        const { status, body } = await system.client.graphql(
           'mutation ($content: String!) { save(content: $content) { id } }',
           { content },
         )
@@ -381,7 +380,7 @@ describe.each(setUps)('%s gives back what was saved', (setUp) => {
     it('a lone surrogate in one of many', async () => {
       for (const content of lone) {
         const inputs = [{ content: 'good' }, { content }, { content: 'good, too' }]
-        const { body } = await system.graphql(
+        const { body } = await system.client.graphql(
           'mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id } }',
           { inputs },
         )
@@ -407,7 +406,7 @@ describe.each(setUps)('%s gives back what was saved', (setUp) => {
         '"\ud800"',
         '"""\udfff"""',
       ]) {
-        const { body } = await system.graphql(`mutation { save(content: ${literal}) { id } }`)
+        const { body } = await system.client.graphql(`mutation { save(content: ${literal}) { id } }`)
         expect(body).toEqual({
           errors: [expect.objectContaining({ message: expect.stringMatching(/^Syntax Error: Invalid/) })],
         })
@@ -440,25 +439,13 @@ describe.each(setUps)('%s gives back what was saved', (setUp) => {
     })
 
     it('and none of that was saved', async () => {
-      await holds(async () => expect(await system.depth()).toBe(0))
-      expect((await system.contents()).length).toBe(before)
+      await holds(async () => expect((await system.client.queue()).depth).toBe(0))
+      expect((await system.client.contents()).length).toBe(before)
     })
   })
 })
 
 /** id -> content of all of them. */
-async function deadLetters(system: System): Promise<Map<string, unknown>> {
-  const got = new Map<string, unknown>()
-  let after: string | null = null
-  do {
-    // biome-ignore lint/suspicious/noExplicitAny: as in system.ts.
-    const { body }: { body: any } = await system.graphql(
-      'query ($after: String) { deadLetters(first: 100, after: $after) { edges { node { id content } } pageInfo { endCursor hasNextPage } } }',
-      { after },
-    )
-    const { edges, pageInfo } = body.data.deadLetters
-    for (const { node } of edges) got.set(node.id, node.content)
-    after = pageInfo.hasNextPage ? pageInfo.endCursor : null
-  } while (after !== null)
-  return got
+async function deadLetters({ client }: Spillway): Promise<Map<string, unknown>> {
+  return new Map((await client.deadLetters()).map(({ id, content }) => [id, content]))
 }

@@ -47,7 +47,7 @@ const save =
 test('FA1: a save that is SAVED is a row for every other connection, with its times', async () => {
   const id = randomUUID()
   stack.sent.set(id, 'there')
-  const { data } = await stack.graphql(save, { content: 'there', id })
+  const { data } = await stack.client.graphql(save, { content: 'there', id })
   expect(data.save.status).toBe('SAVED')
   const [row] = await sql(
     `SELECT content, CAST(createdAt AS CHAR) AS createdAt, CAST(savedAt AS CHAR) AS savedAt FROM Content WHERE id = '${id}'`,
@@ -67,7 +67,9 @@ test('FA1: everything acknowledged is a row while the server’s options are hos
   const verdict = await stack.verdict(fault)
   record('FA1', 'redis + mariadb', verdict)
   expectSound(verdict)
-  const pages = await stack.graphql('{ contents(first: 100) { edges { node { id } } pageInfo { hasNextPage } } }')
+  const pages = await stack.client.graphql(
+    '{ contents(first: 100) { edges { node { id } } pageInfo { hasNextPage } } }',
+  )
   expect(pages.data.contents.edges).toHaveLength(100)
   expect(pages.data.contents.pageInfo.hasNextPage).toBe(true)
 })
@@ -87,7 +89,7 @@ test('FA2: ten receipts at once come back after SET GLOBAL on a running server',
     for (const name of ['saved', 'saved-before']) await stack.redis.cli('DEL', `{spillway:0}:${name}`)
     const fields = ids.map((id, i) => `r${i}: receipt(id: "${id}") { status content { id content } }`)
     const { data } = await holds(async () => {
-      const answer = await stack.graphql(`{ ${fields.join(' ')} }`)
+      const answer = await stack.client.graphql(`{ ${fields.join(' ')} }`)
       expect(answer.errors).toBeUndefined()
       return answer
     })

@@ -80,7 +80,7 @@ afterAll(() => Promise.all([servers?.stop(), embedded?.stop()]))
 
 /** Saves, which are answered when they are saved or after the wait. */
 async function statusOf(stack: Stack, content: string): Promise<string> {
-  const answer = await stack.graphql(
+  const answer = await stack.client.graphql(
     'mutation ($content: String!) { save(content: $content, waitMs: 1000) { id status } }',
     { content },
   )
@@ -109,7 +109,7 @@ async function judge(stack: Stack, one: Case, sql: (statement: string) => Promis
     const { worker } = (await answer.json()) as { worker?: { code: string } }
     expect([answer.status, worker?.code]).toEqual([stack === embedded ? 200 : 503, 'TABLE'])
   })
-  expect(await stack.deadLetters()).toEqual([])
+  expect(await stack.client.deadLetters()).toEqual([])
   for (const statement of one.mend) await sql(statement)
   const verdict = await stack.verdict(one.name)
   record('FA18', stack === embedded ? 'embedded' : 'redis + mariadb', verdict)

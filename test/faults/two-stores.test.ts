@@ -25,13 +25,8 @@ async function start(queue: string, store: string): Promise<SpillwayProcess> {
   return started
 }
 
-async function save({ url }: SpillwayProcess, content: string): Promise<string> {
-  const answer = await fetch(`${url}/graphql`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ query: `mutation { save(content: "${content}", waitMs: 10000) { status } }` }),
-  })
-  return ((await answer.json()) as { data: { save: { status: string } } }).data.save.status
+async function save({ client }: SpillwayProcess, content: string): Promise<string> {
+  return (await client.saveAndWait(content)).data.save.status
 }
 
 function contents(store: string): string[] {

@@ -72,10 +72,9 @@ async function save(
   id: string,
   content: string,
 ): Promise<{ status: string; duplicate: boolean }> {
-  const { data } = await stack.graphql(
+  const { data } = await api.client.graphql(
     'mutation ($id: ID, $content: String!) { save(id: $id, content: $content) { status duplicate } }',
     { id, content },
-    api,
   )
   return data.save
 }
@@ -281,12 +280,15 @@ fault(
     const keepers = [startOver(), startOver()]
     try {
       stack.write(1)
-      await holds(async () => expect(await stack.deadLetters()).toHaveLength(1), { timeoutMs: 60_000, intervalMs: 200 })
+      await holds(async () => expect(await stack.client.deadLetters()).toHaveLength(1), {
+        timeoutMs: 60_000,
+        intervalMs: 200,
+      })
     } finally {
       buried.abort()
       await Promise.all(keepers)
     }
-    const [letter] = await stack.deadLetters()
+    const [letter] = await stack.client.deadLetters()
     expect(letter).toMatchObject({ id: poison, content, failure: { code: 'CRASHED', attempts: 1 } })
     // Twice among others, and once alone. More deaths, and its neighbours would have been in danger; fewer, and it was not the cause.
     expect(deaths).toBe(3)
@@ -294,7 +296,9 @@ fault(
     // Where it kills nobody, it is saved: a retry keeps the id.
     for (const worker of [...stack.workers]) await stack.kill(worker, 'SIGTERM')
     await Promise.all([stack.startWorker(), stack.startWorker()])
-    expect((await stack.graphql(`mutation { retryDeadLetters(ids: ["${poison}"]) }`)).data.retryDeadLetters).toBe(1)
+    expect(
+      (await stack.client.graphql(`mutation { retryDeadLetters(ids: ["${poison}"]) }`)).data.retryDeadLetters,
+    ).toBe(1)
     await eventually(() => hasRow(poison))
   },
   220_000,
@@ -323,7 +327,7 @@ fault('A10', 'a worker killed after Consumer.deadLetter, before EventLog.append'
     await stack.kill(doomed)
     // In exactly one of the two places.
     expect(await stack.redis.cli('XLEN', '{spillway:0}:queue')).toBe(0)
-    expect(await stack.deadLetters()).toMatchObject([{ id, failure: { code: 'REJECTED' } }])
+    expect(await stack.client.deadLetters()).toMatchObject([{ id, failure: { code: 'REJECTED' } }])
     // Nobody is left to announce it: who waits hears of it all the same.
     await holds(() => expect(told()).toEqual(['QUEUED', 'FAILED']))
     receipt.close()

@@ -33,7 +33,7 @@ async function fill({ redisUrl, databaseUrl }: { redisUrl: string; databaseUrl: 
     queue.searchParams.set('prefix', name)
     const servers = { DATABASE_URL: await createDatabase(databaseUrl, name), QUEUE_URL: queue.href }
     const embedded = await spawnSpillway('api', files)
-    await fetch(`${embedded.url}/save`, { method: 'POST', body: JSON.stringify({ content: 'compiled' }) })
+    await embedded.client.save('compiled')
     const worker = await spawnSpillway('worker', servers)
     for (const process of [embedded, worker]) {
       process.kill('SIGTERM')

@@ -28,8 +28,7 @@ beforeEach(async () => {
 })
 afterEach(() => rm(dir, { recursive: true, force: true }))
 
-const save = (api: SpillwayProcess) =>
-  fetch(`${api.url}/save`, { method: 'POST', body: JSON.stringify({ content }), signal: AbortSignal.timeout(10_000) })
+const save = (api: SpillwayProcess) => api.client.save(content, { signal: AbortSignal.timeout(10_000) })
 
 function count(file: string, table: string): number {
   const db = new DatabaseSync(join(dir, file))

@@ -4,12 +4,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Exit, launch } from './child.ts'
+import { Client } from './client.ts'
 import { eventually } from './eventually.ts'
 
 export interface SpillwayProcess {
   readonly pid: number
   /** Where the API listens; undefined for a worker, and for an API that was not waited for and does not listen yet. */
   readonly url?: string
+  /** Of the API. */
+  readonly client: Client
   /** Its stdout and stderr so far. */
   logs(): string
   kill(signal: NodeJS.Signals): void
@@ -83,6 +86,7 @@ export async function spawnSpillway(
     get url() {
       return url!
     },
+    client: new Client(() => url!),
     logs: child.logs,
     kill(signal) {
       child.kill(signal)

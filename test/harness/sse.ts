@@ -65,7 +65,7 @@ export class SseClient {
   }
 
   /** What came in `next` frames, parsed. */
-  // biome-ignore lint/suspicious/noExplicitAny: as in system.ts.
+  // biome-ignore lint/suspicious/noExplicitAny: as Json in client.ts.
   get results(): any[] {
     return this.frames.filter(({ event }) => event === 'next').map(({ data }) => JSON.parse(data))
   }

@@ -1,19 +1,20 @@
 /** A Spillway to be abused: how much memory it takes is measured from outside, and whether it still does its work is asked. */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { expect } from 'vitest'
+import { boot, type SetUp, type Spillway, unique } from './boot.ts'
+import type { Client } from './client.ts'
 import { holds } from './eventually.ts'
-import { type SetUp, System, unique } from './system.ts'
 
 export class Target {
-  readonly system: System
+  readonly system: Spillway
   #settledMb = 0
 
-  private constructor(system: System) {
+  private constructor(system: Spillway) {
     this.system = system
   }
 
   static async start(env: Record<string, string> = {}, setUp: SetUp = 'embedded'): Promise<Target> {
-    const target = new Target(await System.start(setUp, env, 1))
+    const target = new Target(await boot(setUp, { env, workers: 1 }))
     // What it loads with its first requests, whoever sends them, is no abuse.
     await target.work()
     return target
@@ -21,6 +22,10 @@ export class Target {
 
   get url(): string {
     return this.system.url
+  }
+
+  get client(): Client {
+    return this.system.client
   }
 
   get #proc(): string {
@@ -50,7 +55,7 @@ export class Target {
 
   /** A save, up to its row. */
   async work(): Promise<void> {
-    const { body } = await this.system.graphql(
+    const { body } = await this.system.client.graphql(
       'mutation ($c: String!) { save(content: $c, waitMs: 20000) { status } }',
       { c: unique() },
     )

@@ -5,7 +5,7 @@ import { WebSocket } from 'ws'
 export interface WsMessage {
   id?: string
   type: string
-  // biome-ignore lint/suspicious/noExplicitAny: as in system.ts.
+  // biome-ignore lint/suspicious/noExplicitAny: as Json in client.ts.
   payload?: any
 }
 

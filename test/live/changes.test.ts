@@ -53,7 +53,7 @@ test('receipt: FAILED says why', async () => {
   const id = randomUUID()
   await query(stack.database, "ALTER TABLE Content ADD CONSTRAINT polite CHECK (content <> 'rude')")
   try {
-    await stack.graphql('mutation ($id: ID!) { save(content: "rude", id: $id) { id } }', { id })
+    await stack.client.graphql('mutation ($id: ID!) { save(content: "rude", id: $id) { id } }', { id })
     const ask = 'subscription ($id: ID!) { receipt(id: $id) { status failure { code attempts } } }'
     const sse = await SseClient.open(stack.apis[0]!.url!, ask, { id })
     await eventually(() => sse.results.length > 0)
@@ -63,7 +63,7 @@ test('receipt: FAILED says why', async () => {
     expect(sse.results.at(-1).data.receipt.failure.code).toBe('REJECTED')
   } finally {
     await query(stack.database, 'ALTER TABLE Content DROP CONSTRAINT polite')
-    await stack.graphql('mutation ($id: ID!) { discardDeadLetters(ids: [$id]) }', { id })
+    await stack.client.graphql('mutation ($id: ID!) { discardDeadLetters(ids: [$id]) }', { id })
   }
 })
 
@@ -94,12 +94,12 @@ test('waitMs: 300 wait at once and ask Redis nothing meanwhile; each is told as 
   const query = 'mutation ($content: String!) { save(content: $content, waitMs: 60000) { status content { content } } }'
   let answered = 0
   const waiting = Array.from({ length: 300 }, async (_, i) => {
-    const answer = await stack.graphql(query, { content: `wait ${i}` })
+    const answer = await stack.client.graphql(query, { content: `wait ${i}` })
     answered += 1
     return answer
   })
   await holds(async () =>
-    expect((await stack.graphql('{ queue { depth } }')).data.queue.depth).toBeGreaterThanOrEqual(300),
+    expect((await stack.client.graphql('{ queue { depth } }')).data.queue.depth).toBeGreaterThanOrEqual(300),
   )
   // Each looks once after it began to wait, in case it was saved before.
   await holds(async () => {
@@ -126,7 +126,8 @@ test('waitMs under load: every one is told, within the time it gave', async () =
   stack.write(4)
   const statuses = new Set<string>()
   const client = async (n: number) => {
-    for (let i = 0; i < 40; i++) statuses.add((await stack.graphql(query, { content: `${n} ${i}` })).data.save.status)
+    for (let i = 0; i < 40; i++)
+      statuses.add((await stack.client.graphql(query, { content: `${n} ${i}` })).data.save.status)
   }
   await Promise.all(Array.from({ length: 16 }, (_, n) => client(n)))
   await stack.stopWriting()
@@ -136,7 +137,7 @@ test('waitMs under load: every one is told, within the time it gave', async () =
 test('waitMs that runs out: QUEUED, and soon', async () => {
   await withoutWorker()
   const since = performance.now()
-  const answer = await stack.graphql('mutation { save(content: "nobody works", waitMs: 300) { status } }')
+  const answer = await stack.client.graphql('mutation { save(content: "nobody works", waitMs: 300) { status } }')
   expect(answer.data.save.status).toBe('QUEUED')
   expect(performance.now() - since).toBeGreaterThan(290)
   expect(performance.now() - since).toBeLessThan(3_000)

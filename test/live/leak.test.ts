@@ -10,6 +10,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { RedisEventLog } from '../../src/events/redis.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
 import { type Child, launch } from '../harness/child.ts'
+import { client } from '../harness/client.ts'
 import { largeEvent } from '../harness/events.ts'
 import { eventually, holds } from '../harness/eventually.ts'
 import { freshDatabase, freshRedisUrl } from '../harness/fresh.ts'
@@ -69,9 +70,7 @@ async function kill(crowd: Child): Promise<void> {
 }
 
 async function save(url: string, content: string): Promise<void> {
-  const response = await fetch(`${url}/save`, { method: 'POST', body: JSON.stringify({ content }) })
-  expect(response.status).toBe(202)
-  await response.arrayBuffer()
+  expect((await client(url).save(content)).status).toBe(202)
 }
 
 /** Waits until it holds no more than before. */

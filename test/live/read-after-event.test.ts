@@ -126,7 +126,7 @@ async function pageOf(api: SpillwayProcess, overGraphQL: boolean): Promise<Key[]
   )
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: as in system.ts.
+// biome-ignore lint/suspicious/noExplicitAny: as Json in client.ts.
 function send(api: SpillwayProcess, overGraphQL: boolean): Promise<{ status: number; body: any }> {
   return new Promise((resolve, reject) => {
     const url = `${api.url}${overGraphQL ? '/graphql' : '/?first=100'}`

@@ -1,14 +1,14 @@
 /** Subscriptions as a client has them: where they begin, how they go on, what they say when they cannot; on both set-ups, over both wires. */
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { boot, type Spillway, setUps, unique } from '../harness/boot.ts'
 import { holds } from '../harness/eventually.ts'
 import { SseClient } from '../harness/sse.ts'
 import { cursorNow, Subscriber, savedQuery, type Wire, wires } from '../harness/subscriber.ts'
-import { System, setUps, unique } from '../harness/system.ts'
 import { WsClient } from '../harness/ws.ts'
 
 interface Live {
-  // biome-ignore lint/suspicious/noExplicitAny: as in system.ts.
+  // biome-ignore lint/suspicious/noExplicitAny: as Json in client.ts.
   results(): any[]
   /** The code of the error that ended it. */
   code(): string | undefined
@@ -41,18 +41,13 @@ async function live(wire: Wire, url: string, query: string, variables: Record<st
   }
 }
 
-async function save(system: System, content = unique()): Promise<string> {
-  const { body } = await system.graphql(
-    'mutation ($content: String!) { save(content: $content, waitMs: 20000) { id status } }',
-    {
-      content,
-    },
-  )
-  expect(body.data.save.status).toBe('SAVED')
-  return body.data.save.id
+async function save(system: Spillway, content = unique()): Promise<string> {
+  const { save } = (await system.client.saveAndWait(content)).data
+  expect(save.status).toBe('SAVED')
+  return save.id
 }
 
-async function saveInTurn(system: System, count: number): Promise<string[]> {
+async function saveInTurn(system: Spillway, count: number): Promise<string[]> {
   const ids: string[] = []
   for (let i = 0; i < count; i++) ids.push(await save(system))
   return ids
@@ -67,10 +62,10 @@ async function receive(wire: Wire, url: string, after: string, count: number) {
 }
 
 describe.each(setUps)('%s', (setUp) => {
-  let system: System
+  let system: Spillway
 
   beforeAll(async () => {
-    system = await System.start(setUp)
+    system = await boot(setUp)
   })
   afterAll(async () => {
     await system.stop()
@@ -93,7 +88,7 @@ describe.each(setUps)('%s', (setUp) => {
     test('behind the first of several that were announced together comes the second', async () => {
       const start = await cursorNow(system.url)
       const inputs = Array.from({ length: 100 }, () => ({ id: randomUUID(), content: unique() }))
-      await system.graphql('mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id } }', { inputs })
+      await system.client.graphql('mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id } }', { inputs })
       const all = await receive(wire, system.url, start, 100)
       expect(new Set(all.map(({ id }) => id))).toEqual(new Set(inputs.map(({ id }) => id)))
       for (const i of [0, 1, 49, 98]) {
@@ -171,7 +166,7 @@ describe.each(setUps)('%s', (setUp) => {
     test('receipt: the state now, then SAVED, then it completes', async () => {
       const query = 'subscription ($id: ID!) { receipt(id: $id) { id status content { id } } }'
       const id = randomUUID()
-      await system.graphql('mutation ($id: ID!) { save(content: "to follow", id: $id) { id } }', { id })
+      await system.client.graphql('mutation ($id: ID!) { save(content: "to follow", id: $id) { id } }', { id })
       const receipt = await live(wire, system.url, query, { id })
       await holds(() => expect(receipt.completed()).toBe(true))
       const states = receipt.results().map((result) => result.receipt)
@@ -185,7 +180,7 @@ describe.each(setUps)('%s', (setUp) => {
     })
 
     test('queue: the state now, and silence while nothing changes', async () => {
-      await holds(async () => expect(await system.depth()).toBe(0))
+      await holds(async () => expect((await system.client.queue()).depth).toBe(0))
       const queue = await live(wire, system.url, 'subscription { queue { depth inFlight deadLetters } }')
       await holds(() => expect(queue.results()).toEqual([{ queue: { depth: 0, inFlight: 0, deadLetters: 0 } }]))
       // That nothing comes can only be seen by waiting.
@@ -221,7 +216,7 @@ describe.each(setUps)('%s', (setUp) => {
   }, 90_000)
 
   test('by GET, as a browser does it: Last-Event-ID goes before `after`', async () => {
-    await holds(async () => expect(await system.depth()).toBe(0), { timeoutMs: 20_000 })
+    await holds(async () => expect((await system.client.queue()).depth).toBe(0), { timeoutMs: 20_000 })
     const start = await cursorNow(system.url)
     const [one, two] = await saveInTurn(system, 2)
     const [first] = await receive('SSE', system.url, start, 2)
@@ -264,7 +259,7 @@ describe.each(setUps)('%s', (setUp) => {
 })
 
 /** Saves until a subscriber that may not be there yet has seen one; its id. */
-async function saveUntilSeen(system: System, subscriber: Live): Promise<string> {
+async function saveUntilSeen(system: Spillway, subscriber: Live): Promise<string> {
   return await holds(
     async () => {
       const id = await save(system)
@@ -275,24 +270,26 @@ async function saveUntilSeen(system: System, subscriber: Live): Promise<string> 
   )
 }
 
-async function saveOn(system: System, signal: AbortSignal): Promise<void> {
+async function saveOn(system: Spillway, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     const inputs = Array.from({ length: 5 }, () => ({ content: unique() }))
-    await system.graphql('mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id } }', { inputs })
+    await system.client.graphql('mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id } }', { inputs })
   }
 }
 
 test.each(setUps)(
   'a cursor older than the log keeps is refused (%s)',
   async (setUp) => {
-    const system = await System.start(setUp, { EVENTS_RETENTION_BYTES: '1048576' })
+    const system = await boot(setUp, { env: { EVENTS_RETENTION_BYTES: '1048576' } })
     try {
       const start = await cursorNow(system.url)
       for (let i = 0; i < 5; i++) {
         const inputs = Array.from({ length: 10 }, () => ({ content: 'x'.repeat(60_000) }))
-        await system.graphql('mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id } }', { inputs })
+        await system.client.graphql('mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id } }', {
+          inputs,
+        })
       }
-      await holds(async () => expect(await system.depth()).toBe(0))
+      await holds(async () => expect((await system.client.queue()).depth).toBe(0))
       await save(system)
       // A process that was there has the last megabytes in memory, and could still tell.
       await system.crash()

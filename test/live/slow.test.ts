@@ -9,13 +9,13 @@ import { WebSocket } from 'ws'
 import type { EventLog } from '../../src/events/events.ts'
 import { RedisEventLog } from '../../src/events/redis.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
+import type { SetUp } from '../harness/boot.ts'
 import { largeEvent } from '../harness/events.ts'
 import { holds } from '../harness/eventually.ts'
 import { freshDatabase, freshRedisUrl } from '../harness/fresh.ts'
 import { type Inspected, inspect } from '../harness/inspected.ts'
 import { quiet } from '../harness/quiet.ts'
 import { testSqlite } from '../harness/sqlite.ts'
-import type { SetUp } from '../harness/system.ts'
 
 const megabyte = 1024 * 1024
 /** The ring, and what was rendered last for all: what the events themselves may take, whoever reads. */

@@ -1,13 +1,13 @@
 /** graphql-transport-ws beyond subscriptions to `saved`: other operations, errors, and what a client may not do. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { boot, type Spillway, unique } from '../harness/boot.ts'
 import { eventually, holds } from '../harness/eventually.ts'
-import { System, unique } from '../harness/system.ts'
 import { WsClient } from '../harness/ws.ts'
 
-let system: System
+let system: Spillway
 
 beforeAll(async () => {
-  system = await System.start('embedded')
+  system = await boot('embedded')
 })
 afterAll(async () => {
   await system.stop()
@@ -40,7 +40,7 @@ test('many subscriptions on one socket, each told once; an id that completed can
   await eventually(() => client.messages.some(({ type }) => type === 'pong'))
   client.send({ id: 's0', type: 'complete' })
   const content = unique()
-  await system.graphql('mutation ($c: String!) { save(content: $c, waitMs: 20000) { status } }', { c: content })
+  await system.client.graphql('mutation ($c: String!) { save(content: $c, waitMs: 20000) { status } }', { c: content })
   await holds(() => expect(client.messages.filter(({ type }) => type === 'next')).toHaveLength(19))
   for (const id of ids.slice(1)) expect(client.of(id)[0]!.payload.data.saved.content).toEqual({ content })
   expect(client.of('s0')).toEqual([])

@@ -10,12 +10,12 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { parse, stringify } from 'yaml'
 import { Bytes } from '../../src/app/bytes.ts'
 import { Metrics } from '../../src/telemetry/metrics.ts'
+import { boot } from '../harness/boot.ts'
 import { freePort } from '../harness/daemon.ts'
 import { holds } from '../harness/eventually.ts'
 import { root } from '../harness/imports.ts'
 import { promtool, startPrometheus } from '../harness/prometheus.ts'
 import { SseClient } from '../harness/sse.ts'
-import { System } from '../harness/system.ts'
 import { groupedBy, metricsIn } from './promql.ts'
 
 const read = (name: string) => readFileSync(join(root, 'deploy', name), 'utf8')
@@ -229,7 +229,7 @@ describe('an expression that is wrong is found out:', () => {
 
 test('a Prometheus that scrapes a running Spillway has a line for every panel', { timeout: 90_000 }, async () => {
   const workerPort = await freePort()
-  const system = await System.start('redis + mariadb', { WORKER_PORT: String(workerPort) }, 1)
+  const system = await boot('redis + mariadb', { env: { WORKER_PORT: String(workerPort) }, workers: 1 })
   const config = parse(read('prometheus/prometheus.yml'))
   const targets: Record<string, string> = {
     'spillway-api': new URL(system.url).host,
@@ -248,10 +248,10 @@ test('a Prometheus that scrapes a running Spillway has a line for every panel', 
     const empty = new Set(expressions.map(({ expr }) => expr))
     await holds(
       async () => {
-        await system.graphql('mutation { save(content: "something", waitMs: 5000) { status } }')
-        await system.graphql('{ contents(first: 1) { edges { node { id } } } }')
+        await system.client.graphql('mutation { save(content: "something", waitMs: 5000) { status } }')
+        await system.client.graphql('{ contents(first: 1) { edges { node { id } } } }')
         const id = crypto.randomUUID()
-        const { body } = await system.graphql(
+        const { body } = await system.client.graphql(
           'mutation ($id: ID!) { saveMany(inputs: [{ id: $id, content: "one" }, { id: $id, content: "other" }]) { id } }',
           { id },
         )

@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, expect, test } from 'vitest'
 import { launch } from '../harness/child.ts'
+import { client } from '../harness/client.ts'
 import { freePort } from '../harness/daemon.ts'
 import { holds } from '../harness/eventually.ts'
 import { freshDatabase, freshRedisUrl } from '../harness/fresh.ts'
@@ -27,13 +28,8 @@ function opened(kind: (typeof stuckOutputs)[number]): StuckOutput {
 
 async function expectToServe(url: string): Promise<void> {
   await holds(async () => expect((await fetch(`${url}/livez`)).status).toBe(200), { timeoutMs: 20_000 })
-  const query = 'mutation { save(content: "no subscriber", waitMs: 10000) { status } }'
-  const response = await fetch(`${url}/graphql`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ query }),
-  })
-  expect(await response.json()).toEqual({ data: { save: { status: 'SAVED' } } })
+  const { data } = await client(url).saveAndWait('no subscriber')
+  expect(data.save.status).toBe('SAVED')
 }
 
 test.each(stuckOutputs)('an API whose stdout and stderr are %s starts, saves and stops', async (kind) => {

@@ -1,0 +1,131 @@
+/** A whole Spillway as its users run it: real processes, a store, a queue and a cache; embedded, or on Redis and MariaDB. */
+import { randomBytes } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Exit } from './child.ts'
+import type { Client } from './client.ts'
+import { freshDatabase, freshRedisUrl } from './fresh.ts'
+import { type Intervals, withIntervals } from './intervals.ts'
+import { type SpillwayProcess, spawnSpillway } from './process.ts'
+
+export type SetUp = 'embedded' | 'redis + mariadb'
+export const setUps: SetUp[] = ['embedded', 'redis + mariadb']
+
+export interface BootOptions {
+  /** Settings; they replace the addresses, too. */
+  env?: Record<string, string>
+  apis?: number
+  /** An embedded Spillway has none. */
+  workers?: number
+  /** Of its processes, where a test would only wait. */
+  intervals?: Intervals
+}
+
+export class Spillway {
+  env: Record<string, string>
+  readonly embedded: boolean
+  apis: SpillwayProcess[] = []
+  workers: SpillwayProcess[] = []
+  readonly #execArgv: string[]
+  readonly #clean: () => Promise<unknown>
+
+  constructor(
+    setUp: SetUp,
+    env: Record<string, string>,
+    options: { intervals?: Intervals | undefined; clean: () => Promise<unknown> },
+  ) {
+    this.embedded = setUp === 'embedded'
+    this.env = env
+    this.#execArgv = withIntervals(options.intervals ?? {})
+    this.#clean = options.clean
+  }
+
+  /** Starts its first processes; where one does not start, it stops all of them and throws. */
+  async start(apis: number, workers: number): Promise<this> {
+    try {
+      await Promise.all([
+        ...Array.from({ length: apis }, () => this.startApi()),
+        ...Array.from({ length: this.embedded ? 0 : workers }, () => this.startWorker()),
+      ])
+      return this
+    } catch (error) {
+      await this.stop()
+      throw error
+    }
+  }
+
+  get api(): SpillwayProcess {
+    return this.apis[0]!
+  }
+
+  get url(): string {
+    return this.api.url!
+  }
+
+  get client(): Client {
+    return this.api.client
+  }
+
+  async startApi(env: Record<string, string> = {}): Promise<SpillwayProcess> {
+    const api = await this.#spawn('api', env)
+    this.apis.push(api)
+    return api
+  }
+
+  async startWorker(env: Record<string, string> = {}): Promise<SpillwayProcess> {
+    const worker = await this.#spawn('worker', env)
+    this.workers.push(worker)
+    return worker
+  }
+
+  #spawn(role: 'api' | 'worker', env: Record<string, string>): Promise<SpillwayProcess> {
+    return spawnSpillway(role, { ...this.env, ...env }, { execArgv: this.#execArgv })
+  }
+
+  /** Ends a process, waits until it is gone, and returns how it ended. */
+  async kill(process: SpillwayProcess, signal: NodeJS.Signals = 'SIGKILL'): Promise<Exit> {
+    process.kill(signal)
+    const exit = await process.exited
+    this.apis = this.apis.filter((other) => other !== process)
+    this.workers = this.workers.filter((other) => other !== process)
+    return exit
+  }
+
+  /** Kills all processes and starts as many again. */
+  async crash(): Promise<void> {
+    const [apis, workers] = [this.apis.length, this.workers.length]
+    await this.#killAll('SIGKILL')
+    await this.start(apis, workers)
+  }
+
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+    await this.#killAll(signal)
+    await this.#clean()
+  }
+
+  async #killAll(signal: NodeJS.Signals): Promise<void> {
+    await Promise.all([...this.apis, ...this.workers].map((process) => this.kill(process, signal)))
+  }
+}
+
+/** On files of its own, or on the shared servers (servers.ts). Stack (stack.ts) has servers of its own. */
+export async function boot(setUp: SetUp, options: BootOptions = {}): Promise<Spillway> {
+  const { env, apis = 1, workers = 2, intervals } = options
+  const { urls, clean } = setUp === 'embedded' ? await onFiles() : await onServers()
+  return await new Spillway(setUp, { ...urls, ...env }, { intervals, clean }).start(apis, workers)
+}
+
+async function onFiles() {
+  const dir = await mkdtemp(join(tmpdir(), 'spillway-boot-'))
+  const urls = { DATABASE_URL: `file:${dir}/data/spillway.db`, QUEUE_URL: `file:${dir}/data/queue.db` }
+  return { urls, clean: () => rm(dir, { recursive: true, force: true }) }
+}
+
+async function onServers() {
+  const database = await freshDatabase()
+  const urls = { DATABASE_URL: database.url, QUEUE_URL: freshRedisUrl(), CACHE_URL: freshRedisUrl() }
+  return { urls, clean: () => database.drop() }
+}
+
+export const unique = () => randomBytes(6).toString('hex')
