@@ -69,26 +69,36 @@ export class FileGuard {
   assertWritable(): void {
     const { main, wal } = this.#inPlace()
     if (main.mtimeNs === this.#main.mtimeNs && main.size === this.#main.size && wal.size >= this.#walSize) return
-    if (main.size === 0n) throw this.#overwritten('main')
-    if (this.#checkpoints) {
-      const log = this.#refresh()
-      if (main.mtimeNs !== this.#main.mtimeNs && !hasCheckpoint(this.#log, log)) throw this.#overwritten('main')
-      if (Number(wal.size) < (log.frames > 0 ? walHeaderBytes + log.frames * this.#frameBytes : 0)) {
-        throw this.#overwritten('wal')
-      }
-      this.#log = log
-    }
-    this.#main = main
-    this.#walSize = wal.size
+    const log = this.#refresh()
+    const part = this.#overwrittenPart(main, wal, log)
+    if (part) throw this.#overwritten(part)
+    this.#accept(main, wal, log)
     this.#suspectSince = undefined
   }
 
-  /** Must be called after each commit, which may have made a checkpoint. Throws FileDisplaced if the commit is in other files. */
+  /**
+   * Must be called after each commit, which may have made a checkpoint. Throws FileDisplaced if the commit is in other files. A change
+   * that no checkpoint explains yet is left to the next assertWritable, which can wait.
+   */
   committed(): void {
     const { main, wal } = this.#inPlace()
+    const log = this.#refresh(this.#log)
+    if (!this.#overwrittenPart(main, wal, log)) this.#accept(main, wal, log)
+  }
+
+  /** The part that changed since the last call and whose change no checkpoint explains. */
+  #overwrittenPart(main: BigIntStats, wal: BigIntStats, log: Log): Part | undefined {
+    if (main.size === 0n) return 'main'
+    if (!this.#checkpoints) return undefined
+    if (main.mtimeNs !== this.#main.mtimeNs && !hasCheckpoint(this.#log, log)) return 'main'
+    const logged = log.frames > 0 ? walHeaderBytes + log.frames * this.#frameBytes : 0
+    return Number(wal.size) < logged ? 'wal' : undefined
+  }
+
+  #accept(main: BigIntStats, wal: BigIntStats, log: Log): void {
     this.#main = main
     this.#walSize = wal.size
-    this.#log = this.#refresh(this.#log)
+    this.#log = log
   }
 
   #overwritten(part: Part): FileDisplaced {

@@ -151,7 +151,7 @@ describe('FileGuard refuses a commit when', () => {
     expect(file.db.prepare('PRAGMA integrity_check').get()).toEqual({ integrity_check: 'ok' })
   })
 
-  test.each<[string, () => void]>([
+  const overwritings: [string, () => void][] = [
     ['another file is copied over the database', () => writeFileSync(path, 'x'.repeat(8_192))],
     [
       'an older copy is copied over the database',
@@ -164,7 +164,17 @@ describe('FileGuard refuses a commit when', () => {
     ['the database is truncated', () => truncateSync(path)],
     ['the log is truncated', () => truncateSync(`${path}-wal`)],
     ['the log is cut short', () => truncateSync(`${path}-wal`, 8_192)],
-  ])('%s', async (_, overwrite) => {
+  ]
+
+  test.each(overwritings)('%s between a statement and its commit', (_, overwrite) => {
+    file.guard.assertWritable()
+    file.db.prepare('INSERT INTO t (b) VALUES (?)').run('x')
+    overwrite()
+    file.guard.committed()
+    expect(() => write(1)).toThrow('was overwritten by another program; restart Spillway')
+  })
+
+  test.each(overwritings)('%s', async (_, overwrite) => {
     overwrite()
     // At first it may be the checkpoint of another process, and is waited for.
     expect(() => write(1)).toThrow('was overwritten by another program; restart Spillway')

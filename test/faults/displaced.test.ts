@@ -3,6 +3,7 @@
  * there after a restart; what is put back is used again without one.
  */
 import { execFileSync } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { copyFile, mkdtemp, readdir, realpath, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
@@ -86,11 +87,12 @@ async function start(): Promise<Record<'the store' | 'the queue', string>> {
 
 /** What a client is told of a save in the end: QUEUED, SAVED, or the code of an error. What was acknowledged is noted. */
 async function save(content: string, waitMs = 1_000): Promise<{ id?: string; outcome: string }> {
-  const { data, errors } = await stack.client.saveAndWait(content, waitMs)
+  const id = randomUUID()
+  stack.sent.set(id, content)
+  const { data, errors } = await stack.client.saveAndWait(content, waitMs, id)
   if (!data?.save) return { outcome: errors[0].extensions.code }
-  stack.sent.set(data.save.id, content)
-  stack.acknowledged.add(data.save.id)
-  return { id: data.save.id, outcome: data.save.status }
+  stack.acknowledged.add(id)
+  return { id, outcome: data.save.status }
 }
 
 async function saveSome(count: number): Promise<void> {

@@ -3,6 +3,8 @@
 interface Patience {
   timeoutMs?: number
   intervalMs?: number
+  /** Each time its value has changed, `timeoutMs` begins again: a busy machine is slow, and what hangs stands still. */
+  progress?: () => unknown
 }
 
 /**
@@ -23,10 +25,17 @@ export async function holds<T>(fn: () => T | Promise<T>, patience?: Patience): P
   return await poll(async () => await fn(), patience)
 }
 
-async function poll<T>(fn: () => Promise<T>, { timeoutMs = 10_000, intervalMs = 20 }: Patience = {}): Promise<T> {
-  const until = performance.now() + timeoutMs
+async function poll<T>(
+  fn: () => Promise<T>,
+  { timeoutMs = 10_000, intervalMs = 20, progress }: Patience = {},
+): Promise<T> {
+  let until = performance.now() + timeoutMs
+  let reached = progress?.()
   let obstacle: unknown = new Error('it never answered')
   for (;;) {
+    const reaches = progress?.()
+    if (reaches !== reached) until = performance.now() + timeoutMs
+    reached = reaches
     const left = until - performance.now()
     if (left <= 0) break
     try {

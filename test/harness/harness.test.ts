@@ -37,6 +37,13 @@ describe('eventually', () => {
     )
   })
 
+  test('eventually goes on beyond its time while there is progress', async () => {
+    let calls = 0
+    const progress = () => Math.min(calls, 20)
+    await eventually(() => ++calls === 15, { timeoutMs: 50, progress })
+    await expect(eventually(() => ++calls === 0, { timeoutMs: 50, progress })).rejects.toThrow('did not hold')
+  })
+
   test('holds takes nothing returned for success, and an assertion that fails for "not yet"', async () => {
     let calls = 0
     await holds(() => expect(++calls).toBe(2))

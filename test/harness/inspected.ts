@@ -40,6 +40,7 @@ export async function inspect(env: Record<string, string>): Promise<Inspected> {
   })
   const { url } = (await answer(child)) as { url: string }
   const ask = async (question: object) => {
+    if (!child.connected) throw new Error(`the inspected API ended with ${child.exitCode ?? child.signalCode}`)
     child.send(question)
     return await answer(child)
   }

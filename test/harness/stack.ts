@@ -171,9 +171,10 @@ export class Stack extends Spillway {
   }
 
   /** Waits until so many more saves were acknowledged: the load goes on around whatever is being done. */
-  async more(saves: number, timeoutMs = 60_000): Promise<void> {
+  async more(saves: number): Promise<void> {
     const goal = this.acknowledged.size + saves
-    await holds(() => expect(this.acknowledged.size).toBeGreaterThanOrEqual(goal), { timeoutMs })
+    const progress = () => this.acknowledged.size
+    await holds(() => expect(progress()).toBeGreaterThanOrEqual(goal), { timeoutMs: 30_000, progress })
   }
 
   async stopWriting(): Promise<void> {
@@ -184,10 +185,14 @@ export class Stack extends Spillway {
   }
 
   async drained(timeoutMs = 60_000): Promise<void> {
+    let queue: unknown
     await holds(
-      async () => expect(await this.client.queue()).toEqual({ depth: 0, inFlight: 0 }),
+      async () => {
+        queue = JSON.stringify(await this.client.queue())
+        expect(queue).toBe('{"depth":0,"inFlight":0}')
+      },
       // Often a wait of seconds: asking is not to cost what the processes need to drain it.
-      { timeoutMs, intervalMs: 100 },
+      { timeoutMs, intervalMs: 100, progress: () => queue },
     )
   }
 
