@@ -107,7 +107,7 @@ describe('a page', () => {
     expect(body.errors[0].message).toMatch(/the same value 2 times at most/)
   })
 
-  test('asked for by sixty clients at once, each in its own words, that never read leaves others served', async () => {
+  test('requested by sixty clients at once, each with its own document, that never read leaves others served', async () => {
     const opened = await many(60, () => Raw.open(target.url))
     for (const raw of opened) raw.socket.pause()
     // Each twice: the second time it takes the fast path.
@@ -133,7 +133,7 @@ describe('a page', () => {
     raw.close()
   }, 60_000)
 
-  test('is taken at the pace of a client that is slow and honest', async () => {
+  test('is sent at the pace of a slow client', async () => {
     const raw = await Raw.open(target.url)
     raw.socket.pause()
     await raw.send(`${getText(`/?first=100&after=${after}`).slice(0, -2)}Connection: close\r\n\r\n`)
@@ -151,7 +151,7 @@ describe('a page', () => {
 })
 
 describe('a body', () => {
-  test('of two megabytes that waits for its row, two hundred times, is answered or told to come back', async () => {
+  test('of two megabytes that waits for its row, two hundred times, is answered or refused with Retry-After', async () => {
     const query = 'mutation ($c: String!) { save(content: $c, waitMs: 60000) { status } }'
     for (const worker of target.system.workers) worker.kill('SIGSTOP')
     try {
@@ -172,7 +172,7 @@ describe('a body', () => {
     }
   }, 90_000)
 
-  test('that never ends, many times, leaves small ones their place', async () => {
+  test('that never ends, many times, leaves room for small ones', async () => {
     const opened = await many(100, () => Raw.open(target.url))
     const head = 'POST /save HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2000000\r\n\r\n'
     await many(100, (i) => opened[i]!.send(head + ' '.repeat(1_900_000)))
@@ -226,7 +226,7 @@ describe('a WebSocket', () => {
     client.close()
   })
 
-  test('that never ends a message, a hundred times, is told to come back', async () => {
+  test('that never ends a message, a hundred times, is refused with Retry-After', async () => {
     const opened = await many(100, () => WsClient.connect(target.url))
     const frame = Buffer.alloc(1_900_000, 'x')
     // A message in pieces, of which the last never comes.
@@ -256,7 +256,7 @@ describe('a WebSocket', () => {
 })
 
 describe('subscribers', () => {
-  test('of a hundred kinds that do not read 64 KiB rows cost what is bounded', async () => {
+  test('of a hundred documents that do not read 64 KiB rows cost bounded memory', async () => {
     const sockets = await many(100, async (i) => {
       const socket = new WebSocket(`${target.url.replace('http', 'ws')}/graphql`, 'graphql-transport-ws')
       await new Promise((resolve) => socket.once('open', resolve))

@@ -1,6 +1,6 @@
 /** Connections that are opened to be a burden: too slow, too large, too many, cut to pieces. They end, and others are served meanwhile. */
 import { readFileSync } from 'node:fs'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { eventually, holds } from '../harness/eventually.ts'
 import { exchange, Raw } from '../harness/raw.ts'
 import { Target } from '../harness/target.ts'
@@ -48,8 +48,8 @@ async function dripAll(): Promise<Dripping[]> {
   )
 }
 
-describe('a large one', () => {
-  it('of 10 MB is refused, announced or not', async () => {
+describe('a large request', () => {
+  test('of 10 MB is refused, announced or not', async () => {
     for (const path of ['/save', '/graphql']) {
       const announced = await Raw.open(target.url)
       await announced.send(post(path, 'Content-Length: 10000000'))
@@ -63,7 +63,7 @@ describe('a large one', () => {
     }
   })
 
-  it('whose headers have 1 MB, or are 10,000, is refused', async () => {
+  test('whose headers have 1 MB, or are 10,000, is refused', async () => {
     expect(
       await exchange(target.url, `GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-A: ${'x'.repeat(1_000_000)}\r\n\r\n`),
     ).toMatch(/^HTTP\/1\.1 431 /)
@@ -75,7 +75,7 @@ describe('a large one', () => {
     )
   })
 
-  it('of two megabytes in pieces of one byte is refused', async () => {
+  test('of two megabytes in pieces of one byte is refused', async () => {
     const raw = await Raw.open(target.url)
     await raw.send(post('/save', 'Transfer-Encoding: chunked'))
     for (let i = 0; i < 200; i++) if (!(await raw.send('1\r\nx\r\n'.repeat(10_000)))) break
@@ -85,7 +85,7 @@ describe('a large one', () => {
     expect(target.grownMb).toBeLessThan(100)
   })
 
-  it('that is one of very many is told to come back', async () => {
+  test('that is one of very many is refused with Retry-After', async () => {
     const half = Buffer.alloc(1_500_000, ' ')
     const opened = await Promise.all(Array.from({ length: 240 }, () => Raw.open(target.url)))
     // 360 MB, none of it complete.
@@ -106,8 +106,8 @@ describe('a large one', () => {
   })
 })
 
-describe('very many', () => {
-  it('half-open ones leave others their place, and end', async () => {
+describe('very many connections:', () => {
+  test('half-open ones leave room for others, and end', async () => {
     const files = Number(/Max open files\s+(\d+)/.exec(readFileSync('/proc/self/limits', 'utf8'))![1])
     const count = Math.min(5_000, files - 1_000)
     const opened: Raw[] = []
@@ -122,7 +122,7 @@ describe('very many', () => {
     await Promise.all(opened.map(({ closed }) => closed))
   })
 
-  it('more than there may be are told to come back, and probes are not', async () => {
+  test('those above MAX_CONNECTIONS are refused with Retry-After, and probes are not', async () => {
     const few = await Target.start({ MAX_CONNECTIONS: '50' })
     try {
       few.mark()
@@ -160,7 +160,7 @@ describe('very many', () => {
     }
   })
 
-  it('requests at once on one of them are told to wait', async () => {
+  test('requests at once on one of them are delayed', async () => {
     const raw = await Raw.open(target.url)
     raw.socket.pause()
     const body = JSON.stringify({ query: 'mutation { save(content: "x", waitMs: 60000) { status } }' })
@@ -179,9 +179,9 @@ describe('very many', () => {
   })
 })
 
-describe('an ambiguous one', () => {
+describe('an ambiguous request', () => {
   const body = '{"content":"smuggled"}'
-  it.each([
+  test.each([
     ['with two lengths', `Content-Length: ${body.length}\r\nContent-Length: 0\r\n\r\n${body}`],
     ['with a length and chunks', `Content-Length: ${body.length}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`],
     ['with a coding that is not chunked', `Transfer-Encoding: identity\r\n\r\n${body}`],
@@ -197,8 +197,8 @@ describe('an ambiguous one', () => {
   })
 })
 
-describe('a slow one', () => {
-  it('that never takes its answer is closed', async () => {
+describe('a slow connection', () => {
+  test('that never reads its response is closed', async () => {
     const ways = await serveTwoWays({ contentMaxBytes: 65_536, idleTimeoutMs: 1_000 })
     try {
       const now = new Date()
@@ -223,7 +223,7 @@ describe('a slow one', () => {
     }
   })
 
-  it('that never ends its headers, or its body, is closed', async () => {
+  test('that never ends its headers, or its body, is closed', async () => {
     for (const { raw, tookMs } of slow) {
       expect(await tookMs).toBeLessThan(25_000)
       expect(raw.statuses).toEqual([408])

@@ -87,7 +87,7 @@ describe.each([
   ['RedisQueue', redis],
   ['SqliteQueue', sqlite],
 ] as const)('%s with 60,000 ID_CONFLICT letters under one id', (_, make) => {
-  test('holds up nobody while that id is asked for, saved, retried and discarded (FC7)', {
+  test('delays no other call while that id is read, saved, retried and discarded (FC7)', {
     timeout: 180_000,
   }, async () => {
     const [queue, other] = await make()

@@ -7,7 +7,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { eventually, holds } from '../harness/eventually.ts'
 import { type Inspected, inspect } from '../harness/inspected.ts'
 import { exchange } from '../harness/raw.ts'
@@ -76,7 +76,7 @@ describe('a document', () => {
     ['of fields that conflict', `{ ${times(15, (i) => `contents(first: ${i}) { edges { cursor } }`)} }`, /conflict/],
   ]
 
-  it.each(documents)('%s is refused', async (_what, query, message) => {
+  test.each(documents)('%s is refused', async (_what, query, message) => {
     const before = performance.now()
     const { status, text } = await post(json(query))
     expect({ status, text }).toEqual({ status: 400, text: expect.stringMatching(message) })
@@ -85,7 +85,7 @@ describe('a document', () => {
     expect(performance.now() - before).toBeLessThan(500)
   })
 
-  it('is refused alike by GET, and over WebSocket', async () => {
+  test('is refused alike by GET, and over WebSocket', async () => {
     const client = await WsClient.connect(target.url)
     for (const [what, query, message] of documents.filter(([, text]) => text.length < 8_000)) {
       const response = await fetch(
@@ -103,18 +103,18 @@ describe('a document', () => {
     client.close()
   })
 
-  it('of two megabytes of nothing costs no more than its bytes', async () => {
+  test('of two megabytes of comment costs no more than its bytes', async () => {
     const before = performance.now()
     expect((await post(json(`#${'x'.repeat(2_000_000)}\n{ __typename }`))).status).toBe(200)
     expect(performance.now() - before).toBeLessThan(400)
   })
 
-  it('of a batch of a thousand is refused', async () => {
+  test('of a batch of a thousand is refused', async () => {
     const batch = Array.from({ length: 1_000 }, () => ({ query: 'mutation { save(content: "x") { id } }' }))
     expect(await post(JSON.stringify(batch))).toMatchObject({ status: 400, text: expect.stringContaining('Batching') })
   })
 
-  it('that changes something is refused by GET', async () => {
+  test('that is a mutation is refused by GET', async () => {
     const mutation = encodeURIComponent('mutation { save(content: "x") { id } }')
     for (const accept of ['application/json', 'text/event-stream', '*/*'])
       expect((await fetch(`${target.url}/graphql?query=${mutation}`, { headers: { accept } })).status).toBe(405)
@@ -122,7 +122,7 @@ describe('a document', () => {
 })
 
 describe('JSON', () => {
-  it.each([
+  test.each([
     ['a variable nobody asks for', 'query { __typename }', 'x', 200],
     ['a number', 'query ($v: Int) { contents(first: $v) { edges { cursor } } }', 'v', 400],
     ['inputs', 'mutation ($v: [SaveInput!]!) { saveMany(inputs: $v) { id } }', 'v', 400],
@@ -132,7 +132,7 @@ describe('JSON', () => {
     for (let i = 0; i < 3; i++) expect((await post(body)).status).toBe(status)
   })
 
-  it('nested 100,000 deep beside a subscription is left aside', async () => {
+  test('nested 100,000 deep beside a subscription is ignored', async () => {
     const body = `{"query":"subscription { saved { cursor } }","variables":{"x":${nested(10_000, '[', ']')}}}`
     const abort = new AbortController()
     const response = await fetch(`${target.url}/graphql`, {
@@ -147,7 +147,7 @@ describe('JSON', () => {
   })
 
   const save = 'mutation ($content: String!, $id: ID) { save(content: $content, id: $id) { id } }'
-  it.each([
+  test.each([
     ['in variables', `{"query":"${save}","variables":{"content":"x","__proto__":{"id":"y"}}}`, 200],
     ['for variables', `{"query":"${save}","variables":{"__proto__":{"content":"x"}}}`, 400],
     [
@@ -178,7 +178,7 @@ describe('JSON', () => {
     })
   })
 
-  it('with __proto__ is no way into POST /save', async () => {
+  test('with __proto__ sets no field of POST /save', async () => {
     expect((await post('{"__proto__":{"content":"x"}}', {}, '/save')).status).toBe(400)
     const id = randomUUID()
     const answer = await post(`{"content":"x","__proto__":{"id":"${id}"}}`, {}, '/save')
@@ -190,7 +190,7 @@ describe('JSON', () => {
     }
   })
 
-  it('that is none is told so without the words of a library', async () => {
+  test('that does not parse is answered without the message of a library', async () => {
     const { status, text } = await post('{"query":')
     expect({ status, text }).toEqual({ status: 400, text: expect.not.stringMatching(/originalError|SyntaxError/) })
   })
@@ -198,12 +198,12 @@ describe('JSON', () => {
 
 describe('a body', () => {
   const bomb = gzipSync(Buffer.alloc(100_000_000, ' '))
-  it.each(['gzip', 'deflate', 'br', 'zstd', 'gzip, gzip', 'x'])('compressed by %s is refused', async (encoding) => {
+  test.each(['gzip', 'deflate', 'br', 'zstd', 'gzip, gzip', 'x'])('compressed by %s is refused', async (encoding) => {
     for (const path of ['/graphql', '/save'])
       expect((await post(bomb, { 'content-encoding': encoding }, path)).status).toBe(415)
   })
 
-  it.each(['application/x-www-form-urlencoded', 'multipart/form-data; boundary=x', 'text/plain', ''])(
+  test.each(['application/x-www-form-urlencoded', 'multipart/form-data; boundary=x', 'text/plain', ''])(
     'of a form of another site (%s) is refused',
     async (type) => {
       const form = 'query=mutation{save(content:"x"){id}}'
@@ -218,7 +218,7 @@ describe('a body', () => {
 })
 
 describe('a request', () => {
-  it.each(['https://evil.example', 'null', 'http://127.0.0.1:1', 'http://127.0.0.1.evil.example', ''])(
+  test.each(['https://evil.example', 'null', 'http://127.0.0.1:1', 'http://127.0.0.1.evil.example', ''])(
     'from the origin %j is refused everywhere',
     async (origin) => {
       for (const path of ['/', '/graphql', '/save', '/receipts/x', '/metrics', '/readyz']) {
@@ -231,7 +231,7 @@ describe('a request', () => {
     },
   )
 
-  it.each([
+  test.each([
     ['evil.example', 403],
     ['evil.example:8080', 403],
     ['127.0.0.1.evil.example', 403],
@@ -250,7 +250,7 @@ describe('a request', () => {
     expect(await exchange(target.url, upgrade)).toMatch(refused)
   })
 
-  it('cannot put a line into the log, nor a content', async () => {
+  test('cannot inject a line into the log', async () => {
     const secret = `secret-${randomUUID()}`
     const lines = `${secret}\r\n{"level":60,"msg":"forged"}\n\u2028\u001b[31m`
     await post(json(`query A { nothing }`, { a: lines }))
@@ -271,8 +271,8 @@ describe('a request', () => {
     expect(log).not.toContain('forged')
   })
 
-  it.each(['a\tb', 'a b', '"x"', 'é', 'x'.repeat(101), '%0d%0aset-cookie:a=b', '<script>'])(
-    'cannot name itself %j',
+  test.each(['a\tb', 'a b', '"x"', 'é', 'x'.repeat(101), '%0d%0aset-cookie:a=b', '<script>'])(
+    'cannot set its id to %j',
     async (id) => {
       const { headers } = await post('{"query":"{ __typename }"}', {
         'x-request-id': Buffer.from(id).toString('latin1'),
@@ -281,7 +281,7 @@ describe('a request', () => {
     },
   )
 
-  it('cannot put a header or a frame into what is answered', async () => {
+  test('cannot inject a header or a frame into a response', async () => {
     const smuggled = 'x\r\nset-cookie: a=b\r\n\r\nid: forged\n\n'
     const encoded = encodeURIComponent(smuggled)
     const subscription = encodeURIComponent('subscription ($after: String) { saved(after: $after) { cursor } }')
@@ -349,11 +349,11 @@ describe('documents that are always new', () => {
     return async () => ((await api.holding()).bytes - bytes) / 1024 / 1024
   }
 
-  it.each([
+  test.each([
     ['full ones', full, 2, 30, 40],
     ['large ones of nothing', empty, 1, 2, 15],
     ['large ones that are wrong', wrong, 1, 2, 15],
-  ])('are not kept without end: %s', async (_what, document, each, first, then) => {
+  ])('are kept in bounded memory: %s', async (_what, document, each, first, then) => {
     const grownMb = await grows(document, each, first, then)
     // What a connection or a timer still holds is given back; what is kept stays.
     await holds(async () => expect(await grownMb()).toBeLessThan(15), { timeoutMs: 30_000 })

@@ -179,7 +179,7 @@ describe('an error that repeats input is bounded (FC5):', () => {
   })
 })
 
-test('the log holds nothing of clients’ mistakes, however many and large they are (FC8)', async () => {
+test('the log has nothing of clients’ mistakes, however many and large they are (FC8)', async () => {
   const logged = target.system.api.logs().length
   const query = 'query ($a: String) { contents(after: $a) { edges { cursor } } }'
   const subscription = 'subscription ($a: String) { saved(after: $a) { cursor } }'

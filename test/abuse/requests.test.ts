@@ -156,7 +156,7 @@ describe.each(['production', 'development'])('in %s, a request', (environment) =
   const local = () => api.url!.replace('0.0.0.0', '127.0.0.1')
 
   test.each(requests)(
-    '%s is answered by the table, and tells nothing of the server',
+    '%s has the status of the table and discloses nothing of the server',
     async (_what, sent, status, kind) => {
       const answer = await exchange(local(), Buffer.from(sent, 'latin1'))
       expect(answer.split('\r\n', 1)[0]).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `))
@@ -178,7 +178,7 @@ describe.each(['production', 'development'])('in %s, a request', (environment) =
     },
   )
 
-  test('none of which the log takes for a fault of the server', () => {
+  test('writes no error of the server to the log', () => {
     expect(api.logs()).not.toMatch(/unexpected|"level":50/)
   })
 })

@@ -3,7 +3,7 @@
  * do not read what they asked for: test/live/slow.test.ts.
  */
 import { SignJWT } from 'jose'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { boot, type Spillway } from '../harness/boot.ts'
 import { eventually, holds } from '../harness/eventually.ts'
 import { Raw } from '../harness/raw.ts'
@@ -34,14 +34,14 @@ async function answers(client: WsClient): Promise<void> {
 }
 
 describe('a WebSocket', () => {
-  it('that says nothing is closed, however many there are', async () => {
+  test('that sends nothing is closed, however many there are', async () => {
     const clients = await Promise.all(Array.from({ length: 200 }, () => WsClient.open(target.url)))
     for (const { socket } of clients) socket.ping()
     await target.work()
     expect(new Set(await Promise.all(clients.map(({ closed }) => closed)))).toEqual(new Set([4408]))
   })
 
-  it('has a hundred operations at once; more are refused, by themselves', async () => {
+  test('has a hundred operations at once; each above them is refused by itself', async () => {
     const client = await WsClient.connect(target.url)
     for (let i = 0; i < 1_000; i++) client.subscribe(`${i}`, saved)
     await holds(() => expect(client.messages.filter(({ type }) => type === 'error')).toHaveLength(900))
@@ -53,7 +53,7 @@ describe('a WebSocket', () => {
     client.close()
   })
 
-  it('that begins and ends operations without pause may go on', async () => {
+  test('that starts and ends operations without pause stays open', async () => {
     const client = await WsClient.connect(target.url)
     for (let i = 0; i < 5_000; i++) {
       client.subscribe('1', `subscription { saved { cursor } } # ${i % 500}`)
@@ -63,7 +63,7 @@ describe('a WebSocket', () => {
     client.close()
   })
 
-  it('that takes no answers is not heard further', async () => {
+  test('that reads no answers is not read from', async () => {
     const client = await WsClient.connect(target.url)
     client.socket.pause()
     // An answer is as long as its question.
@@ -84,7 +84,7 @@ describe('a WebSocket', () => {
     client.close()
   })
 
-  it('that takes no pongs gets none', async () => {
+  test('that reads no pongs is sent none', async () => {
     const client = await WsClient.connect(target.url)
     client.socket.pause()
     const data = 'x'.repeat(125)
@@ -102,7 +102,7 @@ describe('a WebSocket', () => {
     client.close()
   })
 
-  it('cannot be sent compressed, nor a message in pieces without end', async () => {
+  test('cannot be sent compressed, nor a message in pieces without end', async () => {
     expect((await WsClient.open(target.url)).socket.extensions).toBe('')
     const raw = await Raw.open(target.url)
     await raw.send(
@@ -116,7 +116,7 @@ describe('a WebSocket', () => {
     expect(target.grownMb).toBeLessThan(100)
   })
 
-  it('keeps no long request for as long as a subscription lasts', async () => {
+  test('keeps no long request for as long as a subscription lasts', async () => {
     const client = await WsClient.connect(target.url)
     client.subscribe('1', saved, { x: 'x'.repeat(100_000) })
     const refused = await eventually(() => client.of('1')[0])
@@ -128,7 +128,7 @@ describe('a WebSocket', () => {
 })
 
 describe('an event stream', () => {
-  it.each([
+  test.each([
     ['of what is saved', saved],
     ['of anything else', 'subscription { queue { depth } }'],
   ])('keeps no long request for as long as it lasts: %s', async (_what, query) => {
@@ -155,7 +155,7 @@ describe('one client', () => {
       .setExpirationTime('5m')
       .sign(new TextEncoder().encode(secret))}`
 
-  it.each([
+  test.each([
     ['saved', saved],
     ['queue', 'subscription { queue { depth } }'],
   ])('has so many streams and no more, of %s and by WebSocket together', async (sub, query) => {
@@ -202,7 +202,7 @@ describe('one client', () => {
     for (const stream of streams) stream.close()
   })
 
-  it('may ask so often and no more, over WebSocket, too', async () => {
+  test('is limited to RATE_LIMIT over WebSocket, too', async () => {
     const client = await WsClient.open(system.url, { authorization: await bearer('often') })
     client.send({ type: 'connection_init' })
     await eventually(() => client.messages.length > 0)

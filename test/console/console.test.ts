@@ -2,14 +2,14 @@
 import { randomUUID } from 'node:crypto'
 import axe from 'axe-core'
 import type { Browser, Page } from 'playwright-core'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { boot, type Spillway, setUps } from '../harness/boot.ts'
 import { launchBrowser } from '../harness/browser.ts'
 import { holds } from '../harness/eventually.ts'
 import { putRows, removeRow } from '../harness/rows.ts'
 import { numberOf, openWindow, rowsOf } from './window.ts'
 
-describe.each(setUps)('%s', (setUp) => {
+describe.each(setUps)('the console (%s)', (setUp) => {
   let system: Spillway
   let browser: Browser
   beforeAll(async () => {
@@ -21,7 +21,7 @@ describe.each(setUps)('%s', (setUp) => {
   })
   const open = (options = {}) => openWindow(browser, system.url, options)
 
-  it('saves: the row is there at once, then it is saved, in both windows', async () => {
+  test('shows a save at once, then SAVED, in both windows', async () => {
     const [mine, other] = await Promise.all([open(), open()])
     const row = mine.page.locator('.sent li', { hasText: 'from one window' })
     await mine.page.fill('#content', 'from one window')
@@ -41,7 +41,7 @@ describe.each(setUps)('%s', (setUp) => {
     }
   })
 
-  it('says why a save failed, and gives the text back', async () => {
+  test('shows why a save failed, and gives the text back', async () => {
     const window = await open()
     const text = 'x'.repeat(70_000)
     await window.page.fill('#content', text)
@@ -55,7 +55,7 @@ describe.each(setUps)('%s', (setUp) => {
     await window.close()
   })
 
-  it('shows any text as it is: right to left, emoji, long, with tags in it', async () => {
+  test('shows any text as it is: right to left, emoji, long, with tags in it', async () => {
     const window = await open()
     const texts = [
       'سلام دنیا، این متن راست‌به‌چپ است',
@@ -80,7 +80,7 @@ describe.each(setUps)('%s', (setUp) => {
     await window.close()
   })
 
-  it('shows a spike of 10,000 rise and drain, and stays responsive', async () => {
+  test('shows a spike of 10,000 rise and drain, and stays responsive', async () => {
     const window = await open()
     const { page } = window
     await page.evaluate(() => {
@@ -116,7 +116,7 @@ describe.each(setUps)('%s', (setUp) => {
     await window.close()
   })
 
-  it('keeps few of many rows in the document, and loads older ones', async () => {
+  test('keeps a bounded number of rows in the document, and loads older ones', async () => {
     const window = await open()
     const { page } = window
     await page.locator('.rows li').first().waitFor()
@@ -145,7 +145,7 @@ describe.each(setUps)('%s', (setUp) => {
     await window.close()
   })
 
-  it('retries a dead letter, and asks before it discards one', async () => {
+  test('retries a dead letter, and asks before it discards one', async () => {
     const [first, second] = [randomUUID(), randomUUID()]
     const save = 'mutation ($id: ID!, $content: String!) { save(content: $content, id: $id, waitMs: 20000) { status } }'
     await putRows(system.env.DATABASE_URL!, [first, second], 'in the way')
@@ -175,7 +175,7 @@ describe.each(setUps)('%s', (setUp) => {
     await window.close()
   })
 
-  it('retries all dead letters there are', async () => {
+  test('retries all dead letters', async () => {
     const ids = Array.from({ length: 25 }, (): string => randomUUID())
     const inputs = (content: string) => ({ inputs: ids.map((id) => ({ id, content })) })
     const many = 'mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id } }'
@@ -197,7 +197,7 @@ describe.each(setUps)('%s', (setUp) => {
     await window.close()
   })
 
-  it('can be used with the keyboard alone', async () => {
+  test('can be used with the keyboard alone', async () => {
     const window = await open()
     const { page } = window
     await page.locator('.rows li').first().waitFor()
@@ -235,7 +235,7 @@ describe.each(setUps)('%s', (setUp) => {
     await window.close()
   })
 
-  it.each([
+  test.each([
     ['light', { colorScheme: 'light' as const }],
     ['dark', { colorScheme: 'dark' as const }],
     ['a phone', { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true }],

@@ -21,7 +21,7 @@ afterAll(async () => {
   await system?.stop()
 })
 
-test('every HTML answer forbids frames and guessing of types (FC10)', async () => {
+test('every HTML response forbids frames and guessing of its type (FC10)', async () => {
   for (const path of [
     '/',
     '/graphql',
@@ -39,7 +39,7 @@ test('every HTML answer forbids frames and guessing of types (FC10)', async () =
   }
 })
 
-test('every answer that is no HTML forbids guessing of its type (FC10)', async () => {
+test('every other response forbids guessing of its type (FC10)', async () => {
   const answers = [
     fetch(`${system.url}/`, { headers: { accept: 'application/json' } }),
     fetch(`${system.url}/nowhere`),

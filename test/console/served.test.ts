@@ -43,7 +43,7 @@ test.each([
   expect(await response.text()).toContain(kind === 'json' ? '{"results":[]' : '<title>Spillway</title>')
 })
 
-test('the page runs nothing but its own files, in nobody’s frame', async () => {
+test('the console runs only its own files, and in no frame', async () => {
   const { headers } = await get('/', { accept: browserAccepts })
   const policy = headers.get('content-security-policy')!
   expect(policy).toContain("default-src 'none'")
@@ -54,7 +54,7 @@ test('the page runs nothing but its own files, in nobody’s frame', async () =>
   expect(headers.get('referrer-policy')).toBe('no-referrer')
 })
 
-test('the page is asked for anew each time, and sent once', async () => {
+test('the console is revalidated each time, and sent once', async () => {
   const first = await get('/', { accept: browserAccepts })
   expect(first.headers.get('cache-control')).toBe('no-cache')
   const again = await get('/', { accept: browserAccepts, 'if-none-match': first.headers.get('etag')! })
@@ -62,7 +62,7 @@ test('the page is asked for anew each time, and sent once', async () => {
   expect(await again.text()).toBe('')
 })
 
-test('its files are kept for ever, and are what the page says they are', async () => {
+test('the files of the console are immutable, and match their integrity', async () => {
   const paths = await assets()
   expect(paths).toHaveLength(3)
   for (const path of paths) {
@@ -78,14 +78,14 @@ test('its files are kept for ever, and are what the page says they are', async (
   }
 })
 
-test('the bundle is under 60 KB, gzipped', async () => {
+test('the bundle of the console is under 60 KB, gzipped', async () => {
   let bytes = gzipSync(await page()).length
   for (const path of await assets()) bytes += gzipSync(await (await get(path)).bytes()).length
   expect(bytes).toBeLessThan(60 * 1024)
 })
 
 test.each(['/console/assets/none.js', '/console/assets/..%2findex.html', '/console/assets/', '/console/'])(
-  'nothing else is served: %s',
+  'the console serves no other file: %s',
   async (path) => {
     const response = await get(path, { accept: browserAccepts })
     expect(response.status).toBe(404)
@@ -93,7 +93,7 @@ test.each(['/console/assets/none.js', '/console/assets/..%2findex.html', '/conso
   },
 )
 
-test('where it was not built, a browser is told how to build it', async () => {
+test('a server without a built console tells a browser how to build it', async () => {
   const console = new Console(new URL('file:///nowhere/at/all/'))
   const front = {
     route: console.route.bind(console),
@@ -122,12 +122,12 @@ test('where it was not built, a browser is told how to build it', async () => {
   }
 })
 
-test('what it asks fits the schema, and is typed by it (npm run docs writes it)', () => {
+test('the operations of the console fit the schema, and are typed by it (npm run docs writes the types)', () => {
   const read = (name: string) => readFileSync(name, 'utf8')
   const made = generate(read('schema.graphql'), read('web/operations.graphql'))
   expect(read('web/operations.ts')).toBe(made)
 })
 
-test('an operation that the schema does not have is found out', () => {
+test('an operation that does not fit the schema fails npm run docs', () => {
   expect(() => generate('type Query { queue: Int }', 'query Queue { depth }')).toThrow('Cannot query field "depth"')
 })

@@ -1,7 +1,7 @@
 /** What the console shows, and does, when something is wrong: a server that goes away, a queue that fills, a token that does not do. */
 import { SignJWT } from 'jose'
 import type { Browser, Page } from 'playwright-core'
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { boot, type SetUp, type Spillway, setUps } from '../harness/boot.ts'
 import { launchBrowser } from '../harness/browser.ts'
 import { holds } from '../harness/eventually.ts'
@@ -24,14 +24,14 @@ afterAll(() => browser?.close())
 
 const banner = (page: Page, id: string) => page.locator(`[data-banner="${id}"]`)
 
-describe.each(setUps)('%s, the server killed and started again', (setUp) => {
+describe.each(setUps)('the console (%s), after the server was killed and started again,', (setUp) => {
   let system: Spillway
   beforeAll(async () => {
     system = await startOnOnePort(setUp)
   })
   afterAll(() => system?.stop())
 
-  it('goes on where it was: what was typed is saved once, what happened meanwhile is there', async () => {
+  test('saves once what was typed, and shows what happened meanwhile', async () => {
     const window = await openWindow(browser, system.url)
     const { page } = window
     await page.fill('#content', 'before')
@@ -54,7 +54,7 @@ describe.each(setUps)('%s, the server killed and started again', (setUp) => {
     await window.close()
   })
 
-  it('catches up what it missed, whether it slept or was loaded anew', async () => {
+  test('shows what it missed, after sleep and after a reload', async () => {
     const window = await openWindow(browser, system.url)
     const { page } = window
     await page.fill('#content', 'the last one it saw')
@@ -85,7 +85,7 @@ describe.each(setUps)('%s, the server killed and started again', (setUp) => {
     await window.close()
   })
 
-  it('sends what was not saved yet when the page is loaded anew, under the same id', async () => {
+  test('sends what was not saved yet after a reload, under the same id', async () => {
     const window = await openWindow(browser, system.url)
     const { page } = window
     const ids: string[] = []
@@ -119,8 +119,8 @@ describe.each(setUps)('%s, the server killed and started again', (setUp) => {
   })
 })
 
-describe('a queue that nobody drains', () => {
-  it('says that no worker is alive, that the queue fills, and that saves are refused; and goes on by itself', async () => {
+describe('the console of a queue without a worker', () => {
+  test('shows that no worker lives, that the queue fills, and that saves are refused, and recovers by itself', async () => {
     const system = await boot('redis + mariadb', { env: { QUEUE_CAPACITY: '100' }, workers: 0 })
     try {
       const window = await openWindow(browser, system.url)
@@ -146,7 +146,7 @@ describe('a queue that nobody drains', () => {
     }
   })
 
-  it('cancels a spike that the server refuses, and counts only what was accepted', async () => {
+  test('cancels a spike that the server refuses, and counts what was accepted', async () => {
     const system = await boot('redis + mariadb', { env: { QUEUE_CAPACITY: '2000' }, workers: 0 })
     try {
       const window = await openWindow(browser, system.url)
@@ -167,7 +167,7 @@ describe('a queue that nobody drains', () => {
   })
 })
 
-it('says that a power cut may cost saves', async () => {
+test('the console shows that a power cut may lose saves', async () => {
   const redis = await startRedis({ args: ['--appendfsync', 'everysec'] })
   const system = await boot('redis + mariadb', { env: { QUEUE_URL: redis.url }, workers: 0 })
   try {
@@ -181,7 +181,7 @@ it('says that a power cut may cost saves', async () => {
   }
 })
 
-describe('where authentication is on', () => {
+describe('the console of a server with authentication', () => {
   const secret = 'a secret of at least thirty-two bytes'
   let system: Spillway
   beforeAll(async () => {
@@ -196,7 +196,7 @@ describe('where authentication is on', () => {
       .setExpirationTime('5 minutes')
       .sign(new TextEncoder().encode(secret))
 
-  it('asks for a token, and offers what the token may do', async () => {
+  test('asks for a token, and shows what the token allows', async () => {
     const context = await browser.newContext()
     context.setDefaultTimeout(15_000)
     const page = await context.newPage()

@@ -1,12 +1,12 @@
 /** What a user sends by mistake, or worse: a clear error with the right status and code, over GraphQL and REST alike, and life goes on. */
 import { request } from 'node:http'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { boot, type Spillway, setUps } from '../harness/boot.ts'
 import { holds } from '../harness/eventually.ts'
 
 const save = 'mutation ($content: String!, $id: ID) { save(content: $content, id: $id) { id } }'
 
-describe.each(setUps)('%s', (setUp) => {
+describe.each(setUps)('Spillway (%s)', (setUp) => {
   let system: Spillway
   beforeAll(async () => {
     system = await boot(setUp, { env: { CONTENT_MAX_BYTES: '65536' } })
@@ -45,7 +45,7 @@ describe.each(setUps)('%s', (setUp) => {
   })
 
   describe('POST /save', () => {
-    it.each([
+    test.each([
       ['an empty body', '', /the body is empty/],
       ['no JSON', 'content=something', /the body is not JSON/],
       ['JSON that is no object', '["something"]', /not a JSON object/],
@@ -65,12 +65,12 @@ describe.each(setUps)('%s', (setUp) => {
       expect(await post(body)).toMatchObject({ status: 400, body: refused(message) })
     })
 
-    it('refuses bytes that are not UTF-8, which would be stored as something else', async () => {
+    test('refuses bytes that are not UTF-8, which would be stored as something else', async () => {
       const body = Buffer.concat([Buffer.from('{"content":"'), Buffer.from([0xff, 0xfe]), Buffer.from('"}')])
       expect(await post(body)).toMatchObject({ status: 400, body: refused(/not well-formed UTF-8/) })
     })
 
-    it('refuses a body of 10 MB before reading it, and one of unknown length while reading it', async () => {
+    test('refuses a body of 10 MB before reading it, and one of unknown length while reading it', async () => {
       expect(await rawPost(system.url, '/save', { 'content-length': String(10_000_000) }, [])).toBe(413)
       expect(
         await rawPost(
@@ -82,7 +82,7 @@ describe.each(setUps)('%s', (setUp) => {
       ).toBe(413)
     })
 
-    it.each(['/save', '/graphql'])('refuses a charset other than UTF-8, at %s', async (path) => {
+    test.each(['/save', '/graphql'])('refuses a charset other than UTF-8, at %s', async (path) => {
       const body = '{"content":"x","query":"{__typename}"}'
       for (const type of ['application/json;charset=latin1', 'Application/JSON; Charset="UTF-16"'])
         expect(await post(body, path, { 'content-type': type })).toMatchObject({
@@ -91,7 +91,7 @@ describe.each(setUps)('%s', (setUp) => {
         })
     })
 
-    it('refuses a page of another site', async () => {
+    test('refuses a page of another site', async () => {
       expect(await post('{"content":"x"}', '/save', { 'sec-fetch-site': 'cross-site' })).toMatchObject({
         status: 403,
         body: refused(/other sites/, 'FORBIDDEN'),
@@ -100,7 +100,7 @@ describe.each(setUps)('%s', (setUp) => {
   })
 
   describe('GET /', () => {
-    it.each([
+    test.each([
       ['first=-1', /first must not be negative, got -1/],
       ['first=1000', /first must be at most 100, got 1000/],
       ['first=many', /first must be a whole number/],
@@ -115,18 +115,18 @@ describe.each(setUps)('%s', (setUp) => {
     })
   })
 
-  it('says what there is, at an unknown route', async () => {
+  test('answers an unknown path with 404 and the paths there are', async () => {
     expect(await get('/nowhere')).toMatchObject({ status: 404, body: refused(/There is nothing at \/nowhere/) })
   })
 
-  it('says which methods there are, for a wrong one', async () => {
+  test('answers a wrong method with the methods there are', async () => {
     const answer = await get('/save', 'DELETE')
     expect(answer).toMatchObject({ status: 405, body: refused(/\/save takes POST, not DELETE/) })
     expect(answer.headers.get('allow')).toBe('POST')
     expect((await get('/', 'PUT')).status).toBe(405)
   })
 
-  it('tells an unknown receipt from a malformed id', async () => {
+  test('answers an unknown receipt with 404 and a malformed id with 400', async () => {
     expect((await get('/receipts/00000000-0000-7000-8000-000000000000')).status).toBe(404)
     expect(await get('/receipts/42')).toMatchObject({ status: 400, body: refused(/id must be a UUID/) })
   })
@@ -137,7 +137,7 @@ describe.each(setUps)('%s', (setUp) => {
       return { status: answer.status, body: answer.body }
     }
 
-    it.each([
+    test.each([
       ['content one byte too long', { content: `${'é'.repeat(32_768)}x` }, /65537 bytes of UTF-8; at most 65536/],
       ['a lone surrogate', { content: '\ud800' }, /lone surrogate/],
       ['an id that is no UUID', { content: 'x', id: '42' }, /id must be a UUID/],
@@ -145,7 +145,7 @@ describe.each(setUps)('%s', (setUp) => {
       expect(await fail(save, variables)).toMatchObject({ status: 400, body: { data: null, ...refused(message) } })
     })
 
-    it.each([
+    test.each([
       ['first: -1', /"?first"? must (not be negative|be a non-negative)/],
       ['first: 1000', /first must be at most 100, got 1000/],
       ['last: 1000', /last must be at most 100, got 1000/],
@@ -159,7 +159,7 @@ describe.each(setUps)('%s', (setUp) => {
       })
     })
 
-    it.each([
+    test.each([
       ['content missing', 'mutation { save { id } }', {}],
       ['content that is no string', save, { content: { a: 1 } }],
       ['a field that is not there', '{ contetns { edges { cursor } } }', {}],
@@ -171,7 +171,7 @@ describe.each(setUps)('%s', (setUp) => {
       expect(body.data).toBeUndefined()
     })
 
-    it('refuses a cursor and a waitMs that cannot be', async () => {
+    test('refuses an invalid cursor and an invalid waitMs', async () => {
       expect(await fail('mutation { save(content: "x", waitMs: -1) { id } }')).toMatchObject({
         status: 400,
         body: refused(/waitMs must be from 0 to 60000/),
@@ -184,7 +184,7 @@ describe.each(setUps)('%s', (setUp) => {
       expect(answer.body.errors![0]).toBeDefined()
     })
 
-    it('refuses a body that is no JSON, or that a form could have sent', async () => {
+    test('refuses a body that is not JSON, or that a form could send', async () => {
       expect((await post('{"query":', '/graphql')).status).toBe(400)
       expect((await post('', '/graphql')).status).toBe(400)
       for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'multipart/form-data; boundary=x']) {
@@ -192,14 +192,14 @@ describe.each(setUps)('%s', (setUp) => {
       }
     })
 
-    it('refuses to change anything by GET', async () => {
+    test('refuses a mutation by GET', async () => {
       const response = await fetch(
         `${system.url}/graphql?query=${encodeURIComponent('mutation { save(content: "x") { id } }')}`,
       )
       expect(response.status).toBe(405)
     })
 
-    it('refuses a body of 10 MB', async () => {
+    test('refuses a body of 10 MB', async () => {
       expect(
         await rawPost(
           system.url,
@@ -210,13 +210,13 @@ describe.each(setUps)('%s', (setUp) => {
       ).toBe(413)
     })
 
-    it('shows nothing of its inside', async () => {
+    test('discloses nothing of its implementation', async () => {
       const { body } = await fail(save, { content: 'x', id: "'; DROP TABLE Content; --" })
       expect(JSON.stringify(body)).not.toMatch(/at \w+ \(|node_modules|\.ts:|SELECT|INSERT/)
     })
   })
 
-  it('keeps what it takes, code unit for code unit (P8)', async () => {
+  test('stores what it accepts, code unit for code unit (P8)', async () => {
     const contents = [
       'NUL \0 in the middle',
       '\'single\' "double" `back` \\ % _ -- ; /* */',

@@ -7,7 +7,7 @@ import { query } from '../harness/mariadb.ts'
 
 const ttlMs = 3_000
 
-describe.each<SetUp>(setUps)('%s', (setUp) => {
+describe.each<SetUp>(setUps)('Spillway (%s)', (setUp) => {
   let system: Spillway
   beforeAll(async () => {
     system = await boot(setUp, { env: { CACHE_TTL_MS: String(ttlMs) }, workers: 1 })
@@ -33,7 +33,7 @@ describe.each<SetUp>(setUps)('%s', (setUp) => {
     ],
     ['GET /', async () => (await fetch(`${system.url}/?first=7`, { headers: { accept: 'application/json' } })).text()],
   ]
-  test.each(ways)('%s shows a changed row when CACHE_TTL_MS is over (FA11)', async (_way, read) => {
+  test.each(ways)('returns a changed row by %s after CACHE_TTL_MS (FA11)', async (_way, read) => {
     const [before, after] = [unique(), unique()]
     const { body } = await system.client.graphql('mutation ($c: String!) { save(content: $c, waitMs: 20000) { id } }', {
       c: before,

@@ -13,7 +13,7 @@ const saving = `mutation ($id: ID, $content: String!, $waitMs: Int) { save(id: $
 const savingMany = `mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) ${fields} }`
 const asking = `query ($id: ID!) { receipt(id: $id) ${fields} }`
 
-describe.each(setUps)('%s', (setUp) => {
+describe.each(setUps)('Spillway (%s)', (setUp) => {
   let system: Spillway
   let databaseUrl: string
   beforeAll(async () => {
@@ -43,7 +43,7 @@ describe.each(setUps)('%s', (setUp) => {
     return { status: response.status, body: (await response.json()) as any }
   }
 
-  test("The first sender's retry is SAVED while a later, conflicting save is pending under its id (P3)", async () => {
+  test("answers the first sender's retry SAVED while a later, conflicting save is pending under its id (P3)", async () => {
     const id = randomUUID()
     const other = randomUUID()
     await putRows(databaseUrl, [id], 'first')
@@ -89,7 +89,7 @@ describe.each(setUps)('%s', (setUp) => {
     }
   })
 
-  test('A save of other content than the pending one is STORE_UNAVAILABLE while the database cannot tell which came first', async () => {
+  test('answers a save of other content than the pending one STORE_UNAVAILABLE while the database cannot tell which came first', async () => {
     const [id, certain] = [randomUUID(), randomUUID()]
     if (system.embedded) await statement(databaseUrl, 'DROP TRIGGER IF EXISTS refuse')
     await putRows(databaseUrl, [id], 'first')

@@ -1,6 +1,6 @@
 /** The main job, end to end, as its users see it: save, event, contents; on both set-ups, in real processes. */
 import { randomUUID } from 'node:crypto'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { boot, type Spillway, setUps } from '../harness/boot.ts'
 import { holds } from '../harness/eventually.ts'
 import { putRows } from '../harness/rows.ts'
@@ -8,14 +8,14 @@ import { SseClient } from '../harness/sse.ts'
 
 const saved = 'subscription { saved { cursor content { id content } } }'
 
-describe.each(setUps)('%s', (setUp) => {
+describe.each(setUps)('Spillway (%s)', (setUp) => {
   let system: Spillway
   beforeAll(async () => {
     system = await boot(setUp)
   })
   afterAll(() => system?.stop())
 
-  it('answers the two calls of the service this grew from', async () => {
+  test('answers POST /save and GET /', async () => {
     const response = await fetch(`${system.url}/save`, {
       method: 'POST',
       // What curl -d sends.
@@ -41,7 +41,7 @@ describe.each(setUps)('%s', (setUp) => {
     expect(receipt.content.content).toBe('something')
   })
 
-  it('saves over GraphQL: the event arrives, and contents shows it (P5)', async () => {
+  test('saves over GraphQL, sends the event, and returns the row in contents (P5)', async () => {
     const subscriber = await SseClient.open(system.url, saved)
     const { body } = await system.client.graphql(
       'mutation { save(content: "over GraphQL") { id status duplicate failure { code } content { id } } }',
@@ -69,7 +69,7 @@ describe.each(setUps)('%s', (setUp) => {
     subscriber.close()
   })
 
-  it('waits for SAVED when asked to', async () => {
+  test('answers a save with waitMs SAVED', async () => {
     const { body } = await system.client.graphql(
       'mutation { save(content: "wait", waitMs: 20000) { id status content { content createdAt savedAt } acceptedAt } }',
     )
@@ -80,7 +80,7 @@ describe.each(setUps)('%s', (setUp) => {
     expect(Date.parse(body.data.save.content.savedAt)).toBeGreaterThanOrEqual(Date.parse(body.data.save.acceptedAt))
   })
 
-  it('follows a receipt until it is SAVED, and completes', async () => {
+  test('sends a receipt subscription SAVED and completes it', async () => {
     const id = randomUUID()
     await system.client.graphql('mutation ($id: ID!) { save(content: "followed", id: $id) { id } }', { id })
     const subscriber = await SseClient.open(
@@ -95,7 +95,7 @@ describe.each(setUps)('%s', (setUp) => {
     expect(subscriber.frames.at(-1)!.event).toBe('complete')
   })
 
-  it('takes a retry for what it is (P3)', async () => {
+  test('answers a retry as a duplicate and other content ID_CONFLICT (P3)', async () => {
     const id = randomUUID()
     const save =
       'mutation ($id: ID!, $content: String!) { save(content: $content, id: $id, waitMs: 20000) { status duplicate failure { code } } }'
@@ -112,7 +112,7 @@ describe.each(setUps)('%s', (setUp) => {
     expect((await system.client.graphql(ask, { id })).body.data.receipt).toEqual(saved)
   })
 
-  it('tells the later sender of a conflict with what the queue has forgotten, and nobody else (P3)', async () => {
+  test('fails the later of two saves under an id that the queue has forgotten, and the first stays SAVED (P3)', async () => {
     const id = randomUUID()
     await putRows(system.env.DATABASE_URL!, [id], 'long ago')
     const ask =
@@ -159,7 +159,7 @@ describe.each(setUps)('%s', (setUp) => {
     expect(await receipt()).toEqual(first)
   })
 
-  it('saves many at once, or none of them', async () => {
+  test('saves all inputs of saveMany or none', async () => {
     const many = 'mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id status } }'
     const inputs = Array.from({ length: 1_000 }, (_, i) => ({ content: `many ${i}`, id: randomUUID() }))
     const { body } = await system.client.graphql(many, { inputs })
@@ -179,14 +179,14 @@ describe.each(setUps)('%s', (setUp) => {
   })
 })
 
-describe.each(setUps)('%s under load', (setUp) => {
+describe.each(setUps)('Spillway (%s) under load', (setUp) => {
   let system: Spillway
   beforeAll(async () => {
     system = await boot(setUp)
   })
   afterAll(() => system?.stop())
 
-  it('makes 1,000 rows and 1,000 events of 1,000 saves from 20 clients', async () => {
+  test('writes 1,000 rows and sends 1,000 events for 1,000 saves of 20 clients', async () => {
     const subscriber = await SseClient.open(system.url, saved)
     const ids = (await Promise.all(Array.from({ length: 20 }, (_, client) => saveInTurn(system, client, 50)))).flat()
     await holds(() => expect(subscriber.results).toHaveLength(1_000))
@@ -199,7 +199,7 @@ describe.each(setUps)('%s under load', (setUp) => {
     subscriber.close()
   })
 
-  it('misses nothing when everything is killed in the middle (P2)', async () => {
+  test('loses nothing when all its processes are killed (P2)', async () => {
     const before = (await system.client.contents()).length
     const clients = Array.from({ length: 10 }, (_, client) => saveInTurn(system, client, 100))
     const acknowledged = Promise.all(clients)

@@ -98,7 +98,7 @@ test('FA14: an embedded API whose queue file is moved away and put back is ready
   }
 })
 
-describe('on Redis', { timeout: 60_000 }, () => {
+describe('Spillway on Redis:', { timeout: 60_000 }, () => {
   let databaseUrl: string
   let shared: TestRedis
   beforeAll(async () => {
@@ -136,7 +136,7 @@ describe('on Redis', { timeout: 60_000 }, () => {
     expect((await published()) - before).toBeLessThanOrEqual(2 + Math.ceil((performance.now() - since) / 1_000))
   })
 
-  test('a probe changes nothing that anybody sees', async () => {
+  test('a probe changes nothing that clients see', async () => {
     const prefix = randomUUID()
     const { api, worker } = await both(`${shared.url}?prefix=${prefix}`)
     await holds(async () => expect((await ready(worker.url)).status).toBe(200), patience)
@@ -157,7 +157,7 @@ describe('on Redis', { timeout: 60_000 }, () => {
     stream.close()
   })
 
-  test('FA12: with a database that is not there, nothing is accepted, and log and /readyz say why', async () => {
+  test('FA12: an API without its Redis database accepts nothing, and log and /readyz give the reason', async () => {
     const { api, worker } = await both(`redis://127.0.0.1:${shared.port}/99`)
     const away = { state: 'away', code: 'SELECT ERR' }
     for (const { url, logs } of [api, worker]) {
@@ -193,7 +193,7 @@ describe('on Redis', { timeout: 60_000 }, () => {
     },
   )
 
-  test('FA13: a cache on a node of a cluster is away, is said to be, and fails nothing', async () => {
+  test('FA13: an API whose cache is a node of a cluster reports it unavailable and fails nothing', async () => {
     const node = await serve(['--cluster-enabled', 'yes', '--cluster-require-full-coverage', 'no'])
     const { api, worker } = await both(fresh(), { CACHE_URL: node.url, CACHE_TTL_MS: '100' })
     for (const { url } of [api, worker]) {
@@ -236,7 +236,7 @@ describe('on Redis', { timeout: 60_000 }, () => {
     })
   })
 
-  test('a server that is full: the API is not ready (full), the worker is', async () => {
+  test('an API at a full Redis is not ready (full), and a worker is', async () => {
     const server = await serve()
     const { api, worker } = await both(server.url)
     await holds(async () => expect((await ready(worker.url)).status).toBe(200), patience)
@@ -247,7 +247,7 @@ describe('on Redis', { timeout: 60_000 }, () => {
     expect(await ready(worker.url)).toMatchObject({ status: 200, body: { events: isReady } })
   })
 
-  test('a server that refuses to write (NOREPLICAS): both are not ready, with its code', async () => {
+  test('API and worker at a Redis that refuses writes (NOREPLICAS) are not ready, with its code', async () => {
     const server = await serve()
     const { api, worker } = await both(server.url)
     await holds(async () => expect((await ready(worker.url)).status).toBe(200), patience)
@@ -261,7 +261,7 @@ describe('on Redis', { timeout: 60_000 }, () => {
     }
   })
 
-  test('a frozen server: /readyz answers all the same, soon, with 503', async () => {
+  test('/readyz answers 503 in time while Redis is frozen', async () => {
     const server = await serve()
     const { api, worker } = await both(server.url)
     await holds(async () => expect((await ready(worker.url)).status).toBe(200), patience)

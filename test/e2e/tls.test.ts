@@ -71,7 +71,7 @@ async function start(role: 'api' | 'worker', env: Record<string, string>): Promi
   return started
 }
 
-test('a save goes all the way over rediss:// and sslaccept=strict, and no connection does without', async () => {
+test('Spillway saves over rediss:// and sslaccept=strict, and every connection is encrypted', async () => {
   const env = {
     ...trusting,
     DATABASE_URL: `${databaseUrl}?sslaccept=strict`,
@@ -90,8 +90,8 @@ test('a save goes all the way over rediss:// and sslaccept=strict, and no connec
   expect(ours.filter((line) => !line.includes(`laddr=127.0.0.1:${port} `))).toEqual([])
 })
 
-describe('a certificate that nobody vouches for', () => {
-  test('of Redis: nothing is accepted, and the log says why', async () => {
+describe('a self-signed certificate', () => {
+  test('of Redis lets an API accept nothing, and the log gives the reason', async () => {
     const api = await start('api', { DATABASE_URL: `file:${dir}/a.db`, QUEUE_URL: redisTls })
     expect((await api.client.saveAndWait('over TLS', 0)).errors).toMatchObject([
       { extensions: { code: 'QUEUE_UNAVAILABLE' } },
@@ -100,7 +100,7 @@ describe('a certificate that nobody vouches for', () => {
     await eventually(() => api.logs().includes('self-signed certificate'))
   })
 
-  test('of MariaDB: saves wait in the queue, and the log says why; taken all the same only where that is asked for', async () => {
+  test('of MariaDB keeps saves in the queue, and the log gives the reason; accept_invalid_certs accepts it', async () => {
     const env = { QUEUE_URL: redis.url, DATABASE_URL: `${databaseUrl}?sslaccept=strict` }
     const [api, worker] = await Promise.all([start('api', env), start('worker', env)])
     expect((await api.client.saveAndWait('over TLS', 0)).data.save.status).toBe('QUEUED')

@@ -4,7 +4,7 @@
  * warning; and without the setting nothing of it is loaded.
  */
 import { randomBytes, randomUUID } from 'node:crypto'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { boot, type Spillway, setUps } from '../harness/boot.ts'
 import { holds } from '../harness/eventually.ts'
 import { type Receiver, startReceiver, type TestSpan } from '../harness/otlp.ts'
@@ -29,7 +29,7 @@ function named(spans: readonly TestSpan[], name: string): TestSpan {
 
 const whole = (request: string) => ['INSERT Content', request, 'process spillway', 'publish saved', 'send spillway']
 
-describe.each(setUps)('%s', (setUp) => {
+describe.each(setUps)('Spillway (%s)', (setUp) => {
   let receiver: Receiver
   let system: Spillway
   let env: Record<string, string>
@@ -48,7 +48,7 @@ describe.each(setUps)('%s', (setUp) => {
   })
 
   // The first goes through Yoga; the fast path takes what it has seen twice.
-  it.each([1, 2, 3])('makes one trace of a save over GraphQL, time %d', async (time) => {
+  test.each([1, 2, 3])('exports one trace of a save over GraphQL, time %d', async (time) => {
     const client = newTrace()
     const secret = `secret ${hex(8)}`
     const { data } = await system.client.graphql(
@@ -103,7 +103,7 @@ describe.each(setUps)('%s', (setUp) => {
     expect(receiver.headers).toMatchObject({ 'x-key': 'a,b=c', authorization: 'Bearer x' })
   })
 
-  it('begins a trace of its own for POST /save, where the client brings none that is well-formed', async () => {
+  test('starts a trace for POST /save without a well-formed traceparent', async () => {
     const before = new Set(receiver.spans)
     const response = await fetch(`${system.url}/save`, {
       method: 'POST',
@@ -122,7 +122,7 @@ describe.each(setUps)('%s', (setUp) => {
     })
   })
 
-  it('tells of messages that were sent together once', async () => {
+  test('exports one span for messages that were saved together', async () => {
     const client = newTrace()
     const inputs = Array.from({ length: 50 }, (_, i) => ({ content: `together ${i}`, id: randomUUID() }))
     const many = 'mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id } }'
@@ -136,7 +136,7 @@ describe.each(setUps)('%s', (setUp) => {
     })
   })
 
-  it('tells nothing of a save whose client does not want it traced', async () => {
+  test('exports nothing of a save whose client does not sample it', async () => {
     const untraced = newTrace()
     const traced = newTrace()
     const wait = { content: 'x', waitMs: 20_000 }
@@ -148,7 +148,7 @@ describe.each(setUps)('%s', (setUp) => {
     expect(receiver.of(untraced.traceId)).toEqual([])
   })
 
-  it('tells why a save failed: the row is there already, with other content', async () => {
+  test('exports the reason of a failed save', async () => {
     const id = randomUUID()
     await putRows(system.env.DATABASE_URL!, [id], 'first')
     const client = newTrace()
@@ -166,7 +166,7 @@ describe.each(setUps)('%s', (setUp) => {
     })
   })
 
-  it('sends what is left when it stops', async () => {
+  test('exports what is left when it stops', async () => {
     // By itself it would send nothing during the test.
     const stopping = await boot(setUp, { env, workers: 1, intervals: { delayMs: 600_000 } })
     const client = newTrace()
@@ -184,7 +184,7 @@ describe.each(setUps)('%s', (setUp) => {
   })
 })
 
-describe('a long queue', () => {
+describe('a worker at a long queue', () => {
   let receiver: Receiver
   let system: Spillway
   beforeAll(async () => {
@@ -196,7 +196,7 @@ describe('a long queue', () => {
     await receiver?.close()
   })
 
-  it('is told of a hundred traces a batch at the most, and knows a retry of another trace for what it is', async () => {
+  test('links a hundred traces a batch at most, and treats a retry of another trace as a duplicate', async () => {
     const ids = Array.from({ length: 300 }, () => randomUUID())
     const send = (id: string) =>
       system.client.graphql(save, { content: 'x', id }, { traceparent: traceparent(newTrace()) })
@@ -222,14 +222,14 @@ describe('a long queue', () => {
   })
 })
 
-describe('a receiver', () => {
+describe('an OTLP receiver', () => {
   const stops: (() => Promise<unknown>)[] = []
   afterEach(async () => {
     for (const stop of stops.splice(0)) await stop()
   })
 
-  it.each(['is away', 'never answers'])(
-    'that %s holds nothing up, not even the end',
+  test.each(['is away', 'never answers'])(
+    'that %s delays neither saves nor the stop',
     async (which) => {
       const receiver = await startReceiver({ silent: true })
       if (which === 'is away') await receiver.close()
@@ -262,7 +262,7 @@ describe('a receiver', () => {
   )
 })
 
-describe('what is loaded', () => {
+describe('Spillway', () => {
   /** Says of each module of OpenTelemetry's that it is loaded, in threads, too. */
   const spy = `data:text/javascript,${encodeURIComponent(`
     import { writeSync } from 'node:fs'
@@ -284,11 +284,11 @@ describe('what is loaded', () => {
     return new Set([...api.logs().matchAll(/^loaded (\S+)$/gm)].map(([, name]) => name!))
   }
 
-  it('without the setting: nothing but the interface, which prom-client asks for', async () => {
+  test('loads only the API of OpenTelemetry without OTEL_EXPORTER_OTLP_ENDPOINT', async () => {
     expect([...(await loaded({}))]).toEqual(['@opentelemetry/api'])
   })
 
-  it('with it: what sends them', async () => {
+  test('loads the exporter of OpenTelemetry with OTEL_EXPORTER_OTLP_ENDPOINT', async () => {
     const names = await loaded({ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:9' })
     expect(names).toContain('@opentelemetry/sdk-trace')
     expect(names).toContain('@opentelemetry/exporter-trace-otlp-http')

@@ -11,7 +11,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import type { Connection } from 'mariadb'
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { holds } from '../harness/eventually.ts'
 import { connect, query } from '../harness/mariadb.ts'
 import { inherited } from '../harness/process.ts'
@@ -46,7 +46,7 @@ afterAll(async () => {
 
 /** Injects a fault, and judges. */
 function fault(id: string, name: string, inject: () => Promise<void>, timeoutMs = 60_000): void {
-  it(`${id}: ${name}`, { timeout: timeoutMs }, () => judged(id, name, inject))
+  test(`${id}: ${name}`, { timeout: timeoutMs }, () => judged(id, name, inject))
 }
 
 async function judged(id: string, name: string, inject: () => Promise<void>): Promise<void> {
@@ -362,7 +362,7 @@ fault('C10', 'one content that is more than the server takes, until it takes mor
   await stack.startWorker()
 })
 
-it('C11: more placeholders than a statement may have', () => {
+test('C11: more placeholders than a statement may have', () => {
   notRun(
     'C11',
     'redis + mariadb',
@@ -503,7 +503,7 @@ fault('C17', 'MariaDB that ends again and again', async () => {
   }
 })
 
-it('C9: the disk of the table full', { timeout: 60_000 }, async () => {
+test('C9: the disk of the table full', { timeout: 60_000 }, async () => {
   const name = 'the disk of the table full'
   const disk = await mkdtemp(join(tmpdir(), 'spillway-disk-'))
   const mounted = await run('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'none', disk]).then(
@@ -658,14 +658,14 @@ fault('P2', 'dead letters looked after from a shell', async () => {
   expect((await deadLetters('list')).stdout).toBe('dead letters: 0\n')
 })
 
-it.each([
+test.each([
   ['no command', []],
   ['a command that there is not', ['bury']],
   ['nothing to retry', ['retry']],
   ['nothing to discard', ['discard']],
   ['ids and all of them', ['discard', randomUUID(), '--all']],
   ['an option that there is not', ['list', '--force']],
-])('a shell that says %s is told what there is', async (_, args) => {
+])('npm run dead-letters with %s prints its usage', async (_, args) => {
   await expect(deadLetters(...args)).rejects.toMatchObject({
     code: 1,
     stdout: '',
@@ -673,7 +673,7 @@ it.each([
   })
 })
 
-it('a shell that cannot reach the queue is told so', async () => {
+test('npm run dead-letters says that the queue cannot be reached', async () => {
   const { env } = stack
   stack.env = { ...env, QUEUE_URL: 'redis://127.0.0.1:1' }
   const answer = deadLetters('list').finally(() => {

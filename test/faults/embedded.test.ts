@@ -5,7 +5,7 @@ import { chmod, copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promi
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { holds } from '../harness/eventually.ts'
 import { limitFiles } from '../harness/power.ts'
 import { spawnSpillway } from '../harness/process.ts'
@@ -33,7 +33,7 @@ async function judge(id: string, fault: string): Promise<void> {
   expectSound(verdict)
 }
 
-it.each([
+test.each([
   ['A1', 'enqueueing'],
   ['A3', 'enqueued'],
   ['A4', 'received'],
@@ -58,7 +58,7 @@ it.each([
   120_000,
 )
 
-it('A13: killed again and again in the middle of saves', async () => {
+test('A13: killed again and again in the middle of saves', async () => {
   stack = shared!
   stack.write(8)
   for (let i = 0; i < 3; i++) {
@@ -69,7 +69,7 @@ it('A13: killed again and again in the middle of saves', async () => {
   await judge('A13', 'process killed during saves, three times')
 }, 60_000)
 
-it('A12: told to stop under load, it exits with 0 and loses nothing', async () => {
+test('A12: told to stop under load, it exits with 0 and loses nothing', async () => {
   stack = shared!
   stack.write(8)
   await stack.more(200)
@@ -84,11 +84,11 @@ it('A12: told to stop under load, it exits with 0 and loses nothing', async () =
   await judge('A12', 'SIGTERM under load')
 }, 60_000)
 
-it.each([
+test.each([
   ['the store', 'DATABASE_URL'],
   ['the queue', 'QUEUE_URL'],
 ])(
-  'another process holds the write lock of %s for 3 s',
+  'an embedded Spillway loses nothing while another process holds the write lock of %s for 3 s',
   async (what, name) => {
     stack = shared!
     stack.write(4)
@@ -128,7 +128,7 @@ async function smallDisk(mib: number): Promise<string | undefined> {
   return dir
 }
 
-it('the disk of the queue is full: saves are refused, nothing is lost, and it heals', async () => {
+test('an embedded Spillway whose queue has a full disk refuses saves, loses nothing, and goes on when there is room', async () => {
   const dir = await smallDisk(6)
   if (!dir) return notRun('B7', 'embedded', 'disk of the queue full', 'only root can mount a small file system')
   stack = await Stack.start({ embedded: true, env: { QUEUE_URL: `file:${dir}/queue.db` } })
@@ -152,7 +152,7 @@ it('the disk of the queue is full: saves are refused, nothing is lost, and it he
   await judge('B7', 'disk of the queue full')
 }, 60_000)
 
-it('the disk of the store is full for a while: saves go on, and drain when it is back', async () => {
+test('an embedded Spillway whose store has a full disk accepts saves, and drains them when there is room', async () => {
   const dir = await smallDisk(64)
   if (!dir) return notRun('C9', 'embedded', 'disk of the store full', 'only root can mount a small file system')
   stack = await Stack.start({ embedded: true, env: { DATABASE_URL: `file:${dir}/store.db` } })
@@ -167,7 +167,7 @@ it('the disk of the store is full for a while: saves go on, and drain when it is
   await judge('C9', 'disk of the store full')
 }, 60_000)
 
-it('no file may grow any more: nothing is acknowledged that is not kept, and it heals', async () => {
+test('an embedded Spillway whose files may not grow acknowledges only what it keeps, and goes on when they may', async () => {
   stack = shared!
   stack.write(4)
   await stack.more(50)
@@ -186,7 +186,7 @@ it('no file may grow any more: nothing is acknowledged that is not kept, and it 
   await judge('B7', 'no file may grow any more (RLIMIT_FSIZE)')
 }, 60_000)
 
-it('a clock that was set back by an hour', async () => {
+test('an embedded Spillway loses nothing when the clock is set back by an hour', async () => {
   stack = shared!
   stack.write(4)
   await stack.more(100)
@@ -205,8 +205,8 @@ it('a clock that was set back by an hour', async () => {
 describe.each([
   ['spillway.db', 'DATABASE_URL'],
   ['queue.db', 'QUEUE_URL'],
-])('%s cannot be used: the start stops, and says which file and why', (name, setting) => {
-  it('no database', async () => {
+])('an embedded start with an unusable %s ends with 1 and names file and reason:', (name, setting) => {
+  test('a file that is no database', async () => {
     const dir = await mkdtemp(join(tmpdir(), 'spillway-garbage-'))
     cleanups.push(() => rm(dir, { recursive: true, force: true }))
     const garbage = 'this is no database, but it is long enough to be looked at as if it were one. '.repeat(100)
@@ -220,7 +220,7 @@ describe.each([
     expect(await readFile(join(dir, name), 'utf8')).toBe(garbage)
   }, 60_000)
 
-  it('read-only', async () => {
+  test('a read-only file', async () => {
     stack = await Stack.start({ embedded: true })
     const { env, dir } = stack
     stack.write(4)

@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto'
 import { stat } from 'node:fs/promises'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { RedisQueue } from '../../src/queue/redis.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
 import { eventually, holds } from '../harness/eventually.ts'
@@ -65,7 +65,7 @@ async function lostAfterCut(
   return { acknowledged: ids.length, lost: found.filter((standing) => standing === undefined).length, durability }
 }
 
-it('a power cut under appendfsync always loses nothing that was acknowledged (P1)', async () => {
+test('RedisQueue under appendfsync always loses nothing acknowledged in a power cut (P1)', async () => {
   const { acknowledged, lost, durability } = await lostAfterCut([], 3_000)
   record('B2', 'redis + mariadb', {
     fault: 'power cut, appendfsync always (still queued)',
@@ -82,13 +82,13 @@ it('a power cut under appendfsync always loses nothing that was acknowledged (P1
   expect(lost).toBe(0)
 }, 60_000)
 
-it('the same under everysec does lose some, so that the test above proves something; and the queue says EVERYSEC', async () => {
+test('RedisQueue under appendfsync everysec loses some in a power cut, so that the test above proves something, and reports EVERYSEC', async () => {
   const { lost, durability } = await lostAfterCut(['--appendfsync', 'everysec'], 3_000)
   expect(durability).toBe('EVERYSEC')
   expect(lost).toBeGreaterThan(0)
 }, 60_000)
 
-describe('through the whole path', () => {
+describe('Spillway on Redis and MariaDB', () => {
   const setUp = 'redis + mariadb'
   let stack: Stack
   beforeAll(async () => {
@@ -107,7 +107,7 @@ describe('through the whole path', () => {
     limitFiles(stack.redis.pid, (await stat(await appendOnlyFile(stack.redis))).size + left)
   }
 
-  it('three power cuts under load, appendfsync always: saved once, and told', async () => {
+  test('saves and publishes each acknowledged save once through three power cuts under appendfsync always', async () => {
     stack.write(8)
     for (let i = 0; i < 3; i++) {
       await stack.more(300)
@@ -117,7 +117,7 @@ describe('through the whole path', () => {
     await judge('B2', 'power cut, appendfsync always (under load, three times)')
   })
 
-  it('the disk full: Redis gives up rather than acknowledge, and nothing is lost', async () => {
+  test('loses nothing when the disk of Redis is full and Redis ends', async () => {
     stack.write(8)
     await stack.more(200)
     await fillDisk(50_000)
@@ -132,7 +132,7 @@ describe('through the whole path', () => {
     await judge('B7', "the disk of the queue's Redis full (appendfsync always)")
   })
 
-  it('the disk full under everysec: refused as long as it is, and healed without a restart', async () => {
+  test('refuses saves while the disk of Redis is full under everysec, and goes on without a restart', async () => {
     await stack.redis.cli('CONFIG', 'SET', 'appendfsync', 'everysec')
     stack.write(8)
     await stack.more(200)

@@ -7,7 +7,7 @@ import { randomUUID } from 'node:crypto'
 import { open, readFile, stat } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { Redis } from 'ioredis'
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { RedisCache, RedisVersion } from '../../src/cache/redis.ts'
 import { PrismaStore } from '../../src/db/prisma.ts'
 import { RedisEventLog } from '../../src/events/redis.ts'
@@ -47,7 +47,7 @@ interface Options {
 /** Injects a fault, and judges: nothing lost, nothing doubled, all heard of, and nobody died of it. */
 function fault(id: string, name: string, inject: () => Promise<void>, options: Options = {}): void {
   // Some faults restart five processes.
-  it(`${id}: ${name}`, { timeout: 120_000 }, async () => {
+  test(`${id}: ${name}`, { timeout: 120_000 }, async () => {
     admin = new Redis(stack.redis.url, { connectionName: 'the test' })
     // What goes wrong rejects a command as well.
     admin.on('error', () => {})

@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { boot, type Spillway, setUps } from '../harness/boot.ts'
 import { holds } from '../harness/eventually.ts'
 import { putRows } from '../harness/rows.ts'
@@ -258,7 +258,7 @@ function expectAll(where: string, sent: readonly Sent[], got: Map<string, unknow
   expect(got.size, where).toBe(sent.length)
 }
 
-describe.each(setUps)('%s gives back what was saved', (setUp) => {
+describe.each(setUps)('Spillway (%s) round-trips a content', (setUp) => {
   const seed = Number(process.env.TEST_SEED ?? Math.floor(Math.random() * 2 ** 31))
   const sent: Sent[] = []
   let system: Spillway
@@ -274,7 +274,7 @@ describe.each(setUps)('%s gives back what was saved', (setUp) => {
   })
 
   describe(`(TEST_SEED=${seed})`, () => {
-    it.each(Object.keys(ways))('accepts it by %s', { timeout: 60_000 }, async (way) => {
+    test.each(Object.keys(ways))('saved by %s', { timeout: 60_000 }, async (way) => {
       const unicode = allOfUnicode()
       // Each way in has its share of Unicode, and all of what is special.
       const share = unicode.filter((_, n) => n % Object.keys(ways).length === Object.keys(ways).indexOf(way))
@@ -284,20 +284,20 @@ describe.each(setUps)('%s gives back what was saved', (setUp) => {
       sent.push(...all)
     })
 
-    it('in the saved event', { timeout: 60_000 }, async () => {
+    test('read from the saved event', { timeout: 60_000 }, async () => {
       await holds(() => expect(subscriber.frames.length).toBeGreaterThanOrEqual(sent.length), { timeoutMs: 40_000 })
       const events = subscriber.results.map(({ data }) => data.saved.content as Sent)
       expect(events).toHaveLength(sent.length)
       expectAll('saved', sent, new Map(events.map(({ id, content }) => [id, content])))
     })
 
-    it('in contents', { timeout: 60_000 }, async () => {
+    test('read from contents', { timeout: 60_000 }, async () => {
       const rows = await system.client.contents()
       expect(rows).toHaveLength(sent.length)
       expectAll('contents', sent, new Map(rows.map(({ id, content }) => [id, content])))
     })
 
-    it('in GET /', { timeout: 60_000 }, async () => {
+    test('read from GET /', { timeout: 60_000 }, async () => {
       const got = new Map<string, unknown>()
       let next: string | null = ''
       while (next !== null) {
@@ -309,7 +309,7 @@ describe.each(setUps)('%s gives back what was saved', (setUp) => {
       expectAll('GET /', sent, got)
     })
 
-    it('in content(id), in the receipt, and in GET /receipts/:id', { timeout: 60_000 }, async () => {
+    test('read from content(id), from the receipt, and from GET /receipts/:id', { timeout: 60_000 }, async () => {
       const [content, receipt, rest] = [new Map(), new Map(), new Map()]
       await eachOf(sent, async ({ id }) => {
         const { body } = await system.client.graphql(
@@ -325,7 +325,7 @@ describe.each(setUps)('%s gives back what was saved', (setUp) => {
       expectAll('GET /receipts/:id', sent, rest)
     })
 
-    it('in a dead letter, and once more when that is retried', { timeout: 60_000 }, async () => {
+    test('read from a dead letter, and from its row after a retry', { timeout: 60_000 }, async () => {
       const unicode = allOfUnicode().filter((_, n) => n % 8 === 0)
       const texts = [...unicode, ...special, ...fc.sample(fuzzed, { numRuns: 40, seed: seed + 1 })]
       const letters = texts.map((content) => ({ id: randomUUID(), content }))
@@ -346,7 +346,7 @@ describe.each(setUps)('%s gives back what was saved', (setUp) => {
     })
   })
 
-  describe('or refuses it:', () => {
+  describe('or refuses it, such as', () => {
     const lone = [
       '\ud800',
       '\udfff',
@@ -366,7 +366,7 @@ describe.each(setUps)('%s gives back what was saved', (setUp) => {
       before = (await system.client.contents()).length
     })
 
-    it('a lone surrogate in a variable', async () => {
+    test('a lone surrogate in a variable', async () => {
       for (const content of lone) {
         const { status, body } = await system.client.graphql(
           'mutation ($content: String!) { save(content: $content) { id } }',
@@ -377,7 +377,7 @@ describe.each(setUps)('%s gives back what was saved', (setUp) => {
       }
     })
 
-    it('a lone surrogate in one of many', async () => {
+    test('a lone surrogate in one input of saveMany', async () => {
       for (const content of lone) {
         const inputs = [{ content: 'good' }, { content }, { content: 'good, too' }]
         const { body } = await system.client.graphql(
@@ -389,7 +389,7 @@ describe.each(setUps)('%s gives back what was saved', (setUp) => {
       }
     })
 
-    it('a lone surrogate over REST', async () => {
+    test('a lone surrogate over REST', async () => {
       for (const content of lone) {
         const response = await fetch(`${system.url}/save`, { method: 'POST', body: JSON.stringify({ content }) })
         expect(response.status).toBe(400)
@@ -397,7 +397,7 @@ describe.each(setUps)('%s gives back what was saved', (setUp) => {
       }
     })
 
-    it('a lone surrogate in a literal, escaped or as it is: the document is none', async () => {
+    test('a lone surrogate in a literal, escaped or not, by a syntax error', async () => {
       for (const literal of [
         '"\\ud800"',
         '"\\u{d800}"',
@@ -413,7 +413,7 @@ describe.each(setUps)('%s gives back what was saved', (setUp) => {
       }
     })
 
-    it('a lone surrogate as bytes, which are no UTF-8', async () => {
+    test('bytes that are not UTF-8', async () => {
       for (const bad of [
         [0xed, 0xa0, 0x80],
         [0xff, 0xfe],
@@ -428,7 +428,7 @@ describe.each(setUps)('%s gives back what was saved', (setUp) => {
       }
     })
 
-    it('one byte more than may be', async () => {
+    test('a content one byte above the limit', async () => {
       for (const content of ['x'.repeat(limit + 1), `${'é'.repeat(limit / 2)}x`, `${'😀'.repeat(limit / 4)}\0`]) {
         const response = await fetch(`${system.url}/save`, { method: 'POST', body: JSON.stringify({ content }) })
         expect(response.status).toBe(400)
@@ -438,7 +438,7 @@ describe.each(setUps)('%s gives back what was saved', (setUp) => {
       }
     })
 
-    it('and none of that was saved', async () => {
+    test('and saves nothing that it refused', async () => {
       await holds(async () => expect((await system.client.queue()).depth).toBe(0))
       expect((await system.client.contents()).length).toBe(before)
     })

@@ -3,7 +3,7 @@
  * with half the house missing. After each fault every acknowledged id is one row, or a dead letter, and everything was announced.
  */
 import { randomInt, randomUUID } from 'node:crypto'
-import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest'
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import { eventually, holds } from '../harness/eventually.ts'
 import { connect } from '../harness/mariadb.ts'
 import { type SpillwayProcess, spawnSpillway } from '../harness/process.ts'
@@ -27,7 +27,7 @@ afterAll(() => stack?.stop())
 
 /** Injects a fault, and judges. */
 function fault(id: string, name: string, inject: () => Promise<void>, timeoutMs = 60_000): void {
-  it(`${id}: ${name}`, { timeout: timeoutMs }, async () => {
+  test(`${id}: ${name}`, { timeout: timeoutMs }, async () => {
     try {
       await inject()
       const verdict = await stack.verdict(name)
@@ -119,7 +119,7 @@ for (const [id, place, what] of [
     expect(performance.now() - diedAt).toBeLessThan(reclaimedWithinMs)
   })
 }
-it('A9: between XACK and XDEL', () => {
+test('A9: between XACK and XDEL', () => {
   notRun(
     'A9',
     'redis + mariadb',

@@ -51,8 +51,8 @@ describe('eventually', () => {
   })
 })
 
-describe('a Redis of its own', () => {
-  test('keeps what it acknowledged when it is killed, on the same port', async () => {
+describe('startRedis', () => {
+  test('keeps what it acknowledged through SIGKILL, on the same port', async () => {
     const { pid, port } = redis
     expect(await redis.cli('CONFIG', 'GET', 'appendfsync')).toEqual(['appendfsync', 'always'])
     await redis.cli('SET', 'kept', 'yes')
@@ -64,7 +64,7 @@ describe('a Redis of its own', () => {
     expect(await redis.cli('GET', 'kept')).toBe('yes')
   })
 
-  test('answers nothing while it is frozen', async () => {
+  test('answers nothing while it is paused', async () => {
     redis.pause()
     let answered = false
     const ping = redis.cli('PING').finally(() => {
@@ -75,11 +75,11 @@ describe('a Redis of its own', () => {
     expect(await ping).toBe('PONG')
   })
 
-  test('says why it does not start', async () => {
+  test('rejects with the reason of a failed start', async () => {
     await expect(startRedis({ args: ['--no-such-setting', '1'] })).rejects.toThrow(/did not start.*no-such-setting/s)
   })
 
-  test('ends with the process that started it, and its directory goes, too', async () => {
+  test('ends with the process that started it, and removes its directory', async () => {
     const script = `
       const { startRedis } = await import(${JSON.stringify(new URL('redis.ts', import.meta.url).href)})
       const { pid, dir } = await startRedis()
@@ -112,7 +112,7 @@ describe('the proxy', () => {
   })
   const connected = () => eventually(() => client.status === 'ready')
 
-  test('passes', async () => {
+  test('passes requests and replies', async () => {
     const big = 'x'.repeat(5_000_000)
     await connected()
     expect(await client.set('big', big)).toBe('OK')
@@ -128,7 +128,7 @@ describe('the proxy', () => {
     proxy.set('pass')
   })
 
-  test('swallows nothing in a black hole: it arrives afterwards', async () => {
+  test('delivers what came in a black hole afterwards', async () => {
     await connected()
     proxy.set('blackhole')
     const set = client.set('hole', '1')
@@ -138,7 +138,7 @@ describe('the proxy', () => {
     expect(await set).toBe('OK')
   })
 
-  test('cuts, and refuses, until told otherwise', async () => {
+  test('cuts and refuses connections until it is reset', async () => {
     await connected()
     proxy.set('cut')
     await eventually(() => client.status !== 'ready')
@@ -148,7 +148,7 @@ describe('the proxy', () => {
     await connected()
   })
 
-  test('cuts before the reply: executed, and the client does not know', async () => {
+  test('cuts before the reply of an executed command', async () => {
     await connected()
     await client.del('n')
     proxy.set({ kind: 'cut-before-reply', times: 1, when: (request) => request.includes('incr') })
@@ -160,7 +160,7 @@ describe('the proxy', () => {
     expect(await client.incr('n')).toBe(2)
   })
 
-  test('cuts a pipeline before its reply, and all of it is executed', async () => {
+  test('cuts before the reply of an executed pipeline', async () => {
     await connected()
     await client.del('m')
     proxy.set({ kind: 'cut-before-reply', times: 1 })
@@ -171,8 +171,8 @@ describe('the proxy', () => {
   })
 })
 
-describe('a corner of the shared servers', () => {
-  test('is a database on the wrong character set, and gone when dropped', async () => {
+describe('freshDatabase and freshRedisUrl', () => {
+  test('give a database on the wrong character set, which is gone when dropped', async () => {
     const database = await freshDatabase()
     const [row] = await database.sql('SELECT DATABASE() AS name, @@character_set_database AS charset')
     expect(row).toEqual({ name: new URL(database.url).pathname.slice(1), charset: 'latin1' })
@@ -181,7 +181,7 @@ describe('a corner of the shared servers', () => {
     await expect(database.sql('SELECT 1')).rejects.toThrow(/Unknown database/)
   })
 
-  test('is a prefix of the shared Redis', () => {
+  test('give a prefix of the shared Redis', () => {
     const [a, b] = [new URL(freshRedisUrl()), new URL(freshRedisUrl())]
     expect(a.searchParams.get('prefix')).not.toBe(b.searchParams.get('prefix'))
     a.search = ''

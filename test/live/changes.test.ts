@@ -29,7 +29,7 @@ async function withWorker(): Promise<void> {
   worker ??= await stack.startWorker()
 }
 
-test('receipt: QUEUED at once, SAVED when it is, and then it completes', async () => {
+test('a receipt subscription sends QUEUED at once, SAVED after the save, and completes', async () => {
   await withoutWorker()
   const id = randomUUID()
   await stack.save(id, 'to follow')
@@ -48,7 +48,7 @@ test('receipt: QUEUED at once, SAVED when it is, and then it completes', async (
   ws.close()
 })
 
-test('receipt: FAILED says why', async () => {
+test('a receipt subscription sends the reason of FAILED', async () => {
   await withoutWorker()
   const id = randomUUID()
   await query(stack.database, "ALTER TABLE Content ADD CONSTRAINT polite CHECK (content <> 'rude')")
@@ -67,7 +67,7 @@ test('receipt: FAILED says why', async () => {
   }
 })
 
-test('queue: once a second while it changes, silent when it is empty', async () => {
+test('a queue subscription sends once a second while the queue changes, and nothing while it is empty', async () => {
   await withWorker()
   await stack.drained()
   const at: number[] = []
@@ -89,7 +89,7 @@ test('queue: once a second while it changes, silent when it is empty', async () 
   client.close()
 })
 
-test('waitMs: 300 wait at once and ask Redis nothing meanwhile; each is told as soon as it is saved', async () => {
+test('300 saves with waitMs send Redis no command while they wait, and each is answered as soon as it is saved', async () => {
   await withoutWorker()
   const query = 'mutation ($content: String!) { save(content: $content, waitMs: 60000) { status content { content } } }'
   let answered = 0
@@ -120,7 +120,7 @@ test('waitMs: 300 wait at once and ask Redis nothing meanwhile; each is told as 
     expect(data.save).toEqual({ status: 'SAVED', content: { content: `wait ${i}` } })
 }, 60_000)
 
-test('waitMs under load: every one is told, within the time it gave', async () => {
+test('saves with waitMs under load are all answered SAVED within their time', async () => {
   await withWorker()
   const query = 'mutation ($content: String!) { save(content: $content, waitMs: 20000) { status } }'
   stack.write(4)
@@ -134,7 +134,7 @@ test('waitMs under load: every one is told, within the time it gave', async () =
   expect([...statuses]).toEqual(['SAVED'])
 }, 60_000)
 
-test('waitMs that runs out: QUEUED, and soon', async () => {
+test('a save whose waitMs ends is answered QUEUED without delay', async () => {
   await withoutWorker()
   const since = performance.now()
   const answer = await stack.client.graphql('mutation { save(content: "nobody works", waitMs: 300) { status } }')

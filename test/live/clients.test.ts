@@ -77,8 +77,8 @@ function request(after: string) {
 const soon = () => new Promise<void>((resolve) => setTimeout(resolve, 100))
 const quickly = { retryAttempts: 1_000, retry: soon }
 
-describe.each(setUps)('%s', (_, options) => {
-  test('graphql-sse', async () => {
+describe.each(setUps)('Spillway (%s)', (_, options) => {
+  test('sends graphql-sse every event through a restart', async () => {
     stack = await Stack.start(options)
     const url = stack.apis[0]!.url!
     const client = createSseClient({ url: `${url}/graphql`, ...quickly })
@@ -98,7 +98,7 @@ describe.each(setUps)('%s', (_, options) => {
     expect(end).toBeUndefined()
   }, 180_000)
 
-  test('graphql-ws', async () => {
+  test('sends graphql-ws every event through a restart', async () => {
     stack = await Stack.start(options)
     const url = stack.apis[0]!.url!
     const client = createWsClient({
@@ -146,7 +146,7 @@ describe('urql', () => {
   }
 
   test.each(['graphql-sse', 'graphql-ws'] as const)(
-    'over %s: saves, reads, follows, through a restart',
+    'over %s saves, reads and follows through a restart',
     async (wire) => {
       stack = await Stack.start({ embedded: true })
       const url = stack.apis[0]!.url!
@@ -207,7 +207,7 @@ describe('urql', () => {
     180_000,
   )
 
-  test('by itself, over Server-Sent Events', async () => {
+  test('with its own Server-Sent Events (fetchSubscriptions) gets every event', async () => {
     stack = await Stack.start({ embedded: true })
     const url = stack.apis[0]!.url!
     const client = new Client({
@@ -239,7 +239,7 @@ describe('a browser', () => {
 
   const seenIn = (page: Page) => page.evaluate('window.seen') as Promise<string[]>
 
-  test("its own EventSource, on nothing but a URL, comes back by itself with the last event's id", async () => {
+  test("that opens an EventSource on a URL reconnects with the last event's id and misses nothing", async () => {
     stack = await Stack.start({ embedded: true })
     const url = stack.apis[0]!.url!
     const page = await open(url)
@@ -252,7 +252,7 @@ describe('a browser', () => {
     await expectAll(() => seenIn(page), await throughARestart())
   }, 180_000)
 
-  test('its EventSource comes back with the place it began at, where there was no event yet', async () => {
+  test('whose EventSource had no event yet reconnects with the cursor of its start and misses nothing', async () => {
     stack = await Stack.start({ apis: 1, workers: 1 })
     const [api] = stack.apis
     const port = new URL(api!.url!).port
@@ -272,7 +272,7 @@ describe('a browser', () => {
     await expectAll(() => seenIn(page), ['01a21300-0000-7000-8000-000000000001'])
   }, 180_000)
 
-  test("the README's ten lines miss nothing: through a restart, and through a proxy that answers 502 meanwhile", async () => {
+  test("with the README's ten lines misses nothing through a restart and a proxy that answers 502", async () => {
     stack = await Stack.start({ embedded: true })
     const url = stack.apis[0]!.url!
     const start = await cursorNow(url)
@@ -297,7 +297,7 @@ describe('a browser', () => {
     expect(await page.evaluate('window.expired')).toBe(0)
   }, 180_000)
 
-  test("the README's ten lines say so when the cursor is too old, once", async () => {
+  test("with the README's ten lines reports an expired cursor once", async () => {
     stack = await Stack.start({ embedded: true })
     const page = await open(stack.apis[0]!.url!)
     await page.evaluate(`${tenLines}

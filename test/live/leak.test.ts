@@ -91,7 +91,7 @@ async function expectGivenBack(api: Inspected, before: Holding, timeoutMs: numbe
   )
 }
 
-test('2,000 subscribers that close, break off or die leave nothing behind', async () => {
+test('an API keeps nothing of 2,000 subscribers that close, disconnect or die', async () => {
   api = await inspect(embedded())
   // Once, so that what is made at first use is there.
   await leave(await crowd(api.url, 50, 50))
@@ -115,7 +115,7 @@ test('2,000 subscribers that close, break off or die leave nothing behind', asyn
   await expectGivenBack(api, before, 60_000)
 }, 300_000)
 
-test('half-open ones are found out: a frozen client, with and without events', async () => {
+test('an API closes the half-open connections of a frozen client, with and without events', async () => {
   const database = await freshDatabase()
   const redis = freshRedisUrl()
   api = await inspect({ DATABASE_URL: database.url, QUEUE_URL: redis, CACHE_URL: freshRedisUrl() })
@@ -142,7 +142,7 @@ async function fill(url: string, redis: string): Promise<void> {
   await save(url, 'behind them')
 }
 
-test('APIs started and closed, each with subscribers, leave nothing behind', async () => {
+test('a process keeps nothing of 20 APIs that were started and closed with subscribers', async () => {
   api = await inspect(embedded())
   // Their own files, beside those of the API that stays.
   await api.cycle(4)

@@ -16,7 +16,7 @@ afterEach(async () => {
   stack = undefined
 })
 
-test('SIGTERM with 200 subscribers: streams end, sockets close with 1012, the process exits with 0; nobody misses anything', async () => {
+test('an API with 200 subscribers ends streams and closes sockets with 1012 on SIGTERM, exits with 0, and no subscriber misses an event', async () => {
   stack = await Stack.start({ apis: 2, workers: 1 })
   const [leaving, staying] = stack.apis as [Stack['apis'][number], Stack['apis'][number]]
   const start = await cursorNow(leaving.url!)
@@ -55,7 +55,7 @@ test('SIGTERM with 200 subscribers: streams end, sockets close with 1012, the pr
   }
 }, 90_000)
 
-test('SIGTERM embedded, with subscribers and saves under way: it exits with 0, and what was accepted is told after the restart', async () => {
+test('an embedded Spillway with subscribers and saves under way exits with 0 on SIGTERM, and publishes what it accepted after a restart', async () => {
   stack = await Stack.start({ embedded: true })
   const start = await cursorNow(stack.apis[0]!.url!)
   subscribers = Array.from({ length: 20 }, (_, i) =>

@@ -36,7 +36,7 @@ interface Tally {
   refused: number
 }
 
-describe('P5: who was told of a content finds it, whichever process answers', () => {
+describe('P5: after a saved event, every process returns that row', () => {
   test('with the cache on Redis', async () => {
     stack = await Stack.start({ apis: 2, workers: 2 })
     const tally = await readAfterEvents(stack, 10_000)

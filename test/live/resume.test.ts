@@ -61,7 +61,7 @@ async function receive(wire: Wire, url: string, after: string, count: number) {
   return subscriber.results().map(({ saved }) => ({ id: saved.content.id as string, cursor: saved.cursor as string }))
 }
 
-describe.each(setUps)('%s', (setUp) => {
+describe.each(setUps)('Spillway (%s)', (setUp) => {
   let system: Spillway
 
   beforeAll(async () => {
@@ -72,7 +72,7 @@ describe.each(setUps)('%s', (setUp) => {
   })
 
   describe.each(wires)('over %s', (wire) => {
-    test('who was away gets exactly what was saved meanwhile, and then what comes', async () => {
+    test('sends a resumed subscriber exactly what was saved meanwhile, and then what follows', async () => {
       const start = await cursorNow(system.url)
       const [first] = await saveInTurn(system, 1)
       const [seen] = await receive(wire, system.url, start, 1)
@@ -85,7 +85,7 @@ describe.each(setUps)('%s', (setUp) => {
       back.close()
     })
 
-    test('behind the first of several that were announced together comes the second', async () => {
+    test('sends the second of several events of one entry after the cursor of the first', async () => {
       const start = await cursorNow(system.url)
       const inputs = Array.from({ length: 100 }, () => ({ id: randomUUID(), content: unique() }))
       await system.client.graphql('mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id } }', { inputs })
@@ -96,7 +96,7 @@ describe.each(setUps)('%s', (setUp) => {
       }
     })
 
-    test('after may be a variable, a literal, or what the variable defaults to', async () => {
+    test('takes `after` from a variable, a literal or a default', async () => {
       const start = await cursorNow(system.url)
       const id = await save(system)
       const fields = '{ cursor content { id } }'
@@ -120,7 +120,7 @@ describe.each(setUps)('%s', (setUp) => {
       now.close()
     })
 
-    test('a cursor that is not one of this log is refused, never taken for another', async () => {
+    test('refuses a cursor of another log', async () => {
       await save(system)
       const now = await cursorNow(system.url)
       const [epoch, major, minor, index] = now.split('.') as [string, string, string, string]
@@ -143,7 +143,7 @@ describe.each(setUps)('%s', (setUp) => {
       }
     })
 
-    test('different documents at once, with aliases, each get their own', async () => {
+    test('answers different documents with aliases at once, each with its own fields', async () => {
       const plain = await live(wire, system.url, savedQuery)
       const aliased = await live(
         wire,
@@ -163,7 +163,7 @@ describe.each(setUps)('%s', (setUp) => {
       for (const one of [plain, aliased, bare]) one.close()
     })
 
-    test('receipt: the state now, then SAVED, then it completes', async () => {
+    test('sends a receipt its state, then SAVED, and completes', async () => {
       const query = 'subscription ($id: ID!) { receipt(id: $id) { id status content { id } } }'
       const id = randomUUID()
       await system.client.graphql('mutation ($id: ID!) { save(content: "to follow", id: $id) { id } }', { id })
@@ -179,7 +179,7 @@ describe.each(setUps)('%s', (setUp) => {
       await holds(() => expect(malformed.code()).toBe('BAD_USER_INPUT'))
     })
 
-    test('queue: the state now, and silence while nothing changes', async () => {
+    test('sends the state of the queue once, and nothing while it stays', async () => {
       await holds(async () => expect((await system.client.queue()).depth).toBe(0))
       const queue = await live(wire, system.url, 'subscription { queue { depth inFlight deadLetters } }')
       await holds(() => expect(queue.results()).toEqual([{ queue: { depth: 0, inFlight: 0, deadLetters: 0 } }]))
@@ -190,7 +190,7 @@ describe.each(setUps)('%s', (setUp) => {
     })
   })
 
-  test('from history to live, 200 times, while saves are in full flow: no hole and no repeat', async () => {
+  test('goes from history to live 200 times under saves without a gap or a repeat', async () => {
     const start = await cursorNow(system.url)
     const reference = new Subscriber('SSE', start, () => system.url).start()
     const flow = new AbortController()
@@ -215,7 +215,7 @@ describe.each(setUps)('%s', (setUp) => {
     await reference.stop()
   }, 90_000)
 
-  test('by GET, as a browser does it: Last-Event-ID goes before `after`', async () => {
+  test('prefers Last-Event-ID to `after` in a GET, as a browser sends it', async () => {
     await holds(async () => expect((await system.client.queue()).depth).toBe(0), { timeoutMs: 20_000 })
     const start = await cursorNow(system.url)
     const [one, two] = await saveInTurn(system, 2)
@@ -243,7 +243,7 @@ describe.each(setUps)('%s', (setUp) => {
     expect(resumed.startsWith(`id: ${first!.cursor}\n\n`)).toBe(true)
   })
 
-  test('a cursor that did not work is taken from a browser: the id is emptied, and the stream completes', async () => {
+  test('empties the id of a browser whose cursor is refused, and completes the stream', async () => {
     const client = await SseClient.open(
       system.url,
       savedQuery,
@@ -278,7 +278,7 @@ async function saveOn(system: Spillway, signal: AbortSignal): Promise<void> {
 }
 
 test.each(setUps)(
-  'a cursor older than the log keeps is refused (%s)',
+  'Spillway (%s) refuses a cursor that is older than its log',
   async (setUp) => {
     const system = await boot(setUp, { env: { EVENTS_RETENTION_BYTES: '1048576' } })
     try {

@@ -161,8 +161,8 @@ async function receives(readers: readonly Reader[], count: number): Promise<void
 
 const upTo = (count: number) => Array.from({ length: count }, (_, i) => i)
 
-describe.each<SetUp>(['redis + mariadb', 'embedded'])('%s', (setUp) => {
-  test('two stop reading for 30 s while 200 MB pass: memory stays, others are not kept waiting, nothing is missed', async () => {
+describe.each<SetUp>(['redis + mariadb', 'embedded'])('Spillway (%s)', (setUp) => {
+  test('holds its memory and delays no other subscriber while two do not read for 30 s and 200 MB pass, and they miss nothing', async () => {
     const { api, log } = await start(setUp, 400 * megabyte)
     const others = await overSse(api.url)
     const slow = [await overSse(api.url), await overWs(api.url)]
@@ -206,7 +206,7 @@ describe.each<SetUp>(['redis + mariadb', 'embedded'])('%s', (setUp) => {
     others.close()
   }, 400_000)
 
-  test('who stays away for longer than the log keeps is told so, behind the last event without a hole', async () => {
+  test('sends CURSOR_EXPIRED after the last event without a gap to a subscriber that does not read for longer than the log keeps', async () => {
     const { api, log } = await start(setUp, 32 * megabyte)
     const others = await overSse(api.url)
     const slow = [await overSse(api.url), await overWs(api.url)]

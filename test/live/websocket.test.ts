@@ -13,7 +13,7 @@ afterAll(async () => {
   await system.stop()
 })
 
-test('a mutation and a query over one socket, at once', async () => {
+test('a WebSocket answers a mutation and a query at once', async () => {
   const client = await WsClient.connect(system.url)
   const content = unique()
   client.subscribe('m', 'mutation ($c: String!) { save(content: $c, waitMs: 20000) { status content { content } } }', {
@@ -32,7 +32,7 @@ test('a mutation and a query over one socket, at once', async () => {
   client.close()
 })
 
-test('many subscriptions on one socket, each told once; an id that completed can be used again', async () => {
+test('a WebSocket sends each of many subscriptions its event once, and takes the id of a completed one again', async () => {
   const client = await WsClient.connect(system.url)
   const ids = Array.from({ length: 20 }, (_, i) => `s${i}`)
   for (const id of ids) client.subscribe(id, `subscription { saved { content { content } cursor } }`)
@@ -49,7 +49,7 @@ test('many subscriptions on one socket, each told once; an id that completed can
   client.close()
 })
 
-describe('errors have a code, and nothing of HTTP:', () => {
+describe('an error over WebSocket has a code and nothing of HTTP:', () => {
   test.each<[string, string | undefined, string, Record<string, unknown>]>([
     ['a document that cannot be parsed', 'GRAPHQL_PARSE_FAILED', 'subscription {', {}],
     ['a field that is not there', 'GRAPHQL_VALIDATION_FAILED', 'subscription { nothing }', {}],
@@ -84,7 +84,7 @@ describe('errors have a code, and nothing of HTTP:', () => {
   })
 })
 
-test('a document that is named by its hash alone is answered for its id, as over HTTP', async () => {
+test('a WebSocket answers a document named by its hash alone as HTTP does', async () => {
   const client = await WsClient.connect(system.url)
   const extensions = { persistedQuery: { version: 1, sha256Hash: 'a'.repeat(64) } }
   for (const payload of [{ extensions }, { query: null, variables: { a: 1 }, operationName: 'A', extensions }]) {
@@ -101,7 +101,7 @@ test('a document that is named by its hash alone is answered for its id, as over
   client.close()
 })
 
-describe('a client that breaks the protocol is told by the code it is closed with:', () => {
+describe('a WebSocket that breaks the protocol is closed with', () => {
   test('4408: no connection_init', async () => {
     expect(await (await WsClient.open(system.url)).closed).toBe(4408)
   })
@@ -119,7 +119,7 @@ describe('a client that breaks the protocol is told by the code it is closed wit
   })
 
   test.each(['toString', '__proto__', 'constructor', 'hasOwnProperty', 'length'])(
-    'an operation with the id %s is answered as any other',
+    'no code for an operation with the id %s, which is answered as any other',
     async (id) => {
       const client = await WsClient.connect(system.url)
       for (let i = 1; i <= 2; i++) {
@@ -170,7 +170,7 @@ describe('a client that breaks the protocol is told by the code it is closed wit
   })
 })
 
-describe('a page of another site cannot open a socket:', () => {
+describe('a WebSocket of another origin is refused:', () => {
   test.each(['https://evil.example', 'null', 'http://127.0.0.1:1', 'http://127.0.0.1.evil.example'])(
     '%s',
     async (origin) => {
@@ -178,7 +178,7 @@ describe('a page of another site cannot open a socket:', () => {
     },
   )
 
-  test('its own origin can', async () => {
+  test('its own origin is accepted', async () => {
     const client = await WsClient.open(system.url, { origin: system.url })
     client.close()
   })
