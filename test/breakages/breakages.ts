@@ -191,6 +191,6 @@ export const breakages: Breakage[] = [
   {
     name: 'a digest of the trace, too: a retry would be a conflict',
     changes: [change('src/app/save.ts', 'digestOf(text)', "digestOf(text + (message.trace ?? ''))")],
-    test: { file: 'test/e2e/traces.test.ts', name: 'knows a retry of another trace for what it is' },
+    test: { file: 'test/e2e/traces.test.ts', name: 'treats a retry of another trace as a duplicate' },
   },
 ]
