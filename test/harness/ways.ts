@@ -149,7 +149,7 @@ export interface Stream {
   /** Of the frames that have one (SSE). */
   ids(): string[]
   /** What `next` brought, with the root field's own name. */
-  // biome-ignore lint/suspicious/noExplicitAny: as in system.ts.
+  // biome-ignore lint/suspicious/noExplicitAny: as Json in client.ts.
   results(): any[]
   completed(): boolean
   /** Resolves when it ended: SSE with the connection, WebSocket with the close. */

@@ -4,12 +4,12 @@
  */
 import { SignJWT } from 'jose'
 import { afterEach, describe, expect, test } from 'vitest'
+import { boot, type Spillway, setUps, unique } from '../harness/boot.ts'
 import { holds } from '../harness/eventually.ts'
 import { startNginx } from '../harness/nginx.ts'
 import { SseClient } from '../harness/sse.ts'
-import { System, setUps, unique } from '../harness/system.ts'
 
-let system: System | undefined
+let system: Spillway | undefined
 afterEach(async () => {
   await system?.stop()
   system = undefined
@@ -54,9 +54,8 @@ const others: [string, Open][] = [
   ['of a receipt', get(`subscription { receipt(id: "00000000-0000-7000-8000-000000000001") { status } }`)],
 ]
 
-async function save(system: System, content: string): Promise<void> {
-  const mutation = 'mutation ($c: String!) { save(content: $c, waitMs: 20000) { status } }'
-  expect((await system.graphql(mutation, { c: content })).body.data.save.status).toBe('SAVED')
+async function save(system: Spillway, content: string): Promise<void> {
+  expect((await system.client.saveAndWait(content)).data.save.status).toBe('SAVED')
 }
 
 const contentsOf = (stream: SseClient): string[] =>
@@ -65,9 +64,9 @@ interface Saved {
   content: { content: string }
 }
 
-describe.each(setUps)('%s', (setUp) => {
+describe.each(setUps)('Spillway (%s):', (setUp) => {
   test('a stream resumes with Last-Event-ID however it is asked for (FB1)', async () => {
-    system = await System.start(setUp)
+    system = await boot(setUp)
     const ids = new Map<string, string>()
     for (const [how, open] of feeds) {
       const stream = await open(system.url)
@@ -89,7 +88,7 @@ describe.each(setUps)('%s', (setUp) => {
 })
 
 test('a stream ends without complete when the server stops, however it is asked for (FB2)', async () => {
-  system = await System.start('embedded')
+  system = await boot('embedded')
   const { api, url } = system
   // A receipt that stays as it is would complete: one whose save is not accepted yet cannot be followed.
   const all = [...feeds, ...others.slice(0, 2)]
@@ -105,13 +104,13 @@ test('a stream ends without complete when the server stops, however it is asked 
       how,
     ).toEqual([])
   }
-  await api.exited
+  await system.kill(api)
   await system.startApi()
 })
 
 test('a stream ends with the token that opened it, however it is asked for (FB3)', async () => {
   const secret = 'a secret of at least thirty-two bytes'
-  system = await System.start('embedded', { AUTH_JWT_SECRET: secret })
+  system = await boot('embedded', { env: { AUTH_JWT_SECRET: secret } })
   // The leeway for clocks that differ, 30 s, is spent but for some seconds.
   const bearer = await new SignJWT({ scope: 'read write admin', sub: 'somebody' })
     .setProtectedHeader({ alg: 'HS256' })
@@ -138,7 +137,7 @@ test('a stream ends with the token that opened it, however it is asked for (FB3)
 })
 
 test('a stream comes at once through nginx with nothing but proxy_pass, however it is asked for (FB5)', async () => {
-  system = await System.start('embedded')
+  system = await boot('embedded')
   const nginx = await startNginx(system.url)
   try {
     const streams = await Promise.all(
