@@ -24,13 +24,14 @@ afterEach(() => target.expectSound(150))
 /** The socket is good for another operation, as soon as those before it are over. */
 async function answers(client: WsClient): Promise<void> {
   let tries = 0
+  const patience = { timeoutMs: 30_000, progress: () => client.messages.length }
   await eventually(async () => {
     tries += 1
     const id = `again ${tries}`
     client.subscribe(id, '{ __typename }')
-    const answer = await eventually(() => client.of(id)[0])
+    const answer = await eventually(() => client.of(id)[0], patience)
     return answer.type === 'next'
-  })
+  }, patience)
 }
 
 describe('a WebSocket', () => {

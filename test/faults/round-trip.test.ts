@@ -261,6 +261,7 @@ function expectAll(where: string, sent: readonly Sent[], got: Map<string, unknow
 describe.each(setUps)('Spillway (%s) round-trips a content', (setUp) => {
   const seed = Number(process.env.TEST_SEED ?? Math.floor(Math.random() * 2 ** 31))
   const sent: Sent[] = []
+  const accepted = new Set<string>()
   let system: Spillway
   let subscriber: SseClient
 
@@ -282,6 +283,7 @@ describe.each(setUps)('Spillway (%s) round-trips a content', (setUp) => {
       const all = texts.map((content) => ({ id: randomUUID(), content }))
       await ways[way]!(system, all)
       sent.push(...all)
+      for (const { id } of all) accepted.add(id)
     })
 
     test('read from the saved event', { timeout: 60_000 }, async () => {
@@ -329,6 +331,7 @@ describe.each(setUps)('Spillway (%s) round-trips a content', (setUp) => {
       const unicode = allOfUnicode().filter((_, n) => n % 8 === 0)
       const texts = [...unicode, ...special, ...fc.sample(fuzzed, { numRuns: 40, seed: seed + 1 })]
       const letters = texts.map((content) => ({ id: randomUUID(), content }))
+      for (const { id } of letters) accepted.add(id)
       // The id is taken, by something else that the queue has forgotten: a letter with the code ID_CONFLICT.
       await eachOf(chunks(letters, 900_000), async (chunk) => {
         const ids = chunk.map(({ id }) => id)
@@ -361,11 +364,6 @@ describe.each(setUps)('Spillway (%s) round-trips a content', (setUp) => {
     const surrogate = {
       errors: [{ message: expect.stringContaining('lone surrogate'), extensions: { code: 'BAD_USER_INPUT' } }],
     }
-    let before: number
-    beforeAll(async () => {
-      before = (await system.client.contents()).length
-    })
-
     test('a lone surrogate in a variable', async () => {
       for (const content of lone) {
         const { status, body } = await system.client.graphql(
@@ -440,7 +438,7 @@ describe.each(setUps)('Spillway (%s) round-trips a content', (setUp) => {
 
     test('and saves nothing that it refused', async () => {
       await holds(async () => expect((await system.client.queue()).depth).toBe(0))
-      expect((await system.client.contents()).length).toBe(before)
+      expect((await system.client.contents()).filter(({ id }) => !accepted.has(id))).toEqual([])
     })
   })
 })

@@ -223,6 +223,7 @@ describe('urql', () => {
     stack.write(2)
     await stack.more(50)
     await stack.stopWriting()
+    await stack.drained()
     await expectAll(() => seen, [...(await stack.rows()).keys()])
     subscription.unsubscribe()
   }, 180_000)

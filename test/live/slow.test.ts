@@ -4,6 +4,7 @@
  */
 import { once } from 'node:events'
 import { get, type IncomingMessage } from 'node:http'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import type { EventLog } from '../../src/events/events.ts'
@@ -174,29 +175,35 @@ describe.each<SetUp>(['redis + mariadb', 'embedded'])('Spillway (%s)', (setUp) =
     for (const reader of slow) reader.pause()
     const appended = [...warmUp]
     const passing = pass(log, 400, 400, 35)
-    const stopped = performance.now()
-    appended.push(...(await passing))
-    // A client that stops for 30 s: here the time itself is what is tested.
-    await new Promise((resolve) => setTimeout(resolve, Math.max(0, 30_000 - (performance.now() - stopped))))
-    await receives([others], 4_400)
+    // The time itself is what is tested: a WebSocket that answers no ping for longer is closed.
+    await sleep(30_000)
     const during = await api.holding()
     const behind = slow.map(({ numbers }) => numbers.length)
-    const lag = (from: number, to: number) => {
-      const lags = appended.slice(from, to).map((at, i) => others.at[(from + i) * 10 + 9]! - at)
+    const ahead = others.numbers.length
+    const resumed = performance.now()
+    for (const reader of slow) reader.resume()
+    appended.push(...(await passing))
+    await receives([others, ...slow], 4_400)
+    const lag = (at: readonly number[], from: number) => {
+      const lags = at.map((appendedAt, i) => others.at[(from + i) * 10 + 9]! - appendedAt)
       return lags.sort((a, b) => a - b)[Math.floor(lags.length * 0.95)]!
     }
-    const [p95Before, p95During] = [lag(0, 40), lag(40, 440)]
-    console.log(
-      `heap and buffers +${((during.bytes - before.bytes) / megabyte).toFixed(1)} MB, RSS +${((during.rss - before.rss) / megabyte).toFixed(1)} MB; p95 of the others ${p95Before.toFixed(0)} ms before, ${p95During.toFixed(0)} ms during`,
+    const p95Before = lag(warmUp, 0)
+    const p95During = lag(
+      appended.slice(40).filter((at) => at < resumed),
+      40,
     )
-    for (const count of behind) expect(count, 'it read on').toBeLessThan(2_000)
+    console.log(
+      `heap and buffers +${((during.bytes - before.bytes) / megabyte).toFixed(1)} MB, RSS +${((during.rss - before.rss) / megabyte).toFixed(1)} MB; p95 of the others ${p95Before.toFixed(0)} ms before, ${p95During.toFixed(0)} ms during; ${ahead - 400} of 4,000 events passed`,
+    )
+    // Without load it is all of them, 200 MB; a busy machine passes less in 30 s.
+    expect(ahead).toBeGreaterThan(1_400)
+    for (const count of behind) expect(count, 'it read on').toBeLessThan(ahead - 500)
     // The ring may have had room left before; the rest is two batches and some change.
     expect(during.bytes).toBeLessThan(before.bytes + ringBytes / 2 + 8 * megabyte)
     // Kept waiting, they would wait for the two to read on. The seconds are those of a busy machine.
     expect(p95During).toBeLessThan(p95Before * 3 + 5_000)
 
-    for (const reader of slow) reader.resume()
-    await receives(slow, 4_400)
     for (const reader of slow) {
       expect(reader.numbers).toEqual(upTo(4_400))
       expect(reader.cursors).toEqual(others.cursors)
