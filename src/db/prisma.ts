@@ -15,7 +15,7 @@ import { mysqlDialect } from './mysql.ts'
 import { SESSION_FAULT } from './session.ts'
 import { sqliteDialect } from './sqlite.ts'
 import { type PageQuery, type Store, StoreFault } from './store.ts'
-import { TABLE_FAULT, type Table, TableFault, TableGuard } from './table.ts'
+import { type Table, TableGuard } from './table.ts'
 
 export interface PrismaStoreOptions {
   /** mysql://… or file:… */
@@ -101,13 +101,14 @@ export class PrismaStore implements Store {
     }
   }
 
-  /** The worker waits until the table is fit, and saves are accepted meanwhile. */
+  /** The worker waits until the table takes rows, and saves are accepted meanwhile: also where the table is renamed away for a while. */
   async #warnOfTable(): Promise<void> {
     try {
       await this.#table.assertFit()
     } catch (error) {
-      if (!(error instanceof TableFault)) throw error
-      this.#log.error({ code: TABLE_FAULT }, `the database takes no rows until this is mended: ${error.message}`)
+      const { kind, vendorCode: code, message } = this.#classify(error)
+      if (kind !== 'unavailable') throw error
+      this.#log.error({ code }, `the database takes no rows until this is mended: ${message}`)
     }
   }
 
