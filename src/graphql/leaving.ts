@@ -1,8 +1,28 @@
-/** Operations of one WebSocket that are under way, and what to call when the client does not wait for them any longer. */
+/** Operations of one WebSocket: which are being set up, and what to call when the client does not wait for one any longer. */
 import type { Client } from '../app/save.ts'
 
 export class Leaving {
   readonly #operations = new Map<string, Set<() => void>>()
+  readonly #opening = new Map<string, Promise<void>>()
+
+  /**
+   * An operation is being set up until a moment after the returned function is called. graphql-ws knows an operation by its id alone:
+   * a `complete` that came before would end the next operation of that id, and this one would never end.
+   */
+  opening(id: string): () => void {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#opening.set(id, promise)
+    return () =>
+      setImmediate(() => {
+        if (this.#opening.get(id) === promise) this.#opening.delete(id)
+        resolve()
+      })
+  }
+
+  /** Resolves when the operation is set up; undefined where none of this id is being set up. */
+  opened(id: string): Promise<void> | undefined {
+    return this.#opening.get(id)
+  }
 
   /** The client that waits for an operation. */
   client(id: string): Client {

@@ -98,7 +98,11 @@ interface Extra {
 }
 
 /** A subscription has a stream, and everything else is executed. */
-type Args = ExecutionArgs & { stream?: Stream; execute?: ReturnType<Yoga['getEnveloped']>['execute'] }
+type Args = ExecutionArgs & {
+  stream?: Stream
+  opened?: () => void
+  execute?: ReturnType<Yoga['getEnveloped']>['execute']
+}
 
 export class WsServer {
   readonly #deps: WsDeps
@@ -142,6 +146,7 @@ export class WsServer {
         // There is no subscribe before a connection_init that was accepted.
         const grant = extra.grant!
         const { held, length } = extra.message!
+        const opened = extra.leaving.opening(id)
         try {
           if (extra.messages > mostOperations) throw tooManyOperations()
           if (deps.rateLimit.on) await deps.rateLimit.count(extra.client)
@@ -154,17 +159,23 @@ export class WsServer {
             extra.streams()
             const stream = await deps.subscriptions.open(subscription, params, contextValue)
             const { schema, node: document } = subscription
-            return { schema, document, operationName, stream } as Args
+            return { schema, document, operationName, stream, opened } as Args
           }
+          opened()
           const { schema, node: document } = deps.documents.parse(params)
           const { execute } = deps.yoga.getEnveloped({ params })
           return { schema, document, variableValues: params.variables, operationName, contextValue, execute } as Args
         } catch (error) {
+          opened()
           return thrownErrors(error).map((thrown) => deps.maskError(thrown) as GraphQLError)
         }
       },
       execute: (args) => (args as Args).execute!(args),
-      subscribe: (args) => results((args as Args).stream!, deps.meter),
+      subscribe: (args) => {
+        const { stream, opened } = args as Args
+        opened!()
+        return results(stream!, deps.meter)
+      },
       // What a stream gives is in its last form.
       onNext: (_ctx, _id, _payload, args, result) =>
         (args as Args).stream
@@ -288,16 +299,17 @@ export class WsServer {
           let line: Promise<void> | undefined
           const handleInTurn = async (data: Buffer, held: Hold) => {
             const text = String(data)
-            if (line || text.length > largeBytes) {
-              // What comes behind a large message waits with it.
+            const completed = completedId(text)
+            const opened = () => (completed === undefined ? undefined : extra.leaving.opened(completed))
+            if (line || text.length > largeBytes || opened()) {
+              // Later messages wait behind a large message, and behind the end of an operation that is being set up.
               const mine: Promise<void> = (line ?? Promise.resolve()).then(() =>
-                text.length > largeBytes ? bytes.turn() : undefined,
+                text.length > largeBytes ? bytes.turn() : opened(),
               )
               line = mine
               await mine
               if (line === mine) line = undefined
             }
-            const completed = completedId(text)
             if (completed !== undefined) extra.leaving.leave(completed)
             try {
               checkValues(text)
