@@ -1,26 +1,38 @@
 /**
- * The queue keeps an acknowledged save until its row is committed and its events are published. Invariant: an id that `enqueue` added is,
- * at every moment, pending, or saved, or a dead letter. Each step from one of these states to the next is atomic and durable.
+ * The queue keeps an acknowledged save until its row is committed and its events are published.
+ * Invariant: an id that `enqueue` added is, at every moment, pending, or saved, or a dead letter.
+ * Each step from one of these states to the next is atomic and durable.
  *
- * It has two interfaces for its two kinds of users. The API enqueues and asks (Queue); a worker receives and acknowledges (Consumer).
- * All times are milliseconds since 1970, except where a name ends in `Ms`: then it is a duration in milliseconds.
+ * It has two interfaces for its two kinds of users: the API enqueues and reads states (Queue), a
+ * worker receives and acknowledges (Consumer).
  *
- * Errors: every method that returns a promise may reject with one of two SpillwayErrors, and with no other unless its comment says so.
- * QUEUE_UNAVAILABLE: certainly nothing was changed. OUTCOME_UNKNOWN: the change may have been made. Both carry `retryAfterMs`, and a
- * repetition of the same call is safe.
+ * Units: `at` is a time in milliseconds since 1970; a name that ends in `Ms` is a duration.
+ *
+ * Errors: unless its comment says otherwise, a method that returns a promise may reject with one of
+ * two SpillwayErrors, and with no other. QUEUE_UNAVAILABLE: certainly nothing was changed.
+ * OUTCOME_UNKNOWN: the change may have been made. A caller may repeat the same call after both.
  */
 import { hash } from 'node:crypto'
 import type { Failure, SpillwayError } from '../model/error.ts'
 
-/** A message as the queue sees it. The queue does not decode the body; it reads only the time in it, for the age of the oldest message. */
+/**
+ * A message as the queue sees it. The queue does not decode the body; it reads only the time in it,
+ * for the age of the oldest message.
+ */
 export interface Item {
   id: string
-  /** Equal digests mean equal contents: this tells a retry from a conflict. At most 64 characters, none of them a space. */
+  /**
+   * Equal digests mean equal contents: this tells a retry from a conflict. At most 64 characters,
+   * none of them a space.
+   */
   digest: string
   /** When the API enqueued it. */
   at: number
   body: string
-  /** The API generated the id for this call, so that no client can have used it before: the queue does not look it up. */
+  /**
+   * The API generated the id for this call, so that no client can have used it before: the queue
+   * does not look it up.
+   */
   fresh?: boolean
 }
 
@@ -35,13 +47,16 @@ export interface SaveState {
   digest: string
   /** When this content was enqueued. */
   at: number
-  /** How many dead letters of the id have the code ID_CONFLICT: saves of other content that came later. */
+  /** How many dead letters of the id have the code ID_CONFLICT: later saves of other content. */
   conflicts: number
   /** With FAILED only. */
   failure?: Failure
 }
 
-/** FSYNC: a save is on disk before it is acknowledged. EVERYSEC: a power cut may lose about one second. MEMORY: a restart may lose all. */
+/**
+ * FSYNC: a save is on disk before it is acknowledged. EVERYSEC: a power cut may lose about one
+ * second. MEMORY: a restart may lose all.
+ */
 export type Durability = 'FSYNC' | 'EVERYSEC' | 'MEMORY'
 
 export interface QueueStatus {
@@ -57,7 +72,7 @@ export interface QueueStatus {
 }
 
 export interface DeadLetter {
-  /** The id of the message. A message without an id has the queue's handle of the dead letter instead. */
+  /** The id of the message; for one without an id, the handle of the dead letter. */
   id: string
   failure: Failure
   /** The message as it was enqueued. */
@@ -66,42 +81,53 @@ export interface DeadLetter {
 
 export interface Queue {
   /**
-   * Enqueues each request whole or not at all. The call is one atomic step, and it is durable when the promise resolves. A call has at
-   * most 1,000 items, or one request.
+   * Enqueues each request whole or not at all. The call is one atomic step, and it is durable when
+   * the promise resolves. A call has at most 1,000 items, or one request.
    *
-   * Returns one result per request, in order: what became of each item, or why the request was refused (QUEUE_FULL, ID_CONFLICT).
-   * An item whose id is known with the same digest is not added again; its result is a `duplicate` with the state of the first.
-   * An id that is known with other digests only makes its request an ID_CONFLICT. An id is known while it is pending, in the same call,
-   * among the ids saved last (at least 50,000), or a dead letter. A dead letter with the code ID_CONFLICT does not make its id known to
-   * other contents: whether those conflict is decided by the database.
+   * Returns one result per request, in order: what became of each item, or why the request was
+   * refused (QUEUE_FULL, ID_CONFLICT). An item whose id is known with the same digest is not added
+   * again; its result is a `duplicate` with the state of the first. An item whose id is known with
+   * other digests only makes the queue refuse its request with ID_CONFLICT.
+   *
+   * An id is known while it is pending, in the same call, among the ids saved last (at least
+   * 50,000), or a dead letter. A dead letter with the code ID_CONFLICT does not count for other
+   * contents: the database decides whether those are conflicts.
    */
   enqueue(requests: readonly (readonly Item[])[]): Promise<(Enqueued[] | SpillwayError)[]>
   /**
-   * Returns the save state of each id, in order; undefined for an id that is not known. An id with several contents has the state of the
-   * pending one, else of the saved one, else of a dead letter, and of an ID_CONFLICT last. With a digest: the state of that content of
-   * each id.
+   * Returns the save state of each id, in order; undefined for an id that is not known. An id with
+   * several contents has the state of the pending one, else of the saved one, else of a dead
+   * letter, and of an ID_CONFLICT last. With a digest: the state of that content of each id.
    */
   find(ids: readonly string[], digest?: string): Promise<(SaveState | undefined)[]>
-  /** Does what `enqueue` needs, with a durable write, and changes nothing. Returns undefined if it succeeded, else a short code of the
-   *  reason. Never rejects. */
+  /**
+   * Does what `enqueue` needs, with a durable write, and changes nothing. Returns undefined if it
+   * succeeded, else a short code of the reason. Never rejects.
+   */
   probe(): Promise<string | undefined>
   status(): Promise<QueueStatus>
-  /** Returns dead letters, oldest first: at most `first`, and about 4 MB, after the handle `after` (exclusive). A malformed one is
-   *  returned with the code UNDECODABLE. Rejects with BAD_USER_INPUT for an `after` that is not a handle. */
+  /**
+   * Returns dead letters, oldest first: at most `first`, and about 4 MB, after the handle `after`
+   * (exclusive), which must be one that this method returned. A malformed dead letter has the code
+   * UNDECODABLE.
+   */
   deadLetters(
     first: number,
     after?: string,
   ): Promise<{ deadLetters: { handle: string; deadLetter: DeadLetter }[]; more: boolean }>
   /**
-   * Enqueues dead letters again under their ids, and returns how many. Of each id it moves one: one without the code ID_CONFLICT first,
-   * and none while the id is pending. Unknown ids are ignored. Each dead letter moves atomically; when an error comes after the first
-   * ones have moved, it is OUTCOME_UNKNOWN.
+   * Enqueues dead letters again under their ids, and returns how many. Of each id it moves one: one
+   * without the code ID_CONFLICT first, and none while the id is pending. Unknown ids are ignored.
+   * Each dead letter moves atomically; when an error comes after the first ones have moved, it is
+   * OUTCOME_UNKNOWN.
    */
   retry(ids: readonly string[]): Promise<number>
-  /** Deletes all dead letters of these ids permanently, and returns how many. Rejects as `retry` does. */
+  /** Deletes all dead letters of these ids permanently, and returns how many. Rejects as `retry`. */
   discard(ids: readonly string[]): Promise<number>
-  /** Returns a new consumer. `name` is the same for each worker process of one slot: a new consumer receives first what an ended
-   *  consumer of its name has not acknowledged. */
+  /**
+   * Returns a new consumer. `name` is the same for each worker process of one slot: a new consumer
+   * receives first what an ended consumer of its name has not acknowledged.
+   */
   consumer(name: string): Consumer
   /** Waits for the calls under way, closes the consumers, and disconnects. May be called twice. */
   close(): Promise<void>
@@ -116,45 +142,72 @@ export interface Enqueued extends SaveState {
 export interface Entry {
   /** The queue's own name of the entry. Its form is not part of the contract. */
   handle: string
-  /** The id it was enqueued with; undefined for an object that another program added to the queue. */
+  /** Its id; undefined for an object that another program added to the queue. */
   id: string | undefined
   body: string
-  /** How often it was received, this time included; 1 the first time. Entries that a consumer returned by `close` are not counted. */
+  /**
+   * How often it was received, this time included; 1 the first time. Entries that a consumer
+   * returned by `close` are not counted.
+   */
   deliveries: number
 }
 
 export interface DeadLetterInput {
   entry: Entry
   failure: Failure
-  /** With ID_CONFLICT, if it is known: the row that has the id. The queue remembers it as saved, so that it refuses the next conflict. */
+  /**
+   * With ID_CONFLICT, if it is known: the row that has the id. The queue remembers it as saved, so
+   * that it refuses the next conflict.
+   */
   existing?: { digest: string; at: number } | undefined
 }
 
-/** One worker's connection to the queue. A call with an entry that another consumer has acknowledged or dead-lettered ignores it. */
+/**
+ * One worker's connection to the queue. A call with an entry that another consumer has acknowledged
+ * or dead-lettered ignores it.
+ */
 export interface Consumer {
   /**
-   * Leases the next entries to this consumer and returns them: first entries of ended workers, then new ones, oldest first. It waits up
-   * to `waitMs` for the first entry. Returns [] when there is none by then, and when the queue is unavailable: it reconnects by itself and
-   * does not reject. `rows` bounds how many entries are returned; `bytes` bounds their size roughly, and one entry is always returned.
-   * Only one call at a time.
+   * Leases the next entries to this consumer and returns them: first entries of ended workers, then
+   * new ones, oldest first. It waits up to `waitMs` for the first entry. Returns [] when there is
+   * none by then, and when the queue is unavailable: it reconnects by itself and does not reject.
+   * `rows` bounds how many entries are returned; `bytes` bounds their size roughly, and one entry
+   * is always returned. Only one call at a time.
    */
   receive(limit: { rows: number; bytes: number }, waitMs: number): Promise<Entry[]>
-  /** Changes the save state of the entries' ids from pending to saved, because their rows are committed. The entries stay in the queue
-   *  until `ack`, and are received again if this consumer ends before. */
+  /**
+   * Changes the save state of the entries' ids from pending to saved, because their rows are
+   * committed. The entries stay in the queue until `ack`, and are received again if this consumer
+   * ends before.
+   */
   markSaved(entries: readonly Entry[]): Promise<void>
-  /** Removes the entries, atomically, because their events are published; marks them saved where they are not yet. */
+  /**
+   * Removes the entries, atomically, because their events are published; marks them saved where
+   * they are not yet.
+   */
   ack(entries: readonly Entry[]): Promise<void>
   /** Moves the entries to the dead letters, each one atomically. */
   deadLetter(deadLetters: readonly DeadLetterInput[]): Promise<void>
   /** Renews the lease of the entries, so that no other consumer receives them. */
   extendLease(entries: readonly Entry[]): Promise<void>
-  /** Adds one attempt of this entry, durably, and returns how many there were, this one included. */
+  /**
+   * Adds one attempt of this entry, durably, and returns how many there were, this one included.
+   */
   countAttempt(entry: Entry): Promise<number>
-  /** Subtracts one attempt that `countAttempt` added, because the attempt did not end through a fault of the entry. */
+  /**
+   * Subtracts one attempt that `countAttempt` added, because the attempt did not end through a
+   * fault of the entry.
+   */
   withdrawAttempt(entry: Entry): Promise<void>
-  /** Does what receiving and acknowledging entries needs, and changes nothing. Returns as `Queue.probe` does. */
+  /**
+   * Does what receiving and acknowledging entries needs, and changes nothing. Returns as
+   * `Queue.probe` does.
+   */
   probe(): Promise<string | undefined>
-  /** Returns the entries that it received and did not acknowledge to the queue, as if they had not been received, and disconnects. A
-   *  `receive` under way resolves. Does not reject. May be called twice. */
+  /**
+   * Returns the entries that it received and did not acknowledge to the queue, as if they had not
+   * been received, and disconnects. A `receive` under way resolves. Does not reject. May be called
+   * twice.
+   */
   close(): Promise<void>
 }

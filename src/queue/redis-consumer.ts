@@ -162,22 +162,29 @@ export class RedisConsumer implements Consumer {
   async #withDeliveries(raw: Raw[]): Promise<Entry[]> {
     const { keys, log } = this.#deps
     const { group, name } = this.#options
-    const gone = raw.filter(([, fields]) => fields === null).map(([handle]) => handle)
-    if (gone.length > 0) {
+    const deleted = raw.filter(([, fields]) => fields === null).map(([handle]) => handle)
+    if (deleted.length > 0) {
       log.error(
-        { entries: gone.length },
+        { entries: deleted.length },
         'entries were deleted from the queue before they were saved; no other program must write to this stream',
       )
-      await this.#ask((client) => client.xack(keys.stream, group, ...gone))
+      await this.#ask((client) => client.xack(keys.stream, group, ...deleted))
     }
-    const there = raw.filter(([, fields]) => fields !== null)
-    if (there.length === 0) return []
+    const withMessage = raw.filter(([, fields]) => fields !== null)
+    if (withMessage.length === 0) return []
     const pending = (await this.#ask((client) =>
       // Between them there may be entries that it has received already.
-      client.xpending(keys.stream, group, there[0]![0], there.at(-1)![0], there.length + this.#received.size, name),
+      client.xpending(
+        keys.stream,
+        group,
+        withMessage[0]![0],
+        withMessage.at(-1)![0],
+        withMessage.length + this.#received.size,
+        name,
+      ),
     )) as [string, string, number, number][]
     const deliveries = new Map(pending.map(([handle, , , count]) => [handle, count]))
-    return there.map(([handle, fields]) => entry(handle, fields!, deliveries.get(handle) ?? 2))
+    return withMessage.map(([handle, fields]) => entry(handle, fields!, deliveries.get(handle) ?? 2))
   }
 
   #ask<T>(run: (client: Redis) => Promise<T>, deadlineMs?: number): Promise<T> {

@@ -34,7 +34,7 @@ export function queueCalls(queue: QueueTables) {
   }
   /** Returns the entries of the port's consumers to the queue. Where that fails, they are received again when their lease has ended. */
   const release = async () => {
-    await Promise.allSettled([...receivers.values()].map((receiver) => receiver.closed || leases.lose(receiver)))
+    await Promise.allSettled([...receivers.values()].map((receiver) => receiver.closed || leases.release(receiver)))
   }
   return { calls, release }
 }

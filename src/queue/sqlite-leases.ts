@@ -130,7 +130,7 @@ export class Leases {
   }
 
   /** Returns the entries of a consumer whose thread has ended to the queue; their deliveries are counted. */
-  lose(receiver: Receiver): Promise<void> {
+  release(receiver: Receiver): Promise<void> {
     return this.#end(receiver, 'release')
   }
 

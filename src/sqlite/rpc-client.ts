@@ -25,7 +25,7 @@ export class RpcClient<C extends Calls<C>, E = never> {
   readonly #questions: ReadonlySet<keyof C & string>
   readonly #pending = new Map<number, Pending>()
   #next = 1
-  #gone = false
+  #isClosed = false
   /** Called for each event that the thread sends. */
   onEvent: (event: E) => void = () => {}
 
@@ -41,7 +41,7 @@ export class RpcClient<C extends Calls<C>, E = never> {
     args: Parameters<C[M]>,
     deadlineMs = defaultDeadlineMs,
   ): ReturnType<C[M]> {
-    if (this.#gone) return Promise.reject(unavailable('it is closed')) as ReturnType<C[M]>
+    if (this.#isClosed) return Promise.reject(unavailable('it is closed')) as ReturnType<C[M]>
     const number = this.#next++
     const { promise, resolve, reject } = Promise.withResolvers<unknown>()
     const timer = setTimeout(() => this.#giveUp(number, `it has not answered within ${deadlineMs} ms`), deadlineMs)
@@ -55,7 +55,7 @@ export class RpcClient<C extends Calls<C>, E = never> {
     try {
       return await probe()
     } catch (error) {
-      return this.#gone ? 'CLOSED' : ((error as SpillwayError).code ?? 'ERROR')
+      return this.#isClosed ? 'CLOSED' : ((error as SpillwayError).code ?? 'ERROR')
     }
   }
 
@@ -83,14 +83,14 @@ export class RpcClient<C extends Calls<C>, E = never> {
   }
 
   #lose(): void {
-    this.#gone = true
+    this.#isClosed = true
     for (const number of [...this.#pending.keys()]) this.#giveUp(number, 'its thread has ended')
   }
 
   /** Waits for the calls under way. May be called twice. */
   async close(): Promise<void> {
     await Promise.allSettled([...this.#pending.values()].map(({ promise }) => promise))
-    this.#gone = true
+    this.#isClosed = true
     this.#port.close()
   }
 }

@@ -5,7 +5,7 @@
 -- Returns how many ids were marked
 local count = (#ARGV - 3) / 2
 local first, last = 4, 3 + count
-local gone, saved, n = {}, {}, 0
+local removed, saved, n = {}, {}, 0
 
 local ok, problem = pcall(function()
   redis.call('XLEN', KEYS[1])
@@ -18,7 +18,7 @@ local ok, problem = pcall(function()
     -- The value ends with a space and its handle.
     if value and value:sub(-#handle) == handle and value:byte(-#handle - 1) == 32 then
       n = n + 1
-      gone[n] = ARGV[last + i]
+      removed[n] = ARGV[last + i]
       saved[2 * n - 1] = ARGV[last + i]
       saved[2 * n] = value
     end
@@ -34,7 +34,7 @@ if ARGV[1] == 'ack' then
   if redis.call('EXISTS', KEYS[5]) == 1 then redis.call('HDEL', KEYS[5], unpack(ARGV, first, last)) end
 end
 if n > 0 then
-  redis.call('HDEL', KEYS[2], unpack(gone))
+  redis.call('HDEL', KEYS[2], unpack(removed))
   redis.call('HSET', KEYS[3], unpack(saved))
   -- There are two generations. When the newer one is full, it replaces the older one. UNLINK comes first, because RENAME would free the
   -- older one while all clients wait.

@@ -4,7 +4,8 @@
 --   is looked up; then n times: id, "digest at", body
 -- Returns 'REPAIR' if the index has to be repaired first; else, for each request, one of:
 --   0 (all items are new);
---   an array with, for each item: 0 (new), the number of its id's ID_CONFLICT dead letters (new), or {status, digest, at, conflicts, failure};
+--   an array with, for each item: a number (new; how many ID_CONFLICT dead letters its id has), or {status, digest, at, conflicts,
+--   failure} (known);
 --   'QUEUE_FULL', or 'ID_CONFLICT <id>'
 local argv = ARGV
 local adds = {} -- where in ARGV the items begin that will be added

@@ -17,13 +17,13 @@ local function surplus(after)
   local found = redis.call('ZRANGEBYLEX', KEYS[2], after == '' and '-' or '(' .. unhex(after), '+', 'LIMIT', 0, atOnce)
   local members, bytes, last = {}, 0, nil
   for _, member in ipairs(found) do
-    if bytes > bytesAtOnce then return { gone = members, next = 'index ' .. hex(last) } end
+    if bytes > bytesAtOnce then return { removed = members, next = 'index ' .. hex(last) } end
     local handle = member:match(' (%d+%-%d+)$')
     local deadLetter = handle and deadLetterAt(KEYS[3], handle)
     if not deadLetter or memberOfDeadLetter(handle, deadLetter) ~= member then members[#members + 1] = member end
     bytes, last = bytes + (deadLetter and #(deadLetter.m or '') or 0), member
   end
-  return { gone = members, next = #found < atOnce and 'dead 0-0' or 'index ' .. hex(last) }
+  return { removed = members, next = #found < atOnce and 'dead 0-0' or 'index ' .. hex(last) }
 end
 
 -- Second pass: members that the index lacks.
@@ -50,7 +50,7 @@ end)
 if not ok then return unchanged(plan) end
 
 -- ZREM comes first, because it needs no memory: a full server refuses more memory, except to a script that has written already.
-redis.call('ZREM', KEYS[2], '', unpack(plan.gone or {}))
+redis.call('ZREM', KEYS[2], '', unpack(plan.removed or {}))
 if ARGV[1] == '' and redis.call('EXISTS', KEYS[1]) == 1 then redis.call('DEL', KEYS[1]) end
 if plan.added and #plan.added > 0 then redis.call('ZADD', KEYS[2], unpack(plan.added)) end
 return plan.next

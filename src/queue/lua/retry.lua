@@ -3,7 +3,7 @@
 -- KEYS: 1 stream, 2 pending, 3 old index, 4 index, 5 dead letters
 -- ARGV: ids, or handles of dead letters, each one once
 -- Returns 'REPAIR' if the index has to be repaired first; else how many dead letters it moved
-local gone = {}
+local removed = {}
 
 -- The first dead letter of the id that exists, its digest, its handle, and its member of the index.
 local function nextDeadLetter(id)
@@ -12,7 +12,7 @@ local function nextDeadLetter(id)
     local digest, handle = member:match('(%S+) (%d+%-%d+)$')
     local deadLetter = handle and deadLetterAt(KEYS[5], handle)
     if deadLetter then return deadLetter, digest, handle, member end
-    gone[#gone + 1] = member
+    removed[#removed + 1] = member
   end
 end
 
@@ -41,7 +41,7 @@ for n, one in ipairs(deadLetters) do
   if type(entry) == 'table' then return n == 1 and unchanged(entry) or redis.call('XADD', KEYS[1], '*', unpack(fields)) end
   redis.call('HSET', KEYS[2], one.id, one.known .. ' ' .. entry)
   redis.call('XDEL', KEYS[5], one.handle)
-  gone[#gone + 1] = one.member
+  removed[#removed + 1] = one.member
 end
-if #gone > 0 then redis.call('ZREM', KEYS[4], unpack(gone)) end
+if #removed > 0 then redis.call('ZREM', KEYS[4], unpack(removed)) end
 return #deadLetters
