@@ -119,6 +119,7 @@ export const breakages: Breakage[] = [
     name: "ioredis' default retries without the id look-up",
     changes: [
       change('src/redis/connection.ts', 'maxRetriesPerRequest: 0,', ''),
+      change('src/redis/connection.ts', 'autoResendUnfulfilledCommands: false,', ''),
       change('src/queue/lua/enqueue.lua', 'known = pending[index]', 'known = nil'),
     ],
     test: { file: 'test/app/enqueue-batcher.test.ts', name: 'a lost answer makes no second message' },
