@@ -62,7 +62,7 @@ const texts = [
   })),
 ]
 
-const camelCase = (name: string) => name.replace(/(?:^|-)(.)/g, (_, letter: string) => letter.toUpperCase())
+const camelCase = (name: string) => name.replace(/(?:^|-)(.)/g, (_, initial: string) => initial.toUpperCase())
 
 export function defineScripts(client: Redis): Redis & Scripts {
   for (const { name, keys, lua } of texts) {

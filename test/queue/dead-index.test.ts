@@ -54,8 +54,8 @@ async function scene(url = freshRedisUrl()): Promise<Scene> {
 
 const changes: Record<string, (scene: Scene) => Promise<unknown>> = {
   deleted: ({ client, keys }) => client.del(keys.deadIds),
-  'one entry short': async ({ client, keys }) => client.zrem(keys.deadIds, (await members(client, keys))[0]!),
-  'without one entry, with another of no dead letter': async ({ client, keys }) => {
+  'one member short': async ({ client, keys }) => client.zrem(keys.deadIds, (await members(client, keys))[0]!),
+  'without one member, with another of no dead letter': async ({ client, keys }) => {
     await client.zrem(keys.deadIds, ...(await members(client, keys)))
     await client.zadd(keys.deadIds, 0, '36:odd', 0, Buffer.from([0xff, 0x00, 0x20, 0xfe]), 0, '1:a 0 - 5-5')
   },
