@@ -1,4 +1,4 @@
-/** Pages in this process' memory, bounded in bytes; the version is wherever `Version` says. */
+/** Pages in the memory of this process, bounded by their length; the version may be in another place (see Version). */
 import type { Cache, Found, Version } from './cache.ts'
 
 interface Page {

@@ -1,6 +1,6 @@
 /**
- * Pages, or only their version, on a Redis. The version is a random text and not a counter: an instance that may evict would begin a
- * lost counter anew, and pages of long ago would be good again.
+ * Pages, or only their version, on a Redis. The version is a random text and not a counter: after an eviction a counter would start again,
+ * and old pages would be valid again.
  */
 import { randomBytes } from 'node:crypto'
 import { coalesce } from '../model/coalesce.ts'
@@ -9,12 +9,12 @@ import type { RedisAddress } from '../redis/address.ts'
 import { RedisConnection } from '../redis/connection.ts'
 import type { Cache, Found, Version } from './cache.ts'
 
-/** Also on a server that is full (it is the queue's own): a script that has begun to write may go on, and DEL takes no memory. */
-const bumpScript = "redis.call('DEL', KEYS[1]) return redis.call('SET', KEYS[1], ARGV[1])"
+/** Works on a full server, too (the queue's Redis may be full): DEL takes no memory, and a script that has begun to write may go on. */
+const invalidateScript = "redis.call('DEL', KEYS[1]) return redis.call('SET', KEYS[1], ARGV[1])"
 
 const newVersion = () => randomBytes(12).toString('base64url')
 
-/** The pages and their version on an instance of their own: one MGET for all that is asked in a tick. */
+/** The pages and their version on a Redis of their own: one MGET for all reads of a tick. */
 export class RedisCache implements Cache {
   readonly #connection: RedisConnection
   readonly #prefix: string
@@ -47,7 +47,7 @@ export class RedisCache implements Cache {
     return keys.map((_, i) => ({ version, value: undefined, readAt: 0, ...pageOf(pages[i], version) }))
   }
 
-  /** The version that stands, where none was found: evicted, or the first one ever. */
+  /** Sets a version if there is none (evicted, or the first one ever), and returns the current one. */
   #firstVersion(): Promise<string> {
     const version = newVersion()
     return this.#connection.ask(async (client) => {
@@ -64,7 +64,7 @@ export class RedisCache implements Cache {
     this.#connection
       .ask((client) => client.set(`${this.#prefix}page:${key}`, page, 'PX', leftMs))
       .catch(() => {
-        // Then it is not cached.
+        // The page is not cached then.
       })
   }
 
@@ -86,8 +86,8 @@ export class RedisCache implements Cache {
 }
 
 /**
- * A page as `set` wrote it: its version, when it was read by the clock of the machine that read it, and the value. Redis ends its time to live;
- * that clock only tells how old it is, so that one which is wrong makes it no older than it may be here.
+ * A page as `set` wrote it: its version, the time of the read by the clock of the reading machine, and the value. Redis ends its time to
+ * live; that clock only gives its age, so that a wrong clock cannot make a page live longer than its time to live on Redis.
  */
 function pageOf(page: string | null | undefined, version: string | undefined): Partial<Found> {
   if (version === undefined || !page?.startsWith(`${version}\n`)) return {}
@@ -100,7 +100,7 @@ function pageOf(page: string | null | undefined, version: string | undefined): P
   return { value: page.slice(end + 1), readAt: performance.now() - ageMs }
 }
 
-/** Only the version, beside the queue: for `CACHE_URL=memory:` with workers in processes of their own. One GET for all of a tick. */
+/** Only the version, on the queue's Redis: for `CACHE_URL=memory:` with workers in other processes. One GET for all callers of a tick. */
 export class RedisVersion implements Version {
   readonly #connection: RedisConnection
   readonly #key: string
@@ -125,13 +125,13 @@ export class RedisVersion implements Version {
   }
 
   async invalidate(): Promise<void> {
-    await this.#connection.ask((client) => client.eval(bumpScript, 1, this.#key, newVersion()))
+    await this.#connection.ask((client) => client.eval(invalidateScript, 1, this.#key, newVersion()))
   }
 
   probe(): Promise<string | undefined> {
     return this.#connection.probe(async (client) => {
       await client.get(this.#key)
-      await client.eval(`${bumpScript} and redis.call('DEL', KEYS[1])`, 1, `${this.#key}-probe`, '')
+      await client.eval(`${invalidateScript} and redis.call('DEL', KEYS[1])`, 1, `${this.#key}-probe`, '')
       return undefined
     })
   }

@@ -1,21 +1,20 @@
 /**
- * What differs between the databases a PrismaStore can stand on. mysql.ts and sqlite.ts each make one; everything above is the same
- * code for both.
+ * The differences between the databases of a PrismaStore. mysql.ts and sqlite.ts implement it; all other code is the same for both.
  */
 import type { PrismaClient } from '../../prisma/mysql/generated/client.ts'
 import type { Migratable } from './migrate.ts'
 import type { TableQueries } from './table.ts'
 
 export interface Dialect {
-  /** Writes, and reads that must see them. The two generated clients have the same models, so that one type serves for both. */
+  /** For writes, and for reads that must see them. The two generated clients have the same models, so that one type serves for both. */
   readonly primary: PrismaClient
-  /** Reads that may lag behind: the primary itself where there is no replica. */
+  /** For reads that may lag behind: the primary itself if there is no replica. */
   readonly replica: PrismaClient
-  /** A date as Prisma's own client writes it into this database: text, since text is the fastest parameter there is. */
+  /** A date as Prisma's own client writes it into this database: as text, which is the fastest type of parameter. */
   timestamp(date: Date): string
-  /** Asks the server what one statement may hold, and whether it would change what is written. Throws for what waiting does not mend. */
+  /** Asks the server for its limits, and checks that it stores text unchanged. Throws an error that waiting cannot fix. */
   limits(): Promise<Limits>
-  /** What the table on the primary is. */
+  /** Queries about the table on the primary. */
   readonly table: TableQueries
   /** A connection of its own to apply migrations over. */
   migratable(signal: AbortSignal): Promise<Migratable>
@@ -29,5 +28,5 @@ export interface Limits {
   bytes: number
 }
 
-/** Before the database was asked: what any server takes. */
+/** The limits before the database was asked: every server accepts them. */
 export const CAUTIOUS: Limits = { rows: 1_000, bytes: 256 * 1024 }

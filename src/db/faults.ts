@@ -1,7 +1,7 @@
 /**
- * What a database error means, by the code of the database itself: Prisma's own codes mix what passes with what does not (P2039 is a
- * full pool, a read-only server, a lock wait and an oversize packet). A code that stands in no table is `unknown`: a probe of the table
- * decides whether the server or a row causes it (worker/persist.ts).
+ * What a database error means, by the code of the database itself: Prisma's own codes mix transient and permanent errors (P2039 is a full
+ * pool, a read-only server, a lock wait and an oversize packet). A code in no table is `unknown`: a probe of the table decides whether the
+ * server or a row causes it (worker/persist.ts).
  */
 import { withAdvice } from '../sqlite/fault.ts'
 import { SESSION_FAULT } from './session.ts'
@@ -11,9 +11,9 @@ import { TABLE_FAULT } from './table.ts'
 export interface Fault {
   kind: FaultKind
   vendorCode: string | undefined
-  /** The database's own words: no SQL, no parameters. For logs only. */
+  /** The database's own message, without SQL and parameters. For logs only. */
   message: string
-  /** With `duplicate`: the unique index that has the value already, where the database names one that is not the id's. */
+  /** With `duplicate`: the unique index that has the value already, if the database names one that is not the id's. */
   index?: string
 }
 
@@ -27,7 +27,7 @@ const mysql: Record<Known, readonly Code[]> = {
   'too-large': [1153, 1162, 1390, 8004, 8025, 45046],
   reference: [1216, 1452],
   rejected: [
-    1048, 1263, 1364, // null where none may be, no value where one must be
+    1048, 1263, 1364, // null in a column without null, no value for a column without a default
     1264, 1265, 1292, 1300, 1365, 1366, 1367, 1406, 1411, 1690, 3854, 3988, // does not fit the column, or not its character set
     1118, 1301, 1416, 3140, 3141, 3156, 3903, 3907, [4036, 4041], // row or value too long, no geometry, no JSON
     3819, 4025, 1644, 1369, // CHECK (MySQL, MariaDB), a trigger's SIGNAL, a view's CHECK OPTION
@@ -38,7 +38,7 @@ const mysql: Record<Known, readonly Code[]> = {
     1614, 1637, 1402, [1397, 1401], // distributed transactions; too many transactions at once
     1036, 1209, 1290, 1792, 1836, 3161, 3989, // read-only
     1047, 3098, 3100, 3101, 3193, 3197, 3596, 3797, [1200, 1202], // Galera or group replication without a quorum, or not ready
-    1040, 1129, 1130, 1135, 1203, 1226, 1461, 3168, 3169, // too many connections or threads, host blocked, server not to be had
+    1040, 1129, 1130, 1135, 1203, 1226, 1461, 3168, 3169, // too many connections or threads, host blocked, server not available
     [1001, 1007], [1009, 1014], [1016, 1019], [1021, 1030], [1032, 1035], 1037, 1038, 1039, 1041, // files, memory and engine in trouble
     1105, 1114, 1119, 1194, 1195, 1257, 1296, 1297, 1436, 1534, 1598, 1610, 1665, 1712, 1785, 1786, 1787, 1799, 1803, // table or log
     1809, 1812, 1813, 1815, 1816, 1932, 1939, 1947, 3019, 3185, [3855, 3856], [3675, 3678], 3949, // tablespace, keyring, log
@@ -47,8 +47,8 @@ const mysql: Record<Known, readonly Code[]> = {
     1046, 1049, 1050, 1051, 1054, 1060, 1091, 1109, 1136, 1146, 1149, 1305, 1356, 1412, 1449, 1471, 1615, // another schema
     1526, 1505, 1517, 1748, 3546, 4174, // no partition for new rows
     1044, 1045, 1095, 1141, 1142, 1143, 1211, 1227, 1251, 1370, 1410, 1524, 1698, 1820, 1862, 3118, 3159, 3879, 3955, 4151, // access
-    [1872, 1874], [1477, 1482], 1957, 1958, 3167, 3185, // replication and encryption keys that are not to be had
-    [2000, 2075], // the C client's words for a lost connection, which proxies use
+    [1872, 1874], [1477, 1482], 1957, 1958, 3167, 3185, // replication and encryption keys that are missing
+    [2000, 2075], // the C client's codes of a lost connection, which proxies use
     [8000, 8299], [9000, 9999], // TiDB (9001 placement driver, 9002 to 9005 storage); ProxySQL (9001 no server in time)
     [45001, 45004], [45007, 45015], [45019, 45030], [45032, 45039], 45042, 45044, 45045, 45047, 45048, 45051, [45056, 45064],
   ],
@@ -66,12 +66,11 @@ const sqlite: Record<Known, readonly Code[]> = {
   // NOLFS, AUTH, FORMAT, NOTADB: trouble with the file, none of it a row's fault
 }
 
-/** What the operating system, the resolver or TLS says of a connection reaches us as Node made it: a word in place of a number. */
+/** Errors of a connection from the operating system, the resolver or TLS: Node gives them a word in place of a number. */
 const network =
   /^(E(?!RR?_)[A-Z0-9_]+|ERR_(TLS|SSL|SOCKET)\w*|CERT_\w+|UNABLE_TO_\w+|SELF_SIGNED\w*|DEPTH_ZERO\w*|HOSTNAME_MISMATCH)$/
 
-/** What Prisma says where it got no answer of the database's. */
-/** … and what we say ourselves. */
+/** Codes of Prisma without an answer of the database, and Spillway's own. */
 const unavailableCodes = new Set([
   SESSION_FAULT,
   TABLE_FAULT,
@@ -89,10 +88,10 @@ const unavailableCodes = new Set([
   'P2037',
 ])
 
-/** Vitess has one code for every error of its own; these are the ones in which a row may be the cause. */
+/** Vitess has one code for all its errors; in these messages a row may be the cause. */
 const vitessRow = /VT0[0-9]{4}|VT12001|INVALID_ARGUMENT|InvalidArgument|ALREADY_EXISTS|AlreadyExists/
 
-/** How a lost connection shows that the server may have ended over what was being sent. */
+/** A connection was lost while a statement was sent: the server may have closed it because the packet is too large. */
 const hangUps = new Set(['ECONNRESET', 'EPIPE', '45009', '45013', '2006', '2013'])
 
 export const isHangUp = ({ vendorCode }: Fault) => hangUps.has(vendorCode ?? '')
@@ -115,7 +114,7 @@ export function classifySqlite(error: unknown): Fault {
     return { kind: 'unavailable', vendorCode: code, message }
   const number = Number(code)
   let kind = lookUp(sqlite, number) ?? lookUp(sqlite, number & 0xff) ?? 'unknown'
-  // SQLite has one code for every error in a statement; ours are right once the schema is.
+  // SQLite has one code for every error in a statement; our statements are correct if the schema is.
   if (number === 1 && /no such (table|column|function|module)|has no column|has \d+ columns/.test(message))
     kind = 'unavailable'
   if (kind !== 'duplicate') return { kind, vendorCode: code, message }
@@ -141,7 +140,7 @@ function lookUp(table: Record<Known, readonly Code[]>, code: number): FaultKind 
   return undefined
 }
 
-/** Digs out the database's code and words, from Prisma's wrapping, from the adapter's, or from a driver's own error. */
+/** The database's own code and message, from an error of Prisma, of the adapter, or of the driver. */
 function vendor(error: unknown): { code: string | undefined; message: string } {
   const outer = error as {
     message?: string
@@ -153,7 +152,7 @@ function vendor(error: unknown): { code: string | undefined; message: string } {
     meta?: { driverAdapterError?: { cause?: AdapterCause } }
   } | null
   const adapter = outer?.meta?.driverAdapterError?.cause ?? (outer?.cause?.originalCode ? outer.cause : undefined)
-  // A pool that gave up says why it has no connection in `cause`.
+  // The error of a pool says in `cause` why it has no connection.
   const because = (cause: unknown) => (typeof cause === 'string' ? ` (${firstLine(cause)})` : '')
   if (adapter) {
     return {
@@ -161,7 +160,7 @@ function vendor(error: unknown): { code: string | undefined; message: string } {
       message: firstLine(adapter.originalMessage ?? '') + because(adapter.cause),
     }
   }
-  // Prisma puts the call in front of what happened.
+  // Prisma puts the call in front of the message.
   const message = outer?.sqlMessage
     ? firstLine(outer.sqlMessage) + because(outer.cause?.sqlMessage)
     : lastLine(outer?.message ?? String(error))

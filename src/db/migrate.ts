@@ -1,23 +1,23 @@
 /**
- * Applies the migrations in prisma/<database>/migrations: plain SQL, in the order of their names, each once, whoever else starts at the
- * same moment. Prisma's CLI would need an engine that it downloads, so we do it ourselves and keep the account where and as it does
- * (`_prisma_migrations`, sha-256 of the file). Invariant: everything between `lock` and `unlock` has the database to itself.
+ * Applies the migrations in prisma/<database>/migrations: plain SQL, in the order of their names, each once, even if several processes
+ * start at the same moment. Prisma's CLI would download an engine for this; so Spillway applies them itself, and records them as the CLI
+ * does (`_prisma_migrations`, sha-256 of the file). Invariant: between `lock` and `unlock` no other runner works on the database.
  */
 import { createHash, randomUUID } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import type { Log } from '../model/log.ts'
 
-/** One connection, to a database that can be locked. */
+/** One connection to a database that can be locked. */
 export interface Migratable {
-  /** Where the migrations are: a folder for each, with its migration.sql. */
+  /** The folder of the migrations: a folder for each, with its migration.sql. */
   readonly folder: URL
-  /** The statement that makes `_prisma_migrations`. */
+  /** The file with the statement that makes `_prisma_migrations`. */
   readonly accountTable: URL
-  /** Whether a migration that fails leaves nothing behind. */
+  /** Whether a migration that fails is rolled back. */
   readonly transactional: boolean
-  /** Waits until no other runner is at it. */
+  /** Waits until no other runner has the lock. */
   lock(): Promise<void>
-  /** Keeps what was done, or where that is possible undoes it. */
+  /** Commits, or rolls back where that is possible. */
   unlock(keep: boolean): Promise<void>
   hasTable(name: string): Promise<boolean>
   run(script: string): Promise<void>
@@ -25,7 +25,7 @@ export interface Migratable {
   close(): Promise<void>
 }
 
-/** Applies what is missing and returns the names; [] when there was nothing to do. Closes nothing. */
+/** Applies the missing migrations and returns their names. Does not close the connection. */
 export async function migrate(database: Migratable, log: Log): Promise<string[]> {
   const migrations = await readMigrations(database.folder)
   await database.lock()
@@ -82,18 +82,18 @@ function missingOf(migrations: Migration[], recorded: Recorded[], log: Log): Mig
     if (!finished) {
       throw new Error(
         `Migration ${name} was begun and did not finish (the column "logs" of its row in _prisma_migrations says why). ` +
-          'Put the database right by hand. Then, to have the migration run again: ' +
-          `DELETE FROM _prisma_migrations WHERE migration_name = '${name}'; or, if all of it is in place now: ` +
+          'Repair the database by hand. Then, to run the migration again: ' +
+          `DELETE FROM _prisma_migrations WHERE migration_name = '${name}'; or, if all of it is applied now: ` +
           `UPDATE _prisma_migrations SET finished_at = started_at, applied_steps_count = 1 WHERE migration_name = '${name}'.`,
       )
     }
     if (!file) {
-      // An older release beside a newer one, while it is rolled out.
+      // An older release runs beside a newer one during a rolling upgrade.
       log.warn({ migration: name }, 'the database has a migration that this release does not know; going on')
     } else if (file.checksum !== checksum) {
       throw new Error(
         `Migration ${name} was changed after it had been applied (sha-256 ${checksum.slice(0, 12)}… then, ` +
-          `${file.checksum.slice(0, 12)}… now). Restore the file as it was, and put the change into a new migration.`,
+          `${file.checksum.slice(0, 12)}… now). Restore the file, and put the change into a new migration.`,
       )
     }
   }
@@ -113,10 +113,10 @@ async function apply(database: Migratable, { name, script, checksum }: Migration
     await database.run(script)
   } catch (error) {
     if (database.transactional) {
-      throw new Error(`Migration ${name} failed and was undone; mend the cause and start again`, { cause: error })
+      throw new Error(`Migration ${name} failed and was rolled back; fix the cause and start again`, { cause: error })
     }
     await database.query('UPDATE _prisma_migrations SET logs = ? WHERE id = ?', (error as Error).message, id)
-    throw new Error(`Migration ${name} failed half-way; the next start will say how to go on`, { cause: error })
+    throw new Error(`Migration ${name} failed midway; the next start says what to do`, { cause: error })
   }
   await database.query(
     'UPDATE _prisma_migrations SET finished_at = ?, applied_steps_count = 1 WHERE id = ?',

@@ -1,4 +1,4 @@
-/** The table as SHOW CREATE TABLE describes it: one cheap statement, which any right on the table is enough for. */
+/** The table as SHOW CREATE TABLE describes it: one cheap statement, for which any right on the table is enough. */
 import type { Table, TableQueries } from './table.ts'
 
 /** Runs a statement and resolves with its rows as arrays. */
@@ -21,7 +21,7 @@ export function mysqlTable(ask: Ask): TableQueries {
 const parts = /\(((?:[^()]|\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\))*)\)/.source
 const uniqueIndex = new RegExp(`^\\s+(PRIMARY|UNIQUE) KEY (?:\`((?:[^\`]|\`\`)+)\` )?${parts}`, 'gm')
 
-/** Reads what decides about rows; the statement is the server's own, with names in backticks. */
+/** Reads kind, engine and unique indexes; the server writes the statement with names in backticks. */
 export function parseCreateTable(sql: string): Omit<Table, 'hasTriggers'> {
   const [, kind = 'view'] = /^CREATE (?:OR REPLACE )?(TEMPORARY TABLE|TABLE|SEQUENCE)\b/i.exec(sql) ?? []
   const unique = [...sql.matchAll(uniqueIndex)].map(([, , name = 'PRIMARY', columns = '']) => ({

@@ -1,8 +1,7 @@
 /**
- * MySQL 8, MariaDB, and what else speaks their protocol. Invariants: every session is begun as session.ts says before a statement is
- * sent; no call waits for a frozen server longer than SILENCE_MS; nothing that is thrown from here holds the password.
+ * MySQL 8, MariaDB, and other servers with their protocol. Invariants: session.ts sets up every session before a statement is sent; no
+ * call waits for a frozen server longer than SILENCE_MS; no error from here holds the password.
  */
-
 import type { Socket } from 'node:net'
 import { isIP } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -15,18 +14,18 @@ import type { Migratable } from './migrate.ts'
 import { mysqlTable } from './mysql-table.ts'
 import { beginSession, type Session, SessionFault } from './session.ts'
 
-/** A server that says nothing for so long while it is being asked is given up, and the connection with it. */
+/** A connection is closed if the server sends nothing for this long while a statement runs. */
 const SILENCE_MS = 7_000
-/** How long a call waits for a free connection, and so what it costs while the server is away. */
+/** How long a call waits for a free connection, and so for a server that is unavailable. */
 const ACQUIRE_MS = 2_000
-/** Beside the statements of the workers: reads, and the odd question about the server. */
+/** Beside the connections of the workers' inserts: for reads, and for questions about the server. */
 const SPARE_CONNECTIONS = 4
 
-/** Placeholders of one prepared statement, by four a row: 65,535. */
+/** A prepared statement may have 65,535 placeholders; a row has four. */
 const MAX_ROWS = 16_383
-/** Of a row that is not content: id, two dates, punctuation; 99 bytes, with room. */
+/** The bytes of a row besides its content: id, two dates, punctuation; 99, rounded up. */
 const ROW_BYTES = 128
-/** Where the server would take more: a statement that large is no faster, and holds its locks longer. */
+/** Even if the server allows more: a larger statement is no faster, and keeps its locks longer. */
 const MAX_BYTES = 8 * 1024 * 1024
 
 export interface MysqlOptions {
@@ -60,14 +59,14 @@ export function mysqlDialect({ url, readUrl, concurrency, log }: MysqlOptions): 
     table: mysqlTable((sql) => pools[0]!.query({ sql, rowsAsArray: true })),
     migratable: (signal) => connectMigratable(config, signal),
     async close() {
-      // The adapter does not own the pool: a client that was never used would not end it.
+      // The adapter does not own the pools: a client that was never used does not end its pool.
       await Promise.all([primary.$disconnect(), replica.$disconnect()])
       await Promise.all(pools.map((pool) => (pool.closed ? undefined : pool.end())))
     },
   }
 }
 
-/** The driver's own parser puts the whole URL, password included, into its error. */
+/** Not the driver's own parser: its errors hold the whole URL, with the password. */
 export function mysqlConfig(text: string, name: string): ConnectionConfig {
   let url: URL
   try {
@@ -94,15 +93,15 @@ export function mysqlConfig(text: string, name: string): ConnectionConfig {
     } else if (key === 'socket' && value) config.socketPath = value
     else {
       throw new Error(
-        `${name} has the parameter ${key}, which is not understood as it stands; ` +
-          'known are ssl=true, sslaccept=strict or accept_invalid_certs, socket=/path/of/the.sock',
+        `${name} has the parameter ${key}, which is not supported with this value; ` +
+          'supported are ssl=true, sslaccept=strict or accept_invalid_certs, socket=/path/of/the.sock',
       )
     }
   }
   return config
 }
 
-/** The driver does not tell the TLS library whom it connects to, so that a certificate would have to be one of localhost. */
+/** The driver does not pass the host name to the TLS library, which then expects a certificate of localhost. */
 function named({ host = '', ssl = false }: ConnectionConfig): ConnectionConfig {
   if (!ssl) return {}
   const name = { host, ...(isIP(host) ? {} : { servername: host }) }
@@ -115,33 +114,33 @@ function connectionOptions(config: ConnectionConfig): ConnectionConfig {
     ...named(config),
     connectTimeout: ACQUIRE_MS,
     charset: 'utf8mb4',
-    // MySQL 8 without TLS cannot be logged in to otherwise; with TLS it is not asked for.
+    // Needed to log in to MySQL 8 without TLS.
     allowPublicKeyRetrieval: !config.ssl,
   }
 }
 
-/** `name` is the setting that the connections come from. */
+/** `name` is the setting with the URL. */
 function makePool(config: ConnectionConfig, name: string, connectionLimit: number, log: Log): Pool {
   const pool = createPool({
     ...connectionOptions(config),
     connectionLimit,
-    // All connections, open: with a minimum of 0 the pool never opens the first.
+    // All connections stay open: with a minimum of 0 the pool never opens the first one.
     minimumIdle: connectionLimit,
     acquireTimeout: ACQUIRE_MS,
     initializationTimeout: ACQUIRE_MS,
   })
-  /** What a connection and its wrapper have in common -> how its session began. Never forgotten, so that a connection whose session could
-   *  not be begun is refused however often the pool hands it out. (A thread id will not do: two servers behind one address share them.) */
+  /** The setup of each session, by the object that a connection and its wrapper share. Kept as long as the connection, so that one without
+   *  a valid session is refused at every acquire. (Not by thread id: two servers behind one address may use the same ids.) */
   const begun = new WeakMap<object, Promise<void>>()
   let logged: string | undefined
-  // The driver's socketTimeout also ends connections that merely rest in the pool, every few seconds. So: only while in use.
+  // The driver's socketTimeout also closes idle connections of the pool. So the timeout is set only while a connection is in use.
   pool.on('acquire', (pooled) => {
     const connection = pooled as unknown as PooledConnection
     const socket = connection.getSocket()
     socket.setTimeout(SILENCE_MS)
     if (begun.has(connection.info)) return
     socket.on('timeout', () => socket.destroy(noAnswer()))
-    // Not the driver's own `sessionVariables`: a connection that is lost over them ends the process, by a rejection that nothing can handle.
+    // Not the driver's own `sessionVariables`: a connection that is lost meanwhile ends the process, by a rejection that nothing can handle.
     const beginning = beginSession(sessionOf(connection), config.database!, name)
     begun.set(connection.info, beginning)
     beginning.then(
@@ -158,8 +157,7 @@ function makePool(config: ConnectionConfig, name: string, connectionLimit: numbe
     )
   })
   pool.on('release', (pooled) => void (pooled as unknown as PooledConnection).getSocket().setTimeout(0))
-  // Nothing is written before the session has begun: the driver escapes by the mode that the server said last, so by the server's default
-  // till then.
+  // No statement is sent before the session is set up: until then the driver escapes by the server's default mode.
   const acquire = pool.getConnection.bind(pool)
   pool.getConnection = async () => {
     const connection = await acquire()
@@ -182,7 +180,7 @@ function makePool(config: ConnectionConfig, name: string, connectionLimit: numbe
   return pool
 }
 
-/** What the pool's events really give. */
+/** The argument of the pool's events, which the driver's types lack. */
 interface PooledConnection {
   info: object
   getSocket(): Socket
@@ -199,7 +197,7 @@ function sessionOf(connection: PooledConnection): Session {
   return { run: query, read: async (sql) => ((await query(sql)) as unknown[][])[0] }
 }
 
-/** Throws where the server's sessions cannot be made what they must be. A server that is away says nothing of its sessions. */
+/** Throws if the sessions of the server cannot be set up. Resolves if the server is unavailable. */
 async function trySession(pool: Pool): Promise<void> {
   try {
     await (await pool.getConnection()).release()
@@ -211,7 +209,7 @@ async function trySession(pool: Pool): Promise<void> {
 const noAnswer = () =>
   Object.assign(new Error(`the database server did not answer within ${SILENCE_MS} ms`), { code: 'ETIMEDOUT' })
 
-/** The text protocol: one round trip where a prepared statement takes two, and a third more rows a second. */
+/** With the text protocol: one round trip, where a prepared statement takes two, and a third more rows a second. */
 function makeClient(pool: Pool): PrismaClient {
   return new PrismaClient({ adapter: new PrismaMariaDb(pool, { useTextProtocol: true }) })
 }
@@ -221,7 +219,7 @@ async function askLimits(client: PrismaClient): Promise<Limits> {
   return limitsOf(Number(row!.packet))
 }
 
-/** What fits into a packet for certain: every byte of content may need a backslash. */
+/** The rows and bytes that certainly fit into a packet: every byte of content may need a backslash. */
 export function limitsOf(packet: number): Limits {
   const rows = Math.max(1, Math.min(MAX_ROWS, Math.floor(packet / 8 / ROW_BYTES)))
   return { rows, bytes: Math.min(MAX_BYTES, Math.max(0, Math.floor((packet - rows * ROW_BYTES - 4096) / 2))) }
@@ -229,7 +227,7 @@ export function limitsOf(packet: number): Limits {
 
 async function connectMigratable(config: ConnectionConfig, signal: AbortSignal): Promise<Migratable> {
   const connection = await createConnection({ ...connectionOptions(config), multipleStatements: true })
-  // Without a listener, a connection that is lost between two statements would end the process; the next statement tells.
+  // Without a listener, a connection that is lost between two statements ends the process. The next statement fails anyway.
   connection.on('error', () => {})
   const session: Session = {
     run: (sql) => connection.query(sql),
@@ -250,7 +248,7 @@ async function connectMigratable(config: ConnectionConfig, signal: AbortSignal):
     folder: new URL('../../prisma/mysql/migrations/', import.meta.url),
     accountTable: new URL('./migrations.mysql.sql', import.meta.url),
     transactional: false,
-    // The name that Prisma's CLI locks, for the whole server. It goes with the connection, should that be lost.
+    // The lock of Prisma's CLI, for the whole server. The server releases it if the connection is lost.
     async lock() {
       for (;;) {
         const [row] = await query("SELECT GET_LOCK('prisma_migrate', 1) AS locked")

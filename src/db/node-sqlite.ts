@@ -1,8 +1,8 @@
 /**
- * Prisma's driver adapter over Node's own SQLite. Not @prisma/adapter-libsql: its driver cuts text at NUL when it reads, opens
- * connections that nobody configured, and would be a second SQLite in a process whose queue uses Node's (two of them on one file drop
- * each other's locks). Invariants: every connection is opened and guarded as ../sqlite/open.ts does it; a statement that meets another
- * process' lock is tried again, without blocking the event loop, until `patience` is over, and leaves nothing behind when it fails.
+ * Prisma's driver adapter over Node's own SQLite. Not @prisma/adapter-libsql: its driver cuts text at NUL when it reads, opens connections
+ * without our settings, and would be a second SQLite in a process whose queue uses Node's (two of them on one file drop each other's
+ * locks). Invariants: ../sqlite/open.ts opens and guards every connection; a statement that meets another process' lock is tried again,
+ * without blocking the event loop, until `patienceMs` is over, and changes nothing if it fails.
  */
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -23,12 +23,12 @@ import { type FileGuard, inspector } from '../sqlite/guard.ts'
 import { type OpenFile, openExisting } from '../sqlite/open.ts'
 
 const RETRY_MS = 25
-/** How often the files are looked at while nothing is asked of them. */
+/** How often the files of an idle connection are checked. */
 const INSPECT_MS = 1_000
 /** Statements kept compiled: an insert of 1,000 rows takes a millisecond to parse. */
 const STATEMENTS = 32
 
-/** Does it, and again while another process holds the lock, until the patience is over. */
+/** Runs `work`, and again while another process has the lock, until the patience is over. */
 export async function whileBusy<T>(patienceMs: number, work: () => T): Promise<T> {
   const end = performance.now() + patienceMs
   for (;;) {
@@ -42,9 +42,9 @@ export async function whileBusy<T>(patienceMs: number, work: () => T): Promise<T
 }
 
 export interface NodeSqliteOptions {
-  /** How long a lock of another process is waited for. */
+  /** How long a statement waits for a lock of another process. */
   patienceMs: number
-  /** Told when the files are no longer in their places, and when they are again. */
+  /** Called when the files are no longer at their paths, and when they are again. */
   note: (text: string) => void
 }
 
@@ -55,7 +55,7 @@ export class NodeSqlite implements SqlDriverAdapterFactory {
   readonly #options: NodeSqliteOptions
   #connection: Connection | undefined
 
-  /** The file exists: a process that finds it gone does not begin another one. */
+  /** The file must exist: the adapter never creates one in the place of a removed file. */
   constructor(path: string, options: NodeSqliteOptions) {
     this.#path = path
     this.#options = options
@@ -67,7 +67,7 @@ export class NodeSqlite implements SqlDriverAdapterFactory {
     return this.#connection
   }
 
-  /** Changes with each change of the schema, whichever process makes it. Past Prisma's client, which takes thirty times as long. */
+  /** Changes with each change of the schema by any process. Bypasses Prisma's client, which takes thirty times as long. */
   async schemaVersion(): Promise<number | undefined> {
     return await this.#connection?.schemaVersion()
   }
@@ -118,7 +118,7 @@ class Session {
     })
   }
 
-  /** Does what commits, between two proofs that it goes to the files at the paths. */
+  /** Runs a commit, and checks before and after it that it goes to the files at the paths. */
   protected committed<T>(work: () => T): T {
     this.guard.assertWritable()
     const value = work()
@@ -172,9 +172,9 @@ class Connection extends Session implements SqlDriverAdapter {
     return this.attempt(() => this.committed(() => this.db.exec(script)))
   }
 
-  /** On a connection of its own, so that nothing else gets into it; IMMEDIATE, since a lock that is upgraded later cannot be waited for. */
+  /** On a connection of its own, so that no other statement joins it; IMMEDIATE, since SQLite does not wait for a lock that is upgraded later. */
   async startTransaction(): Promise<Transaction> {
-    // Opened beside files that are in use and no longer at their paths, SQLite would mix two databases.
+    // If the files in use are no longer at their paths, a second connection would mix two databases.
     await this.attempt(() => this.guard.assertWritable())
     const file = await opened(this.#path, this.patienceMs)
     try {
@@ -201,7 +201,7 @@ class OpenTransaction extends Session implements Transaction {
   rollbackToSavepoint = (name: string) => this.#run(`ROLLBACK TO ${name}`)
   releaseSavepoint = (name: string) => this.#run(`RELEASE SAVEPOINT ${name}`)
 
-  /** What is written in a transaction is committed at its end. */
+  /** A transaction commits at its end. */
   protected override committed<T>(work: () => T): T {
     this.guard.assertInPlace()
     return work()
@@ -299,7 +299,7 @@ function adapterError(error: unknown): unknown {
   if (errcode === undefined) return error
   return new DriverAdapterError({
     originalCode: String(errcode),
-    // Of trouble with the file, SQLite says only that there is some.
+    // SQLite's own message does not name the cause of a file error.
     originalMessage: fileReason(error) ?? message,
     ...mapped(errcode, message),
   })

@@ -1,6 +1,6 @@
 /**
  * The store over Prisma's clients. Invariant: an insert is one statement, outside any transaction of Prisma's, sorted by id (so that two
- * workers lock in one order), and is never IGNOREd: what the database will not have is an error.
+ * workers lock in one order), and never INSERT IGNORE: a row that the database rejects is an error.
  */
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -22,28 +22,28 @@ export interface PrismaStoreOptions {
   url: string
   /** A replica for `page` and for the GraphQL schema's own reads. MySQL only. */
   readUrl?: string | undefined
-  /** How many inserts go on at once. */
+  /** The number of inserts that may run at once. */
   concurrency: number
   log: Log
 }
 
-/** Ids of one look-up. */
+/** The most ids of one look-up. */
 const LOOK_UP_ROWS = 1_000
 const RETRY_AFTER_MS = 1_000
 const PREPARE_RETRY_MS = { first: 200, most: 5_000 }
-/** A probe that takes longer than this says that the table takes no rows. */
+/** A probe that takes longer than this fails. */
 const PROBE_MS = 10_000
-/** While it waits for its database, a process says so this often. */
-const SAY_AGAIN_MS = 30_000
+/** While a process waits for its database, it logs so at most this often. */
+const LOG_AGAIN_MS = 30_000
 
 export class PrismaStore implements Store {
-  /** For the GraphQL schema: reads, from the replica where there is one. */
+  /** For reads of the GraphQL schema: the replica, if there is one. */
   readonly prisma: PrismaClient
   readonly #dialect: Dialect
   readonly #classify: (error: unknown) => Fault
   readonly #log: Log
   readonly #table: TableGuard
-  /** As it was when rows were read back last. */
+  /** The table when inserted rows were read back last. */
   #readBack: Table | undefined
   #limits = CAUTIOUS
   #closed: Promise<void> | undefined
@@ -91,7 +91,7 @@ export class PrismaStore implements Store {
         const fault = this.#classify(error)
         if (fault.vendorCode === SESSION_FAULT) throw new Error(fault.message, { cause: error })
         if (fault.kind !== 'unavailable') throw error
-        if (performance.now() - lastLogged > SAY_AGAIN_MS) {
+        if (performance.now() - lastLogged > LOG_AGAIN_MS) {
           lastLogged = performance.now()
           this.#log.warn({ code: fault.vendorCode }, `waiting for the database: ${fault.message}`)
         }
@@ -101,14 +101,14 @@ export class PrismaStore implements Store {
     }
   }
 
-  /** The worker waits until the table takes rows, and saves are accepted meanwhile: also where the table is renamed away for a while. */
+  /** The worker waits until the table is fit, also while it is renamed; saves are enqueued meanwhile. */
   async #warnOfTable(): Promise<void> {
     try {
       await this.#table.assertFit()
     } catch (error) {
       const { kind, vendorCode: code, message } = this.#classify(error)
       if (kind !== 'unavailable') throw error
-      this.#log.error({ code }, `the database takes no rows until this is mended: ${message}`)
+      this.#log.error({ code }, `the database takes no rows until this is fixed: ${message}`)
     }
   }
 
@@ -121,8 +121,8 @@ export class PrismaStore implements Store {
     }
   }
 
-  /** All of a page is from one server. A replica may be behind: its page counts where it has rows and, after a cursor, the cursor's own
-   *  row; else the page is the primary's. */
+  /** A page comes from one server. A replica may lag: its page is used only if it has rows and, after a cursor, the cursor's own row; else
+   *  the primary is read. */
   page(query: PageQuery): Promise<Content[] | undefined> {
     return this.#read(async () => {
       const { primary, replica } = this.#dialect
@@ -168,10 +168,10 @@ export class PrismaStore implements Store {
       throw faultOf(fault, error)
     }
     const table = await this.#assertFit()
-    // A trigger may drop rows without an error (RAISE(IGNORE) in SQLite), and so may what stands between.
+    // A trigger may drop rows without an error (RAISE(IGNORE) in SQLite), and so may a proxy.
     if (inserted !== rows.length) throw dropped(inserted, rows.length)
     if (table.hasTriggers || table !== this.#readBack) {
-      // A trigger may delete or change a row after it was counted. Without triggers, one proof is enough.
+      // A trigger may delete or change a row after it was counted. Without triggers, one row is compared once.
       await this.#compare(table.hasTriggers ? rows : rows.slice(0, 1))
       this.#readBack = table
     }
@@ -198,10 +198,10 @@ export class PrismaStore implements Store {
 
   /** Resolves with the number of rows that the database says it inserted. */
   async #insert(client: Pick<PrismaClient, '$executeRawUnsafe'>, rows: readonly Content[]): Promise<number> {
-    // Building the text anew takes microseconds; keeping one for each number of rows would not be worth its memory.
+    // Building the text takes microseconds; caching one for each number of rows is not worth the memory.
     const sql = `INSERT INTO Content (id, content, createdAt, savedAt) VALUES ${'(?,?,?,?),'.repeat(rows.length - 1)}(?,?,?,?)`
     const args: string[] = []
-    // Formatting dates is an eighth of the work here, and a batch has far fewer than rows.
+    // Formatting dates is an eighth of the work here, and a batch has far fewer dates than rows.
     const timestamps = new Map<number, string>()
     const timestamp = (date: Date) => {
       const known = timestamps.get(date.getTime())
@@ -217,9 +217,9 @@ export class PrismaStore implements Store {
   }
 
   /**
-   * Inserts the newest row's content under a new id, as of now, twice in one statement: the duplicate of the second undoes the first, and
-   * the transaction around it both. A table that refuses even these takes no rows. What stands in an empty table is a guess; where
-   * the table refuses it, nothing is known of other rows, and they wait.
+   * Inserts the newest row's content under a new id, twice in one statement: the duplicate makes the statement fail and leaves no row, and
+   * so does the transaction around it. A table that rejects even these rows accepts none. For an empty table the content is a guess: if the
+   * table rejects it, that proves nothing about other rows, and they wait.
    */
   async probe(): Promise<void> {
     const { primary } = this.#dialect
@@ -232,7 +232,7 @@ export class PrismaStore implements Store {
         async (transaction) => {
           const inserted = await this.#insert(transaction, [row, row])
           if (inserted < 2) throw dropped(inserted, 2)
-          throw new Error('the table takes one id twice: its primary key is missing')
+          throw new Error('the table accepts one id twice: its primary key is missing')
         },
         { maxWait: PROBE_MS, timeout: PROBE_MS },
       )
@@ -243,8 +243,8 @@ export class PrismaStore implements Store {
     }
   }
 
-  /** A server may answer a packet that is too large by hanging up, which looks like any lost connection. Its limit tells them apart; it
-   *  was read at the start and may have been lowered since, or raised again. */
+  /** A server may close the connection when a packet is too large, as when it crashes. Its limit tells the two apart; the limit may have
+   *  been changed since it was read. */
   async #outgrew(rows: number, bytes: number): Promise<boolean> {
     try {
       this.#limits = await this.#dialect.limits()
@@ -258,7 +258,7 @@ export class PrismaStore implements Store {
     try {
       return await work()
     } catch (error) {
-      // What has no code is no error of the database's: a defect of ours.
+      // An error without a code is not the database's: it is a defect.
       if (this.#classify(error).vendorCode === undefined) throw error
       throw new SpillwayError('STORE_UNAVAILABLE', 'the database cannot be read at the moment; saves go on', {
         retryAfterMs: RETRY_AFTER_MS,
@@ -274,9 +274,9 @@ export class PrismaStore implements Store {
 }
 
 /**
- * Two steps where a cursor is given: Prisma's own `cursor` asks with subqueries under an OR, which SQLite answers by walking the index from
- * its end (115 ms in the middle of a million rows; this takes 1). The second step reads the cursor's row once more: one address may stand
- * for several replicas, and the page is of the one that answers last.
+ * Two queries if there is a cursor: Prisma's own `cursor` makes subqueries under an OR, for which SQLite walks the index from its end
+ * (115 ms in the middle of a million rows; this takes 1). The second query reads the cursor's row again: one address may stand for several
+ * replicas, and the page comes from the one that answers last.
  */
 async function pageOf(client: PrismaClient, { take, skip, cursor }: PageQuery): Promise<Content[] | undefined> {
   const order = take < 0 ? 'asc' : 'desc'
@@ -296,7 +296,7 @@ async function pageOf(client: PrismaClient, { take, skip, cursor }: PageQuery): 
   return take < 0 ? rows.reverse() : rows
 }
 
-/** This row and those after it, as a range that (createdAt, id) serves: the first condition bounds it, the second trims its one end. */
+/** This row and those after it, as a range of the index (createdAt, id): the first condition bounds it, the second trims its one end. */
 function from({ id, createdAt }: { id: string; createdAt: Date }, order: 'asc' | 'desc') {
   return order === 'desc'
     ? { createdAt: { lte: createdAt }, OR: [{ createdAt: { lt: createdAt } }, { id: { lte: id } }] }

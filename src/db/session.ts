@@ -5,29 +5,29 @@
 
 import { parseCreateTable, SHOW_TABLE } from './mysql-table.ts'
 
-/** What a connection sends and is answered. Statements may be sent before the answers to earlier ones. */
+/** A connection. Statements may be sent before earlier ones were answered. */
 export interface Session {
   run(sql: string): Promise<unknown>
   /** The first row. */
   read(sql: string): Promise<unknown[] | undefined>
 }
 
-/** A lock that is not free comes back as the server's own error, before the silence of a server would end the connection. */
+/** The server answers with an error after this wait for a lock: sooner than a silent server loses its connection (SILENCE_MS). */
 const LOCK_WAIT_S = 5
 
 type Variable = readonly [name: string, value: string]
 
-/** What changes which rows a statement reads or writes, and what is in them; in the order of setting. A variable that the server does not
- *  know is left out: MySQL and MariaDB differ, and so do their versions. */
+/** The variables that change which rows a statement reads or writes, and their values, in the order of setting. A variable that the server
+ *  does not know is skipped: MySQL and MariaDB differ, and so do their versions. */
 const REQUIRED: readonly Variable[] = [
   // Text and time.
   ['character_set_client', 'utf8mb4'],
   ['character_set_results', 'utf8mb4'],
   ['character_set_connection', 'utf8mb4'],
   ['time_zone', '+00:00'],
-  // The mode is set whole: NO_BACKSLASH_ESCAPES, ANSI_QUOTES and PAD_CHAR_TO_FULL_LENGTH change what is written or read.
+  // The whole mode is set: NO_BACKSLASH_ESCAPES, ANSI_QUOTES and PAD_CHAR_TO_FULL_LENGTH change what is written or read.
   ['sql_mode', 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'],
-  // Each statement is a transaction that is committed with it. REPEATABLE READ is the level that every format of the binary log takes.
+  // Each statement is a transaction that is committed with it. Every format of the binary log allows REPEATABLE READ.
   ['autocommit', '1'],
   ['completion_type', 'NO_CHAIN'],
   ['transaction_isolation', 'REPEATABLE-READ'],
@@ -45,7 +45,7 @@ const REQUIRED: readonly Variable[] = [
   ['sql_safe_updates', '0'],
   ['sql_auto_is_null', '0'],
   ['max_sort_length', '1024'],
-  // A statement is not ended for its time or its memory.
+  // The server does not end a statement for its time or its memory.
   ['max_statement_time', '0'],
   ['max_execution_time', '0'],
   ['max_session_mem_used', '9223372036854775807'],
@@ -56,7 +56,7 @@ const REQUIRED: readonly Variable[] = [
   ['sql_quote_show_create', '1'],
 ]
 
-/** What changes only how long or how much something may take, or nothing of ours: set, and not read back. Proxies ignore some of these. */
+/** Variables of limits, or without an effect on Spillway's statements: set, and not read back. Proxies ignore some of these. */
 const PREFERRED: readonly Variable[] = [
   ['collation_connection', 'utf8mb4_bin'],
   ['innodb_lock_wait_timeout', String(LOCK_WAIT_S)],
@@ -67,20 +67,20 @@ const PREFERRED: readonly Variable[] = [
   ['sort_buffer_size', '262144'],
 ]
 
-/** The server knows no such variable, or has it for all sessions together. */
+/** The server does not have the variable, or has it for all sessions together. */
 const UNKNOWN = [1193, 1238]
 
-/** The code of a SessionFault, where a server's error has its number. */
+/** The code of a SessionFault, in the place of a server's error number. */
 export const SESSION_FAULT = 'SESSION'
 
-/** The session is not what Spillway needs: nothing may be read or written over this connection. */
+/** A required variable cannot be set: nothing may be read or written over this connection. */
 export class SessionFault extends Error {
   override readonly name = 'SessionFault'
   readonly code = SESSION_FAULT
 }
 
-/** Makes a new connection's session what Spillway needs. `setting` is where the connection comes from. Throws SessionFault, or the error
- *  of the connection. */
+/** Sets the variables of a new connection's session and reads them back. `setting` names the setting with the connection's URL. Throws
+ *  SessionFault, or the error of the connection. */
 export async function beginSession(session: Session, database: string, setting: string): Promise<void> {
   const [errors] = await Promise.all([
     Promise.all([...REQUIRED, ...PREFERRED].map((variable) => set(session, variable))),
@@ -99,7 +99,7 @@ export async function beginSession(session: Session, database: string, setting: 
   await assertNoTemporaryTable(session, setting)
 }
 
-/** init_connect may make one, which ends with the session, and its rows with it. Where the table cannot be shown, an insert fails, too. */
+/** init_connect may create one; its rows are lost when the session ends. If the table cannot be shown, an insert fails, too. */
 async function assertNoTemporaryTable(session: Session, setting: string): Promise<void> {
   const shown = await session.read(SHOW_TABLE).catch((error: ServerError) => {
     if (error.errno === undefined) throw error
@@ -116,7 +116,7 @@ interface ServerError extends Error {
   sqlMessage?: string
 }
 
-/** The server's error, if it has one: what was read back decides, since a variable that may not be set may be right already. */
+/** Resolves with the server's error, if there is one: the value that is read back decides, since a variable that may not be set may have it. */
 function set(session: Session, [name, value]: Variable): Promise<ServerError | undefined> {
   const literal = /^\d+$/.test(value) ? value : `'${value}'`
   return session.run(`SET @@SESSION.${name} = ${literal}`).then(
@@ -139,4 +139,4 @@ function describe(variable: { name: string; value: string; found: string; error:
 
 const ADVICE =
   'The database server, or a proxy in front of it, must let each session have these values: set them on the server, ' +
-  'grant the user the right to set them, or let the proxy pass SET statements on'
+  'grant the user the right to set them, or let the proxy forward SET statements'

@@ -24,13 +24,13 @@ interface SchemaRow {
 export function sqliteTable(client: PrismaClient, adapter: NodeSqlite): TableQueries {
   return {
     async fingerprint() {
-      // The first query of all opens the connection.
+      // Prisma opens the connection at its first query.
       await client.$connect()
       return String(await adapter.schemaVersion())
     },
     async describe() {
       const rows = await client.$queryRawUnsafe<SchemaRow[]>(SCHEMA)
-      // SQLite's own error where there is none.
+      // Without a table, this throws SQLite's own error.
       if (rows.length === 0) await client.$queryRawUnsafe('SELECT 1 FROM Content LIMIT 1')
       return tableOf(rows)
     },
@@ -39,11 +39,11 @@ export function sqliteTable(client: PrismaClient, adapter: NodeSqlite): TableQue
 
 function tableOf(rows: readonly SchemaRow[]): Table {
   const [first] = rows
-  if (!first) throw new Error('the table Content was made while it was looked for')
+  if (!first) throw new Error('the table Content was created while it was read; try again')
   const unique = new Map<string, (string | null)[]>()
   for (const { index, partial, column } of rows) {
     if (index === null) continue
-    // Of an index of some rows, its condition is a part.
+    // A partial index does not cover all rows: its condition counts as an expression.
     const before = unique.get(index) ?? (Number(partial) === 1 ? [null] : [])
     unique.set(index, [...before, column])
   }

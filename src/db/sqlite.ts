@@ -1,4 +1,4 @@
-/** The embedded store: one file, Node's own SQLite, several processes at it. */
+/** The embedded store: one file, which several processes open with Node's own SQLite. */
 import { resolve } from 'node:path'
 import type { DatabaseSync } from 'node:sqlite'
 import { fileURLToPath } from 'node:url'
@@ -13,11 +13,11 @@ import type { Migratable } from './migrate.ts'
 import { NodeSqlite, sqliteTimestamp, whileBusy } from './node-sqlite.ts'
 import { sqliteTable } from './sqlite-table.ts'
 
-/** How long a statement waits for another process' lock: longer than a checkpoint, or than somebody's edit in Studio. */
+/** How long a statement waits for another process' lock: longer than a checkpoint, or than an edit in Studio. */
 const PATIENCE_MS = 10_000
-/** SQLite takes 32,766 parameters, four to a row; more than this does not make it faster. */
+/** SQLite allows 32,766 parameters, four a row; more rows than this do not make it faster. */
 const MAX_ROWS = 4_000
-/** SQLite would take a gigabyte; the event loop stands still meanwhile. */
+/** SQLite would allow a gigabyte, but it blocks the event loop meanwhile. */
 const MAX_BYTES = 8 * 1024 * 1024
 
 /** The absolute path in a `file:` URL, which may be relative to where the process was started. */
@@ -31,7 +31,7 @@ export function sqlitePath(url: string): string {
   return path
 }
 
-/** "SpSt": what tells the store's file from the queue's, and from those of others. */
+/** "SpSt": marks a file as Spillway's store, unlike the queue's file and those of other programs. */
 const APPLICATION_ID = 0x53705374
 
 export function sqliteDialect(url: string, log: Log): Dialect {
@@ -58,7 +58,7 @@ export function sqliteDialect(url: string, log: Log): Dialect {
   }
 }
 
-/** Makes the file where there is none, and reads it where there is one. */
+/** Creates the file if there is none, and checks it. */
 function checkFile(path: string, note: (text: string) => void): void {
   const file = openSqlite(path, { check, note })
   try {
@@ -74,7 +74,7 @@ function checkFile(path: string, note: (text: string) => void): void {
   }
 }
 
-/** A file of an earlier release has no id, and the account of its migrations. */
+/** A file of an earlier release has no application id, but a table of migrations. */
 function check(db: DatabaseSync): void {
   const id = pragma(db, 'application_id')
   if (id === APPLICATION_ID) return
@@ -83,7 +83,7 @@ function check(db: DatabaseSync): void {
   throw new FileUnusable('it is the database of something else; give the store a file of its own')
 }
 
-/** Says what somebody has to mend, in place of an error that would be waited out. */
+/** Runs `work`; turns an error that waiting cannot fix into one that says what to do. */
 async function usable<T>(path: string, work: () => T | Promise<T>): Promise<T> {
   try {
     return await work()
@@ -102,14 +102,14 @@ function sqliteMigratable(path: string, { db, guard }: OpenFile): Migratable {
     lock: () =>
       usable(path, async () => {
         await whileBusy(PATIENCE_MS, () => db.exec('BEGIN IMMEDIATE'))
-        // Of a file that cannot be written SQLite says so only now, and there may be nothing else to write.
+        // SQLite reports a read-only file only at a write, and there may be no migration to write.
         db.exec(`PRAGMA application_id = ${APPLICATION_ID}`)
       }),
     unlock: (keep) => usable(path, () => end(db, guard, keep)),
     hasTable: (name) =>
       usable(path, () => db.prepare('SELECT 1 FROM sqlite_schema WHERE name = ?').get(name) !== undefined),
     run: (script) => usable(path, () => db.exec(script)),
-    // Prisma's engine keeps dates in SQLite as milliseconds.
+    // Prisma's engine stores dates in SQLite as milliseconds.
     query: (sql, ...args) =>
       usable(path, () => db.prepare(sql).all(...args.map((arg) => (arg instanceof Date ? arg.getTime() : arg)))),
     close: async () => db.close(),

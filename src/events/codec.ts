@@ -1,6 +1,6 @@
 /**
- * Events as text. Invariant: whatever text is parsed, nothing is thrown, and every event that comes out is whole. An event of another
- * release (another type, a later version) becomes `unknown`; a text with a damaged event has no events at all.
+ * Events as text. Invariant: decoding never throws, and every decoded event is whole. An event of another release (another type, a later
+ * version) becomes `unknown`; a text with a damaged event decodes to undefined.
  *
  * Version 1: `{ v: 1, type: 'saved', content }` or `{ v: 1, type: 'failed', id, failure }`, dates as milliseconds since 1970. Release 0.1
  * wrote the same without `v`.

@@ -1,14 +1,14 @@
 /**
- * The events log: what was saved (or failed), in the one order that every subscriber sees. The log is the truth; a wake-up only says
- * that there is more of it. Invariant: positions only grow; each entry names its predecessor, so that a reader notices a gap.
+ * The events log: saved and failed messages, in the one order that every subscriber sees. The log alone has the order; a wake-up only says
+ * that the log has more. Invariant: positions only grow; each entry names its predecessor, so that a reader notices a gap.
  */
 import type { Content } from '../model/content.ts'
 import { type Failure, SpillwayError } from '../model/error.ts'
 
 export type KnownEvent = { type: 'saved'; content: Content } | { type: 'failed'; id: string; failure: Failure }
 
-/** `unknown`: of a type or version of another release. It is passed over, and keeps its place, so that a cursor means the same place in
- *  an entry to every release. */
+/** `unknown`: of a type or version of another release. Readers skip it, but count it, so that a cursor means the same place in an entry to
+ *  every release. */
 export type Event = KnownEvent | { type: 'unknown' }
 
 /** A place in a log: `epoch` names the log, `major` and `minor` order its entries. */
@@ -18,7 +18,7 @@ export interface Position {
   minor: number
 }
 
-/** One announcement. */
+/** The events that one worker published together. */
 export interface LogEntry {
   position: Position
   /** The position of the entry before it; undefined for the first of a log. */
@@ -29,24 +29,24 @@ export interface LogEntry {
 export function expired(): SpillwayError {
   return new SpillwayError(
     'CURSOR_EXPIRED',
-    'What was saved since this cursor is not kept any more, or the cursor is from another log. Read `contents`, then subscribe without `after`.',
+    'The log no longer has the events after this cursor, or the cursor is from another log. Read `contents`, then subscribe without `after`.',
   )
 }
 
 export interface EventLog {
-  /** Appends the entries in order, atomically and durably, and wakes every follower. An entry holds at least one event.
-   *  Throws QUEUE_UNAVAILABLE or OUTCOME_UNKNOWN (then it may be there; appending again is harmless: at least once). */
+  /** Appends the entries in order, atomically and durably, and wakes every follower. An entry has at least one event. Throws
+   *  QUEUE_UNAVAILABLE, or OUTCOME_UNKNOWN: then the entries may be in the log, and appending them again is harmless (at least once). */
   append(entries: readonly (readonly KnownEvent[])[]): Promise<void>
-  /** Where the log ends now. The epoch is made when there is none yet. Throws QUEUE_UNAVAILABLE. */
+  /** The end of the log. Makes an epoch if the log has none yet. Throws QUEUE_UNAVAILABLE. */
   tail(): Promise<Position>
-  /** The entries after a position, oldest first, at most `limit` and at most some megabytes; [] at the end. Throws CURSOR_EXPIRED
-   *  where what follows the position cannot be told without a hole (trimmed, flushed, another log), QUEUE_UNAVAILABLE. */
+  /** The entries after a position, oldest first, at most `limit` and at most some megabytes; [] at the end. Throws CURSOR_EXPIRED where
+   *  the entries after the position may be incomplete (trimmed, flushed, another log), QUEUE_UNAVAILABLE. */
   read(after: Position, limit: number): Promise<LogEntry[]>
-  /** Calls back on each wake-up, with the entry where it came along; at most once for each, none is promised, and a wake-up without an
-   *  entry means "look". Called also after every reconnect. Goes on by itself through outages until the returned function is called. */
+  /** Calls back on each wake-up, with the entry if the wake-up carried it; without one, the follower must read the log. Wake-ups may be
+   *  lost, and none comes twice. Calls back after every reconnect, too. Survives outages; ends when the returned function is called. */
   follow(wake: (entry?: LogEntry) => void): () => Promise<void>
-  /** Does what announcing a save takes: an append that no reader sees, a read, and, where it is followed, a subscription. Undefined when it
-   *  was done; else a code that says why not. Never throws. */
+  /** Tries all steps of publishing an event: an append that no reader sees, a read and, if the log is followed, a subscription. Undefined
+   *  if they succeed; else a code that says why not. Never throws. */
   probe(): Promise<string | undefined>
   close(): Promise<void>
 }
@@ -58,7 +58,8 @@ export function compare(a: Position, b: Position): number {
 
 /**
  * A cursor is a place between two events: behind all entries up to `position` and behind the first `index` events of the entry after it.
- * The cursor behind the last event of an entry is the one of that entry and 0. Fixed width, so that cursors of one log sort as text, too.
+ * The cursor behind the last event of an entry is the entry's position and 0. Its text has a fixed width, so that cursors of one log sort
+ * as text.
  */
 export interface Cursor {
   position: Position
@@ -70,7 +71,7 @@ export function formatCursor({ position, index }: Cursor): string {
   return `${position.epoch}.${part(position.major, 14)}.${part(position.minor, 6)}.${part(index, 6)}`
 }
 
-/** The cursor, or undefined where the text cannot be one. */
+/** The cursor, or undefined if the text is none. */
 export function parseCursor(text: string): Cursor | undefined {
   const match = /^([A-Za-z0-9_-]{1,32})\.(\d{14,16})\.(\d{6,16})\.(\d{6,9})$/.exec(text)
   if (!match) return undefined

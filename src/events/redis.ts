@@ -1,13 +1,13 @@
 /**
  * The events log on Redis: a stream, and a channel (through graphql-redis-subscriptions) that wakes its followers.
  *
- *   {spillway:events}:log    the stream: entries of `p` (the id of the one before) and `d` (the events, JSON)
+ *   {spillway:events}:log    the stream: entries of `p` (the id of the previous entry) and `d` (the events, JSON)
  *   {spillway:events}:meta   epoch, last (the id appended last), bytes
  *   {spillway:events}:sizes  "id bytes" of each entry, for trimming by size
  *
- * Ids never go back within one key, and a log that was flushed and begun anew has another epoch. A log whose tail was lost (a power cut
- * without fsync, a failover to a replica that was behind) goes on with ids that differ from the lost ones (append.lua sees to that); a
- * cursor among these is not found, and the entry after it names another predecessor, so that it is expired, never a hole.
+ * Ids never go back within one key, and a log that was flushed gets a new epoch. A log whose tail was lost (a power cut without fsync, a
+ * failover to a replica that was behind) continues with ids that differ from the lost ones (append.lua makes sure of that). A cursor among
+ * the lost ids is not found, and the entry after it names another predecessor: the cursor is expired, and no event is skipped.
  */
 import { randomBytes, randomInt } from 'node:crypto'
 import { RedisPubSub } from 'graphql-redis-subscriptions'
@@ -27,7 +27,7 @@ export interface RedisEventLogOptions {
   log: Log
 }
 
-/** A larger announcement is read from the log by who wants it: Redis keeps a copy of each for every slow subscriber. */
+/** A wake-up does not carry a larger entry; followers read it from the log. Redis keeps a copy of each wake-up for every slow subscriber. */
 const publishWholeBytes = 256 * 1024
 
 const heartbeatMs = 5_000
@@ -86,16 +86,16 @@ export class RedisEventLog implements EventLog {
 
   async read(after: Position, limit: number): Promise<LogEntry[]> {
     const from = `${after.major}-${after.minor}`
-    // With the entry of the position itself, which proves that it is one of this log's.
+    // Begins with the entry at the position itself, which proves that the position belongs to this log.
     const [meta, all] = await this.#connection.ask(() =>
       this.#read(from === '0-0' ? '-' : from, Math.min(limit, 16) + 1),
     )
     const [epoch, last] = meta
     if (epoch !== after.epoch) throw expired()
-    // What somebody else put there is no link of the chain.
+    // Another program's entries are skipped.
     const found = all.filter(([, [p, , d]]) => p === 'p' && d === 'd')
     const entries = found[0]?.[0] === from ? found.slice(1) : found
-    // Either the position's own entry was there, or the one after it names it, or it is where the log ends.
+    // The position is valid if its own entry was found, if the next entry names it, or if it is the end of the log.
     const proven = found.length > entries.length || (entries[0] ? entries[0][1][1] || '0-0' : (last ?? '0-0')) === from
     if (!proven) throw expired()
     const intact: LogEntry[] = []
@@ -103,7 +103,7 @@ export class RedisEventLog implements EventLog {
       const [, p = ''] = fields
       const events = p === '' || isId(p) ? decodeEvents(fields[3] ?? '') : undefined
       if (!events) {
-        // Damaged. Whoever stands right before it has lost something, and is told.
+        // A damaged entry. A reader right before it has lost events: its cursor is expired.
         if (intact.length === 0) throw expired()
         break
       }
@@ -127,8 +127,8 @@ export class RedisEventLog implements EventLog {
       const keys = { [meta]: 'hash', [log]: 'stream', [sizes]: 'list' } as const
       return await prove(client, { own: this.#own, keys, always: true, channel: this.#channel })
     })
-    const heard = await Promise.all([...this.#subscribers].map((one) => one.probe(subscribing(this.#channel))))
-    return appended ?? heard.find((code) => code !== undefined)
+    const subscribed = await Promise.all([...this.#subscribers].map((one) => one.probe(subscribing(this.#channel))))
+    return appended ?? subscribed.find((code) => code !== undefined)
   }
 
   follow(wake: (entry?: LogEntry) => void): () => Promise<void> {
@@ -136,7 +136,7 @@ export class RedisEventLog implements EventLog {
     let stopped = false
     const subscriber = new RedisConnection(this.#address, { role: 'events wake-up', log })
     this.#subscribers.add(subscriber)
-    // Again and again: the first SUBSCRIBE subscribes, the later ones ask a silent connection whether it is still alive.
+    // Repeated: the first SUBSCRIBE subscribes; each later one checks that a silent connection is still alive.
     let refused = false
     const subscribe = async () => {
       if (!subscriber.ready) return
@@ -151,12 +151,12 @@ export class RedisEventLog implements EventLog {
     }
     subscriber.onReady(async () => {
       await subscribe()
-      // What was published meanwhile was not heard.
+      // Wake-ups that were published meanwhile are lost.
       if (!stopped) wake()
     })
     const heartbeat = setInterval(subscribe, heartbeatMs)
-    // One subscription for this process, since the library buffers without bound for each. Its own SUBSCRIBE, when refused, raises an
-    // unhandled rejection that ends the process; so it is told yes, and the real one is made above.
+    // One subscription for this process, since the library buffers without bound for each subscription. When Redis refuses the library's
+    // own SUBSCRIBE, the unhandled rejection ends the process; so that one always succeeds, and the real one is sent above.
     const pubsub = new RedisPubSub({
       publisher: this.#connection.client,
       subscriber: {
@@ -168,7 +168,7 @@ export class RedisEventLog implements EventLog {
       try {
         if (!stopped && !isProbe(message)) wake(readWake(message))
       } catch (error) {
-        // Thrown on, it would end the process.
+        // Rethrown, it would end the process.
         log.error({ err: error }, 'a wake-up of the events log could not be handled')
       }
     })
@@ -198,10 +198,10 @@ const isId = (value: unknown): value is string => typeof value === 'string' && /
 
 const subscribing = (channel: string) => async (client: Redis) => void (await client.subscribe(channel))
 
-/** Published to prove that it can be, by any process. */
+/** Published by the probe of some process. */
 const isProbe = (message: unknown) => isObject(message) && message.probe === true
 
-/** The entry that a wake-up carries; undefined where it carries none, or is not one of ours: then the log tells. */
+/** The entry that a wake-up carries; undefined if it carries none, or if another program published it: then the log is read. */
 function readWake(message: unknown): LogEntry | undefined {
   if (!isObject(message)) return undefined
   const { epoch, id, previous } = message

@@ -1,17 +1,17 @@
 /**
- * The embedded events log, in the thread that owns the database. Invariant: entries are numbered without a gap and only ever removed
- * from the front, never the last of them; each one names the one before it, so that a hole made by other hands is seen.
+ * The embedded events log, in the thread that owns the database. Invariant: entries are numbered without a gap and removed from the front
+ * only, never the last one; each entry names its predecessor, so that a reader notices an entry that another program deleted.
  */
 import type { DatabaseSync } from 'node:sqlite'
 import { codeOf } from '../sqlite/fault.ts'
 import { prepareAll, type Statements } from '../sqlite/open.ts'
 import type { WriteQueue } from '../sqlite/write-queue.ts'
 
-/** An entry of the log; `events` is the JSON text, absent where it is too long to be sent to every follower. */
+/** An entry of the log; `events` is the JSON text, absent if it is too long to be sent to every follower. */
 export interface LogRow {
   epoch: string
   major: number
-  /** 0: it is the first of the log. */
+  /** 0 for the first entry of the log. */
   previous: number
   events?: string
 }
@@ -23,7 +23,7 @@ export interface EventsOptions {
 
 const readBytes = 4 * 1024 * 1024
 const wakeBytes = 256 * 1024
-/** Trimming goes in small steps, each faster than what is appended. */
+/** Trimming goes in small steps; each removes more entries than were appended. */
 const trimSlack = 16
 
 export class EventsTables {
@@ -32,8 +32,8 @@ export class EventsTables {
   readonly #wake: (row?: LogRow) => void
   readonly #sql: Statements
   readonly #epoch: string
-  /** The last entry that followers were told of. */
-  #told: number
+  /** The last entry that followers were woken for. */
+  #wokenFor: number
 
   constructor(db: DatabaseSync, writeQueue: WriteQueue, options: EventsOptions, wake: (row?: LogRow) => void) {
     this.#writeQueue = writeQueue
@@ -41,7 +41,7 @@ export class EventsTables {
     this.#wake = wake
     this.#sql = prepareAll(db, new URL('sqlite.sql', import.meta.url))
     this.#epoch = (this.#sql('epoch').get() as { epoch: string }).epoch
-    this.#told = this.#last()
+    this.#wokenFor = this.#last()
   }
 
   async append(entries: readonly string[]): Promise<void> {
@@ -60,9 +60,9 @@ export class EventsTables {
       this.#trim(added, entries.length)
       return { first, rows }
     })
-    // Another process has appended in between: look there first.
-    if (first > this.#told) this.#wake()
-    this.#told = rows.at(-1)!.major
+    // Another process has appended in between: followers read those entries first.
+    if (first > this.#wokenFor) this.#wake()
+    this.#wokenFor = rows.at(-1)!.major
     for (const row of rows) this.#wake(row)
   }
 
@@ -93,7 +93,7 @@ export class EventsTables {
     return this.#writeQueue.read(() => ({ epoch: this.#epoch, major: this.#last(), previous: 0 }))
   }
 
-  /** 'expired' where what follows the position cannot be told. */
+  /** 'expired' if the entries after the position may be incomplete. */
   read(after: { epoch: string; major: number; minor: number }, limit: number): Promise<LogRow[] | 'expired'> {
     return this.#writeQueue.read(() => {
       if (after.epoch !== this.#epoch || after.minor !== 0 || after.major > this.#last()) return 'expired'
@@ -102,7 +102,7 @@ export class EventsTables {
       let bytes = 0
       for (const found of this.#sql('after').iterate(after.major, limit)) {
         const row = found as unknown as { major: number; previous: number; bytes: number; events: string }
-        // Reading on from here, the next call says so.
+        // A gap: the next call, which reads from here, returns 'expired'.
         if (row.previous !== expected) break
         bytes += row.bytes
         if (rows.length > 0 && bytes > readBytes) break
@@ -113,7 +113,7 @@ export class EventsTables {
     })
   }
 
-  /** Writes as an append does, and changes nothing. Undefined where that worked; else a code that says why not. */
+  /** Writes as an append does, and changes nothing. Undefined if that succeeds; else a code that says why not. */
   async probe(): Promise<string | undefined> {
     try {
       await this.#writeQueue.write({ durable: false }, () => this.#sql('count bytes').run(0))
@@ -123,20 +123,20 @@ export class EventsTables {
     }
   }
 
-  /** Tells the followers of what other processes have appended. */
+  /** Wakes the followers if another process has appended entries. */
   refresh(): void {
     const last = this.#last()
-    if (last > this.#told) this.#wake()
-    this.#told = last
+    if (last > this.#wokenFor) this.#wake()
+    this.#wokenFor = last
   }
 
-  /** The entry appended last, kept or not; 0 for none. */
+  /** The number of the last appended entry, trimmed or not; 0 if there was none. */
   #last(): number {
     return (this.#sql('last').get() as { seq: number } | undefined)?.seq ?? 0
   }
 }
 
-/** What a port can ask for; `follow` says whether it is sent each entry that is appended. */
+/** The calls of an RPC client; `follow` says whether it is sent each appended entry. */
 export function eventsCalls(events: EventsTables, follow: (follows: boolean) => void) {
   return {
     append: (entries: readonly string[]) => events.append(entries),
@@ -149,5 +149,5 @@ export function eventsCalls(events: EventsTables, follow: (follows: boolean) => 
 
 export type EventsCalls = ReturnType<typeof eventsCalls>
 
-/** Those that change nothing. */
+/** The calls that change nothing. */
 export const eventsQuestions = ['tail', 'read', 'follow', 'probeEvents'] as const

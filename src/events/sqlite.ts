@@ -1,6 +1,6 @@
 /**
- * The embedded events log: in the same SQLite file as the embedded queue, owned by the same thread (../embedded/). Positions are the numbers
- * of its entries, without gaps; `minor` is always 0.
+ * The embedded events log: in the SQLite file of the embedded queue, owned by the same thread (../embedded/). Positions are the numbers of
+ * the entries, without gaps; `minor` is always 0.
  */
 import type { MessagePort } from 'node:worker_threads'
 import { RpcClient } from '../sqlite/rpc-client.ts'
@@ -12,7 +12,7 @@ export class SqliteEventLog implements EventLog {
   readonly #rpc: RpcClient<EventsCalls, LogRow | undefined>
   readonly #followers = new Set<{ wake(entry?: LogEntry): void }>()
 
-  /** A port of SqliteFile's `connect`, for this log alone. */
+  /** `port`: from SqliteFile.connect, used by this log alone. */
   constructor(port: MessagePort) {
     this.#rpc = new RpcClient(port, eventsQuestions)
     this.#rpc.onEvent = (row) => {
@@ -36,7 +36,7 @@ export class SqliteEventLog implements EventLog {
     for (const row of rows) {
       const entry = entryOf(row)
       if (!entry) {
-        // Damaged. A reader that stands right before it has lost something, and is told.
+        // A damaged entry. A reader right before it has lost events: its cursor is expired.
         if (intact.length === 0) throw expired()
         break
       }
@@ -45,7 +45,6 @@ export class SqliteEventLog implements EventLog {
     return intact
   }
 
-  /** The log is in the queue's file, and is written in the same way. */
   probe(): Promise<string | undefined> {
     return this.#rpc.codeOf(() => this.#rpc.call('probeEvents', []))
   }
@@ -54,7 +53,7 @@ export class SqliteEventLog implements EventLog {
     const follower = { wake }
     this.#followers.add(follower)
     const followed = this.#follow()
-    // What was appended before the thread heard of it woke nobody.
+    // Entries that were appended before the thread registered the follower did not wake it.
     void followed.then(() => this.#followers.has(follower) && wake())
     return async () => {
       this.#followers.delete(follower)
@@ -64,7 +63,7 @@ export class SqliteEventLog implements EventLog {
   }
 
   async #follow(): Promise<void> {
-    // Fails only where the thread is gone, and then there is nothing to be woken by.
+    // Fails only if the thread has ended, and then no wake-up can come.
     await this.#rpc.call('follow', [this.#followers.size > 0]).catch(() => {})
   }
 
@@ -74,7 +73,7 @@ export class SqliteEventLog implements EventLog {
   }
 }
 
-/** Undefined where its text is damaged. */
+/** Undefined if its text is damaged. */
 function entryOf({ epoch, major, previous, events: text }: LogRow): LogEntry | undefined {
   const events = decodeEvents(text ?? '')
   return (

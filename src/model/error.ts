@@ -1,19 +1,19 @@
 /**
- * Every error a client can be told of, by code. One table (server/errors.ts) turns a code into GraphQL and HTTP; whatever is not
- * a SpillwayError is a defect of ours and reaches the client masked, as INTERNAL_SERVER_ERROR.
+ * Every error that a client can get, by code. One table (http/errors.ts) turns a code into GraphQL and HTTP. An error that is not a
+ * SpillwayError is a defect: the client gets INTERNAL_SERVER_ERROR, without its message.
  */
 export const codes = [
   /** The input breaks a rule that the message names, with its limit. Sending it again will not help. */
   'BAD_USER_INPUT',
   'UNAUTHENTICATED',
   'FORBIDDEN',
-  /** One client asked for too much at once. */
+  /** One client sent too many requests at once. */
   'RATE_LIMITED',
-  /** Certainly not accepted: all clients together asked this process for too much at once. */
+  /** Certainly not enqueued: the requests of all clients together exceed what this process can serve. */
   'OVERLOADED',
-  /** Certainly not accepted: the queue is at its capacity. */
+  /** Certainly not enqueued: the queue is at its capacity. */
   'QUEUE_FULL',
-  /** Certainly not accepted: the queue cannot be reached, or refuses to write. */
+  /** Certainly not enqueued: the queue cannot be reached, or refuses to write. */
   'QUEUE_UNAVAILABLE',
   /** The queue was asked and did not answer in time. Retry with the id: it is saved once. */
   'OUTCOME_UNKNOWN',
@@ -21,7 +21,7 @@ export const codes = [
   'STORE_UNAVAILABLE',
   /** The id is taken by other content. */
   'ID_CONFLICT',
-  /** The cursor is too old, or comes from another log: what was missed cannot be told. Read `contents` and subscribe anew. */
+  /** The cursor is too old, or from another log: events after it are missing. Read `contents` and subscribe again. */
   'CURSOR_EXPIRED',
   'INTERNAL_SERVER_ERROR',
 ] as const
@@ -30,7 +30,7 @@ export type Code = (typeof codes)[number]
 export class SpillwayError extends Error {
   override readonly name = 'SpillwayError'
   readonly code: Code
-  /** How long to wait before trying again, in milliseconds; absent where trying again will not help. */
+  /** How long to wait before trying again, in milliseconds; undefined if trying again will not help. */
   readonly retryAfterMs: number | undefined
   /** The ids of the saves whose outcome is unknown, to retry with. */
   readonly ids: readonly string[] | undefined
@@ -54,17 +54,17 @@ export function badInput(message: string): SpillwayError {
 
 /** Why a message became a dead letter. */
 export interface Failure {
-  /** ID_CONFLICT, UNDECODABLE, REJECTED (the database will not have it), CRASHED (it kept killing its worker) or GAVE_UP. */
+  /** ID_CONFLICT, UNDECODABLE, REJECTED (the database rejected the row), CRASHED (workers crashed while processing it) or GAVE_UP. */
   code: FailureCode
   message: string
-  /** How often it was tried by itself. */
+  /** How often the row was inserted alone. */
   attempts: number
   failedAt: Date
 }
 
 export type FailureCode = 'ID_CONFLICT' | 'UNDECODABLE' | 'REJECTED' | 'CRASHED' | 'GAVE_UP'
 
-/** A failure as it was stored; of one that is malformed, what there is, with the code UNDECODABLE. `at` stands in for a missing time. */
+/** A failure as it was stored; from a malformed one, its valid parts and the code UNDECODABLE. `at` replaces a missing time. */
 export function readFailure(value: unknown, at: number): Failure {
   const { code, message, attempts, failedAt } = (value ?? {}) as Record<keyof Failure, unknown>
   const time = new Date(typeof failedAt === 'string' || typeof failedAt === 'number' ? failedAt : Number.NaN)

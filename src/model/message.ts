@@ -1,34 +1,34 @@
 /**
- * A message is what `save` puts into the queue: everything the database action needs, versioned, so that a worker of another release
- * knows whether it understands it. docs/glossary.md has the words.
+ * A message is what `save` enqueues: everything that the insert needs, with a version, so that a worker of another release knows whether
+ * it understands the message. docs/glossary.md defines the terms.
  */
 export interface Message {
   v: 1
-  /** Which model it is for: what a worker does with it. */
+  /** The model. */
   type: 'content'
   id: string
-  /** When it was accepted: milliseconds since 1970, the clock of the API process. */
+  /** When it was enqueued: milliseconds since 1970, by the clock of the API process. */
   at: number
   content: string
-  /** W3C traceparent, where the trace of this save is wanted. The last one: `traceOf` looks for it at the end. */
+  /** W3C traceparent, if this save is traced. The last field: `traceOf` reads it at the end. */
   trace?: string
 }
 
-/** As JSON.stringify would, in half the time: only the content may hold what has to be escaped. */
+/** The same text as JSON.stringify, in half the time: only the content may need escaping. */
 export function encode({ v, type, id, at, content, trace }: Message): string {
   const end = trace === undefined ? '}' : `,"trace":"${trace}"}`
   return `{"v":${v},"type":"${type}","id":"${id}","at":${at},"content":${JSON.stringify(content)}${end}`
 }
 
 /**
- * The traceparent of an encoded message, if it has one and is to be traced. Found without decoding it all: no content can end like this,
- * since a quote within it is written with a backslash before it.
+ * The traceparent of an encoded message, if it has one that is sampled. Found without decoding the message: no content can end like this,
+ * since a quote within it is escaped.
  */
 export function traceOf(body: string): string | undefined {
   return /,"trace":"(00-[0-9a-f]{32}-[0-9a-f]{16}-01)"\}$/.exec(body.slice(-70))?.[1]
 }
 
-/** The message, or why it cannot be one: never throws, since what is in the queue may come from anywhere. */
+/** The message, or what is wrong with it. Never throws: any program may have written to the queue. */
 export function decode(body: string): Message | { problem: string } {
   let value: unknown
   try {

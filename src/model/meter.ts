@@ -1,16 +1,16 @@
-/** What the layers count, for whoever keeps the numbers. Durations in seconds. */
+/** Measurements of the use cases and of the worker. Durations in seconds. */
 export interface Meter {
-  /** Saves that the queue accepted in one answer, and how long that took. */
+  /** Saves that were enqueued together, and how long that took. */
   enqueued(saves: number, seconds: number): void
   /** Saves that were refused, by error code. */
   rejected(saves: number, code: string): void
-  /** A page was asked of the cache. */
+  /** A page was looked up in the cache. */
   cacheRequest(result: 'hit' | 'miss' | 'unavailable'): void
-  /** Events that were handed to a subscriber. */
+  /** Events that were sent to a subscriber. */
   delivered(events: number): void
-  /** A worker's step with a batch. */
+  /** A step of a worker with a batch. */
   stage(stage: Stage, seconds: number): void
-  /** Rows a worker committed together, and how long ago the oldest of them was accepted. */
+  /** Rows that a worker committed together, and how long ago the oldest of them was enqueued. */
   committed(rows: number, lagSeconds: number): void
   /** The worker waits for a database that takes no rows; undefined: it takes rows. */
   storeWaiting(waiting: StoreWaiting | undefined): void
@@ -21,13 +21,13 @@ export interface Meter {
 export interface StoreWaiting {
   /** Milliseconds since 1970. */
   since: number
-  /** The database's own code, where there was one. */
+  /** The database's own code, if it gave one. */
   code: string | undefined
 }
 
 export type Stage = 'insert' | 'invalidate' | 'mark_saved' | 'append' | 'ack' | 'dead_letter'
 
-/** Keeps nothing. */
+/** Records nothing. */
 export const noMeter: Meter = {
   enqueued() {},
   rejected() {},

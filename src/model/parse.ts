@@ -1,4 +1,4 @@
-/** Reading what another process wrote. Nothing here throws: undefined says that a value is not what it should be. */
+/** Reads values that another process wrote. Nothing here throws: undefined means that a value is not of the expected form. */
 
 export function parseJson(text: string): unknown {
   try {

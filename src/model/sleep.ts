@@ -1,4 +1,4 @@
-/** Resolves after `ms`, or at once when the signal aborts. Leaves no listener behind: a signal outlives many pauses. */
+/** Resolves after `ms`, or at once when the signal aborts. Removes its listener, since one signal outlives many sleeps. */
 export function sleep(ms: number, signal: AbortSignal): Promise<void> {
   if (signal.aborted) return Promise.resolve()
   return new Promise((resolve) => {

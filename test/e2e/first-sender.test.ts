@@ -100,7 +100,7 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
       for (const content of ['first', 'third']) {
         const { body } = await system.client.graphql(saving, { id, content })
         expect(body.errors[0]).toMatchObject({
-          message: expect.stringContaining('Nothing was accepted'),
+          message: expect.stringContaining('Nothing was enqueued'),
           extensions: { code: 'STORE_UNAVAILABLE', retryAfterMs: expect.any(Number) },
         })
         expect(await rest(id, content)).toMatchObject({ status: 503 })

@@ -1,9 +1,9 @@
--- Appends announcements to the events log, trims it by time and size, and wakes the followers: one step, so that a follower that was
--- woken finds what woke it.
+-- Appends entries to the events log, trims it by time and size, and wakes the followers: in one step, so that a woken follower finds the
+-- entry.
 -- KEYS: 1 log, 2 meta (epoch, last, bytes), 3 sizes (a list of "id bytes", oldest first)
--- ARGV: 1 channel, 2 an epoch to take where there is none, 3 retention in milliseconds, 4 retention in bytes,
---   5 the largest announcement to publish whole, in bytes, 6 a random number; then the announcements, each a JSON array
--- Returns the ids they got
+-- ARGV: 1 channel, 2 the epoch if the log has none, 3 retention in milliseconds, 4 retention in bytes,
+--   5 the largest entry to publish whole, in bytes, 6 a random number; then the entries, each a JSON array of events
+-- Returns the ids of the entries
 local ok, state = pcall(function()
   redis.call('XLEN', KEYS[1])
   redis.call('LLEN', KEYS[3])
@@ -28,14 +28,14 @@ local ids = {}
 redis.call('HDEL', KEYS[2], 'begun')
 if state.isNew then redis.call('HSET', KEYS[2], 'epoch', epoch) end
 
--- Where the tail of the log gets lost (a failover to a replica that was behind, and whose clock is, too), what is appended next must not
--- get an id that a lost entry had, or a cursor behind that one would seem good: so a call's first id has something random in it.
+-- If the tail of the log was lost (a failover to a replica that was behind, and whose clock was, too), a new entry must not get the id of
+-- a lost one, or a cursor behind the lost entry would seem valid. So the first id of each call has a random part.
 local function first(data)
   local ms, seq = last:match('^(%d+)-(%d+)$')
   ms, seq = tonumber(ms or 0), tonumber(seq or 0)
   local id = ms < now and string.format('%.0f-%.0f', now, ARGV[6]) or string.format('%.0f-%.0f', ms, seq + 1 + ARGV[6])
   local added = redis.pcall('XADD', KEYS[1], id, 'p', last, 'd', data)
-  -- Others have written to this stream.
+  -- Another program has written to this stream.
   return type(added) == 'table' and redis.pcall('XADD', KEYS[1], '*', 'p', last, 'd', data) or added
 end
 
@@ -52,8 +52,8 @@ for i = 7, #ARGV do
 end
 
 local oldest = now - state.retentionMs
--- The newest always stays, or a log whose entries are larger than it may be would be no log. A few more than came in, so that a
--- shortened retention is reached step by step, without stopping the server.
+-- The newest entry always stays, even if it is larger than the whole log may be. Each call removes at most a few more entries than it
+-- appended, so that a shortened retention is reached step by step, without blocking the server.
 for _ = 1, #ids * 4 + 16 do
   local entry = redis.call('LINDEX', KEYS[3], 0)
   if not entry then break end
@@ -61,9 +61,9 @@ for _ = 1, #ids * 4 + 16 do
   if id == last then break end
   if id and bytes <= state.retentionBytes and tonumber(ms) >= oldest then break end
   redis.call('LPOP', KEYS[3])
-  -- Others have written to this list, what it has is no entry.
+  -- Without an id, another program has written this element.
   if id then
-    -- Nor can it be one where the id is larger than an id may be.
+    -- XDEL fails if the id is larger than an id may be: then it is none of ours either.
     redis.pcall('XDEL', KEYS[1], id)
     bytes = math.max(0, bytes - tonumber(size))
   end

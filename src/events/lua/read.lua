@@ -1,7 +1,6 @@
--- Epoch and last id of the events log, and entries of it, as they stand at one moment. Read only, and works on a server that is full,
--- where a transaction does not.
+-- Reads epoch, last id and entries of the events log at one moment. Read only: it works on a full server, where a transaction does not.
 -- KEYS: 1 log, 2 meta
--- ARGV: 1 the first id to read, as XRANGE has it, 2 how many entries at most
+-- ARGV: 1 the first id to read, as in XRANGE, 2 the largest number of entries
 -- Returns {epoch, last}, and the entries
 local ok, found = pcall(function()
   return {
