@@ -1,7 +1,6 @@
 /**
- * What a Redis URL may say. Invariant: a URL that is taken says one thing, and all of what it says is used; no message repeats a part of it
- * that may be a secret. The client's own parser would take any of its settings from the query, also those that keep a save from being
- * sent twice.
+ * Reads a Redis URL. Invariant: a valid URL has one meaning, and every part of it is used; no message repeats a part that may be a secret.
+ * Not the client's own parser: it reads any of the client's settings from the query, also those that keep a save from being sent twice.
  */
 
 export interface RedisAddress {
@@ -12,31 +11,31 @@ export interface RedisAddress {
   username: string | undefined
   password: string | undefined
   tls: boolean
-  /** What all keys and channels begin with: `?prefix=` of the URL. */
+  /** The prefix of all keys and channels: `?prefix=` of the URL. */
   prefix: string
 }
 
 const expected = 'redis://USER:PASSWORD@HOST:6379/0?prefix=NAME (rediss:// for TLS)'
 const encode =
   'percent-encode the special characters of user and password (% is %25, @ is %40, / is %2F, # is %23, ? is %3F)'
-/** Without { and }, which say where a key stands in a cluster, and without what patterns and lists are made of. */
+/** Without { and }, which mark the hash tag of a key, and without the characters of patterns and lists. */
 const prefixFormat = /^[\w.:-]{1,64}$/
 
-/** `name` is the setting's, for the error. Throws where the URL says what it may not. */
+/** `name` is the setting's, for the error. Throws if the URL is invalid. */
 export function parseRedisUrl(text: string, name = 'QUEUE_URL'): RedisAddress {
   const address = read(text)
   if (typeof address === 'string') throw new Error(`${name} ${address}`)
   return address
 }
 
-/** What is wrong with a Redis URL; undefined where nothing is. */
+/** What is wrong with a Redis URL; undefined if nothing is. */
 export function redisUrlProblem(text: string): string | undefined {
   const address = read(text)
   return typeof address === 'string' ? address : undefined
 }
 
 function read(text: string): RedisAddress | string {
-  // The URL parser would pass over some of them.
+  // The URL parser ignores some of them.
   if (/[\s\p{Cc}]/u.test(text)) return `has a blank or a control character; expected ${expected}`
   if (!/^rediss?:\/\//i.test(text) || !URL.canParse(text))
     return `is not a URL of Redis; expected ${expected}; ${encode}`
@@ -73,7 +72,7 @@ function read(text: string): RedisAddress | string {
 function readPrefix(parameters: URLSearchParams): { value: string } | { problem: string } {
   for (const key of parameters.keys()) {
     if (key === 'prefix') continue
-    // What looks like no name may be the rest of a password.
+    // A text that is not a name may be the rest of a password.
     const named = /^[a-z][a-z_-]{0,40}$/i.test(key) ? `the parameter ${key}` : 'a parameter'
     return {
       problem:
@@ -87,7 +86,7 @@ function readPrefix(parameters: URLSearchParams): { value: string } | { problem:
   return { problem: 'has a prefix that cannot be used; expected 1 to 64 letters, digits and _ . : -' }
 }
 
-/** Undefined where it cannot be decoded. */
+/** Undefined if it cannot be decoded. */
 function decode(text: string): string | undefined {
   try {
     return decodeURIComponent(text)

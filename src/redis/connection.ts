@@ -1,8 +1,8 @@
 /**
- * One connection to a Redis, with the manners everything here needs: it never re-sends by itself, never queues while it is down, always
- * answers within its deadline, and tells what certainly did not happen from what may have. Invariant: a promise made by `ask` settles.
+ * One connection to a Redis: it never re-sends a command, never queues commands while it is down, and tells commands that certainly had no
+ * effect from those that may have had one. Invariant: each promise of `ask` resolves or rejects by its deadline.
  *
- * ioredis' defaults do otherwise: they re-send after a lost reply (two entries for one save) and wait for ever on a frozen server.
+ * ioredis' defaults differ: they re-send after a lost reply (two entries for one save) and wait for ever on a frozen server.
  */
 import { isIP } from 'node:net'
 import { Redis } from 'ioredis'
@@ -12,10 +12,10 @@ import type { RedisAddress } from './address.ts'
 import { type Problem, problemOf, setUp } from './setup.ts'
 
 /**
- * Whether an error that Redis answered may come after a write. A command either runs or answers an error, and so does a transaction.
- * A script that dies keeps what it wrote until then; Redis marks its error with the script's name. A script's first write is refused
- * with four codes, no later one is, and SCRIPT KILL ends no script that has written. An error that a script returns has no mark: ours
- * return one before their first write only.
+ * Whether an error of Redis may come after a write. A command either runs or fails, and so does a transaction. The writes of a script that
+ * fails midway stay; Redis marks its error with the script's name. Redis refuses a script's first write with four codes and never a later
+ * one, and SCRIPT KILL does not end a script that has written. An error that a script returns has no mark: our scripts return errors only
+ * before their first write.
  */
 function mayHaveWritten(message: string): boolean {
   if (!message.includes('user_script')) return false
@@ -23,7 +23,7 @@ function mayHaveWritten(message: string): boolean {
 }
 
 const exhausted =
-  'a stream of its Redis has an entry with the highest possible id and takes no other (EXHAUSTED). Find out who added it; once ' +
+  'a stream of its Redis has an entry with the highest possible id, so that none can be added (EXHAUSTED). Find out what added it; once ' +
   'the workers have drained the queue, delete the key of the stream, as docs/operations.md says'
 
 export const retryAfterMs = 1_000
@@ -39,29 +39,29 @@ export class RedisConnection {
   #ready = false
   /** Why it is not ready. */
   #problem: Problem = { code: 'CONNECTING', reason: 'not connected yet' }
-  /** Of the connection that is being made. */
-  #told = false
+  /** The problem of the current attempt to connect was logged. */
+  #failed = false
   #closed = false
-  /** Logged since it was ready last. */
+  /** The code logged last since it was ready. */
   #lastLogged: string | undefined
-  /** Connections in a row that came to nothing. */
+  /** Connections in a row that failed. */
   #failures = 0
-  /** One for each connection: what an earlier one finds out late is void. */
+  /** An object for each connection: a late result of an earlier one is ignored. */
   #settingUp: object | undefined
   #readyTimer: NodeJS.Timeout | undefined
 
-  /** `role` names it in messages and in CLIENT LIST. Connects by itself and goes on trying for ever. */
+  /** `role` names it in messages and in CLIENT LIST. Connects by itself and tries again without a limit. */
   constructor(address: RedisAddress, options: { role: string; log: Log; deadlineMs?: number }) {
     this.#role = options.role
     this.#address = address
     this.#log = options.log
     this.#deadlineMs = options.deadlineMs ?? 2_000
     const { host, port, tls } = address
-    // No user, password, database or name: the client goes on where one of them is refused. setUp does not.
+    // No user, password, database or name: the client continues if Redis refuses one of them. setUp does not.
     this.client = new Redis({
       host,
       port,
-      // What a server with several certificates, or behind a proxy, is known by.
+      // For servers with several certificates, or behind a proxy.
       ...(tls && { tls: { host, ...(isIP(host) ? {} : { servername: host }) } }),
       enableReadyCheck: false,
       disableClientInfo: true,
@@ -70,14 +70,14 @@ export class RedisConnection {
       enableOfflineQueue: false,
       maxRetriesPerRequest: 0,
       connectTimeout: readyDeadlineMs,
-      // A frozen server never answers the goodbye.
+      // A frozen server never closes its side.
       disconnectTimeout: 100,
       retryStrategy: () => Math.min(50 * 2 ** Math.min(this.#failures, 6), 1_000) * (0.5 + Math.random() / 2),
     })
     this.client.on('error', (error: Error) => this.#fail(problemOf(error)))
     this.client.on('connect', () => {
       clearTimeout(this.#readyTimer)
-      // A frozen server accepts the connection (its kernel does) and then says nothing.
+      // The kernel of a frozen server accepts the connection; the server never answers.
       this.#readyTimer = setTimeout(() => {
         this.#fail({ code: 'TIMEOUT', reason: 'connected, but no answer' })
         this.client.disconnect(true)
@@ -91,7 +91,7 @@ export class RedisConnection {
   async #begin(): Promise<void> {
     const current = {}
     this.#settingUp = current
-    // Redis takes no name with a space in it. Where the connection breaks meanwhile, `close` tells.
+    // Redis allows no space in a name. If the connection breaks meanwhile, `close` handles it.
     let problem: Problem | undefined
     try {
       problem = await setUp(this.client, this.#address, `spillway-${this.#role.replaceAll(' ', '-')}`)
@@ -113,7 +113,7 @@ export class RedisConnection {
   }
 
   #fail(problem: Problem): void {
-    this.#told = true
+    this.#failed = true
     this.#problem = problem
     if (this.#lastLogged === problem.code) return
     this.#lastLogged = problem.code
@@ -123,11 +123,11 @@ export class RedisConnection {
   #lost(): void {
     clearTimeout(this.#readyTimer)
     const closed = { code: 'CLOSED', reason: 'the server closed the connection' }
-    // One that was in use is made again before anything is logged.
+    // A lost connection that was ready is made again before anything is logged.
     if (this.#ready) this.#problem = closed
-    else if (!this.#told && !this.#closed) this.#fail(closed)
+    else if (!this.#failed && !this.#closed) this.#fail(closed)
     this.#ready = false
-    this.#told = false
+    this.#failed = false
     this.#settingUp = undefined
     this.#failures += 1
   }
@@ -136,12 +136,12 @@ export class RedisConnection {
     return this.#ready && this.client.status === 'ready'
   }
 
-  /** Calls back after each connect, once the connection may be used; before anything else is asked of it. */
+  /** Calls back after each connect, as soon as the connection can be used and before any other command. */
   onReady(listener: () => void): void {
     this.#listeners.add(listener)
   }
 
-  /** Resolves when the connection is ready, or after `timeoutMs`; tells which. */
+  /** Resolves with true when the connection is ready, with false after `timeoutMs` or when the signal aborts. */
   whenReady(timeoutMs: number, signal?: AbortSignal): Promise<boolean> {
     if (this.ready || signal?.aborted) return Promise.resolve(this.ready)
     return new Promise((resolve) => {
@@ -157,7 +157,7 @@ export class RedisConnection {
     })
   }
 
-  /** Does it, and tells why it cannot be done: a code, or what `run` found. Undefined: it was done. Never throws. */
+  /** Runs a trial. Undefined if it succeeds; else a code: of the failure, or the one that `run` returned. Never throws. */
   async probe(run: (client: Redis) => Promise<string | undefined>): Promise<string | undefined> {
     if (!this.ready) return this.#problem.code
     try {
@@ -172,8 +172,8 @@ export class RedisConnection {
   }
 
   /**
-   * Runs one command (or script, or transaction). Rejects with QUEUE_UNAVAILABLE where it certainly had no effect, and with
-   * OUTCOME_UNKNOWN where it may have had one: no answer by the deadline, or the connection broke in between.
+   * Runs one command, script or transaction. Rejects with QUEUE_UNAVAILABLE if it certainly had no effect, and with OUTCOME_UNKNOWN if it
+   * may have had one: no answer by the deadline, or the connection broke before the answer.
    */
   async ask<T>(run: (client: Redis) => Promise<T>, deadlineMs = this.#deadlineMs): Promise<T> {
     if (!this.ready) throw this.#unavailable(`it cannot be reached (${this.#problem.code})`)
@@ -181,7 +181,7 @@ export class RedisConnection {
     const deadline = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
         reject(this.#unknown(`no answer within ${deadlineMs} ms`))
-        // Whatever else is in flight on it will not be answered either; a new connection may find a healthier peer.
+        // Other commands in flight on it will not be answered either; a new connection may reach a healthy server.
         this.client.disconnect(true)
       }, deadlineMs)
     })
@@ -199,14 +199,14 @@ export class RedisConnection {
     if (error.name === 'ReplyError') {
       // After a failover the old master answers READONLY; a new connection finds the new one.
       if (/\bREADONLY\b/.test(error.message)) this.client.disconnect(true)
-      // The first word is Redis' own code: OOM, MISCONF, NOREPLICAS … The rest may name hosts.
+      // The first word is the code of Redis: OOM, MISCONF, NOREPLICAS … The rest may name hosts.
       const code = error.message.split(' ', 1)[0]
       return mayHaveWritten(error.message)
         ? this.#unknown(`its script failed midway with ${code}`, error)
         : this.#unavailable(code === 'EXHAUSTED' ? exhausted : `it answered ${code}`, error)
     }
     if (error.message.startsWith("Stream isn't writeable")) return this.#unavailable('it cannot be reached', error)
-    // Or the answer was no RESP (ParserError), or a transaction was cut short (AbortError).
+    // Or the answer was not RESP (ParserError), or a transaction was cut short (AbortError).
     const broken = /Connection is closed|max retries per request|ECONN|EPIPE|ETIMEDOUT|ParserError|AbortError/i
     if (broken.test(`${error.message} ${error.name}`)) {
       return this.#unknown('the connection broke before the answer came', error)

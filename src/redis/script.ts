@@ -1,4 +1,4 @@
-/** The text of a Lua script for Redis: what all of them begin with (lua/checked.lua), then the given files, one after the other. */
+/** The text of a Lua script for Redis: the common beginning (lua/checked.lua), then the given files, one after the other. */
 import { readFileSync } from 'node:fs'
 
 export function scriptOf(...files: readonly URL[]): string {

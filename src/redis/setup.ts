@@ -1,13 +1,13 @@
 /**
- * What has to be true of a connection before anything is asked of it. A step that fails is no connection: a client that goes on without
- * it would use another database, another user, or a server that cannot hold a queue.
+ * Sets up a new connection and checks its server. If a step fails, the connection is closed: without the step, a client would use another
+ * database, another user, or a server that cannot be a queue.
  */
 import type { Redis } from 'ioredis'
 import type { RedisAddress } from './address.ts'
 
 /** Why a connection cannot be used. */
 export interface Problem {
-  /** For /readyz: the step and the server's own code, or a word of ours. */
+  /** For /readyz: the step and the server's own code, or a code of ours. */
   code: string
   /** For the log: what was wrong, and what to do. */
   reason: string
@@ -15,11 +15,11 @@ export interface Problem {
 
 type Reply = { value: unknown } | { error: Error }
 
-/** Sends every step at once; undefined when all of them succeeded. Rejects where the connection breaks meanwhile. */
+/** Sends all steps at once; undefined if all of them succeed. Rejects if the connection breaks meanwhile. */
 export async function setUp(client: Redis, address: RedisAddress, name: string): Promise<Problem | undefined> {
   const { username, password, db, prefix } = address
   const ask = (command: string, ...args: (string | number)[]): Promise<Reply> =>
-    // In capitals: of `select` in small letters the client keeps an account, and repeats it by itself, unheard, after a reconnect.
+    // In capitals: the client repeats a `select` in small letters after a reconnect, and ignores its error.
     client.call(command, ...args).then(
       (value) => ({ value }),
       (error: Error) => (error.name === 'ReplyError' ? { error } : Promise.reject(error)),
@@ -28,9 +28,9 @@ export async function setUp(client: Redis, address: RedisAddress, name: string):
     password === undefined ? undefined : ask('AUTH', ...(username === undefined ? [] : [username]), password),
     db === 0 ? undefined : ask('SELECT', db),
     ask('INFO'),
-    // Every user of Spillway's may run scripts on its keys; and in a cluster, these two keys are in different places.
+    // Every user needs the right to run scripts on these keys; and in a cluster the two keys are on different nodes.
     ask('EVAL', 'return 1', 2, `{${prefix}:0}:queue`, `{${prefix}:events}:log`),
-    // Nice to have.
+    // Its failure is ignored.
     ask('CLIENT', 'SETNAME', name),
   ])
   return (
@@ -45,40 +45,40 @@ function refusal(step: string, reply: Reply | undefined, advice: string): Proble
   if (!reply || !('error' in reply)) return undefined
   const [code = ''] = reply.error.message.split(' ', 1)
   if (inCluster.test(code)) return cluster
-  // Of an unknown AUTH the server repeats the password.
+  // A server that does not know AUTH repeats the password in its error.
   const answer = step === 'AUTH' ? code : reply.error.message.slice(0, 200)
   return { code: `${step} ${code}`, reason: `${step} was refused (${answer}): ${advice}` }
 }
 
-/** Answers of a node of a cluster. */
+/** Error codes of a node of a cluster. */
 const inCluster = /^(MOVED|ASK|CROSSSLOT|CLUSTERDOWN|TRYAGAIN)$/
 
 const cluster: Problem = {
   code: 'CLUSTER',
   reason:
-    'it is a node of a Redis Cluster, which this release cannot use: a save would be taken that can never become an event. ' +
-    'Name a single Redis (cluster-enabled no)',
+    'it is a node of a Redis Cluster, which this release cannot use: events of enqueued saves could never be published. ' +
+    'Use a single Redis (cluster-enabled no)',
 }
 
-/** From INFO, where the user may ask for it; what it would have told shows in the other steps, or when something is written. */
+/** Reads INFO, if the user has the right to it; without it, the other steps or the first write fail. */
 function unfit(info: string): Problem | undefined {
   const field = (name: string) => new RegExp(`^${name}:(.*?)\r?$`, 'm').exec(info)?.[1]
   if (field('redis_mode') === 'sentinel') {
-    return { code: 'SENTINEL', reason: 'it is a Sentinel, which this release does not ask: name the primary itself' }
+    return { code: 'SENTINEL', reason: 'it is a Sentinel, which this release cannot use: name the primary itself' }
   }
   if (field('redis_mode') === 'cluster' || field('cluster_enabled') === '1') return cluster
   if (field('role') === 'slave')
-    return { code: 'REPLICA', reason: 'it is a replica, which takes no writes: name the primary' }
+    return { code: 'REPLICA', reason: 'it is a replica, which rejects writes: name the primary' }
   if (field('loading') === '1') return { code: 'LOADING', reason: 'it is loading its data' }
   return undefined
 }
 
-/** What is wrong when the connection itself is. Without the address: hosts are not for the log. */
+/** The problem of a connection that failed, without its address: hosts must not be logged. */
 export function problemOf(error: Error & { code?: string; syscall?: string }): Problem {
   if (error.name === 'ParserError') {
     return {
       code: 'NOT_REDIS',
-      reason: 'what listens there does not speak the protocol of Redis (or expects TLS: rediss://)',
+      reason: 'the server does not use the protocol of Redis (or expects TLS: rediss://)',
     }
   }
   const code = error.code ?? error.name

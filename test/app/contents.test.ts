@@ -1,4 +1,4 @@
-/** Reading contents under load and under change: one query for all who ask at once, and never a page older than what was announced. */
+/** Contents under load and under change: one query for all readers of a page, and never a page older than a published event. */
 import { randomUUID } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest'
 import { Contents } from '../../src/app/contents.ts'
@@ -14,13 +14,13 @@ import { startProxy, type TestProxy } from '../harness/proxy.ts'
 import { quiet } from '../harness/quiet.ts'
 import { sqliteStore, type TestStore } from '../harness/stores.ts'
 
-/** Longer than any test: what is stale must not be saved by its age. */
+/** Longer than any test: a stale page must not be dropped for its age. */
 const ttlMs = 60_000
 
 interface Cached {
   /** The API's, and the worker's: two processes. */
   caches: [Cache, Cache]
-  /** undefined: it cannot be away. */
+  /** Undefined: it cannot become unavailable. */
   proxy: TestProxy | undefined
 }
 
@@ -46,7 +46,7 @@ const caches: [string, () => Promise<Cached>][] = [
   ],
 ]
 
-/** The store itself, with an account of its queries; each waits behind `gate` with what it has read, as over a slow network. */
+/** The store, counting its queries; each result waits behind `gate`, as over a slow network. */
 function slow(store: Reader) {
   let gate = Promise.resolve()
   let running = 0
@@ -105,7 +105,7 @@ describe.each(caches)('with the cache %s', (_, make) => {
     await stored.cleanup()
   })
 
-  /** One more row, and nobody told. */
+  /** One more row, without an invalidation and an event. */
   async function commit(content = 'something'): Promise<Content> {
     const at = new Date(clock++)
     const row = { id: randomUUID(), content, createdAt: at, savedAt: at }
@@ -113,7 +113,7 @@ describe.each(caches)('with the cache %s', (_, make) => {
     return row
   }
 
-  /** As a worker does it: when this resolves, the event may go out. */
+  /** As a worker does it: when this resolves, the event may be published. */
   async function save(content?: string): Promise<Content> {
     const row = await commit(content)
     await cached.caches[1].invalidate()
@@ -122,12 +122,12 @@ describe.each(caches)('with the cache %s', (_, make) => {
 
   const all = <T>(count: number, ask: () => Promise<T>) => Promise.all(Array.from({ length: count }, ask))
 
-  test('a thousand who ask at once are one query, and the next thousand none', async () => {
+  test('Contents runs one query for a thousand readers of a page at once, and none for the next thousand', async () => {
     const row = await save('line\nbreak \0 "quotes" 🙂')
     const pages = await all(1_000, () => contents.page(first))
     expect(store.seen).toMatchObject({ pages: 1 })
     for (const page of pages) expect(page).toEqual([row])
-    // Kept as soon as it is on its way: a set has no answer.
+    // A set has no answer: the page is cached as soon as it arrives.
     await holds(async () => expect((await cached.caches[0].get('20,0,')).value).toBeDefined())
     expect(await all(1_000, () => contents.page(first))).toEqual(pages)
     expect(store.seen.pages).toBe(1)
@@ -147,10 +147,10 @@ describe.each(caches)('with the cache %s', (_, make) => {
     '[["x","x",1e300,0]]',
     '[["x",null,0,0]]',
     JSON.stringify(Array.from({ length: 21 }, () => row)),
-  ])('Contents takes a kept page that is none of ours for a miss (%#)', async (value) => {
+  ])('Contents treats a damaged cached page as a miss (%#)', async (value) => {
     const row = await save()
     const { version } = await cached.caches[1].get('20,0,')
-    // As another process of another release would have kept it.
+    // As another process of another release would store it.
     cached.caches[0].set('20,0,', version!, value, performance.now())
     await holds(async () => expect((await cached.caches[0].get('20,0,')).value).toBe(value))
     expect(await contents.page(first)).toEqual([row])
@@ -158,7 +158,7 @@ describe.each(caches)('with the cache %s', (_, make) => {
     await holds(async () => expect((await cached.caches[0].get('20,0,')).value).toContain(row.id))
   })
 
-  test('different pages are different queries', async () => {
+  test('Contents runs one query for each page', async () => {
     for (let n = 0; n < 30; n++) await save(String(n))
     const pages = await all(200, () => Promise.all([5, 10, -5].map((take) => contents.page({ take, skip: 0 }))))
     expect(store.seen.pages).toBe(3)
@@ -169,7 +169,7 @@ describe.each(caches)('with the cache %s', (_, make) => {
     }
   })
 
-  test('after a bump there is one query more', async () => {
+  test('Contents reads a page again after an invalidation', async () => {
     await save()
     await all(100, () => contents.page(first))
     const row = await save('new')
@@ -178,19 +178,19 @@ describe.each(caches)('with the cache %s', (_, make) => {
     expect(store.seen.pages).toBe(2)
   })
 
-  test('contents that are asked for one by one in a tick are one query for as many as may be read at once', async () => {
+  test('Contents.find reads the ids of one tick in one query for each bounded number of rows', async () => {
     const rows = await Promise.all(Array.from({ length: 20 }, () => commit()))
     const found = await Promise.all(rows.flatMap(({ id }) => [contents.find(id), contents.find(id)]))
     expect(found).toEqual(rows.flatMap((row) => [row, row]))
     expect(await contents.find(randomUUID())).toBeUndefined()
     expect(store.seen.finds).toBe(2)
-    // As many of the longest as 16 MiB hold.
+    // The number of the longest rows in 16 MiB.
     await Promise.all(Array.from({ length: 257 }, () => contents.find(randomUUID())))
     expect(store.seen.finds).toBe(4)
   })
 
-  describe('what was announced is seen (P5):', () => {
-    test('a slow read that began before the commit is not shown to who asks after the announcement', async () => {
+  describe('P5: Contents after an invalidation', () => {
+    test('does not return a slow read that began before the commit', async () => {
       await save('old')
       const release = store.extendLease()
       const early = contents.page(first)
@@ -201,11 +201,11 @@ describe.each(caches)('with the cache %s', (_, make) => {
       release()
       expect((await late)[0]).toEqual(row)
       expect((await early)[0]!.content).toBe('old')
-      // Whichever of them was kept last.
+      // Whichever of the two was cached last.
       for (let n = 0; n < 20; n++) expect((await contents.page(first))[0]).toEqual(row)
     })
 
-    test('nor is it when it ends after the announcement, and nobody asked in between', async () => {
+    test('does not return a read that began before the commit and ends after the invalidation', async () => {
       await save('old')
       const release = store.extendLease()
       const early = contents.page(first)
@@ -216,19 +216,21 @@ describe.each(caches)('with the cache %s', (_, make) => {
       for (let n = 0; n < 20; n++) expect((await contents.page(first))[0]).toEqual(row)
     })
 
-    test('nor one that read between commit and bump, under the version of before', async () => {
+    test('does not return a page that was read between commit and invalidation', async () => {
       await save('old')
       const row = await commit('new')
       expect((await contents.page(first))[0]).toEqual(row)
       await cached.caches[1].invalidate()
       const next = await commit('newer')
-      // Not announced yet: either is right, and what is kept is good no longer than until the bump.
+      // Before the invalidation either page is right, and a cached one is valid until the invalidation.
       await contents.page(first)
       await cached.caches[1].invalidate()
       expect((await contents.page(first))[0]).toEqual(next)
     })
 
-    test('in any interleaving of many readers with a worker', { timeout: 60_000 }, async () => {
+    test('returns every published row, in any interleaving of many readers with a worker', {
+      timeout: 60_000,
+    }, async () => {
       let published = -1
       let looks = 0
       let working = true
@@ -254,7 +256,7 @@ describe.each(caches)('with the cache %s', (_, make) => {
     })
   })
 
-  test('a store that is away fails all who ask, and nothing of it is kept', async () => {
+  test('Contents rejects all readers while the store is unavailable, and caches nothing of it', async () => {
     const row = await save()
     await stored.sql('ALTER TABLE Content RENAME TO Elsewhere')
     const away = { code: 'STORE_UNAVAILABLE' }
@@ -268,7 +270,7 @@ describe.each(caches)('with the cache %s', (_, make) => {
     expect(await contents.find(row.id)).toEqual(row)
   })
 
-  test('a cursor that names no content is refused; the end of the list is not', async () => {
+  test('Contents refuses a cursor that names no content, and returns an empty page at the end of the list', async () => {
     const row = await save()
     const refused = { code: 'BAD_USER_INPUT' }
     for (const cursor of [randomUUID(), 'x', row.id.toUpperCase()])
@@ -277,15 +279,15 @@ describe.each(caches)('with the cache %s', (_, make) => {
     expect(await contents.page({ take: 5, skip: 0, cursor: row.id })).toEqual([row])
   })
 
-  describe('while the cache is away', () => {
-    /** False where it cannot be. */
+  describe('Contents while the cache is unavailable', () => {
+    /** False if it cannot become unavailable. */
     async function away(): Promise<boolean> {
       cached.proxy?.set('cut')
       if (cached.proxy) await eventually(async () => (await cached.caches[0].get('x')).version === undefined)
       return cached.proxy !== undefined
     }
 
-    test('at most one query of a page is under way, and one more is for all who came meanwhile', async () => {
+    test('runs one query of a page at a time, and one more for all readers that come meanwhile', async () => {
       await save('old')
       if (!(await away())) return void expect((await cached.caches[0].get('x')).version).toBeDefined()
       const release = store.extendLease()
@@ -293,18 +295,18 @@ describe.each(caches)('with the cache %s', (_, make) => {
       await holds(() => expect(store.seen.pages).toBe(1))
       const row = await save('new')
       const late = all(1_000, () => contents.page(first))
-      // They have found out by now that the cache is away.
+      // By now they know that the cache is unavailable.
       await contents.find(row.id)
       await eventually(async () => (await cached.caches[0].get('y')).version === undefined)
       expect(store.seen.pages).toBe(1)
       release()
-      // Those who asked while nothing was under way have the first; all who asked after the announcement have the second.
+      // The readers that came first share the first query; all that came while it ran share the second.
       for (const page of await early) expect(page.at(-1)!.content).toBe('old')
       for (const page of await late) expect(page[0]).toEqual(row)
       expect(store.seen).toMatchObject({ pages: 2, atOnce: 1 })
     })
 
-    test('what was read meanwhile is not kept, and when it is back it is used again', async () => {
+    test('caches nothing, and uses the cache again when it is back', async () => {
       await save('old')
       if (!(await away())) return void expect((await cached.caches[0].get('x')).version).toBeDefined()
       expect(await contents.page(first)).toHaveLength(1)

@@ -1,4 +1,4 @@
-/** Many saves at once on their way to a queue: few calls, in order, bounded, and to each its own answer. */
+/** EnqueueBatcher with many saves at once: few calls, in order, bounded, and a result for each group. */
 import { randomUUID } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest'
 import { EnqueueBatcher } from '../../src/app/enqueue-batcher.ts'
@@ -34,7 +34,7 @@ async function sqlite(): Promise<{ queue: Queue; cleanup(): Promise<void> }> {
   return { queue: await queue(), cleanup }
 }
 
-/** The queue itself, with an account of the calls; each waits behind `gate` before it is made, as with a slow Redis. */
+/** The queue, counting its calls; each waits behind `gate` before it is made, as with a slow Redis. */
 function slow(queue: Queue) {
   let gate = Promise.resolve()
   let running = 0
@@ -76,7 +76,7 @@ const code = (outcome: PromiseSettledResult<Enqueued[]>) =>
 describe.each([
   ['RedisQueue', redis],
   ['SqliteQueue', sqlite],
-] as const)('in front of a %s', (_, make) => {
+] as const)('EnqueueBatcher in front of a %s', (_, make) => {
   let made: Awaited<ReturnType<typeof redis | typeof sqlite>>
   let queue: ReturnType<typeof slow>
   let batcher: EnqueueBatcher
@@ -99,7 +99,7 @@ describe.each([
     return ids
   }
 
-  test('the saves of one tick are one call, and each has its own answer', async () => {
+  test('enqueues the saves of one tick in one call, and gives each its own result', async () => {
     const all = many(15)
     const replies = await Promise.all(all.map((one) => batcher.enqueue([one])))
     expect(queue.seen.calls).toEqual([15])
@@ -109,14 +109,14 @@ describe.each([
     expect(await queued()).toEqual(all.map(({ id }) => id))
   })
 
-  test('sixteen of them go at once, while there are calls left', async () => {
+  test('sends sixteen waiting saves before the tick ends, while fewer than four calls run', async () => {
     const all = many(200)
     await Promise.all(all.map((one) => batcher.enqueue([one])))
     expect(queue.seen.calls).toEqual([16, 16, 16, 16, 136])
     expect(await queued()).toEqual(all.map(({ id }) => id))
   })
 
-  test('a call holds so many at the most; a larger group goes alone, and whole', async () => {
+  test('bounds the items of a call, and sends a larger group alone and whole', async () => {
     const [small, large] = [many(2_600), many(1_500)]
     const done = [...small.slice(0, 1_300).map((one) => [one]), large, ...small.slice(1_300).map((one) => [one])]
     const replies = await Promise.all(done.map((group) => batcher.enqueue(group)))
@@ -125,7 +125,7 @@ describe.each([
     expect(await queued()).toEqual(done.flat().map(({ id }) => id))
   })
 
-  test('a few calls at a time; who comes meanwhile waits, and they go in the order they came', async () => {
+  test('runs four calls at a time, and sends waiting saves in their order', async () => {
     const release = queue.extendLease()
     const all = many(3_000)
     const accepting: Promise<unknown>[] = []
@@ -133,17 +133,17 @@ describe.each([
       accepting.push(...all.slice(n, n + 100).map((one) => batcher.enqueue([one])))
       await new Promise((resolve) => setImmediate(resolve))
     }
-    // Four calls; then nothing more is sent.
+    // Four calls; the next saves wait.
     expect(queue.seen.calls).toEqual([16, 16, 16, 16])
     release()
     await Promise.all(accepting)
     expect(queue.seen.atOnce).toBe(4)
-    // The rest shares calls.
+    // The waiting saves share calls.
     expect(queue.seen.calls.length).toBeLessThanOrEqual(4 + Math.ceil(2_936 / 256) + 1)
     expect(await queued()).toEqual(all.map(({ id }) => id))
   })
 
-  test('one refused group is no other’s trouble', async () => {
+  test('rejects only the group that the queue refused', async () => {
     const received = one('first')
     await batcher.enqueue([received])
     const groups = [
@@ -161,17 +161,17 @@ describe.each([
     expect(await queued()).toEqual([received, groups[0]![0]!, ...groups[4]!].map(({ id }) => id))
   })
 
-  describe('what waits is bounded:', () => {
+  describe('refuses with QUEUE_FULL', () => {
     const full = { code: 'QUEUE_FULL', retryAfterMs: expect.any(Number) }
 
-    test('in saves', { timeout: 60_000 }, async () => {
+    test('more than a bounded number of waiting saves', { timeout: 60_000 }, async () => {
       const release = queue.extendLease()
       const all = many(20_000)
       const accepting = all.map((one) => batcher.enqueue([one]))
       const since = performance.now()
       await expect(batcher.enqueue([one()])).rejects.toMatchObject(full)
       await expect(batcher.enqueue(many(1_000))).rejects.toMatchObject(full)
-      // At once, not after a wait for room.
+      // At once, without waiting.
       expect(performance.now() - since).toBeLessThan(1_000)
       release()
       await Promise.all(accepting)
@@ -179,22 +179,22 @@ describe.each([
       expect((await made.queue.status()).depth).toBe(20_001)
     })
 
-    test('in bytes', { timeout: 60_000 }, async () => {
+    test('more than a bounded number of waiting bytes', { timeout: 60_000 }, async () => {
       const release = queue.extendLease()
       const large = () => one('x'.repeat(1_048_576))
       const accepting = Array.from({ length: 63 }, () => batcher.enqueue([large()]))
       await expect(batcher.enqueue([large()])).rejects.toMatchObject(full)
-      // What is small still fits.
+      // A small save still fits.
       accepting.push(batcher.enqueue([one()]))
       release()
       await Promise.all(accepting)
       await batcher.enqueue([large()])
       expect((await made.queue.status()).depth).toBe(65)
-      // And no call is so large that it holds up a Redis for long.
+      // No call is so large that it blocks Redis for long.
       expect(queue.seen.largest).toBeLessThanOrEqual(4 * 1_048_576)
     })
 
-    test('by the queue itself, too', { timeout: 60_000 }, async () => {
+    test('saves beyond the capacity of the queue', { timeout: 60_000 }, async () => {
       for (let n = 0; n < 30; n++) await made.queue.enqueue([many(1_000)])
       const outcomes = await Promise.allSettled([
         batcher.enqueue([one()]),
@@ -207,7 +207,7 @@ describe.each([
   })
 })
 
-describe('when Redis fails under it', () => {
+describe('EnqueueBatcher with a Redis that fails', () => {
   let made: Awaited<ReturnType<typeof redis>>
   let batcher: EnqueueBatcher
   beforeEach(async () => {
@@ -216,8 +216,8 @@ describe('when Redis fails under it', () => {
   })
   afterEach(() => made.cleanup())
 
-  test('a lost answer is OUTCOME_UNKNOWN, to each group with its own ids; a retry of them saves each once', async () => {
-    // The script is known to the server, so that the next call is one command.
+  test('rejects each group of a call without an answer with OUTCOME_UNKNOWN and its own ids, and a retry enqueues nothing twice', async () => {
+    // The server has the script, so that the next call is one command.
     await batcher.enqueue([one('warm')])
     made.proxy.set({ kind: 'cut-before-reply', times: 1, when: (request) => request.includes('something') })
     const groups = [[one()], [one(), one()], [one()]]
@@ -242,9 +242,9 @@ describe('when Redis fails under it', () => {
   })
 
   test.each([
-    ['of its own', {}],
-    ['made for it', { fresh: true }],
-  ])('a lost answer makes no second message, whatever becomes of the call: an id %s', async (_, how) => {
+    ['of the client', {}],
+    ['of the server', { fresh: true }],
+  ])('enqueues no second message after a lost answer: an id %s', async (_, how) => {
     await batcher.enqueue([one('warm')])
     made.proxy.set({ kind: 'cut-before-reply', times: 1, when: (request) => request.includes('something') })
     const lost = { ...one(), ...how }
@@ -252,12 +252,12 @@ describe('when Redis fails under it', () => {
     expect(made.proxy.kept()).toBe(1)
     const { depth } = await holds(() => made.queue.status())
     expect(depth).toBe(2)
-    // It is for the client to retry, and not for us.
+    // The client retries, not the process.
     expect(code(outcome)).toBe('OUTCOME_UNKNOWN')
     expect(await made.queue.find([lost.id])).toMatchObject([{ status: 'QUEUED' }])
   })
 
-  test('while it cannot be reached it is QUEUE_UNAVAILABLE at once, and nothing was accepted', async () => {
+  test('rejects with QUEUE_UNAVAILABLE at once while Redis cannot be reached, and enqueues nothing', async () => {
     made.proxy.set('cut')
     await eventually(() => !(made.queue as RedisQueue).connection.ready)
     const all = many(100)
@@ -272,7 +272,7 @@ describe('when Redis fails under it', () => {
     expect((await made.queue.status()).depth).toBe(1)
   })
 
-  test('what failed takes no room afterwards', { timeout: 60_000 }, async () => {
+  test('does not count failed saves as waiting', { timeout: 60_000 }, async () => {
     made.proxy.set('cut')
     await eventually(() => !(made.queue as RedisQueue).connection.ready)
     for (let n = 0; n < 3; n++) {

@@ -1,4 +1,4 @@
-/** Where a save stands, asked of two processes' worth of parts at every moment: never unknown once accepted, and never backwards. */
+/** Receipts of two API processes, read at every moment of a save: an enqueued save always has one, and its state never goes back. */
 import { randomUUID } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest'
 import { Contents } from '../../src/app/contents.ts'
@@ -63,7 +63,7 @@ async function sqlite(): Promise<Queued> {
   }
 }
 
-/** As the API makes it: the digest is that of the content. */
+/** An item as the API makes it, with the digest of the content. */
 const save = (content = 'something', id: string = randomUUID(), at = Date.now()): Item =>
   item(id, content, digestOf(content), at)
 
@@ -137,7 +137,7 @@ describe.each([
     closers.push(() => worker.stop())
   }
 
-  /** What both of them say. */
+  /** The statuses of both. */
   async function both(id: string): Promise<Receipt | undefined> {
     const [one, other] = await Promise.all(receipts.map((receipt) => receipt.find(id)))
     expect(other?.status).toBe(one?.status)
@@ -152,11 +152,11 @@ describe.each([
     return all
   }
 
-  test('an id that was never accepted has none', async () => {
+  test('Receipts.find returns undefined for an id that was never enqueued', async () => {
     expect(await both(randomUUID())).toBeUndefined()
   })
 
-  test('each step on the way of one save', async () => {
+  test('Receipts.find returns the state of a save after each step of its worker', async () => {
     const one = save('something')
     const nothing = { failure: undefined, digest: undefined, conflicts: 0 }
     const receipt = { id: one.id, duplicate: false, acceptedAt: new Date(one.at), ...nothing }
@@ -165,10 +165,10 @@ describe.each([
     const worker = consumer()
     const entries = await receive(worker)
     expect(await both(one.id)).toMatchObject({ status: 'QUEUED' })
-    // Committed: the cache and the subscribers do not know it yet, and a SAVED would send somebody to look.
+    // Committed: cached pages may still lack the row, so that SAVED would be too early.
     const { saved } = await persister.persist(entries)
     expect(await both(one.id)).toMatchObject({ status: 'QUEUED', content: undefined })
-    // Before the event is there: who has seen it must not be told QUEUED, whichever process is asked.
+    // Before the event: after it, no process may return QUEUED.
     await worker.markSaved(entries)
     expect(await both(one.id)).toEqual({ ...receipt, status: 'SAVED', content: undefined })
     await events.append([saved.map((content) => ({ type: 'saved', content }))])
@@ -177,10 +177,10 @@ describe.each([
     expect(await both(one.id)).toMatchObject({ ...receipt, status: 'SAVED' })
   })
 
-  test('never backwards: once anybody was told SAVED, nobody is told anything else', { timeout: 60_000 }, async () => {
+  test('Receipts.find never goes back: after one SAVED, every process returns SAVED', { timeout: 60_000 }, async () => {
     const total = 300
     const enqueued: Item[] = []
-    /** Since when somebody knows, by an event or by a receipt. */
+    /** When an event or a receipt said SAVED for the first time. */
     const savedAt = new Map<string, number>()
     const know = (id: string) => savedAt.has(id) || savedAt.set(id, performance.now())
     const follower = new Follower({ events, log: quiet() })
@@ -196,7 +196,7 @@ describe.each([
     const told = { QUEUED: 0, SAVED: 0 }
     const asking = receipts.flatMap((one, process) =>
       [0, 1, 2].map(async (writeQueue) => {
-        // Twice past each, so that what is known by now is asked once more.
+        // Twice each, so that a SAVED id is read once more.
         for (let round = 0, rest = 2; rest > 0; round++) {
           if (savedAt.size === total) rest -= 1
           for (const { id } of enqueued.slice(-60).filter((_, n) => (n + round + process) % 3 === writeQueue)) {
@@ -207,7 +207,7 @@ describe.each([
             else if ((savedAt.get(id) ?? Number.POSITIVE_INFINITY) < asked) wrong.push(`${id} went back to QUEUED`)
             if (receipt?.status === 'SAVED' || receipt?.status === 'QUEUED') told[receipt.status] += 1
           }
-          // Where there is nothing to ask, a turn of the event loop.
+          // If there is nothing to read, a turn of the event loop.
           await new Promise((resolve) => setImmediate(resolve))
         }
       }),
@@ -220,7 +220,7 @@ describe.each([
         await holds(() => expect(told.QUEUED).toBeGreaterThan(10))
         startWorker()
       }
-      // So that they are asked for on each step of their way, and not in the crowd of those behind them.
+      // In small batches, so that receipts are read after each step.
       await holds(() => expect(savedAt.size).toBeGreaterThan(enqueued.length - 30), { intervalMs: 1 })
     }
     await Promise.all(asking)
@@ -230,7 +230,7 @@ describe.each([
     expect(told.SAVED).toBeGreaterThan(100)
   })
 
-  describe('a save of long ago that is sent once more', () => {
+  describe('Receipts of a save that the queue has forgotten', () => {
     /** A row that the queue has forgotten. */
     async function longSaved(content: string): Promise<Item> {
       const old = save(content, randomUUID(), Date.UTC(2025, 0, 1))
@@ -239,7 +239,7 @@ describe.each([
       return old
     }
 
-    test('stays SAVED, as it was, while it is in the queue and afterwards', async () => {
+    test('stay SAVED while a retry is in the queue and afterwards', async () => {
       const { id, at } = await longSaved('old')
       await enqueue(save('old', id))
       expect(await both(id)).toMatchObject({ status: 'SAVED', acceptedAt: new Date(at), content: { content: 'old' } })
@@ -248,7 +248,7 @@ describe.each([
       expect(await both(id)).toMatchObject({ status: 'SAVED' })
     })
 
-    test('with other content changes neither row nor receipt: its sender is told FAILED (FA8)', async () => {
+    test('do not change when other content comes under the id, whose sender gets FAILED (FA8)', async () => {
       const { id, at } = await longSaved('old')
       const late = save('new', id)
       await enqueue(late)
@@ -258,13 +258,13 @@ describe.each([
       const following = received(receipts[1].changes(id, never()))
       startWorker()
       expect(await waiting).toMatchObject({ status: 'FAILED', conflicts: 1, failure: { code: 'ID_CONFLICT' } })
-      // By the queue, which the conflict has told: the row is looked up by whoever wants it.
+      // From the queue, which knows of the conflict; the row is not read for that.
       expect(await both(id)).toMatchObject({ status: 'SAVED', acceptedAt: new Date(at), conflicts: 1 })
       expect(await following).toMatchObject([saved])
       expect(await stored.store.find([id])).toMatchObject([{ content: 'old' }])
     })
 
-    test('whose conflict is retried stays SAVED, while it is in the queue and afterwards', async () => {
+    test('stay SAVED while a dead letter ID_CONFLICT is retried and afterwards', async () => {
       const { id } = await longSaved('old')
       await enqueue(save('new', id))
       const worker = consumer()
@@ -277,12 +277,12 @@ describe.each([
       const [again] = await receive(worker)
       await worker.deadLetter([{ entry: again!, failure: conflict }])
       expect(await both(id)).toMatchObject({ status: 'SAVED', conflicts: 1 })
-      // Whose row is gone is no longer in anybody's way: what there is, is the letter.
+      // Without a row, only the dead letter is left.
       await stored.sql('DELETE FROM Content')
       expect(await both(id)).toMatchObject({ status: 'FAILED', failure: { code: 'ID_CONFLICT' } })
     })
 
-    test('is known as SAVED while the dead letter of a later sender has its id, and others are not (P3)', async () => {
+    test('known returns SAVED for a retry while a later sender has a dead letter of the id, and nothing for others (P3)', async () => {
       const { id, at } = await longSaved('old')
       await enqueue(save('new', id))
       const worker = consumer()
@@ -294,21 +294,21 @@ describe.each([
       }
       const saved = { status: 'SAVED', digest: retry.digest, at, conflicts: 0, duplicate: true }
       expect(await receipts[0].known([third, retry, save()])).toEqual(new Map([[retry, saved]]))
-      // Nobody's receipt becomes that of the later sender.
+      // No receipt becomes that of the later sender.
       expect(await both(id)).toMatchObject({ status: 'SAVED', acceptedAt: new Date(at), content: { content: 'old' } })
       expect(await queue.enqueue([[save('new', id)]])).toMatchObject([[{ status: 'FAILED', duplicate: true, failure }]])
       await stored.sql('ALTER TABLE Content RENAME TO Elsewhere')
       await expect(receipts[0].known([retry])).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', retryAfterMs: 1_000 })
     })
 
-    test('and meets a conflict while somebody waits for the first content is told of that alone', async () => {
+    test('final returns SAVED for the first content while other content fails under the id', async () => {
       const { id } = await longSaved('old')
       await enqueue(save('new', id))
       const worker = consumer()
       const [entry] = await receive(worker)
       const conflict: Failure = { code: 'ID_CONFLICT', message: 'taken', attempts: 1, failedAt: new Date(5) }
       await worker.deadLetter([{ entry: entry!, failure: conflict }])
-      // The first sender's retry, in the queue: the failure of the other content is not its own.
+      // The first sender's retry is in the queue: the failure of the other content is not its own.
       const retry = save('old', id)
       await enqueue(retry)
       const watch = receipts[0].watch(id)
@@ -319,12 +319,12 @@ describe.each([
     })
   })
 
-  describe('while the store is away', () => {
+  describe('Receipts while the store is unavailable', () => {
     beforeEach(async () => {
       await stored.sql('ALTER TABLE Content RENAME TO Elsewhere')
     })
 
-    test('what the queue knows is said all the same', async () => {
+    test('come from the queue for the ids that it knows', async () => {
       const [pending, dead, done] = [save('a'), save('b'), save('c')]
       const worker = consumer()
       await enqueue(done)
@@ -338,14 +338,14 @@ describe.each([
       expect(await both(done.id)).toMatchObject({ status: 'SAVED' })
     })
 
-    test('and of the rest that nobody can tell', async () => {
+    test('reject with STORE_UNAVAILABLE for the ids that the queue does not know', async () => {
       for (const one of receipts)
         await expect(one.find(randomUUID())).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
     })
   })
 
-  describe('who waits', () => {
-    test('has SAVED with the row as soon as it is announced', async () => {
+  describe('Receipts.final', () => {
+    test('returns SAVED with the row as soon as its event is published', async () => {
       const one = save()
       await enqueue(one)
       const waiting = receipts.map(async (receipts) =>
@@ -354,12 +354,12 @@ describe.each([
       startWorker()
       for (const { id, status, content } of await Promise.all(waiting)) {
         expect({ id, status }).toEqual({ id: one.id, status: 'SAVED' })
-        // It comes with the event; who heard of it from the queue, a moment before, finds it in the store.
+        // The event brings the row; a receipt that came from the queue a moment before reads it from the store.
         expect(content ?? (await stored.store.find([id]))[0]).toMatchObject({ content: 'something' })
       }
     })
 
-    test('has FAILED with the reason', async () => {
+    test('returns FAILED with the reason', async () => {
       const one = save('\ud800')
       await enqueue(one)
       startWorker()
@@ -368,7 +368,7 @@ describe.each([
       expect(await both(one.id)).toMatchObject({ status: 'FAILED', failure: { code: 'REJECTED' } })
     })
 
-    test('has what happened before the watch began, too', async () => {
+    test('returns SAVED if the row was saved before the watch began', async () => {
       const one = save()
       await enqueue(one)
       const early = (await receipts[0].find(one.id))!
@@ -377,14 +377,14 @@ describe.each([
       expect(await receipts[0].final(early, AbortSignal.timeout(20_000))).toMatchObject({ status: 'SAVED' })
     })
 
-    test('gets it as it stands when the time is over', async () => {
+    test('returns the receipt unchanged when the signal aborts', async () => {
       const one = save()
       await enqueue(one)
       const early = (await receipts[0].find(one.id))!
       expect(await receipts[0].final(early, AbortSignal.timeout(100))).toEqual(early)
     })
 
-    test('by subscription: the state, then the change, then the end', async () => {
+    test('and Receipts.changes yields the state, then the change, then ends', async () => {
       const one = save()
       await enqueue(one)
       const seen: string[] = []
@@ -402,7 +402,7 @@ describe.each([
   })
 })
 
-test('while the queue is away nothing is made up', async () => {
+test('Receipts.find rejects while the queue is unavailable', async () => {
   const queued = await redis()
   const stored = await sqliteStore()
   try {

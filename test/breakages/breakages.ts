@@ -122,7 +122,7 @@ export const breakages: Breakage[] = [
       change('src/redis/connection.ts', 'autoResendUnfulfilledCommands: false,', ''),
       change('src/queue/lua/enqueue.lua', 'known = pending[index]', 'known = nil'),
     ],
-    test: { file: 'test/app/enqueue-batcher.test.ts', name: 'a lost answer makes no second message' },
+    test: { file: 'test/app/enqueue-batcher.test.ts', name: 'enqueues no second message after a lost answer' },
   },
   {
     name: 'a retry of a pending save is not looked up',
@@ -160,7 +160,7 @@ export const breakages: Breakage[] = [
   {
     name: 'receipts that answer from the store while pending',
     changes: [change('src/app/receipts.ts', 'isSame ? +content.createdAt !== saveState.at', 'isSame ? true')],
-    test: { file: 'test/app/receipts.test.ts', name: 'each step on the way of one save' },
+    test: { file: 'test/app/receipts.test.ts', name: 'the state of a save after each step of its worker' },
   },
   {
     name: 'receipts that say QUEUED after the event',
@@ -171,12 +171,12 @@ export const breakages: Breakage[] = [
         'await undefined',
       ),
     ],
-    test: { file: 'test/app/receipts.test.ts', name: 'never backwards' },
+    test: { file: 'test/app/receipts.test.ts', name: 'Receipts.find never goes back' },
   },
   {
     name: 'a query shared by who asks before and after an announcement',
     changes: [change('src/app/contents.ts', '`$' + '{version} $' + '{key}`', 'key')],
-    test: { file: 'test/app/contents.test.ts', name: 'a slow read that began before the commit' },
+    test: { file: 'test/app/contents.test.ts', name: 'does not return a slow read that began before the commit' },
   },
   {
     name: 'a gap between wake-ups that is not read from the log',
@@ -187,7 +187,7 @@ export const breakages: Breakage[] = [
         '!this.#catchingUp) this.#push',
       ),
     ],
-    test: { file: 'test/events/follower.test.ts', name: 'a gap is noticed by the predecessor and read from the log' },
+    test: { file: 'test/events/follower.test.ts', name: 'notices a gap by the predecessor and reads the log' },
   },
   {
     name: 'a digest of the trace, too: a retry would be a conflict',

@@ -1,4 +1,4 @@
-/** FD7: a file that is damaged, or something else: the start stops, says which file and why, and leaves the file as it was. */
+/** FD7: with a damaged or foreign file the start fails, names the file and the reason, and does not change the file. */
 import { spawnSync } from 'node:child_process'
 import {
   mkdirSync,
@@ -32,7 +32,7 @@ beforeEach(() => {
 })
 afterEach(() => rmSync(dir, { recursive: true }))
 
-/** Opens it as a start does, puts something in, and closes it: it is one file then. */
+/** Opens it as a start does, writes something, and closes it: then it is a single file. */
 const kinds = {
   store: async (rows: number) => {
     const store = new PrismaStore({ url: `file:${path}`, concurrency: 1, log: quiet() })

@@ -1,6 +1,6 @@
 /**
- * What the store makes of a MariaDB that breaks in every way that could be brought about: for each, the code that really came, and what
- * it was taken for. FAULTS.md's C1 to C19.
+ * The store with a real MariaDB that fails in every way that a test can cause: for each, the database's own code and the kind of the
+ * StoreFault. FAULTS.md's C1 to C19.
  */
 import { uuidv7 } from 'uuidv7'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
@@ -50,7 +50,7 @@ const row = (content = 'a', id = uuidv7()): Content => ({ id, content, createdAt
 const rows = (n: number) => Array.from({ length: n }, () => row())
 const count = async () => (await store.page({ take: 100, skip: 0 }))!.length
 const admin = () => connect(server.url, { database: name })
-/** Ends every connection of the application's, as an administrator would. */
+/** Kills every connection of the application, as an administrator would. */
 async function killAll(): Promise<void> {
   const killer = await admin()
   const connections = await killer.query("SELECT id FROM information_schema.processlist WHERE user = 'app'")
@@ -58,7 +58,7 @@ async function killAll(): Promise<void> {
   await killer.end()
 }
 
-/** As a worker does it: again until it is written, or was by an earlier try. */
+/** Inserts as a worker does: again until the rows are written, perhaps by an earlier try. */
 async function insertStubbornly(batch: readonly Content[]): Promise<void> {
   await eventually(
     async () => {
@@ -80,8 +80,8 @@ async function timed<T>(work: Promise<T>): Promise<{ value: T; ms: number }> {
 const read = () => store.page({ take: 1, skip: 0 })
 const unreadable = { name: 'SpillwayError', code: 'STORE_UNAVAILABLE', retryAfterMs: 1_000 }
 
-describe('MariaDB', () => {
-  test('read-only: writes are unavailable, reads go on (C7)', async () => {
+describe('MariaDB under a store', () => {
+  test('read-only makes writes unavailable, and reads go on (C7)', async () => {
     await server.sql('SET GLOBAL read_only = 1')
     try {
       expect(await faultOf(store.insert(rows(2)))).toMatchObject({ kind: 'unavailable', vendorCode: '1290' })
@@ -92,7 +92,7 @@ describe('MariaDB', () => {
     await store.insert(rows(2))
   })
 
-  test('a connection that is killed while it waits is unavailable, and the next call has another (C15)', async () => {
+  test('that kills a waiting connection makes the call unavailable, and the next call uses another one (C15)', async () => {
     const other = await admin()
     await other.query('LOCK TABLES Content WRITE')
     const fault = faultOf(store.insert(rows(2)))
@@ -112,7 +112,7 @@ describe('MariaDB', () => {
     expect(await count()).toBe(2)
   })
 
-  test('idle connections that the server has closed cost nothing (C16)', async () => {
+  test('that closes idle connections makes no call fail (C16)', async () => {
     for (const batch of [rows(2), rows(2)]) {
       await killAll()
       await store.insert(batch)
@@ -120,7 +120,7 @@ describe('MariaDB', () => {
     expect(await count()).toBe(4)
   })
 
-  test('too many connections is unavailable, until there is room (C8)', async () => {
+  test('with too many connections is unavailable until one is free (C8)', async () => {
     await store.close()
     const others: Awaited<ReturnType<typeof admin>>[] = []
     await server.sql('SET GLOBAL max_connections = 10')
@@ -146,7 +146,7 @@ describe('MariaDB', () => {
     }
   })
 
-  test('a locked table is unavailable after the lock wait, and the connection lives', async () => {
+  test('with a locked table is unavailable after the lock wait, and the connection stays open', async () => {
     const other = await admin()
     await other.query('LOCK TABLES Content WRITE')
     const [writing, reading] = await Promise.all([
@@ -161,7 +161,7 @@ describe('MariaDB', () => {
     expect(await count()).toBe(2)
   })
 
-  test('a locked row is unavailable after the lock wait, and nothing of the batch stays (C6)', async () => {
+  test('with a locked row is unavailable after the lock wait, and no row of the batch is written (C6)', async () => {
     const [first, second] = [row('first'), row('second')]
     const other = await admin()
     await other.beginTransaction()
@@ -175,12 +175,12 @@ describe('MariaDB', () => {
     await store.insert([second, first])
   })
 
-  test('a deadlock is unavailable (C5)', async () => {
+  test('reports a deadlock as unavailable (C5)', async () => {
     const [first, second] = [row('first'), row('second')]
     const other = await admin()
     await other.query('SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED')
     await other.beginTransaction()
-    // The server gives up the transaction that has written less.
+    // The server rolls back the transaction that has written less.
     for (let i = 0; i < 50; i++)
       await other.query('INSERT INTO Content VALUES (?, ?, NOW(3), NOW(3))', [uuidv7(), 'ballast'])
     await other.query('INSERT INTO Content VALUES (?, ?, NOW(3), NOW(3))', [second.id, 'theirs'])
@@ -196,14 +196,14 @@ describe('MariaDB', () => {
     expect(await count()).toBe(2)
   })
 
-  test('a packet that the server has come to find too large is too large, and the limit is learnt (C10)', async () => {
+  test('rejects a packet above a lowered max_allowed_packet as too-large, and the store reads the new limit (C10)', async () => {
     const before = store.maxBytes
     const large = Array.from({ length: 6 }, () => row('x'.repeat(1_000_000)))
     await server.sql('SET GLOBAL max_allowed_packet = 1048576')
     try {
       await killAll()
       await eventually(async () => Array.isArray(await read()))
-      // The question for the limit may itself meet a connection that has just been ended; the next try asks again.
+      // The query of the limit may itself use a connection that was just closed; the next try repeats it.
       await holds(async () => {
         expect((await faultOf(store.insert(large))).kind).toBe('too-large')
         expect(store.maxBytes).toBeLessThan(before)
@@ -216,7 +216,7 @@ describe('MariaDB', () => {
     }
   })
 
-  test('a missing table or column is unavailable, not the end of every message (C14)', async () => {
+  test('without a table or column is unavailable, and rejects no row (C14)', async () => {
     await server.sql(`RENAME TABLE ${name}.Content TO ${name}.Elsewhere`)
     expect(await faultOf(store.insert(rows(2)))).toMatchObject({ kind: 'unavailable', vendorCode: '1146' })
     await expect(read()).rejects.toMatchObject(unreadable)
@@ -228,7 +228,7 @@ describe('MariaDB', () => {
     await expect(read()).rejects.toMatchObject(unreadable)
   })
 
-  test('a row that the database will not have is rejected, with its reason (C12)', async () => {
+  test('reports a row that breaks a rule as rejected, with its reason (C12)', async () => {
     await server.sql(`ALTER TABLE ${name}.Content ADD CONSTRAINT polite CHECK (content <> 'bad')`)
     expect(await faultOf(store.insert([row('good'), row('bad')]))).toMatchObject({
       kind: 'rejected',
@@ -257,7 +257,7 @@ describe('MariaDB', () => {
     expect(await count()).toBe(0)
   })
 
-  test('an error that stands in no table is unknown to a writer, and the database unavailable to a reader (A3)', async () => {
+  test('reports an error with an unlisted code as unknown to a writer, and as unavailable to a reader (A3)', async () => {
     // 1242: a subquery that gives two rows where one may be, which only running it shows.
     await sql(
       `CREATE FUNCTION ${name}.f() RETURNS INT RETURN (SELECT 1 UNION SELECT 2)`,
@@ -275,10 +275,10 @@ describe('MariaDB', () => {
     await expect(read()).rejects.toMatchObject(unreadable)
   })
 
-  test('a frozen server fails within ten seconds, and the store heals when it thaws (C3)', async () => {
+  test('that is frozen fails calls within ten seconds, and the store works again when it runs (C3)', async () => {
     await store.insert([row('before')])
     const batch = rows(3)
-    // Two statements are under way when it freezes; a connection at rest would be tried, and given up, before it is used.
+    // Two statements run when it freezes; an idle connection would be tested before its use.
     const other = await admin()
     await other.query('LOCK TABLES Content WRITE')
     const writes = timed(faultOf(store.insert(batch)))
@@ -296,7 +296,7 @@ describe('MariaDB', () => {
       expect(writing.value.message).toMatch(/^the database server did not answer within/)
       expect(reading.value).toMatchObject(unreadable)
       for (const { ms } of [writing, reading]) expect(ms).toBeLessThan(10_000)
-      // And the next ones do not wait for connections that are lost.
+      // The next calls do not wait for lost connections.
       const again = await timed(faultOf(store.insert(batch)))
       expect(again.value.kind).toBe('unavailable')
       expect(again.ms).toBeLessThan(10_000)
@@ -304,12 +304,12 @@ describe('MariaDB', () => {
       server.resume()
       other.destroy()
     }
-    // What it had been sent it may have done on waking: each row is there once all the same.
+    // The server may have run the statements when it woke: each row is there once all the same.
     await insertStubbornly(batch)
     expect(await count()).toBe(4)
   })
 
-  test('a server that is killed and comes back: every batch is there, each row once (C1)', async () => {
+  test('that is killed and restarted has each row of every batch once (C1)', async () => {
     const batches = Array.from({ length: 40 }, () => rows(2))
     let written = 0
     const writing = Promise.all(
@@ -330,7 +330,7 @@ describe('MariaDB', () => {
     expect(await count()).toBe(80)
   })
 
-  test('a server that is away at the start is waited for, and that is said once', async () => {
+  test('that is unavailable at the start is waited for, which is logged once', async () => {
     await store.close()
     await server.stop('SIGKILL')
     const early = new PrismaStore({ url, concurrency: 1, log })
@@ -349,7 +349,7 @@ describe('MariaDB', () => {
     }
   })
 
-  test('waiting ends with the signal', async () => {
+  test('is waited for until the signal aborts', async () => {
     const nowhere = new PrismaStore({ url: 'mysql://app@127.0.0.1:1/x', concurrency: 1, log })
     try {
       const { ms } = await timed(expect(nowhere.prepare(AbortSignal.timeout(200))).rejects.toThrow())
@@ -359,7 +359,7 @@ describe('MariaDB', () => {
     }
   })
 
-  test('a password that no longer holds is unavailable, and stands in no error and no log (C19)', async () => {
+  test('with a changed password is unavailable, and no error or log line holds the password (C19)', async () => {
     await server.sql("ALTER USER app@'%' IDENTIFIED BY 'another'")
     try {
       await killAll()
@@ -380,11 +380,11 @@ describe('MariaDB', () => {
     await insertStubbornly(rows(1))
   })
 
-  test('a right that was taken away is unavailable', async () => {
+  test('that revoked a right is unavailable', async () => {
     await sql("CREATE USER reader@'%'", `GRANT SELECT ON ${name}.* TO reader@'%'`)
     const reader = new PrismaStore({ url: `mysql://reader@127.0.0.1:${server.port}/${name}`, concurrency: 1, log })
     try {
-      // With nothing to apply, a start needs no more than to read.
+      // With nothing to apply, a start only reads.
       await reader.prepare(AbortSignal.timeout(10_000))
       expect(await faultOf(reader.insert(rows(1)))).toMatchObject({ kind: 'unavailable', vendorCode: '1142' })
     } finally {
@@ -394,7 +394,7 @@ describe('MariaDB', () => {
   })
 })
 
-describe('codes that a test cannot bring about', () => {
+describe('Error codes that a test cannot cause', () => {
   const mysql = (code: number | string) =>
     classifyMysql({ meta: { driverAdapterError: { cause: { originalCode: String(code) } } } }).kind
   test.each([

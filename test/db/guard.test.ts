@@ -1,4 +1,4 @@
-/** FileGuard: what it refuses (FA6), and what other processes may do to an open file. */
+/** FileGuard: the commits that it refuses (FA6), and the changes that other processes may make to an open file. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import {
@@ -37,7 +37,7 @@ afterEach(() => {
   rmSync(dir, { recursive: true })
 })
 
-/** As everything that commits does it. */
+/** Commits as all code does. */
 function write(rows: number, bytes = 100): void {
   for (let i = 0; i < rows; i++) {
     file.guard.assertWritable()
@@ -46,7 +46,7 @@ function write(rows: number, bytes = 100): void {
   }
 }
 
-/** How many rows there are for a process that opens the file now. */
+/** The number of rows that a process reads which opens the file now. */
 async function rowsForOthers(): Promise<number> {
   return Number(await another("print(db.prepare('SELECT count(*) AS n FROM t').get().n)"))
 }
@@ -139,7 +139,7 @@ describe('FileGuard refuses a commit when', () => {
     displace()
     expect(() => file.guard.assertInPlace()).toThrow(moved)
     expect(() => file.guard.assertWritable()).toThrow(moved)
-    // A statement that was under way.
+    // A statement that was running.
     expect(() => file.guard.committed()).toThrow(FileDisplaced)
     expect(file.guard.inspect()?.message).toMatch(moved)
     expect(() => write(1)).toThrow(moved)
@@ -185,13 +185,13 @@ describe('FileGuard refuses a commit when', () => {
   })
 })
 
-test('FileGuard.inspect brings what was committed to a removed log into the database', async () => {
+test('FileGuard.inspect checkpoints commits of a removed log into the database', async () => {
   rmSync(`${path}-wal`)
   expect(file.guard.inspect()?.message).toMatch(moved)
   expect(await rowsForOthers()).toBe(20)
 })
 
-test('FileGuard.inspect keeps the log of a replaced database from the one that took its place', async () => {
+test('FileGuard.inspect keeps the log of a replaced database away from the new one', async () => {
   await another('db.exec("PRAGMA wal_checkpoint(TRUNCATE)")')
   copyFileSync(path, join(dir, 'copy.db'))
   write(10)

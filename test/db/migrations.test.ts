@@ -1,4 +1,4 @@
-/** Migrations: applied once whoever starts, kept as Prisma's CLI keeps them, and what they make is what the schemas say. */
+/** Migrations: applied once even if several processes start, recorded as Prisma's CLI does, with the result that the schemas describe. */
 import { createHash } from 'node:crypto'
 import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -69,7 +69,7 @@ async function schema(kind: string) {
   })
 }
 
-describe.each(Object.entries(databases))('migrations on %s', (kind, { url: newUrl, dialect: make }) => {
+describe.each(Object.entries(databases))('Migrations on %s', (kind, { url: newUrl, dialect: make }) => {
   const transactional = kind === 'sqlite'
 
   async function using<T>(url: string, work: (database: Migratable, dialect: Dialect) => Promise<T>): Promise<T> {
@@ -98,7 +98,7 @@ describe.each(Object.entries(databases))('migrations on %s', (kind, { url: newUr
   const account = (dialect: Dialect) =>
     dialect.primary.$queryRawUnsafe<Record<string, unknown>[]>('SELECT * FROM _prisma_migrations ORDER BY started_at')
 
-  test('several stores that start at once apply each migration once', async () => {
+  test('are applied once by several stores that start at the same time', async () => {
     const url = await newUrl()
     const stores = Array.from({ length: 4 }, () => new PrismaStore({ url, concurrency: 1, log: quiet() }))
     try {
@@ -127,7 +127,7 @@ describe.each(Object.entries(databases))('migrations on %s', (kind, { url: newUr
     })
   })
 
-  test('nobody applies anything while another runner is at it', async () => {
+  test('wait while another runner has the lock', async () => {
     const url = await newUrl()
     await using(url, (first) =>
       using(url, async (second) => {
@@ -136,7 +136,7 @@ describe.each(Object.entries(databases))('migrations on %s', (kind, { url: newUr
         const applied = migrate(second, quiet()).finally(() => {
           over = true
         })
-        // Until the second has had the time for it several times over.
+        // Long enough for the second one to apply them several times.
         await Promise.race([applied, new Promise((resolve) => setTimeout(resolve, 500))])
         expect(over).toBe(false)
         expect(await first.hasTable('Content')).toBe(false)
@@ -146,7 +146,7 @@ describe.each(Object.entries(databases))('migrations on %s', (kind, { url: newUr
     )
   })
 
-  test('a new migration is applied, after those that were', async () => {
+  test('are applied in order: a new one after the applied ones', async () => {
     await using(await newUrl(), async (real, dialect) => {
       const database = { ...real, folder: await ownFolder() }
       const first = await migrate(database, quiet())
@@ -161,7 +161,7 @@ describe.each(Object.entries(databases))('migrations on %s', (kind, { url: newUr
     })
   })
 
-  test('a migration that was changed after it had been applied stops the start, and nothing is done', async () => {
+  test('stop the start if an applied one was changed, and nothing is applied', async () => {
     await using(await newUrl(), async (real) => {
       const database = { ...real, folder: await ownFolder() }
       const [name] = await migrate(database, quiet())
@@ -174,7 +174,7 @@ describe.each(Object.entries(databases))('migrations on %s', (kind, { url: newUr
     })
   })
 
-  test('a migration of a newer release is passed over, and said', async () => {
+  test('of a newer release are ignored with a warning', async () => {
     await using(await newUrl(), async (real) => {
       const database = { ...real, folder: await ownFolder() }
       await add(database.folder, '20990101000000_note', 'CREATE TABLE Note (id INTEGER PRIMARY KEY);')
@@ -185,14 +185,14 @@ describe.each(Object.entries(databases))('migrations on %s', (kind, { url: newUr
     })
   })
 
-  test('a migration that fails stops the start, and says what to do', async () => {
+  test('that fail stop the start with an error that says what to do', async () => {
     await using(await newUrl(), async (real, dialect) => {
       const database = { ...real, folder: await ownFolder() }
       const broken = 'CREATE TABLE Note (id INTEGER PRIMARY KEY);\nINSERT INTO Nowhere VALUES (1);\n'
       await add(database.folder, '20990101000000_note', broken)
       await expect(migrate(database, quiet())).rejects.toThrow(/20990101000000_note failed/)
       if (transactional) {
-        // Nothing is left of it, so that mending the file is enough.
+        // It was rolled back, so that fixing the file is enough.
         expect(await database.hasTable('Note')).toBe(false)
         await add(database.folder, '20990101000000_note', 'CREATE TABLE Note (id INTEGER PRIMARY KEY);')
       } else {
@@ -213,8 +213,8 @@ describe.each(Object.entries(databases))('migrations on %s', (kind, { url: newUr
   })
 })
 
-describe('what the migrations make', () => {
-  test('the two schemas have the same models, columns, types and indexes', async () => {
+describe('The migrations create', () => {
+  test('the same models, columns, types and indexes on both databases', async () => {
     const common = (models: Awaited<ReturnType<typeof schema>>) =>
       models.map((model) => ({ ...model, columns: model.columns.map(({ native: _, ...column }) => column) }))
     const [mysql, sqlite] = [common(await schema('mysql')), common(await schema('sqlite'))]
@@ -222,7 +222,7 @@ describe('what the migrations make', () => {
     expect(mysql[0]).toMatchObject({ name: 'Content', indexes: [['createdAt', 'id']], columns: { length: 4 } })
   })
 
-  test('on MySQL: the columns, keys and character sets of the schema, in a database of another default', async () => {
+  test('the columns, keys and character sets of the schema on MySQL, in a database with another default', async () => {
     const dialect = databases.mysql.dialect(await databases.mysql.url())
     try {
       const database = await dialect.migratable(AbortSignal.timeout(20_000))
@@ -278,7 +278,7 @@ describe('what the migrations make', () => {
     }
   })
 
-  test('on SQLite: the columns, keys and indexes of the schema', async () => {
+  test('the columns, keys and indexes of the schema on SQLite', async () => {
     const dialect = databases.sqlite.dialect(await databases.sqlite.url())
     try {
       const database = await dialect.migratable(AbortSignal.timeout(20_000))

@@ -1,4 +1,4 @@
-/** The store on MariaDB: the contract, on a server set up as badly as servers are. What it does when things break is in faults.test.ts. */
+/** The store on MariaDB: the contract, on a server with hostile settings. Faults are in faults.test.ts. */
 import { uuidv7 } from 'uuidv7'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { Contents } from '../../src/app/contents.ts'
@@ -55,7 +55,7 @@ storeSuite('MariaDB', async () => {
   }
 })
 
-describe('MariaDB', () => {
+describe('A store on MariaDB', () => {
   let url: string
   let store: PrismaStore
   const row = (content: string) => ({ id: uuidv7(), content, createdAt: new Date(), savedAt: new Date() })
@@ -65,7 +65,7 @@ describe('MariaDB', () => {
   })
   afterAll(() => store.close())
 
-  test('every session is strict and escapes with backslashes, whatever the server’s default', async () => {
+  test('has strict sessions that escape with backslashes, whatever the server’s default', async () => {
     const [global] = await store.prisma.$queryRaw<
       { g: string; s: string }[]
     >`SELECT @@GLOBAL.sql_mode AS g, @@SESSION.sql_mode AS s`
@@ -78,7 +78,7 @@ describe('MariaDB', () => {
     expect(await store.page({ take: 1, skip: 0 })).toEqual([])
   })
 
-  test('dates are written as Prisma’s own client writes them', async () => {
+  test('writes dates as Prisma’s own client does', async () => {
     const data = { ...row('by Prisma'), createdAt: new Date('2026-03-29T01:30:00.120Z') }
     await store.prisma.content.create({ data })
     const ours = { ...data, id: uuidv7() }
@@ -88,7 +88,7 @@ describe('MariaDB', () => {
     expect(kinds).toEqual([{ n: 1n }])
   })
 
-  test('a page in the middle of many rows is a range of the index, and look-ups by id use the primary key', async () => {
+  test('reads a page in the middle of many rows by a range of the index, and looks up ids by the primary key', async () => {
     const createdAt = new Date('2020-01-01')
     await store.insert(Array.from({ length: 2_000 }, (_, i) => ({ ...row('x'), createdAt: new Date(+createdAt + i) })))
     const plan = (sql: string) =>
@@ -108,7 +108,7 @@ describe('MariaDB', () => {
     expect(some).toMatchObject({ type: 'range', key: 'PRIMARY' })
   })
 
-  test('pages come from the replica, find and existing from the primary', async () => {
+  test('reads pages from the replica, find and existing from the primary', async () => {
     const replica = await database()
     const both = new PrismaStore({ url, readUrl: `${server.url}${replica}`, concurrency: 2, log: quiet() })
     const seed = await open(`${server.url}${replica}`)
@@ -127,7 +127,7 @@ describe('MariaDB', () => {
     }
   })
 
-  describe('with a read replica that lags, a page is of one server (FA17):', () => {
+  describe('with a read replica that lags reads each page from one server (FA17):', () => {
     let both: PrismaStore
     let lagging: PrismaStore
     let primaryUrl: string
@@ -149,7 +149,7 @@ describe('MariaDB', () => {
       await lagging.close()
     })
 
-    test('after a row that the replica lacks it is the primary’s, in both directions', async () => {
+    test('the primary after a row that the replica lacks, in both directions', async () => {
       for (const skip of [0, 1]) {
         for (const i of [0, 2, 4]) {
           const cursor = rows[i]!.id
@@ -160,7 +160,7 @@ describe('MariaDB', () => {
       }
     })
 
-    test('after a row that the replica has it is the replica’s', async () => {
+    test('the replica after a row that it has', async () => {
       await lagging.prisma.content.updateMany({ data: { content: 'read from the replica' } })
       const page = await both.page({ take: 3, skip: 1, cursor: rows[5]!.id })
       expect(page!.map(({ id, content }) => [id, content])).toEqual(
@@ -168,7 +168,7 @@ describe('MariaDB', () => {
       )
     })
 
-    test('where the replica says that nothing follows it is the primary’s', async () => {
+    test('the primary if the replica has no row after the cursor', async () => {
       expect(await both.page({ take: -3, skip: 1, cursor: rows[5]!.id })).toEqual(rows.slice(2, 5))
       expect(await both.page({ take: 3, skip: 1, cursor: rows[9]!.id })).toEqual([])
       await lagging.prisma.content.deleteMany()
@@ -176,11 +176,11 @@ describe('MariaDB', () => {
       expect(await both.page({ take: -3, skip: 0 })).toEqual(rows.slice(-3))
     })
 
-    test('a cursor that the primary does not know either names no row', async () => {
+    test('neither for a cursor that names no row on both', async () => {
       expect(await both.page({ take: 3, skip: 1, cursor: uuidv7() })).toBeUndefined()
     })
 
-    test('a page that only the primary can tell is STORE_UNAVAILABLE while the primary is unavailable', async () => {
+    test('neither, but STORE_UNAVAILABLE, for a page of the primary while it is unavailable', async () => {
       const proxy = await startProxy(server.url)
       const url = proxy.url(primaryUrl)
       const through = new PrismaStore({ url, readUrl: replicaUrl, concurrency: 1, log: quiet() })
@@ -196,7 +196,7 @@ describe('MariaDB', () => {
       }
     })
 
-    test('nothing that the replica lacks is cached as the end, and a crawl meets every row once', async () => {
+    test('and caches no end of the list that only the replica has, so that a crawl returns every row once', async () => {
       const cache = new MemoryCache({ ttlMs: 60_000, version: new SharedVersion() })
       const contents = new Contents({ store: both, cache })
       for (let round = 0; round < 2; round++) {
@@ -217,7 +217,7 @@ describe('MariaDB', () => {
     })
   })
 
-  test('the limits leave room for the worst escaping, and for small servers', () => {
+  test('leaves room for the worst escaping in its limits, also on small servers', () => {
     expect(limitsOf(16 * 1024 * 1024)).toEqual({ rows: 16_383, bytes: 7_338_048 })
     expect(limitsOf(64 * 1024 * 1024).bytes).toBe(8 * 1024 * 1024)
     const { rows, bytes } = limitsOf(1024 * 1024)
@@ -225,7 +225,7 @@ describe('MariaDB', () => {
     expect(rows * 128 + 2 * bytes).toBeLessThan(1024 * 1024)
   })
 
-  test('a URL is taken apart, and what is wrong with it is said without the password', () => {
+  test('parses its URL, and reports an invalid one without the password', () => {
     expect(mysqlConfig('mysql://a%40b:p%2Fw@[::1]:3307/my%20db?ssl=true', 'DATABASE_URL')).toEqual({
       host: '::1',
       port: 3307,

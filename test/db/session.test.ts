@@ -1,6 +1,6 @@
 /**
- * FA1 and FA2: what a session inherits from its server. Each hostile value is set for all new sessions; then the store migrates, writes and
- * reads as ever, and connections past the store see what it did. The server's user has no rights beside those on its database.
+ * FA1 and FA2: variables that a session inherits from its server. Each hostile value is set for all new sessions; then the store migrates,
+ * writes and reads, and other connections check the rows. The server's user has rights on its database only.
  */
 import { randomBytes } from 'node:crypto'
 import type { Connection } from 'mariadb'
@@ -14,7 +14,7 @@ import { quiet } from '../harness/quiet.ts'
 import { faultOf } from '../suites/store.ts'
 
 let server: Awaited<ReturnType<typeof startMariadb>>
-/** An administrator's connection from before any of it: its session inherits nothing of what a case sets. */
+/** An administrator's connection that is older than all cases: its session inherits no hostile value. */
 let admin: Connection
 let defaults: Map<string, string>
 
@@ -34,7 +34,7 @@ afterAll(async () => {
   await server.cleanup()
 })
 
-/** As they were: what a case has set goes with it. */
+/** Restores the variables that a case has set. */
 afterEach(async () => {
   const now = await globals()
   for (const [name, value] of defaults) {
@@ -43,7 +43,7 @@ afterEach(async () => {
   }
 })
 
-/** A database that the user may do everything in; its URL, for that user. */
+/** A database on which the user has all rights; its URL, for that user. */
 async function database(port = server.port): Promise<{ name: string; url: string }> {
   const name = `s_${randomBytes(6).toString('hex')}`
   await admin.query(`CREATE DATABASE ${name}`)
@@ -70,7 +70,7 @@ async function open(url: string, log = quiet()): Promise<PrismaStore> {
   }
 }
 
-/** Migrates, writes and reads, and compares it with what another connection sees. */
+/** Migrates, writes and reads, and compares the rows with those of another connection. */
 async function judge(target: { name: string; url: string }): Promise<void> {
   const { name, url } = target
   const store = await open(url)
@@ -176,7 +176,7 @@ describe('A store on MariaDB', () => {
     }
   })
 
-  test('has its session for as long as it has the connection, through errors and releases', async () => {
+  test('keeps the session of a connection, through errors and releases', async () => {
     const target = await database()
     await admin.query("SET GLOBAL autocommit = 0, sql_select_limit = 3, completion_type = 'CHAIN'")
     const store = await open(target.url)
@@ -198,7 +198,7 @@ describe('A store on MariaDB', () => {
     }
   })
 
-  test('follows SET GLOBAL on a running server: connections of before and of after are alike (FA2)', async () => {
+  test('is independent of SET GLOBAL on a running server: older and newer connections behave alike (FA2)', async () => {
     const target = await database()
     const store = await open(target.url)
     try {
@@ -218,7 +218,7 @@ describe('A store on MariaDB', () => {
   })
 })
 
-/** A server that lets no session have what Spillway needs: it sets an upper limit to what a session may set. */
+/** A server that lets no session set the variables: it has an upper limit for them. */
 describe('A store on a MariaDB that does not keep what a session sets', () => {
   let capped: Awaited<ReturnType<typeof startMariadb>>
   const complaint =
@@ -262,7 +262,7 @@ describe('A store on a MariaDB that does not keep what a session sets', () => {
     }
   })
 
-  test('is unavailable when it meets it while running, logs it once, and sends it no statement', async () => {
+  test('is unavailable when such a server appears at run time, logs it once, and sends it no statement', async () => {
     const proxy = await startProxy(server.url)
     const target = await database(proxy.port)
     await capped.sql(`CREATE DATABASE ${target.name}`)

@@ -1,4 +1,4 @@
-/** The store on SQLite: the contract, and what is particular to a file that other processes write to, too. */
+/** The store on SQLite: the contract, and a file that other processes write to, too. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -37,8 +37,8 @@ storeSuite('SQLite', async () => {
   }
 })
 
-describe('SQLite', () => {
-  test('a trigger that drops some rows without an error is an error of the insert', async () => {
+describe('A store on SQLite', () => {
+  test('fails an insert of which a trigger drops rows without an error', async () => {
     const dir = await mkdtemp(join(tmpdir(), 'spillway-store-'))
     const store = await open(join(dir, 'store.db'))
     try {
@@ -75,7 +75,7 @@ describe('SQLite', () => {
   const pragma = async (name: string) =>
     Object.values((await store.prisma.$queryRawUnsafe<object[]>(`PRAGMA ${name}`))[0]!)[0]
 
-  test('every connection is WAL and syncs fully, those of transactions too, and the one after them', async () => {
+  test('uses WAL and full sync on every connection, also those of transactions', async () => {
     const settings = async (client: Pick<typeof store.prisma, '$queryRawUnsafe'>) =>
       Promise.all(
         ['journal_mode', 'synchronous'].map(
@@ -88,7 +88,7 @@ describe('SQLite', () => {
     expect(String(await pragma('integrity_check'))).toBe('ok')
   })
 
-  test('insert waits while another process holds the write lock for 3 s, without holding up the process, and writes once', async () => {
+  test('insert waits 3 s for the write lock of another process, without blocking the event loop, and writes once', async () => {
     const other = await lockHolder(path)
     const row1 = row('waited')
     const began = performance.now()
@@ -104,11 +104,11 @@ describe('SQLite', () => {
     const rows = [row('later'), row('later still')]
     await store.insert(rows)
     expect(await store.page({ take: 10, skip: 0 })).toHaveLength(3)
-    // The lock is free again: another process can have it at once.
+    // The lock is free: another process gets it at once.
     await release(await lockHolder(path), 0)
   })
 
-  test('a lock that is never given back is unavailable, and leaves nothing behind', async () => {
+  test('is unavailable while another process never releases its lock, and writes nothing', async () => {
     const other = await lockHolder(path)
     const error = await whileBusy(200, () => {
       const db = new DatabaseSync(path, { timeout: 1 })
@@ -124,7 +124,7 @@ describe('SQLite', () => {
     expect(await store.page({ take: 10, skip: 0 })).toHaveLength(1)
   })
 
-  test('reads go on while another process holds the write lock', async () => {
+  test('reads while another process has the write lock', async () => {
     await store.insert([row('a')])
     const other = await lockHolder(path)
     const began = performance.now()
@@ -133,7 +133,7 @@ describe('SQLite', () => {
     await release(other, 0)
   })
 
-  test('a transaction of Prisma’s is rolled back whole, and the store goes on', async () => {
+  test('rolls back a whole transaction of Prisma’s, and goes on', async () => {
     const data = row('in a transaction')
     await expect(
       store.prisma.$transaction(async (tx) => {
@@ -146,7 +146,7 @@ describe('SQLite', () => {
     expect(await store.find([data.id])).toEqual([data])
   })
 
-  test('dates are written as Prisma’s own client writes them, so that both kinds of rows order together', async () => {
+  test('writes dates as Prisma’s own client does, so that all rows sort together', async () => {
     const data = row('by Prisma')
     await store.prisma.content.create({ data })
     await store.insert([{ ...data, id: uuidv7(), content: 'by us' }])
@@ -156,7 +156,7 @@ describe('SQLite', () => {
     expect(kinds).toEqual([{ t: data.createdAt.toISOString().replace('Z', '+00:00'), k: 'text' }])
   })
 
-  test('a table that is not there yet is unavailable, to readers and writers', async () => {
+  test('is unavailable to readers and writers without its table', async () => {
     await store.prisma.$executeRawUnsafe('ALTER TABLE Content RENAME TO Elsewhere')
     await expect(store.insert([row('a')])).rejects.toMatchObject({ kind: 'unavailable', vendorCode: '1' })
     await expect(store.page({ take: 1, skip: 0 })).rejects.toMatchObject({
@@ -165,7 +165,7 @@ describe('SQLite', () => {
     })
   })
 
-  test('a row that the database will not have is rejected', async () => {
+  test('reports a row that breaks a rule as rejected', async () => {
     await store.prisma.$executeRawUnsafe(
       "CREATE TRIGGER no_bad BEFORE INSERT ON Content WHEN new.content = 'bad' BEGIN SELECT RAISE(ABORT, 'no bad'); END",
     )
@@ -177,7 +177,7 @@ describe('SQLite', () => {
     expect(await store.page({ take: 1, skip: 0 })).toEqual([])
   })
 
-  test('a full disk is unavailable', async () => {
+  test('is unavailable while the disk is full', async () => {
     const pages = Number(await pragma('page_count'))
     await pragma(`max_page_count = ${pages}`)
     await expect(store.insert([row('x'.repeat(100_000))])).rejects.toMatchObject({
@@ -188,7 +188,7 @@ describe('SQLite', () => {
     await store.insert([row('x'.repeat(100_000))])
   })
 
-  test('a page in the middle of many rows is a range of the index', async () => {
+  test('reads a page in the middle of many rows by a range of the index', async () => {
     const plan = await store.prisma.$queryRawUnsafe<{ detail: string }[]>(
       'EXPLAIN QUERY PLAN SELECT * FROM Content WHERE createdAt <= ? AND (createdAt < ? OR id < ?) ORDER BY createdAt DESC, id DESC LIMIT 20',
       '2026',

@@ -1,6 +1,6 @@
 /**
- * FA18: the table that rows go to is another one than the migrations made. The store refuses it, says what to do, and goes on once it is
- * mended; no row is reported as written that is not there.
+ * FA18: the table is not the one that the migrations created. The store refuses it, says what to do, and goes on once it is fixed; it never
+ * reports a row as written that the table lacks.
  */
 import { uuidv7 } from 'uuidv7'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
@@ -133,7 +133,7 @@ describe.each([
   }
 
   for (const one of cases)
-    test(`does not write to ${one.is}, says what is wrong, and writes again once it is mended`, async () => {
+    test(`does not write to ${one.is}, says what is wrong, and writes again once it is fixed`, async () => {
       const { store } = made
       await store.insert([row('before')])
       await all(one.change)
@@ -145,14 +145,14 @@ describe.each([
 
       await all(one.mend)
       await store.probe()
-      // What went in before it was noticed is a duplicate, which the worker compares.
+      // A row that was written before the check is a duplicate, which the worker compares.
       const there = new Set((await store.existing(batch.map(({ id }) => id))).map(({ id }) => id))
       await store.insert(batch.filter(({ id }) => !there.has(id)))
       const found = await store.existing(batch.map(({ id }) => id))
       expect(found.map(({ content }) => content).toSorted()).toEqual(['and another', 'while it was wrong'])
     })
 
-  test('starts where its table is wrong, and logs what to do', async () => {
+  test('starts with a wrong table, and logs what to do', async () => {
     const [one] = cases
     await all(one!.change)
     const log = quiet()
@@ -211,7 +211,7 @@ test('A store on MariaDB refuses sessions in which init_connect makes a temporar
     )
     expect(await faultOf(store.insert([row()]))).toMatchObject({ kind: 'unavailable', vendorCode: 'SESSION' })
     await server.sql("SET GLOBAL init_connect = ''")
-    // Sessions from before it was mended may still be in the pool.
+    // Sessions from before the fix may still be in the pool.
     await holds(() => store.prepare(AbortSignal.timeout(20_000)))
     await holds(() => store.insert([row('kept')]))
     expect(await made.sql('SELECT content FROM Content')).toEqual([{ content: 'kept' }])

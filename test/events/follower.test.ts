@@ -1,4 +1,4 @@
-/** The follower and its feeds on both events logs: every feed sees the log, all of it, in order, once, whatever becomes of the wake-ups. */
+/** The follower and its feeds on both events logs: every feed returns the whole log, in order, once, even if wake-ups are lost. */
 import { randomUUID } from 'node:crypto'
 import { Redis } from 'ioredis'
 import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest'
@@ -29,7 +29,7 @@ async function redis(retention: Retention, url = freshRedisUrl()): Promise<Event
   }
 }
 
-/** One file and several ways to it, as the API and its worker thread have them. */
+/** One file with several connections, as the API and its worker thread have them. */
 async function sqlite(retention: Retention): Promise<EventsBench> {
   const { file, cleanup } = await testSqlite(retention)
   const opened = await file()
@@ -46,7 +46,7 @@ const numbers = (from: number, to: number) => Array.from({ length: to - from }, 
 
 type Wake = (entry?: LogEntry) => void
 
-/** The log itself, with an account of its reads, and wake-ups that pass through `hear`. */
+/** The log, counting its reads, with wake-ups that pass through `hear`. */
 function heard(log: EventLog, hear: (entry: LogEntry | undefined, wake: Wake) => void = (entry, wake) => wake(entry)) {
   let reads = 0
   const source: EventLog = {
@@ -68,7 +68,7 @@ describe.each([
   ['SqliteEventLog', sqlite],
 ] as const)('on %s', (_, make: (retention: Retention) => Promise<EventsBench>) => {
   let bench: EventsBench
-  /** The worker's view. */
+  /** The worker's connection. */
   let other: EventLog
   let start: Position
   const followers: Follower[] = []
@@ -90,7 +90,7 @@ describe.each([
     return follower
   }
 
-  /** One that follows, and has heard the log's first "look". */
+  /** A follower that got the log's first wake-up. */
   async function following(hear?: Parameters<typeof heard>[1]) {
     const log = heard(await bench.open(), hear)
     const follower = await follow(log.source)
@@ -99,7 +99,7 @@ describe.each([
     return { follower, reads: log.reads }
   }
 
-  /** A follower reads at its start, and when its log says so; then it is quiet. */
+  /** A follower reads at its start and after wake-ups; then no more. */
   async function settled(reads: () => number): Promise<void> {
     let last = -1
     await eventually(
@@ -112,7 +112,7 @@ describe.each([
     )
   }
 
-  /** So many events, by their texts; a feed that has fewer is an error. */
+  /** The texts of a number of events; fails if the feed has fewer. */
   async function collect(feed: Feed, count: number): Promise<string[]> {
     const all: FeedEvent[] = []
     while (all.length < count) {
@@ -125,7 +125,7 @@ describe.each([
 
   const append = (from: number, to: number) => other.append(numbers(from, to).map((text) => [saved(text)]))
 
-  test('a feed from now on gives what is appended from now on, in order, without a look into the log', async () => {
+  test('A feed without a cursor returns later events in order, without a read of the log', async () => {
     await append(0, 3)
     const { follower, reads } = await following()
     const feed = await follower.feed()
@@ -136,7 +136,7 @@ describe.each([
     expect(feed.cursor).toEqual({ position: await other.tail(), index: 0 })
   })
 
-  test('a feed from a cursor gives what came after it: from the log, from the ring, and then live', async () => {
+  test('A feed from a cursor returns all later events: from the log, from the ring, and live', async () => {
     await append(0, 10)
     const [, , third] = await other.read(start, 10)
     const { follower } = await following()
@@ -149,7 +149,7 @@ describe.each([
     expect(await collect(feeds[1]!, 17)).toEqual(numbers(3, 20))
   })
 
-  test('a cursor inside an entry gives the rest of it, and each event has the cursor behind it', async () => {
+  test('A feed from a cursor inside an entry returns the rest of it, each event with the cursor behind it', async () => {
     await other.append([[saved('a'), saved('b'), saved('c')], [saved('d')]])
     const { follower } = await following()
     const whole = await follower.feed({ position: start, index: 0 })
@@ -164,15 +164,15 @@ describe.each([
     }
   })
 
-  describe('whatever becomes of the wake-ups,', () => {
+  describe('A follower whose wake-ups', () => {
     test.each([
-      ['every second one is lost', (n: number) => (n % 2 ? 0 : 1)],
-      ['all but the last are lost', (n: number) => (n === 59 ? 1 : 0)],
-      ['each comes twice', () => 2],
-    ])('a gap is noticed by the predecessor and read from the log: %s', async (_, times) => {
+      ['are lost, every second one', (n: number) => (n % 2 ? 0 : 1)],
+      ['are lost, all but the last', (n: number) => (n === 59 ? 1 : 0)],
+      ['come twice', () => 2],
+    ])('%s notices a gap by the predecessor and reads the log', async (_, times) => {
       let heardOf = 0
       const { follower } = await following((entry, wake) => {
-        // A plain "look" would heal the gap, too.
+        // A wake-up without an entry would fill the gap, too.
         if (!entry) return
         for (let n = times(heardOf); n > 0; n--) wake(entry)
         heardOf += 1
@@ -186,7 +186,7 @@ describe.each([
       expect(watched).toEqual(numbers(0, 60))
     })
 
-    test('they come in any order: events do not', async () => {
+    test('come in any order returns events in theirs', async () => {
       let waiting: LogEntry[] = []
       const { follower } = await following((entry, wake) => {
         if (!entry) return
@@ -201,22 +201,22 @@ describe.each([
       expect(await collect(feed, 40)).toEqual(numbers(0, 40))
     })
 
-    test('there are none at all: the follower looks for itself', async () => {
+    test('are all lost reads the log by itself', async () => {
       const { follower, reads } = await following(() => {})
       const feed = await follower.feed()
       const before = reads()
       await append(0, 40)
       expect(await collect(feed, 40)).toEqual(numbers(0, 40))
-      // In pages, not one by one, and not in a loop.
+      // In batches, not one by one, and not in a loop.
       expect(reads() - before).toBeLessThan(10)
     })
   })
 
-  test('feeds that begin while others append miss nothing and get nothing twice', { timeout: 60_000 }, async () => {
+  test('Feeds that begin during appends miss nothing and get nothing twice', { timeout: 60_000 }, async () => {
     const { follower } = await following()
     const total = 300
     const histories: Promise<number>[] = []
-    /** From behind a random entry of those there are, while more are on their way. */
+    /** From behind a random entry, during more appends. */
     const history = async (there: number): Promise<number> => {
       const from = Math.floor(Math.random() * (there + 1))
       let position = start
@@ -241,13 +241,13 @@ describe.each([
     expect(histories.length).toBeGreaterThan(50)
   })
 
-  describe('the ring is bounded', () => {
+  describe('The ring is bounded', () => {
     test.each([
       ['in entries', 1_200, 1, 1, 1_024],
       ['in events', 60, 1_000, 1, 50],
       ['in size', 40, 1, 1_000_000, 16],
     ])(
-      '%s: what is in it is not read from the log, what is not is',
+      '%s: a feed reads entries from the log only if the ring lacks them',
       { timeout: 60_000 },
       async (_, entries, events, length, kept) => {
         const { follower, reads } = await following()
@@ -257,7 +257,7 @@ describe.each([
           const some = Array.from({ length: Math.min(100, entries - n) }, () =>
             Array.from({ length: events }, () => saved('x'.repeat(length))),
           )
-          // A log takes only so much at once.
+          // An append has a largest size.
           for (let m = 0; m < some.length; m += 4) await other.append(some.slice(m, m + 4))
         }
         for (let n = 0; n < entries; n++)
@@ -265,19 +265,19 @@ describe.each([
         await settled(reads)
         const before = reads()
         const near = await follower.feed({ position: positions.at(-kept)!, index: 0 })
-        for (let n = 1; n < kept; n++) await within(near.next(), 'what the ring has')
+        for (let n = 1; n < kept; n++) await within(near.next(), 'an entry of the ring')
         expect(reads()).toBe(before)
-        // Behind its beginning.
+        // From before its oldest entry.
         const far = await follower.feed({ position: positions.at(-kept - 2)!, index: 0 })
-        await within(far.next(), 'what the log has')
+        await within(far.next(), 'an entry of the log')
         expect(reads()).toBeGreaterThan(before)
-        for (let n = 0; n < kept; n++) await within(far.next(), 'what the ring has')
+        for (let n = 0; n < kept; n++) await within(far.next(), 'an entry of the ring')
         expect(far.cursor.position).toEqual(positions.at(-1))
       },
     )
   })
 
-  test('a thousand feeds that wait cost one entry, the same for all, and no read each', async () => {
+  test('A thousand waiting feeds share one entry and read nothing', async () => {
     const { follower, reads } = await following()
     const feeds = await Promise.all(Array.from({ length: 1_000 }, () => follower.feed()))
     const waiting = feeds.map((feed) => feed.next())
@@ -286,7 +286,7 @@ describe.each([
     const given = await within(Promise.all(waiting), 'an event for each of a thousand')
     expect(new Set(given).size).toBe(1)
     expect(given[0]!.map(({ event }) => textOf(event))).toEqual(['to all', 'of them'])
-    // And a thousand that begin at one old place share the read of it.
+    // A thousand feeds that begin at one old position share its read.
     expect(reads() - before).toBeLessThanOrEqual(2)
     await append(0, 1_100)
     const live = await follower.feed({ position: await other.tail(), index: 0 })
@@ -299,7 +299,7 @@ describe.each([
     expect(reads() - readsBefore).toBeLessThanOrEqual(2)
   })
 
-  describe('CURSOR_EXPIRED, never a silent hole:', () => {
+  describe('A feed fails with CURSOR_EXPIRED, and skips nothing,', () => {
     const expired = { code: 'CURSOR_EXPIRED' }
 
     test('at once, for a cursor of another log, of the future, or of no place', async () => {
@@ -330,7 +330,7 @@ describe.each([
         await log.append([[saved('first')]])
         expect(await collect(slow, 1)).toEqual(['first'])
         const fast = await follower.feed({ position: begin, index: 0 })
-        // More than the log keeps, and more than the ring does.
+        // More than the log keeps, and more than the ring keeps.
         for (let n = 0; n < 60; n++) {
           await log.append([[saved(`${n} ${'x'.repeat(500_000)}`)]])
         }
@@ -342,7 +342,7 @@ describe.each([
             if (textOf(events![0]!.event).startsWith('59 ')) return n
           }
         }
-        // Whatever a feed gave before was without a hole; this one is too far behind to be given anything.
+        // The events that a feed returned before are complete; this feed is too far behind.
         await expect(outcome(slow)).rejects.toMatchObject(expired)
         await expect(outcome(fast)).rejects.toMatchObject(expired)
         const again = await follower.feed()
@@ -355,7 +355,7 @@ describe.each([
     })
   })
 
-  test('watch tells of each event about an id, and of nothing when it has stopped', async () => {
+  test('Follower.watch calls back with each event of an id, until it is stopped', async () => {
     const { follower } = await following()
     const [id, elsewhere] = [randomUUID(), randomUUID()]
     const seen: (string | undefined)[] = []
@@ -378,7 +378,7 @@ describe.each([
     stopTwice()
   })
 
-  test('a feed that is closed, or whose follower is, ends', async () => {
+  test('A feed ends when it or its follower is closed', async () => {
     const { follower } = await following()
     const [closed, goesOn] = [await follower.feed(), await follower.feed()]
     const waiting = [closed.next(), goesOn.next()]
@@ -395,7 +395,7 @@ describe.each([
   })
 })
 
-describe('a log on Redis that is away', () => {
+describe('A follower whose Redis is unavailable', () => {
   const following: { close(): Promise<void> }[] = []
   afterEach(async () => {
     for (const one of following.splice(0)) await one.close()
@@ -412,7 +412,7 @@ describe('a log on Redis that is away', () => {
     return { proxy, other, follower, prefix: parseRedisUrl(url).prefix }
   }
 
-  test('at the start: a feed is refused, and given once the log is there', async () => {
+  test('refuses a feed at the start, and opens one when Redis is back', async () => {
     const { proxy, other, follower } = await throughProxy()
     proxy.set('cut')
     follower.start()
@@ -423,14 +423,14 @@ describe('a log on Redis that is away', () => {
     expect((await within(feed.next(), 'an event'))!.map(({ event }) => textOf(event))).toEqual(['one'])
   })
 
-  test('meanwhile: feeds wait, and miss nothing of what was appended by others', async () => {
+  test('lets feeds wait, which then miss nothing', async () => {
     const { proxy, other, follower } = await throughProxy()
     const begin = await other.tail()
     follower.start()
     const feed = await holds(() => follower.feed({ position: begin, index: 0 }))
     for (let round = 0; round < 3; round++) {
       const waiting = feed.next()
-      // Whatever the ring has it gives; the rest waits.
+      // The feed returns entries of the ring, and then waits.
       proxy.set('cut')
       for (const text of numbers(round * 20, round * 20 + 20)) await other.append([[saved(text)]])
       proxy.set('pass')
@@ -441,7 +441,7 @@ describe('a log on Redis that is away', () => {
     }
   })
 
-  test('and comes back as another: feeds are expired, watchers look for themselves, new feeds go on', async () => {
+  test('and comes back empty expires feeds, calls watchers with undefined, and opens new feeds', async () => {
     const { other, follower, prefix } = await throughProxy()
     follower.start()
     const feed = await holds(() => follower.feed())
@@ -463,7 +463,7 @@ describe('a log on Redis that is away', () => {
   })
 })
 
-/** A feed that never answers is a failure, not a test that hangs. */
+/** Fails if a feed never answers, before the test times out. */
 async function within<T>(promise: Promise<T>, what: string, ms = 15_000): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {

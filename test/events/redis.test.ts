@@ -23,7 +23,7 @@ eventsSuite('RedisEventLog', async ({ retentionMs, retentionBytes }) => {
   }
 })
 
-describe('what is in the stream and is not right', () => {
+describe('RedisEventLog', () => {
   const content = { id: 'x', content: 'x', createdAt: new Date(0), savedAt: new Date(0) }
   const key = (name: string) => `{${address.prefix}:events}:${name}`
   let address: RedisAddress
@@ -40,7 +40,7 @@ describe('what is in the stream and is not right', () => {
     redis.disconnect()
   })
 
-  test("somebody else's entry is passed over", async () => {
+  test("skips another program's entry", async () => {
     const start = await log.tail()
     await log.append([[{ type: 'saved', content }]])
     const first = await log.tail()
@@ -50,7 +50,7 @@ describe('what is in the stream and is not right', () => {
     expect(await log.read(first, 16)).toHaveLength(1)
   })
 
-  test('a damaged entry is told as a hole, and what is behind it can be read', async () => {
+  test('reports a damaged entry as CURSOR_EXPIRED, and reads the entries behind it', async () => {
     const start = await log.tail()
     await log.append([[{ type: 'saved', content }]])
     const first = await log.tail()
@@ -63,7 +63,7 @@ describe('what is in the stream and is not right', () => {
     expect(await log.read(second, 16)).toHaveLength(1)
   })
 
-  test('an id is never given twice, even where the clock stands still and the tail was lost', async () => {
+  test('never uses an id twice, even if the clock stands still and the tail was lost', async () => {
     await redis.eval(
       "redis.call('XDEL', KEYS[1], redis.call('XADD', KEYS[1], '99999999999999-0', 'p', ''))",
       1,

@@ -24,7 +24,7 @@ describe('SqliteEventLog', () => {
       failure: { code: 'GAVE_UP', message, attempts: 1, failedAt: new Date(0) },
     }) as const
 
-  test('a hole that other hands have made is not passed over', async () => {
+  test('reports an entry that another program deleted as CURSOR_EXPIRED', async () => {
     const log = await sqlite.events()
     const start = await log.tail()
     await log.append([1, 2, 3, 4, 5].map((n) => [failed(String(n))]))
@@ -37,7 +37,7 @@ describe('SqliteEventLog', () => {
     await expect(log.read({ ...start, major: 3 }, 10)).resolves.toHaveLength(2)
   })
 
-  test('a file whose epoch was deleted opens with a new one, and cursors of before are expired', async () => {
+  test('opens a file whose epoch was deleted with a new one, and expires earlier cursors', async () => {
     const log = await sqlite.events()
     await log.append([[failed('before')]])
     const before = await log.tail()
@@ -49,7 +49,7 @@ describe('SqliteEventLog', () => {
     await expect(again.read(before, 1)).rejects.toMatchObject({ code: 'CURSOR_EXPIRED' })
   })
 
-  test('one read brings some megabytes at most, and one entry always', async () => {
+  test('reads at most some megabytes at once, and always one entry', async () => {
     const log = await sqlite.events()
     const start = await log.tail()
     await log.append([1, 2, 3, 4, 5].map((n) => [failed(String(n).repeat(1_500_000))]))
@@ -58,7 +58,7 @@ describe('SqliteEventLog', () => {
     expect(await log.read({ ...start, major: 5 }, 10)).toHaveLength(1)
   })
 
-  test('trimming keeps the file from growing without end', async () => {
+  test('reuses the space of trimmed entries', async () => {
     const file = await sqlite.file({ retentionBytes: 1_048_576 })
     const log = new SqliteEventLog(file.connect())
     for (let i = 0; i < 100; i++) await log.append([[failed('x'.repeat(100_000))]])

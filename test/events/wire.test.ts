@@ -1,6 +1,6 @@
 /**
- * What others write to the events log and to its wake-up channel: garbage, entries of release 0.1 (no `v`), and entries of a later release.
- * No process ends, nothing that can be told is held back, and a cursor means the same place to every release.
+ * Foreign data in the events log and on its wake-up channel: garbage, entries of release 0.1 (no `v`), and entries of a later release. No
+ * process ends, every readable event is returned, and a cursor means the same place to every release.
  */
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
@@ -51,7 +51,7 @@ const damaged = [
 
 interface Wire {
   log: EventLog
-  /** Appends entries by their texts, as a process of any release does: followers are woken. */
+  /** Appends the texts of entries, as a process of any release does, and wakes the followers. */
   raw(...texts: string[]): Promise<void>
   /** The texts of all entries, as they are stored. */
   texts(): Promise<string[]>
@@ -146,7 +146,7 @@ describe.each([
     await wire.raw(JSON.stringify([later[0], old('one'), later[1], old('two')]), JSON.stringify(later))
     await wire.log.append([[saved('three')]])
     expect(await read(feed, 3)).toEqual(['one', 'two', 'three'])
-    // An entry that this release knows nothing of is a place to resume from, too.
+    // A client can also resume from an entry that this release does not know.
     const tail = await wire.log.tail()
     await wire.raw(JSON.stringify(later))
     const behind = await follower.feed({ position: await wire.log.tail(), index: 0 })
@@ -170,7 +170,7 @@ describe.each([
     await expect(follower.feed({ position: start, index: 6 })).rejects.toMatchObject({ code: 'CURSOR_EXPIRED' })
   })
 
-  test.each(damaged)('tells of a damaged entry as CURSOR_EXPIRED, and goes on behind it: %s', async (text) => {
+  test.each(damaged)('reports a damaged entry as CURSOR_EXPIRED, and goes on behind it: %s', async (text) => {
     const feed = await follower.feed()
     const start = await wire.log.tail()
     await wire.log.append([[saved('one')]])
@@ -189,7 +189,7 @@ describe.each([
   })
 })
 
-test('RedisEventLog goes on from the end of a log whose meta was damaged, and asks it no more than once a look', async () => {
+test('Follower goes on from the end of a log whose meta was damaged, and asks for the end once a refresh', async () => {
   const address = parseRedisUrl(freshRedisUrl())
   const key = (name: string) => `{${address.prefix}:events}:${name}`
   const redis = new Redis(inject('redisUrl'))
@@ -247,14 +247,14 @@ test('Follower logs a defect of the events log once, with its message and stack'
   ])
 })
 
-describe('an API process', () => {
+describe('An API process', () => {
   const children: SpillwayProcess[] = []
   afterEach(async () => {
     for (const child of children) child.kill('SIGKILL')
     await Promise.all(children.splice(0).map(({ exited }) => exited))
   })
 
-  test('FB4: outlives whatever is published on the wake-up channel, and announces what is saved meanwhile', async () => {
+  test('FB4: survives any message on the wake-up channel, and streams the events that come meanwhile', async () => {
     const url = freshRedisUrl()
     const address = parseRedisUrl(url)
     const channel = `{${address.prefix}:events}:wake`

@@ -1,17 +1,17 @@
-/** The contract of a cache, whatever it is on. */
+/** The contract of every Cache. */
 import { randomUUID } from 'node:crypto'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Cache } from '../../src/cache/cache.ts'
 import { holds } from '../harness/eventually.ts'
 
 export interface CacheMaker {
   ttlMs: number
-  /** One more view of the same cache, as another process has it. */
+  /** One more connection to the same cache, as another process has it. */
   open(): Promise<Cache>
 }
 
 export function cacheSuite(name: string, make: () => Promise<CacheMaker>): void {
-  describe(`cache: ${name}`, () => {
+  describe(`The cache ${name}`, () => {
     let maker: CacheMaker
     let cache: Cache
     let other: Cache
@@ -32,17 +32,17 @@ export function cacheSuite(name: string, make: () => Promise<CacheMaker>): void 
       await holds(async () => expect((await cache.get(key)).value).toBe(value))
     }
 
-    it('gives a page back as it was, text for text', async () => {
+    test('returns a page unchanged', async () => {
       const value = JSON.stringify({ text: 'line\nbreak \0 "quotes" 🙂' })
       await keep(randomUUID(), value)
       await keep(randomUUID(), '')
     })
 
-    it('has nothing under a key that was never set', async () => {
+    test('returns nothing for a key that was never set', async () => {
       expect((await cache.get(randomUUID())).value).toBeUndefined()
     })
 
-    it('drops every page at a bump, in every process, and not before', async () => {
+    test('returns no earlier page after an invalidation, in every process', async () => {
       const [a, b] = [randomUUID(), randomUUID()]
       await keep(a, 'one')
       await keep(b, 'two')
@@ -54,17 +54,17 @@ export function cacheSuite(name: string, make: () => Promise<CacheMaker>): void 
       expect((await cache.get(b)).value).toBeUndefined()
     })
 
-    it('does not take a page that was read under a version of before', async () => {
+    test('does not return a page that was read under an earlier version', async () => {
       const key = randomUUID()
       const { version } = await cache.get(key)
       await other.invalidate()
       cache.set(key, version!, 'stale', performance.now())
-      // A later set on the same connection is there: so is the stale one, if it ever will be.
+      // A later set on the same connection has arrived: so has the stale one, if it was sent.
       await keep(randomUUID(), 'fence')
       expect((await cache.get(key)).value).toBeUndefined()
     })
 
-    it('never takes up a version again', async () => {
+    test('never uses a version twice', async () => {
       const versions = new Set<string>()
       for (let i = 0; i < 20; i++) {
         versions.add((await cache.get('x')).version!)
@@ -73,20 +73,20 @@ export function cacheSuite(name: string, make: () => Promise<CacheMaker>): void 
       expect(versions.size).toBe(20)
     })
 
-    it('answers many at once, each what it asked for', async () => {
+    test('answers many reads at once, each with its own page', async () => {
       const keys = Array.from({ length: 50 }, () => randomUUID())
       await Promise.all(keys.map((key) => keep(key, `value of ${key}`)))
       const found = await Promise.all([...keys, ...keys].map((key) => cache.get(key)))
       expect(found.map(({ value }) => value)).toEqual([...keys, ...keys].map((key) => `value of ${key}`))
     })
 
-    it('forgets a page after its time', async () => {
+    test('returns no page after its time to live', async () => {
       const key = randomUUID()
       await keep(key, 'short-lived')
       await holds(async () => expect((await cache.get(key)).value).toBeUndefined(), { timeoutMs: maker.ttlMs * 5 })
     })
 
-    it('counts the time to live of a page from when the store was read', async () => {
+    test('counts the time to live of a page from when the store was read', async () => {
       const { version } = await cache.get('x')
       const [old, half] = [randomUUID(), randomUUID()]
       const now = performance.now()
@@ -102,7 +102,7 @@ export function cacheSuite(name: string, make: () => Promise<CacheMaker>): void 
       }
     })
 
-    it('may be closed twice', async () => {
+    test('may be closed twice', async () => {
       const third = await maker.open()
       await third.close()
       await third.close()

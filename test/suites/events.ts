@@ -1,11 +1,11 @@
-/** What every EventLog keeps, whatever it is made of: each test holds one sentence of src/events/events.ts. */
+/** The contract of every EventLog: each test holds one sentence of src/events/events.ts. */
 import { randomUUID } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { compare, type EventLog, type KnownEvent, type LogEntry, type Position } from '../../src/events/events.ts'
 import { eventually } from '../harness/eventually.ts'
 
 export interface EventsBench {
-  /** A connection of its own to the same log, ready to be asked: another process' view. */
+  /** One more connection to the same log, ready for use, as another process has it. */
   open(): Promise<EventLog>
   /** Closes every connection (closing one twice is harmless) and removes the data. */
   cleanup(): Promise<void>
@@ -27,7 +27,7 @@ const failed = (message: string): KnownEvent => ({
   failure: { code: 'REJECTED', message, attempts: 2, failedAt: new Date('1969-12-31T23:59:59.999Z') },
 })
 
-/** Reads on from a position to the end. */
+/** Reads from a position to the end. */
 async function readAll(log: EventLog, after: Position, limit = 1_000): Promise<LogEntry[]> {
   const all: LogEntry[] = []
   let position = after
@@ -40,7 +40,7 @@ async function readAll(log: EventLog, after: Position, limit = 1_000): Promise<L
   }
 }
 
-/** Positions grow, and each entry names the one before it. */
+/** Positions grow, and each entry names its predecessor. */
 function expectChain(entries: readonly LogEntry[], before: Position | undefined): void {
   let previous = before
   for (const entry of entries) {
@@ -51,7 +51,7 @@ function expectChain(entries: readonly LogEntry[], before: Position | undefined)
 }
 
 export function eventsSuite(name: string, make: (retention: Retention) => Promise<EventsBench>): void {
-  describe(`${name} keeps the contract of an events log`, () => {
+  describe(`${name}: the contract of an events log`, () => {
     const ample = { retentionMs: 3_600_000, retentionBytes: 268_435_456 }
     let bench: EventsBench
     let log: EventLog
@@ -64,14 +64,14 @@ export function eventsSuite(name: string, make: (retention: Retention) => Promis
     })
     afterEach(() => bench.cleanup())
 
-    test('an empty log has an end, and nothing after it', async () => {
+    test('tail of an empty log is its end, and read returns nothing after it', async () => {
       expect(start.epoch).toMatch(/^[A-Za-z0-9_-]{8,32}$/)
       expect(await log.read(start, 10)).toEqual([])
       expect(await log.tail()).toEqual(start)
       expect(await (await bench.open()).tail()).toEqual(start)
     })
 
-    test('each log has an epoch of its own', async () => {
+    test('each log has its own epoch', async () => {
       const second = await make(ample)
       try {
         expect((await (await second.open()).tail()).epoch).not.toBe(start.epoch)
@@ -80,7 +80,7 @@ export function eventsSuite(name: string, make: (retention: Retention) => Promis
       }
     })
 
-    test('entries come back in order, each with the position of the one before it', async () => {
+    test('read returns entries in order, each with the position of its predecessor', async () => {
       const texts = Array.from({ length: 30 }, (_, i) => `content ${i}`)
       const appended = texts.map((text) => [saved(text)])
       await log.append(appended.slice(0, 1))
@@ -94,7 +94,7 @@ export function eventsSuite(name: string, make: (retention: Retention) => Promis
       expect(await log.read(entries.at(-1)!.position, 10)).toEqual([])
     })
 
-    test('every connection sees the one order, whoever appends', async () => {
+    test('every connection reads the same order of all connections’ entries', async () => {
       const other = await bench.open()
       await Promise.all(
         Array.from({ length: 50 }, (_, i) => (i % 2 ? log : other).append([[saved(`a ${i}`)], [saved(`b ${i}`)]])),
@@ -110,7 +110,7 @@ export function eventsSuite(name: string, make: (retention: Retention) => Promis
       }
     })
 
-    test('read goes on from any entry, at most `limit` at a time', async () => {
+    test('read continues from any entry, with at most `limit` entries', async () => {
       await log.append(Array.from({ length: 10 }, (_, i) => [saved(`content ${i}`)]))
       const all = await readAll(log, start)
       expect(await log.read(start, 3)).toEqual(all.slice(0, 3))
@@ -118,7 +118,7 @@ export function eventsSuite(name: string, make: (retention: Retention) => Promis
       for (const [i, { position }] of all.entries()) expect(await readAll(log, position)).toEqual(all.slice(i + 1))
     })
 
-    test('dates and text come back as they were', async () => {
+    test('read returns dates and text unchanged', async () => {
       const events = [
         ...['', '😀👩‍👩‍👧‍👦 é', 'a\0b', `'"\`\\;--`, '\u2028\r\n\t', 'x'.repeat(65_536), '😀'.repeat(16_384)].flatMap(
           (text) => [saved(text), failed(text)],
@@ -131,7 +131,7 @@ export function eventsSuite(name: string, make: (retention: Retention) => Promis
       expect(entry!.events).toEqual(events)
     })
 
-    test('a large entry comes back whole', async () => {
+    test('read returns a large entry whole', async () => {
       const events = Array.from({ length: 1_000 }, (_, i) => saved(`${i} ${'x'.repeat(2_000)}`))
       await log.append([[saved('before')], events, [saved('after')]])
       const entries = await readAll(log, start)
@@ -139,7 +139,7 @@ export function eventsSuite(name: string, make: (retention: Retention) => Promis
       expect(entries[1]!.events).toEqual(events)
     })
 
-    describe('a cursor is expired, never a silent hole', () => {
+    describe('read fails with CURSOR_EXPIRED for a position', () => {
       const expired = { code: 'CURSOR_EXPIRED', message: expect.stringContaining('contents') }
 
       test('of another log', async () => {
@@ -155,14 +155,14 @@ export function eventsSuite(name: string, make: (retention: Retention) => Promis
         await expect(log.read({ ...tail, minor: tail.minor + 1 }, 10)).rejects.toMatchObject(expired)
       })
 
-      test('of a place where no entry is', async () => {
+      test('without an entry', async () => {
         await log.append([[saved('one')]])
         const tail = await log.tail()
         await log.append([[saved('two')]])
         await expect(log.read({ ...tail, minor: tail.minor + 999_999 }, 10)).rejects.toMatchObject(expired)
       })
 
-      test('of what was removed by its age', async () => {
+      test('whose later entries were trimmed by their age', async () => {
         const short = await make({ ...ample, retentionMs: 1_000 })
         try {
           const log = await short.open()
@@ -185,7 +185,7 @@ export function eventsSuite(name: string, make: (retention: Retention) => Promis
         }
       })
 
-      test('of what was removed for its size; what is kept can be read on from the entry before it', async () => {
+      test('whose later entries were trimmed by size, and not for the entry before the oldest one', async () => {
         const small = await make({ ...ample, retentionBytes: 1_048_576 })
         try {
           const log = await small.open()
@@ -207,7 +207,7 @@ export function eventsSuite(name: string, make: (retention: Retention) => Promis
             ),
           )
           const from = kept.indexOf(true)
-          // About ten fit; an implementation may keep somewhat more.
+          // About ten entries fit; an implementation may keep a few more.
           expect(from).toBeGreaterThan(5)
           expect(from).toBeLessThan(positions.length - 8)
           expect(kept.slice(from)).not.toContain(false)
@@ -221,7 +221,7 @@ export function eventsSuite(name: string, make: (retention: Retention) => Promis
     })
 
     describe('followers', () => {
-      /** Follows as the API does: takes the entries that come along, and reads where one does not fit. */
+      /** Follows as the API does: uses the entries of wake-ups, and reads the log if one does not follow. */
       function follower(log: EventLog) {
         const woken: LogEntry[] = []
         const seen: LogEntry[] = []
@@ -237,7 +237,7 @@ export function eventsSuite(name: string, make: (retention: Retention) => Promis
           wakes++
           if (entry) woken.push(entry)
           reading = reading.then(look)
-          // `stop` tells.
+          // `stop` reports it.
           reading.catch(() => {})
         })
         const stop = async () => {
@@ -247,7 +247,7 @@ export function eventsSuite(name: string, make: (retention: Retention) => Promis
         return { woken, seen, stop, wakes: () => wakes }
       }
 
-      test('all of them learn of every entry, of their own connection and of others', async () => {
+      test('are woken for every entry of every connection', async () => {
         const other = await bench.open()
         const followers = [follower(log), follower(log), follower(other)]
         const appended = Array.from({ length: 40 }, (_, i) => [saved(`content ${i}`), failed(`failure ${i}`)])
@@ -256,7 +256,7 @@ export function eventsSuite(name: string, make: (retention: Retention) => Promis
         for (const { seen, woken, stop } of followers) {
           await eventually(() => seen.length === all.length)
           expect(seen).toEqual(all)
-          // At most once for each, in order, and the same as what the log says.
+          // At most once for each, in order, and equal to the entries of the log.
           const told = new Set(woken.map(({ position }) => JSON.stringify(position)))
           expect(told.size).toBe(woken.length)
           expect(woken).toEqual(all.filter(({ position }) => told.has(JSON.stringify(position))))
@@ -264,9 +264,9 @@ export function eventsSuite(name: string, make: (retention: Retention) => Promis
         }
       })
 
-      test('an entry comes along with its wake-up, as soon as it is appended', async () => {
+      test('get an entry with its wake-up, as soon as it is appended', async () => {
         const { woken, wakes, stop } = follower(log)
-        // Following has begun when the first wake-up says "look".
+        // The follower has subscribed when the first wake-up, which has no entry, comes.
         await eventually(() => wakes() > 0)
         const events = [saved('something'), failed('else')]
         const since = performance.now()
@@ -277,7 +277,7 @@ export function eventsSuite(name: string, make: (retention: Retention) => Promis
         await stop()
       })
 
-      test('a large entry wakes them, too', async () => {
+      test('are woken for a large entry, too', async () => {
         const { seen, stop } = follower(log)
         const events = Array.from({ length: 1_000 }, (_, i) => saved(`${i} ${'x'.repeat(2_000)}`))
         await log.append([events])
@@ -286,7 +286,7 @@ export function eventsSuite(name: string, make: (retention: Retention) => Promis
         await stop()
       })
 
-      test('one that has stopped is not called any more; the others are', async () => {
+      test('are woken no more once stopped, while the others are', async () => {
         const [stopped, goesOn] = [follower(log), follower(log)]
         await log.append([[saved('one')]])
         await eventually(() => stopped.seen.length === 1 && goesOn.seen.length === 1)
@@ -300,7 +300,7 @@ export function eventsSuite(name: string, make: (retention: Retention) => Promis
       })
     })
 
-    test('what was appended is there for who opens it anew', async () => {
+    test('entries are there when the log is opened again', async () => {
       await log.append([[saved('one')], [failed('two')]])
       const entries = await readAll(log, start)
       await log.close()

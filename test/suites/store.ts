@@ -1,4 +1,4 @@
-/** What every Store does, whichever database it stands on. The sentences are those of src/db/store.ts. */
+/** The contract of every Store, in the sentences of src/db/store.ts. */
 import fc from 'fast-check'
 import { uuidv7 } from 'uuidv7'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -8,7 +8,7 @@ import type { Content } from '../../src/model/content.ts'
 /** Stores on one empty database, prepared; the suite closes them. */
 export interface StoreBed {
   open(): Promise<Store>
-  /** How a client that knows nothing of Prisma reads a column of a row. */
+  /** Reads a column of a row without Prisma. */
   peek(id: string): Promise<{ hex: string; createdAt: string }>
   clean(): Promise<void>
 }
@@ -21,7 +21,7 @@ const row = (content: string, createdAt = at(0), savedAt = at(1)): Content => ({
   savedAt,
 })
 
-/** The fault that an insert ends with. */
+/** The StoreFault of an insert that fails. */
 export async function faultOf(insert: Promise<unknown>): Promise<StoreFault> {
   const error = await insert.then(
     () => new Error('it was written'),
@@ -62,14 +62,14 @@ export function storeSuite(name: string, make: () => Promise<StoreBed>): void {
       await bed.clean()
     })
 
-    test.each(Object.entries(awkward))('P8: what is read is what was written: %s', async (_, content) => {
+    test.each(Object.entries(awkward))('P8: find returns content unchanged: %s', async (_, content) => {
       const written = row(content)
       await store.insert([row('before'), written, row('after')])
       expect(await store.find([written.id])).toEqual([written])
       expect((await bed.peek(written.id)).hex.toLowerCase()).toBe(Buffer.from(content).toString('hex'))
     })
 
-    test('P8: what is read is what was written: any Unicode text', async () => {
+    test('P8: find returns content unchanged: any Unicode text', async () => {
       await fc.assert(
         fc.asyncProperty(
           fc.array(fc.string({ unit: 'binary', maxLength: 50 }), { minLength: 1, maxLength: 20 }),
@@ -93,7 +93,7 @@ export function storeSuite(name: string, make: () => Promise<StoreBed>): void {
       expect((await bed.peek(rows[1]!.id)).createdAt.replace('T', ' ').slice(0, 23)).toBe('2026-03-29 01:30:00.001')
     })
 
-    test('insert writes all or none: a duplicate id leaves the others out, and says so', async () => {
+    test('insert writes all or none: a duplicate id fails the whole insert as duplicate', async () => {
       const there = row('there')
       await store.insert([there])
       const others = [row('other'), row('another')]
@@ -113,7 +113,7 @@ export function storeSuite(name: string, make: () => Promise<StoreBed>): void {
       await store.insert([])
     })
 
-    test('insert takes maxRows rows, and refuses one more as too large', async () => {
+    test('insert writes maxRows rows, and refuses one more as too large', async () => {
       const createdAt = at(-86_400_000)
       const rows = Array.from({ length: store.maxRows }, (_, i) => row(`${i}`, createdAt))
       await store.insert(rows)
@@ -138,7 +138,7 @@ export function storeSuite(name: string, make: () => Promise<StoreBed>): void {
       },
     )
 
-    test('find and existing give the rows there are of up to 1,000 ids', async () => {
+    test('find and existing return the existing rows of up to 1,000 ids', async () => {
       const rows = Array.from({ length: 600 }, (_, i) => row(`${i}`))
       await store.insert(rows)
       const ids = [...rows.map(({ id }) => id), ...Array.from({ length: 400 }, () => uuidv7())]
@@ -148,7 +148,7 @@ export function storeSuite(name: string, make: () => Promise<StoreBed>): void {
       expect(await store.existing([])).toEqual([])
     })
 
-    test('an id is itself and nothing that resembles it', async () => {
+    test('find matches an id exactly', async () => {
       const there = row('there')
       await store.insert([there])
       expect(
@@ -159,7 +159,7 @@ export function storeSuite(name: string, make: () => Promise<StoreBed>): void {
     test('writers at the same time, with overlapping rows, write each row once', async () => {
       const second = await bed.open()
       try {
-        // Each batch twice, the second time the other way round: were it not for one order, these would lock each other out.
+        // Each batch twice, the second time in reverse: without one order of locks, these would deadlock.
         const rows = Array.from({ length: 900 }, (_, i) => row(`${i}`))
         const batches = Array.from({ length: 30 }, (_, i) => rows.slice(i * 30, i * 30 + 30)).flatMap((batch) => [
           batch,
@@ -191,7 +191,7 @@ export function storeSuite(name: string, make: () => Promise<StoreBed>): void {
   describe(`${name}: pages`, () => {
     let bed: StoreBed
     let store: Store
-    /** Newest first, as every page is. Many share their createdAt, so that the id has to decide. */
+    /** Newest first, as every page is. Many share their createdAt, so that the id decides. */
     let rows: Content[]
     beforeAll(async () => {
       bed = await make()
@@ -233,7 +233,7 @@ export function storeSuite(name: string, make: () => Promise<StoreBed>): void {
 
 const byId = (rows: readonly Content[]) => rows.toSorted((a, b) => (a.id < b.id ? -1 : 1))
 
-/** In another order, the same for the same length. */
+/** Shuffles: the same order for the same length. */
 function shuffled<T>(items: readonly T[]): T[] {
   return items
     .map((item, i) => ({ item, key: ((i * 7919) % 104_729) % 97 }))

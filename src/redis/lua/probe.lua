@@ -1,16 +1,16 @@
--- Does, without an effect, what our scripts do to their keys, so that rights, types, memory, the disk and the place of the keys are proved.
+-- Runs the commands of our scripts on their keys, without an effect: proves rights, types, memory, the disk and the node of the keys.
 -- KEYS: 1 a key of the probe's own; then those to prove
--- ARGV: 1 'always' (what has to work on a full server, too) or 'room'; 2 a channel, or ''; then the type of each key to prove
--- Returns a code and the answer of Redis; or nil: everything works
+-- ARGV: 1 'always' (must work on a full server, too) or 'room'; 2 a channel, or ''; then the type of each key to prove
+-- Returns a code and the answer of Redis; nil if everything works
 local function refused(reply)
   if type(reply) ~= 'table' or not reply.err then return nil end
-  -- The first word is its code; some releases name a right that is missing without one.
+  -- The first word is the code; some releases report a missing right without one.
   local text = reply.err:gsub('^-', '')
   if text:find('exhausted the last possible ID', 1, true) then return { 'EXHAUSTED', text } end
   return { text:find('user executing the script', 1, true) and 'NOPERM' or text:match('^%u+') or 'ERR', text }
 end
 
--- The first of these commands that is refused. Those without a key of theirs work on the probe's own.
+-- The refusal of the first command that is refused.
 local function all(commands)
   for _, command in ipairs(commands) do
     local problem = refused(redis.pcall(unpack(command)))
@@ -19,12 +19,12 @@ local function all(commands)
   return nil
 end
 
--- What the scripts do to a key of each type. First what takes back, so that nothing is left where that is refused.
+-- The commands for each type of key. Removal comes first: if it is refused, nothing has been added.
 local trials = {
   stream = function(key)
     local gone = refused(redis.pcall('XDEL', key, '0-1'))
     if gone then return gone end
-    -- As a new entry; an id that low is refused where there was ever one.
+    -- A stream that ever had an entry rejects an id this low.
     local entry = refused(redis.pcall('XADD', key, 'NOMKSTREAM', '0-1', 'probe', ''))
     if entry and not entry[2]:find('equal or smaller', 1, true) then return entry end
     return all({ { 'XDEL', key, '0-1' }, { 'XLEN', key }, { 'XRANGE', key, '0-1', '0-1' } })
@@ -51,7 +51,7 @@ local trials = {
       { 'ZLEXCOUNT', key, '[probe', '[probe' },
     })
   end,
-  -- Nothing is added to the key itself: what is at its end is not the probe's to take away.
+  -- Nothing is added to the key itself: the probe could not remove just its own element.
   list = function(key)
     return all({
       { 'LLEN', key },
@@ -63,7 +63,7 @@ local trials = {
   end,
 }
 
--- A script whose first write takes no memory may go on writing when the server is full; one that begins with another may not.
+-- On a full server, a script may go on writing only if its first write takes no memory.
 local begin = ARGV[1] == 'room' and { { 'HSET', KEYS[1], 'probe', '' } } or {}
 begin[#begin + 1] = { 'HDEL', KEYS[1], 'probe' }
 begin[#begin + 1] = { 'EXISTS', KEYS[1] }
