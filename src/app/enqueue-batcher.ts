@@ -40,7 +40,7 @@ export class EnqueueBatcher {
     if (this.#items + group.length > waitingItems || this.#bytes + bytes > waitingBytes) {
       const error = new SpillwayError(
         'QUEUE_FULL',
-        'More saves are waiting for the queue than this process may hold; try again shortly.',
+        'Too many saves are waiting for the queue in this process; try again shortly.',
         {
           retryAfterMs: 1_000,
         },

@@ -1,4 +1,4 @@
-/** Watches one id: collects what its events say between two looks at its receipt. */
+/** Watches one id: collects the news from its events until its receipt is read again. */
 import type { Follower } from '../events/follower.ts'
 import type { Content } from '../model/content.ts'
 

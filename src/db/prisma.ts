@@ -108,7 +108,7 @@ export class PrismaStore implements Store {
     } catch (error) {
       const { kind, vendorCode: code, message } = this.#classify(error)
       if (kind !== 'unavailable') throw error
-      this.#log.error({ code }, `the database takes no rows until this is fixed: ${message}`)
+      this.#log.error({ code }, `the database accepts no rows until this is fixed: ${message}`)
     }
   }
 
@@ -308,18 +308,18 @@ function faultOf({ kind, vendorCode, message, index }: Fault, cause: unknown): S
 }
 
 function dropped(inserted: number, rows: number): StoreFault {
-  const message = `the database kept ${inserted} of ${rows} rows as they were inserted and reported no error; a trigger deletes or changes rows`
+  const message = `the table has ${inserted} of ${rows} inserted rows unchanged, although the database reported no error; a trigger deletes or changes rows`
   return new StoreFault('unknown', message, { vendorCode: 'ROW_COUNT' })
 }
 
 function tooLarge(rows: number, bytes: number, limits: { rows: number; bytes: number }): StoreFault {
   return new StoreFault(
     'too-large',
-    `${rows} rows with ${bytes} bytes of content; one statement takes at most ${limits.rows} and ${limits.bytes}`,
+    `${rows} rows with ${bytes} bytes of content; one statement may have at most ${limits.rows} and ${limits.bytes}`,
   )
 }
 
-/** The connection that is being waited for may take seconds to fail; whoever wants to stop should not. */
+/** Ends the wait for a connection, which may take seconds to fail, when the process stops. */
 async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   const over = Promise.withResolvers<never>()
   const abort = () => over.reject(signal.reason)

@@ -27,7 +27,7 @@ export interface TableQueries {
 /** The code of a TableFault, in the place of a server's error number. */
 export const TABLE_FAULT = 'TABLE'
 
-/** The table must be altered before it can take rows. */
+/** The table must be altered before it can accept rows. */
 export class TableFault extends Error {
   override readonly name = 'TableFault'
   readonly code = TABLE_FAULT

@@ -19,7 +19,7 @@ export const codes = [
   'OUTCOME_UNKNOWN',
   /** The database cannot be read at the moment. Saves go on. */
   'STORE_UNAVAILABLE',
-  /** The id is taken by other content. */
+  /** The id has other content. */
   'ID_CONFLICT',
   /** The cursor is too old, or from another log: events after it are missing. Read `contents` and subscribe again. */
   'CURSOR_EXPIRED',

@@ -217,7 +217,7 @@ export class RedisConnection {
   #unavailable(reason: string, cause?: unknown): SpillwayError {
     return new SpillwayError(
       'QUEUE_UNAVAILABLE',
-      `The ${this.#role} cannot take this now: ${reason}. Nothing was changed; try again.`,
+      `The ${this.#role} is unavailable: ${reason}. Nothing was changed; try again.`,
       {
         retryAfterMs,
         cause,

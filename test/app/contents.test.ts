@@ -133,7 +133,7 @@ describe.each(caches)('with the cache %s', (_, make) => {
     expect(store.seen.pages).toBe(1)
   })
 
-  const row = ['0198c7a2-0000-7000-8000-000000000000', 'of somebody else', 0, 0]
+  const row = ['0198c7a2-0000-7000-8000-000000000000', 'of another program', 0, 0]
   test.each([
     '',
     'null',
@@ -259,12 +259,12 @@ describe.each(caches)('with the cache %s', (_, make) => {
   test('Contents rejects all readers while the store is unavailable, and caches nothing of it', async () => {
     const row = await save()
     await stored.sql('ALTER TABLE Content RENAME TO Elsewhere')
-    const away = { code: 'STORE_UNAVAILABLE' }
+    const unavailable = { code: 'STORE_UNAVAILABLE' }
     const asked = await Promise.allSettled([
       ...Array.from({ length: 50 }, () => contents.page(first)),
       contents.find(row.id),
     ])
-    for (const outcome of asked) expect(outcome).toMatchObject({ status: 'rejected', reason: away })
+    for (const outcome of asked) expect(outcome).toMatchObject({ status: 'rejected', reason: unavailable })
     await stored.sql('ALTER TABLE Elsewhere RENAME TO Content')
     expect(await contents.page(first)).toEqual([row])
     expect(await contents.find(row.id)).toEqual(row)
@@ -281,7 +281,7 @@ describe.each(caches)('with the cache %s', (_, make) => {
 
   describe('Contents while the cache is unavailable', () => {
     /** False if it cannot become unavailable. */
-    async function away(): Promise<boolean> {
+    async function disconnected(): Promise<boolean> {
       cached.proxy?.set('cut')
       if (cached.proxy) await eventually(async () => (await cached.caches[0].get('x')).version === undefined)
       return cached.proxy !== undefined
@@ -289,7 +289,7 @@ describe.each(caches)('with the cache %s', (_, make) => {
 
     test('runs one query of a page at a time, and one more for all readers that come meanwhile', async () => {
       await save('old')
-      if (!(await away())) return void expect((await cached.caches[0].get('x')).version).toBeDefined()
+      if (!(await disconnected())) return void expect((await cached.caches[0].get('x')).version).toBeDefined()
       const release = store.extendLease()
       const early = all(1_000, () => contents.page(first))
       await holds(() => expect(store.seen.pages).toBe(1))
@@ -308,7 +308,7 @@ describe.each(caches)('with the cache %s', (_, make) => {
 
     test('caches nothing, and uses the cache again when it is back', async () => {
       await save('old')
-      if (!(await away())) return void expect((await cached.caches[0].get('x')).version).toBeDefined()
+      if (!(await disconnected())) return void expect((await cached.caches[0].get('x')).version).toBeDefined()
       expect(await contents.page(first)).toHaveLength(1)
       cached.proxy!.set('pass')
       await eventually(async () => (await cached.caches[0].get('x')).version)

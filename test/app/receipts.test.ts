@@ -30,7 +30,7 @@ interface Queued {
 
 const retention = { retentionMs: 3_600_000, retentionBytes: 268_435_456 }
 
-async function redis(): Promise<Queued & { away(): void; back(): void }> {
+async function redis(): Promise<Queued & { disconnect(): void; connect(): void }> {
   const proxy = await startProxy(inject('redisUrl'))
   const address = parseRedisUrl(proxy.url(freshRedisUrl()))
   const closers: (() => Promise<void>)[] = []
@@ -45,8 +45,8 @@ async function redis(): Promise<Queued & { away(): void; back(): void }> {
       await holds(() => Promise.all([queue.status(), events.tail()]))
       return { queue, events }
     },
-    away: () => proxy.set('cut'),
-    back: () => proxy.set('pass'),
+    disconnect: () => proxy.set('cut'),
+    connect: () => proxy.set('pass'),
     async cleanup() {
       for (const close of closers) await close()
       await proxy.close()
@@ -193,7 +193,7 @@ describe.each([
       }
     })()
     const wrong: string[] = []
-    const told = { QUEUED: 0, SAVED: 0 }
+    const counts = { QUEUED: 0, SAVED: 0 }
     const asking = receipts.flatMap((one, process) =>
       [0, 1, 2].map(async (writeQueue) => {
         // Twice each, so that a SAVED id is read once more.
@@ -205,7 +205,7 @@ describe.each([
             if (receipt?.status === 'SAVED') know(id)
             else if (receipt?.status !== 'QUEUED') wrong.push(`${id} is ${receipt?.status}`)
             else if ((savedAt.get(id) ?? Number.POSITIVE_INFINITY) < asked) wrong.push(`${id} went back to QUEUED`)
-            if (receipt?.status === 'SAVED' || receipt?.status === 'QUEUED') told[receipt.status] += 1
+            if (receipt?.status === 'SAVED' || receipt?.status === 'QUEUED') counts[receipt.status] += 1
           }
           // If there is nothing to read, a turn of the event loop.
           await new Promise((resolve) => setImmediate(resolve))
@@ -217,7 +217,7 @@ describe.each([
       await enqueue(...some)
       enqueued.push(...some)
       if (enqueued.length === some.length) {
-        await holds(() => expect(told.QUEUED).toBeGreaterThan(10))
+        await holds(() => expect(counts.QUEUED).toBeGreaterThan(10))
         startWorker()
       }
       // In small batches, so that receipts are read after each step.
@@ -227,7 +227,7 @@ describe.each([
     feed.close()
     await listening
     expect(wrong).toEqual([])
-    expect(told.SAVED).toBeGreaterThan(100)
+    expect(counts.SAVED).toBeGreaterThan(100)
   })
 
   describe('Receipts of a save that the queue has forgotten', () => {
@@ -413,14 +413,14 @@ test('Receipts.find rejects while the queue is unavailable', async () => {
     const one = save()
     await queue.enqueue([[one]])
     await stored.store.insert([{ id: one.id, content: 'something', createdAt: new Date(one.at), savedAt: new Date() }])
-    queued.away()
+    queued.disconnect()
     await eventually(() =>
       receipts.find(one.id).then(
         () => false,
         (error) => error.code === 'QUEUE_UNAVAILABLE',
       ),
     )
-    queued.back()
+    queued.connect()
     await holds(async () => expect(await receipts.find(one.id)).toMatchObject({ status: 'QUEUED' }))
   } finally {
     await queued.cleanup()

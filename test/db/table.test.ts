@@ -36,22 +36,22 @@ interface Case {
   is: string
   change: string[]
   says: RegExp
-  mend: string[]
+  fix: string[]
 }
 
-const away = 'RENAME TABLE Content TO Elsewhere'
+const renamed = 'RENAME TABLE Content TO Elsewhere'
 const back = ['DROP TABLE Content', 'RENAME TABLE Elsewhere TO Content']
 const engine = (name: string): Case => ({
   is: `a table with ENGINE=${name}`,
   change: [`ALTER TABLE Content ENGINE = ${name}`],
   says: new RegExp(`has the engine ${name}; expected one with transactions .*ALTER TABLE Content ENGINE = InnoDB`),
-  mend: ['ALTER TABLE Content ENGINE = InnoDB'],
+  fix: ['ALTER TABLE Content ENGINE = InnoDB'],
 })
 const unique = (columns: string): Case => ({
   is: `a table with a unique index on ${columns}`,
   change: [`CREATE UNIQUE INDEX theirs ON Content (${columns})`],
   says: /has the unique index theirs; expected none but on id.*Drop it/,
-  mend: ['DROP INDEX theirs ON Content'],
+  fix: ['DROP INDEX theirs ON Content'],
 })
 
 const onMariadb: Case[] = [
@@ -65,29 +65,29 @@ const onMariadb: Case[] = [
     change: [
       'CREATE TABLE Replaced LIKE Content',
       'ALTER TABLE Replaced ENGINE = BLACKHOLE',
-      away,
+      renamed,
       'RENAME TABLE Replaced TO Content',
     ],
     says: /has the engine BLACKHOLE/,
-    mend: back,
+    fix: back,
   },
   {
     is: 'a table without a primary key',
     change: ['ALTER TABLE Content DROP PRIMARY KEY'],
     says: /has no primary key on id alone, .*ALTER TABLE Content ADD PRIMARY KEY \(id\)/,
-    mend: ['ALTER TABLE Content ADD PRIMARY KEY (id)'],
+    fix: ['ALTER TABLE Content ADD PRIMARY KEY (id)'],
   },
   {
     is: 'a table whose primary key has a second column',
     change: ['ALTER TABLE Content DROP PRIMARY KEY, ADD PRIMARY KEY (id, createdAt)'],
     says: /has no primary key on id alone/,
-    mend: ['ALTER TABLE Content DROP PRIMARY KEY, ADD PRIMARY KEY (id)'],
+    fix: ['ALTER TABLE Content DROP PRIMARY KEY, ADD PRIMARY KEY (id)'],
   },
   {
     is: 'a view',
-    change: [away, 'CREATE VIEW Content AS SELECT * FROM Elsewhere'],
+    change: [renamed, 'CREATE VIEW Content AS SELECT * FROM Elsewhere'],
     says: /Content is a view; expected a table/,
-    mend: ['DROP VIEW Content', 'RENAME TABLE Elsewhere TO Content'],
+    fix: ['DROP VIEW Content', 'RENAME TABLE Elsewhere TO Content'],
   },
 ]
 
@@ -98,13 +98,13 @@ const remake = (definition: string) => [
 ]
 const sqliteBack = ['DROP TABLE Content', 'ALTER TABLE Elsewhere RENAME TO Content']
 const onSqlite: Case[] = [
-  { ...unique('savedAt'), mend: ['DROP INDEX theirs'] },
-  { ...unique('lower(content)'), mend: ['DROP INDEX theirs'] },
+  { ...unique('savedAt'), fix: ['DROP INDEX theirs'] },
+  { ...unique('lower(content)'), fix: ['DROP INDEX theirs'] },
   {
     is: 'a table without a primary key',
     change: remake('id TEXT NOT NULL, content TEXT NOT NULL, createdAt DATETIME NOT NULL, savedAt DATETIME NOT NULL'),
     says: /has no primary key on id alone/,
-    mend: sqliteBack,
+    fix: sqliteBack,
   },
   {
     is: 'a view with an INSTEAD OF trigger',
@@ -114,7 +114,7 @@ const onSqlite: Case[] = [
       'CREATE TRIGGER instead INSTEAD OF INSERT ON Content BEGIN SELECT 1; END',
     ],
     says: /Content is a view; expected a table/,
-    mend: ['DROP VIEW Content', 'ALTER TABLE Elsewhere RENAME TO Content'],
+    fix: ['DROP VIEW Content', 'ALTER TABLE Elsewhere RENAME TO Content'],
   },
 ]
 
@@ -143,7 +143,7 @@ describe.each([
       expect(await faultOf(store.insert(batch))).toMatchObject(refused)
       expect(await faultOf(store.probe())).toMatchObject(refused)
 
-      await all(one.mend)
+      await all(one.fix)
       await store.probe()
       // A row that was written before the check is a duplicate, which the worker compares.
       const there = new Set((await store.existing(batch.map(({ id }) => id))).map(({ id }) => id))

@@ -47,7 +47,10 @@ const numbers = (from: number, to: number) => Array.from({ length: to - from }, 
 type Wake = (entry?: LogEntry) => void
 
 /** The log, counting its reads, with wake-ups that pass through `hear`. */
-function heard(log: EventLog, hear: (entry: LogEntry | undefined, wake: Wake) => void = (entry, wake) => wake(entry)) {
+function recorded(
+  log: EventLog,
+  hear: (entry: LogEntry | undefined, wake: Wake) => void = (entry, wake) => wake(entry),
+) {
   let reads = 0
   const source: EventLog = {
     append: (entries) => log.append(entries),
@@ -91,16 +94,16 @@ describe.each([
   }
 
   /** A follower that got the log's first wake-up. */
-  async function following(hear?: Parameters<typeof heard>[1]) {
-    const log = heard(await bench.open(), hear)
+  async function following(hear?: Parameters<typeof recorded>[1]) {
+    const log = recorded(await bench.open(), hear)
     const follower = await follow(log.source)
     await follower.feed()
-    await settled(log.reads)
+    await untilQuiet(log.reads)
     return { follower, reads: log.reads }
   }
 
   /** A follower reads at its start and after wake-ups; then no more. */
-  async function settled(reads: () => number): Promise<void> {
+  async function untilQuiet(reads: () => number): Promise<void> {
     let last = -1
     await eventually(
       () => {
@@ -170,12 +173,12 @@ describe.each([
       ['are lost, all but the last', (n: number) => (n === 59 ? 1 : 0)],
       ['come twice', () => 2],
     ])('%s notices a gap by the predecessor and reads the log', async (_, times) => {
-      let heardOf = 0
+      let wakeUps = 0
       const { follower } = await following((entry, wake) => {
         // A wake-up without an entry would fill the gap, too.
         if (!entry) return
-        for (let n = times(heardOf); n > 0; n--) wake(entry)
-        heardOf += 1
+        for (let n = times(wakeUps); n > 0; n--) wake(entry)
+        wakeUps += 1
       })
       const watched: string[] = []
       const ids = numbers(0, 60).map(() => randomUUID())
@@ -262,7 +265,7 @@ describe.each([
         }
         for (let n = 0; n < entries; n++)
           positions.push((await within(live.next(), `entry ${n}`))!.at(-1)!.cursor.position)
-        await settled(reads)
+        await untilQuiet(reads)
         const before = reads()
         const near = await follower.feed({ position: positions.at(-kept)!, index: 0 })
         for (let n = 1; n < kept; n++) await within(near.next(), 'an entry of the ring')
@@ -447,8 +450,8 @@ describe('A follower whose Redis is unavailable', () => {
     const feed = await holds(() => follower.feed())
     await other.append([[saved('before')]])
     await within(feed.next(), 'an event')
-    const told: unknown[] = []
-    follower.watch(randomUUID(), (event) => told.push(event))
+    const calls: unknown[] = []
+    follower.watch(randomUUID(), (event) => calls.push(event))
     const waiting = feed.next()
     const expired = expect(waiting).rejects.toMatchObject({ code: 'CURSOR_EXPIRED' })
     const client = new Redis(inject('redisUrl'))
@@ -456,7 +459,7 @@ describe('A follower whose Redis is unavailable', () => {
     client.disconnect()
     await other.append([[saved('after')]])
     await within(expired, 'CURSOR_EXPIRED')
-    expect(told).toContain(undefined)
+    expect(calls).toContain(undefined)
     const next = await follower.feed()
     await other.append([[saved('later')]])
     expect((await within(next.next(), 'an event'))!.map(({ event }) => textOf(event))).toEqual(['later'])

@@ -264,7 +264,7 @@ describe('An API process', () => {
     const log = new RedisEventLog(address, { ...retention, log: quiet() })
     const { epoch } = await holds(() => log.tail())
     const stream = await SseClient.open(api.url!, 'subscription { saved { cursor content { content } } }')
-    // No link of this chain: an entry that is one cannot be told from a true one.
+    // It does not follow the tail; one that does would be indistinguishable from an entry of a worker.
     const place = { epoch, id: '7-7', previous: '5-5' }
     const messages = [
       '{"epoch":"x","id":"1-1","previous":"","events":[{"type":"somethingNew"}]}',

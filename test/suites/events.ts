@@ -257,9 +257,9 @@ export function eventsSuite(name: string, make: (retention: Retention) => Promis
           await eventually(() => seen.length === all.length)
           expect(seen).toEqual(all)
           // At most once for each, in order, and equal to the entries of the log.
-          const told = new Set(woken.map(({ position }) => JSON.stringify(position)))
-          expect(told.size).toBe(woken.length)
-          expect(woken).toEqual(all.filter(({ position }) => told.has(JSON.stringify(position))))
+          const positions = new Set(woken.map(({ position }) => JSON.stringify(position)))
+          expect(positions.size).toBe(woken.length)
+          expect(woken).toEqual(all.filter(({ position }) => positions.has(JSON.stringify(position))))
           await stop()
         }
       })
