@@ -2,7 +2,7 @@
 import { spawnEmbedded } from '../worker/spawn.ts'
 import { startWorking } from '../worker/working.ts'
 import type { Config } from './config.ts'
-import type { HttpServer } from './http/http.ts'
+import type { HttpServer } from './http/listen.ts'
 import { SpillwayError } from './model/error.ts'
 import type { Log } from './model/log.ts'
 import { sleep } from './model/sleep.ts'
@@ -30,7 +30,7 @@ export function startApi(config: Config, log: Log, stop?: AbortSignal): Promise<
     const [{ makeApp }, { serve }, { openFilesAdvice }] = await Promise.all([
       import('./app/app.ts'),
       import('./server/server.ts'),
-      import('./http/open-files.ts'),
+      import('./http/listen.ts'),
     ])
     const advice = openFilesAdvice(config.maxConnections)
     if (advice) log.warn({}, advice)

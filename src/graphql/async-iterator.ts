@@ -1,6 +1,6 @@
 /**
- * An async iterator from two functions. Not a generator: a generator that awaits does not hear `return` until what it awaits has come, so
- * that a subscriber who leaves while nothing happens would stay for ever.
+ * An async iterator from two functions. A generator would not do: while it awaits, it does not process `return`, so that a client that
+ * disconnects while nothing happens would stay subscribed forever.
  */
 export function asyncIterator<T>(next: () => Promise<T | undefined>, close: () => void): AsyncIterableIterator<T> {
   let done = false

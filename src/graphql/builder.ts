@@ -1,4 +1,4 @@
-/** The schema builder: the only list of Pothos plugins, scalars and context. */
+/** The schema builder: Pothos plugins, scalars and the context. */
 import SchemaBuilder from '@pothos/core'
 import PrismaPlugin from '@pothos/plugin-prisma'
 import RelayPlugin from '@pothos/plugin-relay'
@@ -14,11 +14,11 @@ export interface Context {
   app: App
   /** The reader's client; the two schemas have the same models, so that one type fits both. */
   prisma: PrismaClient
-  /** What whoever asks may do. */
+  /** The client's scopes. */
   grant: Grant
-  /** When the oldest of what the answer is made of was read (performance.now()); a context is made before anything is read for it. */
+  /** When the oldest part of the response was read (performance.now()); a context is created before anything is read for it. */
   readAt: number
-  /** Who waits for the answer; undefined: nobody who could leave. */
+  /** The client that waits for the response; undefined if a disconnect does not matter. */
   client?: Client | undefined
 }
 

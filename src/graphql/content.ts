@@ -1,4 +1,4 @@
-/** Content in GraphQL: the type, and how it is read. A model of your own gets a file like this one. */
+/** Content in GraphQL: the type and its queries. A model of your own gets a file like this one. */
 import { pageDefault, pageLimit } from '../app/contents.ts'
 import { checkId, checkPage } from '../http/input.ts'
 import { builder } from './builder.ts'
@@ -22,7 +22,7 @@ builder.queryField('contents', (t) =>
       cursor: 'id',
       description: 'Contents, newest first (by createdAt, then id), from the cache. first: at most 100, default 20.',
       defaultSize: pageDefault,
-      // Pothos would quietly give 100 where 1,000 were asked for.
+      // Without this check, Pothos would return 100 rows to a request for 1,000.
       maxSize: (args) => {
         checkPage(args)
         return pageLimit

@@ -1,6 +1,6 @@
 /**
- * Documents that were parsed and validated once, through Yoga's own pipeline, so that every rule of every plugin holds, and compiled
- * (graphql-jit). Invariant: what is kept is bounded, whatever documents are sent.
+ * Cached documents: parsed and validated by Yoga, so that the rules of its plugins apply, and compiled by graphql-jit. Invariant: the cache is
+ * bounded, whatever documents are sent.
  */
 import {
   type DocumentNode,
@@ -14,52 +14,49 @@ import {
   visit,
 } from 'graphql'
 import { compileQuery, isCompiledQuery } from 'graphql-jit'
-import type { YogaServerInstance } from 'graphql-yoga'
 import { LRUCache } from 'lru-cache'
-import type { Params } from './params.ts'
+import type { GraphQLParams } from './params.ts'
 import { isShared, reachedFields } from './reach.ts'
 import { type Root, rootsOf } from './roots.ts'
 import { type Needs, scopesOf } from './scopes.ts'
 import { variableErrors } from './variables.ts'
+import type { Yoga } from './yoga.ts'
 
 type Variables = Record<string, unknown>
 
 export interface Document {
-  /** Executes it; for a subscription, on one event. */
+  /** Executes the operation; a subscription, on one event. */
   execute: (root: unknown, context: unknown, variables: Variables) => ExecutionResult | Promise<ExecutionResult>
   schema: GraphQLSchema
   node: DocumentNode
   operation: OperationDefinitionNode
-  /** What of these variables is not what it declares. */
+  /** The errors of variables that do not match their declarations. */
   errorsOf(variables: Variables): GraphQLError[]
-  /** Of variables that fit. */
+  /** The root fields; the variables must be valid. */
   roots(variables: Variables): Root[]
-  /** What a grant has to have. */
+  /** The scopes that a grant must have. */
   needs: Needs
-  /** Whether its answer is the same for everybody who may have it: nothing that it selects looks at who asks. */
+  /** Whether the result is the same for every client that may read it: no selected field depends on the grant. */
   shared: boolean
-  /** Whether it is shared, and of nothing but pages of lists. */
+  /** Whether it is a shared query of pages of lists, and of nothing else: its response can be cached. */
   page: boolean
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: whatever contexts Yoga was made with.
-export type Yoga = YogaServerInstance<any, any>
-
 type Parsed = Pick<Document, 'schema' | 'node' | 'operation'>
 
-/** Of one kept document, in characters; a longer one is parsed each time. */
-const documentLength = 10_000
+/** The longest cached document, in characters; a longer one is parsed each time. */
+const maxDocumentLength = 10_000
 const documentsCached = 500
-/** Of all kept ones, in characters: one of two thousand takes half a megabyte. */
+/** Of all cached documents, in characters: a compiled one of two thousand takes half a megabyte. */
 const documentsLength = 250_000
-/** Documents seen once. Only one that comes again is worth compiling: a stream of new ones costs no more than Yoga's own work. */
+/** Documents that were sent once. A document is compiled the second time, so that ever new documents cost no compilation. */
 const seenCached = 2_000
 const seenLength = 2_000_000
 const lengthOfKey = (_: unknown, key: string) => key.length || 1
 
 export class Documents {
   readonly #yoga: Yoga
-  /** false: not one that can be compiled. */
+  /** false: the document cannot be compiled. */
   readonly #documents = new LRUCache<string, Document | false>({
     max: documentsCached,
     maxSize: documentsLength,
@@ -71,9 +68,9 @@ export class Documents {
     this.#yoga = yoga
   }
 
-  /** The document; null where it is invalid, too long, about the schema, or was never seen before: then it is Yoga's. */
-  get(params: Params): Document | null {
-    if (params.query.length > documentLength) return null
+  /** The compiled document; null if it is invalid, too long, an introspection, or not seen before: then Yoga responds. */
+  get(params: GraphQLParams): Document | null {
+    if (params.query.length > maxDocumentLength) return null
     const key = keyOf(params)
     const cached = this.#documents.get(key)
     if (cached !== undefined) return cached || null
@@ -86,18 +83,18 @@ export class Documents {
   }
 
   /**
-   * The document where its operation is a subscription, whatever it looks like: it is compiled even if it was never seen before, since it
-   * lasts, and interpreted where it cannot be. Undefined where it is invalid, or anything else.
+   * The document if its operation is a subscription; undefined otherwise, and if it is invalid. It is compiled the first time, since a stream
+   * executes it many times, and interpreted if it cannot be compiled.
    */
-  subscription(params: Params): Document | undefined {
-    // Such an operation has the word in it, as it stands here.
+  subscription(params: GraphQLParams): Document | undefined {
+    // Every subscription contains the keyword.
     if (!params.query.includes('subscription')) return undefined
     const key = keyOf(params)
     const cached = this.#documents.get(key)
     if (cached) return cached.operation.operation === 'subscription' ? cached : undefined
     const parsed = this.#parse(params)
     if (parsed?.operation.operation !== 'subscription') return undefined
-    if (params.query.length > documentLength) return interpreted(parsed)
+    if (params.query.length > maxDocumentLength) return interpreted(parsed)
     return this.#keep(key, compiled(parsed)) ?? interpreted(parsed)
   }
 
@@ -106,14 +103,14 @@ export class Documents {
     return document
   }
 
-  /** A valid document, whatever its operation. Throws what is wrong with it: a GraphQLError, or several as an AggregateError. */
-  parse({ query, operationName }: Params): Omit<Parsed, 'operation'> {
+  /** Parses and validates a document of any operation. Throws a GraphQLError, or several as an AggregateError. */
+  parse({ query, operationName }: GraphQLParams): Omit<Parsed, 'operation'> {
     const { schema, parse, validate } = this.#yoga.getEnveloped({ params: { query, operationName } })
     let node: DocumentNode
     try {
       node = parse(query)
     } catch (error) {
-      // As Yoga has it over HTTP.
+      // The code that Yoga sets over HTTP.
       if (error instanceof GraphQLError) error.extensions.code ??= 'GRAPHQL_PARSE_FAILED'
       throw error
     }
@@ -122,8 +119,8 @@ export class Documents {
     return { schema, node }
   }
 
-  /** Undefined where it is invalid: Yoga says what is wrong with it. */
-  #parse(params: Params): Parsed | undefined {
+  /** Undefined for an invalid document: Yoga responds with its errors. */
+  #parse(params: GraphQLParams): Parsed | undefined {
     try {
       const parsed = this.parse(params)
       const operation = getOperationAST(parsed.node, params.operationName)
@@ -135,12 +132,12 @@ export class Documents {
 }
 
 /** Mostly the query itself, which need not be copied then; no valid one begins with a digit. */
-function keyOf({ query, operationName }: Params): string {
+function keyOf({ query, operationName }: GraphQLParams): string {
   return operationName === undefined ? query : `${operationName.length} ${operationName} ${query}`
 }
 
 function compiled(parsed: Parsed): Document | null {
-  if (isOdd(parsed.node)) return null
+  if (isUncompilable(parsed.node)) return null
   try {
     const query = compileQuery(parsed.schema, parsed.node, parsed.operation.name?.value)
     return isCompiledQuery(query) ? described(parsed, query.query as Document['execute']) : null
@@ -175,13 +172,13 @@ function described(parsed: Parsed, execute: Document['execute']): Document {
   }
 }
 
-/** Whether it asks about the schema, or under the name `__proto__`, which compiled code would give to the object it makes as its prototype. */
-function isOdd(document: DocumentNode): boolean {
-  let odd = false
+/** Whether the document is an introspection, or has the alias `__proto__`, which compiled code would set as an object's prototype. */
+function isUncompilable(document: DocumentNode): boolean {
+  let uncompilable = false
   visit(document, {
     [Kind.FIELD]: ({ name, alias }) => {
-      if (name.value === '__schema' || name.value === '__type' || alias?.value === '__proto__') odd = true
+      if (name.value === '__schema' || name.value === '__type' || alias?.value === '__proto__') uncompilable = true
     },
   })
-  return odd
+  return uncompilable
 }

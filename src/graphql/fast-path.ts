@@ -1,22 +1,22 @@
 /**
- * The fast path: POST, JSON in, JSON out, one query or mutation. A request is body -> variables -> compiled function -> one `res.end`;
- * a page of contents is not even that, but bytes kept while the cache version stands. Everything else, and everything that turns out odd,
- * goes to Yoga. Invariant: what comes out is what Yoga would have sent; test/server/differential.test.ts sends the same requests down
- * both ways.
+ * The fast path, for a query or mutation that is sent by POST as JSON and whose document is compiled: body -> variables -> compiled function ->
+ * one `response.end`. Pages of contents are sent from cached bytes while the cache version stands. Yoga responds to every other request.
+ * Invariant: the fast path sends what Yoga would send; test/server/differential.test.ts compares the two.
  */
 import type { ServerResponse } from 'node:http'
 import type { Client } from '../app/save.ts'
 import type { Grant } from '../http/auth.ts'
 import { type MaskError, shownErrors } from '../http/errors.ts'
-import { type Call, sendText } from '../http/http.ts'
+import { sendText } from '../http/respond.ts'
 import type { Responses } from '../http/responses.ts'
+import type { Call } from '../http/route.ts'
 import type { Context } from './builder.ts'
 import type { Documents } from './documents.ts'
-import { type Params, paramsOfBody } from './params.ts'
+import { type GraphQLParams, paramsOfBody } from './params.ts'
 import { covers } from './scopes.ts'
 
-/** Of a request for a page, in characters, up to which its response is kept under the whole of it. */
-const pageRequestLength = 20_000
+/** The longest request for a page, in characters, whose response is cached under the body as its key. */
+const maxKeyLength = 20_000
 
 export interface FastPathDeps {
   documents: Documents
@@ -32,20 +32,20 @@ export class FastPath {
     this.#deps = deps
   }
 
-  /** Answers a request that is known to be for a page: its JSON need not even be read. False where it is not known, mostly at once. */
-  handleKept({ response, body, grant }: Call, type: string): Promise<boolean> | false {
+  /** Sends a cached page, found by the body without parsing it. Returns false, mostly synchronously, if none is cached. */
+  sendCached({ response, body, grant }: Call, type: string): Promise<boolean> | false {
     return mayRead(grant) && this.#deps.responses.has(body) && this.#sendPage(response, type, body, grant)
   }
 
-  /** Answers the request; false where Yoga has to. */
-  async handle(call: Call, params: Params, type: string): Promise<boolean> {
+  /** Runs the operation and sends its result. Returns false if Yoga must respond instead. */
+  async handle(call: Call, params: GraphQLParams, type: string): Promise<boolean> {
     const { response, body, grant, connection, id } = call
     const document = this.#deps.documents.get(params)
     if (!document || document.operation.operation === 'subscription' || !covers(grant, document.needs)) return false
-    // Yoga says what is wrong with them.
+    // Yoga responds with the errors.
     if (document.errorsOf(params.variables).length > 0) return false
-    const keepable = mayRead(grant) && body.length <= pageRequestLength && document.page
-    if (keepable && (await this.#sendPage(response, type, body, grant))) return true
+    const cacheable = mayRead(grant) && body.length <= maxKeyLength && document.page
+    if (cacheable && (await this.#sendPage(response, type, body, grant))) return true
     const context = this.#deps.contextOf(grant, connection)
     const { data, errors } = await document.execute(undefined, context, params.variables)
     // Nothing was executed.
@@ -55,7 +55,7 @@ export class FastPath {
       return true
     }
     const shown = shownErrors(errors, this.#deps.maskError, id)
-    // Execution has begun: of this media type, a status of its own would be taken for one of HTTP's, and the message be lost.
+    // Execution has begun: clients of `application/json` would take another status for a failure of HTTP, and drop the message.
     const status = data === null && !type.startsWith('application/json') ? shown.status : 200
     const headers = data === null ? shown.headers : {}
     sendText(response, status, type, JSON.stringify({ errors: shown.errors, data }), headers)

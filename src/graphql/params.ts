@@ -1,21 +1,22 @@
-import { cut } from '../http/cut.ts'
+/** The parameters of a GraphQL request, from a JSON body or a query string. */
+import { truncate } from '../http/errors.ts'
 import { badInput } from '../model/error.ts'
 
-/** The parameters of a GraphQL request, where they are of the common shape. */
-export interface Params {
+/** The parameters of a request in the common form. */
+export interface GraphQLParams {
   query: string
   variables: Record<string, unknown>
   operationName: string | undefined
 }
 
-/** From a JSON body; undefined where it is anything out of the ordinary, which is for Yoga to judge. */
-export function paramsOfBody(body: string): Params | undefined {
+/** The parameters in a JSON body; undefined for any uncommon form, which Yoga handles. */
+export function paramsOfBody(body: string): GraphQLParams | undefined {
   const value = parse(body)
   return isObject(value) ? paramsOf(value) : undefined
 }
 
-/** From the query string of a GET, of which `checkQuery` holds; parameters of other programs are left aside. */
-export function paramsOfQuery(query: string): Params | undefined {
+/** The parameters in the query string of a GET, after `checkQuery`; unknown parameters are ignored. */
+export function paramsOfQuery(query: string): GraphQLParams | undefined {
   const { query: text, variables, operationName, extensions } = Object.fromEntries(new URLSearchParams(query))
   return paramsOf({
     query: text,
@@ -25,16 +26,16 @@ export function paramsOfQuery(query: string): Params | undefined {
   })
 }
 
-/** Throws BAD_USER_INPUT for a parameter of a query string that is given twice: nothing says which one is meant. */
+/** Throws BAD_USER_INPUT for a parameter of a query string that is given twice, which is ambiguous. */
 export function checkOnce(given: URLSearchParams): void {
   const seen = new Set<string>()
   for (const name of given.keys()) {
-    if (seen.has(name)) throw badInput(`the query parameter ${JSON.stringify(cut(name, 50))} is given twice`)
+    if (seen.has(name)) throw badInput(`the query parameter ${JSON.stringify(truncate(name, 50))} is given twice`)
     seen.add(name)
   }
 }
 
-/** As checkOnce; and for parameters of a GET that have to be JSON and are none: Yoga would take that for a fault of ours. */
+/** As checkOnce; also for parameters of a GET that must be JSON and are not, for which Yoga would respond 500. */
 export function checkQuery(query: string): void {
   const given = new URLSearchParams(query)
   checkOnce(given)
@@ -46,14 +47,14 @@ export function checkQuery(query: string): void {
 
 const names = new Set(['query', 'variables', 'operationName', 'extensions'])
 
-function paramsOf(value: Record<string, unknown>): Params | undefined {
+function paramsOf(value: Record<string, unknown>): GraphQLParams | undefined {
   for (const name in value) if (!names.has(name) && value[name] != null) return undefined
   const { query, variables, operationName, extensions } = value
   if (typeof query !== 'string') return undefined
   if (variables != null && !isObject(variables)) return undefined
   if (extensions != null && !isObject(extensions)) return undefined
   if (operationName != null && typeof operationName !== 'string') return undefined
-  // An empty name is none, as in a query string.
+  // An empty name counts as none, as in a query string.
   return { query, variables: variables ?? {}, operationName: operationName || undefined }
 }
 

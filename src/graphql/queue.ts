@@ -1,5 +1,4 @@
 /** The queue and its dead letters in GraphQL. */
-
 import { pageDefault } from '../app/contents.ts'
 import { checkPage } from '../http/input.ts'
 import { badInput } from '../model/error.ts'
@@ -102,7 +101,7 @@ builder.queryField('deadLetters', (t) =>
         context,
         deadLetters.reduce((sum, { deadLetter }) => sum + deadLetter.body.length, 0),
       )
-      const edges = deadLetters.map(({ handle, deadLetter }) => ({ cursor: handle, node: read(deadLetter) }))
+      const edges = deadLetters.map(({ handle, deadLetter }) => ({ cursor: handle, node: readDeadLetter(deadLetter) }))
       return {
         edges,
         pageInfo: {
@@ -116,11 +115,11 @@ builder.queryField('deadLetters', (t) =>
   }),
 )
 
-function read(deadLetter: DeadLetterShape): DeadLetterNode {
+function readDeadLetter(deadLetter: DeadLetterShape): DeadLetterNode {
   const message = decode(deadLetter.body)
   if ('problem' in message) return { ...deadLetter, content: undefined, acceptedAt: undefined }
   const acceptedAt = new Date(message.at)
-  // A number may be no time.
+  // The time in a message may be any number.
   return { ...deadLetter, content: message.content, acceptedAt: Number.isNaN(+acceptedAt) ? undefined : acceptedAt }
 }
 
@@ -139,13 +138,13 @@ builder.mutationFields((t) => ({
   }),
 }))
 
-/** A dead letter's id is the message's; one that had none goes by the queue's handle. */
+/** A dead letter has the id of its message; one without an id has the queue's handle instead. */
 function checkIds(ids: readonly string[]): string[] {
   if (ids.length > 1_000) throw badInput(`at most 1,000 ids may be named at once, got ${ids.length}`)
   return ids.map((id) => id.toLowerCase())
 }
 
-const everyMs = 1_000
+const pollMs = 1_000
 
 builder.subscriptionField('queue', (t) =>
   t.field({
@@ -153,12 +152,12 @@ builder.subscriptionField('queue', (t) =>
     extensions: { scope: 'admin' },
     description: 'The state of the queue now, then at most once a second when it changes.',
     subscribe: (_root, _args, { app }) => {
-      const leaving = new AbortController()
+      const stopped = new AbortController()
       let last: string | undefined
       return asyncIterator<QueueStatus>(
         async () => {
-          while (!leaving.signal.aborted) {
-            if (last !== undefined) await sleep(everyMs, leaving.signal)
+          while (!stopped.signal.aborted) {
+            if (last !== undefined) await sleep(pollMs, stopped.signal)
             const status = await app.queue.status()
             const text = JSON.stringify(status)
             if (text !== last) {
@@ -168,7 +167,7 @@ builder.subscriptionField('queue', (t) =>
           }
           return undefined
         },
-        () => leaving.abort(),
+        () => stopped.abort(),
       )
     },
     resolve: (status) => status,

@@ -1,4 +1,4 @@
-/** The fields that an operation reaches: each field of each object type, whatever fragment, interface, alias or directive it is written with. */
+/** The fields that an operation reaches, on each object type: through fragments, interfaces, aliases and directives. */
 import {
   type DocumentNode,
   type FragmentDefinitionNode,
@@ -20,8 +20,8 @@ export interface Reached {
 }
 
 /**
- * Of a valid document; each field once. A field behind @skip or @include counts as reached. What is about the schema (`__typename`,
- * `__schema`, `__type`) is left out.
+ * Returns each field once; the document must be valid. A field with @skip or @include counts as reached. `__typename`, `__schema` and
+ * `__type` are left out.
  */
 export function reachedFields(
   schema: GraphQLSchema,
@@ -34,7 +34,7 @@ export function reachedFields(
       .map((node) => [node.name.value, node]),
   )
   const reached = new Map<GraphQLField<unknown, unknown>, Reached>()
-  // Each selection once for each type: fragments that spread each other twice would be looked at more often than there are atoms.
+  // Visits each selection once per type: fragments that spread each other twice would take exponential time.
   const seen = new Map<SelectionSetNode, Set<GraphQLObjectType>>()
   const collect = (set: SelectionSetNode, types: readonly GraphQLObjectType[]): void => {
     const known = seen.get(set) ?? new Set()
@@ -78,12 +78,12 @@ function narrowed(
   return types.filter((type) => possible.includes(type))
 }
 
-/** Whether it gives what its object holds under a name, and nothing else: no resolver of its own looks at who asks. */
+/** Whether the field exposes a property of its object and has no resolver of its own, which could use the context. */
 export function isPlain({ extensions }: GraphQLField<unknown, unknown>): boolean {
   return extensions.pothosExposedField !== undefined
 }
 
-/** Whether its value is the same for everybody who may have it: a plain field, or one that says so (`extensions: { shared: true }`). */
+/** Whether the value is the same for every client that may read it: a plain field, or one with `extensions: { shared: true }`. */
 export function isShared(field: GraphQLField<unknown, unknown>): boolean {
   const { shared } = field.extensions
   return shared === undefined ? isPlain(field) : shared === true

@@ -1,4 +1,4 @@
-/** Saving in GraphQL, and where a save stands. */
+/** Mutations that save, and the receipts of saves, in GraphQL. */
 import type { Receipt as ReceiptShape } from '../app/receipts.ts'
 import { checkId } from '../http/input.ts'
 import type { Failure as FailureShape } from '../model/error.ts'
@@ -114,11 +114,11 @@ builder.subscriptionField('receipt', (t) =>
     description: 'The receipt now, then after each change. Completes at SAVED or FAILED.',
     args: { id: t.arg.id({ required: true, description: 'The id of the save.' }) },
     subscribe: (_root, { id }, { app }) => {
-      const leaving = new AbortController()
-      const changes = app.receipts.changes(checkId(id), leaving.signal)
+      const stopped = new AbortController()
+      const changes = app.receipts.changes(checkId(id), stopped.signal)
       return asyncIterator(
         async () => (await changes.next()).value as ReceiptShape | undefined,
-        () => leaving.abort(),
+        () => stopped.abort(),
       )
     },
     resolve: (receipt) => receipt,

@@ -1,6 +1,6 @@
 /**
- * The root fields of an operation, as graphql-js collects them: through fragments, type conditions, directives, aliases and repetitions. What
- * a root field is, its `extensions` say, and never its name: `feed`, the rows of the events log; `list`, a page of rows from the cache.
+ * The root fields of an operation, as graphql-js collects them: through fragments, type conditions, directives, aliases and repetitions. The
+ * `extensions` of a root field define its kind, never its name: `feed` for the events log, `list` for a page of rows from the cache.
  */
 import {
   type DocumentNode,
@@ -18,18 +18,18 @@ import type { FeedEvent } from '../events/follower.ts'
 
 /** `extensions: { feed }` of a field of Subscription, which has an argument `after`. */
 export interface FeedField {
-  /** What the field resolves of an event of the log; undefined where the event is none of this feed. */
+  /** The root value for an event of the log; undefined if the event does not belong to this feed. */
   read(event: FeedEvent): unknown
 }
 
 export interface Root {
   field: GraphQLField<unknown, unknown>
-  /** More than one where the field is repeated. */
+  /** More than one if the field is repeated. */
   nodes: readonly FieldNode[]
   args: Record<string, unknown>
 }
 
-/** Of a valid document, with variables that fit. */
+/** The document and the variables must be valid. */
 export function rootsOf(
   schema: GraphQLSchema,
   document: DocumentNode,

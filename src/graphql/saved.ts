@@ -1,4 +1,4 @@
-/** The `saved` subscription: every content, in the log's order, from wherever the client was. */
+/** The `saved` subscription: every saved content, in the order of the events log, from the client's cursor on. */
 import { formatCursor } from '../events/events.ts'
 import type { Content as ContentShape } from '../model/content.ts'
 import { builder } from './builder.ts'
@@ -33,7 +33,7 @@ builder.subscriptionField('saved', (t) =>
       after: t.arg.string({ description: 'The cursor of the last event received. Without it the stream begins now.' }),
     },
     subscribe: () => {
-      throw new Error('a feed is read by streams.ts')
+      throw new Error('FeedStreams serves this field')
     },
     resolve: (saved: Saved) => saved,
   }),

@@ -1,4 +1,4 @@
-/** The whole schema: each import adds one subject to it. */
+/** The GraphQL schema: each import adds its types and fields to the builder. */
 import './content.ts'
 import './receipt.ts'
 import './saved.ts'

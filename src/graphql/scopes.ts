@@ -1,8 +1,7 @@
 /**
- * What scopes an operation needs, found by walking every field that it selects: known once per document and checked as a whole, before
- * anything of it is executed, on every way in. `extensions: { scope }` says it: on an object type, what it takes to read one; on a field, what
- * it takes besides; 'any' means nothing. What says nothing needs `admin`: a root field, a type, and a field with a resolver of its own on a
- * type that takes nothing.
+ * The scopes that an operation needs: found once per document from every field that it selects, and checked before the operation is executed,
+ * over HTTP, SSE and WebSocket alike. `extensions: { scope }` declares the scope of an object type, and an additional scope of a field; 'any'
+ * means none. Without a declaration, a root field, a type, and a field with its own resolver on a type of scope 'any' need `admin`.
  */
 import { type GraphQLSchema, getNamedType } from 'graphql'
 import type { Grant, Scope } from '../http/auth.ts'
@@ -43,7 +42,7 @@ export function covers(grant: Grant, needs: Needs): boolean {
   return true
 }
 
-/** Throws FORBIDDEN where the grant lacks a scope; the message names the scope and the field. */
+/** Throws FORBIDDEN if the grant lacks a scope; the message names the scope and the field. */
 export function checkScopes(grant: Grant, needs: Needs): void {
   const missing = [...needs].filter(([scope]) => !grant.scopes.has(scope))
   if (missing.length === 0) return

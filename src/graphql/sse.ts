@@ -1,51 +1,54 @@
 /**
  * Subscriptions over Server-Sent Events (GraphQL over SSE, distinct connections): by POST, and by GET for a browser's own EventSource, which
- * resumes by itself with Last-Event-ID. Invariant: bytes wait in at most one batch per socket; a socket that does not drain waits.
+ * resumes by itself with Last-Event-ID. Invariant: at most one batch per socket waits to be sent; the next one is read after it has drained.
  *
- * A server that stops ends the stream without `complete`: to a client, complete means that there will never be more.
+ * A server that stops ends the stream without `complete`: to a client, complete means that no more events will follow.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Client } from '../app/save.ts'
-import type { Grant } from '../http/auth.ts'
+import type { Auth, Grant } from '../http/auth.ts'
+import { checkSubscription, clientOf, type StreamLimit } from '../http/client-limits.ts'
 import type { Connection } from '../http/connections.ts'
 import { type MaskError, shownErrors, thrownErrors } from '../http/errors.ts'
-import { type Call, nameRequest } from '../http/http.ts'
+import { setCommonHeaders } from '../http/respond.ts'
+import type { Call } from '../http/route.ts'
 import type { Meter } from '../model/meter.ts'
 import type { Context } from './builder.ts'
 import type { Document } from './documents.ts'
-import type { Params } from './params.ts'
-import { frameOf, type Stream } from './stream.ts'
+import type { GraphQLParams } from './params.ts'
+import { frameOf, type Stream } from './streams.ts'
 import type { Subscriptions } from './subscriptions.ts'
 
 const heartbeatMs = 12_000
-/** A socket that took nothing for so long has nobody at its other end. A client that comes back resumes with its cursor. */
+/** A socket that drains nothing for so long is closed. Its client can reconnect and resume with its cursor. */
 const stuckMs = 45_000
 const beat = ':\n\n'
 const complete = 'event: complete\ndata:\n\n'
 const cursorErrors = ['CURSOR_EXPIRED', 'BAD_USER_INPUT']
 
-/** A stream that is sent, and since when its socket does not drain; undefined: it does. */
+/** An open stream. */
 interface Open {
   stream: Stream
+  /** Since when its socket does not drain; undefined: it drains. */
   stuckSince: number | undefined
 }
 
-export interface SseParts {
+export interface SseDeps {
   subscriptions: Subscriptions
   contextOf: (grant: Grant, client?: Client) => Context
-  /** Counts a stream; throws where that is one too many. */
-  enter: (call: Call) => void
+  auth: Auth
+  limit: StreamLimit
   maskError: MaskError
   meter: Meter
 }
 
 export class SseServer {
-  readonly #deps: SseParts
+  readonly #deps: SseDeps
   readonly #open = new Map<ServerResponse, Open>()
   readonly #heartbeat = setInterval(() => this.#beat(), heartbeatMs)
   #closing = false
 
-  constructor(deps: SseParts) {
+  constructor(deps: SseDeps) {
     this.#deps = deps
   }
 
@@ -53,26 +56,26 @@ export class SseServer {
     return this.#open.size
   }
 
-  /** Serves the subscription until either side ends it. Throws what `enter` throws; what else is wrong is said in the stream. */
-  async handle(call: Call, document: Document, params: Params): Promise<void> {
+  /** Serves the subscription until either side ends it. Throws RATE_LIMITED and BAD_USER_INPUT; other errors are sent in the stream. */
+  async handle(call: Call, document: Document, params: GraphQLParams): Promise<void> {
     const { request, response, grant, connection, id } = call
-    this.#deps.enter(call)
+    this.#enter(call)
     let stream: Stream
     try {
       const context = this.#deps.contextOf(grant, connection)
-      stream = await this.#deps.subscriptions.open(document, params, context, header(request, 'last-event-id'))
+      stream = await this.#deps.subscriptions.open(document, params, context, headerOf(request, 'last-event-id'))
     } catch (error) {
       begin(response)
       this.#fail(response, error, id)
       return
     }
-    // The client may have left while the log was asked; and HEAD asks for nothing else.
+    // The client may have disconnected while the log was read; and HEAD gets the headers only.
     if (response.destroyed || request.method === 'HEAD') {
       stream.close()
       begin(response).end()
       return
     }
-    // A place to resume from even before the first event; and something, for proxies and browsers that wait for it.
+    // A cursor to resume from before the first event, and the first bytes that some proxies and browsers wait for.
     begin(response).write(stream.cursor === undefined ? beat : `id: ${stream.cursor}\n\n`)
     const open: Open = { stream, stuckSince: undefined }
     this.#open.set(response, open)
@@ -81,6 +84,20 @@ export class SseServer {
       stream.close()
     })
     await this.#pump(response, open, connection, id)
+  }
+
+  /** Counts the stream that the call becomes, and closes it when its token expires. */
+  #enter({ request, response, grant, body, connection, held }: Call): void {
+    const { auth, limit } = this.#deps
+    checkSubscription(body.length)
+    if (response.destroyed) return
+    connection.stream = true
+    held?.subscribe()
+    response.once('close', limit.enter(clientOf(grant, request)))
+    response.once(
+      'close',
+      auth.watch(grant, () => response.destroy()),
+    )
   }
 
   async #pump(response: ServerResponse, open: Open, connection: Connection, id: string): Promise<void> {
@@ -120,13 +137,13 @@ export class SseServer {
     open.stuckSince = undefined
   }
 
-  /** Tells the client what is wrong; and, unless it only has to come back later, that nothing will come. */
+  /** Sends the errors, and `complete` unless the client should retry later. */
   #fail(response: ServerResponse, error: unknown, id: string): void {
     const { errors } = shownErrors(thrownErrors(error), this.#deps.maskError, id)
     const isFinal = errors.every(({ extensions }) => extensions?.retryAfterMs === undefined)
-    // An empty id: a browser is not to come back with a cursor that does not work. One that does is kept.
-    const forgets = errors.some(({ extensions }) => cursorErrors.includes(String(extensions?.code)))
-    response.end(`${forgets ? 'id:\n' : ''}${frameOf({ errors })}${isFinal ? complete : ''}`)
+    // With an empty id, a browser resetsCursor a cursor that is invalid or expired, and does not reconnect with it.
+    const resetsCursor = errors.some(({ extensions }) => cursorErrors.includes(String(extensions?.code)))
+    response.end(`${resetsCursor ? 'id:\n' : ''}${frameOf({ errors })}${isFinal ? complete : ''}`)
   }
 
   #beat(): void {
@@ -137,7 +154,7 @@ export class SseServer {
     }
   }
 
-  /** Ends every stream, none of them complete. */
+  /** Ends every stream, without `complete`. */
   close(): void {
     this.#closing = true
     clearInterval(this.#heartbeat)
@@ -146,20 +163,20 @@ export class SseServer {
 }
 
 function begin(response: ServerResponse): ServerResponse {
-  // Ended by the end of the connection: no chunk sizes between the frames, so that all sockets get the same bytes.
+  // The end of the connection ends the response: without chunk sizes between the frames, all sockets get the same bytes.
   response.useChunkedEncodingByDefault = false
-  nameRequest(response)
+  setCommonHeaders(response)
   response.writeHead(200, {
     'content-type': 'text/event-stream; charset=utf-8',
     'cache-control': 'no-cache, no-store, no-transform',
-    // Proxies that would otherwise collect the stream before they pass it on.
+    // Otherwise some proxies buffer the stream.
     'x-accel-buffering': 'no',
   })
   response.socket?.setNoDelay(true)
   return response
 }
 
-function header(request: IncomingMessage, name: string): string | undefined {
+function headerOf(request: IncomingMessage, name: string): string | undefined {
   const value = request.headers[name]
   return typeof value === 'string' ? value : undefined
 }

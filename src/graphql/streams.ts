@@ -1,10 +1,11 @@
 /**
- * Feeds (`saved`) for many subscribers at the price of one. A subscriber is a feed, a place in the log; what it is sent is rendered once for all
- * who asked the same (document, and variables but for `after`), however many they are and however far apart they read. Where a selected
- * field looks at who asks, each subscriber has a rendering of its own. Invariant: a subscriber holds no more than the batch it is being sent;
- * one that does not read is not read for.
+ * Streams of feeds (`saved`). A subscriber has a position in the events log. Each batch of events is rendered once for all subscribers with the
+ * same document and variables (except `after`), however many there are and however far apart their positions are. If a selected field
+ * depends on the grant, each subscriber has a rendering of its own. Invariant: a subscriber holds no more than the batch being sent; for one
+ * that does not read its stream, the log is not read.
  */
 import { type ExecutionResult, type FormattedExecutionResult, Kind, valueFromASTUntyped, visit } from 'graphql'
+import type { Bytes } from '../app/bytes.ts'
 import { type Cursor, formatCursor, parseCursor } from '../events/events.ts'
 import type { FeedEvent, Follower } from '../events/follower.ts'
 import type { Grant } from '../http/auth.ts'
@@ -12,60 +13,76 @@ import { type MaskError, shownResult } from '../http/errors.ts'
 import { badInput } from '../model/error.ts'
 import type { Context } from './builder.ts'
 import type { Document } from './documents.ts'
-import type { Params } from './params.ts'
+import type { GraphQLParams } from './params.ts'
 import type { FeedField, Root } from './roots.ts'
-import { type Batch, frameOf, type Stream } from './stream.ts'
 
-/** What is kept of it, for all who ask: in bytes. Who reads from further behind has it rendered anew. */
-const renderedBytes = 32 * 1024 * 1024
+/** Bytes of cached renderings; a subscriber that is further behind has its events rendered again. */
+const maxRenderedBytes = 32 * 1024 * 1024
 
-/** Of contents, in characters, from which on rendering them has a turn of the event loop of its own. */
+/** Rendering more characters of contents waits for a turn of the event loop of its own. */
 const turnLength = 64 * 1024
 
-/** Those who asked the same. */
+/** Some results, and the same results as frames of Server-Sent Events. */
+export interface Batch {
+  results: readonly FormattedExecutionResult[]
+  frames: Buffer
+}
+
+/** A subscription as SSE and WebSocket serve it. */
+export interface Stream {
+  /** The cursor to resume from; undefined if the stream cannot be resumed. */
+  readonly cursor: string | undefined
+  /** Whether the end of the stream is `complete` for the client: a feed never completes. */
+  readonly completes: boolean
+  /** Waits for the next results; undefined at the end. One call at a time. */
+  next(): Promise<Batch | undefined>
+  /** May be called twice. */
+  close(): void
+}
+
+export function frameOf(result: FormattedExecutionResult): string {
+  return `event: next\ndata: ${JSON.stringify(result)}\n\n`
+}
+
+/** The subscribers that share renderings. */
 interface Audience {
   members: number
   render(events: readonly FeedEvent[]): Promise<Batch>
 }
 
 /** A subscription whose root field is a feed. */
-export interface AskedFeed {
+export interface FeedRequest {
   document: Document
-  params: Params
+  params: GraphQLParams
   root: Root
   feed: FeedField
 }
 
-export class SavedStreams {
-  readonly #follower: Follower
-  readonly #contextOf: (grant: Grant) => Context
-  readonly #maskError: MaskError
-  readonly #audiences = new Map<string, Audience>()
-  readonly #recent = new Recent(renderedBytes)
-  readonly #turn: () => Promise<void>
+export interface FeedStreamsDeps {
+  follower: Follower
+  contextOf: (grant: Grant) => Context
+  bytes: Bytes
+  maskError: MaskError
+}
 
-  /** `turn`: see Bytes. */
-  constructor(
-    follower: Follower,
-    contextOf: (grant: Grant) => Context,
-    maskError: MaskError,
-    turn: () => Promise<void>,
-  ) {
-    this.#follower = follower
-    this.#contextOf = contextOf
-    this.#maskError = maskError
-    this.#turn = turn
+export class FeedStreams {
+  readonly #deps: FeedStreamsDeps
+  readonly #audiences = new Map<string, Audience>()
+  readonly #recent = new Recent(maxRenderedBytes)
+
+  constructor(deps: FeedStreamsDeps) {
+    this.#deps = deps
   }
 
   /**
-   * Opens the subscription. `lastEventId` wins over `after`: a browser sends it when it comes back. Throws BAD_USER_INPUT, CURSOR_EXPIRED,
+   * Opens the subscription. `lastEventId` has precedence over `after`: a browser sends it when it reconnects. Throws BAD_USER_INPUT, CURSOR_EXPIRED,
    * QUEUE_UNAVAILABLE.
    */
-  async open(asked: AskedFeed, grant: Grant, lastEventId?: string): Promise<Stream> {
-    const { after } = asked.root.args as { after?: string | null }
-    const feed = await this.#follower.feed(cursorOf(lastEventId || (after ?? undefined)))
-    const audience = asked.document.shared ? this.#join(asked, grant) : undefined
-    const render = audience?.render ?? this.#renders(asked, grant)
+  async open(request: FeedRequest, grant: Grant, lastEventId?: string): Promise<Stream> {
+    const { after } = request.root.args as { after?: string | null }
+    const feed = await this.#deps.follower.feed(cursorOf(lastEventId || (after ?? undefined)))
+    const audience = request.document.shared ? this.#join(request, grant) : undefined
+    const render = audience?.render ?? this.#rendererOf(request, grant)
     return {
       get cursor() {
         return formatCursor(feed.cursor)
@@ -82,12 +99,12 @@ export class SavedStreams {
     }
   }
 
-  /** Until `leave` is called, which may be called twice. */
-  #join(asked: AskedFeed, grant: Grant): { render: Audience['render']; leave(): void } {
-    const key = keyOf(asked)
+  /** Joins the audience until `leave` is called, which may be called twice. */
+  #join(request: FeedRequest, grant: Grant): { render: Audience['render']; leave(): void } {
+    const key = keyOf(request)
     const audience = this.#audiences.get(key) ?? {
       members: 0,
-      render: renderer(this.#renders(asked, grant), this.#recent),
+      render: renderedOnce(this.#rendererOf(request, grant), this.#recent),
     }
     audience.members += 1
     this.#audiences.set(key, audience)
@@ -103,28 +120,29 @@ export class SavedStreams {
     }
   }
 
-  #renders({ document, params, feed }: AskedFeed, grant: Grant): Audience['render'] {
-    const variables = declared(document, params)
-    const shown = (result: ExecutionResult) => shownResult(result, this.#maskError)
-    // At once where it can be: what is half rendered for one kind waits in memory while others are.
+  #rendererOf({ document, params, feed }: FeedRequest, grant: Grant): Audience['render'] {
+    const { contextOf, maskError, bytes } = this.#deps
+    const variables = declaredVariables(document, params)
+    const shown = (result: ExecutionResult) => shownResult(result, maskError)
+    // Synchronous if possible: while other renderings run, a half-finished one would stay in memory.
     const resolve: Resolve = (event) => {
-      const executed = document.execute(event, this.#contextOf(grant), variables)
+      const executed = document.execute(event, contextOf(grant), variables)
       return executed instanceof Promise ? executed.then(shown) : shown(executed)
     }
-    return (events) => rendered(resolve, feed, events, this.#turn)
+    return (events) => renderBatch(resolve, feed, events, bytes)
   }
 }
 
-/** What one audience asks alike: everything but where it begins. */
-function keyOf({ document, params, root }: AskedFeed): string {
-  const variables = declared(document, params)
+/** The key of an audience: the request except the position where it begins. */
+function keyOf({ document, params, root }: FeedRequest): string {
+  const variables = declaredVariables(document, params)
   const cursor = cursorVariable(document, root)
   if (cursor !== undefined) delete variables[cursor]
   return `${params.operationName ?? ''}\n${params.query}\n${JSON.stringify(variables)}`
 }
 
-/** Variables that the operation declares: others may be anything, and as large as a body may be. Compiled code wants defaults filled in. */
-function declared({ operation }: Document, { variables }: Params): Record<string, unknown> {
+/** The variables that the operation declares: others may be as large as a body. Compiled code needs the defaults filled in. */
+function declaredVariables({ operation }: Document, { variables }: GraphQLParams): Record<string, unknown> {
   const declared: Record<string, unknown> = {}
   for (const { variable, defaultValue } of operation.variableDefinitions ?? []) {
     const name = variable.name.value
@@ -134,7 +152,7 @@ function declared({ operation }: Document, { variables }: Params): Record<string
   return declared
 }
 
-/** The variable that gives `after`, if one does, and that nothing else looks at. */
+/** The variable that `after` is given by, if nothing else uses it. */
 function cursorVariable({ node }: Document, { nodes }: Root): string | undefined {
   const value = nodes[0]!.arguments?.find(({ name }) => name.value === 'after')?.value
   if (value?.kind !== Kind.VARIABLE) return undefined
@@ -145,7 +163,7 @@ function cursorVariable({ node }: Document, { nodes }: Root): string | undefined
       if (variable.name.value === name) uses += 1
     },
   })
-  // Where it is declared, and in each repetition of the field.
+  // One use is its declaration; the others are the repetitions of the field.
   return uses === 1 + nodes.length ? name : undefined
 }
 
@@ -156,59 +174,59 @@ function cursorOf(text: string | undefined): Cursor | undefined {
   return cursor
 }
 
-/** What was made last, up to a size in all; what was made before is forgotten. */
+/** The latest renderings, up to a total size; older ones are dropped. */
 class Recent {
-  readonly #most: number
-  #made: { size: number; forget: () => void }[] = []
+  readonly #max: number
+  #entries: { size: number; drop: () => void }[] = []
   #total = 0
 
-  constructor(most: number) {
-    this.#most = most
+  constructor(max: number) {
+    this.#max = max
   }
 
-  add(size: number, forget: () => void): void {
-    this.#made.push({ size, forget })
+  add(size: number, drop: () => void): void {
+    this.#entries.push({ size, drop })
     this.#total += size
-    while (this.#total > this.#most) {
-      const oldest = this.#made.shift()!
+    while (this.#total > this.#max) {
+      const oldest = this.#entries.shift()!
       this.#total -= oldest.size
-      oldest.forget()
+      oldest.drop()
     }
   }
 }
 
-/** Makes of an event what a subscriber is sent. */
+/** Executes the document on an event. */
 type Resolve = (event: unknown) => FormattedExecutionResult | Promise<FormattedExecutionResult>
 
-/** Renders each batch once: the follower hands the same array to everybody who reads the same entry. */
-function renderer(renderNow: Audience['render'], recent: Recent): Audience['render'] {
-  const made = new WeakMap<readonly FeedEvent[], Promise<Batch>>()
+/** Renders each batch once: the follower returns the same array to every reader of an entry. */
+function renderedOnce(renderNow: Audience['render'], recent: Recent): Audience['render'] {
+  const renderings = new WeakMap<readonly FeedEvent[], Promise<Batch>>()
   const render = async (events: readonly FeedEvent[]): Promise<Batch> => {
     const rendering = await renderNow(events)
-    // Once as bytes, and about as much again as objects.
-    recent.add(rendering.frames.length * 2 + 1_000, () => made.delete(events))
+    // The bytes, and about as much again for the objects.
+    recent.add(rendering.frames.length * 2 + 1_000, () => renderings.delete(events))
     return rendering
   }
   return (events) => {
-    let promise = made.get(events)
+    let promise = renderings.get(events)
     if (!promise) {
       promise = render(events)
-      made.set(events, promise)
+      renderings.set(events, promise)
     }
     return promise
   }
 }
 
-async function rendered(
+async function renderBatch(
   resolve: Resolve,
   feed: FeedField,
   events: readonly FeedEvent[],
-  turn: () => Promise<void>,
+  bytes: Bytes,
 ): Promise<Batch> {
   const results: FormattedExecutionResult[] = []
   const frames: string[] = []
-  // Each kind of subscriber has them rendered by itself, however many kinds there are.
-  if (lengthOf(events) > turnLength) await turn()
+  // Every audience renders the events by itself, and there may be many audiences.
+  if (lengthOf(events) > turnLength) await bytes.turn()
   for (const event of events) {
     const root = feed.read(event)
     if (root === undefined) continue

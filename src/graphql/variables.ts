@@ -1,6 +1,6 @@
 /**
- * Whether variables are what an operation declares, before any library coerces them: a library prints the whole value into each of its
- * errors. Invariant: a value is looked at once, at most five errors are made, and none repeats a value that is no plain one.
+ * Checks variables against their declarations before a library coerces them: a library prints the full value into each of its errors.
+ * Invariant: each value is visited once, at most five errors are created, and none repeats an object or a list.
  */
 import {
   GraphQLError,
@@ -19,12 +19,12 @@ import {
   typeFromAST,
   type VariableDefinitionNode,
 } from 'graphql'
-import { cut } from '../http/cut.ts'
+import { truncate } from '../http/errors.ts'
 
-const mostErrors = 5
-const shownBytes = 100
+const maxErrors = 5
+const maxShownBytes = 100
 
-/** What is wrong with them; empty where nothing is. Of a valid document. */
+/** The errors; empty for valid variables. The document must be valid. */
 export function variableErrors(
   schema: GraphQLSchema,
   { variableDefinitions = [] }: OperationDefinitionNode,
@@ -32,7 +32,7 @@ export function variableErrors(
 ): GraphQLError[] {
   const errors: GraphQLError[] = []
   for (const definition of variableDefinitions) {
-    if (errors.length >= mostErrors) break
+    if (errors.length >= maxErrors) break
     const name = definition.variable.name.value
     const type = typeFromAST(schema, definition.type as never) as GraphQLInputType | undefined
     if (!isInputType(type)) continue
@@ -43,7 +43,7 @@ export function variableErrors(
       const message = given
         ? `Variable "$${name}" of non-null type "${type}" must not be null.`
         : `Variable "$${name}" of required type "${type}" was not provided.`
-      errors.push(problem(cut(message), definition))
+      errors.push(problem(truncate(message), definition))
     }
   }
   return errors
@@ -61,7 +61,7 @@ class Check {
   }
 
   get #full(): boolean {
-    return this.#errors.length >= mostErrors
+    return this.#errors.length >= maxErrors
   }
 
   value(value: unknown, type: GraphQLInputType, path: readonly (string | number)[]): void {
@@ -91,7 +91,7 @@ class Check {
     for (const key in given) {
       if (this.#full) return
       if (!Object.hasOwn(fields, key)) {
-        this.#fail(path, `Field ${JSON.stringify(cut(key, shownBytes))} is not defined by type "${type}".`)
+        this.#fail(path, `Field ${JSON.stringify(truncate(key, maxShownBytes))} is not defined by type "${type}".`)
       }
     }
     for (const field of Object.values(fields)) {
@@ -103,7 +103,7 @@ class Check {
   }
 
   #leaf(value: unknown, type: GraphQLLeafType, path: readonly (string | number)[]): void {
-    // Scalars of one's own may take any JSON.
+    // Custom scalars may accept any JSON.
     if (typeof value === 'object' && (isSpecifiedScalarType(type) || isEnumType(type))) {
       this.#fail(path, `${type} cannot represent ${kindOf(value)}.`)
       return
@@ -111,16 +111,16 @@ class Check {
     try {
       if (type.parseValue(value, true) === undefined) this.#fail(path, `Expected a value of the type "${type}".`)
     } catch (error) {
-      this.#fail(path, cut((error as Error).message, 300))
+      this.#fail(path, truncate((error as Error).message, 300))
     }
   }
 
   #fail(path: readonly (string | number)[], why: string): void {
     if (this.#full) return
     const place = path.map((key) => (typeof key === 'number' ? `[${key}]` : `.${key}`)).join('')
-    const at = place ? ` at "${cut(`${this.#name}${place}`, shownBytes)}"` : ''
+    const at = place ? ` at "${truncate(`${this.#name}${place}`, maxShownBytes)}"` : ''
     this.#errors.push(
-      problem(`Variable "$${cut(this.#name, shownBytes)}" got invalid value${at}: ${why}`, this.#definition),
+      problem(`Variable "$${truncate(this.#name, maxShownBytes)}" got invalid value${at}: ${why}`, this.#definition),
     )
   }
 }
@@ -131,7 +131,7 @@ function kindOf(value: unknown): string {
 }
 
 function problem(message: string, definition: VariableDefinitionNode): GraphQLError {
-  return new GraphQLError(cut(message), {
+  return new GraphQLError(truncate(message), {
     nodes: [definition],
     extensions: { code: 'BAD_USER_INPUT', http: { status: 400, spec: true } },
   })

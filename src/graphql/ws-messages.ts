@@ -1,10 +1,11 @@
-/** Messages of graphql-transport-ws that need a look beside that of graphql-ws. */
-import { endOfString } from '../http/json-values.ts'
+/** Reads fields of graphql-transport-ws messages before graphql-ws parses them, and cancels operations that a client completes. */
+import type { Client } from '../app/save.ts'
+import { endOfString } from '../http/input.ts'
 
-/** Of an operation's id that is sent back, in characters. */
-const idLength = 1_000
+/** The longest id of an operation that is sent back, in characters. */
+const maxIdLength = 1_000
 
-/** Of the message that ends an operation: its id. */
+/** The id in a `complete` message; undefined for another message. */
 export function completedId(text: string): string | undefined {
   if (text.length > 1_000 || !text.includes('"complete"')) return undefined
   try {
@@ -15,7 +16,7 @@ export function completedId(text: string): string | undefined {
   }
 }
 
-/** Of a subscribe message that names its document by its hash alone: with an empty query, which the protocol demands. */
+/** Adds an empty query, which the protocol demands, to a subscribe message that names its document by its hash alone. */
 export function withQuery(text: string): string {
   try {
     const message = JSON.parse(text)
@@ -27,8 +28,8 @@ export function withQuery(text: string): string {
   }
 }
 
-/** Whether only a server may send such a message: graphql-ws throws for it. */
-export function isServers(data: Buffer): boolean {
+/** Whether only a server may send the message; graphql-ws throws for it. */
+export function isServerMessage(data: Buffer): boolean {
   try {
     return ['connection_ack', 'next', 'error'].includes(JSON.parse(String(data)).type)
   } catch {
@@ -36,7 +37,7 @@ export function isServers(data: Buffer): boolean {
   }
 }
 
-/** The id of a subscribe message, found without parsing the message; undefined where there is none, or a long one. */
+/** The id of a subscribe message, found without parsing the message; undefined if there is none, or a long one. */
 export function subscribeId(text: string): string | undefined {
   const found: { id?: unknown; type?: unknown } = {}
   let depth = 0
@@ -47,8 +48,8 @@ export function subscribeId(text: string): string | undefined {
     else if (code === 0x22) {
       const name = depth === 1 ? nameAt(text, i) : undefined
       i = endOfString(text, i)
-      // Without a colon behind it, it is a value and no name.
-      if (name) found[name] = stringBehind(text, i) ?? found[name]
+      // Without a colon after it, the string is a value and no name.
+      if (name) found[name] = stringAfter(text, i) ?? found[name]
     }
   }
   return found.type === 'subscribe' && typeof found.id === 'string' && found.id ? found.id : undefined
@@ -59,16 +60,63 @@ function nameAt(text: string, at: number): 'id' | 'type' | undefined {
   return text.startsWith('"type"', at) ? 'type' : undefined
 }
 
-/** The string that is the value of the name that ends at `end`. */
-function stringBehind(text: string, end: number): unknown {
+/** The string value of the name that ends at `end`. */
+function stringAfter(text: string, end: number): unknown {
   const colon = /^\s*:\s*(?=")/.exec(text.slice(end + 1, end + 20))
   if (!colon) return undefined
   const start = end + 1 + colon[0].length
   const last = endOfString(text, start)
-  if (last - start > idLength) return undefined
+  if (last - start > maxIdLength) return undefined
   try {
     return JSON.parse(text.slice(start, last + 1))
   } catch {
     return undefined
+  }
+}
+
+/** The operations of one WebSocket: which are being set up, and what to call when the client cancels one. */
+export class Operations {
+  readonly #listeners = new Map<string, Set<() => void>>()
+  readonly #opening = new Map<string, Promise<void>>()
+
+  /**
+   * Marks the operation as being set up until shortly after the returned function is called. graphql-ws identifies an operation by its id
+   * alone: a `complete` processed before the end of the setup would end the next operation with that id, and this one would never end.
+   */
+  opening(id: string): () => void {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#opening.set(id, promise)
+    return () =>
+      setImmediate(() => {
+        if (this.#opening.get(id) === promise) this.#opening.delete(id)
+        resolve()
+      })
+  }
+
+  /** Resolves when the operation has been set up; undefined if no operation with this id is being set up. */
+  opened(id: string): Promise<void> | undefined {
+    return this.#opening.get(id)
+  }
+
+  /** The client that waits for the operation. */
+  client(id: string): Client {
+    return {
+      onLeave: (listener) => {
+        const all = this.#listeners.get(id) ?? new Set()
+        this.#listeners.set(id, all.add(listener))
+        return () => {
+          all.delete(listener)
+          if (all.size === 0 && this.#listeners.get(id) === all) this.#listeners.delete(id)
+        }
+      },
+    }
+  }
+
+  cancel(id: string): void {
+    for (const listener of this.#listeners.get(id) ?? []) listener()
+  }
+
+  cancelAll(): void {
+    for (const id of [...this.#listeners.keys()]) this.cancel(id)
   }
 }

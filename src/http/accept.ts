@@ -1,4 +1,4 @@
-/** The Accept header (RFC 9110, 12.5.1), read in one place: by GraphQL, by its streams, and by the pages that share an address with JSON. */
+/** The Accept header (RFC 9110, 12.5.1): for GraphQL, for its streams, and for pages that share a path with JSON. */
 import { LRUCache } from 'lru-cache'
 
 interface Range {
@@ -18,7 +18,7 @@ interface Match {
 const rangeForm = /(?:[^,"]|"(?:[^"\\]|\\.)*"?)+/g
 const qualityForm = /;\s*q\s*=\s*(\d*\.?\d*)\s*(?:;|$)/i
 
-/** Parameters other than q are not looked at: no response of this server has one that a client could choose. */
+/** Ignores parameters other than q: no media type of this server has another one to choose. */
 function rangesOf(accept: string): Range[] {
   return (accept.match(rangeForm) ?? []).flatMap((text, place) => {
     const type = text.split(';', 1)[0]!.trim().toLowerCase()
@@ -28,7 +28,7 @@ function rangesOf(accept: string): Range[] {
   })
 }
 
-/** What the most specific range that fits says of it; undefined: none fits. */
+/** The most specific range that matches the type; undefined if none does. */
 function matchOf(ranges: readonly Range[], type: string): Match | undefined {
   const forms = ['*/*', `${type.split('/', 1)[0]}/*`, type]
   let best: Match | undefined
@@ -42,7 +42,7 @@ function matchOf(ranges: readonly Range[], type: string): Match | undefined {
   return best
 }
 
-/** Those of `offers` that are acceptable, the preferred one first; without a header, all as they stand. */
+/** The acceptable ones of `offers`, the preferred one first; without a header, all in their order. */
 export function acceptable(accept: string | undefined, offers: readonly string[]): readonly string[] {
   return accept === undefined || accept.trim() === '' ? offers : orderOf(accept, offers)
 }
@@ -58,19 +58,19 @@ function orderOf(accept: string, offers: readonly string[]): string[] {
     .map(({ type }) => type)
 }
 
-/** Whether it is named itself, and acceptable: `*` in a range asks for no page and no stream. */
+/** Whether the header names the type itself, and accepts it: a range with `*` requests no page and no stream. */
 export function names(accept: string | undefined, type: string): boolean {
   if (accept === undefined) return false
   const match = matchOf(rangesOf(accept), type)
   return match?.specific === 2 && match.quality > 0
 }
 
-/** A browser that opens an address names HTML, and prefers it to JSON. */
+/** A browser that opens a URL names HTML, and prefers it to JSON. */
 export function wantsPage(accept: string | undefined): boolean {
   return names(accept, 'text/html') && acceptable(accept, ['text/html', ...json])[0] === 'text/html'
 }
 
-/** A browser's EventSource names it. What a request gets, its operation decides: see `acceptedOf`. */
+/** A browser's EventSource names the type. The operation, and not this, decides on the response: see `acceptedOf`. */
 export function wantsEventStream(accept: string | undefined): boolean {
   return names(accept, eventStream)
 }
@@ -79,27 +79,27 @@ export const json = ['application/json', 'application/graphql-response+json']
 const eventStream = 'text/event-stream'
 const offered = [...json, eventStream, 'multipart/mixed']
 
-/** What an answer of GraphQL may be. */
+/** The media types that a GraphQL response may have. */
 export interface Accepted {
-  /** All that Yoga can answer with, the preferred one first. */
+  /** The acceptable types that Yoga supports, the preferred one first. */
   types: readonly string[]
-  /** The Content-Type of an answer of JSON; undefined: none is acceptable. */
+  /** The Content-Type of a JSON response; undefined if JSON is not acceptable. */
   json: string | undefined
-  /** Whether a subscription can be answered: with a stream of events, and with nothing else. A range that covers it is enough. */
+  /** Whether an event stream is acceptable, the only response to a subscription; a range that covers it is enough. */
   stream: boolean
 }
 
 const headersCached = 100
 /** In characters; a longer header is read each time. */
 const cachedLength = 200
-const known = new LRUCache<string, Accepted>({ max: headersCached })
+const acceptedByHeader = new LRUCache<string, Accepted>({ max: headersCached })
 
 export function acceptedOf(accept = ''): Accepted {
   if (accept.length > cachedLength) return read(accept)
-  let accepted = known.get(accept)
+  let accepted = acceptedByHeader.get(accept)
   if (!accepted) {
     accepted = read(accept)
-    known.set(accept, accepted)
+    acceptedByHeader.set(accept, accepted)
   }
   return accepted
 }

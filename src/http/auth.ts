@@ -1,6 +1,6 @@
 /**
- * Who may do what. One place for all ways in: REST, GraphQL over HTTP, Server-Sent Events, WebSocket, metrics. Invariant: without a grant
- * nothing is answered but liveness and readiness; a grant never outlives its token, and by no more than five minutes the key that signed it.
+ * Verifies tokens and grants scopes, for REST, GraphQL over HTTP, Server-Sent Events, WebSocket and metrics alike. Invariant: without a grant
+ * only pages, liveness and readiness are served; a grant never outlives its token, nor the key that signed it by more than five minutes.
  */
 import type { IncomingMessage } from 'node:http'
 import {
@@ -24,7 +24,7 @@ export type Scope = 'read' | 'write' | 'admin'
 export const scopes: readonly Scope[] = ['read', 'write', 'admin']
 
 export interface Grant {
-  /** Whom it was given to; what limits are counted by. */
+  /** The subject of the token, by which limits count. */
   subject: string | undefined
   scopes: ReadonlySet<string>
   /** Milliseconds since 1970; undefined: it does not expire. */
@@ -34,27 +34,27 @@ export interface Grant {
 export interface AuthOptions {
   /** HS256, at least 32 bytes. */
   secret?: string | undefined
-  /** Where the issuer publishes its keys (RS, ES, EdDSA). */
+  /** The URL of the issuer's public keys (RS, ES, EdDSA). */
   jwksUrl?: string | undefined
   issuer?: string | undefined
   audience?: string | undefined
-  /** For tests, which do not wait for minutes. */
+  /** Shorter times, for tests. */
   recheckMs?: number
   keysGraceMs?: number
 }
 
-/** Clocks differ. */
+/** Allows for clocks that differ. */
 const leewaySeconds = 30
-/** A token is verified again, and the published keys are read again, after so long: a key that is gone is noticed after twice that. */
+/** After this time a token is verified again, and the issuer's keys are read again: a revoked key is noticed after twice the time. */
 const recheckMs = 150_000
-/** For so long the keys that were read last are used while they cannot be read. */
+/** How long the last keys are used while the issuer's keys cannot be read. */
 const keysGraceMs = 3_600_000
-/** While there are keys, new ones are waited for no longer. */
-const keysPatienceMs = 1_000
+/** The timeout of reading keys while the last ones can be used. */
+const keysTimeoutMs = 1_000
 const tokensCached = 10_000
 const tokenLength = 8_000
 
-const everybody: Grant = { subject: undefined, scopes: new Set(scopes), expiresAt: undefined }
+const fullGrant: Grant = { subject: undefined, scopes: new Set(scopes), expiresAt: undefined }
 
 export class Auth {
   readonly #verify: ((token: string) => Promise<{ payload: JWTPayload }>) | undefined
@@ -65,20 +65,20 @@ export class Auth {
   readonly #checks = new SingleFlight<Grant>()
   readonly #recheckMs: number
 
-  /** With neither a secret nor keys, everybody is granted everything. */
+  /** With neither a secret nor keys, every request gets all scopes. */
   constructor({ secret, jwksUrl, issuer, audience, ...times }: AuthOptions, log: Log) {
-    // A secret stays the same as long as the process runs.
+    // A secret does not change while the process runs.
     this.#recheckMs = jwksUrl ? (times.recheckMs ?? recheckMs) : Number.POSITIVE_INFINITY
     const options: JWTVerifyOptions = {
       clockTolerance: leewaySeconds,
-      // A token without an end would be good for ever.
+      // A token without an expiry would be valid forever.
       requiredClaims: ['exp', 'sub'],
       ...(issuer ? { issuer } : {}),
       ...(audience ? { audience } : {}),
     }
     if (secret) {
       const key = new TextEncoder().encode(secret)
-      // The algorithm is ours to say and not the token's: else "none", or a public key taken for a secret, would do.
+      // The server sets the algorithm: if the token did, "none", or a public key used as a secret, would be accepted.
       this.#verify = (token) => jwtVerify(token, key, { ...options, algorithms: ['HS256'] })
     } else if (jwksUrl) {
       const keys = createRemoteJWKSet(new URL(jwksUrl), {
@@ -104,16 +104,16 @@ export class Auth {
     }
   }
 
-  /** Whether anybody has to show a token at all. */
+  /** Whether requests need a token. */
   get required(): boolean {
     return this.#verify !== undefined
   }
 
-  /** What the bearer of this Authorization header may do. Rejects with UNAUTHENTICATED, saying what is wrong with it. */
+  /** The grant of an Authorization header. Rejects with UNAUTHENTICATED; the message says what is wrong with the token. */
   grant(authorization: string | undefined, request?: IncomingMessage): Grant | Promise<Grant> {
-    if (!this.#verify) return everybody
+    if (!this.#verify) return fullGrant
     const token = /^Bearer +(\S+)$/i.exec(authorization ?? '')?.[1]
-    if (!token) return Promise.reject(refused(`Authorization: Bearer TOKEN is required${insteadOf(request)}`))
+    if (!token) return Promise.reject(refused(`Authorization: Bearer TOKEN is required${alternatives(request)}`))
     if (token.length > tokenLength) return Promise.reject(refused('the token is too long'))
     const known = this.#grants.get(token)
     if (known && known.grant.expiresAt! > Date.now() && performance.now() - known.checkedAt < this.#recheckMs)
@@ -122,26 +122,26 @@ export class Auth {
     return this.#checks.run(token, () => this.#check(token, verify))
   }
 
-  /** Calls `end` when the grant's token expires, or is no longer good. Call what it returns when nobody needs to know any more. */
+  /** Calls `end` when the grant's token expires, or is no longer valid. Call the returned function to stop watching. */
   watch(grant: Grant, end: () => void): () => void {
     const { expiresAt } = grant
     const token = this.#tokens.get(grant)
     if (expiresAt === undefined || token === undefined) return () => {}
     let timer: NodeJS.Timeout
     let stopped = false
-    const look = async () => {
-      const good =
+    const check = async () => {
+      const isValid =
         expiresAt > Date.now() &&
         (await Promise.resolve(this.grant(`Bearer ${token}`)).then(
           () => true,
           () => false,
         ))
       if (stopped) return
-      if (good) wait()
+      if (isValid) wait()
       else end()
     }
     const wait = () => {
-      timer = setTimeout(look, Math.min(timerMs(expiresAt), this.#recheckMs))
+      timer = setTimeout(check, Math.min(timerMs(expiresAt), this.#recheckMs))
     }
     wait()
     return () => {
@@ -157,7 +157,7 @@ export class Auth {
     } catch (error) {
       if (error instanceof errors.JWTExpired) throw refused('the token has expired')
       if (error instanceof errors.JWTClaimValidationFailed)
-        throw refused(`the token's claim ${JSON.stringify(error.claim)} is not what it has to be`)
+        throw refused(`the token's claim ${JSON.stringify(error.claim)} has another value than expected`)
       if (error instanceof errors.JWKSTimeout || !(error instanceof errors.JOSEError)) {
         throw new SpillwayError('UNAUTHENTICATED', 'The token cannot be checked now; try again shortly.', {
           retryAfterMs: 1_000,
@@ -166,7 +166,7 @@ export class Auth {
       }
       throw refused('the token is not valid')
     }
-    // Limits are counted by it. That it is there at all was checked with the token.
+    // Limits count by the subject; `requiredClaims` checked only that it exists.
     if (typeof payload.sub !== 'string' || payload.sub.trim() === '')
       throw refused(`the token's claim "sub" must be a text that is not empty`)
     const grant: Grant = {
@@ -182,7 +182,7 @@ export class Auth {
 
 type Keys = ReturnType<typeof createRemoteJWKSet>
 
-/** Where several published keys go by one name, the one that signed it: an issuer that changes its keys may publish two. */
+/** If several of the issuer's keys have the token's key id, tries each: an issuer that rotates its keys may publish two. */
 async function verifyWithAny(token: string, keys: Keys, options: JWTVerifyOptions): Promise<JWTVerifyResult> {
   try {
     return await jwtVerify(token, keys, options)
@@ -199,13 +199,13 @@ async function verifyWithAny(token: string, keys: Keys, options: JWTVerifyOption
   }
 }
 
-/** Reads the published keys; while they cannot be read, gives those that were read last, up to a time. */
+/** Reads the issuer's keys; while that fails, returns the last ones for up to `graceMs`. */
 function lastGood(graceMs: number, log: Log): FetchImplementation {
   let logged = 0
   let last: { text: string; readAt: number } | undefined
   return async (url, options) => {
     const usable = last !== undefined && performance.now() - last.readAt < graceMs
-    const signal = usable ? AbortSignal.any([options.signal, AbortSignal.timeout(keysPatienceMs)]) : options.signal
+    const signal = usable ? AbortSignal.any([options.signal, AbortSignal.timeout(keysTimeoutMs)]) : options.signal
     try {
       const response = await fetch(url, { ...options, signal })
       const text = await response.text()
@@ -227,7 +227,7 @@ function lastGood(graceMs: number, log: Log): FetchImplementation {
   }
 }
 
-/** A member without a type makes jose refuse the whole set. */
+/** jose would refuse a set that has a member without a type. */
 function isKey(member: unknown): boolean {
   return typeof member === 'object' && member !== null && 'kty' in member && typeof member.kty === 'string'
 }
@@ -239,8 +239,8 @@ function scopesOf({ scope, scopes: list, scp }: JWTPayload): string[] {
   return Array.isArray(claim) ? claim.filter((item): item is string => typeof item === 'string') : []
 }
 
-/** A browser's EventSource sends no headers of the page's. */
-function insteadOf(request: IncomingMessage | undefined): string {
+/** The alternatives to an EventSource, which cannot send headers of the page. */
+function alternatives(request: IncomingMessage | undefined): string {
   if (request?.method !== 'GET' || !wantsEventStream(request.headers.accept)) return ''
   return '. EventSource cannot send it: read the stream with fetch (graphql-sse, EventSource libraries that take headers), or subscribe over WebSocket with {"authorization": "Bearer TOKEN"} as the payload of connection_init'
 }
@@ -249,12 +249,12 @@ function refused(why: string): SpillwayError {
   return new SpillwayError('UNAUTHENTICATED', `Not authenticated: ${why}.`)
 }
 
-/** How long until then, as a timer takes it (setTimeout fires at once for more than 24 days). */
+/** The time until then, as a delay that setTimeout accepts: it fires at once for more than 24 days. */
 export function timerMs(expiresAt: number): number {
   return Math.min(Math.max(0, expiresAt - Date.now()), 2 ** 31 - 1)
 }
 
-/** Throws FORBIDDEN where the grant lacks the scope. */
+/** Throws FORBIDDEN if the grant lacks the scope. */
 export function requireScope(grant: Grant, scope: Scope): void {
   if (!grant.scopes.has(scope))
     throw new SpillwayError('FORBIDDEN', `This needs a token with the scope ${JSON.stringify(scope)}.`)

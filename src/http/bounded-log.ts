@@ -1,13 +1,13 @@
 /**
- * A log that clients cannot fill: texts of errors are cut, and of the lines of one kind (level, message, name of the error) only some are
- * written a second; how many were not is written after it.
+ * A log that clients cannot fill. Texts of errors are truncated. Lines of one kind (level, message, name of the error) are limited to ten per
+ * second; a line after it says how many were suppressed.
  */
 import type { Log } from '../model/log.ts'
-import { cut } from './cut.ts'
+import { truncate } from './errors.ts'
 
 const linesPerSecond = 10
-/** Kinds are constants of the code, but for the names of errors; more than these are one kind. */
-const mostKinds = 100
+/** Kinds are constants of the code, except for the names of errors; above this number, all others are one kind. */
+const maxKinds = 100
 const messageBytes = 1_000
 const stackBytes = 4_000
 
@@ -15,8 +15,8 @@ export function boundedLog(log: Log): Log {
   const counts = new Map<string, number>()
   const write = (level: 'warn' | 'error') => (fields: object, message: string) => {
     const name = (fields as { err?: { name?: unknown } }).err?.name ?? ''
-    let kind = `${level} ${message} ${cut(String(name), 100)}`
-    if (!counts.has(kind) && counts.size >= mostKinds) kind = `${level} others`
+    let kind = `${level} ${message} ${truncate(String(name), 100)}`
+    if (!counts.has(kind) && counts.size >= maxKinds) kind = `${level} others`
     const count = counts.get(kind) ?? 0
     counts.set(kind, count + 1)
     if (count === 0) {
@@ -36,7 +36,7 @@ function bounded(fields: object): object {
   return err === undefined ? fields : { ...rest, err: describe(err) }
 }
 
-/** Of an error only what is known to be short: libraries put whole requests beside it. */
+/** Keeps the parts of an error that are short: libraries attach entire requests to it. */
 function describe(thrown: unknown): Error {
   const {
     name,
@@ -45,13 +45,17 @@ function describe(thrown: unknown): Error {
     cause,
     code,
   } = (thrown instanceof Error ? thrown : new Error(String(thrown))) as Error & { code?: unknown }
-  const shown = new Error(cut(message, messageBytes))
-  // The stack begins with the message, which may be most of it.
+  const shown = new Error(truncate(message, messageBytes))
+  // The stack begins with the message, which may be long.
   const frames = stack.slice(Math.max(0, stack.indexOf('\n    at ')))
-  shown.stack = `${cut(name, 100)}: ${shown.message}${cut(frames, stackBytes)}`
+  shown.stack = `${truncate(name, 100)}: ${shown.message}${truncate(frames, stackBytes)}`
   if (cause !== undefined) {
     const why = cause instanceof Error ? `${cause.name}: ${cause.message}` : String(cause)
-    shown.stack += `\ncaused by ${cut(why, messageBytes)}`
+    shown.stack += `\ncaused by ${truncate(why, messageBytes)}`
   }
-  return Object.assign(shown, { name: cut(name, 100) }, typeof code === 'string' ? { code: cut(code, 100) } : {})
+  return Object.assign(
+    shown,
+    { name: truncate(name, 100) },
+    typeof code === 'string' ? { code: truncate(code, 100) } : {},
+  )
 }

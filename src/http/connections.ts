@@ -1,7 +1,7 @@
 /**
- * The connections of one server. Invariant: there is a most of them, of the requests at once on each, and of the bytes that each holds,
- * so that no client makes the process grow by opening, pipelining, never ending or never reading. Beyond the most there is some room:
- * probes are still answered there, and others are told to come back.
+ * The connections of one server. Invariant: their number, the requests in progress on each, and the bytes that each holds are bounded, so that
+ * no client makes the process grow by opening, pipelining, never ending or never reading. Some surplus connections are accepted: they serve
+ * probes, and respond 503 to every other request.
  */
 import type { Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
@@ -10,19 +10,19 @@ import type { Client } from '../app/save.ts'
 import { SpillwayError } from '../model/error.ts'
 import { Share } from './share.ts'
 
-/** Connections beyond the most that are still taken, to be told so; what comes then is closed without a word. */
-const room = 500
-/** On one connection. Nobody but a flood pipelines more. */
-const requestsAtOnce = 100
-/** Of answers that one connection has not taken, from which on it gets no more. */
-const untakenBytes = 16 * 1024 * 1024
+/** Surplus connections that are accepted, to respond 503; above them, a connection is closed without a response. */
+const maxSurplus = 500
+/** In progress on one connection; only a flood pipelines more. */
+const maxRequests = 100
+/** Bytes of responses that the client has not read; above them, its requests are refused. */
+const maxUnreadBytes = 16 * 1024 * 1024
 
-/** A connection that holds more than `slowBytes` takes as much within the time, or is closed. */
+/** A client with more than `slowBytes` to read must read as many within `slowMs`, or the connection is closed. */
 const slowBytes = 64 * 1024
 const slowMs = 15_000
-/** A stream's client may stop for longer: it holds one batch, and resumes with its cursor. */
+/** The same for a stream, which holds one batch and can be resumed. */
 const slowStreamMs = 45_000
-/** What has taken nothing for so long is the first to be closed when there is no more room. */
+/** When memory runs out, connections whose clients have read nothing for so long are closed first. */
 const stalledMs = 1_000
 const refreshEveryMs = 2_500
 
@@ -32,27 +32,28 @@ interface Pending {
 }
 
 export class Connection implements Owner, Client {
-  /** Requests under way. */
-  underWay = 0
+  /** Requests in progress. */
+  inProgress = 0
+  /** Whether it was opened above the maximum. */
   readonly surplus: boolean
-  /** Of each turn of the event loop. */
+  /** Its share of each turn of the event loop. */
   readonly share: Share
   /** Bytes of requests: see Owner. */
   requests = 0
   subscriptions = 0
-  /** Whether it has become a stream of events. */
+  /** Whether it serves a stream of events. */
   stream = false
   readonly #socket: Socket
   readonly #connections: Connections
-  #out = 0
+  #unread = 0
   readonly #pending = new Set<Pending>()
   gone = false
-  #leaving: Set<() => void> | undefined
-  /** Of what the client took: how much at the last look at which it was more, and when that was. */
-  #taken = 0
-  #takenAt = 0
-  /** The same at the beginning of the time in which it has to take `slowBytes`. */
-  #window = { taken: 0, at: 0 }
+  #closeListeners: Set<() => void> | undefined
+  /** How many bytes the client had read when the number last grew, and when that was. */
+  #read = 0
+  #readAt = 0
+  /** The same at the beginning of the time in which the client must read `slowBytes`. */
+  #window = { read: 0, at: 0 }
 
   constructor(connections: Connections, socket: Socket, surplus: boolean) {
     this.#connections = connections
@@ -61,51 +62,51 @@ export class Connection implements Owner, Client {
     this.share = new Share(socket)
   }
 
-  /** Bytes that were sent and not taken. */
-  get out(): number {
-    return this.#out
+  /** Bytes that were sent and that the client has not read. */
+  get unread(): number {
+    return this.#unread
   }
 
-  /** The bytes of a request on it. */
+  /** Counts the bytes of a request. */
   receive(): Hold {
     return new Hold(this.#connections.bytes, this)
   }
 
-  onLeave(left: () => void): () => void {
+  onLeave(listener: () => void): () => void {
     if (this.gone) {
-      left()
+      listener()
       return () => {}
     }
-    this.#leaving ??= new Set()
-    this.#leaving.add(left)
-    return () => this.#leaving!.delete(left)
+    this.#closeListeners ??= new Set()
+    this.#closeListeners.add(listener)
+    return () => this.#closeListeners!.delete(listener)
   }
 
   /**
-   * So many bytes wait for the client to take them, until the function that this returns is called. `body`: what they are, where other
-   * connections may wait with the same.
+   * Counts so many bytes as unread until the returned function is called. `body`: the bytes, if other connections may be sending the same
+   * ones; they are counted once.
    */
   sending(bytes: number, body?: Buffer): () => void {
     if (this.gone) return () => {}
-    if (this.#out === 0) {
-      this.#taken = this.#takenBytes()
-      this.#takenAt = performance.now()
-      this.#window = { taken: this.#taken, at: this.#takenAt }
+    if (this.#unread === 0) {
+      this.#read = this.#readBytes()
+      this.#readAt = performance.now()
+      this.#window = { read: this.#read, at: this.#readAt }
     }
     const pending = { bytes, body }
     this.#pending.add(pending)
-    this.#out += bytes
+    this.#unread += bytes
     this.#connections.sending(this, pending)
     return () => this.#sent(pending)
   }
 
   #sent(pending: Pending): void {
     if (!this.#pending.delete(pending)) return
-    this.#out -= pending.bytes
+    this.#unread -= pending.bytes
     this.#connections.sent(this, pending)
   }
 
-  /** Counts what is left of an answer for as long as it is. */
+  /** Counts the unsent rest of a response until it is sent. */
   finishing(response: ServerResponse, body?: Buffer): void {
     const bytes = response.writableLength
     if (this.gone || bytes === 0) return
@@ -114,7 +115,7 @@ export class Connection implements Owner, Client {
     response.once('close', sent)
   }
 
-  /** Counts what others write to it, as long as the client has not taken it. */
+  /** Counts what a library writes to the response until the client has read it. */
   counting(response: ServerResponse): void {
     const write = response.write.bind(response) as (...args: unknown[]) => boolean
     let sent = () => {}
@@ -122,39 +123,39 @@ export class Connection implements Owner, Client {
     response.on('drain', done)
     response.once('close', done)
     response.write = (...args: unknown[]) => {
-      const goesOn = write(...args)
-      if (!goesOn) {
+      const hasRoom = write(...args)
+      if (!hasRoom) {
         sent()
         sent = this.sending(response.writableLength)
       }
-      return goesOn
+      return hasRoom
     }
   }
 
-  /** What the client took until now, of all that was written: the kernel's part counts as taken. */
-  #takenBytes(): number {
+  /** The bytes written that the client has read; those in the kernel's buffer count as read. */
+  #readBytes(): number {
     const { _handle: handle } = this.#socket as unknown as {
       _handle?: { bytesWritten: number; writeQueueSize: number }
     }
     return handle ? handle.bytesWritten - handle.writeQueueSize : 0
   }
 
-  /** Whether its client takes nothing. */
+  /** Whether the client reads nothing. */
   stalled(now: number): boolean {
-    const taken = this.#takenBytes()
-    if (taken !== this.#taken) {
-      this.#taken = taken
-      this.#takenAt = now
+    const read = this.#readBytes()
+    if (read !== this.#read) {
+      this.#read = read
+      this.#readAt = now
     }
-    return now - this.#takenAt > stalledMs
+    return now - this.#readAt > stalledMs
   }
 
-  /** Whether its client takes less than it must. */
+  /** Whether the client reads less than it must. */
   tooSlow(now: number): boolean {
-    if (this.#out < slowBytes) return false
-    const taken = this.#takenBytes()
-    if (taken - this.#window.taken >= slowBytes) {
-      this.#window = { taken, at: now }
+    if (this.#unread < slowBytes) return false
+    const read = this.#readBytes()
+    if (read - this.#window.read >= slowBytes) {
+      this.#window = { read, at: now }
       return false
     }
     return now - this.#window.at > (this.stream ? slowStreamMs : slowMs)
@@ -167,34 +168,34 @@ export class Connection implements Owner, Client {
 
   close(): void {
     if (this.gone) return
-    // A request whose answer waits behind others may not hear of it.
+    // A pipelined request whose response waits behind others gets no close event.
     this.#connections.bytes.releaseAll(this)
     this.gone = true
     this.share.close()
     for (const pending of [...this.#pending]) this.#sent(pending)
-    for (const left of this.#leaving ?? []) left()
+    for (const listener of this.#closeListeners ?? []) listener()
   }
 }
 
 export class Connections {
   readonly bytes: Bytes
   readonly #open = new Map<Socket, Connection>()
-  readonly #most: number
-  /** Those whose clients have not taken all that was sent. */
+  readonly #max: number
+  /** The connections with unread bytes. */
   readonly #sending = new Set<Connection>()
-  /** Kept answers that were sent to several: they are there once. */
+  /** How many connections send the same cached body, which is in memory once. */
   readonly #shared = new Map<Buffer, number>()
   #sendingBytes = 0
 
-  constructor(most: number, bytes: Bytes) {
-    this.#most = most
+  constructor(max: number, bytes: Bytes) {
+    this.#max = max
     this.bytes = bytes
   }
 
   watch(server: Server): void {
-    server.maxConnections = this.#most + room
+    server.maxConnections = this.#max + maxSurplus
     server.on('connection', (socket: Socket) => {
-      const connection = new Connection(this, socket, this.#open.size >= this.#most)
+      const connection = new Connection(this, socket, this.#open.size >= this.#max)
       this.#open.set(socket, connection)
       socket.once('close', () => {
         this.#open.delete(socket)
@@ -208,7 +209,7 @@ export class Connections {
   of(socket: Socket): Connection {
     const connection = this.#open.get(socket)
     if (connection) return connection
-    // Closed already: what becomes of its request is of no interest.
+    // The socket has closed already: the response will be dropped.
     const closed = new Connection(this, socket, false)
     closed.close()
     return closed
@@ -225,7 +226,7 @@ export class Connections {
   }
 
   sent(connection: Connection, { bytes, body }: Pending): void {
-    if (connection.out === 0) this.#sending.delete(connection)
+    if (connection.unread === 0) this.#sending.delete(connection)
     if (body) {
       const shares = this.#shared.get(body)! - 1
       if (shares > 0) this.#shared.set(body, shares)
@@ -241,11 +242,11 @@ export class Connections {
     for (const connection of this.#sending) if (connection.tooSlow(now)) this.#close(connection)
   }
 
-  /** Closes what takes nothing, the largest first; and what takes something, where that is not enough. */
+  /** Closes connections whose clients read nothing, the largest first; then, if that is not enough, all others in the same order. */
   #makeRoom(): void {
     const now = performance.now()
     const { most } = this.bytes.out
-    const largest = [...this.#sending].sort((a, b) => b.out - a.out)
+    const largest = [...this.#sending].sort((a, b) => b.unread - a.unread)
     for (const connection of largest) {
       if (this.#sendingBytes <= most / 2) return
       if (connection.stalled(now)) this.#close(connection)
@@ -263,11 +264,11 @@ export class Connections {
 }
 
 /** Throws RATE_LIMITED. */
-export function checkRequests({ underWay, out }: Connection): void {
-  if (underWay <= requestsAtOnce && out < untakenBytes) return
+export function checkRequests({ inProgress, unread }: Connection): void {
+  if (inProgress <= maxRequests && unread < maxUnreadBytes) return
   const message =
-    underWay > requestsAtOnce
-      ? `At most ${requestsAtOnce} requests at once may be sent on one connection; wait for their answers.`
-      : `More than ${untakenBytes} bytes of answers wait on this connection; read them first.`
+    inProgress > maxRequests
+      ? `At most ${maxRequests} requests at once may be sent on one connection; wait for their responses.`
+      : `More than ${maxUnreadBytes} bytes of responses wait on this connection; read them first.`
   throw new SpillwayError('RATE_LIMITED', message, { retryAfterMs: 1_000 })
 }

@@ -1,12 +1,11 @@
 /**
- * Errors on their way to a client: one table from code to HTTP, used by GraphQL and REST alike. What is no SpillwayError of ours, and
- * not the client's own mistake, is masked: no stack, SQL or host name reaches a client.
+ * The one presenter of errors: a table from code to HTTP status, used by GraphQL and REST alike. Any error other than a SpillwayError or a
+ * mistake of the client is masked: no stack, SQL or host name reaches a client.
  */
 import { PothosValidationError } from '@pothos/core'
 import { type ExecutionResult, type FormattedExecutionResult, GraphQLError, type GraphQLFormattedError } from 'graphql'
 import { type Code, SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
-import { cut } from './cut.ts'
 
 export const httpStatus: Record<Code, number> = {
   BAD_USER_INPUT: 400,
@@ -23,10 +22,10 @@ export const httpStatus: Record<Code, number> = {
   INTERNAL_SERVER_ERROR: 500,
 }
 
-/** How long to wait, give or take half of it, so that those who were refused together do not come back together. */
+/** Spreads retries by half of the time, so that clients that were refused together do not retry together. */
 const jitter = (ms: number) => Math.round(ms * (0.5 + Math.random()))
 
-/** What a client is told. */
+/** An error as a client may see it. */
 export interface PublicError {
   message: string
   status: number
@@ -34,16 +33,27 @@ export interface PublicError {
   retryAfterMs?: number
   id?: string
   ids?: readonly string[]
-  /** Of an unexpected error: what the log has it under. */
+  /** Of an unexpected error: the id that its log line has. */
   requestId?: string
 }
 
-/** Turns anything thrown into what a client may know, and logs what it may not. */
+/** An error that only HTTP has: a status of its own, and the headers that go with it. */
+export class HttpError extends Error {
+  readonly error: PublicError
+  readonly headers: Record<string, string>
+  constructor(status: number, message: string, headers: Record<string, string> = {}) {
+    super(message)
+    this.error = { message, status, code: 'BAD_USER_INPUT' }
+    this.headers = headers
+  }
+}
+
+/** Turns anything thrown into an error that a client may see, and logs an unexpected one. */
 export function publicError(error: unknown, log: Log, requestId?: string): PublicError {
   if (error instanceof SpillwayError) {
     const { message, code, retryAfterMs, ids } = error
     return {
-      message: cut(message),
+      message: truncate(message),
       code,
       status: httpStatus[code],
       ...(retryAfterMs === undefined ? {} : { retryAfterMs: jitter(retryAfterMs) }),
@@ -52,13 +62,13 @@ export function publicError(error: unknown, log: Log, requestId?: string): Publi
   }
   // Pothos' own checks of connection arguments.
   if (error instanceof PothosValidationError)
-    return { message: cut(error.message), code: 'BAD_USER_INPUT', status: 400 }
+    return { message: truncate(error.message), code: 'BAD_USER_INPUT', status: 400 }
   log.error({ err: error, requestId }, 'unexpected error')
   const shown = { message: 'Unexpected error.', code: 'INTERNAL_SERVER_ERROR', status: 500 } as const
   return requestId === undefined ? shown : { ...shown, requestId }
 }
 
-/** The headers that go with an error. */
+/** The HTTP headers of an error. */
 export function errorHeaders(error: PublicError): Record<string, string> {
   return error.retryAfterMs === undefined ? {} : { 'retry-after': String(Math.ceil(error.retryAfterMs / 1_000)) }
 }
@@ -66,8 +76,8 @@ export function errorHeaders(error: PublicError): Record<string, string> {
 export type MaskError = (error: unknown, requestId?: string) => Error
 
 /**
- * For Yoga's `maskedErrors`: GraphQL's own errors (parse, validation, variables) pass, cut to a length; thrown ones become public ones. Those are
- * of an execution that has begun, which answers `application/json` with 200 (`spec`) and other media types with the error's status.
+ * For Yoga's `maskedErrors`. GraphQL's own errors (parse, validation, variables) pass, truncated; thrown errors become public ones. A thrown
+ * error belongs to an execution that has begun: the response is 200 for `application/json` (`spec`) and the error's status otherwise.
  */
 export function maskError(log: Log, introspection: boolean): MaskError {
   return (error, requestId) => {
@@ -78,10 +88,10 @@ export function maskError(log: Log, introspection: boolean): MaskError {
       thrown === null ||
       (thrown instanceof GraphQLError && !(thrown instanceof PothosValidationError))
     if (error instanceof GraphQLError && byGraphQL) {
-      // Of a body that is no JSON: the words of a library. Yoga still has to find them there, to know the status.
+      // For a body that is no JSON, this is the message of a library. Yoga needs it to find the status; clients must not see it.
       if (error.extensions.originalError !== undefined)
         Object.defineProperty(error.extensions, 'originalError', { enumerable: false })
-      error.message = cut(introspection ? error.message : withoutSuggestion(error.message))
+      error.message = truncate(introspection ? error.message : withoutSuggestion(error.message))
       return error
     }
     const { message, status, ...extensions } = publicError(thrown, log, requestId)
@@ -97,33 +107,33 @@ export function maskError(log: Log, introspection: boolean): MaskError {
   }
 }
 
-/** A refusal before anything was executed: its status is the answer's, whatever the media type. */
-export function refusal(maskError: MaskError, error: unknown): GraphQLError {
+/** An error from before the execution: the response has its status, whatever the media type. */
+export function requestError(maskError: MaskError, error: unknown): GraphQLError {
   const shown = maskError(error) as GraphQLError
   delete (shown.extensions.http as { spec?: boolean } | undefined)?.spec
   return shown
 }
 
-/** Of a document that is named by its hash alone. With this code, and 200, a client sends the whole document. */
+/** For a document that is named by its hash alone. With this code, and 200, a client sends the full document. */
 export function notPersisted(): GraphQLError {
   return new GraphQLError('PersistedQueryNotSupported', {
     extensions: { code: 'PERSISTED_QUERY_NOT_SUPPORTED', http: { status: 200 } },
   })
 }
 
-/** Names of the schema are suggested in errors only where the schema may be asked for. */
+/** Errors suggest names of the schema only if introspection is on. */
 export function withoutSuggestion(message: string): string {
   return message.replace(/ ?Did you mean [\s\S]*$/, '')
 }
 
-/** Errors as a client is shown them, and what HTTP says of them, where nothing came beside them. */
+/** Errors as a client sees them, with the status and headers of a response that holds no data. */
 export interface Shown {
   errors: GraphQLFormattedError[]
   status: number
   headers: Record<string, string>
 }
 
-/** Errors of GraphQL in the form in which every client gets them: by the fast path, over Server-Sent Events and over WebSocket; Yoga's are alike. */
+/** GraphQL errors in their public form: for the fast path, Server-Sent Events and WebSocket. Yoga's have the same form. */
 export function shownErrors(errors: readonly unknown[], maskError: MaskError, requestId?: string): Shown {
   const shown: Shown = { errors: [], status: 200, headers: {} }
   for (const error of errors) {
@@ -131,7 +141,7 @@ export function shownErrors(errors: readonly unknown[], maskError: MaskError, re
     const { http, ...extensions } = masked.extensions as { http?: { status?: number; headers?: object } }
     shown.status = Math.max(shown.status, http?.status ?? 200)
     Object.assign(shown.headers, http?.headers)
-    // Compiled errors know their locations, not their nodes.
+    // Errors of compiled documents have locations, and no nodes.
     const { locations, path } = error as Partial<GraphQLError>
     shown.errors.push({
       message: masked.message,
@@ -143,19 +153,38 @@ export function shownErrors(errors: readonly unknown[], maskError: MaskError, re
   return shown
 }
 
-/** A result of an execution, with its errors as above. */
+/** A result of an execution, with its errors in their public form. */
 export function shownResult(result: ExecutionResult, maskError: MaskError): FormattedExecutionResult {
   const { errors, ...rest } = result
   return errors ? { errors: shownErrors(errors, maskError).errors, ...rest } : rest
 }
 
-/** What was thrown, one by one: several errors of one request are thrown together. */
+/** The errors in what was thrown: several errors of one request are thrown as one AggregateError. */
 export function thrownErrors(error: unknown): readonly unknown[] {
   return error instanceof AggregateError ? error.errors : [error]
 }
 
-/** The body of a refusal that GraphQL and REST share: a GraphQL error, so that a client reads both alike. */
+/** The body of an error response, for GraphQL and REST: a GraphQL error, so that a client reads both in the same way. */
 export function errorBody(error: PublicError): { errors: GraphQLFormattedError[] } {
   const { message, status: _, ...extensions } = error
   return { errors: [{ message, extensions }] }
+}
+
+/** Of an error's message, in bytes of JSON. */
+const messageBytes = 800
+
+/**
+ * The text, or its beginning if it takes more than `maxBytes` as JSON. Every error and log line that repeats input truncates it, so that
+ * neither grows with the input.
+ */
+export function truncate(text: string, maxBytes = messageBytes): string {
+  // A code unit takes at most six bytes, as \u0000.
+  if (text.length * 6 <= maxBytes) return text
+  let shown = text.slice(0, maxBytes)
+  for (;;) {
+    const bytes = Buffer.byteLength(JSON.stringify(shown)) - 2
+    if (bytes <= maxBytes) break
+    shown = shown.slice(0, Math.min(shown.length - 1, Math.floor((shown.length * maxBytes) / bytes)))
+  }
+  return shown === text ? text : `${shown.toWellFormed()}…`
 }

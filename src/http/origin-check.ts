@@ -1,19 +1,19 @@
 /**
- * What stands in front of every route: which hosts this server answers for, and which pages of other sites may call it. Against DNS
- * rebinding (a page whose own name suddenly points here) and cross-site requests; a browser says truly where a request comes from.
+ * The check before every route: the Host header must name an allowed host, and the Origin header a page that may call this server. It protects
+ * against DNS rebinding (a page whose own name resolves to this server) and cross-site requests; browsers set both headers truthfully.
  */
 import type { IncomingMessage } from 'node:http'
 import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 
-const knownHosts = 100
+const maxKnownHosts = 100
 /** A name or an address, and a port (RFC 9110, 7.2); no user, path or blank. */
 const hostForm = /^(\[[\da-f:.]+\]|[\w.-]+)(:\d{0,5})?$/i
 
 export interface OriginCheckOptions {
-  /** Host names, without port, in lower case, that it answers for; empty: all. */
+  /** Allowed host names, without port, in lower case; empty: all. */
   hosts: readonly string[]
-  /** Origins (https://app.example), as a browser writes them, whose pages may call it. */
+  /** Origins (https://app.example), as a browser writes them, whose pages may call this server. */
   origins: readonly string[]
   log: Log
 }
@@ -21,7 +21,7 @@ export interface OriginCheckOptions {
 export class OriginCheck {
   readonly #hosts: ReadonlySet<string>
   readonly #origins: ReadonlySet<string>
-  /** Host headers that were found good: to take one apart anew for each request is a fourteenth of all that a save costs. */
+  /** Host headers that passed: parsing one for each request would be a fourteenth of the cost of a save. */
   readonly #known = new Set<string>()
   readonly #foreignHosts: Refusals
   readonly #foreignOrigins: Refusals
@@ -41,7 +41,7 @@ export class OriginCheck {
     )
   }
 
-  /** Throws FORBIDDEN for what is not to be served. The headers that a browser needs to hand the answer to a listed page. */
+  /** Throws FORBIDDEN for a foreign host or origin. Returns the headers that a browser needs to pass the response to a listed page. */
   check(request: IncomingMessage): Record<string, string> | undefined {
     const { host, origin, 'sec-fetch-site': site } = request.headers
     if (!this.#isHost(host, request)) {
@@ -52,7 +52,7 @@ export class OriginCheck {
       this.#foreignHosts.add(host)
       throw new SpillwayError('FORBIDDEN', 'This server does not answer for that host name; list it in ALLOWED_HOSTS.')
     }
-    // A cache must not hand an answer without these headers to a page that needs them.
+    // A shared cache must not pass a response without these headers to a page that needs them.
     const shared = this.#origins.size > 0 ? notListed : undefined
     if (origin === undefined) {
       if (site === 'cross-site' && request.method !== 'GET') throw this.#crossSite(origin)
@@ -71,7 +71,7 @@ export class OriginCheck {
     )
   }
 
-  /** Whether it is what a URL may be made of; libraries do that. HTTP/1.0 may leave it out. Two of them may be read as either. */
+  /** Whether there is at most one Host header, and a URL can be made of it, as libraries do. HTTP/1.0 may leave it out. */
   #isHost(host: string | undefined, { rawHeaders }: IncomingMessage): boolean {
     let given = 0
     for (let i = 0; i < rawHeaders.length; i += 2) {
@@ -80,7 +80,7 @@ export class OriginCheck {
     if (given > 1) return false
     if (host === undefined || this.#known.has(host)) return true
     if (!hostForm.test(host) || !URL.canParse(`http://${host}`)) return false
-    if (this.#hosts.size === 0 && this.#known.size < knownHosts) this.#known.add(host)
+    if (this.#hosts.size === 0 && this.#known.size < maxKnownHosts) this.#known.add(host)
     return true
   }
 
@@ -90,32 +90,32 @@ export class OriginCheck {
     if (!URL.canParse(`http://${host}`)) return false
     const name = new URL(`http://${host}`).hostname.replace(/\.$/, '')
     const knows = this.#hosts.has(name) || this.#hosts.has(name.replace(/^\[|\]$/g, ''))
-    // With ports and capitals there are many ways to write a host that is known.
-    if (knows && this.#known.size < knownHosts) this.#known.add(host)
+    // Ports and capitals give many spellings of one host, so the set is bounded.
+    if (knows && this.#known.size < maxKnownHosts) this.#known.add(host)
     return knows
   }
 }
 
 export const allowOrigin = 'access-control-allow-origin'
 const notListed = { vary: 'Origin' }
-/** Headers of responses that a page may read, besides those that every page may. */
+/** The response headers that a page may read in addition to the CORS-safelisted ones. */
 const exposed = 'retry-after, x-request-id, www-authenticate, allow'
 
-/** Names of headers, by commas. */
+/** Names of headers, separated by commas. */
 const headerNames = /^[\w!#$%&'*+.^`|~, -]{1,2000}$/
 
 /**
- * Answers to a preflight request of a listed origin. Every header that the page asks for is allowed: clients send many (traceparent,
- * x-request-id, apollographql-client-name), the server ignores those that it does not know, and the origin is listed.
+ * The headers of the response to a preflight request from a listed origin. Every request header is allowed: clients send many (traceparent,
+ * x-request-id, apollographql-client-name), and the server ignores those that it does not know.
  */
 export function preflightHeaders({ headers }: IncomingMessage): Record<string, string> {
-  const asked = headers['access-control-request-headers'] ?? ''
+  const requested = headers['access-control-request-headers'] ?? ''
   return {
     vary: 'Origin, Access-Control-Request-Headers',
     'access-control-allow-methods': 'GET, HEAD, POST',
     'access-control-max-age': '7200',
-    ...(headerNames.test(asked) ? { 'access-control-allow-headers': asked } : {}),
-    // A page of a public site that calls a server on a private address (Private Network Access).
+    ...(headerNames.test(requested) ? { 'access-control-allow-headers': requested } : {}),
+    // For a page of a public site that calls a server on a private address (Private Network Access).
     ...(headers['access-control-request-private-network'] === 'true'
       ? { 'access-control-allow-private-network': 'true' }
       : {}),
@@ -124,7 +124,7 @@ export function preflightHeaders({ headers }: IncomingMessage): Record<string, s
 
 const logEveryMs = 60_000
 
-/** Refused requests of one kind, for the operator: a line at once, then at most one a minute with their number. */
+/** Logs refused requests of one kind: a line at once, then at most one a minute with their number. */
 class Refusals {
   readonly #log: Log
   readonly #name: string
@@ -138,7 +138,7 @@ class Refusals {
     this.#message = message
   }
 
-  /** `value` is the client's: it is cut, and what could be anything else than a name or an address is taken out. */
+  /** `value` comes from the client: it is truncated, and characters that no name or address has are replaced. */
   add(value: string | undefined): void {
     this.#count += 1
     const now = performance.now()

@@ -1,7 +1,7 @@
 /**
- * Whole responses that depend on nothing but the contents, kept as bytes while the cache version stands, and no longer than a page may be.
- * Invariants: a response is made after the version it is kept under was read, so that it is never older than what anybody was told of (P5);
- * its time to live counts from when the store was read, not from when it was made of a page that was kept already.
+ * A cache of response bodies that depend on nothing but the contents, valid while the cache version stands and no longer than a cached page.
+ * Invariants: a response is rendered after its version was read, so that it is never older than an event that a client has received (P5); its
+ * time to live counts from when the store was read, even if the page itself came from the cache.
  */
 import { LRUCache } from 'lru-cache'
 import type { Cache } from '../cache/cache.ts'
@@ -11,8 +11,8 @@ const responsesCached = 1_000
 /** Of all bodies, and of the characters of their keys. */
 const bytesCached = 16 * 1024 * 1024
 
-/** One that may be kept, and when the oldest of what it is made of was read (performance.now()). */
-export interface Made {
+/** A body that may be cached, and when its oldest part was read (performance.now()). */
+export interface Rendered {
   text: string
   readAt: number
 }
@@ -23,7 +23,7 @@ interface Response {
   expiresAt: number
 }
 
-/** Of one way of asking: what is a key here may be anything, so that two ways must not share them. */
+/** One instance per kind of request: a key may be any text, so that two kinds must not share an instance. */
 export class Responses {
   readonly #cache: Pick<Cache, 'version' | 'ttlMs'>
   readonly #cached = new LRUCache<string, Response>({
@@ -31,40 +31,40 @@ export class Responses {
     maxSize: bytesCached,
     sizeCalculation: ({ body }, key) => key.length + body.length,
   })
-  /** Of all keys there ever were: a key of another length need not be looked up, which takes reading all of it. */
+  /** The lengths of all keys so far: a lookup, which hashes the key, is skipped for a key of another length. */
   readonly #lengths = new Set<number>()
-  readonly #making = new SingleFlight<Buffer | undefined>()
+  readonly #renders = new SingleFlight<Buffer | undefined>()
 
   constructor(cache: Pick<Cache, 'version' | 'ttlMs'>) {
     this.#cache = cache
   }
 
-  /** Whether there is one under this key, of whatever version: worth asking for. */
+  /** Whether a response is cached under the key, of any version. */
   has(key: string): boolean {
     return this.#lengths.has(key.length) && this.#cached.has(key)
   }
 
   /**
-   * The response under `key`: kept, or made now, once for all who ask at the same time. `make` may say undefined: then this is
-   * undefined, too, and nothing is kept.
+   * The response under `key`: cached, or rendered now, once for all concurrent calls. If `render` resolves to undefined, so does this, and
+   * nothing is cached.
    */
-  async get(key: string, make: () => Promise<Made | undefined>): Promise<Buffer | undefined> {
+  async get(key: string, render: () => Promise<Rendered | undefined>): Promise<Buffer | undefined> {
     const version = await this.#cache.version()
     const cached = this.#cached.get(key)
     if (cached !== undefined && cached.version === version && cached.expiresAt > performance.now()) return cached.body
-    // Without a version nothing proves that what somebody else is having made is new enough for this one.
-    if (version === undefined) return (await bytes(make()))?.body
-    return await this.#making.run(`${version} ${key}`, async () => {
-      const made = await bytes(make())
-      if (!made) return undefined
-      this.#cached.set(key, { version, body: made.body, expiresAt: made.readAt + this.#cache.ttlMs })
+    // Without a version, a response that is being rendered for another request may be too old for this one.
+    if (version === undefined) return (await bytes(render()))?.body
+    return await this.#renders.run(`${version} ${key}`, async () => {
+      const rendered = await bytes(render())
+      if (!rendered) return undefined
+      this.#cached.set(key, { version, body: rendered.body, expiresAt: rendered.readAt + this.#cache.ttlMs })
       this.#lengths.add(key.length)
-      return made.body
+      return rendered.body
     })
   }
 }
 
-async function bytes(making: Promise<Made | undefined>): Promise<{ body: Buffer; readAt: number } | undefined> {
-  const made = await making
-  return made && { body: Buffer.from(made.text), readAt: made.readAt }
+async function bytes(rendering: Promise<Rendered | undefined>): Promise<{ body: Buffer; readAt: number } | undefined> {
+  const rendered = await rendering
+  return rendered && { body: Buffer.from(rendered.text), readAt: rendered.readAt }
 }

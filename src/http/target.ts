@@ -1,9 +1,9 @@
-/** What a request asks for, as RFC 9112 and RFC 9110 let a client write it: every form of the target, and offers to change the protocol. */
+/** The request target in every form of RFC 9112, and offers to change the protocol (RFC 9110, 7.8). */
 import type { IncomingMessage } from 'node:http'
-import { HttpError } from './http-error.ts'
+import { HttpError } from './errors.ts'
 
 const absolute = /^https?:\/\/([^/?#]*)([/?][^#]*)?/i
-/** A host name or address, and a port. Not a user and a password: these do not belong into a target. */
+/** A host name or address, and a port; a user and a password are not allowed in a target. */
 const authority = /^(\[[\da-f:.]+\]|[\w.-]+)(:\d{1,5})?$/i
 
 /**
@@ -26,9 +26,8 @@ export function checkTarget(url: string): void {
 }
 
 /**
- * Whether to answer with a change of protocol. An offer of any other protocol (`Upgrade: h2c` of Java's HttpClient and `curl --http2`) is
- * ignored, as RFC 9110, 7.8 allows: the request is served as it is. So is every offer in HTTP/1.0, in other methods than GET,
- * and elsewhere than at /graphql.
+ * Whether to upgrade to WebSocket. Offers of other protocols (`Upgrade: h2c` of Java's HttpClient and `curl --http2`) are ignored, as RFC 9110,
+ * 7.8 allows, and the request is served over HTTP/1.1. So are offers in HTTP/1.0, in methods other than GET, and at paths other than /graphql.
  */
 export function wantsWebSocket(request: IncomingMessage): boolean {
   normalizeTarget(request)
@@ -37,7 +36,7 @@ export function wantsWebSocket(request: IncomingMessage): boolean {
   if (method !== 'GET' || httpVersion !== '1.1') return false
   const offers = (headers.upgrade ?? '').split(',').map((offer) => offer.trim().toLowerCase())
   if (!offers.includes('websocket')) return false
-  // ws takes it alone only.
+  // ws accepts no list.
   headers.upgrade = 'websocket'
   return true
 }

@@ -1,6 +1,6 @@
 /**
- * The console, as `npm ci` built it into web/dist: a page at `/`, and the files it names, with a hash in each name. Invariant: only files
- * that were there when it was read are ever sent, and a browser runs nothing on the page but them.
+ * The console, which `npm ci` builds into web/dist: a page at `/`, and its files, with a hash in each name. Invariant: only the files that
+ * existed when the folder was read are sent, and a browser runs no other script on the page.
  */
 import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
@@ -8,8 +8,9 @@ import type { IncomingMessage } from 'node:http'
 import { extname } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { wantsPage } from '../http/accept.ts'
-import { type Call, type Route, sendText } from '../http/http.ts'
-import { HttpError } from '../http/http-error.ts'
+import { HttpError } from '../http/errors.ts'
+import { sendText } from '../http/respond.ts'
+import type { Call, Route } from '../http/route.ts'
 
 const dist = new URL('../../web/dist/', import.meta.url)
 /** As in web/build.ts. */
@@ -21,7 +22,7 @@ const types: Record<string, string> = {
   '.svg': 'image/svg+xml',
 }
 
-/** Of every HTML page: what it may load, by a Content-Security-Policy, and that no page of another site may frame or read it. */
+/** The headers of every HTML page: a Content-Security-Policy for what it may load; pages of other sites cannot frame or read it. */
 export function pageHeaders(policy: readonly string[]): Record<string, string> {
   const common = ["default-src 'none'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"]
   return {
@@ -54,12 +55,12 @@ export class Console {
   #page: File | undefined
   readonly #assets = new Map<string, File>()
 
-  /** `folder`: where it was built, with a slash at the end. */
+  /** `folder`: the URL of the built console, with a slash at the end. */
   constructor(folder = dist) {
     this.#dist = folder
   }
 
-  /** The route, where the request is one for the console: a browser at `/`, or a file of it. */
+  /** The route of a request for the console: a browser at `/`, or one of its files. Undefined for any other request. */
   route(path: string, request: IncomingMessage): Route | undefined {
     if (path.startsWith(base)) return { scope: 'open', GET: (call) => this.#sendAsset(call, path.slice(base.length)) }
     if (path === '/' && request.method !== 'POST' && wantsPage(request.headers.accept)) {
@@ -70,7 +71,7 @@ export class Console {
 
   #sendPage(call: Call): void {
     this.#read()
-    // The same address is JSON for who asks for it.
+    // Other clients get JSON at the same path.
     call.response.appendHeader('vary', 'Accept, Accept-Encoding')
     const headers = { ...securityHeaders, 'cache-control': 'no-cache' }
     if (this.#page) send(call, this.#page, headers)
@@ -81,13 +82,13 @@ export class Console {
   #sendAsset(call: Call, name: string): void {
     this.#read()
     const file = this.#assets.get(name)
-    if (!file) throw new HttpError(404, 'The console has no such file; load the page anew.')
+    if (!file) throw new HttpError(404, 'The console has no such file; reload the page.')
     call.response.appendHeader('vary', 'Accept-Encoding')
-    // Another content would have another name.
+    // The name contains a hash of the content.
     send(call, file, { ...securityHeaders, 'cache-control': 'public, max-age=31536000, immutable' })
   }
 
-  /** Once there is something to read, once. */
+  /** Reads the files, once they exist, into memory. */
   #read(): void {
     if (this.#page) return
     try {
@@ -101,7 +102,7 @@ export class Console {
 }
 
 const notBuilt = `The console is not built: its files are missing in web/dist. "npm ci" builds it, and so does "npm run web".
-The API does without it: POST /save, GET / with Accept: application/json, and /graphql.
+The API works without it: POST /save, GET / with Accept: application/json, and /graphql.
 `
 
 function read(url: URL): File {

@@ -1,10 +1,11 @@
-/** GraphiQL, with the headers of every page of ours: no other site may show it in a frame, and it runs no script but its own. */
+/** GraphiQL, with the security headers of every page: no other site can frame it, and it runs only its own script. */
 import { createHash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-// The bundled one: Yoga's own is loaded from a server on the internet.
+// The bundled one: the page of Yoga itself loads scripts from the internet.
 import { renderGraphiQL } from '@graphql-yoga/render-graphiql'
 import { wantsPage } from '../http/accept.ts'
-import { type Call, sendText } from '../http/http.ts'
+import { sendText } from '../http/respond.ts'
+import type { Call } from '../http/route.ts'
 import { pageHeaders } from './console.ts'
 
 interface Page {
@@ -12,7 +13,7 @@ interface Page {
   headers: Record<string, string>
 }
 
-/** By whether a token has to be shown. */
+/** Rendered pages, by whether a token is required. */
 const pages = new Map<boolean, Page>()
 
 export function wantsGraphiQL({ method, headers }: IncomingMessage): boolean {
@@ -25,14 +26,14 @@ export function sendGraphiQL({ response }: Call, withToken: boolean): void {
   sendText(response, 200, 'text/html; charset=utf-8', page.body, page.headers)
 }
 
-/** Once: it is megabytes. */
+/** Call once per page: it has megabytes. */
 function render(withToken: boolean): Page {
   const html = renderGraphiQL({
     title: 'Spillway',
     endpoint: '/graphql',
     defaultQuery: welcome,
     subscriptionsProtocol: 'SSE',
-    // What the headers editor begins with: each request, subscriptions too, is sent with what stands there.
+    // The initial text of the headers editor; every request, subscriptions included, is sent with these headers.
     ...(withToken ? { defaultHeaders: '{\n  "authorization": "Bearer TOKEN"\n}' } : {}),
   } as Parameters<typeof renderGraphiQL>[0])
   const begin = html.indexOf('<script>', html.indexOf('<div id="root">')) + '<script>'.length
@@ -42,7 +43,7 @@ function render(withToken: boolean): Page {
     body: Buffer.from(html),
     headers: pageHeaders([
       `script-src 'sha256-${hash}'`,
-      // The editor writes styles, and makes its workers and fonts of what the page holds.
+      // The editor adds inline styles, and creates workers and fonts from data in the page.
       "style-src 'unsafe-inline'",
       'worker-src blob:',
       'font-src data:',

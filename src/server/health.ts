@@ -1,43 +1,45 @@
 /**
- * /livez, /readyz and /metrics, for the API and for a worker (on a port of its own). Ready means: each step from a save to its event can be
- * done now, and was done a moment ago. For the API no database is needed: its absence is shown and fails nothing. A cache that is away is
- * shown, too: reads go to the database, and events wait until its pages have expired.
+ * /livez, /readyz and /metrics, for the API and for a worker (on a port of its own). Ready means that each step from a save to its event can be
+ * done now; a probe did each step a moment ago. The API is ready without the database, and shows that it is unavailable. Both are ready
+ * without the cache: reads go to the database, and events wait until cached pages have expired.
  *
- * Nobody needs a token to ask, so all who ask within a second share one answer, and no answer waits for a part that hangs.
+ * Probes need no token. So all probes within a second share one result, and no response waits for a part that hangs.
  */
 import { Bytes } from '../app/bytes.ts'
 import { StoreFault } from '../db/store.ts'
 import { Auth, type AuthOptions } from '../http/auth.ts'
 import { boundedLog } from '../http/bounded-log.ts'
-import { type HttpServer, listen, type Route, sendJson, sendText } from '../http/http.ts'
+import { RateLimit } from '../http/client-limits.ts'
+import { type HttpServer, listen } from '../http/listen.ts'
 import { OriginCheck, type OriginCheckOptions } from '../http/origin-check.ts'
-import { RateLimit } from '../http/rate-limit.ts'
+import { sendJson, sendText } from '../http/respond.ts'
+import type { Route } from '../http/route.ts'
 import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import { SingleFlight } from '../model/single-flight.ts'
 import type { Queue } from '../queue/queue.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 
-/** Why it cannot be done, as a code; undefined: it was done. */
+/** Tries an operation and returns the code of its failure; undefined if it succeeded. */
 type Probe = () => Promise<string | undefined>
 
 export interface HealthDeps {
   queue: Pick<Queue, 'status'>
-  /** What a save needs of each part: of the API, to be accepted and announced; of a worker, to be written and announced. */
+  /** What a save needs of each part: in the API, to enqueue and to read events; in a worker, to write and to publish. */
   probes: { queue: Probe; events: Probe; cache: Probe }
-  /** Reads or writes the database; throws where that fails. */
+  /** Reads or writes the database; rejects if that fails. */
   database: () => Promise<unknown>
-  /** Whether the database was there and its migrations are applied. */
+  /** Whether the database was reachable once and its migrations are applied. */
   prepared: () => boolean
   metrics: Metrics
 }
 
-/** An answer stands for so long. */
+/** How long probes share one result. */
 const sharedMs = 1_000
-/** What has not answered by then is away. */
-const patienceMs = 800
+/** A part that does not respond within this time is unavailable. */
+const timeoutMs = 800
 
-/** The routes. A worker is ready when it can write; the API, when it can accept. */
+/** The routes. A worker is ready when it can write; the API, when it can enqueue. */
 export function healthRoutes(role: 'api' | 'worker', deps: HealthDeps): [string, Route][] {
   const { queue, probes, metrics } = deps
   metrics.watchQueue(queue)
@@ -51,11 +53,11 @@ export function healthRoutes(role: 'api' | 'worker', deps: HealthDeps): [string,
     GET: async ({ response }) => {
       const [state, events, cache, database] = await Promise.all([queueOf(), eventsOf(), cacheOf(), databaseOf()])
       const { waiting } = metrics
-      const takes =
+      const canSave =
         events.state === 'ready' && (state.state === 'ready' || (role === 'worker' && state.state === 'full'))
-      const canWork = takes && (role === 'api' || (database.state === 'ready' && !waiting))
-      sendJson(response, canWork ? 200 : 503, {
-        status: canWork ? 'ready' : 'not ready',
+      const isReady = canSave && (role === 'api' || (database.state === 'ready' && !waiting))
+      sendJson(response, isReady ? 200 : 503, {
+        status: isReady ? 'ready' : 'not ready',
         queue: state,
         events,
         cache,
@@ -66,14 +68,14 @@ export function healthRoutes(role: 'api' | 'worker', deps: HealthDeps): [string,
     },
   }
   const live: Route = { scope: 'open', GET: ({ response }) => sendJson(response, 200, { status: 'alive' }) }
-  const numbers: Route = {
+  const metricsRoute: Route = {
     scope: 'admin',
     GET: async ({ response }) => sendText(response, 200, metrics.contentType, await metrics.text()),
   }
   return [
     ['/livez', live],
     ['/readyz', ready],
-    ['/metrics', numbers],
+    ['/metrics', metricsRoute],
   ]
 }
 
@@ -90,7 +92,7 @@ interface QueueState {
   durability?: string
 }
 
-/** One check for all who ask while it runs and a second after; `late` for one that takes too long, which is not begun anew meanwhile. */
+/** Runs the check once for all calls during it and `sharedMs` after it. Resolves to `late` on timeout, while the check goes on. */
 function shared<T>(check: () => Promise<T>, late: T): () => Promise<T> {
   const flight = new SingleFlight<T>()
   let since = 0
@@ -106,7 +108,7 @@ function shared<T>(check: () => Promise<T>, late: T): () => Promise<T> {
     const result = flight.run('', checkNow)
     let timer: NodeJS.Timeout | undefined
     const deadline = new Promise<T>((resolve) => {
-      timer = setTimeout(resolve, Math.max(0, since + patienceMs - performance.now()), late)
+      timer = setTimeout(resolve, Math.max(0, since + timeoutMs - performance.now()), late)
     })
     return await Promise.race([result, deadline]).finally(() => clearTimeout(timer))
   }
@@ -134,16 +136,16 @@ async function databaseState({ database, prepared }: HealthDeps): Promise<PartSt
   )
 }
 
-/** Never the message: it may name hosts. */
+/** The code of an error, never its message, which may name hosts. */
 function codeOf(error: unknown): string {
   if (error instanceof StoreFault) return error.vendorCode ?? error.kind
   if (!(error instanceof SpillwayError)) return 'ERROR'
   const { cause, code } = error
-  // An answer of Redis begins with its code.
+  // An error reply of Redis begins with its code.
   return cause instanceof Error && cause.name === 'ReplyError' ? cause.message.split(' ', 1)[0]! : code
 }
 
-/** A worker's own server, for probes and Prometheus. */
+/** The HTTP server of a worker, for probes and Prometheus. */
 export function serveHealth(
   deps: HealthDeps,
   options: OriginCheckOptions & { host: string; port: number; auth: AuthOptions; log: Log },

@@ -6,14 +6,13 @@ import { pageDefault } from '../app/contents.ts'
 import type { Receipt } from '../app/receipts.ts'
 import type { SaveInput } from '../app/save.ts'
 import { checkOnce } from '../graphql/params.ts'
-import { cut } from '../http/cut.ts'
-import { jsonType, sendJson, sendText } from '../http/http.ts'
-import { HttpError } from '../http/http-error.ts'
+import { HttpError, truncate } from '../http/errors.ts'
 import { checkId, checkPage } from '../http/input.ts'
-import type { Made, Responses } from '../http/responses.ts'
+import { jsonType, sendJson, sendText } from '../http/respond.ts'
+import type { Rendered, Responses } from '../http/responses.ts'
 import { badInput } from '../model/error.ts'
 
-/** POST /save: the body is JSON whatever Content-Type says, since `curl -d` says something else. */
+/** POST /save: reads the body as JSON whatever its Content-Type, since `curl -d` sets another one. */
 export async function postSave(app: App, response: ServerResponse, body: string): Promise<void> {
   const { id, status } = await app.saves.save(parseSave(body))
   sendJson(response, 202, { id, status })
@@ -46,17 +45,17 @@ export async function getContents(
   sendText(response, 200, jsonType, page!)
 }
 
-async function contentsPage(app: App, query: string): Promise<Made> {
-  const asked = new URLSearchParams(query)
-  for (const name of asked.keys()) {
+async function contentsPage(app: App, query: string): Promise<Rendered> {
+  const parameters = new URLSearchParams(query)
+  for (const name of parameters.keys()) {
     if (name !== 'first' && name !== 'after')
-      throw badInput(`there is no parameter ${JSON.stringify(cut(name, 50))}; there are first and after`)
+      throw badInput(`there is no parameter ${JSON.stringify(truncate(name, 50))}; there are first and after`)
   }
-  checkOnce(asked)
-  const text = asked.get('first')
+  checkOnce(parameters)
+  const text = parameters.get('first')
   if (text !== null && !/^-?\d{1,9}$/.test(text)) throw badInput('first must be a whole number')
   const first = text === null ? pageDefault : Number(text)
-  const after = asked.get('after')
+  const after = parameters.get('after')
   checkPage({ first, after })
   let readAt = performance.now()
   const rows = await app.contents.page(

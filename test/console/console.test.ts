@@ -55,7 +55,7 @@ describe.each(setUps)('the console (%s)', (setUp) => {
     await window.close()
   })
 
-  test('shows any text as it is: right to left, emoji, long, with tags in it', async () => {
+  test('shows any text unchanged: right to left, emoji, long, with tags', async () => {
     const window = await open()
     const texts = [
       'سلام دنیا، این متن راست‌به‌چپ است',
@@ -80,7 +80,7 @@ describe.each(setUps)('the console (%s)', (setUp) => {
     await window.close()
   })
 
-  test('shows a spike of 10,000 rise and drain, and stays responsive', async () => {
+  test('shows how a spike of 10,000 saves rises and drains, and stays responsive', async () => {
     const window = await open()
     const { page } = window
     await page.evaluate(() => {
@@ -145,7 +145,7 @@ describe.each(setUps)('the console (%s)', (setUp) => {
     await window.close()
   })
 
-  test('retries a dead letter, and asks before it discards one', async () => {
+  test('retries a dead letter, and asks for confirmation before it discards one', async () => {
     const [first, second] = [randomUUID(), randomUUID()]
     const save = 'mutation ($id: ID!, $content: String!) { save(content: $content, id: $id, waitMs: 20000) { status } }'
     await putRows(system.env.DATABASE_URL!, [first, second], 'in the way')
@@ -239,7 +239,7 @@ describe.each(setUps)('the console (%s)', (setUp) => {
     ['light', { colorScheme: 'light' as const }],
     ['dark', { colorScheme: 'dark' as const }],
     ['a phone', { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true }],
-  ])('is accessible, and fits: %s', async (_, options) => {
+  ])('is accessible and fits the viewport: %s', async (_, options) => {
     const window = await open(options)
     const { page } = window
     await page.locator('.rows li').first().waitFor()

@@ -125,7 +125,7 @@ test('GraphiQL of a server with authentication loads, asks for the token, and ru
   }
 }, 180_000)
 
-test('neither GraphiQL nor the console is shown in a frame of another site', async () => {
+test('GraphiQL and the console cannot be framed by another site', async () => {
   const evil: Server = createServer((_request, response) =>
     response
       .setHeader('content-type', 'text/html')
