@@ -18,7 +18,7 @@ import {
 } from 'graphql'
 import { createClient } from 'graphql-ws'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { readConfig } from '../../src/config.ts'
 import { schema } from '../../src/graphql/schema.ts'
@@ -124,7 +124,7 @@ function selection(type: GraphQLOutputType): string {
   return isLeafType(named) ? '' : '{ __typename }'
 }
 
-describe('with authentication', () => {
+describe('The API with AUTH_JWT_SECRET', () => {
   let dir: string
   let api: Running & { url: string }
 
@@ -159,13 +159,13 @@ describe('with authentication', () => {
     Object.values(type.getFields()).map((field) => ({ name: `${type.name}.${field.name}`, kind: type.name, field })),
   )
 
-  it('knows what every root field needs', () => {
+  test('has a scope for every root field', () => {
     expect(roots.map(({ name }) => name).sort()).toEqual(Object.keys(needs).sort())
     expect(isObjectType(schema.getType('Receipt'))).toBe(true)
   })
 
-  it.each(roots.filter(({ kind }) => kind !== 'Subscription'))(
-    'opens $name to its scope and to no other',
+  test.each(roots.filter(({ kind }) => kind !== 'Subscription'))(
+    'serves $name with its scope only',
     async ({ name, kind, field }) => {
       const query = operation(kind, field)
       for (const scope of [...scopes, '', 'nonsense']) {
@@ -186,8 +186,8 @@ describe('with authentication', () => {
     },
   )
 
-  it.each(roots.filter(({ kind }) => kind === 'Subscription'))(
-    'opens $name to its scope and to no other, over SSE and WebSocket',
+  test.each(roots.filter(({ kind }) => kind === 'Subscription'))(
+    'serves $name with its scope only, over SSE and WebSocket',
     async ({ name, kind, field }) => {
       const query = operation(kind, field)
       for (const scope of scopes) {
@@ -211,7 +211,7 @@ describe('with authentication', () => {
     },
   )
 
-  it.each(roots)('opens each field below $name to the scopes of its types and to no others', async (root) => {
+  test.each(roots)('serves each field below $name with the scopes of its types only', async (root) => {
     const { name, kind, field } = root
     for (const { fields, types } of pathsBelow(field.type)) {
       const type = types.at(-1)!
@@ -238,7 +238,7 @@ describe('with authentication', () => {
     }
   })
 
-  it.each([
+  test.each([
     ['plainly', 'SAVE { status content { content } }'],
     ['under other names', 'SAVE { a: status b: content { c: content } }'],
     ['in a fragment', 'SAVE { ...F } FRAGMENT'],
@@ -304,12 +304,12 @@ describe('with authentication', () => {
     }).finally(() => client.dispose())
   }
 
-  it.each([
+  test.each([
     ['POST', '/save', 'write'],
     ['GET', '/', 'read'],
     ['GET', '/receipts/00000000-0000-7000-8000-000000000000', 'read'],
     ['GET', '/metrics', 'admin'],
-  ])('opens %s %s to the scope %s and to no other', async (method, path, scope) => {
+  ])('serves %s %s with the scope %s only', async (method, path, scope) => {
     const send = async (bearer?: string) =>
       (
         await fetch(`${api.url}${path}`, {
@@ -326,7 +326,7 @@ describe('with authentication', () => {
     expect(await send()).toBe(401)
   })
 
-  it('tells anybody that it is alive and ready', async () => {
+  test('serves /livez and /readyz without a token', async () => {
     for (const path of ['/livez', '/readyz']) expect((await fetch(`${api.url}${path}`)).status).toBe(200)
   })
 
@@ -334,7 +334,7 @@ describe('with authentication', () => {
     const unsigned = (header: object, payload: object) =>
       `${[header, payload].map((part) => Buffer.from(JSON.stringify(part)).toString('base64url')).join('.')}.`
     const soon = Math.floor(Date.now() / 1_000) + 300
-    it.each<[string, () => Promise<string> | string]>([
+    test.each<[string, () => Promise<string> | string]>([
       ['of no algorithm', () => unsigned({ alg: 'none' }, { sub: 'x', exp: soon, aud: audience, scope: 'read' })],
       ['of another key', () => token({}, { key: 'another secret of at least thirty-two bytes' })],
       ['of another algorithm', () => token({}, { alg: 'HS512' })],
@@ -346,7 +346,7 @@ describe('with authentication', () => {
             .setProtectedHeader({ alg: 'HS256' })
             .sign(new TextEncoder().encode(secret)),
       ],
-      ['of nobody', () => token({ sub: undefined })],
+      ['without a subject', () => token({ sub: undefined })],
       ['of an empty subject', () => token({ sub: '' })],
       ['of a blank subject', () => token({ sub: ' ' })],
       ['of a subject that is a number', () => token({ sub: 5 as unknown as string })],
@@ -366,14 +366,14 @@ describe('with authentication', () => {
     })
   })
 
-  it('takes scopes as a list, too', async () => {
+  test('accepts scopes as a list', async () => {
     expect(
       (await graphql('{ contents { edges { cursor } } }', await token({ scope: undefined, scopes: ['read'] }))).body
         .errors,
     ).toBeUndefined()
   })
 
-  it('ends a stream when its token expires', async () => {
+  test('ends a stream when its token expires', async () => {
     // The leeway for clocks that differ, 30 s, is spent already.
     const bearer = await token({}, { expires: Math.floor(Date.now() / 1_000) - 28 })
     const sse = await SseClient.open(
@@ -388,7 +388,7 @@ describe('with authentication', () => {
   })
 })
 
-describe('with published keys', () => {
+describe('The API with AUTH_JWKS_URL', () => {
   let keys: Server
   let dir: string
   let api: Running & { url: string }
@@ -432,11 +432,11 @@ describe('with published keys', () => {
     await rm(dir, { recursive: true, force: true })
   })
 
-  it.each(['RS256', 'ES256', 'EdDSA'])('takes a token signed with %s', async (alg) => {
+  test.each(['RS256', 'ES256', 'EdDSA'])('accepts a token signed with %s', async (alg) => {
     expect((await fetch(api.url, { headers: { authorization: `Bearer ${await sign(alg)}` } })).status).toBe(200)
   })
 
-  it('does not take a public key for a secret', async () => {
+  test('does not accept a public key as a secret', async () => {
     const forged = await new SignJWT({ scope: 'read', sub: 'x', aud: audience, iss: 'https://issuer.example' })
       .setProtectedHeader({ alg: 'HS256', kid: 'RS256' })
       .setExpirationTime('5m')
@@ -444,7 +444,7 @@ describe('with published keys', () => {
     expect((await fetch(api.url, { headers: { authorization: `Bearer ${forged}` } })).status).toBe(401)
   })
 
-  describe('that change', () => {
+  describe('with keys that change', () => {
     type Pair = Awaited<ReturnType<typeof generateKeyPair>>
     let issuer: Server
     /** What is published; a number is a status. */
@@ -493,13 +493,13 @@ describe('with published keys', () => {
     const status = async (bearer: string) =>
       (await fetch(changing.url, { headers: { authorization: `Bearer ${bearer}`, accept: 'application/json' } })).status
 
-    it('takes a token of each of two keys that have the same id (FC12)', async () => {
+    test('accepts tokens of both keys that share an id (FC12)', async () => {
       await publish(one, two)
       for (const pair of [one, two]) await holds(async () => expect(await status(await signed(pair))).toBe(200))
       expect(await status(await signed(await generateKeyPair('RS256')))).toBe(401)
     })
 
-    it('skips members of the set that are no keys, and says in the log once how many', async () => {
+    test('skips members of the key set that are no keys, and logs their number once', async () => {
       await publish(one)
       published = [null, ...(published as unknown[]), 'junk', 5, [], {}, { kty: 5, kid: 'same' }]
       // The set is read anew only when somebody shows a token.
@@ -510,7 +510,7 @@ describe('with published keys', () => {
       })
     })
 
-    it('refuses a token that was seen before, and ends its streams, once its key is gone (FC11)', async () => {
+    test('refuses a cached token, and ends its streams, after its key was removed (FC11)', async () => {
       await publish(one, two)
       const bearer = await signed(one)
       await holds(async () => expect(await status(bearer)).toBe(200))
@@ -551,7 +551,7 @@ describe('with published keys', () => {
       expect(await status(await signed(two))).toBe(200)
     })
 
-    it('goes on with the keys that it has while none can be read, up to a time (FC11)', async () => {
+    test('uses the last keys while none can be read, up to a bound (FC11)', async () => {
       await publish(one)
       const bearer = await signed(one)
       await holds(async () => expect(await status(bearer)).toBe(200))

@@ -1,6 +1,6 @@
 /** The fast path answers as Yoga does: the same requests down both ways, on one application; status, headers and body are compared. */
 import fc from 'fast-check'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { App } from '../../src/app/app.ts'
 import { Contents } from '../../src/app/contents.ts'
 import { httpStatus } from '../../src/http/errors.ts'
@@ -19,7 +19,7 @@ const id = '00000000-0000-7000-8000-00000000000'
 /** Of a client that sends the hash of a document first. */
 const apq = { persistedQuery: { version: 1, sha256Hash: 'a'.repeat(64) } }
 
-describe('the fast path', () => {
+describe('The fast path', () => {
   let app: App
   let fast: string
   let plain: string
@@ -85,7 +85,7 @@ describe('the fast path', () => {
       ...(operationName === undefined ? {} : { operationName }),
     })
 
-  it('is really taken', async () => {
+  test('serves the requests of this file', async () => {
     const first: string[] = []
     const text = '{ contents(first: 2) { edges { node { id } } } }'
     for (let i = 0; i < 3; i++) {
@@ -212,18 +212,18 @@ describe('the fast path', () => {
     ['introspection', query('{ __schema { queryType { name } } __type(name: "Content") { name } }')],
     ['__typename', query('{ __typename contents(first: 0) { __typename } }')],
   ]
-  it.each(corpus)('answers %s as Yoga does', async (_what, body) => {
+  test.each(corpus)('responds to %s as Yoga does', async (_what, body) => {
     await same(body)
     await same(body, { accept: 'application/json' })
     await same(body, { accept: 'application/graphql-response+json' })
   })
 
-  it('gives an alias __proto__ as any other (FC12)', async () => {
+  test('returns a field with the alias __proto__ as any other (FC12)', async () => {
     const { body } = await same(query(`{ __proto__: content(id: "${id}1") { __proto__: id } a: __typename }`))
     expect(body).toBe(`{"data":{"__proto__":{"__proto__":"${id}1"},"a":"Query"}}`)
   })
 
-  it('is not shown a page that REST keeps under its own words (FC12)', async () => {
+  test('does not share cached pages with REST (FC12)', async () => {
     for (const first of ['', 'first=2']) {
       for (let i = 0; i < 3; i++)
         await (await fetch(`${fast}/?${first}`, { headers: { accept: 'application/json' } })).text()
@@ -234,14 +234,14 @@ describe('the fast path', () => {
     }
   })
 
-  it('takes an empty operation name for none, by GET too (FE8)', async () => {
+  test('treats an empty operation name as none, by GET too (FE8)', async () => {
     const answer = await same(query('query A { __typename }', {}, ''))
     expect(answer.body).toBe('{"data":{"__typename":"Query"}}')
     const got = await fetch(`${fast}/graphql?query=${encodeURIComponent('query A { __typename }')}&operationName=`)
     expect(await got.text()).toBe(answer.body)
   })
 
-  it('says of a document named by its hash that it is not known, so that the client sends all of it (FE8)', async () => {
+  test('returns PERSISTED_QUERY_NOT_SUPPORTED for a document named by its hash, so that the client sends the document (FE8)', async () => {
     const expected = {
       errors: [{ message: 'PersistedQueryNotSupported', extensions: { code: 'PERSISTED_QUERY_NOT_SUPPORTED' } }],
     }
@@ -253,7 +253,7 @@ describe('the fast path', () => {
     }
   })
 
-  it.each(['variables', 'extensions'])('says by GET that %s are not JSON', async (name) => {
+  test.each(['variables', 'extensions'])('refuses a GET whose %s are not JSON', async (name) => {
     for (const url of [fast, plain]) {
       const response = await fetch(`${url}/graphql?query={__typename}&${name}=nonsense`)
       expect({ status: response.status, body: await response.text() }).toEqual({
@@ -265,7 +265,7 @@ describe('the fast path', () => {
 
   const jsonType = 'application/json; charset=utf-8'
   const graphqlType = 'application/graphql-response+json; charset=utf-8'
-  it.each<[string, string | 406]>([
+  test.each<[string, string | 406]>([
     ['application/graphql-response+json;q=0.5, application/json', jsonType],
     ['application/graphql-response+json; Q=0.5 , application/json;q=0.6', jsonType],
     ['application/json;q=0.5, application/graphql-response+json', graphqlType],
@@ -287,7 +287,7 @@ describe('the fast path', () => {
     expect(status === 200 ? headers['content-type'] : status).toBe(expected)
   })
 
-  it('refuses a mutation before it runs where no media type is acceptable', async () => {
+  test('refuses a mutation before it runs if no media type is acceptable', async () => {
     const before = await app.queue.status()
     expect((await send(fast, query('mutation { save(content: "x") { id } }'), { accept: 'image/png' })).status).toBe(
       406,
@@ -295,7 +295,7 @@ describe('the fast path', () => {
     expect((await app.queue.status()).depth).toBe(before.depth)
   })
 
-  it('no answer of GraphQL may be stored by a cache', async () => {
+  test('sends every response with no-store', async () => {
     for (const url of [fast, plain]) {
       for (const text of ['{queue{capacity}}', '{nothing}', '{', 'mutation{save(content:"x"){id}}']) {
         const got = await fetch(`${url}/graphql?query=${encodeURIComponent(text)}`)
@@ -305,7 +305,7 @@ describe('the fast path', () => {
     }
   })
 
-  it.each(['query={__typename}', 'variables={}', 'operationName=', 'extensions={}'])(
+  test.each(['query={__typename}', 'variables={}', 'operationName=', 'extensions={}'])(
     'refuses a GET that gives %s twice',
     async (parameter) => {
       for (const url of [fast, plain]) {
@@ -317,13 +317,13 @@ describe('the fast path', () => {
     },
   )
 
-  it('leaves a subscription to Yoga', async () => {
+  test('refuses a subscription without an acceptable event stream as Yoga does', async () => {
     for (const accept of ['application/json', 'application/graphql-response+json']) {
       expect((await same(query('subscription { saved { cursor } }'), { accept })).status).toBe(406)
     }
   })
 
-  it('opens no stream for a subscription that does not accept one', async () => {
+  test('opens no stream if Accept excludes event streams', async () => {
     for (const accept of [
       'text/event-stream;q=0',
       'text/event-stream;q=0, application/json',
@@ -332,7 +332,7 @@ describe('the fast path', () => {
       expect((await same(query('subscription { saved { cursor } }'), { accept })).status).toBe(406)
   })
 
-  it('opens a stream, which may not be stored, where the media type has capitals', async () => {
+  test('opens a stream with no-store if the media type has capitals', async () => {
     for (const url of [fast, plain]) {
       for (const field of ['saved { cursor }', `receipt(id: "${id}1") { id }`]) {
         const ending = new AbortController()
@@ -349,7 +349,7 @@ describe('the fast path', () => {
     }
   })
 
-  it.each([
+  test.each([
     '*/*',
     'application/json, */*;q=0.1',
     'application/graphql-response+json, application/json;q=0.9',
@@ -360,11 +360,11 @@ describe('the fast path', () => {
     'text/event-stream, application/json',
     'multipart/mixed, application/json',
     'nonsense',
-  ])('answers Accept: %s as Yoga does', async (accept) => {
+  ])('responds to Accept: %s as Yoga does', async (accept) => {
     await same(query('{ queue { capacity } }'), { accept })
   })
 
-  it.each([
+  test.each([
     'application/json; charset=utf-8',
     'application/json;charset=UTF-8',
     'APPLICATION/JSON',
@@ -372,11 +372,11 @@ describe('the fast path', () => {
     'application/x-www-form-urlencoded',
     'application/jsonp',
     'application/graphql+json',
-  ])('answers Content-Type: %s as Yoga does', async (type) => {
+  ])('responds to Content-Type: %s as Yoga does', async (type) => {
     await same(query('{ queue { capacity } }'), { 'content-type': type })
   })
 
-  it('answers every error code as Yoga does', async () => {
+  test('returns every error code as Yoga does', async () => {
     // The last one is never thrown as such: what is unexpected becomes it, below.
     const known = codes.filter((code) => code !== 'INTERNAL_SERVER_ERROR')
     const { saves, contents } = app
@@ -408,7 +408,7 @@ describe('the fast path', () => {
     }
   })
 
-  it('answers whatever fields, arguments and variables are put together as Yoga does', async () => {
+  test('responds to generated fields, arguments and variables as Yoga does', async () => {
     const leaf = fc.constantFrom('id', 'content', 'createdAt', 'savedAt', '__typename', 'nonsense')
     const row = fc
       .array(fc.tuple(fc.constantFrom('', 'a: ', 'b: '), leaf), { minLength: 1, maxLength: 4 })
@@ -437,7 +437,7 @@ describe('the fast path', () => {
     )
   }, 60_000)
 
-  it('answers the same operation alike, however it is written', async () => {
+  test('returns the same result for an operation however it is written', async () => {
     const asked: Asked = {
       kind: 'query',
       field: 'contents',
@@ -466,7 +466,7 @@ describe('the fast path', () => {
     )
   }, 60_000)
 
-  it('keeps a bounded number of documents', async () => {
+  test('caches a bounded number of documents', async () => {
     for (let i = 0; i < 1_500; i++) await send(fast, query(`{ a${i}: __typename }`), {})
     await same(query('{ queue { capacity } }'))
   }, 60_000)

@@ -43,7 +43,7 @@ afterAll(async () => {
 const ask = (line: string, headers: readonly string[] = [], body = '') =>
   exchange(url, `${[line, 'Host: 127.0.0.1', 'Connection: close', ...headers].join('\r\n')}\r\n\r\n${body}`)
 
-describe('the request target', () => {
+describe('The request target', () => {
   test.each([
     'http://127.0.0.1/livez',
     'HTTP://localhost:8080/livez',
@@ -76,14 +76,11 @@ describe('the request target', () => {
     expect(await ask('GET http://evil.example/graphql HTTP/1.1', upgrade)).toMatch(/^HTTP\/1\.1 403 /)
   })
 
-  test.each(['http://a:b@127.0.0.1/livez', 'http:///livez', 'ftp://127.0.0.1/livez'])(
-    '%s is a bad request',
-    async (target) => {
-      expect(await ask(`GET ${target} HTTP/1.1`)).toMatch(/^HTTP\/1\.1 400 /)
-    },
-  )
+  test.each(['http://a:b@127.0.0.1/livez', 'http:///livez', 'ftp://127.0.0.1/livez'])('%s gets 400', async (target) => {
+    expect(await ask(`GET ${target} HTTP/1.1`)).toMatch(/^HTTP\/1\.1 400 /)
+  })
 
-  test('* is the whole server for OPTIONS, and nothing for GET', async () => {
+  test('* gets 204 for OPTIONS, and 404 for GET', async () => {
     expect(await ask('OPTIONS * HTTP/1.1')).toMatch(/^HTTP\/1\.1 204 [\s\S]*allow: GET, HEAD, POST, OPTIONS/i)
     expect(await ask('GET * HTTP/1.1')).toMatch(/^HTTP\/1\.1 40[04] /)
   })
@@ -98,7 +95,7 @@ describe('the request target', () => {
 })
 
 test.each(['u:p@127.0.0.1:1', '127.0.0.1/x', 'u@127.0.0.1', '127.0.0.1?x', '127.0.0.1#x', 'localhost\\x'])(
-  'the Host header %s is a bad request, at every address',
+  'The Host header %s gets 400 at every path',
   async (host) => {
     for (const path of ['/livez', '/', '/graphql?query={__typename}']) {
       const request = `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`
@@ -108,7 +105,7 @@ test.each(['u:p@127.0.0.1:1', '127.0.0.1/x', 'u@127.0.0.1', '127.0.0.1?x', '127.
 )
 
 test.each(['gzip, chunked', 'deflate, chunked', 'x-own,Chunked'])(
-  'a body in Transfer-Encoding: %s gets 501, and a message',
+  'A body in Transfer-Encoding: %s gets 501 with a message',
   async (coding) => {
     const body = '{"content":"x"}'
     const chunks = `${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`
@@ -121,7 +118,7 @@ test.each(['gzip, chunked', 'deflate, chunked', 'x-own,Chunked'])(
   },
 )
 
-describe('an offer of another protocol', () => {
+describe('An offer of another protocol', () => {
   const h2c = ['Upgrade: h2c', 'HTTP2-Settings: AAEAAEAAAAIAAAAAAAMAAAAAAAQBAAAAAAUAAEAAAAYABgAA']
   const offers = {
     'h2c, as curl --http2 sends it': ['Connection: Upgrade, HTTP2-Settings', ...h2c],
@@ -142,7 +139,7 @@ describe('an offer of another protocol', () => {
   }
 
   test.each(Object.entries(offers))(
-    '(%s) is ignored, and the request is served, body and all',
+    '(%s) is ignored, and the request is served, its body included',
     async (_name, offer) => {
       const body = '{"content":"offered another protocol"}'
       const post = ['POST /save HTTP/1.1', 'Host: 127.0.0.1', ...offer, `Content-Length: ${body.length}`].join('\r\n')
@@ -166,12 +163,12 @@ describe('an offer of another protocol', () => {
     ['websocket', 'Upgrade'],
     ['WebSocket', 'keep-alive, upgrade'],
     ['h2c, websocket', 'Upgrade'],
-  ])('of "Upgrade: %s", "Connection: %s" is taken', async (upgrade, connection) => {
+  ])('of "Upgrade: %s", "Connection: %s" is accepted', async (upgrade, connection) => {
     const switched = exchange(url, `${handshake(upgrade, connection).join('\r\n')}\r\n\r\n\x88\x80\x00\x00\x00\x00`)
     expect(await switched).toMatch(/^HTTP\/1\.1 101 /)
   })
 
-  test('of a WebSocket is ignored elsewhere than at /graphql', async () => {
+  test('of a WebSocket is ignored at paths other than /graphql', async () => {
     const failed = new Promise<string>((resolve) => {
       new WebSocket(`${url.replace('http', 'ws')}/livez`).on('error', (error) => resolve(error.message))
     })
@@ -193,7 +190,7 @@ describe('an offer of another protocol', () => {
   })
 })
 
-describe('a page of a listed origin', () => {
+describe('A page of a listed origin', () => {
   const asked =
     'authorization,content-type,traceparent,tracestate,baggage,x-request-id,last-event-id,apollo-require-preflight,apollographql-client-name,apollographql-client-version,x-apollo-operation-name,idempotency-key'
   const preflight = (origin: string, more: Record<string, string> = {}) =>
@@ -220,7 +217,7 @@ describe('a page of a listed origin', () => {
     expect(reached.headers.get('access-control-allow-private-network')).toBe('true')
   })
 
-  test('may read every answer, errors included, and when to come back', async () => {
+  test('may read every response, errors and Retry-After included', async () => {
     const call = (path: string, init: RequestInit = {}) =>
       fetch(`${locked}${path}`, { ...init, headers: { origin: app, ...init.headers } })
     const authorization = `Bearer ${await new SignJWT({ sub: 'somebody', scope: 'read write' })
@@ -250,7 +247,7 @@ describe('a page of a listed origin', () => {
     expect(answers.find(({ status }) => status === 429)?.headers.get('retry-after')).toBeTruthy()
   })
 
-  test('gets answers that a cache keeps apart from those of other pages', async () => {
+  test('gets responses that a shared cache does not serve to other pages', async () => {
     const { headers } = await fetch(url, { headers: { accept: 'application/json' } })
     expect(headers.get('vary')).toBe('Origin, Accept')
     const page = await fetch(url, { headers: { accept: 'text/html' } })
@@ -258,8 +255,8 @@ describe('a page of a listed origin', () => {
   })
 })
 
-describe('a refusal', () => {
-  test('of a stream without a token says how a browser can send one (FE6)', async () => {
+describe('A refused request', () => {
+  test('for a stream without a token gets an error that says how a browser can send one (FE6)', async () => {
     const stream = `${locked}/graphql?query=subscription{saved{cursor}}`
     const refused = await fetch(stream, { headers: { accept: 'text/event-stream' } })
     expect(refused.status).toBe(401)
@@ -269,7 +266,7 @@ describe('a refusal', () => {
     expect((await fetch(`${locked}/graphql`, { headers: { accept: 'text/html' } })).status).toBe(200)
   })
 
-  test('of a foreign host or origin is logged once a minute, cut and clean', async () => {
+  test('for a foreign host or origin is logged once a minute, truncated and without control characters', async () => {
     const before = log.entries.length
     const url = await start('refusing', {})
     const ask = (line: string) => exchange(url, line)

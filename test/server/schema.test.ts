@@ -14,11 +14,11 @@ const types = Object.values(schema.getTypeMap()).filter(
   (type) => !type.name.startsWith('__') && !isSpecifiedScalarType(type),
 )
 
-test('schema.graphql is the schema as it is (npm run docs writes it)', () => {
+test('schema.graphql equals the schema of the code (npm run docs writes it)', () => {
   expect(readFileSync('schema.graphql', 'utf8')).toBe(`${printSchema(schema)}\n`)
 })
 
-test('every type, field, argument, input field and enum value of the schema has a description (FE7)', () => {
+test('Every type, field, argument, input field and enum value of the schema has a description (FE7)', () => {
   const bare: string[] = []
   const look = (name: string, { description }: { description?: string | null | undefined }) => {
     if (!description?.trim()) bare.push(name)
@@ -38,13 +38,13 @@ test('every type, field, argument, input field and enum value of the schema has 
   expect(bare).toEqual([])
 })
 
-test('DateTime says by which specification it is written (FE7)', () => {
+test('DateTime names its specification (FE7)', () => {
   expect(schema.getType('DateTime')).toMatchObject({
     specifiedByURL: expect.stringMatching(/^https:\/\/scalars\.graphql\.org\//),
   })
 })
 
-test('edge and connection types are named after the type that they are of (FE7)', () => {
+test('Edge and connection types are named after their node type (FE7)', () => {
   const named = types.filter(isObjectType).filter(({ name }) => /(Connection|Edge)$/.test(name))
   expect(named.length).toBeGreaterThan(2)
   for (const type of named) {

@@ -55,7 +55,7 @@ builder.prismaObjectField(Content, 'broken', (t) =>
 const secret = 'a secret of at least thirty-two bytes'
 const people = ['alice', 'bob'] as const
 
-describe('a field that looks at who asks', () => {
+describe('A field that depends on the grant', () => {
   let dir: string
   let api: Running & { url: string }
   beforeAll(async () => {
@@ -103,7 +103,7 @@ describe('a field that looks at who asks', () => {
     ['an object', '{ contents(first: 1) { edges { node { badge { seen: owner } } } } }'],
     ['a field behind a directive', '{ contents(first: 1) { edges { node { seen: viewer @include(if: true) } } } }'],
     ['a field by alias', '{ page: contents(first: 1) { edges { node { id seen: viewer content } } } }'],
-  ])('gives each client its own page, asked for by %s', async (_how, query) => {
+  ])('gives each client its own page, selected by %s', async (_how, query) => {
     for (const get of [false, true]) {
       // Often enough that it would be compiled, and kept.
       for (let i = 0; i < 5; i++) {
@@ -153,7 +153,7 @@ describe('a field that looks at who asks', () => {
     }
   })
 
-  test('that says it is shared is resolved once for all who ask', async () => {
+  test('with shared: true is resolved once for all clients', async () => {
     const query = '{ contents(first: 1) { edges { node { letters } } } }'
     for (let i = 0; i < 4; i++) await ask('alice', query)
     const before = resolved
@@ -161,7 +161,7 @@ describe('a field that looks at who asks', () => {
     expect(resolved).toBe(before)
   })
 
-  test('of a type that says no scope takes admin', async () => {
+  test('of a type without a scope needs admin', async () => {
     const query = '{ contents(first: 1) { edges { node { unmarked { text } } } } }'
     for (let i = 0; i < 4; i++) {
       expect((await ask('alice', query)).errors[0].message).toBe(
@@ -170,7 +170,7 @@ describe('a field that looks at who asks', () => {
     }
   })
 
-  test('that fails in an event tells a subscriber nothing of the server', async () => {
+  test('that fails in an event sends the subscriber a masked error', async () => {
     const query = 'subscription { saved { content { broken } } }'
     const sse = await SseClient.open(api.url, query, {}, { authorization: `Bearer ${await token('alice')}` })
     await save('an event')

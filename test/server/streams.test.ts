@@ -88,7 +88,7 @@ async function check(way: [Written, Transport], expected: unknown[], lastEventId
   }
 }
 
-test('a subscription gives the same events under the same ids, however it is written', async () => {
+test('A subscription sends the same events with the same ids however it is written', async () => {
   await fc.assert(
     fc.asyncProperty(ways(start), (way) =>
       check(
@@ -100,7 +100,7 @@ test('a subscription gives the same events under the same ids, however it is wri
   )
 }, 60_000)
 
-test('a subscription resumes behind Last-Event-ID, and behind after, however it is written', async () => {
+test('A subscription resumes after Last-Event-ID, and after the cursor of its argument, however it is written', async () => {
   const rest = saved()
     .slice(1)
     .map((data) => ({ data }))
@@ -120,7 +120,7 @@ test.each([
   ['a cursor of another log', 'CURSOR_EXPIRED', 'elsewhere.00000000000001.000000.000000'],
   ['a text that is no cursor', 'BAD_USER_INPUT', 'yesterday'],
 ])(
-  'a subscription refuses %s with %s, however it is written',
+  'A subscription refuses %s with %s however it is written',
   async (_what, code, after) => {
     await fc.assert(
       fc.asyncProperty(ways(after), async ([what, transport]) => {
@@ -142,7 +142,7 @@ test.each([
   60_000,
 )
 
-test('a subscription says what is wrong with its variables, however it is written', async () => {
+test('A subscription returns the errors of its variables however it is written', async () => {
   await fc.assert(
     fc.asyncProperty(ways(start), async ([what, transport]) => {
       const stream = await openStream(served.fast, { ...what, variables: { ...what.variables, v: ['x'] } }, transport)
@@ -171,7 +171,7 @@ test('a subscription says what is wrong with its variables, however it is writte
 }, 60_000)
 
 test.each(['application/json', 'text/event-stream;q=0, */*', 'multipart/mixed', 'application/graphql-response+json'])(
-  'a subscription is refused with 406 where Accept is %s, however it is written',
+  'A subscription gets 406 for Accept: %s however it is written',
   async (accept) => {
     await fc.assert(
       fc.asyncProperty(written(asked(start)), async (what) => {
@@ -216,8 +216,8 @@ async function expectEnds(streams: readonly Stream[]): Promise<void> {
   }
 }
 
-describe('a server that stops', () => {
-  test('ends every stream, and says of none that it is complete', async () => {
+describe('A server that stops', () => {
+  test('ends every stream without complete', async () => {
     const stopping = await serveTwoWays()
     const streams = await openAll(stopping.fast)
     await holds(() => expect(streams.filter((stream) => stream.results().length > 0)).toHaveLength(30))
@@ -226,8 +226,8 @@ describe('a server that stops', () => {
   }, 30_000)
 })
 
-describe('a token that expires', () => {
-  test('ends every stream that was opened with it, and says of none that it is complete', async () => {
+describe('A token that expires', () => {
+  test('ends every stream that was opened with it, without complete', async () => {
     const secret = 'a secret of at least thirty-two bytes'
     const guarded = await serveTwoWays({ auth: { secret } })
     try {
