@@ -3,11 +3,13 @@ import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { Log } from '../../src/model/log.ts'
 import type { Exit } from './child.ts'
-import type { Client } from './client.ts'
+import { type Client, client } from './client.ts'
 import { freshDatabase, freshRedisUrl } from './fresh.ts'
 import { type Intervals, withIntervals } from './intervals.ts'
 import { type SpillwayProcess, spawnSpillway } from './process.ts'
+import { quiet } from './quiet.ts'
 
 export type SetUp = 'embedded' | 'redis + mariadb'
 export const setUps: SetUp[] = ['embedded', 'redis + mariadb']
@@ -109,11 +111,32 @@ export class Spillway {
   }
 }
 
+export interface InProcess {
+  readonly url: string
+  readonly client: Client
+  stop(): Promise<void>
+}
+
 /** On files of its own, or on the shared servers (servers.ts). Stack (stack.ts) has servers of its own. */
 export async function boot(setUp: SetUp, options: BootOptions = {}): Promise<Spillway> {
   const { env, apis = 1, workers = 2, intervals } = options
   const { urls, clean } = setUp === 'embedded' ? await onFiles() : await onServers()
   return await new Spillway(setUp, { ...urls, ...env }, { intervals, clean }).start(apis, workers)
+}
+
+/** An embedded API in the process of the test, where a test passes a log, or has changed the schema before it is loaded. */
+export async function bootInProcess(env: Record<string, string> = {}, log: Log = quiet()): Promise<InProcess> {
+  const [{ readConfig }, { startApi }] = await Promise.all([
+    import('../../src/config.ts'),
+    import('../../src/start.ts'),
+  ])
+  const { urls, clean } = await onFiles()
+  const { url, close } = await startApi(readConfig({ PORT: '0', ...urls, ...env }, {}), log)
+  const stop = async () => {
+    await close()
+    await clean()
+  }
+  return { url, client: client(url), stop }
 }
 
 async function onFiles() {

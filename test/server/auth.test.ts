@@ -23,6 +23,8 @@ import { WebSocket } from 'ws'
 import { readConfig } from '../../src/config.ts'
 import { schema } from '../../src/graphql/schema.ts'
 import { type Running, startApi } from '../../src/start.ts'
+import { bootInProcess, type InProcess } from '../harness/boot.ts'
+import { client, type Json } from '../harness/client.ts'
 import { holds } from '../harness/eventually.ts'
 import { quiet, recorded } from '../harness/quiet.ts'
 import { SseClient } from '../harness/sse.ts'
@@ -125,35 +127,15 @@ function selection(type: GraphQLOutputType): string {
 }
 
 describe('The API with AUTH_JWT_SECRET', () => {
-  let dir: string
-  let api: Running & { url: string }
+  let api: InProcess
 
   beforeAll(async () => {
-    dir = await mkdtemp(join(tmpdir(), 'spillway-access-'))
-    api = await start({ AUTH_JWT_SECRET: secret, AUTH_AUDIENCE: audience })
+    api = await bootInProcess({ AUTH_JWT_SECRET: secret, AUTH_AUDIENCE: audience })
   })
-  afterAll(async () => {
-    await api?.close()
-    await rm(dir, { recursive: true, force: true })
-  })
+  afterAll(() => api?.stop())
 
-  function start(env: Record<string, string>): Promise<Running & { url: string }> {
-    const files = { DATABASE_URL: `file:${dir}/store.db`, QUEUE_URL: `file:${dir}/queue.db` }
-    return startApi(readConfig({ PORT: '0', ...files, ...env }, {}), quiet())
-  }
-
-  async function graphql(query: string, bearer: string | undefined, accept = 'application/json') {
-    const response = await fetch(`${api.url}/graphql`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json', accept, ...(bearer ? { authorization: `Bearer ${bearer}` } : {}) },
-      body: JSON.stringify({ query }),
-    })
-    return {
-      status: response.status,
-      headers: response.headers,
-      body: (await response.json()) as { errors?: { extensions?: { code?: string } }[] },
-    }
-  }
+  const graphql = (query: string, bearer: string | undefined, accept = 'application/json') =>
+    client(api.url, bearer).graphql(query, {}, { accept })
 
   const roots = [schema.getQueryType()!, schema.getMutationType()!, schema.getSubscriptionType()!].flatMap((type) =>
     Object.values(type.getFields()).map((field) => ({ name: `${type.name}.${field.name}`, kind: type.name, field })),
@@ -173,7 +155,7 @@ describe('The API with AUTH_JWT_SECRET', () => {
         const bearer = await token({ scope })
         for (let i = 0; i < 4; i++) {
           const { status, body } = await graphql(query, bearer)
-          const codes = body.errors?.map(({ extensions }) => extensions?.code)
+          const codes = body.errors?.map(({ extensions }: Json) => extensions?.code)
           if (scope === needs[name]) expect(codes ?? []).not.toContain('FORBIDDEN')
           else expect({ scope, codes }).toEqual({ scope, codes: ['FORBIDDEN'] })
           if (scope !== needs[name] && !/\?$/.test(String(field.type))) expect([200, 403]).toContain(status)
@@ -231,7 +213,8 @@ describe('The API with AUTH_JWT_SECRET', () => {
         }
         // Several times: the fast path must be as strict as Yoga.
         for (let i = 0; i < 3; i++) {
-          const codes = (await graphql(query, bearer)).body.errors?.map(({ extensions }) => extensions?.code) ?? []
+          const codes =
+            (await graphql(query, bearer)).body.errors?.map(({ extensions }: Json) => extensions?.code) ?? []
           expect({ query, held, forbidden: codes.includes('FORBIDDEN') }).toEqual({ query, held, forbidden: !allowed })
         }
       }

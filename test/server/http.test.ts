@@ -1,13 +1,9 @@
 /** HTTP as clients and proxies write it: forms of the request target, offers of other protocols, and pages of other origins. */
 
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { SignJWT } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
-import { readConfig } from '../../src/config.ts'
-import { type Running, startApi } from '../../src/start.ts'
+import { bootInProcess, type InProcess } from '../harness/boot.ts'
 import { holds } from '../harness/eventually.ts'
 import { recorded } from '../harness/quiet.ts'
 import { exchange, Raw } from '../harness/raw.ts'
@@ -15,29 +11,23 @@ import { exchange, Raw } from '../harness/raw.ts'
 const app = 'https://app.example'
 const secret = 'a secret of at least thirty-two bytes'
 const log = recorded()
-const opened: Running[] = []
-let dir: string
+const opened: InProcess[] = []
 /** Without authentication; `locked` has it, and takes one request a second. */
 let url: string
 let locked: string
 
-async function start(name: string, env: Record<string, string>): Promise<string> {
-  const files = { DATABASE_URL: `file:${join(dir, `${name}.db`)}`, QUEUE_URL: `file:${join(dir, `${name}-queue.db`)}` }
-  const api = await startApi(readConfig({ PORT: '0', CORS_ORIGINS: app, ...files, ...env }, {}), log)
+async function start(env: Record<string, string> = {}): Promise<string> {
+  const api = await bootInProcess({ CORS_ORIGINS: app, ...env }, log)
   opened.push(api)
   return api.url
 }
 
 beforeAll(async () => {
-  dir = await mkdtemp(join(tmpdir(), 'spillway-http-'))
-  url = await start('open', {})
-  locked = await start('locked', { AUTH_JWT_SECRET: secret, RATE_LIMIT: '1' })
+  url = await start()
+  locked = await start({ AUTH_JWT_SECRET: secret, RATE_LIMIT: '1' })
 })
 
-afterAll(async () => {
-  await Promise.all(opened.map((api) => api.close()))
-  await rm(dir, { recursive: true, force: true })
-})
+afterAll(() => Promise.all(opened.map((api) => api.stop())))
 
 /** Sends a request line and headers on a connection of its own. */
 const ask = (line: string, headers: readonly string[] = [], body = '') =>
@@ -268,7 +258,7 @@ describe('A refused request', () => {
 
   test('for a foreign host or origin is logged once a minute, truncated and without control characters', async () => {
     const before = log.entries.length
-    const url = await start('refusing', {})
+    const url = await start()
     const ask = (line: string) => exchange(url, line)
     const foreign = `Origin: https://evil.example/${'x'.repeat(500)}"{}`
     for (let i = 0; i < 20; i++) {

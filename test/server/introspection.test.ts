@@ -1,25 +1,13 @@
 /** With introspection off, no answer tells names of the schema: neither to questions about it nor by suggesting them in errors (FC12). */
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { readConfig } from '../../src/config.ts'
-import { type Running, startApi } from '../../src/start.ts'
+import { bootInProcess, type InProcess } from '../harness/boot.ts'
 import { eventually } from '../harness/eventually.ts'
-import { quiet } from '../harness/quiet.ts'
-import { WsClient } from '../harness/ws.ts'
 
-let dir: string
-let api: Running & { url: string }
+let api: InProcess
 beforeAll(async () => {
-  dir = await mkdtemp(join(tmpdir(), 'spillway-introspection-'))
-  const files = { DATABASE_URL: `file:${dir}/store.db`, QUEUE_URL: `file:${dir}/queue.db` }
-  api = await startApi(readConfig({ PORT: '0', INTROSPECTION: 'off', ...files }, {}), quiet())
+  api = await bootInProcess({ INTROSPECTION: 'off' })
 })
-afterAll(async () => {
-  await api?.close()
-  await rm(dir, { recursive: true, force: true })
-})
+afterAll(() => api?.stop())
 
 const saveMany = 'mutation ($v: [SaveInput!]!) { saveMany(inputs: $v) { id } }'
 test.each<[string, string, Record<string, unknown>, RegExp]>([
@@ -46,7 +34,7 @@ test.each<[string, string, Record<string, unknown>, RegExp]>([
       answers.push(await response.text())
     }
   }
-  const client = await WsClient.connect(api.url)
+  const client = await api.client.ws()
   client.subscribe('x', query, variables)
   answers.push(JSON.stringify(await eventually(() => client.of('x')[0])))
   client.close()

@@ -2,19 +2,15 @@
  * FC2: only answers made of plain columns are shared between clients. Fields of one's own are put on Content, as the docs say; that has to happen
  * before the schema is built, so that everything that reads the schema is imported after it.
  */
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { createClient } from 'graphql-ws'
 import { SignJWT } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
-import { readConfig } from '../../src/config.ts'
 import { builder } from '../../src/graphql/builder.ts'
 import { Content } from '../../src/graphql/content.ts'
-import type { Running } from '../../src/start.ts'
+import { bootInProcess, type InProcess } from '../harness/boot.ts'
+import { client, type Json } from '../harness/client.ts'
 import { eventually, holds } from '../harness/eventually.ts'
-import { quiet } from '../harness/quiet.ts'
 import { SseClient } from '../harness/sse.ts'
 
 let resolved = 0
@@ -56,19 +52,12 @@ const secret = 'a secret of at least thirty-two bytes'
 const people = ['alice', 'bob'] as const
 
 describe('A field that depends on the grant', () => {
-  let dir: string
-  let api: Running & { url: string }
+  let api: InProcess
   beforeAll(async () => {
-    dir = await mkdtemp(join(tmpdir(), 'spillway-sharing-'))
-    const { startApi } = await import('../../src/start.ts')
-    const files = { DATABASE_URL: `file:${dir}/store.db`, QUEUE_URL: `file:${dir}/queue.db` }
-    api = await startApi(readConfig({ PORT: '0', AUTH_JWT_SECRET: secret, ...files }, {}), quiet())
+    api = await bootInProcess({ AUTH_JWT_SECRET: secret })
     await save('first')
   })
-  afterAll(async () => {
-    await api?.close()
-    await rm(dir, { recursive: true, force: true })
-  })
+  afterAll(() => api?.stop())
 
   const token = (subject: string) =>
     new SignJWT({ scope: 'read write', sub: subject })
@@ -76,17 +65,11 @@ describe('A field that depends on the grant', () => {
       .setExpirationTime('5m')
       .sign(new TextEncoder().encode(secret))
 
-  // biome-ignore lint/suspicious/noExplicitAny: a test knows what it asked for.
-  async function ask(subject: string, query: string, get = false): Promise<any> {
-    const headers = { authorization: `Bearer ${await token(subject)}`, accept: 'application/json' }
-    const response = get
-      ? await fetch(`${api.url}/graphql?query=${encodeURIComponent(query)}`, { headers })
-      : await fetch(`${api.url}/graphql`, {
-          method: 'POST',
-          headers: { ...headers, 'content-type': 'application/json' },
-          body: JSON.stringify({ query }),
-        })
-    return await response.json()
+  async function ask(subject: string, query: string, get = false): Promise<Json> {
+    const asker = client(api.url, await token(subject))
+    if (!get) return (await asker.graphql(query, {}, { accept: 'application/json' })).body
+    const path = `/graphql?query=${encodeURIComponent(query)}`
+    return (await asker.fetch(path, { headers: { accept: 'application/json' } })).json()
   }
 
   const save = async (content: string) => {
