@@ -1,4 +1,5 @@
 /** Pages in the memory of this process, bounded by their length; the version may be in another place (see Version). */
+import { LRUCache } from 'lru-cache'
 import type { Cache, Found, Version } from './cache.ts'
 
 interface Page {
@@ -10,17 +11,20 @@ interface Page {
 export interface MemoryCacheOptions {
   ttlMs: number
   version: Version
-  /** Of all pages together, in UTF-16 code units; what was not asked for longest goes first. */
+  /** Of all keys and pages together, in UTF-16 code units; the least recently used page is dropped first. */
   maxLength?: number
 }
 
 export class MemoryCache implements Cache {
-  readonly #pages = new Map<string, Page>()
-  readonly #options: Required<MemoryCacheOptions>
-  #length = 0
+  readonly #pages: LRUCache<string, Page>
+  readonly #options: MemoryCacheOptions
 
   constructor(options: MemoryCacheOptions) {
-    this.#options = { maxLength: 32 * 1024 * 1024, ...options }
+    this.#options = options
+    this.#pages = new LRUCache({
+      maxSize: options.maxLength ?? 32 * 1024 * 1024,
+      sizeCalculation: ({ value }, key) => key.length + value.length || 1,
+    })
   }
 
   get ttlMs(): number {
@@ -32,9 +36,10 @@ export class MemoryCache implements Cache {
     const nothing = { version, value: undefined, readAt: 0 }
     const page = this.#pages.get(key)
     if (!page) return nothing
-    this.#drop(key, page)
-    if (page.version !== version || page.readAt + this.ttlMs <= performance.now()) return nothing
-    this.#keep(key, page)
+    if (page.version !== version || page.readAt + this.ttlMs <= performance.now()) {
+      this.#pages.delete(key)
+      return nothing
+    }
     return { version, value: page.value, readAt: page.readAt }
   }
 
@@ -43,23 +48,7 @@ export class MemoryCache implements Cache {
   }
 
   set(key: string, version: string, value: string, readAt: number): void {
-    const old = this.#pages.get(key)
-    if (old) this.#drop(key, old)
-    this.#keep(key, { version, value, readAt })
-    for (const [oldest, page] of this.#pages) {
-      if (this.#length <= this.#options.maxLength) break
-      this.#drop(oldest, page)
-    }
-  }
-
-  #keep(key: string, page: Page): void {
-    this.#pages.set(key, page)
-    this.#length += key.length + page.value.length
-  }
-
-  #drop(key: string, page: Page): void {
-    this.#pages.delete(key)
-    this.#length -= key.length + page.value.length
+    this.#pages.set(key, { version, value, readAt })
   }
 
   invalidate(): Promise<void> {

@@ -18,6 +18,7 @@ import {
   type SqlResultSet,
   type Transaction,
 } from '@prisma/driver-adapter-utils'
+import { LRUCache } from 'lru-cache'
 import { fileReason, isBusy } from '../sqlite/fault.ts'
 import { type FileGuard, inspector } from '../sqlite/guard.ts'
 import { type OpenFile, openExisting } from '../sqlite/open.ts'
@@ -25,7 +26,7 @@ import { type OpenFile, openExisting } from '../sqlite/open.ts'
 const RETRY_MS = 25
 /** How often the files of an idle connection are checked. */
 const INSPECT_MS = 1_000
-/** Statements kept compiled: an insert of 1,000 rows takes a millisecond to parse. */
+/** The number of cached statements: SQLite compiles an insert of 1,000 rows in a millisecond. */
 const STATEMENTS = 32
 
 /** Runs `work`, and again while another process has the lock, until the patience is over. */
@@ -87,7 +88,7 @@ class Session {
   readonly db: DatabaseSync
   readonly guard: FileGuard
   readonly patienceMs: number
-  readonly #statements = new Map<string, StatementSync>()
+  readonly #statements = new LRUCache<string, StatementSync>({ max: STATEMENTS })
 
   constructor({ db, guard }: OpenFile, patienceMs: number) {
     this.db = db
@@ -136,15 +137,12 @@ class Session {
 
   #prepare(sql: string): StatementSync {
     let statement = this.#statements.get(sql)
-    if (statement) {
-      this.#statements.delete(sql)
-    } else {
+    if (!statement) {
       statement = this.db.prepare(sql)
       statement.setReadBigInts(true)
       statement.setReturnArrays(true)
-      if (this.#statements.size >= STATEMENTS) this.#statements.delete(this.#statements.keys().next().value!)
+      this.#statements.set(sql, statement)
     }
-    this.#statements.set(sql, statement)
     return statement
   }
 }

@@ -174,7 +174,7 @@ export const breakages: Breakage[] = [
     test: { file: 'test/app/receipts.test.ts', name: 'Receipts.find never goes back' },
   },
   {
-    name: 'a query shared by who asks before and after an announcement',
+    name: 'a query shared by readers before and after an invalidation',
     changes: [change('src/app/contents.ts', '`$' + '{version} $' + '{key}`', 'key')],
     test: { file: 'test/app/contents.test.ts', name: 'does not return a slow read that began before the commit' },
   },
