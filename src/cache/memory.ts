@@ -8,23 +8,23 @@ interface Page {
   readAt: number
 }
 
+/** Of all keys and pages together, in UTF-16 code units; the least recently used page is dropped first. */
+const maxLength = 32 * 1024 * 1024
+
 export interface MemoryCacheOptions {
   ttlMs: number
   version: Version
-  /** Of all keys and pages together, in UTF-16 code units; the least recently used page is dropped first. */
-  maxLength?: number
 }
 
 export class MemoryCache implements Cache {
-  readonly #pages: LRUCache<string, Page>
+  readonly #pages = new LRUCache<string, Page>({
+    maxSize: maxLength,
+    sizeCalculation: ({ value }, key) => key.length + value.length || 1,
+  })
   readonly #options: MemoryCacheOptions
 
   constructor(options: MemoryCacheOptions) {
     this.#options = options
-    this.#pages = new LRUCache({
-      maxSize: options.maxLength ?? 32 * 1024 * 1024,
-      sizeCalculation: ({ value }, key) => key.length + value.length || 1,
-    })
   }
 
   get ttlMs(): number {
