@@ -16,7 +16,7 @@ import {
   type validate,
 } from 'graphql'
 import type { Plugin } from 'graphql-yoga'
-import { truncate, withoutSuggestion } from '../http/errors.ts'
+import { httpStatus, truncate, withoutSuggestion } from '../http/errors.ts'
 
 export interface LimitOptions {
   /** Whether introspection is allowed, and errors may suggest names of the schema. */
@@ -129,7 +129,7 @@ function onlyPersisted(operations: ReadonlySet<string>): Plugin {
     onParse({ params: { source } }) {
       if (operations.has(String(typeof source === 'string' ? source : source.body).trim())) return
       throw new GraphQLError('Only known documents may be sent here (PERSISTED_OPERATIONS).', {
-        extensions: { code: 'FORBIDDEN', http: { status: 403 } },
+        extensions: { code: 'FORBIDDEN', http: { status: httpStatus.FORBIDDEN } },
       })
     },
   }

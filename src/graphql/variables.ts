@@ -19,7 +19,7 @@ import {
   typeFromAST,
   type VariableDefinitionNode,
 } from 'graphql'
-import { truncate } from '../http/errors.ts'
+import { httpStatus, truncate } from '../http/errors.ts'
 
 const maxErrors = 5
 const maxShownBytes = 100
@@ -133,6 +133,6 @@ function kindOf(value: unknown): string {
 function problem(message: string, definition: VariableDefinitionNode): GraphQLError {
   return new GraphQLError(truncate(message), {
     nodes: [definition],
-    extensions: { code: 'BAD_USER_INPUT', http: { status: 400, spec: true } },
+    extensions: { code: 'BAD_USER_INPUT', http: { status: httpStatus.BAD_USER_INPUT, spec: true } },
   })
 }

@@ -1,4 +1,4 @@
-/** The console in a real browser, on both set-ups: what somebody does with it, and what it then shows. */
+/** The console in a real browser, on both set-ups: what a user does, and what the console then shows. */
 import { randomUUID } from 'node:crypto'
 import axe from 'axe-core'
 import type { Browser, Page } from 'playwright-core'
@@ -50,7 +50,7 @@ describe.each(setUps)('the console (%s)', (setUp) => {
     await row.locator('.reason', { hasText: 'content is 70000 bytes of UTF-8; at most 65536 are allowed' }).waitFor()
     await row.getByRole('button', { name: 'Edit' }).click()
     expect(await window.page.inputValue('#content')).toBe(text)
-    // The browser itself writes a line for each answer of 400.
+    // The browser logs a line for each response with status 400.
     window.check(/status of 400/)
     await window.close()
   })
@@ -107,7 +107,7 @@ describe.each(setUps)('the console (%s)', (setUp) => {
     expect(now).toBe('0')
     expect(await colored(page)).toBeGreaterThan(100)
     expect((await rowsOf(page)).inDocument).toBeLessThan(60)
-    // A frame here and there may be missed; a second without one may not.
+    // Single frames may be missed; a second without a frame may not.
     expect(await page.evaluate(() => (globalThis as unknown as { longest: { ms: number } }).longest.ms)).toBeLessThan(
       500,
     )
@@ -259,7 +259,6 @@ describe.each(setUps)('the console (%s)', (setUp) => {
   })
 })
 
-/** As somebody would who mends a conflict by hand. */
 /** How many points of the chart have a color other than grey. */
 function colored(page: Page): Promise<number> {
   return page.locator('.chart canvas').evaluate((canvas: HTMLCanvasElement) => {

@@ -1,4 +1,4 @@
-/** GraphiQL in a real browser (FC10): it works under the policy that it is served with, and no page of another site may show it in a frame. */
+/** GraphiQL in a real browser (FC10): it works under its Content-Security-Policy, and no page of another site can frame it. */
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { SignJWT } from 'jose'

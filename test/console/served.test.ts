@@ -1,4 +1,4 @@
-/** How the console is served: to whom, with which headers, how large; and what stands in for it where it was not built. */
+/** How the server serves the console: to which clients, with which headers, how large; and what it sends if the console is not built. */
 import { readFileSync } from 'node:fs'
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -12,7 +12,7 @@ import { generate } from '../../web/generate.ts'
 import { boot, type Spillway } from '../harness/boot.ts'
 import { quiet } from '../harness/quiet.ts'
 
-/** What Chromium sends when somebody opens an address. */
+/** The Accept header of Chromium when a user opens a URL. */
 const browserAccepts = 'text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8'
 
 let system: Spillway

@@ -1,4 +1,4 @@
-/** What the console shows, and does, when something is wrong: a server that goes away, a queue that fills, a token that does not do. */
+/** What the console shows and does on failures: a server that stops, a queue that fills, an invalid token. */
 import { SignJWT } from 'jose'
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
@@ -8,12 +8,12 @@ import { holds } from '../harness/eventually.ts'
 import { startRedis } from '../harness/redis.ts'
 import { openWindow } from './window.ts'
 
-/** What the browser itself writes about a server that is away. */
-const away = /net::ERR_/
-/** … and about an answer that is a refusal. */
+/** The browser's own log line about a server that is unavailable. */
+const unavailable = /net::ERR_/
+/** The browser's own log line about a refused request. */
 const refused = /status of (401|403|503)/
 
-// Processes are killed and started in each.
+// Each test kills and starts processes.
 vi.setConfig({ testTimeout: 60_000 })
 
 let browser: Browser
@@ -50,7 +50,7 @@ describe.each(setUps)('the console (%s), after the server was killed and started
     await page.locator('.rows li', { hasText: 'while it was away' }).waitFor()
     const contents = (await system.client.contents()).map(({ content }) => content)
     expect(contents).toEqual(['while it was away', 'before'])
-    window.check(away)
+    window.check(unavailable)
     await window.close()
   })
 
@@ -60,7 +60,7 @@ describe.each(setUps)('the console (%s), after the server was killed and started
     await page.fill('#content', 'the last one it saw')
     await page.press('#content', 'Enter')
     await page.locator('.rows li', { hasText: 'the last one it saw' }).waitFor()
-    // The page is cut off, and nobody else is.
+    // Only this page is offline.
     await page.context().setOffline(true)
     await system.kill(system.api)
     await system.startApi()
@@ -70,11 +70,11 @@ describe.each(setUps)('the console (%s), after the server was killed and started
     await page.locator('.feed .hint', { hasText: 'caught up 1,204 missed' }).waitFor()
     const top = page.locator('.rows li').first()
     expect(await top.textContent()).toMatch(/missed \d+/)
-    // Each once: what was there before, and what was missed.
+    // The contents from before and the missed ones are shown once each.
     const before = (await system.client.contents()).length - 1_204
     await holds(async () => expect(await top.getAttribute('aria-setsize')).toBe(String(before + 1_204)))
 
-    // The place is kept once a second, and when the page is left.
+    // The page stores its cursor once a second, and on unload.
     await page.goto('about:blank')
     await saveMany(system, 'later', 30)
     await holds(async () => expect((await system.client.queue()).depth).toBe(0))
@@ -95,7 +95,7 @@ describe.each(setUps)('the console (%s), after the server was killed and started
       if (!query.startsWith('mutation Save(')) return await route.fallback()
       ids.push(variables.id)
       if (!reloaded) return await route.abort('connectionrefused')
-      // The answer to the first one is lost, the save is not.
+      // The response to the first save is lost; the save itself is not.
       reloaded = false
       await route.fetch()
       await route.abort('connectionreset')
@@ -114,7 +114,7 @@ describe.each(setUps)('the console (%s), after the server was killed and started
     expect(ids.length).toBeGreaterThan(1)
     expect(new Set(ids)).toEqual(new Set(rows.map(({ id }) => id)))
     expect(rows).toHaveLength(1)
-    window.check(away)
+    window.check(unavailable)
     await window.close()
   })
 })
@@ -238,7 +238,7 @@ describe('the console of a server with authentication', () => {
   })
 })
 
-/** A server that comes back comes back where it was. */
+/** A server that keeps its port across restarts. */
 async function startOnOnePort(setUp: SetUp): Promise<Spillway> {
   const system = await boot(setUp, { workers: 1 })
   system.env.PORT = new URL(system.url).port

@@ -1,24 +1,24 @@
-/** A browser window on the console, that keeps whatever a page of ours must never do. */
+/** A browser window on the console, which records everything that the page must never do. */
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
 import { expect } from 'vitest'
 
 export interface ConsoleWindow {
   page: Page
-  /** Errors on the console, violations of the Content-Security-Policy, requests to elsewhere. */
+  /** Logged errors, violations of the Content-Security-Policy, requests to other servers. */
   problems: string[]
-  /** Fails if there were any; `unless` are to be expected. */
+  /** Fails if there are problems that do not match `unless`. */
   check(unless?: RegExp): void
   close(): Promise<void>
 }
 
-/** A context of its own each: another cookie jar, another session. */
+/** Opens a window in a context of its own, with its own cookies and session. */
 export async function openWindow(
   browser: Browser,
   url: string,
   options: BrowserContextOptions = {},
 ): Promise<ConsoleWindow> {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options })
-  // Below a test's own, so that it says what it waited for.
+  // Shorter than the test's own timeout, so that the error names the locator.
   context.setDefaultTimeout(15_000)
   const page = await context.newPage()
   const problems: string[] = []
@@ -48,13 +48,13 @@ export async function openWindow(
   }
 }
 
-/** A number as the page shows it. */
+/** A number that the page shows. */
 export async function numberOf(page: Page, name: string): Promise<number> {
   const text = await page.locator(`[data-number="${name}"]`).textContent()
   return Number(/[\d.,]+/.exec(text ?? '')?.[0].replaceAll(',', '') ?? Number.NaN)
 }
 
-/** How an element that scrolls stands: rows that are in the document, and how high all of them are. */
+/** The state of the scrolling list: the rows in the document, and the height of all rows. */
 export const rowsOf = (page: Page) =>
   page
     .locator('.rows')

@@ -1,4 +1,4 @@
-/** Who may do what (P10): every field, route, metric and stream, found by walking the schema, not from a list that can be forgotten. */
+/** Scopes (P10) of every field, route, metric and stream. The tests walk the schema, so that a new field cannot be left out. */
 
 import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer, type Server } from 'node:http'
@@ -32,7 +32,7 @@ import { SseClient } from '../harness/sse.ts'
 const secret = 'a secret of at least thirty-two bytes'
 const audience = 'spillway'
 
-/** What each root field needs. A field that is not here fails the walk below: somebody has to say who may use it. */
+/** The scope of each root field. The walk below fails for a field without an entry, so that every new field gets one. */
 const needs: Record<string, string> = {
   'Query.contents': 'read',
   'Query.content': 'read',
@@ -48,7 +48,7 @@ const needs: Record<string, string> = {
   'Subscription.queue': 'admin',
 }
 
-/** What it takes to be shown anything of a type, besides what its root field needs. A type that is not here fails the walk, too. */
+/** The scope of each type, in addition to that of the root field. The walk fails for a type without an entry, too. */
 const shows: Record<string, string | undefined> = {
   Content: 'read',
   ContentConnection: 'read',
@@ -75,7 +75,7 @@ function token(
     .sign(new TextEncoder().encode(options.key ?? secret))
 }
 
-/** An operation that uses one root field with arguments that fit. */
+/** An operation that selects one root field with valid arguments. */
 function operation(
   kind: string,
   { name, args, type }: GraphQLField<unknown, unknown>,
@@ -89,11 +89,11 @@ function operation(
 
 interface Path {
   fields: string[]
-  /** The object types on the way. */
+  /** The object types on the path. */
   types: string[]
 }
 
-/** To each field of each type below a field: one path, the shortest. */
+/** The shortest path to each field of each type below a field. */
 function pathsBelow(type: GraphQLOutputType): Path[] {
   const found: Path[] = []
   const known = new Set<string>()
@@ -107,7 +107,6 @@ function pathsBelow(type: GraphQLOutputType): Path[] {
       open.push({ type: getNamedType(field.type), path })
     }
   }
-  // What it leads to is shown, too.
   return found
 }
 
@@ -151,7 +150,7 @@ describe('The API with AUTH_JWT_SECRET', () => {
     async ({ name, kind, field }) => {
       const query = operation(kind, field)
       for (const scope of [...scopes, '', 'nonsense']) {
-        // Several times: the fast path must be as strict as Yoga.
+        // Sent several times, because the fast path must be as strict as Yoga.
         const bearer = await token({ scope })
         for (let i = 0; i < 4; i++) {
           const { status, body } = await graphql(query, bearer)
@@ -211,7 +210,7 @@ describe('The API with AUTH_JWT_SECRET', () => {
           expect({ query, held, forbidden: answer.includes('FORBIDDEN') }).toEqual({ query, held, forbidden: !allowed })
           continue
         }
-        // Several times: the fast path must be as strict as Yoga.
+        // Sent several times, because the fast path must be as strict as Yoga.
         for (let i = 0; i < 3; i++) {
           const codes =
             (await graphql(query, bearer)).body.errors?.map(({ extensions }: Json) => extensions?.code) ?? []
@@ -256,12 +255,12 @@ describe('The API with AUTH_JWT_SECRET', () => {
       }
       expect(await overWebSocket(body, writer, false)).toContain('FORBIDDEN')
     }
-    // What stands of the save it may know.
+    // A writer may read the state of the save.
     const receipt = await graphql(`mutation { ${save(secret)} { status duplicate acceptedAt } }`, writer)
     expect(receipt.body).toMatchObject({ data: { save: { status: 'SAVED', duplicate: true } } })
   })
 
-  /** The first answer; '' where the subscription was accepted and has nothing to say yet. */
+  /** The first response; '' if the subscription was accepted and has no event yet. */
   function overWebSocket(query: string, bearer: string | undefined, quietIsFine: boolean): Promise<string> {
     const client = createClient({
       url: `${api.url.replace('http', 'ws')}/graphql`,
@@ -281,7 +280,7 @@ describe('The API with AUTH_JWT_SECRET', () => {
           complete: () => resolve(''),
         },
       )
-      // A query on the same socket is answered after the subscription was accepted or refused.
+      // The response to a query on the same socket comes after the subscription was accepted or refused.
       if (quietIsFine)
         client.subscribe({ query: '{ __typename }' }, { next: () => resolve(''), error: reject, complete() {} })
     }).finally(() => client.dispose())
@@ -357,7 +356,7 @@ describe('The API with AUTH_JWT_SECRET', () => {
   })
 
   test('ends a stream when its token expires', async () => {
-    // The leeway for clocks that differ, 30 s, is spent already.
+    // The token expired almost 30 s ago, the leeway for clocks that differ.
     const bearer = await token({}, { expires: Math.floor(Date.now() / 1_000) - 28 })
     const sse = await SseClient.open(
       api.url,
@@ -430,7 +429,7 @@ describe('The API with AUTH_JWKS_URL', () => {
   describe('with keys that change', () => {
     type Pair = Awaited<ReturnType<typeof generateKeyPair>>
     let issuer: Server
-    /** What is published; a number is a status. */
+    /** The published key set; a number is a status. */
     let published: unknown[] | number
     let one: Pair
     let two: Pair
@@ -485,7 +484,7 @@ describe('The API with AUTH_JWKS_URL', () => {
     test('skips members of the key set that are no keys, and logs their number once', async () => {
       await publish(one)
       published = [null, ...(published as unknown[]), 'junk', 5, [], {}, { kty: 5, kid: 'same' }]
-      // The set is read anew only when somebody shows a token.
+      // The set is read again only when a request has a token.
       await holds(async () => {
         expect(await status(await signed(one))).toBe(200)
         const lines = log.entries.filter(({ message }) => message.includes('skipped'))
@@ -500,7 +499,7 @@ describe('The API with AUTH_JWKS_URL', () => {
       const authorization = `Bearer ${bearer}`
       const streams = [
         await SseClient.open(changing.url, 'subscription { saved { cursor } }', {}, { authorization }),
-        // One that Yoga serves.
+        // Yoga serves this subscription.
         await SseClient.open(
           changing.url,
           `subscription { receipt(id: "${crypto.randomUUID()}") { status } }`,
@@ -540,7 +539,7 @@ describe('The API with AUTH_JWKS_URL', () => {
       await holds(async () => expect(await status(bearer)).toBe(200))
       const since = performance.now()
       published = 500
-      // Verified anew several times; and a token that was never seen before.
+      // The token is verified again several times; then a new token is verified.
       while (performance.now() - since < recheckMs * 4) expect(await status(bearer)).toBe(200)
       expect(await status(await signed(one))).toBe(200)
       await holds(async () => expect(await status(bearer)).toBe(401), { timeoutMs: 20_000 })

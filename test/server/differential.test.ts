@@ -1,4 +1,4 @@
-/** The fast path answers as Yoga does: the same requests down both ways, on one application; status, headers and body are compared. */
+/** The fast path responds as Yoga does: both get the same requests, on one application, and status, headers and body are compared. */
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { App } from '../../src/app/app.ts'
@@ -16,7 +16,7 @@ interface Answer {
 }
 
 const id = '00000000-0000-7000-8000-00000000000'
-/** Of a client that sends the hash of a document first. */
+/** The extensions of a client that sends the hash of a document first. */
 const apq = { persistedQuery: { version: 1, sha256Hash: 'a'.repeat(64) } }
 
 describe('The fast path', () => {
@@ -56,8 +56,8 @@ describe('The fast path', () => {
     }
   }
 
-  /** What differs from one request to the next by itself. */
-  function settled({ status, headers, body }: Answer): Answer {
+  /** Replaces the values that differ from one request to the next. */
+  function normalized({ status, headers, body }: Answer): Answer {
     return {
       status,
       headers: { ...headers, 'retry-after': headers['retry-after'] ? 'some' : null },
@@ -71,10 +71,10 @@ describe('The fast path', () => {
   }
 
   async function same(body: string, headers: Record<string, string> = {}): Promise<Answer> {
-    const expected = settled(await send(plain, body, headers))
-    // Once to be seen, once to be compiled and answered by the fast path, once from the kept document.
+    const expected = normalized(await send(plain, body, headers))
+    // The document is seen the first time, compiled the second time, and cached the third time.
     for (let i = 0; i < 3; i++)
-      expect(settled(await send(fast, body, headers)), `time ${i + 1}: ${body.slice(0, 300)}`).toEqual(expected)
+      expect(normalized(await send(fast, body, headers)), `time ${i + 1}: ${body.slice(0, 300)}`).toEqual(expected)
     return expected
   }
 
@@ -377,7 +377,7 @@ describe('The fast path', () => {
   })
 
   test('returns every error code as Yoga does', async () => {
-    // The last one is never thrown as such: what is unexpected becomes it, below.
+    // INTERNAL_SERVER_ERROR is never thrown; unexpected errors become it, below.
     const known = codes.filter((code) => code !== 'INTERNAL_SERVER_ERROR')
     const { saves, contents } = app
     try {
@@ -386,7 +386,7 @@ describe('The fast path', () => {
         app.saves = Object.assign(Object.create(saves), { save: async () => Promise.reject(error) })
         app.contents = Object.assign(Object.create(Contents.prototype), { find: async () => Promise.reject(error) })
         const save = query('mutation { save(content: "x") { id } }')
-        // Execution has begun: a client that asked for JSON reads the message, others the status (FE3).
+        // Execution has begun: a client of application/json reads the message, other clients the status (FE3).
         for (const accept of ['application/json', '*/*', 'application/json; charset=utf-8']) {
           const answer = await same(save, { accept })
           expect(answer).toMatchObject({ status: 200, headers: { 'retry-after': 'some' } })

@@ -1,4 +1,4 @@
-/** HTTP as clients and proxies write it: forms of the request target, offers of other protocols, and pages of other origins. */
+/** HTTP as clients and proxies send it: forms of the request target, offers of other protocols, and pages of other origins. */
 
 import { SignJWT } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -12,7 +12,7 @@ const app = 'https://app.example'
 const secret = 'a secret of at least thirty-two bytes'
 const log = recorded()
 const opened: InProcess[] = []
-/** Without authentication; `locked` has it, and takes one request a second. */
+/** `url` needs no token; `locked` needs one, and accepts one request a second. */
 let url: string
 let locked: string
 
@@ -119,7 +119,7 @@ describe('An offer of another protocol', () => {
   }
   const last = 'GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n'
 
-  /** Sends one request, waits for its response, and asks once more on the same connection. */
+  /** Sends one request, waits for its response, and sends another one on the same connection. */
   async function askTwice(request: string): Promise<string> {
     const raw = await Raw.open(url)
     await raw.send(request)
@@ -252,7 +252,7 @@ describe('A refused request', () => {
     expect(refused.status).toBe(401)
     expect(await refused.text()).toMatch(/EventSource cannot send it.*fetch.*connection_init/)
     expect(await (await fetch(stream)).text()).not.toContain('EventSource')
-    // GraphiQL itself is open; what it asks for is not.
+    // The page of GraphiQL needs no token; its requests do.
     expect((await fetch(`${locked}/graphql`, { headers: { accept: 'text/html' } })).status).toBe(200)
   })
 

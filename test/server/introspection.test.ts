@@ -1,4 +1,4 @@
-/** With introspection off, no answer tells names of the schema: neither to questions about it nor by suggesting them in errors (FC12). */
+/** With introspection off, no response contains names of the schema: introspection is refused, and errors suggest no names (FC12). */
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { bootInProcess, type InProcess } from '../harness/boot.ts'
 import { eventually } from '../harness/eventually.ts'

@@ -1,6 +1,6 @@
 /**
- * FC2: only answers made of plain columns are shared between clients. Fields of one's own are put on Content, as the docs say; that has to happen
- * before the schema is built, so that everything that reads the schema is imported after it.
+ * FC2: only responses of plain columns are shared between clients. The tests add custom fields to Content, as the docs say, before the schema is
+ * built; so every module that reads the schema is imported after that.
  */
 import { createClient } from 'graphql-ws'
 import { SignJWT } from 'jose'
@@ -88,7 +88,7 @@ describe('A field that depends on the grant', () => {
     ['a field by alias', '{ page: contents(first: 1) { edges { node { id seen: viewer content } } } }'],
   ])('gives each client its own page, selected by %s', async (_how, query) => {
     for (const get of [false, true]) {
-      // Often enough that it would be compiled, and kept.
+      // Often enough to be compiled and cached.
       for (let i = 0; i < 5; i++) {
         for (const subject of people) {
           expect(JSON.stringify(await ask(subject, query, get))).toContain(`"seen":"${subject}"`)
@@ -116,7 +116,7 @@ describe('A field that depends on the grant', () => {
           connectionParams: { authorization: `Bearer ${await token(subject)}` },
         })
         client.subscribe({ query }, { next: (result) => results.push(result), error() {}, complete() {} })
-        // Answered after the subscription was accepted.
+        // This response comes after the subscription was accepted.
         await new Promise<void>((resolve, reject) =>
           client.subscribe({ query: '{ __typename }' }, { next: () => resolve(), error: reject, complete() {} }),
         )

@@ -1,6 +1,6 @@
 /**
- * The same subscription, written and asked for in generated ways (test/harness/ways.ts): whatever the way, the events, their ids, the
- * resume, the errors, the end of the token and the stop of the server are the same.
+ * The same subscription, written and sent in generated ways (test/harness/ways.ts). Every way gets the same events and ids, and behaves alike
+ * on resume, on errors, when the token expires, and when the server stops.
  */
 import fc from 'fast-check'
 import { SignJWT } from 'jose'
@@ -25,10 +25,10 @@ const asked = (after?: string): Asked => ({
   type: 'SavedEvent',
   selection: ['cursor', 'content { id content }'],
 })
-/** Of a query string; Node takes 16 KB of it. */
+/** The longest query string to send; Node accepts 16 KB. */
 const urlLength = 8_000
 
-/** A way that can be sent: a long document is for POST and WebSocket. */
+/** Generated ways; a document too long for a query string is sent by POST or WebSocket. */
 function ways(after?: string): fc.Arbitrary<[Written, Transport]> {
   return fc
     .tuple(written(asked(after)), transports)
@@ -184,7 +184,7 @@ test.each(['application/json', 'text/event-stream;q=0, */*', 'multipart/mixed', 
   },
 )
 
-/** Ways, opened all at once, of saved and of what is no feed. */
+/** Opens streams in several ways at once: of `saved`, and of a subscription that is no feed. */
 async function openAll(url: string, authorization?: string): Promise<Stream[]> {
   const queue: Asked = {
     kind: 'subscription',
