@@ -38,7 +38,7 @@ export interface Document {
   needs: Needs
   /** Whether the result is the same for every client that may read it: no selected field depends on the grant. */
   shared: boolean
-  /** Whether it is a shared query of pages of lists, and of nothing else: its response can be cached. */
+  /** Whether the operation is a shared query of pages of lists, and of nothing else: its response can be cached. */
   page: boolean
 }
 
@@ -131,7 +131,7 @@ export class Documents {
   }
 }
 
-/** Mostly the query itself, which need not be copied then; no valid one begins with a digit. */
+/** The query itself if there is no operation name, which avoids a copy; no valid query begins with a digit. */
 function keyOf({ query, operationName }: GraphQLParams): string {
   return operationName === undefined ? query : `${operationName.length} ${operationName} ${query}`
 }

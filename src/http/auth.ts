@@ -157,7 +157,7 @@ export class Auth {
     } catch (error) {
       if (error instanceof errors.JWTExpired) throw refused('the token has expired')
       if (error instanceof errors.JWTClaimValidationFailed)
-        throw refused(`the token's claim ${JSON.stringify(error.claim)} has another value than expected`)
+        throw refused(`the token's claim ${JSON.stringify(error.claim)} is missing, or has an unexpected value`)
       if (error instanceof errors.JWKSTimeout || !(error instanceof errors.JOSEError)) {
         throw new SpillwayError('UNAUTHENTICATED', 'The token cannot be checked now; try again shortly.', {
           retryAfterMs: 1_000,

@@ -1,5 +1,5 @@
 /**
- * The HTTP server: it listens, hands requests to their routes, and closes in order. Invariant: every request gets one response, and no
+ * The HTTP server: it listens, passes requests to their routes, and closes in order. Invariant: every request gets one response, and no
  * connection is left after `close`.
  */
 import { readFileSync } from 'node:fs'

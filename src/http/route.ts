@@ -12,7 +12,7 @@ import { allowOrigin, type OriginCheck, preflightHeaders } from './origin-check.
 import { setCommonHeaders } from './respond.ts'
 import { checkTarget } from './target.ts'
 
-/** One request, as a route gets it. */
+/** One request, with what its route needs. */
 export interface Call {
   request: IncomingMessage
   response: ServerResponse

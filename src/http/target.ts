@@ -8,7 +8,7 @@ const authority = /^(\[[\da-f:.]+\]|[\w.-]+)(:\d{1,5})?$/i
 
 /**
  * Rewrites the absolute form (`GET http://host/path`, which clients send to a proxy) to the origin form (`GET /path`); the authority of the
- * target replaces the Host header (RFC 9112, 3.2.2). Any other form stays as it is: see `checkTarget`.
+ * target replaces the Host header (RFC 9112, 3.2.2). Other forms are left unchanged: see `checkTarget`.
  */
 export function normalizeTarget(request: IncomingMessage): void {
   const { url = '/' } = request

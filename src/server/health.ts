@@ -25,7 +25,7 @@ type Probe = () => Promise<string | undefined>
 
 export interface HealthDeps {
   queue: Pick<Queue, 'status'>
-  /** What a save needs of each part: in the API, to enqueue and to read events; in a worker, to write and to publish. */
+  /** What a save needs of each part: in the API, to enqueue and to publish; in a worker, to write and to publish. */
   probes: { queue: Probe; events: Probe; cache: Probe }
   /** Reads or writes the database; rejects if that fails. */
   database: () => Promise<unknown>
