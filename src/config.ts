@@ -130,7 +130,7 @@ const settings = {
     'Where a worker answers /livez, /readyz and /metrics, on HOST. Left out: nowhere.',
   ),
   workerMaxAttempts: setting('WORKER_MAX_ATTEMPTS', numberOr(5, 1, 1_000)).describe(
-    'Attempts for a message that fails by itself, before it becomes a dead letter.',
+    'Attempts for a message that fails alone, before it becomes a dead letter.',
   ),
   tracesEndpoint: setting(
     'OTEL_EXPORTER_OTLP_ENDPOINT',

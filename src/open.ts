@@ -1,5 +1,5 @@
 /**
- * The one place that names implementations: each setting's URL picks one. What is opened here is closed by `stack`, in reverse order.
+ * The one place that names implementations: each setting's URL picks one. `stack` closes everything that is opened here, in reverse order.
  */
 import type { MessagePort } from 'node:worker_threads'
 import type { Cache } from './cache/cache.ts'

@@ -2,9 +2,9 @@
  * Turns entries into rows. Invariant: each entry becomes a committed row with its content, or a dead letter that says why it cannot be
  * one, or is parked (parking.ts): its row failed alone and is retried. No entry is dropped and no row is overwritten.
  *
- * Which errors count against a row: those that it meets alone while the table takes other rows right before and right after. A missing
- * parent of a foreign key and an error of an unknown code count only after `retryForMs`; what the database reports of itself never
- * counts. Every other error is the server's: the worker waits for the server without limit.
+ * An error counts against a row only if the row meets it alone, while the table takes other rows right before and right after. A missing
+ * parent of a foreign key and an error of an unknown code make a dead letter only after `retryForMs`, an error of the kind
+ * `unavailable` never. Every other error is the server's: the worker waits for the server without limit.
  *
  * The fast path is one plain INSERT of the whole batch. INSERT IGNORE would be simpler and hides truncation.
  */
@@ -280,7 +280,7 @@ export class Persister {
   }
 
   /** Returns the rows whose ids the table does not have. Of the others, those with equal content are saved, those with other content
-   *  are conflicts. A failed look-up says nothing about a row: it is retried until it succeeds. */
+   *  are conflicts. A failed look-up proves nothing about a row; it is repeated until it succeeds. */
   async #withoutExisting(rows: readonly Row[], round: Round): Promise<Row[]> {
     const found = new Map((await this.#existing(rows)).map((content) => [content.id, content]))
     return rows.filter((row) => {

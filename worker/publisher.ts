@@ -1,7 +1,7 @@
 /**
- * Publishes what a batch came to. Invariant: commit, invalidate the cache, mark the ids saved, append the event, acknowledge the entries:
+ * Publishes the outcome of a batch. Invariant: commit, invalidate the cache, mark the ids saved, append the event, acknowledge the entries:
  * always in this order. So after an event every process returns its row and answers SAVED. After a crash between two steps the entries
- * are redelivered and the same content is published again. Outcomes that come while others are being published are published together.
+ * are redelivered and the same content is published again. The outcomes that arrive during one publishing are published together.
  */
 import type { Cache } from '../src/cache/cache.ts'
 import type { EventLog, KnownEvent } from '../src/events/events.ts'
@@ -73,7 +73,7 @@ export class Publisher {
     this.#running = false
   }
 
-  /** Afterwards every process answers of the ids what their events will say. */
+  /** After this, every process returns for these ids the state that their events will report. */
   async #markSaved(batch: readonly Pending[]): Promise<void> {
     const { consumer } = this.#deps
     const { saved, entries, deadLetters } = merge(batch)

@@ -48,7 +48,7 @@ export class TableState {
     this.#meter = options.meter ?? noMeter
   }
 
-  /** Whether the last statement that says something about the table failed. */
+  /** Whether an outage lasts: the last statement that tested the table failed. */
   get failing(): boolean {
     return this.#outage !== undefined
   }

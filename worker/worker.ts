@@ -43,8 +43,8 @@ interface WorkerDeps {
 const receiveBytes = 8 * 1024 * 1024
 /** How long receive waits for an entry; an idle worker takes as long to stop. */
 const receiveWaitMs = 1_000
-/** The time between two calls of receive where the first returned less than a batch: a statement for each save that comes alone would
- *  keep worker and database busy. An idle worker receives at once, and full batches follow each other without a pause. */
+/** The time between two calls of receive if the first returned less than a batch. Otherwise, saves that arrive one by one would each cost
+ *  a statement. An idle worker receives at once, and full batches follow each other without a pause. */
 const receiveSpacingMs = 5
 /** An entry that was delivered more often may have crashed its worker: it is a suspect, and its attempts are counted durably. */
 const suspectDeliveries = 1

@@ -1,7 +1,7 @@
 /**
  * Reading contents. Invariants: a cached page is used only under the current version; a process runs one query at a time for a page,
- * whatever the number of its readers; and a reader shares a query that began before it asked only where the version proves that no save
- * was published in between.
+ * whatever the number of its readers; and a reader joins a query that is already running only if the version proves that no save was
+ * published since the query began.
  */
 import type { Cache } from '../cache/cache.ts'
 import type { PageQuery, Reader } from '../db/store.ts'
@@ -48,9 +48,9 @@ export class Contents {
   }
 
   /**
-   * A page, newest first. `onRead` gets the time of the read of the store, which a response that is cached counts from. `operation` is the
-   * same object for all pages of one operation: they share one bound. Throws BAD_USER_INPUT for a cursor that names no content and for
-   * too many rows or bytes, STORE_UNAVAILABLE, OVERLOADED.
+   * A page, newest first. `onRead` gets the time at which the store was read, from which the time to live of a cached response counts.
+   * `operation` is the same object for all pages of one operation: they share one bound. Throws BAD_USER_INPUT for a cursor that names no
+   * content and for too many rows or bytes, STORE_UNAVAILABLE, OVERLOADED.
    */
   async page(
     query: PageQuery,
@@ -102,7 +102,7 @@ export class Contents {
     })
   }
 
-  /** Without a version, a reader must not share a query that has begun: all that come meanwhile share the next one. */
+  /** Without a version, a reader must not join a running query: all readers that arrive while it runs share the next one. */
   #uncached(key: string, query: PageQuery): Promise<Page> {
     const read = this.#uncachedReads.get(key)
     if (read) {

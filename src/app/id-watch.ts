@@ -2,7 +2,7 @@
 import type { Follower } from '../events/follower.ts'
 import type { Content } from '../model/content.ts'
 
-/** The row of a `saved` event; undefined: only the queue can say what became of the id. */
+/** The row of a `saved` event; undefined: the state of the id must be read from the queue. */
 export interface News {
   saved: Content | undefined
 }

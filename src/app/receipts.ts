@@ -2,7 +2,7 @@
  * Receipts: the state of a save. Invariants: a save that was enqueued always has a receipt; its state never goes back; the receipt of an
  * id is that of its first content, and a later sender of other content gets the receipt of that content. The queue answers first: an id
  * is pending until its row is committed and the cache is invalidated, and it is saved before its event is published. Only ids that the
- * queue has forgotten are looked up in the store.
+ * queue no longer has are looked up in the store.
  */
 import type { Follower } from '../events/follower.ts'
 import type { Content } from '../model/content.ts'
@@ -92,8 +92,8 @@ export class Receipts {
   }
 
   /**
-   * Of the items of a call that the queue refused with ID_CONFLICT, those that are known with their own content. The queue forgets saved
-   * ids, and may then have enqueued other content under such an id; the row tells which content was first. The store is read only where
+   * Of the items of a call that the queue refused with ID_CONFLICT, those that are known with their own content. The queue keeps only the
+   * last saved ids, and may have enqueued other content under an older one; the row has the first content. The store is read only if
    * that may have happened. Throws as `find`.
    */
   async known(items: readonly Item[]): Promise<Map<Item, Enqueued>> {

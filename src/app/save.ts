@@ -113,7 +113,7 @@ export class Saves {
     }
   }
 
-  /** An item that the queue refuses with ID_CONFLICT may be a retry of a save that the queue has forgotten. */
+  /** An item that the queue refuses with ID_CONFLICT may be a retry of a save whose id the queue no longer has. */
   async #enqueueOrKnow(items: readonly Item[]): Promise<Enqueued[]> {
     try {
       return await this.#deps.batcher.enqueue(items)
@@ -164,7 +164,7 @@ const generator = new V7Generator({
   },
 })
 
-/** An id for a save that brought none: UUIDv7, ordered by time. */
+/** An id for a save without one: UUIDv7, ordered by time. */
 function newId(): string {
   return generator.generate().toString()
 }

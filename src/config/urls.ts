@@ -47,7 +47,7 @@ function fileProblem(text: string): string | undefined {
   return undefined
 }
 
-/** A scheme means the same in any case (RFC 3986, 3.1); what reads the URL compares it as it stands. */
+/** A scheme means the same in any case (RFC 3986, 3.1), but the code that reads the URL compares lower case only. */
 export const lowerCaseScheme = (url: string): string => url.replace(/^[^:]*:/, (scheme) => scheme.toLowerCase())
 
 function isDecodable(text: string): boolean {

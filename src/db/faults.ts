@@ -63,7 +63,7 @@ const sqlite: Record<Known, readonly Code[]> = {
   rejected: [19, 20], // CONSTRAINT (any other), MISMATCH
   unavailable: [[2, 17], [22, 24], 26],
   // INTERNAL, PERM, ABORT, BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, CORRUPT, NOTFOUND, FULL, CANTOPEN, PROTOCOL, EMPTY, SCHEMA,
-  // NOLFS, AUTH, FORMAT, NOTADB: trouble with the file, none of it a row's fault
+  // NOLFS, AUTH, FORMAT, NOTADB: errors of the file, which no row causes
 }
 
 /** Errors of a connection from the operating system, the resolver or TLS: Node gives them a word in place of a number. */

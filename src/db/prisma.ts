@@ -196,7 +196,7 @@ export class PrismaStore implements Store {
     if (same !== rows.length) throw dropped(same, rows.length)
   }
 
-  /** Resolves with the number of rows that the database says it inserted. */
+  /** Resolves with the number of inserted rows that the database reports. */
   async #insert(client: Pick<PrismaClient, '$executeRawUnsafe'>, rows: readonly Content[]): Promise<number> {
     // Building the text takes microseconds; caching one for each number of rows is not worth the memory.
     const sql = `INSERT INTO Content (id, content, createdAt, savedAt) VALUES ${'(?,?,?,?),'.repeat(rows.length - 1)}(?,?,?,?)`
@@ -218,8 +218,8 @@ export class PrismaStore implements Store {
 
   /**
    * Inserts the newest row's content under a new id, twice in one statement: the duplicate makes the statement fail and leaves no row, and
-   * so does the transaction around it. A table that rejects even these rows accepts none. For an empty table the content is a guess: if the
-   * table rejects it, that proves nothing about other rows, and they wait.
+   * so does the transaction around it. A table that rejects even these rows accepts none. An empty table has no content to copy, so the
+   * probe inserts 'probe': if the table rejects that, it may still take other rows, and they wait.
    */
   async probe(): Promise<void> {
     const { primary } = this.#dialect

@@ -1,7 +1,7 @@
 /**
  * The worker thread that owns the embedded queue's database, so that an fsync never delays an event loop that serves clients. It
- * answers calls from any number of message ports. Invariant: what a port's consumers have received and not acknowledged returns to the
- * queue when the port closes.
+ * answers calls from any number of message ports. Invariant: entries that a port's consumers have received and not acknowledged return to
+ * the queue when the port closes.
  */
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import { EventsTables, eventsCalls } from '../events/sqlite-tables.ts'

@@ -1,6 +1,6 @@
 /**
- * The events log: saved and failed messages, in the one order that every subscriber sees. The log alone has the order; a wake-up only says
- * that the log has more. Invariant: positions only grow; each entry names its predecessor, so that a reader notices a gap.
+ * The events log: saved and failed messages, in the one order that every subscriber sees. Only the log has the order; a wake-up means that
+ * the log has more entries. Invariant: positions only grow; each entry names its predecessor, so that a reader notices a gap.
  */
 import type { Content } from '../model/content.ts'
 import { type Failure, SpillwayError } from '../model/error.ts'

@@ -55,7 +55,7 @@ export class Feeds {
     this.#readFailed = false
   }
 
-  /** Throws CURSOR_EXPIRED where the log cannot be read from there without a hole. While the log is unavailable, any cursor passes. */
+  /** Throws CURSOR_EXPIRED if events after the cursor are missing. While the log is unavailable, every cursor is accepted. */
   async check({ position, index }: Cursor): Promise<void> {
     // A cursor inside an entry is valid only if the entry exists; another process may have seen it before this one does.
     const entry = this.#ring.after(position) ?? (await (index > 0 ? this.#read(position) : this.#fromLog(position)))

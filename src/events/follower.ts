@@ -88,7 +88,7 @@ export class Follower {
         entries = await this.#events.read(this.#ring.tail!, readEntries)
       } catch (error) {
         if (!(error instanceof SpillwayError && error.code === 'CURSOR_EXPIRED')) throw error
-        // The log contradicts its own end: its `meta` was damaged. The next refresh tries again.
+        // Reading from the end of the log failed, too, so its key `meta` is damaged. The next refresh tries again.
         if (skipped) return
         skipped = true
         this.#log.warn({}, 'the events log was replaced or trimmed under the follower; going on from its end')
@@ -104,7 +104,7 @@ export class Follower {
     }
   }
 
-  /** Each feed finds out from its own cursor whether it lost something; each watcher looks up the state of its id. */
+  /** Empties the ring. A feed whose next events are lost gets CURSOR_EXPIRED at its next read; each watcher reads the state of its id. */
   async #skipToEnd(): Promise<void> {
     this.#ring.reset(await this.#events.tail())
     this.#watchers.missed()

@@ -87,7 +87,7 @@ export class Documents {
    * executes it many times, and interpreted if it cannot be compiled.
    */
   subscription(params: GraphQLParams): Document | undefined {
-    // Every subscription contains the keyword.
+    // A cheap test before the document is parsed: without this word it has no subscription, also where it has fragments.
     if (!params.query.includes('subscription')) return undefined
     const key = keyOf(params)
     const cached = this.#documents.get(key)

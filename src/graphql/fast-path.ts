@@ -1,7 +1,7 @@
 /**
  * The fast path, for a query or mutation that is sent by POST as JSON and whose document is compiled: body -> variables -> compiled function ->
- * one `response.end`. Pages of contents are sent from cached bytes while the cache version stands. Yoga responds to every other request.
- * Invariant: the fast path sends what Yoga would send; test/server/differential.test.ts compares the two.
+ * one `response.end`. Pages of contents are sent from cached bytes while the cache version is unchanged. Yoga responds to all other
+ * requests. Invariant: the fast path and Yoga send the same responses; test/server/differential.test.ts compares them.
  */
 import type { ServerResponse } from 'node:http'
 import type { Client } from '../app/save.ts'

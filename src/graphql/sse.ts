@@ -141,7 +141,7 @@ export class SseServer {
   #fail(response: ServerResponse, error: unknown, id: string): void {
     const { errors } = shownErrors(thrownErrors(error), this.#deps.maskError, id)
     const isFinal = errors.every(({ extensions }) => extensions?.retryAfterMs === undefined)
-    // With an empty id, a browser forgets a cursor that is invalid or expired, and does not reconnect with it.
+    // An empty id replaces an invalid or expired cursor in the browser, so that it does not reconnect with that cursor.
     const resetsCursor = errors.some(({ extensions }) => cursorErrors.includes(String(extensions?.code)))
     response.end(`${resetsCursor ? 'id:\n' : ''}${frameOf({ errors })}${isFinal ? complete : ''}`)
   }

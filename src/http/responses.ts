@@ -1,5 +1,6 @@
 /**
- * A cache of response bodies that depend on nothing but the contents, valid while the cache version stands and no longer than a cached page.
+ * A cache of response bodies that depend on nothing but the contents. A body is valid while the cache version is unchanged, and no longer
+ * than a cached page.
  * Invariants: a response is rendered after its version was read, so that it is never older than an event that a client has received (P5); its
  * time to live counts from when the store was read, even if the page itself came from the cache.
  */

@@ -15,7 +15,7 @@ export const codes = [
   'QUEUE_FULL',
   /** Certainly not enqueued: the queue cannot be reached, or refuses to write. */
   'QUEUE_UNAVAILABLE',
-  /** The queue was asked and did not answer in time. Retry with the id: it is saved once. */
+  /** May have been enqueued: the queue did not reply in time, or the connection broke. Retry with the id: it is saved once. */
   'OUTCOME_UNKNOWN',
   /** The database cannot be read at the moment. Saves go on. */
   'STORE_UNAVAILABLE',

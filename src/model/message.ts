@@ -1,6 +1,6 @@
 /**
- * A message is what `save` enqueues: everything that the insert needs, with a version, so that a worker of another release knows whether
- * it understands the message. docs/glossary.md defines the terms.
+ * A message: a save as the queue stores it, with everything that the insert needs. By its version, a worker of another release recognises
+ * a message that it cannot decode. docs/glossary.md defines the terms.
  */
 export interface Message {
   v: 1

@@ -12,7 +12,7 @@ export interface Meter {
   stage(stage: Stage, seconds: number): void
   /** Rows that a worker committed together, and how long ago the oldest of them was enqueued. */
   committed(rows: number, lagSeconds: number): void
-  /** The worker waits for a database that accepts no rows; undefined: it accepts rows. */
+  /** The worker waits for a table that takes no rows; undefined: it takes rows. */
   storeWaiting(waiting: StoreWaiting | undefined): void
   /** The number of parked rows: rows that failed alone and are retried. */
   parked(rows: number): void

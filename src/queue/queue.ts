@@ -16,7 +16,7 @@ import { hash } from 'node:crypto'
 import type { Failure, SpillwayError } from '../model/error.ts'
 
 /**
- * A message as the queue sees it. The queue does not decode the body; it reads only the time in it,
+ * A message to enqueue (glossary: item). The queue does not decode the body; it reads only the time in it,
  * for the age of the oldest message.
  */
 export interface Item {
@@ -86,12 +86,12 @@ export interface Queue {
    *
    * Returns one result per request, in order: what became of each item, or why the request was
    * refused (QUEUE_FULL, ID_CONFLICT). An item whose id is known with the same digest is not added
-   * again; its result is a `duplicate` with the state of the first. An item whose id is known with
-   * other digests only makes the queue refuse its request with ID_CONFLICT.
+   * again; its result is a `duplicate` with the state of the first. If the id is known, but not with
+   * the digest of the item, the queue refuses the item's request with ID_CONFLICT.
    *
    * An id is known while it is pending, in the same call, among the ids saved last (at least
-   * 50,000), or a dead letter. A dead letter with the code ID_CONFLICT does not count for other
-   * contents: the database decides whether those are conflicts.
+   * 50,000), or a dead letter. A dead letter with the code ID_CONFLICT makes the id known for its
+   * own content only: the database decides whether other contents are conflicts.
    */
   enqueue(requests: readonly (readonly Item[])[]): Promise<(Enqueued[] | SpillwayError)[]>
   /**
@@ -156,7 +156,7 @@ export interface DeadLetterInput {
   entry: Entry
   failure: Failure
   /**
-   * With ID_CONFLICT, if it is known: the row that has the id. The queue remembers it as saved, so
+   * With ID_CONFLICT, if it is known: the row that has the id. The queue keeps it as a saved id, so
    * that it refuses the next conflict.
    */
   existing?: { digest: string; at: number } | undefined

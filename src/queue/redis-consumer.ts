@@ -205,7 +205,7 @@ export class RedisConsumer implements Consumer {
     this.#ownFrom = '0'
   }
 
-  /** Logs an error of a read and waits a moment, so that a caller that receives in a loop does not run hot. Rejects for a defect only. */
+  /** Logs an error of a read and waits a moment, because its caller receives in a loop. Rejects for a defect only. */
   async #recover(error: Error, waitMs: number): Promise<Entry[]> {
     if (this.#closing.signal.aborted) return []
     if (!(error instanceof SpillwayError)) throw error
@@ -347,7 +347,7 @@ export class RedisConsumer implements Consumer {
     await this.#receiving
     try {
       await this.#return([...this.#received])
-      // Before it has read its pending list, it cannot tell its own entries from those of a former consumer of its name.
+      // Until its pending list is read, that list may still have entries of a former consumer of its name.
       if (this.#ownFrom === undefined) await this.#returnUnseen()
       await acking.ask(() => scripts.spillUnregister(keys.stream, group, name))
     } catch {

@@ -12,7 +12,7 @@ import type { Statements } from '../sqlite/open.ts'
 import type { WriteQueue } from '../sqlite/write-queue.ts'
 import type { Entry } from './queue.ts'
 
-/** What the thread knows of a consumer. */
+/** The state of a consumer in the thread. */
 export interface Receiver {
   name: string
   /** The id of its row in `owner`; undefined before its first `receive`. */

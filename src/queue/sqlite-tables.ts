@@ -1,6 +1,6 @@
 /**
  * The save states of the embedded queue, in the thread that owns the database. Invariant: an id that was enqueued is a row of `pending`, or
- * of `letter`, or (for as long as it is remembered) of `saved`, and each step between them is one transaction. sqlite-leases.ts has
+ * of `letter`, or (while it is among the last saved ids) of `saved`, and each step between them is one transaction. sqlite-leases.ts has
  * what a consumer received, sqlite-dead-letters.ts the dead letters.
  */
 import type { DatabaseSync } from 'node:sqlite'
@@ -124,7 +124,7 @@ export class QueueTables {
     return this.#deadLetters.saveState(id, digest)
   }
 
-  /** Whether the id belongs to some content. */
+  /** Whether the id is known: pending, saved or a dead letter without ID_CONFLICT. */
   #isUsed(id: string): boolean {
     return Boolean(this.#sql('pending').get(id) ?? this.#sql('saved').get(id)) || this.#deadLetters.isUsed(id)
   }

@@ -103,7 +103,7 @@ class SqliteConsumer implements Consumer {
       return await this.#rpc.call('receive', [this.#number, this.#name, limit, waitMs], waitMs + receiveGraceMs)
     } catch (error) {
       if (!(error instanceof SpillwayError)) throw error
-      // It waits, because a caller that receives in a loop would run hot.
+      // It waits, because its caller receives in a loop, which would use a whole core.
       await sleep(waitMs - (performance.now() - since), this.#closing.signal)
       return []
     }

@@ -1,6 +1,7 @@
 /**
- * One connection to a Redis: it never re-sends a command, never queues commands while it is down, and tells commands that certainly had no
- * effect from those that may have had one. Invariant: each promise of `ask` resolves or rejects by its deadline.
+ * One connection to a Redis. It never re-sends a command and never queues commands while it is down. Its errors distinguish a command that
+ * certainly had no effect (QUEUE_UNAVAILABLE) from one that may have had an effect (OUTCOME_UNKNOWN). Invariant: each promise of `ask`
+ * resolves or rejects by its deadline.
  *
  * ioredis' defaults differ: they re-send after a lost reply (two entries for one save) and wait for ever on a frozen server.
  */
@@ -226,7 +227,7 @@ export class RedisConnection {
   }
 
   #unknown(reason: string, cause?: unknown): SpillwayError {
-    return new SpillwayError('OUTCOME_UNKNOWN', `The ${this.#role} was asked, but ${reason}. It may have been done.`, {
+    return new SpillwayError('OUTCOME_UNKNOWN', `The command to the ${this.#role} may have been done: ${reason}.`, {
       retryAfterMs,
       cause,
     })

@@ -46,7 +46,7 @@ export class Metrics implements Meter {
   )
   readonly #parked = new Gauge({
     name: 'spillway_rows_parked',
-    help: 'Rows that failed by themselves and are retried by themselves.',
+    help: 'Rows that failed alone and are retried.',
     registers: [this.#registry],
   })
   #waiting: StoreWaiting | undefined

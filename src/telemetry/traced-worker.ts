@@ -1,6 +1,6 @@
 /**
- * Wraps the consumer, the store and the events log of a worker, so that each step of a traced message is reported to the tracer. The worker
- * does not know of tracing. Invariant: memory is bounded by the entries that the worker has received and not acknowledged, and the spans of
+ * Wraps the consumer, the store and the events log of a worker, so that each step of a traced message is reported to the tracer. No code
+ * in worker/ traces. Invariant: memory is bounded by the entries that the worker has received and not acknowledged, and the spans of
  * one step by `mostFollowed`, however many messages are traced.
  */
 import { StoreFault, type Writer } from '../db/store.ts'

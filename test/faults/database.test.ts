@@ -227,7 +227,7 @@ fault('C4', 'slow statements; P7: never more at once than workers × concurrency
   expect(most).toBe(4)
 })
 
-fault('C5', 'a deadlock that the worker loses', async () => {
+fault('C5', "a deadlock in which the worker's statement is rolled back", async () => {
   stack.write(clients)
   await stack.more(50)
   await stack.stopWriting()
@@ -319,7 +319,7 @@ fault('C8', 'out of connections', async () => {
   await stack.more(50)
 })
 
-fault('C10', 'batches of more than the server has come to take', async () => {
+fault('C10', 'batches above a packet limit that was lowered while running', async () => {
   // Both workers have to have read the limit before it was lowered.
   await sql('SET GLOBAL max_allowed_packet = 1048576')
   try {
@@ -371,7 +371,7 @@ test('C11: more placeholders than a statement may have', () => {
   )
 })
 
-fault('C12', 'one poison row in a batch of 1,000', async () => {
+fault('C12', 'one row that the table rejects in a batch of 1,000', async () => {
   await withRule("content <> 'poison'", async () => {
     const contents = Array.from({ length: 1_000 }, (_, i) => (i === 617 ? 'poison' : `healthy ${i}`))
     const ids = await saveMany(contents)
@@ -387,7 +387,7 @@ fault('C12', 'one poison row in a batch of 1,000', async () => {
   })
 })
 
-fault('C12', 'its dead letter retried where the database has changed its mind', async () => {
+fault('C12', 'its dead letter retried after the rule was dropped', async () => {
   const [letter] = await stack.client.deadLetters()
   expect(await mutate('retryDeadLetters', [letter!.id])).toBe(1)
   await stack.drained()
@@ -401,7 +401,7 @@ fault('C12', 'its dead letter retried where the database has changed its mind', 
   ).toEqual({ receipt: { status: 'SAVED', content: { content: 'poison' } } })
 })
 
-fault('C13', 'entries that are no messages, and messages that the door would have refused', async () => {
+fault('C13', 'entries that are no messages, and messages that the API would refuse', async () => {
   const message = (fields: object) =>
     JSON.stringify({ v: 1, type: 'content', id: randomUUID(), at: Date.now(), content: 'x', ...fields })
   const undecodable = [
@@ -446,7 +446,7 @@ fault('C13', 'entries that are no messages, and messages that the door would hav
   expect(await stack.client.deadLetters()).toEqual([])
 })
 
-fault('C14', 'the table renamed away: a migration that others are at', async () => {
+fault('C14', 'the table renamed, as by a migration of another program', async () => {
   stack.write(clients)
   await stack.more(50)
   await sql('RENAME TABLE Content TO Elsewhere')
@@ -639,7 +639,7 @@ fault('FD7', 'dead letters that somebody has damaged, beside one that is well', 
   await holds(async () => expect((await stack.rows()).get(dead[0]!)).toBe('vulgar'))
 })
 
-fault('P2', 'dead letters looked after from a shell', async () => {
+fault('P2', 'dead letters listed, retried and discarded from a shell', async () => {
   let ids: string[] = []
   await withRule("content NOT LIKE 'rude%'", async () => {
     ids = await saveMany(['rude 0', 'rude 1', 'rude 2', 'polite'])

@@ -267,7 +267,7 @@ fault(
   { noSubscriber: true },
 )
 
-fault('B9', 'Redis at its maxmemory: refused at the door, drained inside', async () => {
+fault('B9', 'Redis at its maxmemory: saves are refused, the queue drains', async () => {
   await freeze(stack.workers, async () => {
     stack.write(clients, (i) => `${i} ${'x'.repeat(2_000)}`)
     await stack.more(1_000)
@@ -420,7 +420,7 @@ fault(
   { noSubscriber: true },
 )
 
-fault('B17', 'the reply to a read lost: the living worker finds what it was given', async () => {
+fault('B17', 'the reply to a read lost: its worker receives the entries again', async () => {
   const proxy = await startProxy(stack.redis.url)
   for (const worker of [...stack.workers]) await stack.kill(worker)
   const worker = await stack.startWorker({ QUEUE_URL: proxy.url(stack.redis.url) })
@@ -669,7 +669,7 @@ const clock = { NODE_OPTIONS: `--import=${new URL('../harness/clock.ts', import.
 
 fault(
   'B21',
-  'clocks stepping back: ours by an hour, Redis from the far future',
+  'clocks set back: API and worker by an hour, Redis by many years',
   async () => {
     const [worker] = stack.workers
     const [api] = stack.apis
@@ -701,7 +701,7 @@ fault(
 
 fault(
   'B13',
-  'a failover to a replica that lagged: told, never a silent hole',
+  'a failover to a replica that lagged: CURSOR_EXPIRED, never a gap',
   async () => {
     const replica = await startRedis({ args: ['--replicaof', '127.0.0.1', String(stack.redis.port)] })
     const proxy = await startProxy(stack.redis.url)

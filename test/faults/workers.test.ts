@@ -138,7 +138,7 @@ fault('A5', 'a worker killed while its INSERT is under way', async () => {
   await stack.more(100)
 })
 
-fault('A11', 'a worker frozen until others took over, then thawed', async () => {
+fault('A11', 'a worker frozen until another one receives its entries, then continued', async () => {
   stack.write(clients)
   const [zombie] = stack.workers
   try {

@@ -30,7 +30,7 @@ if not ok then return unchanged(problem) end
 if ARGV[1] == 'ack' then
   redis.call('XACK', KEYS[1], ARGV[2], unpack(ARGV, first, last))
   redis.call('XDEL', KEYS[1], unpack(ARGV, first, last))
-  -- This key has only entries that were tried by themselves; it hardly ever exists.
+  -- This key has only the entries whose attempts are counted (suspects); it hardly ever exists.
   if redis.call('EXISTS', KEYS[5]) == 1 then redis.call('HDEL', KEYS[5], unpack(ARGV, first, last)) end
 end
 if n > 0 then

@@ -58,7 +58,7 @@ local function decideAll()
   -- Looks an item up. Returns its reply, where a number means that it is new; or nil, and why its request is refused.
   local function lookUp(at, index, ofRequest)
     local id, digest = argv[at], argv[at + 1]:match('^%S+')
-    -- What this call adds counts as pending.
+    -- The items that this call adds count as pending.
     local known = ofCall[id] or ofRequest[id]
     if not known and pending[index] then
       -- Another program may have deleted the message from the stream.
