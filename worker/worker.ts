@@ -1,6 +1,13 @@
 /**
  * The worker: receive → persist → publish → ack. Invariant: an entry leaves the queue only when its row is committed and published, or as
  * a dead letter. Wherever the worker stops or crashes in between, the entry is still in the queue.
+ *
+ * A batch waits
+ * 1. to be received: for a place among the batches in flight (`maxInFlight`), and for space for parked rows (`Parking.whenNotFull`)
+ * 2. to be received after a batch that was not full: for `receiveSpacingMs`
+ * 3. for a slot for its statement (`#withSlot`)
+ * 4. for a table that takes rows (`TableState.backOff`)
+ * 5. with suspects: for the counted attempts before it, and for a statement that has just succeeded (`#exclusively`)
  */
 import type { Cache } from '../src/cache/cache.ts'
 import type { Writer } from '../src/db/store.ts'

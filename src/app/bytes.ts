@@ -91,7 +91,7 @@ export class Account {
 }
 
 /** The bytes of one connection's requests. */
-export interface Owner {
+export interface ConnectionBytes {
   /** Of all requests. */
   requests: number
   /** Of those that are open subscriptions. */
@@ -101,18 +101,18 @@ export interface Owner {
 }
 
 /** The most bytes of one connection's unanswered requests. */
-const mostOfOwner = 16 * mebibyte
+const mostOfConnection = 16 * mebibyte
 
 /** The counted bytes of one request. */
 export class Hold {
   readonly #bytes: Bytes
-  readonly #owner: Owner
+  readonly #connection: ConnectionBytes
   #held = 0
   #subscription = false
 
-  constructor(bytes: Bytes, owner: Owner) {
+  constructor(bytes: Bytes, connection: ConnectionBytes) {
     this.#bytes = bytes
-    this.#owner = owner
+    this.#connection = connection
   }
 
   get #account(): Account {
@@ -121,32 +121,32 @@ export class Hold {
 
   /** Counts more bytes. Throws OVERLOADED, and then nothing has changed. */
   add(bytes: number): void {
-    const owner = this.#owner
-    if (owner.gone) return
-    if (owner.requests + bytes > mostOfOwner) throw this.#account.refuse()
+    const connection = this.#connection
+    if (connection.gone) return
+    if (connection.requests + bytes > mostOfConnection) throw this.#account.refuse()
     this.#account.hold(bytes, this.#held + bytes)
     this.#held += bytes
-    owner.requests += bytes
-    if (this.#subscription) owner.subscriptions += bytes
+    connection.requests += bytes
+    if (this.#subscription) connection.subscriptions += bytes
   }
 
   /** Counts fewer bytes. */
   lessen(bytes: number): void {
-    const owner = this.#owner
-    if (owner.gone) return
+    const connection = this.#connection
+    if (connection.gone) return
     this.#held -= bytes
-    owner.requests -= bytes
-    if (this.#subscription) owner.subscriptions -= bytes
+    connection.requests -= bytes
+    if (this.#subscription) connection.subscriptions -= bytes
     this.#account.release(bytes)
   }
 
   /** Moves the request to the account of open subscriptions. Throws OVERLOADED, and then nothing has changed. */
   subscribe(): void {
-    const owner = this.#owner
-    if (owner.gone || this.#subscription) return
+    const connection = this.#connection
+    if (connection.gone || this.#subscription) return
     this.#bytes.subscriptions.hold(this.#held, this.#held)
     this.#bytes.in.release(this.#held)
-    owner.subscriptions += this.#held
+    connection.subscriptions += this.#held
     this.#subscription = true
   }
 
@@ -174,7 +174,7 @@ export class Bytes {
   }
 
   /** Releases all bytes of a connection that is being closed. */
-  releaseAll({ requests, subscriptions }: Owner): void {
+  releaseAll({ requests, subscriptions }: ConnectionBytes): void {
     this.in.release(requests - subscriptions)
     this.subscriptions.release(subscriptions)
   }

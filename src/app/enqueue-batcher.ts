@@ -1,23 +1,23 @@
 /**
  * Batches saves: those of one tick are enqueued in one call, at most a few calls run at a time, and the number of waiting saves is
- * bounded. Invariant: every group gets exactly one result, and the memory of the process does not grow with the number of clients.
+ * bounded. Invariant: every request gets exactly one result, and the memory of the process does not grow with the number of clients.
  */
 import { SpillwayError } from '../model/error.ts'
 import type { Enqueued, Item, Queue } from '../queue/queue.ts'
 
 interface Waiting {
-  group: readonly Item[]
+  request: readonly Item[]
   resolve: (enqueued: Enqueued[]) => void
   reject: (error: Error) => void
 }
 
-/** The most of one call, unless a single group has more: one script must not block Redis for long. As many items as the largest saveMany
+/** The most of one call, unless a single request has more: one script must not block Redis for long. As many items as the largest saveMany
  *  (5 ms of the script), since each call costs a write to disk. */
 const itemsPerCall = 1_000
 const bytesPerCall = 4 * 1024 * 1024
 /** With fewer calls at a time, more saves share one write to disk; with more, a slow call delays fewer others. */
 const callsAtOnce = 4
-/** As many groups are sent before the tick ends: the queue works on them while this process reads the next requests. */
+/** As many requests are sent before the tick ends: the queue works on them while this process reads from other clients. */
 const flushThreshold = 16
 const waitingItems = 20_000
 const waitingBytes = 64 * 1024 * 1024
@@ -34,10 +34,10 @@ export class EnqueueBatcher {
     this.#queue = deps.queue
   }
 
-  /** Enqueues the group whole or not at all. Rejects as Queue.enqueue does, and with QUEUE_FULL where too many saves wait already. */
-  enqueue(group: readonly Item[]): Promise<Enqueued[]> {
-    const bytes = sizeOf(group)
-    if (this.#items + group.length > waitingItems || this.#bytes + bytes > waitingBytes) {
+  /** Enqueues the request whole or not at all. Rejects as Queue.enqueue does, and with QUEUE_FULL where too many saves wait already. */
+  enqueue(request: readonly Item[]): Promise<Enqueued[]> {
+    const bytes = sizeOf(request)
+    if (this.#items + request.length > waitingItems || this.#bytes + bytes > waitingBytes) {
       const error = new SpillwayError(
         'QUEUE_FULL',
         'Too many saves are waiting for the queue in this process; try again shortly.',
@@ -47,10 +47,10 @@ export class EnqueueBatcher {
       )
       return Promise.reject(error)
     }
-    this.#items += group.length
+    this.#items += request.length
     this.#bytes += bytes
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ group, resolve, reject })
+      this.#waiting.push({ request, resolve, reject })
       if (this.#waiting.length >= flushThreshold && this.#calls < callsAtOnce) void this.#send(this.#next())
       else this.#schedule()
     })
@@ -69,9 +69,9 @@ export class EnqueueBatcher {
     let items = 0
     let bytes = 0
     let count = 0
-    for (const { group } of this.#waiting) {
-      items += group.length
-      bytes += sizeOf(group)
+    for (const { request } of this.#waiting) {
+      items += request.length
+      bytes += sizeOf(request)
       if (count > 0 && (items > itemsPerCall || bytes > bytesPerCall)) break
       count += 1
     }
@@ -81,33 +81,33 @@ export class EnqueueBatcher {
   async #send(call: Waiting[]): Promise<void> {
     this.#calls += 1
     try {
-      const answers = await this.#queue.enqueue(call.map(({ group }) => group))
+      const answers = await this.#queue.enqueue(call.map(({ request }) => request))
       call.forEach(({ resolve, reject }, i) => {
         const answer = answers[i]!
         if (answer instanceof Error) reject(answer)
         else resolve(answer)
       })
     } catch (error) {
-      for (const { group, reject } of call) reject(forGroup(error as Error, group))
+      for (const { request, reject } of call) reject(errorFor(error as Error, request))
     } finally {
       this.#calls -= 1
-      for (const { group } of call) {
-        this.#items -= group.length
-        this.#bytes -= sizeOf(group)
+      for (const { request } of call) {
+        this.#items -= request.length
+        this.#bytes -= sizeOf(request)
       }
       this.#schedule()
     }
   }
 }
 
-function sizeOf(group: readonly Item[]): number {
-  return group.reduce((sum, { body }) => sum + body.length, 0)
+function sizeOf(request: readonly Item[]): number {
+  return request.reduce((sum, { body }) => sum + body.length, 0)
 }
 
-/** The error of one group: OUTCOME_UNKNOWN names the ids to retry with. */
-function forGroup(error: Error, group: readonly Item[]): Error {
+/** The error of one request: OUTCOME_UNKNOWN names the ids to retry with. */
+function errorFor(error: Error, request: readonly Item[]): Error {
   if (!(error instanceof SpillwayError) || error.code !== 'OUTCOME_UNKNOWN') return error
-  const ids = group.map(({ id }) => id)
+  const ids = request.map(({ id }) => id)
   return new SpillwayError(
     'OUTCOME_UNKNOWN',
     `${error.message} Retry with the id ${ids[0]}${ids.length > 1 ? ' …' : ''}: it is saved once.`,

@@ -97,7 +97,7 @@ export class Saves {
     const { meter } = this.#deps
     const started = performance.now()
     try {
-      const enqueued = await this.#enqueueOrKnow(items)
+      const enqueued = await this.#enqueueOrFind(items)
       meter.enqueued(items.length, (performance.now() - started) / 1_000)
       sending?.end(items.map(({ id }) => id))
       return enqueued
@@ -114,7 +114,7 @@ export class Saves {
   }
 
   /** An item that the queue refuses with ID_CONFLICT may be a retry of a save whose id the queue no longer has. */
-  async #enqueueOrKnow(items: readonly Item[]): Promise<Enqueued[]> {
+  async #enqueueOrFind(items: readonly Item[]): Promise<Enqueued[]> {
     try {
       return await this.#deps.batcher.enqueue(items)
     } catch (error) {

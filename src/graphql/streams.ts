@@ -44,9 +44,9 @@ export function frameOf(result: FormattedExecutionResult): string {
   return `event: next\ndata: ${JSON.stringify(result)}\n\n`
 }
 
-/** The subscribers that share renderings. */
-interface Audience {
-  members: number
+/** Renders a feed for all subscribers that sent the same request. */
+interface SharedRenderer {
+  subscribers: number
   render(events: readonly FeedEvent[]): Promise<Batch>
 }
 
@@ -67,7 +67,7 @@ export interface FeedStreamsDeps {
 
 export class FeedStreams {
   readonly #deps: FeedStreamsDeps
-  readonly #audiences = new Map<string, Audience>()
+  readonly #renderers = new Map<string, SharedRenderer>()
   readonly #recent = new Recent(maxRenderedBytes)
 
   constructor(deps: FeedStreamsDeps) {
@@ -81,8 +81,8 @@ export class FeedStreams {
   async open(request: FeedRequest, grant: Grant, lastEventId?: string): Promise<Stream> {
     const { after } = request.root.args as { after?: string | null }
     const feed = await this.#deps.follower.feed(cursorOf(lastEventId || (after ?? undefined)))
-    const audience = request.document.shared ? this.#join(request, grant) : undefined
-    const render = audience?.render ?? this.#rendererOf(request, grant)
+    const shared = request.document.shared ? this.#share(request, grant) : undefined
+    const render = shared?.render ?? this.#rendererOf(request, grant)
     return {
       get cursor() {
         return formatCursor(feed.cursor)
@@ -94,33 +94,33 @@ export class FeedStreams {
       },
       close: () => {
         feed.close()
-        audience?.leave()
+        shared?.leave()
       },
     }
   }
 
-  /** Joins the audience until `leave` is called, which may be called twice. */
-  #join(request: FeedRequest, grant: Grant): { render: Audience['render']; leave(): void } {
+  /** Shares a renderer until `leave` is called, which may be called twice. */
+  #share(request: FeedRequest, grant: Grant): { render: SharedRenderer['render']; leave(): void } {
     const key = keyOf(request)
-    const audience = this.#audiences.get(key) ?? {
-      members: 0,
+    const renderer = this.#renderers.get(key) ?? {
+      subscribers: 0,
       render: renderedOnce(this.#rendererOf(request, grant), this.#recent),
     }
-    audience.members += 1
-    this.#audiences.set(key, audience)
+    renderer.subscribers += 1
+    this.#renderers.set(key, renderer)
     let open = true
     return {
-      render: audience.render,
+      render: renderer.render,
       leave: () => {
         if (!open) return
         open = false
-        audience.members -= 1
-        if (audience.members === 0) this.#audiences.delete(key)
+        renderer.subscribers -= 1
+        if (renderer.subscribers === 0) this.#renderers.delete(key)
       },
     }
   }
 
-  #rendererOf({ document, params, feed }: FeedRequest, grant: Grant): Audience['render'] {
+  #rendererOf({ document, params, feed }: FeedRequest, grant: Grant): SharedRenderer['render'] {
     const { contextOf, maskError, bytes } = this.#deps
     const variables = declaredVariables(document, params)
     const shown = (result: ExecutionResult) => shownResult(result, maskError)
@@ -133,7 +133,7 @@ export class FeedStreams {
   }
 }
 
-/** The key of an audience: the request except the position where it begins. */
+/** The key of a shared renderer: the request except the position where it begins. */
 function keyOf({ document, params, root }: FeedRequest): string {
   const variables = declaredVariables(document, params)
   const cursor = cursorVariable(document, root)
@@ -199,7 +199,7 @@ class Recent {
 type Resolve = (event: unknown) => FormattedExecutionResult | Promise<FormattedExecutionResult>
 
 /** Renders each batch once: the follower returns the same array to every reader of an entry. */
-function renderedOnce(renderNow: Audience['render'], recent: Recent): Audience['render'] {
+function renderedOnce(renderNow: SharedRenderer['render'], recent: Recent): SharedRenderer['render'] {
   const renderings = new WeakMap<readonly FeedEvent[], Promise<Batch>>()
   const render = async (events: readonly FeedEvent[]): Promise<Batch> => {
     const rendering = await renderNow(events)
@@ -225,7 +225,7 @@ async function renderBatch(
 ): Promise<Batch> {
   const results: FormattedExecutionResult[] = []
   const frames: string[] = []
-  // Every audience renders the events by itself, and there may be many audiences.
+  // Every renderer renders the events, and there may be many renderers.
   if (lengthOf(events) > turnLength) await bytes.turn()
   for (const event of events) {
     const root = feed.read(event)

@@ -160,7 +160,10 @@ class ReadBody {
   }
 }
 
-/** Rejects where Yoga throws, and with an HttpError where Yoga responds with an error that has no body. */
+/**
+ * Rejects where Yoga throws, and with an HttpError where Yoga responds with an error that has no body. sse.ts streams all subscriptions;
+ * Yoga sends the one result of a query, a mutation or an invalid document as an event stream if Accept permits no JSON.
+ */
 async function relay(yoga: Yoga, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const result = await yoga.handleNodeRequestAndResponse(request, response, { req: request, res: response })
   const type = result.headers.get('content-type')

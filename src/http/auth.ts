@@ -122,7 +122,10 @@ export class Auth {
     return this.#checks.run(token, () => this.#check(token, verify))
   }
 
-  /** Calls `end` when the grant's token expires, or is no longer valid. Call the returned function to stop watching. */
+  /**
+   * Calls `end` when the grant's token expires, or is no longer valid: sse.ts then destroys the response, ws-socket.ts closes the socket.
+   * Call the returned function to stop watching.
+   */
   watch(grant: Grant, end: () => void): () => void {
     const { expiresAt } = grant
     const token = this.#tokens.get(grant)

@@ -5,7 +5,7 @@
  */
 import type { Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { type Bytes, Hold, type Owner } from '../app/bytes.ts'
+import { type Bytes, type ConnectionBytes, Hold } from '../app/bytes.ts'
 import type { Client } from '../app/save.ts'
 import { SpillwayError } from '../model/error.ts'
 import { Share } from './share.ts'
@@ -31,14 +31,14 @@ interface Pending {
   body: Buffer | undefined
 }
 
-export class Connection implements Owner, Client {
+export class Connection implements ConnectionBytes, Client {
   /** Requests in progress. */
   inProgress = 0
   /** Whether it was opened above the maximum. */
   readonly surplus: boolean
   /** Its share of each turn of the event loop. */
   readonly share: Share
-  /** Bytes of requests: see Owner. */
+  /** Bytes of requests: see ConnectionBytes. */
   requests = 0
   subscriptions = 0
   /** Whether it serves a stream of events. */

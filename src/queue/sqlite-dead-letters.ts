@@ -33,8 +33,8 @@ export class DeadLetterTables {
     return (this.#sql('conflicts').get(id) as { count: number } | undefined)?.count ?? 0
   }
 
-  /** Whether the id has a dead letter without the code ID_CONFLICT, so that it belongs to that content. */
-  isUsed(id: string): boolean {
+  /** Whether a dead letter makes the id known: one without the code ID_CONFLICT. */
+  makesKnown(id: string): boolean {
     return this.#sql('dead letter of id').get(id, 0) !== undefined
   }
 

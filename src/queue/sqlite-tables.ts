@@ -88,7 +88,7 @@ export class QueueTables {
         enqueued.push({ ...known, duplicate: true })
         continue
       }
-      if (earlier || (!isFresh && this.#isUsed(id))) {
+      if (earlier || (!isFresh && this.#isKnown(id))) {
         return {
           code: 'ID_CONFLICT',
           message: `The id ${id} is already used for other content; use a new id for each content.`,
@@ -125,8 +125,8 @@ export class QueueTables {
   }
 
   /** Whether the id is known: pending, saved or a dead letter without ID_CONFLICT. */
-  #isUsed(id: string): boolean {
-    return Boolean(this.#sql('pending').get(id) ?? this.#sql('saved').get(id)) || this.#deadLetters.isUsed(id)
+  #isKnown(id: string): boolean {
+    return Boolean(this.#sql('pending').get(id) ?? this.#sql('saved').get(id)) || this.#deadLetters.makesKnown(id)
   }
 
   /** Goes through the write queue, as saves do, so that it tests the file, the disk and the lock. Returns a code if it fails. */

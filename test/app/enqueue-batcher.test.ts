@@ -1,4 +1,4 @@
-/** EnqueueBatcher with many saves at once: few calls, in order, bounded, and a result for each group. */
+/** EnqueueBatcher with many saves at once: few calls, in order, bounded, and a result for each request. */
 import { randomUUID } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest'
 import { EnqueueBatcher } from '../../src/app/enqueue-batcher.ts'
@@ -50,17 +50,17 @@ function slow(queue: Queue) {
         gate = Promise.resolve()
       }
     },
-    async enqueue(groups: readonly (readonly Item[])[]) {
-      calls.push(groups.flat().length)
+    async enqueue(requests: readonly (readonly Item[])[]) {
+      calls.push(requests.flat().length)
       seen.largest = Math.max(
         seen.largest,
-        groups.flat().reduce((sum, { body }) => sum + body.length, 0),
+        requests.flat().reduce((sum, { body }) => sum + body.length, 0),
       )
       running += 1
       seen.atOnce = Math.max(seen.atOnce, running)
       try {
         await gate
-        return await queue.enqueue(groups)
+        return await queue.enqueue(requests)
       } finally {
         running -= 1
       }
@@ -116,12 +116,12 @@ describe.each([
     expect(await queued()).toEqual(all.map(({ id }) => id))
   })
 
-  test('bounds the items of a call, and sends a larger group alone and whole', async () => {
+  test('bounds the items of a call, and sends a larger request alone and whole', async () => {
     const [small, large] = [many(2_600), many(1_500)]
     const done = [...small.slice(0, 1_300).map((one) => [one]), large, ...small.slice(1_300).map((one) => [one])]
-    const replies = await Promise.all(done.map((group) => batcher.enqueue(group)))
+    const replies = await Promise.all(done.map((request) => batcher.enqueue(request)))
     expect(queue.seen.calls).toEqual([16, 16, 16, 16, 1_000, 236, 1_500, 1_000, 300])
-    expect(replies.map((reply) => reply.length)).toEqual(done.map((group) => group.length))
+    expect(replies.map((reply) => reply.length)).toEqual(done.map((request) => request.length))
     expect(await queued()).toEqual(done.flat().map(({ id }) => id))
   })
 
@@ -143,10 +143,10 @@ describe.each([
     expect(await queued()).toEqual(all.map(({ id }) => id))
   })
 
-  test('rejects only the group that the queue refused', async () => {
+  test('rejects only the request that the queue refused', async () => {
     const received = one('first')
     await batcher.enqueue([received])
-    const groups = [
+    const requests = [
       [one()],
       [one('second', received.id)],
       [one(), one('second', received.id)],
@@ -154,11 +154,11 @@ describe.each([
       [one(), one()],
       [],
     ]
-    const outcomes = await Promise.allSettled(groups.map((group) => batcher.enqueue(group)))
+    const outcomes = await Promise.allSettled(requests.map((request) => batcher.enqueue(request)))
     expect(outcomes.map(code)).toEqual(['QUEUED', 'ID_CONFLICT', 'ID_CONFLICT', 'QUEUED', 'QUEUED,QUEUED', ''])
     expect(outcomes[3]).toMatchObject({ value: [{ duplicate: true }] })
     expect(queue.seen.calls).toEqual([1, 7])
-    expect(await queued()).toEqual([received, groups[0]![0]!, ...groups[4]!].map(({ id }) => id))
+    expect(await queued()).toEqual([received, requests[0]![0]!, ...requests[4]!].map(({ id }) => id))
   })
 
   describe('refuses with QUEUE_FULL', () => {
@@ -216,15 +216,15 @@ describe('EnqueueBatcher with a Redis that fails', () => {
   })
   afterEach(() => made.cleanup())
 
-  test('rejects each group of a call without an answer with OUTCOME_UNKNOWN and its own ids, and a retry enqueues nothing twice', async () => {
+  test('rejects each request of a call without an answer with OUTCOME_UNKNOWN and its own ids, and a retry enqueues nothing twice', async () => {
     // The server has the script, so that the next call is one command.
     await batcher.enqueue([one('warm')])
     made.proxy.set({ kind: 'cut-before-reply', times: 1, when: (request) => request.includes('something') })
-    const groups = [[one()], [one(), one()], [one()]]
-    const outcomes = await Promise.allSettled(groups.map((group) => batcher.enqueue(group)))
+    const requests = [[one()], [one(), one()], [one()]]
+    const outcomes = await Promise.allSettled(requests.map((request) => batcher.enqueue(request)))
     expect(made.proxy.kept()).toBe(1)
     for (const [n, outcome] of outcomes.entries()) {
-      const ids = groups[n]!.map(({ id }) => id)
+      const ids = requests[n]!.map(({ id }) => id)
       expect(outcome).toMatchObject({
         status: 'rejected',
         reason: {
@@ -236,7 +236,7 @@ describe('EnqueueBatcher with a Redis that fails', () => {
       })
     }
     await eventually(async () => (await made.queue.status()).depth)
-    const replies = await holds(() => Promise.all(groups.map((group) => batcher.enqueue(group))))
+    const replies = await holds(() => Promise.all(requests.map((request) => batcher.enqueue(request))))
     expect(replies.flat().map(({ duplicate }) => duplicate)).toEqual([true, true, true, true])
     expect((await made.queue.status()).depth).toBe(5)
   })

@@ -146,7 +146,7 @@ class Model {
         const earlier = ofRequest.get(item.id)
         const known = earlier?.digest === item.digest ? this.#queued(earlier) : this.find(item.id, item.digest)
         if (known) reply.push({ ...known, duplicate: true })
-        else if (earlier || this.#isUsed(item.id)) return 'ID_CONFLICT'
+        else if (earlier || this.#isKnown(item.id)) return 'ID_CONFLICT'
         else {
           ofRequest.set(item.id, item)
           reply.push({ ...this.#queued(item), duplicate: false })
@@ -166,7 +166,7 @@ class Model {
   }
 
   /** Whether the id belongs to some content: then other content is a conflict. */
-  #isUsed(id: string): boolean {
+  #isKnown(id: string): boolean {
     return (
       Boolean(this.of(id)) ||
       this.saved.has(id) ||

@@ -50,6 +50,6 @@ end
 
 -- Whether the index has to be repaired: it has one member for each dead letter, unless another program changed one of the two keys, or
 -- release 0.1 wrote its own index.
-local function isAskew(oldIndex, index, dead)
+local function needsRepair(oldIndex, index, dead)
   return redis.call('ZCARD', index) ~= redis.call('XLEN', dead) or redis.call('EXISTS', oldIndex) == 1
 end

@@ -5,7 +5,7 @@
 local atOnce = 250
 
 local ok, plan = pcall(function()
-  if isAskew(KEYS[1], KEYS[2], KEYS[3]) then return 'REPAIR' end
+  if needsRepair(KEYS[1], KEYS[2], KEYS[3]) then return 'REPAIR' end
   local handles, members, done = {}, {}, 0
   for _, id in ipairs(ARGV) do
     local from, to = spanOf(id)

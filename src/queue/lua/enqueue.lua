@@ -23,7 +23,7 @@ local function decideAll()
   local depth, capacity = call('XLEN', KEYS[1]), tonumber(argv[1])
   local pending, saved, before, hasDeadLetters
   if #ids > 0 then
-    if isAskew(KEYS[3], KEYS[4], KEYS[5]) then return 'REPAIR' end
+    if needsRepair(KEYS[3], KEYS[4], KEYS[5]) then return 'REPAIR' end
     pending = call('HMGET', KEYS[2], unpack(ids))
     saved = call('HMGET', KEYS[6], unpack(ids))
     before = call('HMGET', KEYS[7], unpack(ids))
@@ -33,18 +33,18 @@ local function decideAll()
   end
   local ofCall = {} -- id -> "digest at" of the items that this call adds, without the request under decision
 
-  -- Looks up the dead letters of the id. Returns the number of ID_CONFLICTs, whether there is a dead letter that is none, and the reply
-  -- if one of them has the digest.
+  -- Looks up the dead letters of the id. Returns the number of ID_CONFLICTs, whether another dead letter makes the id known, and the
+  -- reply if one of them has the digest.
   local function lookUpDeadLetters(id, digest)
     local index, dead = KEYS[4], KEYS[5]
     local from, to = spanOf(id)
     if not hasDeadLetters or #call('ZRANGEBYLEX', index, from, to, 'LIMIT', 0, 1) == 0 then return 0, false end
     local conflicts = conflictsOf(index, id)
     local deadLetter, was, handle = firstDeadLetter(index, dead, id, '0')
-    local isOwned = deadLetter ~= nil
+    local makesKnown = deadLetter ~= nil
     if was ~= digest then
       deadLetter, was, handle = nil, nil, nil
-      if isOwned then
+      if makesKnown then
         deadLetter, was, handle = firstDeadLetter(index, dead, id, '0', digest)
       end
       if not deadLetter and conflicts > 0 then
@@ -52,7 +52,7 @@ local function decideAll()
       end
     end
     local reply = deadLetter and { 'FAILED', digest, timeOf(deadLetter, handle), conflicts, deadLetter.f or '' }
-    return conflicts, isOwned, reply
+    return conflicts, makesKnown, reply
   end
 
   -- Looks an item up. Returns its reply, where a number means that it is new; or nil, and why its request is refused.
@@ -67,11 +67,11 @@ local function decideAll()
     end
     local was, time = (known or ''):match('^(%S+) (%S+)')
     local savedDigest, savedAt = (saved[index] or before[index] or ''):match('^(%S+) (%S+)')
-    local conflicts, isOwned, reply = lookUpDeadLetters(id, digest)
+    local conflicts, makesKnown, reply = lookUpDeadLetters(id, digest)
     if was == digest then return { 'QUEUED', was, time, conflicts } end
     if savedDigest == digest then return { 'SAVED', savedDigest, savedAt, conflicts } end
     if reply then return reply end
-    if was or savedDigest or isOwned then return nil, 'ID_CONFLICT ' .. id end
+    if was or savedDigest or makesKnown then return nil, 'ID_CONFLICT ' .. id end
     return conflicts
   end
 

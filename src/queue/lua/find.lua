@@ -9,7 +9,7 @@ local function isWanted(digest) return digest and (not wanted or digest == wante
 
 local ok, replies = pcall(function()
   local ids = { unpack(ARGV, 2) }
-  if isAskew(KEYS[2], KEYS[3], KEYS[4]) then return 'REPAIR' end
+  if needsRepair(KEYS[2], KEYS[3], KEYS[4]) then return 'REPAIR' end
   local hasDeadLetters = redis.call('ZCARD', KEYS[3]) > 0
   local found = {}
   for i, id in ipairs(ids) do

@@ -17,7 +17,7 @@ local function nextDeadLetter(id)
 end
 
 local ok, deadLetters = pcall(function()
-  if isAskew(KEYS[3], KEYS[4], KEYS[5]) then return 'REPAIR' end
+  if needsRepair(KEYS[3], KEYS[4], KEYS[5]) then return 'REPAIR' end
   local deadLetters = {}
   redis.call('XLEN', KEYS[1])
   for _, id in ipairs(ARGV) do
