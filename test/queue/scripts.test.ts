@@ -216,6 +216,17 @@ describe('RedisQueue', () => {
     }
   })
 
+  test('retries a dead letter whose id is pending for an entry that another program deleted', async () => {
+    const { queue, client, keys, dead } = await scene()
+    const handle = (await client.xadd(keys.stream, '*', 'id', dead, 'm', 'other', 'd', 'digest 5'))!
+    await client.hset(keys.pending, dead, `digest 5 ${handle}`)
+    expect(await queue.retry([dead])).toBe(0)
+    await client.xdel(keys.stream, handle)
+    expect(await queue.retry([dead])).toBe(1)
+    expect(await queue.find([dead], item('', 'dead').digest)).toMatchObject([{ status: 'QUEUED' }])
+    expect(await queue.retry([dead])).toBe(0)
+  })
+
   test('returns malformed dead letters as UNDECODABLE beside the others, and discards them (FD7)', async () => {
     const at = await scene()
     const { client, keys, queue, dead } = at

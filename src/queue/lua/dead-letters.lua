@@ -48,6 +48,12 @@ local function conflictsOf(index, id)
   return redis.call('ZLEXCOUNT', index, spanOf(id, '1'))
 end
 
+-- Whether the stream has the message of a value of `pending`: another program may have deleted the message.
+local function isInStream(stream, pending)
+  local handle = (pending or ''):match('(%d+%-%d+)$')
+  return handle and #redis.call('XRANGE', stream, handle, handle) > 0
+end
+
 -- Whether the index has to be repaired: it has one member for each dead letter, unless another program changed one of the two keys, or
 -- release 0.1 wrote its own index.
 local function needsRepair(oldIndex, index, dead)

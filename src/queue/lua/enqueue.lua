@@ -60,11 +60,7 @@ local function decideAll()
     local id, digest = argv[at], argv[at + 1]:match('^%S+')
     -- The items that this call adds count as pending.
     local known = ofCall[id] or ofRequest[id]
-    if not known and pending[index] then
-      -- Another program may have deleted the message from the stream.
-      local handle = pending[index]:match('(%d+%-%d+)$')
-      if handle and #call('XRANGE', KEYS[1], handle, handle) > 0 then known = pending[index] end
-    end
+    if not known and pending[index] and isInStream(KEYS[1], pending[index]) then known = pending[index] end
     local was, time = (known or ''):match('^(%S+) (%S+)')
     local savedDigest, savedAt = (saved[index] or before[index] or ''):match('^(%S+) (%S+)')
     local conflicts, makesKnown, reply = lookUpDeadLetters(id, digest)

@@ -21,7 +21,7 @@ local ok, deadLetters = pcall(function()
   local deadLetters = {}
   redis.call('XLEN', KEYS[1])
   for _, id in ipairs(ARGV) do
-    if redis.call('HEXISTS', KEYS[2], id) == 0 then
+    if not isInStream(KEYS[1], redis.call('HGET', KEYS[2], id)) then
       local deadLetter, digest, handle, member = nextDeadLetter(id)
       -- Without a message there is nothing to enqueue.
       if deadLetter and deadLetter.m then
