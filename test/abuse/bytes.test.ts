@@ -15,7 +15,7 @@ import { WsClient } from '../harness/ws.ts'
 
 const heapMb = 512
 /** As docs/operations.md states it. */
-const boundMb = heapMb + 256
+const boundMb = heapMb + 384
 /** How long an attack may hold others up: CPU time of one turn of the event loop, which a busy machine does not change. */
 const mostMs = 250
 const row = 'x'.repeat(65_536)

@@ -74,7 +74,7 @@ test('FA14: an embedded API is not ready once its queue file is deleted, and say
     for (const end of ['', '-wal', '-shm']) rmSync(`${dir}/queue.db${end}`, { force: true })
     await holds(async () => {
       expect(await save(api)).toEqual({ status: 503, code: 'QUEUE_UNAVAILABLE' })
-      const away = { state: 'away', code: 'FILE_DISPLACED' }
+      const away = { state: 'unavailable', code: 'FILE_DISPLACED' }
       const expected = { status: 'not ready', queue: away, events: away, database: 'ready' }
       expect(await ready(api.url)).toMatchObject({ status: 503, body: expected })
     }, patience)
@@ -159,7 +159,7 @@ describe('Spillway on Redis:', { timeout: 60_000 }, () => {
 
   test('FA12: an API without its Redis database accepts nothing, and log and /readyz give the reason', async () => {
     const { api, worker } = await both(`redis://127.0.0.1:${shared.port}/99`)
-    const away = { state: 'away', code: 'SELECT ERR' }
+    const away = { state: 'unavailable', code: 'SELECT ERR' }
     for (const { url, logs } of [api, worker]) {
       await holds(async () => {
         const body = { status: 'not ready', queue: away, events: away, cache: away }
@@ -180,7 +180,7 @@ describe('Spillway on Redis:', { timeout: 60_000 }, () => {
       const node = await serve(['--cluster-enabled', 'yes', '--cluster-require-full-coverage', 'no'])
       await node.cli(...command)
       const { api, worker } = await both(node.url)
-      const away = { state: 'away', code: 'CLUSTER' }
+      const away = { state: 'unavailable', code: 'CLUSTER' }
       for (const { url, logs } of [api, worker]) {
         await holds(
           async () => expect(await ready(url)).toMatchObject({ status: 503, body: { queue: away, events: away } }),
@@ -197,7 +197,7 @@ describe('Spillway on Redis:', { timeout: 60_000 }, () => {
     const node = await serve(['--cluster-enabled', 'yes', '--cluster-require-full-coverage', 'no'])
     const { api, worker } = await both(fresh(), { CACHE_URL: node.url, CACHE_TTL_MS: '100' })
     for (const { url } of [api, worker]) {
-      const body = { status: 'ready', queue: isReady, cache: { state: 'away', code: 'CLUSTER' } }
+      const body = { status: 'ready', queue: isReady, cache: { state: 'unavailable', code: 'CLUSTER' } }
       await holds(async () => expect(await ready(url)).toMatchObject({ status: 200, body }), patience)
     }
     const answer = await api.client.graphql('mutation { save(content: "without a cache", waitMs: 20000) { status } }')
@@ -228,7 +228,7 @@ describe('Spillway on Redis:', { timeout: 60_000 }, () => {
       await shared.cli('DEL', name)
       await shared.cli('SET', name, 'of somebody else')
       for (const url of urls) {
-        const expected = { [part]: { state: 'away', code: 'WRONGTYPE' }, [other]: isReady }
+        const expected = { [part]: { state: 'unavailable', code: 'WRONGTYPE' }, [other]: isReady }
         await holds(async () => expect(await ready(url)).toMatchObject({ status: 503, body: expected }), patience)
       }
       await shared.cli('DEL', name)
@@ -252,7 +252,7 @@ describe('Spillway on Redis:', { timeout: 60_000 }, () => {
     const { api, worker } = await both(server.url)
     await holds(async () => expect((await ready(worker.url)).status).toBe(200), patience)
     await server.cli('CONFIG', 'SET', 'min-replicas-to-write', '1')
-    const away = { state: 'away', code: 'NOREPLICAS' }
+    const away = { state: 'unavailable', code: 'NOREPLICAS' }
     for (const { url } of [api, worker]) {
       await holds(
         async () => expect(await ready(url)).toMatchObject({ status: 503, body: { queue: away, events: away } }),
@@ -272,7 +272,10 @@ describe('Spillway on Redis:', { timeout: 60_000 }, () => {
         const since = performance.now()
         const { body } = await ready(url)
         expect(performance.now() - since).toBeLessThan(2_500)
-        expect(body).toMatchObject({ queue: { state: 'away', code: expect.any(String) }, events: { state: 'away' } })
+        expect(body).toMatchObject({
+          queue: { state: 'unavailable', code: expect.any(String) },
+          events: { state: 'unavailable' },
+        })
       }
     } finally {
       server.resume()

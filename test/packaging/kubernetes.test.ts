@@ -256,7 +256,7 @@ describe.each(components)('%s', (component) => {
   test('has a memory limit above what the process may take', () => {
     const mebibytes = 1024 * Number(/^(\d+)Gi$/.exec(containerOf(component).resources.limits.memory)![1])
     // Node's heap takes half of a container's memory; see "Memory" in docs/operations.md.
-    expect(mebibytes / 2 + 256).toBeLessThan(mebibytes)
+    expect(mebibytes / 2 + 384).toBeLessThan(mebibytes)
     expect(mebibytes).toBeGreaterThanOrEqual(1024)
   })
 
