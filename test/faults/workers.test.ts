@@ -14,7 +14,7 @@ import { notRun, record } from './table.ts'
 
 const clients = 4
 /** In place of the ten seconds and the three that users have: most of these faults wait for it. */
-const intervals = { reclaimMs: 4_000, holdEveryMs: 1_000 }
+const intervals = { reclaimMs: 4_000, defaultExtendLeaseEveryMs: 1_000 }
 /** From the death of a worker to another one that has what it left: idle for 4 s, looked for every second, and a busy machine. */
 const reclaimedWithinMs = 20_000
 

@@ -7,7 +7,7 @@ const places = {
   /** After so long without a sign of life, another worker takes what a worker held. */
   reclaimMs: 'src/queue/redis.ts',
   /** How often a worker gives such a sign. */
-  holdEveryMs: 'worker/worker.ts',
+  defaultExtendLeaseEveryMs: 'worker/worker.ts',
   /** For so long an answer of /readyz stands. */
   sharedMs: 'src/server/health.ts',
   /** So long spans wait to be sent together. */
