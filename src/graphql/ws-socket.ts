@@ -62,6 +62,8 @@ export class WsSocket {
   readonly #request: IncomingMessage
   readonly #connection: Connection
   readonly #incomplete: IncompleteMessage
+  /** The bytes that were read and wait for a later turn. */
+  readonly #unprocessed: Hold
   readonly #discard: () => void
   #leaveLimit = () => {}
   #unwatchToken = () => {}
@@ -88,8 +90,12 @@ export class WsSocket {
     this.#request = request
     this.#connection = connection
     this.#incomplete = new IncompleteMessage(connection.receive())
+    this.#unprocessed = connection.receive()
     connection.share.paused = () => socket.isPaused
-    this.#discard = sliceReads(raw, connection.share, (length) => this.#processed(length))
+    this.#discard = sliceReads(raw, connection.share, this.#unprocessed, {
+      processed: (length) => this.#processed(length),
+      full: () => this.#refuse(tryAgainLater, overloadedReason),
+    })
   }
 
   /** The Authorization header of the upgrade; connection_init may hold one, too. */
@@ -170,6 +176,7 @@ export class WsSocket {
       this.#unwatchToken()
       this.#leaveLimit()
       this.#incomplete.end()
+      this.#discard()
       this.operations.cancelAll()
       void closed(code, String(reason))
     })

@@ -13,19 +13,37 @@ type Listener = (this: Duplex, chunk: Buffer) => void
 
 /**
  * Passes chunks of `raw` to ws in slices and in order; once the connection has used its share of a turn, the next slice waits for a later
- * turn. Calls `processed` after each slice. The returned function discards everything that is read from then on.
+ * turn. Calls `processed` after each slice, and `full` if the process has no room for the bytes that wait; `held` counts these. The returned
+ * function discards everything that is read from then on.
  */
-export function sliceReads(raw: Duplex, share: Share, processed: (length: number) => void): () => void {
+export function sliceReads(
+  raw: Duplex,
+  share: Share,
+  held: Hold,
+  on: { processed: (length: number) => void; full: () => void },
+): () => void {
   const listeners = raw.listeners('data') as Listener[]
   raw.removeAllListeners('data')
   let rest: Buffer | undefined
+  let counted = 0
+  const countRest = () => {
+    const more = (rest?.length ?? 0) - counted
+    try {
+      if (more > 0) held.add(more)
+      else if (more < 0) held.lessen(-more)
+      counted += more
+    } catch {
+      on.full()
+    }
+  }
   const handle = () => {
     while (rest && !raw.destroyed && !share.waits && !share.paused()) {
       const slice = rest.subarray(0, sliceBytes)
       rest = rest.length > sliceBytes ? rest.subarray(sliceBytes) : undefined
       for (const listener of listeners) listener.call(raw, slice)
-      processed(slice.length)
+      on.processed(slice.length)
     }
+    countRest()
   }
   share.handleRest = handle
   raw.on('resume', handle)
@@ -35,6 +53,7 @@ export function sliceReads(raw: Duplex, share: Share, processed: (length: number
   })
   return () => {
     rest = undefined
+    countRest()
     raw.off('resume', handle)
     raw.removeAllListeners('data')
     raw.on('data', () => {})
