@@ -8,6 +8,7 @@ import { checkNames, isServiceAddress } from './config/names.ts'
 import { readEnvFile, valueIn } from './config/sources.ts'
 import { isSameFile, secretsOf } from './config/urls.ts'
 import {
+  claims,
   headers,
   headerValues,
   host,
@@ -68,6 +69,9 @@ const settings = {
   ),
   audience: setting('AUTH_AUDIENCE', z.string().optional()).describe(
     "A token's required `aud`, or one of them. Required with AUTH_JWKS_URL, and only with it or AUTH_JWT_SECRET.",
+  ),
+  devClaims: setting('AUTH_DEV_CLAIMS', claims.optional()).describe(
+    'A JSON object, as in {"sub":"dev"}: the claims of every client without authentication. On loopback only.',
   ),
   allowedHosts: setting('ALLOWED_HOSTS', hostList).describe(
     'Host names to answer for, separated by commas. Left out: on loopback without authentication its own names, else all.',
@@ -177,6 +181,14 @@ const checks: ((s: Settings) => string | false | undefined)[] = [
     !s.audience &&
     'AUTH_JWKS_URL needs AUTH_AUDIENCE, because its keys sign tokens for other services, too: set it to the `aud` of this one',
   (s) =>
+    s.devClaims &&
+    authenticates(s) &&
+    'AUTH_DEV_CLAIMS contradicts AUTH_JWT_SECRET and AUTH_JWKS_URL, because claims then come from tokens: leave it out',
+  (s) =>
+    s.devClaims &&
+    !isLoopback(s.host) &&
+    `AUTH_DEV_CLAIMS gives the same claims to every client, and HOST=${s.host} can be reached from other machines: use HOST=127.0.0.1, or leave AUTH_DEV_CLAIMS out and set AUTH_JWT_SECRET or AUTH_JWKS_URL`,
+  (s) =>
     s.databaseReadUrl &&
     !s.databaseUrl.startsWith('mysql:') &&
     'DATABASE_READ_URL names a replica, which DATABASE_URL=file:… cannot have: leave it out, or use mysql://… for both',
@@ -194,12 +206,12 @@ const checks: ((s: Settings) => string | false | undefined)[] = [
 
 /** The settings as the program uses them. */
 function resolve(s: Settings, production: boolean) {
-  const { openToAll, jwtSecret, jwksUrl, issuer, audience, ...plain } = s
+  const { openToAll, jwtSecret, jwksUrl, issuer, audience, devClaims, ...plain } = s
   const { tracesEndpoint: endpoint, tracesHeaders, serviceName, sampler, samplerRatio, ...rest } = plain
   const namesAll = s.allowedHosts.length > 0 || authenticates(s) || !isLoopback(s.host)
   return {
     ...rest,
-    auth: { secret: jwtSecret, jwksUrl, issuer, audience },
+    auth: { secret: jwtSecret, jwksUrl, issuer, audience, devClaims },
     /** Empty: all. */
     allowedHosts: namesAll ? s.allowedHosts : loopbackNames(s.host),
     introspection: s.introspection ? s.introspection === 'on' : !production,

@@ -30,7 +30,7 @@ describe('readConfig', () => {
     expect(readConfig({}, {})).toEqual({
       host: '127.0.0.1',
       port: 8080,
-      auth: { secret: undefined, jwksUrl: undefined, issuer: undefined, audience: undefined },
+      auth: { secret: undefined, jwksUrl: undefined, issuer: undefined, audience: undefined, devClaims: undefined },
       allowedHosts: ['localhost', '127.0.0.1', '::1'],
       corsOrigins: [],
       databaseUrl: 'file:./data/spillway.db',
@@ -353,6 +353,47 @@ describe('readConfig', () => {
       auth: { secret },
       allowedHosts: [],
     })
+  })
+
+  test('reads AUTH_DEV_CLAIMS on loopback without authentication, and refuses it elsewhere', () => {
+    const AUTH_DEV_CLAIMS = '{"sub":"dev","https://example.com/tenant":7,"__proto__":{"admin":true}}'
+    for (const env of [{}, { HOST: '127.9.9.9' }, { HOST: '::1' }, { HOST: 'localhost', AUTH: 'none' }]) {
+      const { devClaims } = readConfig({ ...env, AUTH_DEV_CLAIMS }, {}).auth
+      expect(devClaims).toEqual(JSON.parse(AUTH_DEV_CLAIMS))
+    }
+    expect(readConfig({}, { AUTH_DEV_CLAIMS: '{"sub":"dev"}' }).auth.devClaims).toEqual({ sub: 'dev' })
+    expect(readConfig({ AUTH_DEV_CLAIMS: '' }, {}).auth.devClaims).toBeUndefined()
+    for (const claims of [AUTH_DEV_CLAIMS, '{}']) {
+      for (const HOST of ['0.0.0.0', '::', '192.168.1.5', 'app.example']) {
+        for (const AUTH of ['', 'none'])
+          expect(problems({ HOST, AUTH, AUTH_DEV_CLAIMS: claims })).toContain(
+            `AUTH_DEV_CLAIMS gives the same claims to every client, and HOST=${HOST} can be reached from other machines: use HOST=127.0.0.1, or`,
+          )
+      }
+      const keys = { AUTH_JWKS_URL: 'https://idp/keys', AUTH_AUDIENCE: 'a' }
+      for (const env of [{ AUTH_JWT_SECRET: 's'.repeat(40) }, keys, { ...keys, HOST: '0.0.0.0' }])
+        expect(problems({ ...env, AUTH_DEV_CLAIMS: claims })).toContain(
+          'AUTH_DEV_CLAIMS contradicts AUTH_JWT_SECRET and AUTH_JWKS_URL',
+        )
+    }
+  })
+
+  test('refuses AUTH_DEV_CLAIMS that is no JSON object, and never repeats it', () => {
+    for (const text of [
+      'hunter2',
+      '"hunter2"',
+      '["hunter2"]',
+      '{"sub":hunter2}',
+      "{'sub':'hunter2'}",
+      'null',
+      '5',
+      '{',
+    ]) {
+      const message = problems({ AUTH_DEV_CLAIMS: text })
+      expect(message, text).toContain('AUTH_DEV_CLAIMS must be a JSON object of claims, as in {"sub":"dev"}')
+      expect(message).not.toContain('hunter2')
+    }
+    expect(problems({ AUTH_DEV_CLAIM: '{}' })).toContain('did you mean AUTH_DEV_CLAIMS?')
   })
 
   test('reads secrets from the files that NAME_FILE names', () => {

@@ -37,6 +37,14 @@ export const host = z
     error: 'must be an address or a host name alone: PORT sets the port',
   })
 
+/** A JSON object: the payload of a token. */
+export const claims = z.string().transform((text, context): Readonly<Record<string, unknown>> => {
+  const value = jsonIn(text)
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>
+  context.addIssue({ code: 'custom', message: 'must be a JSON object of claims, as in {"sub":"dev"}' })
+  return z.NEVER
+})
+
 /** Percent-encoded NAME=VALUE pairs, as OpenTelemetry specifies them; printable ASCII once they are decoded. */
 const headerFormat = /^\s*[\w.-]+=(%(?!7f)[2-7][\da-f]|[ -$&-+\--~])*$/i
 
@@ -64,10 +72,15 @@ export const operations = z.string().transform((path, context): ReadonlySet<stri
 })
 
 function documentsIn(text: string): string[] | undefined {
+  const parsed = jsonIn(text)
+  const list: unknown[] = typeof parsed === 'object' && parsed !== null ? Object.values(parsed) : [undefined]
+  return list.every((document) => typeof document === 'string') ? list.map((document) => document.trim()) : undefined
+}
+
+/** undefined: the text is not JSON. */
+function jsonIn(text: string): unknown {
   try {
-    const parsed: unknown = JSON.parse(text)
-    const list: unknown[] = typeof parsed === 'object' && parsed !== null ? Object.values(parsed) : [undefined]
-    return list.every((document) => typeof document === 'string') ? list.map((document) => document.trim()) : undefined
+    return JSON.parse(text)
   } catch {
     return undefined
   }

@@ -8,7 +8,7 @@ import type PrismaTypes from '../../prisma/mysql/generated/pothos.ts'
 import { getDatamodel } from '../../prisma/mysql/generated/pothos.ts'
 import type { App } from '../app/app.ts'
 import type { Client } from '../app/save.ts'
-import type { Grant } from '../http/auth.ts'
+import type { Grant } from '../model/grant.ts'
 
 export interface Context {
   app: App

@@ -11,11 +11,12 @@
 
 import type { Client } from '../app/save.ts'
 import { acceptedOf } from '../http/accept.ts'
-import type { Auth, Grant } from '../http/auth.ts'
+import type { Auth } from '../http/auth.ts'
 import type { RateLimit, StreamLimit } from '../http/client-limits.ts'
 import { HttpError, maskError } from '../http/errors.ts'
 import type { Responses } from '../http/responses.ts'
 import type { Call, Upgrade } from '../http/route.ts'
+import type { Grant } from '../model/grant.ts'
 import type { Log } from '../model/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { Context } from './builder.ts'

@@ -5,11 +5,11 @@
  */
 import type { ServerResponse } from 'node:http'
 import type { Client } from '../app/save.ts'
-import type { Grant } from '../http/auth.ts'
 import { type MaskError, shownErrors } from '../http/errors.ts'
 import { sendText } from '../http/respond.ts'
 import type { Responses } from '../http/responses.ts'
 import type { Call } from '../http/route.ts'
+import type { Grant } from '../model/grant.ts'
 import type { Context } from './builder.ts'
 import type { Documents } from './documents.ts'
 import { type GraphQLParams, paramsOfBody } from './params.ts'

@@ -4,8 +4,8 @@
  * means none. Without a declaration, a root field, a type, and a field with its own resolver on a type of scope 'any' need `admin`.
  */
 import { type GraphQLSchema, getNamedType } from 'graphql'
-import type { Grant, Scope } from '../http/auth.ts'
 import { SpillwayError } from '../model/error.ts'
+import type { Grant, Scope } from '../model/grant.ts'
 import { isPlain, objectTypes, type Reached } from './reach.ts'
 
 /** Scopes, each with the first field that needs it. */

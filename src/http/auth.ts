@@ -15,21 +15,10 @@ import {
 } from 'jose'
 import { LRUCache } from 'lru-cache'
 import { SpillwayError } from '../model/error.ts'
+import { type Grant, type Scope, scopes } from '../model/grant.ts'
 import type { Log } from '../model/log.ts'
 import { SingleFlight } from '../model/single-flight.ts'
 import { wantsEventStream } from './accept.ts'
-
-/** read: contents, receipts, events. write: save. admin: the queue, dead letters, metrics. */
-export type Scope = 'read' | 'write' | 'admin'
-export const scopes: readonly Scope[] = ['read', 'write', 'admin']
-
-export interface Grant {
-  /** The subject of the token, by which limits count. */
-  subject: string | undefined
-  scopes: ReadonlySet<string>
-  /** Milliseconds since 1970; undefined: it does not expire. */
-  expiresAt: number | undefined
-}
 
 export interface AuthOptions {
   /** HS256, at least 32 bytes. */
@@ -38,6 +27,8 @@ export interface AuthOptions {
   jwksUrl?: string | undefined
   issuer?: string | undefined
   audience?: string | undefined
+  /** The claims of every client where no token is required. */
+  devClaims?: Readonly<Record<string, unknown>> | undefined
   /** Shorter times, for tests. */
   recheckMs?: number
   keysGraceMs?: number
@@ -52,21 +43,28 @@ const keysGraceMs = 3_600_000
 /** The timeout of reading keys while the last ones can be used. */
 const keysTimeoutMs = 1_000
 const tokensCached = 10_000
+/** Of all cached tokens and their claims. */
+const bytesCached = 64 * 1024 * 1024
 const tokenLength = 8_000
-
-const fullGrant: Grant = { subject: undefined, scopes: new Set(scopes), expiresAt: undefined }
 
 export class Auth {
   readonly #verify: ((token: string) => Promise<{ payload: JWTPayload }>) | undefined
+  /** Of every request, where no token is required. */
+  readonly #fullGrant: Grant
   /** Verified tokens, and when (performance.now()). */
-  readonly #grants = new LRUCache<string, { grant: Grant; checkedAt: number }>({ max: tokensCached })
+  readonly #grants = new LRUCache<string, { grant: Grant; checkedAt: number }>({
+    max: tokensCached,
+    maxSize: bytesCached,
+    sizeCalculation: ({ grant }, token) => token.length + bytesOf(grant.claims),
+  })
   readonly #tokens = new WeakMap<Grant, string>()
   /** By token. */
   readonly #checks = new SingleFlight<Grant>()
   readonly #recheckMs: number
 
   /** With neither a secret nor keys, every request gets all scopes. */
-  constructor({ secret, jwksUrl, issuer, audience, ...times }: AuthOptions, log: Log) {
+  constructor({ secret, jwksUrl, issuer, audience, devClaims = {}, ...times }: AuthOptions, log: Log) {
+    this.#fullGrant = { subject: undefined, scopes: new Set(scopes), expiresAt: undefined, claims: devClaims }
     // A secret does not change while the process runs.
     this.#recheckMs = jwksUrl ? (times.recheckMs ?? recheckMs) : Number.POSITIVE_INFINITY
     const options: JWTVerifyOptions = {
@@ -111,7 +109,7 @@ export class Auth {
 
   /** The grant of an Authorization header. Rejects with UNAUTHENTICATED; the message says what is wrong with the token. */
   grant(authorization: string | undefined, request?: IncomingMessage): Grant | Promise<Grant> {
-    if (!this.#verify) return fullGrant
+    if (!this.#verify) return this.#fullGrant
     const token = /^Bearer +(\S+)$/i.exec(authorization ?? '')?.[1]
     if (!token) return Promise.reject(refused(`Authorization: Bearer TOKEN is required${alternatives(request)}`))
     if (token.length > tokenLength) return Promise.reject(refused('the token is too long'))
@@ -176,11 +174,20 @@ export class Auth {
       subject: payload.sub,
       scopes: new Set(scopesOf(payload)),
       expiresAt: payload.exp! * 1_000 + leewaySeconds * 1_000,
+      claims: payload,
     }
     this.#grants.set(token, { grant, checkedAt: performance.now() })
     this.#tokens.set(grant, token)
     return grant
   }
+}
+
+/** What a claim takes in memory, at most: an empty object in a list takes 64 bytes, which is 20 times its text. */
+function bytesOf(claim: unknown): number {
+  if (typeof claim === 'string') return 64 + 2 * claim.length
+  if (typeof claim !== 'object' || claim === null) return 64
+  if (Array.isArray(claim)) return claim.reduce((sum, item) => sum + bytesOf(item), 64)
+  return Object.entries(claim).reduce((sum, [name, value]) => sum + bytesOf(name) + bytesOf(value), 64)
 }
 
 type Keys = ReturnType<typeof createRemoteJWKSet>

@@ -5,7 +5,7 @@
 import type { IncomingMessage } from 'node:http'
 import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible'
 import { badInput, SpillwayError } from '../model/error.ts'
-import type { Grant } from './auth.ts'
+import type { Grant } from '../model/grant.ts'
 
 /** The client that a request counts for. */
 export function clientOf({ subject }: Grant, { socket }: IncomingMessage): string {

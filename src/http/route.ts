@@ -2,7 +2,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { type Bytes, type Hold, largeBytes, overloaded } from '../app/bytes.ts'
-import { type Auth, type Grant, requireScope, type Scope } from './auth.ts'
+import type { Grant, Scope } from '../model/grant.ts'
+import { type Auth, requireScope } from './auth.ts'
 import { checkTransfer, decode, discard, hasBody, readBody } from './body.ts'
 import { clientOf, type RateLimit } from './client-limits.ts'
 import { type Connection, checkRequests } from './connections.ts'
@@ -48,7 +49,7 @@ export type Upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer, c
 /** The methods of the server as a whole; a route may have fewer. */
 export const allow = 'GET, HEAD, POST, OPTIONS'
 
-const anonymous: Grant = { subject: undefined, scopes: new Set(), expiresAt: undefined }
+const anonymous: Grant = { subject: undefined, scopes: new Set(), expiresAt: undefined, claims: {} }
 
 /** Finds the route and runs its handler. Rejects with what sendError takes. */
 export async function handleRequest(
