@@ -41,7 +41,10 @@ const folder = (kind: string) => new URL(`../../prisma/${kind}/migrations/`, imp
 
 /** The models of a schema.prisma, as far as ours go. */
 async function schema(kind: string) {
-  const text = await readFile(new URL(`../../prisma/${kind}/schema.prisma`, import.meta.url), 'utf8')
+  const text = await readFile(
+    new URL(kind === 'mysql' ? '../../prisma/schema.prisma' : '../../prisma/sqlite/schema.prisma', import.meta.url),
+    'utf8',
+  )
   return [...text.matchAll(/^model (\w+) \{\n([\s\S]*?)^\}/gm)].map(([, name = '', body = '']) => {
     const lines = body
       .split('\n')

@@ -1,0 +1,23 @@
+/**
+ * The Prisma generator of prisma/schema.prisma. Writes what Spillway needs beside the client: the tables that defineModel reads, and the
+ * schema of SQLite. It runs before the sources are there (in the Dockerfile), so it imports types of src/ only.
+ */
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import helper from '@prisma/generator-helper'
+import { sqliteSchema } from './sqlite-schema.ts'
+import { tablesOf, tablesSource } from './tables.ts'
+
+helper.generatorHandler({
+  onManifest: () => ({ prettyName: 'Tables of Spillway, schema of SQLite', defaultOutput: './mysql/generated' }),
+  async onGenerate({ dmmf, datamodel, schemaPath, generator }) {
+    const folder = generator.output!.value!
+    write(resolve(folder, 'tables.ts'), tablesSource(tablesOf(dmmf.datamodel)))
+    write(resolve(dirname(schemaPath), 'sqlite/schema.prisma'), sqliteSchema(datamodel))
+  },
+})
+
+function write(path: string, text: string) {
+  mkdirSync(dirname(path), { recursive: true })
+  writeFileSync(path, text)
+}
