@@ -2,13 +2,13 @@
  * Streams and sockets that are opened to be a burden. What breaks the protocol of WebSockets: test/live/websocket.test.ts; subscribers that
  * do not read what they asked for: test/live/slow.test.ts.
  */
-import { SignJWT } from 'jose'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { boot, type Spillway } from '../harness/boot.ts'
 import { eventually, holds } from '../harness/eventually.ts'
 import { Raw } from '../harness/raw.ts'
 import { SseClient } from '../harness/sse.ts'
 import { Target } from '../harness/target.ts'
+import { secret, tokenOf } from '../harness/tenants.ts'
 import { WsClient } from '../harness/ws.ts'
 
 const saved = 'subscription { saved { cursor } }'
@@ -144,18 +144,13 @@ describe('an event stream', () => {
 })
 
 describe('one client', () => {
-  const secret = 'a secret of at least thirty-two bytes'
   let system: Spillway
   beforeAll(async () => {
     system = await boot('embedded', { env: { AUTH_JWT_SECRET: secret, STREAM_LIMIT: '5', RATE_LIMIT: '40' } })
   })
   afterAll(() => system?.stop())
 
-  const bearer = async (sub: string) =>
-    `Bearer ${await new SignJWT({ scope: 'read write admin', sub })
-      .setProtectedHeader({ alg: 'HS256' })
-      .setExpirationTime('5m')
-      .sign(new TextEncoder().encode(secret))}`
+  const bearer = async (sub: string) => `Bearer ${await tokenOf({ sub })}`
 
   test.each([
     ['saved', saved],

@@ -1,12 +1,12 @@
 /** GraphiQL in a real browser (FC10): it works under its Content-Security-Policy, and no page of another site can frame it. */
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { SignJWT } from 'jose'
 import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { boot, type Spillway } from '../harness/boot.ts'
 import { launchBrowser } from '../harness/browser.ts'
 import { holds } from '../harness/eventually.ts'
+import { secret, tokenOf } from '../harness/tenants.ts'
 
 const html = { accept: 'text/html,application/xhtml+xml' }
 
@@ -90,14 +90,10 @@ test('GraphiQL loads under its policy and runs a query', async () => {
 }, 120_000)
 
 test('GraphiQL of a server with authentication loads, asks for the token, and runs a query with it (FE6)', async () => {
-  const secret = 'a secret of at least thirty-two bytes'
   const locked = await boot('embedded', { env: { AUTH_JWT_SECRET: secret } })
   const page = await browser.newPage()
   try {
-    const token = await new SignJWT({ sub: 'somebody', scope: 'read write admin' })
-      .setProtectedHeader({ alg: 'HS256' })
-      .setExpirationTime('5m')
-      .sign(new TextEncoder().encode(secret))
+    const token = await tokenOf()
     const text = encodeURIComponent('query Capacity { queue { capacity } }')
     await page.goto(`${locked.url}/graphql?query=${text}`)
     const result = page.locator('.result-window')

@@ -1,11 +1,11 @@
 /** What the console shows and does on failures: a server that stops, a queue that fills, an invalid token. */
-import { SignJWT } from 'jose'
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { boot, type SetUp, type Spillway, setUps } from '../harness/boot.ts'
 import { launchBrowser } from '../harness/browser.ts'
 import { holds } from '../harness/eventually.ts'
 import { startRedis } from '../harness/redis.ts'
+import { secret, tokenOf } from '../harness/tenants.ts'
 import { openWindow } from './window.ts'
 
 /** The browser's own log line about a server that is unavailable. */
@@ -182,19 +182,13 @@ test('the console shows that a power cut may lose saves', async () => {
 })
 
 describe('the console of a server with authentication', () => {
-  const secret = 'a secret of at least thirty-two bytes'
   let system: Spillway
   beforeAll(async () => {
     system = await boot('embedded', { env: { AUTH_JWT_SECRET: secret } })
   })
   afterAll(() => system?.stop())
 
-  const token = (scope: string) =>
-    new SignJWT({ scope })
-      .setProtectedHeader({ alg: 'HS256' })
-      .setSubject('somebody')
-      .setExpirationTime('5 minutes')
-      .sign(new TextEncoder().encode(secret))
+  const token = (scope: string) => tokenOf({ scope })
 
   test('asks for a token, and shows what the token allows', async () => {
     const context = await browser.newContext()

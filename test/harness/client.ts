@@ -151,4 +151,4 @@ export class Client {
   }
 }
 
-export const client = (url: string, token?: string): Client => new Client(url, token)
+export const client = (url: string | (() => string), token?: string): Client => new Client(url, token)

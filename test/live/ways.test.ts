@@ -2,12 +2,12 @@
  * A stream does what it promises however its request is written (FB1, FB2, FB3, FB5): on real processes, with the forms that were
  * seen to lose a promise. Generated forms: test/server/streams.test.ts.
  */
-import { SignJWT } from 'jose'
 import { afterEach, describe, expect, test } from 'vitest'
 import { boot, type Spillway, setUps, unique } from '../harness/boot.ts'
 import { holds } from '../harness/eventually.ts'
 import { startNginx } from '../harness/nginx.ts'
 import { SseClient } from '../harness/sse.ts'
+import { secret, tokenOf } from '../harness/tenants.ts'
 
 let system: Spillway | undefined
 afterEach(async () => {
@@ -109,13 +109,9 @@ test('a stream ends without complete when the server stops, however it is asked 
 })
 
 test('a stream ends with the token that opened it, however it is asked for (FB3)', async () => {
-  const secret = 'a secret of at least thirty-two bytes'
   system = await boot('embedded', { env: { AUTH_JWT_SECRET: secret } })
   // The leeway for clocks that differ, 30 s, is spent but for some seconds.
-  const bearer = await new SignJWT({ scope: 'read write admin', sub: 'somebody' })
-    .setProtectedHeader({ alg: 'HS256' })
-    .setExpirationTime(Math.floor(Date.now() / 1_000) - 24)
-    .sign(new TextEncoder().encode(secret))
+  const bearer = await tokenOf({}, { expires: Math.floor(Date.now() / 1_000) - 24 })
   const { url } = system
   const streams = await Promise.all(
     [...feeds, ...others.slice(0, 2)].map(async ([how, open]) => ({

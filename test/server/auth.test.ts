@@ -28,8 +28,8 @@ import { client, type Json } from '../harness/client.ts'
 import { holds } from '../harness/eventually.ts'
 import { quiet, recorded } from '../harness/quiet.ts'
 import { SseClient } from '../harness/sse.ts'
+import { type Signing, secret, tokenOf } from '../harness/tenants.ts'
 
-const secret = 'a secret of at least thirty-two bytes'
 const audience = 'spillway'
 
 /** The scope of each root field. The walk below fails for a field without an entry, so that every new field gets one. */
@@ -65,15 +65,8 @@ const shows: Record<string, string | undefined> = {
 
 const scopes = ['read', 'write', 'admin']
 
-function token(
-  claims: Record<string, unknown> = {},
-  options: { alg?: string; key?: string; expires?: string | number } = {},
-): Promise<string> {
-  return new SignJWT({ scope: 'read write admin', sub: 'somebody', aud: audience, ...claims })
-    .setProtectedHeader({ alg: options.alg ?? 'HS256' })
-    .setExpirationTime(options.expires ?? '5m')
-    .sign(new TextEncoder().encode(options.key ?? secret))
-}
+const token = (claims: Record<string, unknown> = {}, signing?: Signing) =>
+  tokenOf({ aud: audience, ...claims }, signing)
 
 /** An operation that selects one root field with valid arguments. */
 function operation(

@@ -1,15 +1,14 @@
 /** HTTP as clients and proxies send it: forms of the request target, offers of other protocols, and pages of other origins. */
 
-import { SignJWT } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { bootInProcess, type InProcess } from '../harness/boot.ts'
 import { holds } from '../harness/eventually.ts'
 import { recorded } from '../harness/quiet.ts'
 import { exchange, Raw } from '../harness/raw.ts'
+import { secret, tokenOf } from '../harness/tenants.ts'
 
 const app = 'https://app.example'
-const secret = 'a secret of at least thirty-two bytes'
 const log = recorded()
 const opened: InProcess[] = []
 /** `url` needs no token; `locked` needs one, and accepts one request a second. */
@@ -210,10 +209,7 @@ describe('A page of a listed origin', () => {
   test('may read every response, errors and Retry-After included', async () => {
     const call = (path: string, init: RequestInit = {}) =>
       fetch(`${locked}${path}`, { ...init, headers: { origin: app, ...init.headers } })
-    const authorization = `Bearer ${await new SignJWT({ sub: 'somebody', scope: 'read write' })
-      .setProtectedHeader({ alg: 'HS256' })
-      .setExpirationTime('5m')
-      .sign(new TextEncoder().encode(secret))}`
+    const authorization = `Bearer ${await tokenOf({ scope: 'read write' })}`
     const graphql = {
       method: 'POST',
       body: '{"query":"{ __typename }"}',

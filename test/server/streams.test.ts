@@ -3,10 +3,10 @@
  * on resume, on errors, when the token expires, and when the server stops.
  */
 import fc from 'fast-check'
-import { SignJWT } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { formatCursor } from '../../src/events/events.ts'
 import { holds } from '../harness/eventually.ts'
+import { secret, tokenOf } from '../harness/tenants.ts'
 import { serveTwoWays, type TwoWays } from '../harness/two-ways.ts'
 import {
   type Asked,
@@ -228,14 +228,10 @@ describe('A server that stops', () => {
 
 describe('A token that expires', () => {
   test('ends every stream that was opened with it, without complete', async () => {
-    const secret = 'a secret of at least thirty-two bytes'
     const guarded = await serveTwoWays({ auth: { secret } })
     try {
       // The leeway for clocks that differ, 30 s, is spent but for some seconds.
-      const bearer = await new SignJWT({ scope: 'read admin', sub: 'somebody' })
-        .setProtectedHeader({ alg: 'HS256' })
-        .setExpirationTime(Math.floor(Date.now() / 1_000) - 24)
-        .sign(new TextEncoder().encode(secret))
+      const bearer = await tokenOf({ scope: 'read admin' }, { expires: Math.floor(Date.now() / 1_000) - 24 })
       await expectEnds(await openAll(guarded.fast, `Bearer ${bearer}`))
     } finally {
       await guarded.close()
