@@ -1,48 +1,64 @@
 /**
- * A message: a save as the queue stores it, with everything that the insert needs. By its version, a worker of another release recognises
- * a message that it cannot decode. docs/glossary.md defines the terms.
+ * A message: a save as the queue stores it, with everything that the insert needs. By its version, its model and its columns, a worker of
+ * another release recognises a message that it cannot decode. docs/glossary.md defines the terms.
+ *
+ * Version 2: `{ v: 2, model, id, at, data, trace? }`; `data` as model.ts' dataText. Version 1, of release 0.1: `{ v: 1, type: 'content', id,
+ * at, content, trace? }`, a save of the model Content.
  */
+import { type Model, type Models, readData, Undecodable, type Values } from './model.ts'
+import { isObject, parseJson } from './parse.ts'
+
 export interface Message {
-  v: 1
-  /** The model. */
-  type: 'content'
+  model: Model
   id: string
   /** When it was enqueued: milliseconds since 1970, by the clock of the API process. */
   at: number
-  content: string
-  /** W3C traceparent, if this save is traced. The last field: `traceOf` reads it at the end. */
-  trace?: string
+  values: Values
 }
 
-/** The same text as JSON.stringify, in half the time: only the content may need escaping. */
-export function encode({ v, type, id, at, content, trace }: Message): string {
+/** `data` is dataText. `trace`, a W3C traceparent if this save is traced, is the last field: `traceOf` reads it at the end. */
+export function encode(message: {
+  model: Model
+  id: string
+  at: number
+  data: string
+  trace?: string | undefined
+}): string {
+  const { model, id, at, data, trace } = message
   const end = trace === undefined ? '}' : `,"trace":"${trace}"}`
-  return `{"v":${v},"type":"${type}","id":"${id}","at":${at},"content":${JSON.stringify(content)}${end}`
+  return `{"v":2,"model":"${model.name}","id":"${id}","at":${at},"data":${data}${end}`
 }
 
 /**
- * The traceparent of an encoded message, if it has one that is sampled. Found without decoding the message: no content can end like this,
- * since a quote within it is escaped.
+ * The traceparent of an encoded message, if it has one that is sampled. Found without decoding the message: no data can end like this, since
+ * a quote within it is escaped and its own end follows.
  */
 export function traceOf(body: string): string | undefined {
   return /,"trace":"(00-[0-9a-f]{32}-[0-9a-f]{16}-01)"\}$/.exec(body.slice(-70))?.[1]
 }
 
 /** The message, or what is wrong with it. Never throws: any program may have written to the queue. */
-export function decode(body: string): Message | { problem: string } {
-  let value: unknown
-  try {
-    value = JSON.parse(body)
-  } catch {
-    return { problem: 'the message is not JSON' }
+export function decode(body: string, models: Models): Message | Undecodable {
+  const value = parseJson(body)
+  if (value === undefined) return new Undecodable('the message is not JSON')
+  if (!isObject(value)) return new Undecodable('the message is not a JSON object')
+  const { v, id, at } = value
+  if (v !== 1 && v !== 2) {
+    const problem = `the message has version ${JSON.stringify(v)}; this worker understands versions 1 and 2`
+    return new Undecodable(problem, typeof v === 'number' && v > 2)
   }
-  if (typeof value !== 'object' || value === null) return { problem: 'the message is not a JSON object' }
-  const { v, type, id, at, content } = value as Record<string, unknown>
-  if (v !== 1) return { problem: `the message has version ${JSON.stringify(v)}; this worker understands version 1` }
-  if (type !== 'content')
-    return { problem: `the message has type ${JSON.stringify(type)}; this worker understands "content"` }
-  if (typeof id !== 'string' || typeof content !== 'string' || typeof at !== 'number' || !Number.isFinite(at)) {
-    return { problem: 'the message lacks a well-formed id, at or content' }
+  const [name, data] = v === 1 ? firstVersion(value) : [value.model, value.data]
+  const model = typeof name === 'string' ? models.get(name) : undefined
+  if (!model) {
+    const problem = `the message is of the model ${JSON.stringify(name)}, which this worker does not have`
+    return new Undecodable(problem, typeof name === 'string')
   }
-  return value as Message
+  if (typeof id !== 'string' || typeof at !== 'number' || !Number.isFinite(at))
+    return new Undecodable('the message lacks a well-formed id or at')
+  const values = readData(model, data)
+  return values instanceof Undecodable ? values : { model, id, at, values }
+}
+
+function firstVersion({ type, content }: Record<string, unknown>): [model: unknown, data: unknown] {
+  return type === 'content' ? ['Content', { content }] : [type, undefined]
 }

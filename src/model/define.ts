@@ -1,0 +1,323 @@
+/**
+ * `defineModel`: a model from its table in the Prisma schema and the rules of a file in src/models/. A definition that is wrong stops the
+ * start with one error, which names the file, the column and what to do.
+ */
+import { type Column, codecs, Problem, parseDateTime } from './columns.ts'
+import type { Grant } from './grant.ts'
+import type { Model, Names, Row } from './model.ts'
+import { setsOf } from './narrow.ts'
+import { nativeLimits } from './native.ts'
+import type { ColumnType, Table, TableColumn } from './table.ts'
+
+/** Rules of a column for what clients send; the limits of its type in the database hold besides. */
+export interface Rules {
+  /** String, Json and Bytes: the most bytes (of UTF-8). Default: what the database column takes, at most CONTENT_MAX_BYTES. */
+  maxBytes?: number
+  /** String: the most characters. */
+  maxLength?: number
+  /** Numbers and DateTime; BigInt, Decimal and DateTime as text. */
+  min?: number | string
+  max?: number | string
+  /** String. */
+  pattern?: RegExp
+  /** The claim of the token that gives the value. */
+  fromToken?: string
+  description?: string
+}
+
+type Own<R> = Exclude<keyof R & string, keyof Row & ('id' | 'createdAt' | 'savedAt')>
+
+/** `R`: a row, as the Prisma client returns it. `F`: fields of the GraphQL type. */
+export interface Definition<R, F = unknown> {
+  description?: string
+  columns?: { [C in Own<R>]?: Rules }
+  /** Sets of columns that lists and subscriptions can be narrowed to. */
+  by?: readonly (readonly Own<R>[])[]
+  /** Column -> claim: rows are visible only to tokens whose claim has the column's value, and saves set it. */
+  visibleTo?: { [C in Own<R>]?: string }
+  /** What is wrong with a valid input; undefined: nothing. */
+  check?: (input: Pick<R, Own<R>>, grant: Grant) => string | undefined
+  /** Names other than those made of the model's name. */
+  names?: Partial<Names>
+  fields?: F
+}
+
+/** Binds `defineModel` to the tables of a Prisma schema. `Rows` and `Fields`: the row and the GraphQL fields of each model. */
+export function modelsOf<Rows, Fields extends Record<keyof Rows, unknown>>(
+  tables: Readonly<Record<keyof Rows & string, Table>>,
+) {
+  return <N extends keyof Rows & string>(name: N, definition: Definition<Rows[N], Fields[N]>): Model<Rows[N]> => {
+    const where = `The model ${name} (${callerOf()})`
+    const table = (tables as Readonly<Record<string, Table>>)[name]
+    if (!table) {
+      throw new Error(
+        `${where} is not in prisma/schema.prisma, which has ${Object.keys(tables).join(', ')}; add it there and run npm install`,
+      )
+    }
+    const problem = (text: string) => new Error(`${where}: ${text}`)
+    return modelOf(table, definition as unknown as Definition<Row>, problem)
+  }
+}
+
+/** A file in the stack outside this folder, as a path from the working directory. */
+function callerOf(): string {
+  const lines = new Error().stack?.split('\n').slice(1) ?? []
+  const line = lines.find((one) => !one.includes('/src/model/')) ?? ''
+  const [, path = 'unknown file'] = /(?:file:\/\/)?(\/[^\s():]+):\d+:\d+/.exec(line) ?? []
+  const here = `${process.cwd()}/`
+  return path.startsWith(here) ? path.slice(here.length) : path
+}
+
+type Fail = (text: string) => Error
+
+const ours: Record<string, ColumnType> = { id: 'String', createdAt: 'DateTime', savedAt: 'DateTime' }
+const mostOfName = 40
+const mostUnbounded = 1_048_576
+
+function modelOf(table: Table, definition: Definition<Row>, problem: Fail): Model {
+  const { name } = table
+  if (name.length > mostOfName)
+    throw problem(`its name has ${name.length} characters; at most ${mostOfName} are allowed`)
+  checkOurs(table, problem)
+  const { by = [], visibleTo = {}, columns: rules = {} } = definition as Definition<Record<string, unknown>>
+  const names = table.columns.map((column) => column.name)
+  for (const column of [...Object.keys(rules), ...by.flat(), ...Object.keys(visibleTo)]) {
+    if (column in ours) throw problem(`${column} is set by Spillway; remove it from the definition`)
+    if (!names.includes(column)) {
+      throw problem(
+        `there is no column ${column} in prisma/schema.prisma; it has ${names.filter((one) => !(one in ours)).join(', ')}`,
+      )
+    }
+  }
+  const visible = Object.entries(visibleTo)
+  if (visible.length > 1) throw problem(`visibleTo names ${visible.length} columns; name one`)
+  const narrowed = new Set([...by.flat(), ...Object.keys(visibleTo)])
+  const columns = table.columns
+    .filter((column) => !(column.name in ours))
+    .map((column) => columnOf(column, rules[column.name] ?? {}, narrowed.has(column.name), problem))
+  const [first] = visible
+  const model: Model = {
+    name,
+    table: table.dbName,
+    description: definition.description ?? table.description ?? `A saved ${name}: one row of the database.`,
+    columns,
+    by: by.map((set) => [...set]),
+    visibleTo: first && { column: first[0], claim: first[1]! },
+    references: table.references,
+    names: { ...namesOf(name), ...definition.names },
+    check: definition.check as Model['check'],
+    fields: definition.fields,
+  }
+  checkNarrowings(model, table, problem)
+  return model
+}
+
+function checkOurs(table: Table, problem: Fail): void {
+  const { primaryKey, unique } = table
+  for (const [name, type] of Object.entries(ours)) {
+    const column = table.columns.find((one) => one.name === name)
+    const declaration = name === 'id' ? 'id String @id @db.Char(36)' : `${name} DateTime @db.DateTime(3)`
+    if (!column) throw problem(`it lacks the column ${name}; add "${declaration}" to it in prisma/schema.prisma`)
+    const native = column.native?.[1].join() ?? ''
+    const isFit = column.type === type && !column.nullable && !column.list && column.generated === undefined
+    const isSized =
+      name === 'id'
+        ? ['Char', 'VarChar'].includes(column.native?.[0] ?? '') && Number(native) >= 36
+        : Number(native || 3) >= 3
+    if (!isFit || !isSized || column.dbName !== name)
+      throw problem(
+        `its column ${name} must be declared as "${declaration}" in prisma/schema.prisma, since Spillway writes it`,
+      )
+  }
+  if (primaryKey.join() !== 'id')
+    throw problem('its primary key must be id; write @id at the column id in prisma/schema.prisma')
+  const other = unique.find((columns) => !columns.includes('id'))
+  if (other) {
+    throw problem(
+      `${other.join(' and ')} must not be unique: saves that were acknowledged cannot be refused by the database; replace it by @@index`,
+    )
+  }
+}
+
+function columnOf(column: TableColumn, rules: Rules, narrows: boolean, problem: Fail): Column {
+  const { name, dbName, nullable, enumName, values } = column
+  const wrong = (text: string) => problem(`the column ${name} ${text}`)
+  const type = column.type as ColumnType
+  if (!(type in codecs) || column.list) {
+    throw wrong(
+      `has the type ${column.type}${column.list ? '[]' : ''}; expected one of ${Object.keys(codecs).join(', ')} (an enum counts as Enum)`,
+    )
+  }
+  if (column.generated !== undefined)
+    throw wrong(
+      `gets its value from ${column.generated}, in the database or in Prisma; Spillway writes every value itself: remove it, or use a literal default`,
+    )
+  if (narrows && !['String', 'Int', 'BigInt', 'Boolean', 'Enum'].includes(type))
+    throw wrong(`is in by or visibleTo and has the type ${type}; expected String, Int, BigInt, Boolean or an enum`)
+  const limits = nativeLimits(type, column.native)
+  if (typeof limits === 'string') throw wrong(limits)
+  checkRules(type, rules, wrong)
+  const least = <V extends number | undefined>(a: V, b: V) => (a === undefined || (b !== undefined && b < a) ? b : a)
+  const resolved: Column = {
+    name,
+    dbName,
+    type,
+    nullable,
+    default: undefined,
+    description: rules.description ?? column.description,
+    enumName,
+    values,
+    // Without a rule, CONTENT_MAX_BYTES is the limit, which is set later.
+    maxBytes: least(rules.maxBytes, limits.maxBytes) ?? mostUnbounded,
+    maxLength: least(rules.maxLength, limits.maxLength),
+    exactBytes: limits.exactBytes,
+    min: limits.min,
+    max: limits.max,
+    digits: limits.digits,
+    pattern: rules.pattern,
+    trimsEnd: limits.trimsEnd || (narrows && type === 'String'),
+    fromToken: rules.fromToken,
+  }
+  const bound = (input: number | string | undefined, rule: string) => {
+    if (input === undefined) return undefined
+    const value = codecs[type].parse(type === 'DateTime' ? parseDateTime(input) : input, resolved)
+    if (value instanceof Problem) throw wrong(`has the rule ${rule}: ${input}, which ${value.text}`)
+    return value
+  }
+  const [min, max] = [bound(rules.min, 'min'), bound(rules.max, 'max')]
+  if (min !== undefined) resolved.min = min
+  if (max !== undefined) resolved.max = max
+  if (column.default !== undefined) {
+    const value = codecs[type].parse(defaultOf(type, column.default), resolved)
+    if (value instanceof Problem) throw wrong(`has the default ${column.default}, which ${value.text}`)
+    resolved.default = value
+  }
+  return resolved
+}
+
+function defaultOf(type: ColumnType, given: string | number | boolean): unknown {
+  return type === 'Json' ? JSON.parse(String(given)) : given
+}
+
+const rulesOf: Record<keyof Rules, readonly ColumnType[]> = {
+  maxBytes: ['String', 'Json', 'Bytes'],
+  maxLength: ['String'],
+  min: ['Int', 'BigInt', 'Float', 'Decimal', 'DateTime'],
+  max: ['Int', 'BigInt', 'Float', 'Decimal', 'DateTime'],
+  pattern: ['String'],
+  fromToken: ['String', 'Int', 'BigInt', 'Decimal', 'Enum'],
+  description: Object.keys(codecs) as ColumnType[],
+}
+
+function checkRules(type: ColumnType, rules: Rules, wrong: Fail): void {
+  for (const rule of Object.keys(rules) as (keyof Rules)[]) {
+    if (!(rule in rulesOf)) throw wrong(`has the rule ${rule}; expected one of ${Object.keys(rulesOf).join(', ')}`)
+    if (!rulesOf[rule].includes(type)) throw wrong(`has the type ${type}, which the rule ${rule} is not for`)
+  }
+  for (const rule of ['maxBytes', 'maxLength'] as const) {
+    const value = rules[rule]
+    if (value !== undefined && !(Number.isInteger(value) && value >= 1 && value <= mostUnbounded))
+      throw wrong(`has the rule ${rule}: ${value}; expected a whole number from 1 to ${mostUnbounded}`)
+  }
+  // A pattern with the flag g or y remembers where it matched last.
+  if (rules.pattern && /[gy]/.test(rules.pattern.flags))
+    throw wrong('has a pattern with the flag g or y; remove the flag')
+}
+
+/** Each set of columns needs an index that begins with them, in any order, and goes on with createdAt and id: the order of lists. */
+function checkNarrowings(model: Model, { indexes }: Table, problem: Fail): void {
+  for (const set of setsOf(model)) {
+    // Without an index, a list of all rows is sorted by the database: slow in a large table, and not wrong.
+    if (set.length === 0) continue
+    const isFit = (index: readonly string[]) =>
+      [...index.slice(0, set.length)].sort().join() === set.join() &&
+      index.slice(set.length, set.length + 2).join() === 'createdAt,id'
+    if (!indexes.some(isFit)) {
+      throw problem(
+        `lists can be narrowed to ${set.join(' and ')}, and no index is fit for that; add @@index([${[...set, 'createdAt', 'id'].join(', ')}]) to it in prisma/schema.prisma, and a migration (npm run migration -- NAME)`,
+      )
+    }
+  }
+}
+
+function namesOf(name: string): Names {
+  const one = name[0]!.toLowerCase() + name.slice(1)
+  const many = plural(one)
+  return {
+    one,
+    many,
+    save: `save${name}`,
+    saveMany: `save${many[0]!.toUpperCase()}${many.slice(1)}`,
+    saved: `${one}Saved`,
+    savePath: `/${many}`,
+    listPath: `/${many}`,
+    flat: false,
+  }
+}
+
+function plural(word: string): string {
+  if (/[^aeiou]y$/.test(word)) return `${word.slice(0, -1)}ies`
+  return /(s|x|z|ch|sh)$/.test(word) ? `${word}es` : `${word}s`
+}
+
+const reservedNames = [
+  'node',
+  'receipt',
+  'receipts',
+  'queue',
+  'deadLetters',
+  'retryDeadLetters',
+  'discardDeadLetters',
+  'deadLettered',
+]
+const reservedTypes =
+  'Query Mutation Subscription Node Receipt ReceiptStatus Failure Queue Durability DeadLetter DeadLetterConnection DeadLetterEdge DeadLetterFilter DeadLetterChange PageInfo DateTime JSON BigInt Decimal Bytes String Int Float Boolean ID'.split(
+    ' ',
+  )
+const reservedPaths = ['/graphql', '/livez', '/readyz', '/metrics', '/receipts']
+
+/** The models of a release by name. Throws if two claim one name, or a parent is missing. */
+export function listModels(models: readonly Model[]): ReadonlyMap<string, Model> {
+  const owners = new Map<string, string>()
+  const claim = (kind: string, name: string, owner: string) => {
+    const other = owners.get(`${kind} ${name}`)
+    if (other !== undefined) {
+      throw new Error(
+        `${owner} and ${other} both claim the ${kind} ${name}; rename one of them, or give one other names: defineModel(…, { names: { … } })`,
+      )
+    }
+    owners.set(`${kind} ${name}`, owner)
+  }
+  for (const name of reservedNames) claim('root field', name, 'Spillway')
+  for (const name of reservedTypes) claim('GraphQL type', name, 'Spillway')
+  for (const path of reservedPaths) claim('path', path, 'Spillway')
+  for (const { name, names, columns } of models) {
+    const owner = `the model ${name}`
+    for (const field of [names.one, names.many, names.save, names.saveMany]) claim('root field', field, owner)
+    claim('subscription', names.saved, owner)
+    for (const end of ['', 'Input', 'Receipt', 'Saved', 'Connection', 'Edge'])
+      claim('GraphQL type', `${name}${end}`, owner)
+    for (const path of new Set([names.savePath, names.listPath])) claim('path', path, owner)
+    for (const column of columns) if (column.enumName) claimEnum(owners, column.enumName)
+  }
+  const known = new Map(models.map((model) => [model.name, model]))
+  return known
+}
+
+/** Several columns may have one enum. */
+function claimEnum(owners: Map<string, string>, name: string): void {
+  const owner = `the enum ${name}`
+  const other = owners.get(`GraphQL type ${name}`)
+  if (other !== undefined && other !== owner)
+    throw new Error(`${owner} and ${other} both claim the GraphQL type ${name}; rename one of them`)
+  owners.set(`GraphQL type ${name}`, owner)
+}
+
+/** Sets the limit of columns without one (CONTENT_MAX_BYTES). */
+export function limitColumns(models: ReadonlyMap<string, Model>, maxBytes: number): ReadonlyMap<string, Model> {
+  const limited = (model: Model): Model => ({
+    ...model,
+    columns: model.columns.map((column) => (column.maxBytes > maxBytes ? { ...column, maxBytes } : column)),
+  })
+  return new Map([...models].map(([name, model]) => [name, limited(model)]))
+}

@@ -1,0 +1,181 @@
+/**
+ * A model: a table whose rows are written through the queue. `define.ts` makes it from a file in src/models/ and the Prisma schema. Rows have
+ * three columns of Spillway, `id`, `createdAt` (when the save was enqueued) and `savedAt` (when the row was written), and columns of the model.
+ */
+import { hash } from 'node:crypto'
+import { type Column, codecs } from './columns.ts'
+import type { Grant } from './grant.ts'
+import { isObject, readDate } from './parse.ts'
+import type { Reference } from './table.ts'
+
+export interface Row {
+  /** A lower-case UUID. */
+  id: string
+  createdAt: Date
+  savedAt: Date
+  [column: string]: unknown
+}
+
+/** Values of the model's columns by name, whole and valid. */
+export type Values = Record<string, unknown>
+
+/** The names of a model in GraphQL and REST, each unique among all models. */
+export interface Names {
+  /** `comment`: the query of one row, and the field of a row in receipts and events. */
+  one: string
+  /** `comments` */
+  many: string
+  /** `saveComment` */
+  save: string
+  /** `saveComments` */
+  saveMany: string
+  /** `commentSaved` */
+  saved: string
+  /** `POST /comments`, and `GET /comments?…` */
+  savePath: string
+  listPath: string
+  /** Whether `save` takes the columns as arguments of its own; else as one argument `input`. */
+  flat: boolean
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: a list of models has models of different rows.
+export interface Model<R = any> {
+  /** The Prisma model. */
+  name: string
+  /** In the database. */
+  table: string
+  description: string
+  /** Without id, createdAt and savedAt. */
+  columns: readonly Column[]
+  /** What lists and subscriptions can be narrowed to: sets of columns. */
+  by: readonly (readonly string[])[]
+  /** Rows are visible only to clients whose claim equals the column's value. */
+  visibleTo: { column: string; claim: string } | undefined
+  references: readonly Reference[]
+  names: Names
+  /** A rule of the model's own: what is wrong with an input; undefined: nothing. */
+  check: ((input: R, grant: Grant) => string | undefined) | undefined
+  /** Fields of the GraphQL type beside the columns; graphql/ calls it with its field builder. */
+  fields: unknown
+}
+
+/** Of a release: by name. */
+export type Models = ReadonlyMap<string, Model>
+
+/** The values as JSON text. Equal values have equal texts. A null is left out, so that a new column changes no text. */
+export function dataText({ columns }: Model, values: Values): string {
+  let text = ''
+  for (const column of columns) {
+    const value = values[column.name]
+    // A reader takes the default for a value that is missing.
+    if (value === null && column.default === undefined) continue
+    const part = value === null ? 'null' : codecs[column.type].text(value)
+    text += `${text === '' ? '' : ','}"${column.name}":${part}`
+  }
+  return `{${text}}`
+}
+
+/**
+ * Equal digests mean equal models and values. 132 bits of SHA-256 of dataText, as 22 characters of base64url, and the model's name: the queue
+ * keeps the digest, and so the model, of an id.
+ */
+export function digestOf(model: Model, data: string): string {
+  return `${hash('sha256', data, 'base64url').slice(0, 22)}.${model.name}`
+}
+
+export function digestOfRow(model: Model, row: Row): string {
+  return digestOf(model, dataText(model, row))
+}
+
+/** The name of the model in a digest; undefined in a digest of release 0.1. */
+export function modelNameOf(digest: string): string | undefined {
+  return digest[22] === '.' ? digest.slice(23) : undefined
+}
+
+/** Why text of the queue is no save of this release. */
+export class Undecodable {
+  readonly problem: string
+  /** A newer release may decode it. */
+  readonly newer: boolean
+
+  constructor(problem: string, newer = false) {
+    this.problem = problem
+    this.newer = newer
+  }
+}
+
+/** The values of parsed dataText. Limits are not checked: the database has them. */
+export function readData(model: Model, data: unknown): Values | Undecodable {
+  if (!isObject(data)) return new Undecodable(`the data of ${model.name} is no object`)
+  const values: Values = {}
+  let known = 0
+  for (const column of model.columns) {
+    const { name, nullable, type } = column
+    const json = data[name]
+    if (json !== undefined) known += 1
+    const value = json === undefined ? (column.default ?? null) : json === null ? null : codecs[type].read(json, column)
+    if (value === undefined || (value === null && !nullable)) {
+      const problem = json === undefined ? 'is missing' : 'has an invalid value'
+      return new Undecodable(`${name} of ${model.name} ${problem}`, type === 'Enum' && typeof json === 'string')
+    }
+    values[name] = value
+  }
+  const names = Object.keys(data)
+  if (known < names.length) {
+    const unknown = names.find((name) => !model.columns.some((column) => column.name === name))
+    return new Undecodable(`${model.name} has no column ${JSON.stringify(unknown)} in this release`, true)
+  }
+  return values
+}
+
+/** A row as JSON text, for events and pages: dataText with id, createdAt and savedAt in milliseconds since 1970. */
+export function rowText(model: Model, row: Row): string {
+  const data = dataText(model, row)
+  const rest = data.length > 2 ? `,${data.slice(1)}` : '}'
+  return `{"id":${JSON.stringify(row.id)},"createdAt":${+row.createdAt},"savedAt":${+row.savedAt}${rest}`
+}
+
+/** The row of parsed rowText; columns of a newer release are left out. Undefined: another release or program wrote it, and it is no row. */
+export function readRow({ columns }: Model, value: unknown): Row | undefined {
+  if (!isObject(value) || typeof value.id !== 'string') return undefined
+  const createdAt = readDate(value.createdAt)
+  const savedAt = readDate(value.savedAt)
+  if (!createdAt || !savedAt) return undefined
+  const row: Row = { id: value.id, createdAt, savedAt }
+  for (const column of columns) {
+    const json = value[column.name]
+    const part =
+      json === undefined ? (column.default ?? null) : json === null ? null : codecs[column.type].read(json, column)
+    if (part === undefined || (part === null && !column.nullable)) return undefined
+    row[column.name] = part
+  }
+  return row
+}
+
+/** Bytes of the values in a statement, roughly. */
+export function sizeOf({ columns }: Model, row: Values): number {
+  let size = 0
+  for (const { name, type } of columns) {
+    const value = row[name]
+    if (value !== null && value !== undefined) size += codecs[type].size(value)
+  }
+  return size
+}
+
+/** The most bytes that `sizeOf` returns for a row that `parseInput` accepted. */
+export function maxSizeOf({ columns }: Model): number {
+  return columns.reduce(
+    (sum, { type, maxBytes }) => sum + (['String', 'Json', 'Bytes'].includes(type) ? maxBytes : 70),
+    0,
+  )
+}
+
+/** The values as clients get them in JSON. */
+export function jsonOf({ columns }: Model, values: Values): Record<string, unknown> {
+  return Object.fromEntries(
+    columns.map(({ name, type }) => {
+      const value = values[name] ?? null
+      return [name, value === null ? null : (codecs[type].output?.(value) ?? value)]
+    }),
+  )
+}
