@@ -5,18 +5,20 @@ import type { EventLog } from '../events/events.ts'
 import { Follower } from '../events/follower.ts'
 import type { Log } from '../model/log.ts'
 import { type Meter, noMeter } from '../model/meter.ts'
+import type { Models } from '../model/model.ts'
 import type { Tracer } from '../model/tracer.ts'
 import type { Queue } from '../queue/queue.ts'
 import { Bytes } from './bytes.ts'
-import { Contents } from './contents.ts'
 import { EnqueueBatcher } from './enqueue-batcher.ts'
 import { Reads } from './reads.ts'
 import { Receipts } from './receipts.ts'
+import { Rows } from './rows.ts'
 import { Saves } from './save.ts'
 
 export interface App {
+  models: Models
   saves: Saves
-  contents: Contents
+  rows: Rows
   receipts: Receipts
   follower: Follower
   queue: Queue
@@ -25,8 +27,8 @@ export interface App {
   reads: Reads
 }
 
-export function makeApp(
-  deps: {
+export function makeApp(deps: {
+    models: Models
     queue: Queue
     store: Store
     cache: Cache
@@ -34,18 +36,17 @@ export function makeApp(
     log: Log
     meter?: Meter
     tracer?: Tracer | undefined
-  },
-  options: { contentMaxBytes: number },
-): App {
-  const { queue, store, cache, events, log, meter = noMeter, tracer } = deps
+  }): App {
+  const { models, queue, store, cache, events, log, meter = noMeter, tracer } = deps
   const follower = new Follower({ events, log })
   const bytes = new Bytes()
-  const reads = new Reads({ bytes }, { rowBytes: options.contentMaxBytes })
-  const contents = new Contents({ store, cache, meter, reads })
-  const receipts = new Receipts({ queue, contents, follower })
+  const reads = new Reads({ bytes })
+  const rows = new Rows({ models, store, cache, meter, reads })
+  const receipts = new Receipts({ models, queue, rows, follower })
   return {
-    saves: new Saves({ batcher: new EnqueueBatcher({ queue }), receipts, bytes, meter, tracer, log }, options),
-    contents,
+    models,
+    saves: new Saves({ batcher: new EnqueueBatcher({ queue }), receipts, bytes, meter, tracer, log }),
+    rows,
     receipts,
     follower,
     queue,

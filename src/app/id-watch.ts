@@ -1,16 +1,16 @@
 /** Watches one id: collects the news from its events until its receipt is read again. */
 import type { Follower } from '../events/follower.ts'
-import type { Content } from '../model/content.ts'
+import type { Model, Row } from '../model/model.ts'
 
 /** The row of a `saved` event; undefined: the state of the id must be read from the queue. */
 export interface News {
-  saved: Content | undefined
+  saved: { model: Model; row: Row } | undefined
 }
 
 export class IdWatch {
   /** Ends the watch. May be called twice. */
   readonly stop: () => void
-  #saved: Content | undefined
+  #saved: News['saved']
   /** True at first: the id may have been saved before the watch began. */
   #stale = true
   #wake = () => {}
@@ -18,7 +18,7 @@ export class IdWatch {
   constructor(follower: Pick<Follower, 'watch'>, id: string) {
     this.stop = follower.watch(id, (event) => {
       if (event?.type === 'saved') {
-        this.#saved = event.content
+        this.#saved = event
         this.#wake()
       } else {
         // Events were missed; or a message failed, which may have had other content than the save that is waited for.

@@ -19,19 +19,11 @@ interface Operation {
 
 export class Reads {
   readonly bytes: Bytes
-  readonly #rowBytes: number
   /** By the object that an operation passes with each of its reads. */
   readonly #operations = new WeakMap<object, Operation>()
 
-  /** `rowBytes`: the largest a row may be. */
-  constructor({ bytes }: { bytes: Bytes }, { rowBytes }: { rowBytes: number }) {
+  constructor({ bytes }: { bytes: Bytes }) {
     this.bytes = bytes
-    this.#rowBytes = rowBytes
-  }
-
-  /** The number of rows that one statement may read. */
-  get rowsAtOnce(): number {
-    return Math.max(1, Math.floor((2 * bytesOfOperation) / this.#rowBytes))
   }
 
   /** Counts rows that an operation asks for. Throws BAD_USER_INPUT if they are too many. */
@@ -51,14 +43,14 @@ export class Reads {
     if (operation.bytes > bytesOfOperation) throw tooLarge()
   }
 
-  /** Reads a page of `rows` rows as soon as its bytes are free. Throws OVERLOADED if they are not in time. */
-  page<T>(rows: number, read: () => Promise<T>): Promise<T> {
-    return this.#within(Math.min(rows * this.#rowBytes, 2 * bytesOfOperation) * pageFactor, read)
+  /** Reads a page of rows that have at most `rowBytes` together, as soon as their bytes are free. Throws OVERLOADED if they are not in time. */
+  page<T>(rowBytes: number, read: () => Promise<T>): Promise<T> {
+    return this.#within(Math.min(rowBytes, 2 * bytesOfOperation) * pageFactor, read)
   }
 
   /** As `page`, for single rows, which are not parsed and rendered together. */
-  some<T>(rows: number, read: () => Promise<T>): Promise<T> {
-    return this.#within(rows * this.#rowBytes, read)
+  some<T>(rowBytes: number, read: () => Promise<T>): Promise<T> {
+    return this.#within(rowBytes, read)
   }
 
   async #within<T>(bytes: number, read: () => Promise<T>): Promise<T> {
@@ -69,6 +61,11 @@ export class Reads {
       this.bytes.out.release(bytes)
     }
   }
+}
+
+/** The number of rows that one statement may read, if a row has at most `rowBytes`. */
+export function rowsAtOnce(rowBytes: number): number {
+  return Math.max(1, Math.floor((2 * bytesOfOperation) / rowBytes))
 }
 
 export function tooLarge() {

@@ -1,18 +1,20 @@
 /**
  * Receipts: the state of a save. Invariants: a save that was enqueued always has a receipt; its state never goes back; the receipt of an
- * id is that of its first content, and a later sender of other content gets the receipt of that content. The queue answers first: an id
+ * id is that of its first content, and a later sender of other content gets the receipt of that content (its content: its model and
+ * values, which the digest stands for). The queue answers first: an id
  * is pending until its row is committed and the cache is invalidated, and it is saved before its event is published. Only ids that the
  * queue no longer has are looked up in the store.
  */
 import type { Follower } from '../events/follower.ts'
-import type { Content } from '../model/content.ts'
 import { type Failure, SpillwayError } from '../model/error.ts'
-import { digestOf, type Enqueued, type Item, type Queue, type SaveState } from '../queue/queue.ts'
-import type { Contents } from './contents.ts'
+import { digestOfRow, type Model, type Models, modelNameOf, type Row } from '../model/model.ts'
+import type { Enqueued, Item, Queue, SaveState } from '../queue/queue.ts'
 import { IdWatch } from './id-watch.ts'
+import type { Rows } from './rows.ts'
 
 export interface Receipt {
   id: string
+  model: Model
   status: 'QUEUED' | 'SAVED' | 'FAILED'
   /** Whether the save was a retry of one that is known already. */
   duplicate: boolean
@@ -22,7 +24,7 @@ export interface Receipt {
   /** Of the content that this receipt is for; undefined: the first content of the id. */
   digest: string | undefined
   /** The row, where it was read already; undefined: look it up, if the status is not QUEUED. */
-  content: Content | undefined
+  row: Row | undefined
   /** With FAILED. */
   failure: Failure | undefined
 }
@@ -32,12 +34,19 @@ const refreshEveryMs = 5_000
 
 export class Receipts {
   readonly #queue: Pick<Queue, 'find'>
-  readonly #contents: Pick<Contents, 'find'>
+  readonly #models: Models
+  readonly #rows: Pick<Rows, 'find' | 'findAny'>
   readonly #follower: Follower
 
-  constructor(deps: { queue: Pick<Queue, 'find'>; contents: Pick<Contents, 'find'>; follower: Follower }) {
+  constructor(deps: {
+    models: Models
+    queue: Pick<Queue, 'find'>
+    rows: Pick<Rows, 'find' | 'findAny'>
+    follower: Follower
+  }) {
+    this.#models = deps.models
     this.#queue = deps.queue
-    this.#contents = deps.contents
+    this.#rows = deps.rows
     this.#follower = deps.follower
   }
 
@@ -49,27 +58,35 @@ export class Receipts {
 
   async #find(id: string, digest: string | undefined): Promise<Receipt | undefined> {
     const [saveState] = await this.#queue.find([id], digest)
-    const receipt = saveState && { ...receiptOf(id, saveState), digest }
+    const model = saveState && this.#modelOf(saveState)
+    const receipt = model && { ...receiptOf(id, model, saveState), digest }
     if (receipt?.status === 'QUEUED') return await this.#pending(receipt, saveState!)
     const { conflicts = 0, failure } = receipt ?? {}
     // A dead letter may have the content of a later sender. Without a digest the row decides.
     if (receipt && !(receipt.status === 'FAILED' && digest === undefined)) return receipt
-    const content = await this.#contents.find(id).catch((error) => {
+    const found = await this.#rows.findAny(id).catch((error) => {
       // A dead letter ID_CONFLICT proves that there is a row; with other dead letters there is hardly ever one.
       if (!receipt || failure?.code === 'ID_CONFLICT' || !(error instanceof SpillwayError)) throw error
       return undefined
     })
-    if (!content || (digest !== undefined && digestOf(content.content) !== digest)) return receipt
+    if (!found || (digest !== undefined && digestOfRow(found.model, found.row) !== digest)) return receipt
     return {
       id,
+      model: found.model,
       status: 'SAVED',
       duplicate: false,
-      acceptedAt: content.createdAt,
+      acceptedAt: found.row.createdAt,
       conflicts,
       digest,
-      content,
+      row: found.row,
       failure: undefined,
     }
+  }
+
+  /** The model of a save. A save of release 0.1, whose digest names none, is of the first model; one of a newer release is of none here. */
+  #modelOf({ digest }: SaveState): Model | undefined {
+    const name = modelNameOf(digest)
+    return name === undefined ? this.#models.values().next().value : this.#models.get(name)
   }
 
   /**
@@ -79,11 +96,12 @@ export class Receipts {
    */
   async #pending(receipt: Receipt, saveState: SaveState): Promise<Receipt> {
     try {
-      const content = await this.#contents.find(receipt.id)
-      if (!content) return receipt
-      const isSame = digestOf(content.content) === saveState.digest
-      const isBefore = isSame ? +content.createdAt !== saveState.at : receipt.digest === undefined
-      if (isBefore) return { ...receipt, status: 'SAVED', acceptedAt: content.createdAt, content }
+      const found = await this.#rows.findAny(receipt.id)
+      if (!found) return receipt
+      const { model, row } = found
+      const isSame = digestOfRow(model, row) === saveState.digest
+      const isBefore = isSame ? +row.createdAt !== saveState.at : receipt.digest === undefined
+      if (isBefore) return { ...receipt, model, status: 'SAVED', acceptedAt: row.createdAt, row }
     } catch (error) {
       // While the database is unavailable, the receipt says what the queue knows.
       if (!(error instanceof SpillwayError)) throw error
@@ -96,7 +114,7 @@ export class Receipts {
    * last saved ids, and may have enqueued other content under an older one; the row has the first content. The store is read only if
    * that may have happened. Throws as `find`.
    */
-  async known(items: readonly Item[]): Promise<Map<Item, Enqueued>> {
+  async known(model: Model, items: readonly Item[]): Promise<Map<Item, Enqueued>> {
     const given = items.filter(({ fresh }) => !fresh)
     const states = await this.#queue.find(given.map(({ id }) => id))
     const known = new Map<Item, Enqueued>()
@@ -104,18 +122,18 @@ export class Receipts {
       const { id, digest } = item
       if (saveState?.digest === digest) known.set(item, { ...saveState, duplicate: true })
       if (!saveState || saveState.digest === digest || saveState.status === 'SAVED') return
-      const content = await this.#row(id)
-      if (!content || digestOf(content.content) !== digest) return
+      const row = await this.#row(model, id)
+      if (!row || digestOfRow(model, row) !== digest) return
       const { conflicts } = saveState
-      known.set(item, { status: 'SAVED', digest, at: +content.createdAt, conflicts, duplicate: true })
+      known.set(item, { status: 'SAVED', digest, at: +row.createdAt, conflicts, duplicate: true })
     }
     await Promise.all(given.map((item, i) => check(item, states[i])))
     return known
   }
 
-  async #row(id: string): Promise<Content | undefined> {
+  async #row(model: Model, id: string): Promise<Row | undefined> {
     try {
-      return await this.#contents.find(id)
+      return await this.#rows.find(model, id)
     } catch (error) {
       if (!(error instanceof SpillwayError) || error.code !== 'STORE_UNAVAILABLE') throw error
       throw new SpillwayError(
@@ -149,8 +167,8 @@ export class Receipts {
       if (receipt.status !== 'QUEUED') return receipt
       for (let news = await watch.next(signal); news; news = await watch.next(signal)) {
         const { saved } = news
-        if (saved && (digest === undefined || digestOf(saved.content) === digest))
-          return { ...receipt, status: 'SAVED', content: saved }
+        const isSaved = saved && (digest === undefined || digestOfRow(saved.model, saved.row) === digest)
+        if (isSaved) return { ...receipt, model: saved.model, status: 'SAVED', row: saved.row }
         const now = await this.#find(id, digest).catch(() => undefined)
         if (now && now.status !== 'QUEUED') return { ...now, duplicate }
       }
@@ -168,7 +186,7 @@ export class Receipts {
   }
 }
 
-export function receiptOf(id: string, saveState: SaveState, duplicate = false): Receipt {
+export function receiptOf(id: string, model: Model, saveState: SaveState, duplicate = false): Receipt {
   const { status, digest, at, conflicts, failure } = saveState
-  return { id, status, duplicate, acceptedAt: new Date(at), conflicts, digest, content: undefined, failure }
+  return { id, model, status, duplicate, acceptedAt: new Date(at), conflicts, digest, row: undefined, failure }
 }

@@ -1,20 +1,29 @@
-/** The use case `save`: check the content, give it an id and a digest, enqueue it. Nothing here waits for the database. */
+/** The use case `save`: check the input, give it an id and a digest, enqueue it. Nothing here waits for the database. */
 import { randomFillSync } from 'node:crypto'
 import { V7Generator } from 'uuidv7'
-import { parseId, problemOf } from '../model/content.ts'
 import { badInput, SpillwayError } from '../model/error.ts'
+import type { Grant } from '../model/grant.ts'
+import { parseId, parseInput } from '../model/input.ts'
 import type { Log } from '../model/log.ts'
-import { encode, type Message } from '../model/message.ts'
+import { encode } from '../model/message.ts'
 import type { Meter } from '../model/meter.ts'
+import { dataText, digestOf, type Model } from '../model/model.ts'
 import type { Sending, Tracer } from '../model/tracer.ts'
-import { digestOf, type Enqueued, type Item } from '../queue/queue.ts'
+import type { Enqueued, Item } from '../queue/queue.ts'
 import type { Bytes } from './bytes.ts'
 import type { EnqueueBatcher } from './enqueue-batcher.ts'
 import { type Receipt, type Receipts, receiptOf } from './receipts.ts'
 
 export interface SaveInput {
-  content: unknown
+  /** Of the model's columns, as the client sent them. */
+  values: Readonly<Record<string, unknown>>
   id?: unknown
+}
+
+/** Whose saves they are: of which model, and with which grant. */
+export interface Saving {
+  model: Model
+  grant: Grant
 }
 
 export const saveManyLimit = 1_000
@@ -38,34 +47,32 @@ export interface SavesDeps {
 
 export class Saves {
   readonly #deps: SavesDeps
-  readonly #contentMaxBytes: number
   #refused = 0
 
-  constructor(deps: SavesDeps, options: { contentMaxBytes: number }) {
+  constructor(deps: SavesDeps) {
     this.#deps = deps
-    this.#contentMaxBytes = options.contentMaxBytes
   }
 
-  /** Enqueues one content. Throws BAD_USER_INPUT, and as EnqueueBatcher.enqueue does. */
-  async save(input: SaveInput): Promise<Receipt> {
+  /** Enqueues one save. Throws BAD_USER_INPUT, UNAUTHENTICATED, FORBIDDEN, and as EnqueueBatcher.enqueue does. */
+  async save(saving: Saving, input: SaveInput): Promise<Receipt> {
     const sending = this.#deps.tracer?.send()
-    const item = this.#item(input, '', sending)
-    const [enqueued] = await this.#enqueue([item], sending)
-    return receiptOf(item.id, enqueued!, enqueued!.duplicate)
+    const item = itemOf(saving, input, '', sending)
+    const [enqueued] = await this.#enqueue(saving, [item], sending)
+    return receiptOf(item.id, saving.model, enqueued!, enqueued!.duplicate)
   }
 
   /**
-   * As `save`, but returns only when the content is saved or failed, after `waitMs`, or when the client has closed its connection. While
+   * As `save`, but returns only when the row is saved or the save failed, after `waitMs`, or when the client has closed its connection. While
    * unanswered requests use more than half of their account (Bytes.in), it returns at once as `save` does.
    */
-  async saveAndWait(input: SaveInput, waitMs: number, client?: Client): Promise<Receipt> {
+  async saveAndWait(saving: Saving, input: SaveInput, waitMs: number, client?: Client): Promise<Receipt> {
     if (waitMs < 0 || waitMs > waitLimitMs) throw badInput(`waitMs must be from 0 to ${waitLimitMs}, got ${waitMs}`)
     const sending = this.#deps.tracer?.send()
-    const item = this.#item(input, '', sending)
+    const item = itemOf(saving, input, '', sending)
     const watch = this.#deps.receipts.watch(item.id)
     try {
-      const [enqueued] = await this.#enqueue([item], sending)
-      const receipt = receiptOf(item.id, enqueued!, enqueued!.duplicate)
+      const [enqueued] = await this.#enqueue(saving, [item], sending)
+      const receipt = receiptOf(item.id, saving.model, enqueued!, enqueued!.duplicate)
       const { held, most } = this.#deps.bytes.in
       if (waitMs === 0 || receipt.status !== 'QUEUED' || held > most / 2) return receipt
       const end = new AbortController()
@@ -83,27 +90,27 @@ export class Saves {
   }
 
   /** Enqueues all or none. */
-  async saveMany(inputs: readonly SaveInput[]): Promise<Receipt[]> {
+  async saveMany(saving: Saving, inputs: readonly SaveInput[]): Promise<Receipt[]> {
     if (inputs.length > saveManyLimit)
       throw badInput(`at most ${saveManyLimit} inputs may be saved at once, got ${inputs.length}`)
     if (inputs.length === 0) return []
     const sending = this.#deps.tracer?.send()
-    const items = inputs.map((input, i) => this.#item(input, `inputs[${i}].`, sending))
-    const enqueued = await this.#enqueue(items, sending)
-    return enqueued.map((saveState, i) => receiptOf(items[i]!.id, saveState, saveState.duplicate))
+    const items = inputs.map((input, i) => itemOf(saving, input, `inputs[${i}].`, sending))
+    const enqueued = await this.#enqueue(saving, items, sending)
+    return enqueued.map((saveState, i) => receiptOf(items[i]!.id, saving.model, saveState, saveState.duplicate))
   }
 
-  async #enqueue(items: readonly Item[], sending: Sending | undefined): Promise<Enqueued[]> {
+  async #enqueue({ model }: Saving, items: readonly Item[], sending: Sending | undefined): Promise<Enqueued[]> {
     const { meter } = this.#deps
     const started = performance.now()
     try {
-      const enqueued = await this.#enqueueOrFind(items)
-      meter.enqueued(items.length, (performance.now() - started) / 1_000)
+      const enqueued = await this.#enqueueOrFind(model, items)
+      meter.enqueued(model.name, items.length, (performance.now() - started) / 1_000)
       sending?.end(items.map(({ id }) => id))
       return enqueued
     } catch (error) {
       const code = error instanceof SpillwayError ? error.code : 'INTERNAL_SERVER_ERROR'
-      meter.rejected(items.length, code)
+      meter.rejected(model.name, items.length, code)
       sending?.end(
         items.map(({ id }) => id),
         code,
@@ -114,12 +121,12 @@ export class Saves {
   }
 
   /** An item that the queue refuses with ID_CONFLICT may be a retry of a save whose id the queue no longer has. */
-  async #enqueueOrFind(items: readonly Item[]): Promise<Enqueued[]> {
+  async #enqueueOrFind(model: Model, items: readonly Item[]): Promise<Enqueued[]> {
     try {
       return await this.#deps.batcher.enqueue(items)
     } catch (error) {
       if (!(error instanceof SpillwayError) || error.code !== 'ID_CONFLICT') throw error
-      const known = await this.#deps.receipts.known(items)
+      const known = await this.#deps.receipts.known(model, items)
       if (known.size === 0) throw error
       const rest = items.filter((item) => !known.has(item))
       const enqueued = (rest.length === 0 ? [] : await this.#deps.batcher.enqueue(rest)).values()
@@ -136,18 +143,16 @@ export class Saves {
       this.#refused = 0
     }, 1_000)
   }
+}
 
-  #item({ content, id: given }: SaveInput, path: string, sending: Sending | undefined): Item {
-    const problem = problemOf(content, this.#contentMaxBytes)
-    if (problem) throw badInput(`${path}${problem}`)
-    const id = given === undefined || given === null ? newId() : parseId(given)
-    if (id === undefined) throw badInput(`${path}id must be a UUID, such as ${newId()}; leave it out to be given one`)
-    const text = content as string
-    const at = Date.now()
-    const message: Message = { v: 1, type: 'content', id, at, content: text }
-    if (sending) message.trace = sending.context
-    return { id, digest: digestOf(text), at, body: encode(message), fresh: given === undefined || given === null }
-  }
+function itemOf({ model, grant }: Saving, input: SaveInput, path: string, sending: Sending | undefined): Item {
+  const data = dataText(model, parseInput(model, input.values, grant, path))
+  const fresh = input.id === undefined || input.id === null
+  const id = fresh ? newId() : parseId(input.id)
+  if (id === undefined) throw badInput(`${path}id must be a UUID, such as ${newId()}; leave it out to be given one`)
+  const at = Date.now()
+  const body = encode({ model, id, at, data, trace: sending?.context })
+  return { id, digest: digestOf(model, data), at, body, fresh }
 }
 
 /** The package asks the system for random bytes at every other id; asking for a page of them at once makes a save 2 % cheaper. */

@@ -1,69 +1,57 @@
 /**
  * Events as text. Invariant: decoding never throws, and every decoded event is whole. An event of another release (another type, a later
- * version) becomes `unknown`; a text with a damaged event decodes to undefined.
+ * version, a model that this release does not have) becomes `unknown`; a text with a damaged event decodes to undefined.
  *
- * Version 1: `{ v: 1, type: 'saved', content }` or `{ v: 1, type: 'failed', id, failure }`, dates as milliseconds since 1970. Release 0.1
- * wrote the same without `v`.
+ * Version 2: `{ v: 2, type: 'saved', model, row }`, `row` as model.ts' rowText. Version 1: `{ v: 1, type: 'failed', id, failure }`, dates as
+ * milliseconds since 1970; and `{ v: 1, type: 'saved', content }` of the model Content, which release 0.1 wrote, also without `v`.
  */
-import type { Content } from '../model/content.ts'
 import type { Failure } from '../model/error.ts'
+import { type Models, readRow, rowText } from '../model/model.ts'
 import { isObject, parseJson, readDate } from '../model/parse.ts'
 import type { Event, KnownEvent } from './events.ts'
 
-const version = 1
-
 export function encodeEvents(events: readonly KnownEvent[]): string {
-  return JSON.stringify(
-    events.map((event) =>
-      event.type === 'saved'
-        ? {
-            v: version,
-            ...event,
-            content: { ...event.content, createdAt: +event.content.createdAt, savedAt: +event.content.savedAt },
-          }
-        : { v: version, ...event, failure: { ...event.failure, failedAt: +event.failure.failedAt } },
-    ),
-  )
+  return `[${events.map(encodeEvent).join(',')}]`
+}
+
+function encodeEvent(event: KnownEvent): string {
+  if (event.type === 'saved')
+    return `{"v":2,"type":"saved","model":"${event.model.name}","row":${rowText(event.model, event.row)}}`
+  return JSON.stringify({ v: 1, ...event, failure: { ...event.failure, failedAt: +event.failure.failedAt } })
 }
 
 /** The events of a text of encodeEvents; undefined where it is damaged. */
-export function decodeEvents(text: string): Event[] | undefined {
-  return readEvents(parseJson(text))
+export function decodeEvents(text: string, models: Models): Event[] | undefined {
+  return readEvents(parseJson(text), models)
 }
 
 /** The events of a parsed text of encodeEvents; undefined where it is damaged. */
-export function readEvents(parsed: unknown): Event[] | undefined {
+export function readEvents(parsed: unknown, models: Models): Event[] | undefined {
   if (!Array.isArray(parsed)) return undefined
   const events: Event[] = []
   for (const item of parsed) {
-    const event = readEvent(item)
+    const event = readEvent(item, models)
     if (!event) return undefined
     events.push(event)
   }
   return events
 }
 
-function readEvent(item: unknown): Event | undefined {
+function readEvent(item: unknown, models: Models): Event | undefined {
   if (!isObject(item)) return undefined
-  const { v = version, type } = item
-  if (v === version && type === 'saved') {
-    const content = readContent(item.content)
-    return content && { type, content }
+  const { v = 1, type } = item
+  if (type === 'saved' && (v === 1 || v === 2)) {
+    const name = v === 1 ? 'Content' : item.model
+    const model = typeof name === 'string' ? models.get(name) : undefined
+    if (!model) return typeof name === 'string' ? { type: 'unknown' } : undefined
+    const row = readRow(model, v === 1 ? item.content : item.row)
+    return row && { type, model, row }
   }
-  if (v === version && type === 'failed') {
+  if (v === 1 && type === 'failed') {
     const failure = readFailure(item.failure)
     return failure && typeof item.id === 'string' ? { type, id: item.id, failure } : undefined
   }
-  return v !== version || typeof type === 'string' ? { type: 'unknown' } : undefined
-}
-
-function readContent(value: unknown): Content | undefined {
-  if (!isObject(value)) return undefined
-  const { id, content } = value
-  const createdAt = readDate(value.createdAt)
-  const savedAt = readDate(value.savedAt)
-  if (typeof id !== 'string' || typeof content !== 'string' || !createdAt || !savedAt) return undefined
-  return { id, content, createdAt, savedAt }
+  return (v !== 1 && v !== 2) || typeof type === 'string' ? { type: 'unknown' } : undefined
 }
 
 function readFailure(value: unknown): Failure | undefined {

@@ -2,12 +2,14 @@
  * The events log: saved and failed messages, in the one order that every subscriber sees. Only the log has the order; a wake-up means that
  * the log has more entries. Invariant: positions only grow; each entry names its predecessor, so that a reader notices a gap.
  */
-import type { Content } from '../model/content.ts'
 import { type Failure, SpillwayError } from '../model/error.ts'
+import type { Model, Row } from '../model/model.ts'
 
-export type KnownEvent = { type: 'saved'; content: Content } | { type: 'failed'; id: string; failure: Failure }
+export type KnownEvent =
+  | { type: 'saved'; model: Model; row: Row }
+  | { type: 'failed'; id: string; failure: Failure }
 
-/** `unknown`: of a type or version of another release. Readers skip it, but count it, so that a cursor means the same place in an entry to
+/** `unknown`: of a type, version, model or column of another release. Readers skip it, but count it, so that a cursor means the same place in an entry to
  *  every release. */
 export type Event = KnownEvent | { type: 'unknown' }
 
@@ -29,7 +31,7 @@ export interface LogEntry {
 export function expired(): SpillwayError {
   return new SpillwayError(
     'CURSOR_EXPIRED',
-    'The log no longer has the events after this cursor, or the cursor is from another log. Read `contents`, then subscribe without `after`.',
+    'The log no longer has the events after this cursor, or the cursor is from another log. Read a page, then subscribe without `after`.',
   )
 }
 

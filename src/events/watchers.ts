@@ -35,5 +35,5 @@ export class Watchers {
 
 function idOf(event: Event): string | undefined {
   if (event.type === 'unknown') return undefined
-  return event.type === 'saved' ? event.content.id : event.id
+  return event.type === 'saved' ? event.row.id : event.id
 }

@@ -1,30 +1,33 @@
 /**
- * Reading contents. Invariants: a cached page is used only under the current version; a process runs one query at a time for a page,
+ * Reading rows. Invariants: a cached page is used only under the current version; a process runs one query at a time for a page,
  * whatever the number of its readers; and a reader joins a query that is already running only if the version proves that no save was
  * published since the query began.
  */
 import type { Cache } from '../cache/cache.ts'
 import type { PageQuery, Reader } from '../db/store.ts'
 import { coalesce } from '../model/coalesce.ts'
-import { type Content, parseId } from '../model/content.ts'
 import { badInput } from '../model/error.ts'
+import { parseId } from '../model/input.ts'
 import { type Meter, noMeter } from '../model/meter.ts'
-import { parseJson, readDate } from '../model/parse.ts'
+import { type Model, type Models, maxSizeOf, type Row, readRow, rowText } from '../model/model.ts'
+import { cacheKeyOf } from '../model/narrow.ts'
+import { parseJson } from '../model/parse.ts'
 import { SingleFlight } from '../model/single-flight.ts'
 import { Bytes, largeBytes } from './bytes.ts'
-import { bytesOfOperation, Reads, tooLarge } from './reads.ts'
+import { bytesOfOperation, Reads, rowsAtOnce, tooLarge } from './reads.ts'
 
 export const pageLimit = 100
 export const pageDefault = 20
 
 /** Rows, their size in bytes as JSON, and when the read of the store began (performance.now()). */
 interface Page {
-  rows: Content[]
+  rows: Row[]
   bytes: number
   readAt: number
 }
 
-export class Contents {
+export class Rows {
+  readonly #models: Models
   readonly #store: Reader
   readonly #cache: Cache
   readonly #meter: Meter
@@ -35,40 +38,60 @@ export class Contents {
   readonly #cacheableReads = new SingleFlight<Page>()
   /** By page: reads while the cache is unavailable. */
   readonly #uncachedReads = new Map<string, { running: Promise<Page>; next: Promise<Page> | undefined }>()
-  /** One row; undefined when there is none. All ids of a tick are one query. Rejects with STORE_UNAVAILABLE, OVERLOADED. */
-  readonly find: (id: string) => Promise<Content | undefined>
+  readonly #finds: ReadonlyMap<Model, (id: string) => Promise<Row | undefined>>
 
-  constructor(deps: { store: Reader; cache: Cache; meter?: Meter; reads?: Reads }) {
-    const { store, cache, meter = noMeter, reads = new Reads({ bytes: new Bytes() }, { rowBytes: 65_536 }) } = deps
+  constructor(deps: { models: Models; store: Reader; cache: Cache; meter?: Meter; reads?: Reads }) {
+    const { models, store, cache, meter = noMeter, reads = new Reads({ bytes: new Bytes() }) } = deps
+    this.#models = models
     this.#store = store
     this.#cache = cache
     this.#meter = meter
     this.#reads = reads
-    this.find = coalesce((ids) => this.#rows(ids), Math.min(1_000, reads.rowsAtOnce))
+    this.#finds = new Map(
+      [...models.values()].map((model) => {
+        const most = Math.min(1_000, rowsAtOnce(maxSizeOf(model)))
+        return [model, coalesce((ids) => this.#rows(model, ids), most)]
+      }),
+    )
+  }
+
+  /** One row; undefined when there is none. All ids of a tick are one query. Rejects with STORE_UNAVAILABLE, OVERLOADED. */
+  find(model: Model, id: string): Promise<Row | undefined> {
+    return this.#finds.get(model)!(id)
+  }
+
+  /** As `find`, of whichever model has the id: an id names one row. */
+  async findAny(id: string): Promise<{ model: Model; row: Row } | undefined> {
+    for (const model of this.#models.values()) {
+      const row = await this.find(model, id)
+      if (row) return { model, row }
+    }
+    return undefined
   }
 
   /**
-   * A page, newest first. `onRead` gets the time at which the store was read, from which the time to live of a cached response counts.
+   * A page of the rows of a narrowing, newest first. `onRead` gets the time at which the store was read, from which the time to live of a cached response counts.
    * `operation` is the same object for all pages of one operation: they share one bound. Throws BAD_USER_INPUT for a cursor that names no
-   * content and for too many rows or bytes, STORE_UNAVAILABLE, OVERLOADED.
+   * row and for too many rows or bytes, STORE_UNAVAILABLE, OVERLOADED.
    */
   async page(
+    model: Model,
     query: PageQuery,
     onRead: (readAt: number) => void = () => {},
     operation: object = {},
-  ): Promise<Content[]> {
-    if (query.cursor !== undefined && parseId(query.cursor) !== query.cursor) throw unknownCursor()
+  ): Promise<Row[]> {
+    if (query.cursor !== undefined && parseId(query.cursor) !== query.cursor) throw unknownCursor(model)
     const count = Math.abs(query.take)
     this.#reads.ask(operation, Math.max(0, count - 1))
-    const key = `${query.take},${query.skip},${query.cursor ?? ''}`
+    const key = pageKeyOf(model, query)
     let waiting = this.#waiting.get(key)
     const joins = waiting !== undefined
     if (!waiting) {
       const begin = () => {
         this.#waiting.delete(key)
-        return this.#page(key, query)
+        return this.#page(model, key, query)
       }
-      waiting = this.#reads.page(count, begin).finally(() => {
+      waiting = this.#reads.page(count * maxSizeOf(model), begin).finally(() => {
         // There was no room: the read never began.
         if (this.#waiting.get(key) === waiting) this.#waiting.delete(key)
       })
@@ -82,35 +105,37 @@ export class Contents {
     return rows
   }
 
-  async #page(key: string, query: PageQuery): Promise<Page> {
-    const { version, value, readAt } = await this.#cache.get(key)
+  async #page(model: Model, key: string, query: PageQuery): Promise<Page> {
+    const { version, value, readAt } = await this.#cache.get(cacheKeyOf(model, query.where), key)
     if (value !== undefined && value.length > largeBytes) await this.#reads.bytes.turn()
-    const cached = value === undefined ? undefined : parsePage(value, Math.abs(query.take))
+    const cached = value === undefined ? undefined : parsePage(model, value, Math.abs(query.take))
     this.#meter.cacheRequest(cached ? 'hit' : version !== undefined ? 'miss' : 'unavailable')
     if (cached) return { rows: cached, bytes: sizeOf(value!), readAt }
-    const page = await (version === undefined ? this.#uncached(key, query) : this.#cacheable(key, query, version))
+    const page = await (version === undefined
+      ? this.#uncached(model, key, query)
+      : this.#cacheable(model, key, query, version))
     // The first reader renders it in the same turn of the event loop.
     if (page.bytes > largeBytes) await this.#reads.bytes.turn()
     return page
   }
 
-  #cacheable(key: string, query: PageQuery, version: string): Promise<Page> {
+  #cacheable(model: Model, key: string, query: PageQuery, version: string): Promise<Page> {
     return this.#cacheableReads.run(`${version} ${key}`, async () => {
-      const { text, ...page } = await this.#read(query)
+      const { text, ...page } = await this.#read(model, query)
       this.#cache.set(key, version, text, page.readAt)
       return page
     })
   }
 
   /** Without a version, a reader must not join a running query: all readers that arrive while it runs share the next one. */
-  #uncached(key: string, query: PageQuery): Promise<Page> {
+  #uncached(model: Model, key: string, query: PageQuery): Promise<Page> {
     const read = this.#uncachedReads.get(key)
     if (read) {
-      const again = () => this.#uncached(key, query)
+      const again = () => this.#uncached(model, key, query)
       read.next ??= read.running.then(again, again)
       return read.next
     }
-    const running = this.#read(query).finally(() => this.#uncachedReads.delete(key))
+    const running = this.#read(model, query).finally(() => this.#uncachedReads.delete(key))
     this.#uncachedReads.set(key, { running, next: undefined })
     return running
   }
@@ -119,19 +144,20 @@ export class Contents {
    * The page and its text, read in as many statements as bound the rows of each, whatever the size of a row. Throws BAD_USER_INPUT as soon
    * as it has more bytes than an operation may read.
    */
-  async #read({ take, skip, cursor }: PageQuery): Promise<Page & { text: string }> {
+  async #read(model: Model, { take, skip, cursor, where }: PageQuery): Promise<Page & { text: string }> {
     const readAt = performance.now()
     const sign = Math.sign(take)
-    const all: Content[] = []
+    const atOnce = rowsAtOnce(maxSizeOf(model))
+    const all: Row[] = []
     const texts: string[] = []
     let bytes = 0
     let from = { skip, ...(cursor === undefined ? {} : { cursor }) }
     for (let left = Math.abs(take); left > 0; ) {
-      const count = Math.min(left, this.#reads.rowsAtOnce)
-      const rows = await this.#store.page({ take: sign * count, ...from })
-      if (rows === undefined) throw unknownCursor()
+      const count = Math.min(left, atOnce)
+      const rows = await this.#store.page(model, { take: sign * count, where, ...from })
+      if (rows === undefined) throw unknownCursor(model)
       const formatted = rows.map((row) => {
-        const text = formatRow(row)
+        const text = rowText(model, row)
         bytes += sizeOf(text) + 1
         if (bytes > bytesOfOperation) throw tooLarge()
         return text
@@ -150,8 +176,8 @@ export class Contents {
     return { rows: all, bytes, readAt, text: `[${texts.join(',')}]` }
   }
 
-  async #rows(ids: string[]): Promise<(Content | undefined)[]> {
-    const found = await this.#reads.some(ids.length, () => this.#store.find(ids))
+  async #rows(model: Model, ids: string[]): Promise<(Row | undefined)[]> {
+    const found = await this.#reads.some(ids.length * maxSizeOf(model), () => this.#store.find(model, ids))
     const rows = new Map(found.map((row) => [row.id, row]))
     return ids.map((id) => rows.get(id))
   }
@@ -160,27 +186,25 @@ export class Contents {
 /** In bytes where the text is long; else its length, which is close enough. */
 const sizeOf = (text: string) => (text.length > 1_000 ? Buffer.byteLength(text) : text.length)
 
-function formatRow({ id, content, createdAt, savedAt }: Content): string {
-  return JSON.stringify([id, content, +createdAt, +savedAt])
+/** Also distinct among models, whose cursors may be equal. */
+function pageKeyOf(model: Model, { take, skip, cursor, where }: PageQuery): string {
+  const narrowed = JSON.stringify(where, (_, value) => (typeof value === 'bigint' ? String(value) : value))
+  return `${model.name},${take},${skip},${cursor ?? ''},${narrowed}`
 }
 
 /** Undefined where the text is no page: another release, or another program, may have written it to the cache. */
-function parsePage(text: string, atMost: number): Content[] | undefined {
+function parsePage(model: Model, text: string, atMost: number): Row[] | undefined {
   const parsed = parseJson(text)
   if (!Array.isArray(parsed) || parsed.length > atMost) return undefined
-  const rows = parsed.map(parseRow)
-  return rows.every((row) => row !== undefined) ? rows : undefined
+  const rows: Row[] = []
+  for (const value of parsed) {
+    const row = readRow(model, value)
+    if (!row) return undefined
+    rows.push(row)
+  }
+  return rows
 }
 
-function parseRow(value: unknown): Content | undefined {
-  if (!Array.isArray(value)) return undefined
-  const [id, content] = value
-  const createdAt = readDate(value[2])
-  const savedAt = readDate(value[3])
-  if (typeof id !== 'string' || typeof content !== 'string' || !createdAt || !savedAt) return undefined
-  return { id, content, createdAt, savedAt }
-}
-
-function unknownCursor() {
-  return badInput('the cursor names no content; use one that a page of contents gave')
+function unknownCursor({ names }: Model) {
+  return badInput(`the cursor names no row of ${names.many}; use one that a page of ${names.many} gave`)
 }
