@@ -1,14 +1,14 @@
 /**
  * Parked rows: rows that failed alone and may still be saved. Parking retries them with backoff, beside the batches of the worker; between
- * two attempts they occupy no statement slot. Invariant: the number of parked rows and their characters are bounded; at the bound the
- * worker receives no more entries.
+ * two attempts they occupy no statement slot. The worker bounds their number and size (worker.ts).
  */
 import type { Log } from '../src/model/log.ts'
 import { type Meter, noMeter } from '../src/model/meter.ts'
 import { sleep } from '../src/model/sleep.ts'
 import type { Entry } from '../src/queue/queue.ts'
 import { backoffMs, Stopped } from './backoff.ts'
-import type { Outcome, ParkedRow, Persister } from './persist.ts'
+import type { Outcome } from './outcome.ts'
+import type { ParkedRow, Persister } from './persist.ts'
 
 interface Scheduled {
   parked: ParkedRow
@@ -23,7 +23,9 @@ export interface ParkingOptions {
   /** After it aborts, no row is retried. */
   signal: AbortSignal
   meter?: Meter | undefined
-  bounds?: { rows: number; characters: number }
+  model: string
+  /** Called when the rows have changed. */
+  onChange?: () => void
 }
 
 interface ParkingDeps {
@@ -32,7 +34,6 @@ interface ParkingDeps {
   onFinished: (outcome: Outcome) => void
 }
 
-const defaultBounds = { rows: 20_000, characters: 32 * 1024 * 1024 }
 /** Rows that one round retries: first by one statement, then one by one. */
 const minRoundRows = 64
 const maxRoundRows = 1_000
@@ -47,7 +48,6 @@ export class Parking {
   #rows: Scheduled[] = []
   #characters = 0
   #wake = Promise.withResolvers<void>()
-  #notFull = Promise.withResolvers<void>()
   #running: Promise<void> | undefined
   #lastLoggedAt = Number.NEGATIVE_INFINITY
 
@@ -58,12 +58,16 @@ export class Parking {
   }
 
   get entries(): Entry[] {
-    return this.#rows.flatMap(({ parked }) => parked.row.entries)
+    return this.#rows.flatMap(({ parked }) => parked.pending.entries)
   }
 
-  get #full(): boolean {
-    const { rows, characters } = this.#options.bounds ?? defaultBounds
-    return this.#rows.length >= rows || this.#characters >= characters
+  get rows(): number {
+    return this.#rows.length
+  }
+
+  /** Of their messages. */
+  get characters(): number {
+    return this.#characters
   }
 
   add(rows: readonly ParkedRow[]): void {
@@ -89,15 +93,9 @@ export class Parking {
     if (due) this.#wake.resolve()
   }
 
-  /** Resolves when there is space for more rows, or the signal aborts. */
-  async whenNotFull(): Promise<void> {
-    while (this.#full && !this.#options.signal.aborted) await this.#notFull.promise
-  }
-
   /** Resolves when no round is running. Call it after the signal aborted; then no other round starts. */
   async stopped(): Promise<void> {
     this.#wake.resolve()
-    this.#notFull.resolve()
     await this.#running
   }
 
@@ -117,7 +115,7 @@ export class Parking {
       } catch (error) {
         if (error instanceof Stopped) return
         log.error(
-          { err: error, rows: round.length },
+          { model: this.#options.model, err: error, rows: round.length },
           'retrying parked rows failed with an unexpected error; retrying in 1 s',
         )
         await sleep(1_000, signal)
@@ -141,11 +139,11 @@ export class Parking {
 
   async #round(round: readonly Scheduled[]): Promise<{ finished: number; allFinished: boolean }> {
     const { parked, ...outcome } = await this.#deps.persister.retry(round.map((scheduled) => scheduled.parked))
-    const stillParked = new Map(parked.map((one) => [one.row, one]))
+    const stillParked = new Map(parked.map((one) => [one.pending, one]))
     const now = performance.now()
     const finished = new Set<Scheduled>()
     for (const scheduled of round) {
-      const again = stillParked.get(scheduled.parked.row)
+      const again = stillParked.get(scheduled.parked.pending)
       if (!again) {
         finished.add(scheduled)
         continue
@@ -168,11 +166,9 @@ export class Parking {
 
   #changed(): void {
     this.#characters = 0
-    for (const { parked } of this.#rows) for (const { body } of parked.row.entries) this.#characters += body.length
-    this.#meter.parked(this.#rows.length)
-    if (this.#full) return
-    this.#notFull.resolve()
-    this.#notFull = Promise.withResolvers()
+    for (const { parked } of this.#rows) for (const { body } of parked.pending.entries) this.#characters += body.length
+    this.#meter.parked(this.#options.model, this.#rows.length)
+    this.#options.onChange?.()
   }
 
   #log(): void {
@@ -181,7 +177,7 @@ export class Parking {
     this.#lastLoggedAt = now
     const { fault } = this.#rows[0]!.parked
     this.#options.log.warn(
-      { rows: this.#rows.length, code: fault.vendorCode, reason: fault.message },
+      { model: this.#options.model, rows: this.#rows.length, code: fault.vendorCode, reason: fault.message },
       'rows failed alone; the worker retries each of them and goes on saving others',
     )
   }

@@ -5,15 +5,16 @@
  */
 import type { Cache } from '../src/cache/cache.ts'
 import type { EventLog, KnownEvent } from '../src/events/events.ts'
-import type { Content } from '../src/model/content.ts'
 import type { Log } from '../src/model/log.ts'
 import type { Meter, Stage } from '../src/model/meter.ts'
+import { sizeOf } from '../src/model/model.ts'
+import { cacheKeysOf } from '../src/model/narrow.ts'
 import type { Consumer, Entry } from '../src/queue/queue.ts'
 import { retry } from './backoff.ts'
-import type { Outcome, RejectedEntry } from './persist.ts'
+import type { Outcome, RejectedEntry, SavedRow } from './outcome.ts'
 
-/** The characters of content in one entry of the events log; a larger batch becomes several entries. */
-const maxEntryLength = 512 * 1024
+/** The bytes of the rows in one entry of the events log; a larger batch becomes several entries. */
+const maxEntryBytes = 512 * 1024
 /** A process that reaches the cache may store a page that it read before the commit up to this time later. */
 const readMarginMs = 5_000
 
@@ -79,7 +80,7 @@ export class Publisher {
     const { saved, entries, deadLetters } = merge(batch)
     // Before the event: a client that gets the event of a failure finds the dead letter.
     if (deadLetters.length > 0) await this.#timed('dead_letter', () => consumer.deadLetter(deadLetters))
-    if (saved.length > 0) await this.#invalidate()
+    if (saved.length > 0) await this.#invalidate(saved)
     if (entries.length > 0) await this.#timed('mark_saved', () => consumer.markSaved(entries))
   }
 
@@ -97,11 +98,12 @@ export class Publisher {
   }
 
   /** Retries until the cache is invalidated, or every page that was stored before the commit has expired. */
-  async #invalidate(): Promise<void> {
+  async #invalidate(saved: readonly SavedRow[]): Promise<void> {
+    const cacheKeys = [...new Set(saved.flatMap(({ model, row }) => cacheKeysOf(model, row)))]
     const expiredAt = performance.now() + this.#options.cacheTtlMs + readMarginMs
     await this.#timed('invalidate', async () => {
       try {
-        await this.#deps.cache.invalidate()
+        await this.#deps.cache.invalidate(cacheKeys)
       } catch (error) {
         if (performance.now() < expiredAt) throw error
         this.#options.log.warn(
@@ -141,19 +143,19 @@ function reject(batch: readonly Pending[], error: unknown): void {
   for (const { done } of batch) done.reject(error)
 }
 
-function logEntries(saved: readonly Content[], deadLetters: readonly RejectedEntry[]): KnownEvent[][] {
-  const all: KnownEvent[] = saved.map((content) => ({ type: 'saved', content }))
+function logEntries(saved: readonly SavedRow[], deadLetters: readonly RejectedEntry[]): KnownEvent[][] {
+  const all: KnownEvent[] = saved.map(({ model, row }) => ({ type: 'saved', model, row }))
   for (const { id, failure } of deadLetters) if (id !== undefined) all.push({ type: 'failed', id, failure })
   const entries: KnownEvent[][] = []
-  let length = Number.POSITIVE_INFINITY
+  let bytes = Number.POSITIVE_INFINITY
   for (const event of all) {
-    const size = event.type === 'saved' ? event.content.content.length + 150 : 300
-    if (length + size > maxEntryLength || entries.at(-1)!.length >= 1_000) {
+    const size = event.type === 'saved' ? sizeOf(event.model, event.row) + 150 : 300
+    if (bytes + size > maxEntryBytes || entries.at(-1)!.length >= 1_000) {
       entries.push([])
-      length = 0
+      bytes = 0
     }
     entries.at(-1)!.push(event)
-    length += size
+    bytes += size
   }
   return entries
 }

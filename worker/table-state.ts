@@ -1,10 +1,11 @@
 /**
- * Whether the table takes rows at this moment, and since when it does not. This tells an error of the server from an error of a row: an
+ * Whether the table of a model takes rows at this moment, and since when it does not. This tells an error of the server from an error of a row: an
  * error counts against a row only where a probe or other rows prove that the table takes other rows.
  */
 import { StoreFault, type Writer } from '../src/db/store.ts'
 import type { Log } from '../src/model/log.ts'
 import { type Meter, noMeter, type StoreWaiting } from '../src/model/meter.ts'
+import type { Model } from '../src/model/model.ts'
 import { sleep } from '../src/model/sleep.ts'
 import { abortable, backoffMs, Stopped } from './backoff.ts'
 
@@ -15,6 +16,7 @@ interface Outage extends StoreWaiting {
 }
 
 export interface TableOptions {
+  model: Model
   log: Log
   /** After it aborts, no statement is awaited. */
   signal: AbortSignal
@@ -23,6 +25,8 @@ export interface TableOptions {
   meter?: Meter | undefined
   /** Runs a statement as soon as a slot is free. Default: at once. */
   slot?: <T>(statement: () => Promise<T>) => Promise<T>
+  /** Called when an outage begins or ends. */
+  onChange?: () => void
 }
 
 /** An outage is logged this often while it lasts. */
@@ -34,6 +38,7 @@ export class TableState {
   readonly #store: Pick<Writer, 'probe'>
   readonly #options: TableOptions
   readonly #meter: Meter
+  readonly #name: string
   #outage: Outage | undefined
   #outageEnd = Promise.withResolvers<void>()
   /** When the last successful statement was started, and when its success was known. */
@@ -46,6 +51,7 @@ export class TableState {
     this.#store = store
     this.#options = options
     this.#meter = options.meter ?? noMeter
+    this.#name = options.model.name
   }
 
   /** Whether an outage lasts: the last statement that tested the table failed. */
@@ -55,10 +61,11 @@ export class TableState {
 
   /** Whether a statement succeeded that was started at `startedAt` (performance.now()) or later and ended within the last `ms`. */
   succeededSince(startedAt: number, ms: number): boolean {
-    return this.#success.startedAt >= startedAt && this.#succeededWithin(ms)
+    return this.#success.startedAt >= startedAt && this.succeededWithin(ms)
   }
 
-  #succeededWithin(ms: number): boolean {
+  /** Whether a statement succeeded within the last `ms`. */
+  succeededWithin(ms: number): boolean {
     return performance.now() - this.#success.knownAt < ms
   }
 
@@ -74,9 +81,11 @@ export class TableState {
     if (!this.#outage) return
     const { since, code } = this.#outage
     this.#outage = undefined
-    this.#meter.storeWaiting(undefined)
+    this.#meter.storeWaiting(this.#name, undefined)
     this.#outageEnd.resolve()
-    this.#options.log.info({ code, waitedMs: Date.now() - since }, 'the database takes rows again')
+    this.#options.onChange?.()
+    const waitedMs = Date.now() - since
+    this.#options.log.info({ model: this.#name, code, waitedMs }, 'the database takes rows again')
   }
 
   /** A statement failed with an error of the server or of the table, not of a row. */
@@ -84,11 +93,12 @@ export class TableState {
     const { vendorCode: code, message: reason } = fault
     const first = this.#outage === undefined
     const since = this.#outage?.since ?? Date.now()
-    if (this.#outage?.code !== code || first) this.#meter.storeWaiting({ since, code })
+    if (this.#outage?.code !== code || first) this.#meter.storeWaiting(this.#name, { since, code })
     this.#outage = { since, code, reason }
     this.#log(first)
     if (!first) return
     this.#outageEnd = Promise.withResolvers()
+    this.#options.onChange?.()
     void this.#probeUntilOver()
   }
 
@@ -99,7 +109,7 @@ export class TableState {
     if (silentMs < (first ? logAtMostEveryMs : logEveryMs)) return
     this.#lastLogged.set(code, now)
     this.#options.log.warn(
-      { code, reason, waitedMs: Date.now() - since },
+      { model: this.#name, code, reason, waitedMs: Date.now() - since },
       'the database takes no rows; the worker waits for it and saves nothing meanwhile',
     )
   }
@@ -145,7 +155,7 @@ export class TableState {
 
   async #probe(startedAt: number): Promise<boolean> {
     try {
-      await this.statement(() => this.#store.probe())
+      await this.statement(() => this.#store.probe(this.#options.model))
       this.succeeded(startedAt)
       return true
     } catch (error) {
@@ -157,7 +167,7 @@ export class TableState {
 
   /** Resolves when a statement on the table succeeded within the last `ms`. Throws Stopped. */
   async untilTakesRows(ms: number): Promise<void> {
-    for (let attempt = 1; !this.#succeededWithin(ms); attempt += 1) {
+    for (let attempt = 1; !this.succeededWithin(ms); attempt += 1) {
       if (await this.takesRows()) return
       await this.backOff(attempt)
     }

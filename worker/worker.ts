@@ -3,26 +3,34 @@
  * a dead letter. Wherever the worker stops or crashes in between, the entry is still in the queue.
  *
  * A batch waits
- * 1. to be received: for a place among the batches in flight (`maxInFlight`), and for space for parked rows (`Parking.whenNotFull`)
+ * 1. to be received: for a place among the batches in flight (`maxInFlight`), and for space for held rows (`#holdsTooMuch`)
  * 2. to be received after a batch that was not full: for `receiveSpacingMs`
- * 3. for a slot for its statement (`#withSlot`)
- * 4. for a table that takes rows (`TableState.backOff`)
- * 5. with suspects: for the counted attempts before it, and for a statement that has just succeeded (`#exclusively`)
+ * 3. for the rows of its models' parents that were received with it (`#afterParents`)
+ * 4. for a slot for its statement (`Slots`)
+ * 5. for a table that takes rows (`TableState.backOff`)
+ * 6. with suspects: for the counted attempts before it, and for a statement that has just succeeded (`#exclusively`)
+ *
+ * Each model has a lane (lane.ts): a table that takes no rows holds up the rows of its own model only.
  */
 import type { Cache } from '../src/cache/cache.ts'
 import type { Writer } from '../src/db/store.ts'
 import type { EventLog } from '../src/events/events.ts'
 import type { Log } from '../src/model/log.ts'
 import { type Meter, noMeter } from '../src/model/meter.ts'
+import type { Model, Models } from '../src/model/model.ts'
 import { sleep } from '../src/model/sleep.ts'
 import type { Consumer, Entry } from '../src/queue/queue.ts'
 import { backoffMs, retry, Stopped } from './backoff.ts'
-import { Parking, type ParkingOptions } from './parking.ts'
-import { deadLetter, type Outcome, type Persisted, Persister } from './persist.ts'
+import { Lane } from './lane.ts'
+import { NewerEntries } from './newer.ts'
+import { deadLetter, type Outcome } from './outcome.ts'
+import type { Persisted } from './persist.ts'
 import { Publisher } from './publisher.ts'
-import { TableState } from './table-state.ts'
+import { Slots } from './slots.ts'
+import { type PendingRow, type Sorted, Sorter } from './sort.ts'
 
 export interface WorkerOptions {
+  models: Models
   /** Rows per statement. */
   batch: number
   /** Statements at once. */
@@ -35,8 +43,10 @@ export interface WorkerOptions {
   extendLeaseEveryMs?: number
   /** For how long a row is retried whose parent is missing, or whose error has an unknown code. */
   retryForMs?: number | undefined
-  /** Bounds of the parked rows. */
-  parking?: ParkingOptions['bounds']
+  /** Bounds of the rows that are held for tables that take no rows, or parked. */
+  held?: typeof mostHeld
+  /** For how long an entry of a newer release is left to its workers. */
+  buryAfterMs?: number | undefined
 }
 
 interface WorkerDeps {
@@ -61,21 +71,31 @@ const suspectsPerAttempt = 100
  *  for when it is killed is not counted against its entries. */
 const evidenceMs = 1_000
 const defaultExtendLeaseEveryMs = 3_000
+/** Beyond, the worker receives no more entries. Characters of messages. */
+const mostHeld = { rows: 20_000, characters: 32 * 1024 * 1024 }
+
+/** Entries that are being processed together; without a lane, they need no table. */
+interface Batch {
+  lane: Lane | undefined
+  entries: readonly Entry[]
+  since: number
+  done: Promise<void>
+}
 
 export class Worker {
   readonly #consumer: Consumer
   readonly #options: WorkerOptions
-  readonly #table: TableState
-  readonly #persister: Persister
-  readonly #parking: Parking
+  readonly #lanes: ReadonlyMap<Model, Lane>
+  readonly #sorter: Sorter
+  readonly #newer: NewerEntries
   readonly #publisher: Publisher
   /** After it aborts, no more entries are received. */
   readonly #stopping = new AbortController()
   /** After it aborts, nothing is awaited. */
   readonly #aborting = new AbortController()
-  readonly #inFlight = new Set<{ entries: readonly Entry[]; since: number; done: Promise<void> }>()
-  #statements = 0
-  #slotFree: (() => void)[] = []
+  readonly #inFlight = new Set<Batch>()
+  /** Resolves at the next change of the batches in flight, the parked rows or the tables. */
+  #change = Promise.withResolvers<void>()
   /** Resolves when the last counted attempt has ended. They run one at a time: after a crash only the entries that caused it are counted.
    *  Never rejects. */
   #counted: Promise<unknown> = Promise.resolve()
@@ -83,17 +103,23 @@ export class Worker {
   #extendingLease: NodeJS.Timeout | undefined
 
   constructor({ consumer, store, cache, events }: WorkerDeps, options: WorkerOptions) {
-    const { log, maxAttempts, cacheTtlMs, retryForMs, parking: bounds, meter = noMeter } = options
+    const { models, concurrency, log, maxAttempts, cacheTtlMs, retryForMs, buryAfterMs, meter = noMeter } = options
     const signal = this.#aborting.signal
     this.#consumer = consumer
     this.#options = options
-    const slot = <T>(statement: () => Promise<T>) => this.#withSlot(statement)
-    this.#table = new TableState({ store }, { log, signal, stopping: this.#stopping.signal, meter, slot })
-    this.#persister = new Persister({ store, table: this.#table }, { maxAttempts, retryForMs, log, signal, meter })
-    this.#parking = new Parking(
-      { persister: this.#persister, onFinished: (outcome) => this.#publishParked(outcome) },
-      { log, signal: AbortSignal.any([signal, this.#stopping.signal]), meter, ...(bounds && { bounds }) },
+    const slots = new Slots(concurrency)
+    const onFinished = (outcome: Outcome) => this.#publishParked(outcome)
+    const onChange = () => {
+      slots.next()
+      this.#changed()
+    }
+    const stopping = this.#stopping.signal
+    const laneOptions = { maxAttempts, retryForMs, log, meter, signal, stopping, onChange }
+    this.#lanes = new Map(
+      [...models.values()].map((model) => [model, new Lane(model, { store, slots, onFinished }, laneOptions)]),
     )
+    this.#sorter = new Sorter(models)
+    this.#newer = new NewerEntries({ log, buryAfterMs })
     this.#publisher = new Publisher({ cache, events, consumer }, { cacheTtlMs, log, signal, meter })
   }
 
@@ -105,21 +131,27 @@ export class Worker {
     )
   }
 
+  #changed(): void {
+    this.#change.resolve()
+    this.#change = Promise.withResolvers()
+  }
+
   async #run(): Promise<void> {
     const { batch, concurrency, log } = this.#options
     // For each statement one batch that waits for its slot, and some committed ones that are being published.
     const maxInFlight = concurrency * 2 + 4
+    const isFull = () => this.#moving() >= maxInFlight || this.#holdsTooMuch()
     while (!this.#stopping.signal.aborted) {
-      while (this.#inFlight.size >= maxInFlight) await Promise.race([...this.#inFlight].map(({ done }) => done))
-      await this.#parking.whenNotFull()
+      while (isFull() && !this.#stopping.signal.aborted) await this.#change.promise
       if (this.#stopping.signal.aborted) return
       try {
         const startedAt = performance.now()
         const entries = await this.#consumer.receive({ rows: batch, bytes: receiveBytes }, receiveWaitMs)
         if (entries.length === 0) continue
         const characters = entries.reduce((sum, { body }) => sum + body.length, 0)
-        if (entries.length >= batch || characters >= receiveBytes / 2) this.#persister.seesBacklog()
-        this.#track(entries, () => this.#process(entries))
+        if (entries.length >= batch || characters >= receiveBytes / 2)
+          for (const { persister } of this.#lanes.values()) persister.seesBacklog()
+        this.#process(entries)
         const pauseMs = receiveSpacingMs - (performance.now() - startedAt)
         if (entries.length < batch && pauseMs > 0) await sleep(pauseMs, this.#stopping.signal)
       } catch (error) {
@@ -129,9 +161,32 @@ export class Worker {
     }
   }
 
+  /** The number of batches in flight that do not wait for a table that takes no rows. */
+  #moving(): number {
+    let moving = 0
+    for (const { lane } of this.#inFlight) if (!lane?.failing) moving += 1
+    return moving
+  }
+
+  #holdsTooMuch(): boolean {
+    const most = this.#options.held ?? mostHeld
+    let rows = 0
+    let characters = 0
+    for (const { parking } of this.#lanes.values()) {
+      rows += parking.rows
+      characters += parking.characters
+    }
+    for (const { lane, entries } of this.#inFlight) {
+      if (!lane?.failing) continue
+      rows += entries.length
+      for (const { body } of entries) characters += body.length
+    }
+    return rows >= most.rows || characters >= most.characters
+  }
+
   /** Runs `act` as a batch in flight with these entries. */
-  #track(entries: readonly Entry[], act: () => Promise<void>): void {
-    const batch = { entries, since: performance.now(), done: Promise.resolve() }
+  #track(lane: Lane | undefined, entries: readonly Entry[], act: () => Promise<void>): void {
+    const batch = { lane, entries, since: performance.now(), done: Promise.resolve() }
     this.#inFlight.add(batch)
     batch.done = act()
       .catch((error: Error) => {
@@ -139,69 +194,140 @@ export class Worker {
         if (!(error instanceof Stopped))
           this.#options.log.error({ err: error }, 'a batch failed; its entries stay in the queue')
       })
-      .finally(() => this.#inFlight.delete(batch))
+      .finally(() => {
+        this.#inFlight.delete(batch)
+        this.#changed()
+      })
   }
 
-  async #process(entries: readonly Entry[]): Promise<void> {
+  #process(entries: readonly Entry[]): void {
     const suspects = entries.filter(({ deliveries }) => deliveries > suspectDeliveries)
-    const others = entries.filter(({ deliveries }) => deliveries <= suspectDeliveries)
-    if (others.length > 0) await this.#processBatch(others)
-    for (let i = 0; i < suspects.length; i += suspectsPerAttempt)
-      await this.#processSuspects(suspects.slice(i, i + suspectsPerAttempt))
-  }
-
-  async #processBatch(entries: readonly Entry[]): Promise<void> {
-    try {
-      await this.#finish(await this.#persister.persist(entries))
-    } catch (error) {
-      if (error instanceof Stopped) throw error
-      // A bug that one of the entries triggers. Alone, each is tried a bounded number of times.
-      this.#options.log.error(
-        { err: error, entries: entries.length },
-        'a batch failed with an unexpected error; trying its entries one by one',
-      )
-      for (const entry of entries) await this.#processAlone(entry)
+    const others = suspects.length === 0 ? entries : entries.filter(({ deliveries }) => deliveries <= suspectDeliveries)
+    const sorted = this.#sorter.sort(others)
+    this.#finishUnsaved(sorted)
+    const persisted = new Map<Model, Promise<unknown>>()
+    for (const [model, rows] of sorted.rows) {
+      const lane = this.#lanes.get(model)!
+      const parents = this.#afterParents(model, persisted)
+      const done = Promise.withResolvers<void>()
+      persisted.set(model, done.promise)
+      this.#track(lane, entriesOf(rows), () => this.#processRows(lane, rows, parents, done.resolve))
+    }
+    // Not decoded before their attempt is counted.
+    for (const [lane, some] of this.#byLane(suspects)) {
+      this.#track(lane, some, async () => {
+        for (let i = 0; i < some.length; i += suspectsPerAttempt)
+          await this.#processSuspects(lane, some.slice(i, i + suspectsPerAttempt))
+      })
     }
   }
 
-  async #finish({ parked, ...outcome }: Persisted): Promise<void> {
-    this.#parking.add(parked)
-    if (outcome.saved.length > 0) this.#parking.retryReferences()
+  /** Of sorted entries, those that are no rows. */
+  #finishUnsaved({ deadLetters, newer }: Sorted): void {
+    this.#newer.add(newer)
+    if (deadLetters.length > 0) this.#publishUnsaved(deadLetters)
+  }
+
+  #publishUnsaved(deadLetters: Outcome['deadLetters']): void {
+    const entries = deadLetters.map(({ entry }) => entry)
+    this.#track(undefined, entries, () => this.#publisher.publish({ saved: [], entries: [], deadLetters }))
+  }
+
+  /** Resolves when the rows of the model's parents in `persisted` are inserted, or a parent's table takes no rows: then the foreign key tells
+   *  which rows can be saved all the same. */
+  async #afterParents(model: Model, persisted: ReadonlyMap<Model, Promise<unknown>>): Promise<void> {
+    for (const { model: name } of model.references) {
+      const parent = this.#options.models.get(name)
+      const inserted = parent && parent !== model ? persisted.get(parent) : undefined
+      if (!parent || !inserted) continue
+      let done = false
+      void inserted.then(() => {
+        done = true
+      })
+      const lane = this.#lanes.get(parent)!
+      while (!done && !lane.failing) await Promise.race([inserted, this.#change.promise])
+    }
+  }
+
+  async #processRows(lane: Lane, rows: PendingRow[], parents: Promise<void>, inserted: () => void): Promise<void> {
+    let persisted: Persisted
+    try {
+      await parents
+      persisted = await lane.persister.persist(rows)
+    } catch (error) {
+      if (error instanceof Stopped) throw error
+      // A bug that one of the entries triggers. Alone, each is tried a bounded number of times.
+      const entries = entriesOf(rows)
+      this.#options.log.error(
+        { err: error, model: lane.model.name, entries: entries.length },
+        'a batch failed with an unexpected error; trying its entries one by one',
+      )
+      for (const entry of entries) await this.#processAlone(lane, entry)
+      return
+    } finally {
+      inserted()
+    }
+    await this.#finish(lane, persisted)
+  }
+
+  async #finish(lane: Lane, { parked, ...outcome }: Persisted): Promise<void> {
+    lane.parking.add(parked)
+    if (outcome.saved.length > 0) for (const { parking } of this.#lanes.values()) parking.retryReferences()
     // The events of saved rows do not wait for the parked rows of their batch.
     if (outcome.entries.length + outcome.deadLetters.length > 0) await this.#publisher.publish(outcome)
   }
 
   #publishParked(outcome: Outcome): void {
+    if (outcome.saved.length > 0) for (const { parking } of this.#lanes.values()) parking.retryReferences()
     const entries = [...outcome.entries, ...outcome.deadLetters.map(({ entry }) => entry)]
-    this.#track(entries, () => this.#publisher.publish(outcome))
+    this.#track(undefined, entries, () => this.#publisher.publish(outcome))
+  }
+
+  /** By the model that the beginning of a message names; a message without one is tried with the first model's. */
+  #byLane(entries: readonly Entry[]): Map<Lane, Entry[]> {
+    const byLane = new Map<Lane, Entry[]>()
+    const [first] = this.#lanes.values()
+    for (const entry of entries) {
+      const [, name = ''] = /^\{"v":2,"model":"(\w+)"/.exec(entry.body) ?? []
+      const model = this.#options.models.get(name)
+      const lane = model ? this.#lanes.get(model)! : first!
+      const some = byLane.get(lane)
+      if (some) some.push(entry)
+      else byLane.set(lane, [entry])
+    }
+    return byLane
   }
 
   /** Tries the suspects together, unless an attempt with one of them crashed its worker before: then that one alone. */
-  async #processSuspects(entries: readonly Entry[]): Promise<void> {
-    const { crashed, persisted } = await this.#exclusively(async () => {
+  async #processSuspects(lane: Lane, entries: readonly Entry[]): Promise<void> {
+    const { crashed, persisted } = await this.#exclusively(lane, async () => {
       const counts = await this.#countAttempts(entries)
       const crashed = entries.filter((_, i) => counts[i]! > 1)
       if (crashed.length === 0) return { crashed, persisted: await this.#tryCounted(entries) }
       await this.#withdrawAttempts(entries)
       return { crashed }
     })
-    if (persisted) return await this.#finish(persisted)
+    if (persisted) return await this.#finishAll(persisted)
     const others = entries.filter((entry) => !crashed.includes(entry))
-    if (others.length > 0 && others.length < entries.length) await this.#processSuspects(others)
-    for (const entry of crashed.length > 0 ? crashed : entries) await this.#processAlone(entry)
+    if (others.length > 0 && others.length < entries.length) await this.#processSuspects(lane, others)
+    for (const entry of crashed.length > 0 ? crashed : entries) await this.#processAlone(lane, entry)
+  }
+
+  async #finishAll(persisted: readonly [Lane, Persisted][]): Promise<void> {
+    for (const [lane, one] of persisted) await this.#finish(lane, one)
   }
 
   /** Dead-letters the entry after it crashed the worker `maxAttempts` times alone; crashes in a batch do not count. */
-  async #processAlone(entry: Entry): Promise<void> {
+  async #processAlone(lane: Lane, entry: Entry): Promise<void> {
     const { maxAttempts, log } = this.#options
     for (let attempt = 1; ; attempt += 1) {
-      const { crashes, persisted } = await this.#exclusively(async () => {
+      const { crashes, persisted } = await this.#exclusively(lane, async () => {
         const [count] = await this.#countAttempts([entry])
         // Less this attempt and the first one, which was with others.
         const crashes = count! - 2
         return crashes >= maxAttempts ? { crashes } : { crashes, persisted: await this.#tryCounted([entry]) }
       })
-      if (persisted) return await this.#finish(persisted)
+      if (persisted) return await this.#finishAll(persisted)
       if (crashes >= maxAttempts) {
         log.error(
           { id: entry.id, attempts: crashes },
@@ -217,10 +343,15 @@ export class Worker {
 
   /** Persists entries whose attempt is counted. The count is withdrawn unless the attempt crashes the worker or fails with an unexpected
    *  error, which is logged; then it returns undefined. */
-  async #tryCounted(entries: readonly Entry[]): Promise<Persisted | undefined> {
-    let persisted: Persisted
+  async #tryCounted(entries: readonly Entry[]): Promise<[Lane, Persisted][] | undefined> {
+    const persisted: [Lane, Persisted][] = []
     try {
-      persisted = await this.#persister.persist(entries, { waits: false })
+      const sorted = this.#sorter.sort(entries)
+      this.#finishUnsaved(sorted)
+      for (const [model, rows] of sorted.rows) {
+        const lane = this.#lanes.get(model)!
+        persisted.push([lane, await lane.persister.persist(rows, { waits: false })])
+      }
     } catch (error) {
       if (error instanceof Stopped) {
         await this.#withdrawAttempts(entries)
@@ -250,34 +381,26 @@ export class Worker {
     return Promise.all(entries.map((entry) => retry(() => act(entry), this.#aborting.signal, warn)))
   }
 
-  /** Runs `act` after every counted attempt before it has ended, once a statement on the table has just succeeded. */
-  #exclusively<T>(act: () => Promise<T>): Promise<T> {
-    const result = this.#counted.then(async () => {
-      await this.#table.untilTakesRows(evidenceMs)
-      return await act()
-    })
-    this.#counted = result.catch(() => {})
-    return result
-  }
-
-  /** Runs at most `concurrency` statements at once, in the order of the calls. */
-  async #withSlot<T>(act: () => Promise<T>): Promise<T> {
-    if (this.#statements >= this.#options.concurrency)
-      await new Promise<void>((resolve) => this.#slotFree.push(resolve))
-    else this.#statements += 1
-    try {
-      return await act()
-    } finally {
-      const next = this.#slotFree.shift()
-      if (next) next()
-      else this.#statements -= 1
+  /** Runs `act` after every counted attempt before it has ended, where a statement on the lane's table has just succeeded. */
+  async #exclusively<T>({ table }: Lane, act: () => Promise<T>): Promise<T> {
+    for (;;) {
+      // Not while other attempts wait: they may be of other models.
+      await table.untilTakesRows(evidenceMs)
+      const result = this.#counted.then(async () =>
+        table.succeededWithin(evidenceMs) ? { value: await act() } : undefined,
+      )
+      this.#counted = result.catch(() => {})
+      const done = await result
+      if (done) return done.value
     }
   }
 
   async #extendLease(): Promise<void> {
+    const due = this.#newer.takeDue()
+    if (due.length > 0) this.#publishUnsaved(due)
     const old = performance.now() - 1_000
     const entries = [...this.#inFlight].filter(({ since }) => since < old).flatMap((batch) => batch.entries)
-    entries.push(...this.#parking.entries)
+    for (const { parking } of this.#lanes.values()) entries.push(...parking.entries)
     if (entries.length === 0) return
     // Where it fails, another worker may receive the entries, too: that costs double work, never a double row.
     await this.#consumer.extendLease(entries).catch(() => {})
@@ -287,11 +410,16 @@ export class Worker {
   async stop(graceMs = 5_000): Promise<void> {
     this.#stopping.abort()
     const timer = setTimeout(() => this.#aborting.abort(), graceMs)
-    await this.#parking.stopped()
+    this.#changed()
+    for (const { parking } of this.#lanes.values()) await parking.stopped()
     await this.#loop
     while (this.#inFlight.size > 0) await Promise.all([...this.#inFlight].map(({ done }) => done))
     clearInterval(this.#extendingLease)
     await this.#consumer.close()
     clearTimeout(timer)
   }
+}
+
+function entriesOf(rows: readonly PendingRow[]): Entry[] {
+  return rows.flatMap(({ entries }) => entries)
 }

@@ -28,15 +28,15 @@ export interface App {
 }
 
 export function makeApp(deps: {
-    models: Models
-    queue: Queue
-    store: Store
-    cache: Cache
-    events: EventLog
-    log: Log
-    meter?: Meter
-    tracer?: Tracer | undefined
-  }): App {
+  models: Models
+  queue: Queue
+  store: Store
+  cache: Cache
+  events: EventLog
+  log: Log
+  meter?: Meter
+  tracer?: Tracer | undefined
+}): App {
   const { models, queue, store, cache, events, log, meter = noMeter, tracer } = deps
   const follower = new Follower({ events, log })
   const bytes = new Bytes()

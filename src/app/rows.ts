@@ -109,7 +109,7 @@ export class Rows {
     const { version, value, readAt } = await this.#cache.get(cacheKeyOf(model, query.where), key)
     if (value !== undefined && value.length > largeBytes) await this.#reads.bytes.turn()
     const cached = value === undefined ? undefined : parsePage(model, value, Math.abs(query.take))
-    this.#meter.cacheRequest(cached ? 'hit' : version !== undefined ? 'miss' : 'unavailable')
+    this.#meter.cacheRequest(model.name, cached ? 'hit' : version !== undefined ? 'miss' : 'unavailable')
     if (cached) return { rows: cached, bytes: sizeOf(value!), readAt }
     const page = await (version === undefined
       ? this.#uncached(model, key, query)

@@ -1,6 +1,6 @@
-/** Pages in the memory of this process, bounded by their length; the version may be in another place (see Version). */
+/** Pages in the memory of this process, bounded by their length; the versions may be in another place (see Versions). */
 import { LRUCache } from 'lru-cache'
-import type { Cache, Found, Version } from './cache.ts'
+import type { Cache, Found, Versions } from './cache.ts'
 
 interface Page {
   version: string
@@ -13,7 +13,7 @@ const maxLength = 32 * 1024 * 1024
 
 export interface MemoryCacheOptions {
   ttlMs: number
-  version: Version
+  versions: Versions
 }
 
 export class MemoryCache implements Cache {
@@ -31,8 +31,8 @@ export class MemoryCache implements Cache {
     return this.#options.ttlMs
   }
 
-  async get(key: string): Promise<Found> {
-    const version = await this.#options.version.current()
+  async get(cacheKey: string, key: string): Promise<Found> {
+    const version = await this.#options.versions.current([cacheKey])
     const nothing = { version, value: undefined, readAt: 0 }
     const page = this.#pages.get(key)
     if (!page) return nothing
@@ -43,48 +43,56 @@ export class MemoryCache implements Cache {
     return { version, value: page.value, readAt: page.readAt }
   }
 
-  version(): Promise<string | undefined> | string {
-    return this.#options.version.current()
+  version(cacheKeys: readonly string[]): Promise<string | undefined> | string {
+    return this.#options.versions.current(cacheKeys)
   }
 
   set(key: string, version: string, value: string, readAt: number): void {
     this.#pages.set(key, { version, value, readAt })
   }
 
-  invalidate(): Promise<void> {
-    return this.#options.version.invalidate()
+  invalidate(cacheKeys: readonly string[]): Promise<void> {
+    return this.#options.versions.invalidate(cacheKeys)
   }
 
   probe(): Promise<string | undefined> {
-    return this.#options.version.probe()
+    return this.#options.versions.probe()
   }
 
   async close(): Promise<void> {
     this.#pages.clear()
-    this.#options.version.close()
+    this.#options.versions.close()
   }
 }
 
-/** A version that the threads of one process share: for the embedded worker. */
-export class SharedVersion implements Version {
-  readonly #counter: BigInt64Array
+/** The number of counters: keys that share one only cause misses. */
+const counters = 16_384
 
-  readonly buffer: SharedArrayBuffer
+/** Versions that the threads of one process share: for the embedded worker. */
+export class SharedVersions implements Versions {
+  static readonly bytes = counters * BigUint64Array.BYTES_PER_ELEMENT
+  readonly #counters: BigUint64Array
 
-  constructor(buffer = new SharedArrayBuffer(8)) {
-    this.buffer = buffer
-    this.#counter = new BigInt64Array(buffer)
+  constructor(buffer = new SharedArrayBuffer(SharedVersions.bytes)) {
+    this.#counters = new BigUint64Array(buffer)
   }
 
-  current(): string {
-    return String(Atomics.load(this.#counter, 0))
+  current(cacheKeys: readonly string[]): string {
+    return cacheKeys.map((key) => Atomics.load(this.#counters, counterOf(key))).join()
   }
 
-  async invalidate(): Promise<void> {
-    Atomics.add(this.#counter, 0, 1n)
+  async invalidate(cacheKeys: readonly string[]): Promise<void> {
+    for (const key of cacheKeys) Atomics.add(this.#counters, counterOf(key), 1n)
   }
 
   async probe(): Promise<undefined> {}
 
   close(): void {}
+}
+
+/** FNV-1a. */
+function counterOf(key: string): number {
+  let hash = 0x811c9dc5
+  for (let i = 0; i < key.length; i += 1) hash = Math.imul(hash ^ key.charCodeAt(i), 0x01000193)
+  return (hash >>> 0) % counters
 }

@@ -1,5 +1,5 @@
 /**
- * Pages, or only their version, on a Redis. The version is a random text and not a counter: after an eviction a counter would start again,
+ * Pages, or only their versions, on a Redis. A version is a random text and not a counter: after an eviction a counter would start again,
  * and old pages would be valid again.
  */
 import { randomBytes } from 'node:crypto'
@@ -7,20 +7,21 @@ import { coalesce } from '../model/coalesce.ts'
 import type { Log } from '../model/log.ts'
 import type { RedisAddress } from '../redis/address.ts'
 import { RedisConnection } from '../redis/connection.ts'
-import type { Cache, Found, Version } from './cache.ts'
+import type { Cache, Found, Versions } from './cache.ts'
 
 /** Works on a full server, too (the queue's Redis may be full): DEL takes no memory, and a script that has begun to write may go on. */
-const invalidateScript = "redis.call('DEL', KEYS[1]) return redis.call('SET', KEYS[1], ARGV[1])"
+const invalidateScript =
+  "redis.call('DEL', unpack(KEYS)) for _, key in ipairs(KEYS) do redis.call('SET', key, ARGV[1]) end return 1"
 
 const newVersion = () => randomBytes(12).toString('base64url')
 
-/** The pages and their version on a Redis of their own: one MGET for all reads of a tick. */
+/** The pages and their versions on a Redis of their own: one MGET for all reads of a tick. */
 export class RedisCache implements Cache {
   readonly #connection: RedisConnection
   readonly #prefix: string
   readonly ttlMs: number
-  /** The page under a key, and the version. The empty key, which no page has, asks for the version alone. */
-  readonly get = coalesce((keys: string[]) => this.#read(keys))
+  /** The values of keys: null where there is none, undefined where the cache is unavailable. */
+  readonly #value = coalesce((keys: string[]) => this.#read(keys))
 
   constructor(address: RedisAddress, options: { ttlMs: number; log: Log }) {
     this.#connection = new RedisConnection(address, { role: 'cache', log: options.log, deadlineMs: 1_000 })
@@ -28,31 +29,41 @@ export class RedisCache implements Cache {
     this.ttlMs = options.ttlMs
   }
 
-  async version(): Promise<string | undefined> {
-    return (await this.get('')).version
+  async get(cacheKey: string, pageKey: string): Promise<Found> {
+    // In one MGET: a page is valid under a version that was read with it.
+    const [version, page] = await Promise.all([this.#version(cacheKey), this.#value(`page:${pageKey}`)])
+    return { version, value: undefined, readAt: 0, ...pageOf(page, version) }
   }
 
-  async #read(keys: string[]): Promise<Found[]> {
-    let version: string | undefined
-    let pages: (string | null)[] = []
+  async version(cacheKeys: readonly string[]): Promise<string | undefined> {
+    return joined(await Promise.all(cacheKeys.map((key) => this.#version(key))))
+  }
+
+  async #version(cacheKey: string): Promise<string | undefined> {
+    const key = `version:${cacheKey}`
+    const version = await this.#value(key)
+    if (version !== null) return version
     try {
-      const [stored = null, ...found] = await this.#connection.ask((client) =>
-        client.mget(`${this.#prefix}version`, ...keys.map((key) => `${this.#prefix}page:${key}`)),
-      )
-      version = stored ?? (await this.#firstVersion())
-      pages = found
+      return await this.#firstVersion(`${this.#prefix}${key}`)
     } catch {
-      // The cache is unavailable: a version of undefined says so.
+      return undefined
     }
-    return keys.map((_, i) => ({ version, value: undefined, readAt: 0, ...pageOf(pages[i], version) }))
+  }
+
+  async #read(keys: string[]): Promise<(string | null | undefined)[]> {
+    try {
+      return await this.#connection.ask((client) => client.mget(...keys.map((key) => `${this.#prefix}${key}`)))
+    } catch {
+      return keys.map(() => undefined)
+    }
   }
 
   /** Sets a version if there is none (evicted, or the first one ever), and returns the current one. */
-  #firstVersion(): Promise<string> {
+  #firstVersion(key: string): Promise<string> {
     const version = newVersion()
     return this.#connection.ask(async (client) => {
-      await client.set(`${this.#prefix}version`, version, 'NX')
-      return (await client.get(`${this.#prefix}version`)) ?? version
+      await client.set(key, version, 'NX')
+      return (await client.get(key)) ?? version
     })
   }
 
@@ -68,13 +79,17 @@ export class RedisCache implements Cache {
       })
   }
 
-  async invalidate(): Promise<void> {
-    await this.#connection.ask((client) => client.set(`${this.#prefix}version`, newVersion()))
+  async invalidate(cacheKeys: readonly string[]): Promise<void> {
+    const version = newVersion()
+    await this.#connection.ask((client) =>
+      client.mset(cacheKeys.flatMap((key) => [`${this.#prefix}version:${key}`, version])),
+    )
   }
 
   probe(): Promise<string | undefined> {
     return this.#connection.probe(async (client) => {
-      await client.mget(`${this.#prefix}version`, `${this.#prefix}probe`)
+      await client.mget(`${this.#prefix}probe`)
+      await client.mset(`${this.#prefix}probe`, '')
       await client.set(`${this.#prefix}probe`, '', 'PX', 1_000)
       return undefined
     })
@@ -100,38 +115,43 @@ function pageOf(page: string | null | undefined, version: string | undefined): P
   return { value: page.slice(end + 1), readAt: performance.now() - ageMs }
 }
 
-/** Only the version, on the queue's Redis: for `CACHE_URL=memory:` with workers in other processes. One GET for all callers of a tick. */
-export class RedisVersion implements Version {
+const joined = (versions: readonly (string | undefined)[]) =>
+  versions.every((version) => version !== undefined) ? versions.join() : undefined
+
+/** Only the versions, on the queue's Redis: for `CACHE_URL=memory:` with workers in other processes. One MGET for all callers of a tick. */
+export class RedisVersions implements Versions {
   readonly #connection: RedisConnection
-  readonly #key: string
-  readonly #version = coalesce(async () => [await this.#read()])
+  readonly #prefix: string
+  readonly #version = coalesce((keys: string[]) => this.#read(keys))
 
   constructor(address: RedisAddress, options: { log: Log }) {
     this.#connection = new RedisConnection(address, { role: 'cache version', log: options.log, deadlineMs: 1_000 })
-    this.#key = `{${address.prefix}:cache}:version`
+    this.#prefix = `{${address.prefix}:cache}:version:`
   }
 
-  current(): Promise<string | undefined> {
-    return this.#version('')
+  async current(cacheKeys: readonly string[]): Promise<string | undefined> {
+    return joined(await Promise.all(cacheKeys.map((key) => this.#version(key))))
   }
 
-  #read(): Promise<string | undefined> {
-    return this.#connection
-      .ask((client) => client.get(this.#key))
-      .then(
-        (version) => version ?? 'none yet',
-        () => undefined,
-      )
+  async #read(keys: string[]): Promise<(string | undefined)[]> {
+    try {
+      const versions = await this.#connection.ask((client) => client.mget(...keys.map((key) => this.#prefix + key)))
+      return versions.map((version) => version ?? 'none yet')
+    } catch {
+      return keys.map(() => undefined)
+    }
   }
 
-  async invalidate(): Promise<void> {
-    await this.#connection.ask((client) => client.eval(invalidateScript, 1, this.#key, newVersion()))
+  async invalidate(cacheKeys: readonly string[]): Promise<void> {
+    const keys = cacheKeys.map((key) => this.#prefix + key)
+    await this.#connection.ask((client) => client.eval(invalidateScript, keys.length, ...keys, newVersion()))
   }
 
   probe(): Promise<string | undefined> {
     return this.#connection.probe(async (client) => {
-      await client.get(this.#key)
-      await client.eval(`${invalidateScript} and redis.call('DEL', KEYS[1])`, 1, `${this.#key}-probe`, '')
+      const key = `${this.#prefix}probe`
+      await client.mget(key)
+      await client.eval(`${invalidateScript.replace('return 1', '')} redis.call('DEL', KEYS[1]) return 1`, 1, key, '')
       return undefined
     })
   }

@@ -119,11 +119,8 @@ export function classifySqlite(error: unknown): Fault {
     kind = 'unavailable'
   if (kind !== 'duplicate') return { kind, vendorCode: code, message }
   // "UNIQUE constraint failed: Content.id", or "index 'name'" for one on an expression.
-  return withIndex(
-    { kind, vendorCode: code, message },
-    /constraint failed: (?:index ')?([^']*)'?$/.exec(message)?.[1],
-    'Content.id',
-  )
+  const index = /constraint failed: (?:index ')?([^']*)'?$/.exec(message)?.[1]
+  return withIndex({ kind, vendorCode: code, message }, index, /^[^.,]+\.id$/.test(index ?? '') ? index! : '')
 }
 
 const withIndex = (fault: Fault, index: string | undefined, ofTheId: string): Fault =>

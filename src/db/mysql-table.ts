@@ -4,14 +4,14 @@ import type { Table, TableQueries } from './table.ts'
 /** Runs a statement and resolves with its rows as arrays. */
 type Ask = (sql: string) => Promise<unknown[][]>
 
-export const SHOW_TABLE = 'SHOW CREATE TABLE Content'
+export const showTable = (name: string) => `SHOW CREATE TABLE \`${name}\``
 
-export function mysqlTable(ask: Ask): TableQueries {
+export function mysqlTable(name: string, ask: Ask): TableQueries {
   return {
-    fingerprint: async () => String((await ask(SHOW_TABLE))[0]?.[1]),
+    fingerprint: async () => String((await ask(showTable(name)))[0]?.[1]),
     async describe(fingerprint) {
       // Without the right TRIGGER the answer is empty.
-      const triggers = await ask("SHOW TRIGGERS WHERE `Table` = 'Content' AND `Event` = 'INSERT'")
+      const triggers = await ask(`SHOW TRIGGERS WHERE \`Table\` = '${name}' AND \`Event\` = 'INSERT'`)
       return { ...parseCreateTable(fingerprint), hasTriggers: triggers.length > 0 }
     },
   }

@@ -7,12 +7,12 @@ import { isIP } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { PrismaMariaDb } from '@prisma/adapter-mariadb'
 import { type ConnectionConfig, createConnection, createPool, type Pool, type QueryOptions } from 'mariadb'
-import { PrismaClient } from '../../prisma/mysql/generated/client.ts'
 import type { Log } from '../model/log.ts'
-import type { Dialect, Limits } from './dialect.ts'
+import type { Client, ClientClass, Dialect, ServerLimits } from './dialect.ts'
 import type { Migratable } from './migrate.ts'
 import { mysqlTable } from './mysql-table.ts'
 import { beginSession, type Session, SessionFault } from './session.ts'
+import type { Limits } from './store.ts'
 
 /** A connection is closed if the server sends nothing for this long while a statement runs. */
 const SILENCE_MS = 7_000
@@ -21,10 +21,12 @@ const ACQUIRE_MS = 2_000
 /** Beside the connections of the workers' inserts: for reads, and for questions about the server. */
 const SPARE_CONNECTIONS = 4
 
-/** A prepared statement may have 65,535 placeholders; a row has four. */
-const MAX_ROWS = 16_383
-/** The bytes of a row besides its content: id, two dates, punctuation; 99, rounded up. */
+/** Of a prepared statement. */
+const MAX_PLACEHOLDERS = 65_535
+/** The bytes of a row besides its values: id, two dates, punctuation; 99, rounded up. */
 const ROW_BYTES = 128
+/** The bytes of a value besides its own: quotes, comma, `_binary`. */
+const VALUE_BYTES = 12
 /** Even if the server allows more: a larger statement is no faster, and keeps its locks longer. */
 const MAX_BYTES = 8 * 1024 * 1024
 
@@ -32,18 +34,25 @@ export interface MysqlOptions {
   url: string
   readUrl?: string | undefined
   concurrency: number
+  client: ClientClass
+  /** Of the store. */
+  tables: readonly string[]
   log: Log
 }
 
-export function mysqlDialect({ url, readUrl, concurrency, log }: MysqlOptions): Dialect {
+export function mysqlDialect({ url, readUrl, concurrency, client, tables, log }: MysqlOptions): Dialect {
   const config = mysqlConfig(url, 'DATABASE_URL')
-  const pools = [makePool(config, 'DATABASE_URL', concurrency + SPARE_CONNECTIONS, log)]
-  const primary = makeClient(pools[0]!)
+  const pools = [
+    makePool(config, { setting: 'DATABASE_URL', connectionLimit: concurrency + SPARE_CONNECTIONS, tables, log }),
+  ]
+  const primary = makeClient(client, pools[0]!)
   let replica = primary
   if (readUrl !== undefined) {
     const readConfig = mysqlConfig(readUrl, 'DATABASE_READ_URL')
-    pools.push(makePool(readConfig, 'DATABASE_READ_URL', 2 * SPARE_CONNECTIONS, log))
-    replica = makeClient(pools[1]!)
+    pools.push(
+      makePool(readConfig, { setting: 'DATABASE_READ_URL', connectionLimit: 2 * SPARE_CONNECTIONS, tables, log }),
+    )
+    replica = makeClient(client, pools[1]!)
   }
   let replicaTried = readUrl === undefined
   return {
@@ -56,8 +65,8 @@ export function mysqlDialect({ url, readUrl, concurrency, log }: MysqlOptions): 
       replicaTried = true
       return limits
     },
-    table: mysqlTable((sql) => pools[0]!.query({ sql, rowsAsArray: true })),
-    migratable: (signal) => connectMigratable(config, signal),
+    table: (name) => mysqlTable(name, (sql) => pools[0]!.query({ sql, rowsAsArray: true })),
+    migratable: (signal) => connectMigratable(config, tables, signal),
     async close() {
       // The adapter does not own the pools: a client that was never used does not end its pool.
       await Promise.all([primary.$disconnect(), replica.$disconnect()])
@@ -119,8 +128,15 @@ function connectionOptions(config: ConnectionConfig): ConnectionConfig {
   }
 }
 
-/** `name` is the setting with the URL. */
-function makePool(config: ConnectionConfig, name: string, connectionLimit: number, log: Log): Pool {
+interface PoolOptions {
+  /** With the URL. */
+  setting: string
+  connectionLimit: number
+  tables: readonly string[]
+  log: Log
+}
+
+function makePool(config: ConnectionConfig, { setting, connectionLimit, tables, log }: PoolOptions): Pool {
   const pool = createPool({
     ...connectionOptions(config),
     connectionLimit,
@@ -141,7 +157,7 @@ function makePool(config: ConnectionConfig, name: string, connectionLimit: numbe
     if (begun.has(connection.info)) return
     socket.on('timeout', () => socket.destroy(noAnswer()))
     // Not the driver's own `sessionVariables`: a connection that is lost meanwhile ends the process, by a rejection that nothing can handle.
-    const beginning = beginSession(sessionOf(connection), config.database!, name)
+    const beginning = beginSession(sessionOf(connection), { database: config.database!, setting, tables })
     begun.set(connection.info, beginning)
     beginning.then(
       () => {
@@ -210,22 +226,27 @@ const noAnswer = () =>
   Object.assign(new Error(`the database server did not answer within ${SILENCE_MS} ms`), { code: 'ETIMEDOUT' })
 
 /** With the text protocol: one round trip, where a prepared statement takes two, and a third more rows a second. */
-function makeClient(pool: Pool): PrismaClient {
-  return new PrismaClient({ adapter: new PrismaMariaDb(pool, { useTextProtocol: true }) })
+function makeClient(PrismaClient: ClientClass, pool: Pool): Client {
+  return new PrismaClient({ adapter: new PrismaMariaDb(pool, { useTextProtocol: true }) }) as Client
 }
 
-async function askLimits(client: PrismaClient): Promise<Limits> {
-  const [row] = await client.$queryRaw<{ packet: bigint }[]>`SELECT @@GLOBAL.max_allowed_packet AS packet`
-  return limitsOf(Number(row!.packet))
+async function askLimits(client: Client): Promise<ServerLimits> {
+  const [row] = await client.$queryRawUnsafe<{ packet: bigint }[]>('SELECT @@GLOBAL.max_allowed_packet AS packet')
+  return (columns) => limitsOf(Number(row!.packet), columns)
 }
 
-/** The rows and bytes that certainly fit into a packet: every byte of content may need a backslash. */
-export function limitsOf(packet: number): Limits {
-  const rows = Math.max(1, Math.min(MAX_ROWS, Math.floor(packet / 8 / ROW_BYTES)))
-  return { rows, bytes: Math.min(MAX_BYTES, Math.max(0, Math.floor((packet - rows * ROW_BYTES - 4096) / 2))) }
+/** The rows and bytes that certainly fit into a packet: every byte of a value may need a backslash. `columns`: of the table. */
+export function limitsOf(packet: number, columns: number): Limits {
+  const rowBytes = ROW_BYTES + (columns - 4) * VALUE_BYTES
+  const rows = Math.max(1, Math.min(Math.floor(MAX_PLACEHOLDERS / columns), Math.floor(packet / 8 / rowBytes)))
+  return { rows, bytes: Math.min(MAX_BYTES, Math.max(0, Math.floor((packet - rows * rowBytes - 4096) / 2))) }
 }
 
-async function connectMigratable(config: ConnectionConfig, signal: AbortSignal): Promise<Migratable> {
+async function connectMigratable(
+  config: ConnectionConfig,
+  tables: readonly string[],
+  signal: AbortSignal,
+): Promise<Migratable> {
   const connection = await createConnection({ ...connectionOptions(config), multipleStatements: true })
   // Without a listener, a connection that is lost between two statements ends the process. The next statement fails anyway.
   connection.on('error', () => {})
@@ -234,7 +255,7 @@ async function connectMigratable(config: ConnectionConfig, signal: AbortSignal):
     read: async (sql) => (await connection.query<unknown[][]>({ sql, rowsAsArray: true }))[0],
   }
   try {
-    await beginSession(session, config.database!, 'DATABASE_URL')
+    await beginSession(session, { database: config.database!, setting: 'DATABASE_URL', tables })
   } catch (error) {
     connection.destroy()
     throw error

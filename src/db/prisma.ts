@@ -4,17 +4,18 @@
  */
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { PrismaClient } from '../../prisma/mysql/generated/client.ts'
-import type { Content } from '../model/content.ts'
+import { type Column, codecs } from '../model/columns.ts'
 import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
-import { CAUTIOUS, type Dialect } from './dialect.ts'
+import { digestOfRow, type Model, type Models, type Row, sizeOf } from '../model/model.ts'
+import type { Narrowing } from '../model/narrow.ts'
+import { type Client, type Clients, cautious, type Dialect } from './dialect.ts'
 import { classifyMysql, classifySqlite, type Fault, isHangUp } from './faults.ts'
 import { migrate } from './migrate.ts'
 import { mysqlDialect } from './mysql.ts'
 import { SESSION_FAULT } from './session.ts'
 import { sqliteDialect } from './sqlite.ts'
-import { type PageQuery, type Store, StoreFault } from './store.ts'
+import { type Limits, type PageQuery, type Store, StoreFault } from './store.ts'
 import { type Table, TableGuard } from './table.ts'
 
 export interface PrismaStoreOptions {
@@ -24,6 +25,8 @@ export interface PrismaStoreOptions {
   readUrl?: string | undefined
   /** The number of inserts that may run at once. */
   concurrency: number
+  models: Models
+  clients: Clients
   log: Log
 }
 
@@ -36,41 +39,48 @@ const PROBE_MS = 10_000
 /** While a process waits for its database, it logs so at most this often. */
 const LOG_AGAIN_MS = 30_000
 
+/** The table of a model. */
+interface Known {
+  guard: TableGuard
+  /** The table when inserted rows were read back last. */
+  readBack: Table | undefined
+}
+
 export class PrismaStore implements Store {
   /** For reads of the GraphQL schema: the replica, if there is one. */
-  readonly prisma: PrismaClient
+  readonly prisma: object
   readonly #dialect: Dialect
   readonly #classify: (error: unknown) => Fault
   readonly #log: Log
-  readonly #table: TableGuard
-  /** The table when inserted rows were read back last. */
-  #readBack: Table | undefined
-  #limits = CAUTIOUS
+  readonly #tables: ReadonlyMap<Model, Known>
+  #limits = cautious
   #closed: Promise<void> | undefined
 
-  constructor({ url, readUrl, concurrency, log }: PrismaStoreOptions) {
+  constructor({ url, readUrl, concurrency, models, clients, log }: PrismaStoreOptions) {
+    const tables = [...models.values()].map(({ table }) => table)
     if (url.startsWith('mysql:')) {
-      this.#dialect = mysqlDialect({ url, readUrl, concurrency, log })
+      this.#dialect = mysqlDialect({ url, readUrl, concurrency, client: clients.mysql, tables, log })
       this.#classify = classifyMysql
     } else if (url.startsWith('file:')) {
       if (readUrl !== undefined)
         throw new Error('DATABASE_READ_URL is for mysql:// stores; a file has no replica: leave it out')
-      this.#dialect = sqliteDialect(url, log)
+      this.#dialect = sqliteDialect(url, clients.sqlite, log)
       this.#classify = classifySqlite
     } else {
       throw new Error('DATABASE_URL must begin with mysql:// or file:')
     }
     this.prisma = this.#dialect.replica
-    this.#table = new TableGuard(this.#dialect.table)
+    this.#tables = new Map(
+      [...models.values()].map((model) => {
+        const guard = new TableGuard(model.table, this.#dialect.table(model.table))
+        return [model, { guard, readBack: undefined }]
+      }),
+    )
     this.#log = log
   }
 
-  get maxRows(): number {
-    return this.#limits.rows
-  }
-
-  get maxBytes(): number {
-    return this.#limits.bytes
+  limits({ columns }: Model): Limits {
+    return this.#limits(columns.length + 3)
   }
 
   async prepare(signal: AbortSignal): Promise<void> {
@@ -85,7 +95,7 @@ export class PrismaStore implements Store {
           { applied },
           applied.length > 0 ? `applied migrations: ${applied.join(', ')}` : 'the schema is up to date',
         )
-        await this.#warnOfTable()
+        for (const model of this.#tables.keys()) await this.#warnOfTable(model)
         return
       } catch (error) {
         const fault = this.#classify(error)
@@ -102,13 +112,13 @@ export class PrismaStore implements Store {
   }
 
   /** The worker waits until the table is fit, also while it is renamed; saves are enqueued meanwhile. */
-  async #warnOfTable(): Promise<void> {
+  async #warnOfTable(model: Model): Promise<void> {
     try {
-      await this.#table.assertFit()
+      await this.#tables.get(model)!.guard.assertFit()
     } catch (error) {
       const { kind, vendorCode: code, message } = this.#classify(error)
       if (kind !== 'unavailable') throw error
-      this.#log.error({ code }, `the database accepts no rows until this is fixed: ${message}`)
+      this.#log.error({ code }, `the database accepts no rows of ${model.name} until this is fixed: ${message}`)
     }
   }
 
@@ -123,84 +133,98 @@ export class PrismaStore implements Store {
 
   /** A page comes from one server. A replica may lag: its page is used only if it has rows and, after a cursor, the cursor's own row; else
    *  the primary is read. */
-  page(query: PageQuery): Promise<Content[] | undefined> {
+  page(model: Model, query: PageQuery): Promise<Row[] | undefined> {
     return this.#read(async () => {
       const { primary, replica } = this.#dialect
       if (replica !== primary) {
-        const rows = await pageOf(replica, query)
+        const rows = await pageOf(rowsIn(replica, model), query)
         if (rows !== undefined && rows.length > 0) return rows
       }
-      return await pageOf(primary, query)
+      return await pageOf(rowsIn(primary, model), query)
     })
   }
 
-  find(ids: readonly string[]): Promise<Content[]> {
-    return this.#read(() => this.#rowsOf(ids))
+  find(model: Model, ids: readonly string[]): Promise<Row[]> {
+    return this.#read(() => this.#rowsOf(model, ids))
   }
 
-  async existing(ids: readonly string[]): Promise<Content[]> {
+  async existing(model: Model, ids: readonly string[]): Promise<Row[]> {
     try {
-      return await this.#rowsOf(ids)
+      return await this.#rowsOf(model, ids)
     } catch (error) {
       throw faultOf(this.#classify(error), error)
     }
   }
 
-  #rowsOf(ids: readonly string[]): Promise<Content[]> {
-    return this.#dialect.primary.content.findMany({ where: { id: { in: [...ids] } } })
+  #rowsOf(model: Model, ids: readonly string[]): Promise<Row[]> {
+    return rowsIn(this.#dialect.primary, model).findMany({ where: { id: { in: [...ids] } } })
   }
 
-  async insert(rows: readonly Content[]): Promise<void> {
+  async insert(model: Model, rows: readonly Row[]): Promise<void> {
     if (rows.length === 0) return
-    const bytes = rows.reduce((sum, { content }) => sum + Buffer.byteLength(content), 0)
-    const fits = rows.length <= this.maxRows && bytes <= this.maxBytes
-    if (!fits && (await this.#outgrew(rows.length, bytes))) throw tooLarge(rows.length, bytes, this.#limits)
+    const { guard } = this.#tables.get(model)!
+    const bytes = rows.reduce((sum, row) => sum + sizeOf(model, row), 0)
+    const limits = this.limits(model)
+    const fits = rows.length <= limits.rows && bytes <= limits.bytes
+    if (!fits && (await this.#outgrew(model, rows.length, bytes)))
+      throw tooLarge(rows.length, bytes, this.limits(model))
     let inserted: number
     try {
-      await this.#table.assertFitLately()
-      inserted = await this.#insert(this.#dialect.primary, rows)
+      await guard.assertFitLately()
+      inserted = await this.#insert(model, this.#dialect.primary, rows)
     } catch (error) {
       const fault = this.#classify(error)
-      if (fault.kind !== 'unavailable') await this.#assertFit()
+      if (fault.kind !== 'unavailable') await this.#assertFit(guard)
       if (fault.kind === 'too-large' || isHangUp(fault)) {
-        if (await this.#outgrew(rows.length, bytes)) throw tooLarge(rows.length, bytes, this.#limits)
+        if (await this.#outgrew(model, rows.length, bytes)) throw tooLarge(rows.length, bytes, this.limits(model))
       }
       throw faultOf(fault, error)
     }
-    const table = await this.#assertFit()
+    await this.#verify(model, rows, inserted)
+  }
+
+  /** Throws StoreFault unless the table has all rows. */
+  async #verify(model: Model, rows: readonly Row[], inserted: number): Promise<void> {
+    const known = this.#tables.get(model)!
+    const table = await this.#assertFit(known.guard)
     // A trigger may drop rows without an error (RAISE(IGNORE) in SQLite), and so may a proxy.
     if (inserted !== rows.length) throw dropped(inserted, rows.length)
-    if (table.hasTriggers || table !== this.#readBack) {
+    if (table.hasTriggers || table !== known.readBack) {
       // A trigger may delete or change a row after it was counted. Without triggers, one row is compared once.
-      await this.#compare(table.hasTriggers ? rows : rows.slice(0, 1))
-      this.#readBack = table
+      await this.#compare(model, table.hasTriggers ? rows : rows.slice(0, 1))
+      known.readBack = table
     }
   }
 
-  async #assertFit(): Promise<Table> {
+  async #assertFit(guard: TableGuard): Promise<Table> {
     try {
-      return await this.#table.assertFit()
+      return await guard.assertFit()
     } catch (error) {
       throw faultOf(this.#classify(error), error)
     }
   }
 
   /** Throws StoreFault unless these rows are in the table. */
-  async #compare(rows: readonly Content[]): Promise<void> {
+  async #compare(model: Model, rows: readonly Row[]): Promise<void> {
     let same = 0
     for (let i = 0; i < rows.length; i += LOOK_UP_ROWS) {
       const some = rows.slice(i, i + LOOK_UP_ROWS)
-      const found = new Map((await this.existing(some.map(({ id }) => id))).map((row) => [row.id, row.content]))
-      same += some.filter(({ id, content }) => found.get(id) === content).length
+      const ids = some.map(({ id }) => id)
+      const found = new Map((await this.existing(model, ids)).map((row) => [row.id, digestOfRow(model, row)]))
+      same += some.filter((row) => found.get(row.id) === digestOfRow(model, row)).length
     }
     if (same !== rows.length) throw dropped(same, rows.length)
   }
 
   /** Resolves with the number of inserted rows that the database reports. */
-  async #insert(client: Pick<PrismaClient, '$executeRawUnsafe'>, rows: readonly Content[]): Promise<number> {
+  async #insert(model: Model, client: Pick<Client, '$executeRawUnsafe'>, rows: readonly Row[]): Promise<number> {
+    const { columns } = model
     // Building the text takes microseconds; caching one for each number of rows is not worth the memory.
-    const sql = `INSERT INTO Content (id, content, createdAt, savedAt) VALUES ${'(?,?,?,?),'.repeat(rows.length - 1)}(?,?,?,?)`
-    const args: string[] = []
+    const values = `(${'?,'.repeat(columns.length + 2)}?)`
+    const names = ['id', ...columns.map(({ dbName }) => dbName), 'createdAt', 'savedAt']
+    const into = `INSERT INTO \`${model.table}\` (${names.map((name) => `\`${name}\``).join(', ')})`
+    const sql = `${into} VALUES ${`${values},`.repeat(rows.length - 1)}${values}`
+    const args: unknown[] = []
     // Formatting dates is an eighth of the work here, and a batch has far fewer dates than rows.
     const timestamps = new Map<number, string>()
     const timestamp = (date: Date) => {
@@ -211,26 +235,31 @@ export class PrismaStore implements Store {
       return text
     }
     for (const row of rows.toSorted((a, b) => (a.id < b.id ? -1 : 1))) {
-      args.push(row.id, row.content, timestamp(row.createdAt), timestamp(row.savedAt))
+      args.push(row.id)
+      for (const column of columns) {
+        const value = row[column.name]
+        args.push(value === null ? null : codecs[column.type].parameter(value, column, timestamp))
+      }
+      args.push(timestamp(row.createdAt), timestamp(row.savedAt))
     }
     return await client.$executeRawUnsafe(sql, ...args)
   }
 
   /**
-   * Inserts the newest row's content under a new id, twice in one statement: the duplicate makes the statement fail and leaves no row, and
-   * so does the transaction around it. A table that rejects even these rows accepts none. An empty table has no content to copy, so the
-   * probe inserts 'probe': if the table rejects that, it may still take other rows, and they wait.
+   * Inserts some row under a new id, twice in one statement: the duplicate makes the statement fail and leaves no row, and so does the
+   * transaction around it. A table that rejects even these rows accepts none. An empty table has no row to copy, so the probe makes one: if
+   * the table rejects that, it may still take other rows, and they wait. A parent that is missing is a fault of the row that was made.
    */
-  async probe(): Promise<void> {
+  async probe(model: Model): Promise<void> {
     const { primary } = this.#dialect
     try {
-      await this.#table.assertFit()
-      const newest = await primary.content.findFirst({ orderBy: [{ createdAt: 'desc' }, { id: 'desc' }] })
+      await this.#tables.get(model)!.guard.assertFit()
+      const [some] = await rowsIn(primary, model).findMany({ orderBy: [{ id: 'desc' }], take: 1 })
       const now = new Date()
-      const row = { id: randomUUID(), content: newest?.content ?? 'probe', createdAt: now, savedAt: now }
+      const row = { ...(some ?? sampleOf(model)), id: randomUUID(), createdAt: now, savedAt: now }
       await primary.$transaction(
         async (transaction) => {
-          const inserted = await this.#insert(transaction, [row, row])
+          const inserted = await this.#insert(model, transaction, [row, row])
           if (inserted < 2) throw dropped(inserted, 2)
           throw new Error('the table accepts one id twice: its primary key is missing')
         },
@@ -239,19 +268,20 @@ export class PrismaStore implements Store {
     } catch (error) {
       if (error instanceof StoreFault) throw error
       const fault = this.#classify(error)
-      if (fault.kind !== 'duplicate') throw faultOf(fault, error)
+      if (fault.kind !== 'duplicate' && fault.kind !== 'reference') throw faultOf(fault, error)
     }
   }
 
   /** A server may close the connection when a packet is too large, as when it crashes. Its limit tells the two apart; the limit may have
    *  been changed since it was read. */
-  async #outgrew(rows: number, bytes: number): Promise<boolean> {
+  async #outgrew(model: Model, rows: number, bytes: number): Promise<boolean> {
     try {
       this.#limits = await this.#dialect.limits()
     } catch {
       return false
     }
-    return rows > this.maxRows || bytes > this.maxBytes
+    const limits = this.limits(model)
+    return rows > limits.rows || bytes > limits.bytes
   }
 
   async #read<T>(work: () => Promise<T>): Promise<T> {
@@ -278,22 +308,54 @@ export class PrismaStore implements Store {
  * (115 ms in the middle of a million rows; this takes 1). The second query reads the cursor's row again: one address may stand for several
  * replicas, and the page comes from the one that answers last.
  */
-async function pageOf(client: PrismaClient, { take, skip, cursor }: PageQuery): Promise<Content[] | undefined> {
+async function pageOf(rows: Delegate, { take, skip, cursor, where }: PageQuery): Promise<Row[] | undefined> {
   const order = take < 0 ? 'asc' : 'desc'
   const orderBy = [{ createdAt: order }, { id: order }] as const
   const most = Math.abs(take)
-  let rows: Content[]
+  let found: Row[]
   if (cursor === undefined) {
-    rows = await client.content.findMany({ orderBy: [...orderBy], take: most })
+    found = await rows.findMany({ where, orderBy, take: most })
   } else {
-    const row = await client.content.findUnique({ where: { id: cursor }, select: { createdAt: true } })
+    const row = await rows.findFirst({ where: { ...where, id: cursor }, select: { createdAt: true } })
     if (!row) return undefined
-    const where = from({ id: cursor, createdAt: row.createdAt }, order)
-    rows = await client.content.findMany({ where, orderBy: [...orderBy], take: most + 1 })
-    if (rows[0]?.id !== cursor) return undefined
-    rows = rows.slice(skip, skip + most)
+    const start = from({ id: cursor, createdAt: row.createdAt }, order)
+    found = await rows.findMany({ where: { ...where, ...start }, orderBy, take: most + 1 })
+    if (found[0]?.id !== cursor) return undefined
+    found = found.slice(skip, skip + most)
   }
-  return take < 0 ? rows.reverse() : rows
+  return take < 0 ? found.reverse() : found
+}
+
+/** The part of Prisma's client for one model that the store uses. */
+interface Delegate {
+  findMany(query: {
+    where?: Narrowing | object
+    orderBy?: readonly Record<string, 'asc' | 'desc'>[]
+    take?: number
+  }): Promise<Row[]>
+  findFirst(query: { where: object; select: object }): Promise<Pick<Row, 'createdAt'> | null>
+}
+
+function rowsIn(client: Client, { name }: Model): Delegate {
+  return (client as unknown as Record<string, Delegate>)[`${name[0]!.toLowerCase()}${name.slice(1)}`]!
+}
+
+/** Values that the columns take, as far as their types tell. */
+function sampleOf({ columns }: Model): Record<string, unknown> {
+  return Object.fromEntries(columns.map((column) => [column.name, column.nullable ? null : sampleValue(column)]))
+}
+
+function sampleValue({ type, min, maxLength, maxBytes, exactBytes, values, default: given }: Column): unknown {
+  if (given !== undefined) return given
+  if (type === 'String') return 'probe'.slice(0, Math.min(maxLength ?? 5, maxBytes))
+  if (type === 'Bytes') return new Uint8Array(exactBytes ?? 1)
+  if (type === 'Enum') return values?.[0]?.name
+  if (type === 'Boolean') return false
+  if (type === 'DateTime') return new Date(0)
+  if (type === 'Json') return {}
+  if (type === 'Decimal') return codecs.Decimal.read('1', {} as Column)
+  const least = (min ?? 0) as number | bigint
+  return least > 0 ? least : type === 'BigInt' ? 0n : 0
 }
 
 /** This row and those after it, as a range of the index (createdAt, id): the first condition bounds it, the second trims its one end. */
@@ -315,7 +377,7 @@ function dropped(inserted: number, rows: number): StoreFault {
 function tooLarge(rows: number, bytes: number, limits: { rows: number; bytes: number }): StoreFault {
   return new StoreFault(
     'too-large',
-    `${rows} rows with ${bytes} bytes of content; one statement may have at most ${limits.rows} and ${limits.bytes}`,
+    `${rows} rows with ${bytes} bytes of values; one statement may have at most ${limits.rows} and ${limits.bytes}`,
   )
 }
 

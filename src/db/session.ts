@@ -3,7 +3,7 @@
  * a user's own limits). Invariant: no statement of the store is sent on a connection before each variable in REQUIRED was set and read back.
  */
 
-import { parseCreateTable, SHOW_TABLE } from './mysql-table.ts'
+import { parseCreateTable, showTable } from './mysql-table.ts'
 
 /** A connection. Statements may be sent before earlier ones were answered. */
 export interface Session {
@@ -79,9 +79,12 @@ export class SessionFault extends Error {
   readonly code = SESSION_FAULT
 }
 
-/** Sets the variables of a new connection's session and reads them back. `setting` names the setting with the connection's URL. Throws
+/** Sets the variables of a new connection's session and reads them back. `setting` names the setting with the connection's URL, `tables` those of the store. Throws
  *  SessionFault, or the error of the connection. */
-export async function beginSession(session: Session, database: string, setting: string): Promise<void> {
+export async function beginSession(
+  session: Session,
+  { database, setting, tables }: { database: string; setting: string; tables: readonly string[] },
+): Promise<void> {
   const [errors] = await Promise.all([
     Promise.all([...REQUIRED, ...PREFERRED].map((variable) => set(session, variable))),
     // init_connect may have left a transaction open, or another database selected. completion_type is set by now.
@@ -96,18 +99,18 @@ export async function beginSession(session: Session, database: string, setting: 
     .map((variable, i) => ({ ...variable, found: String(found?.[i]) }))
     .filter((variable) => !equal(variable.found, variable.value))
   if (wrong.length > 0) throw new SessionFault(`${setting}: ${wrong.map(describe).join('; ')}. ${ADVICE}`)
-  await assertNoTemporaryTable(session, setting)
+  await Promise.all(tables.map((table) => assertNoTemporaryTable(session, setting, table)))
 }
 
 /** init_connect may create one; its rows are lost when the session ends. If the table cannot be shown, an insert fails, too. */
-async function assertNoTemporaryTable(session: Session, setting: string): Promise<void> {
-  const shown = await session.read(SHOW_TABLE).catch((error: ServerError) => {
+async function assertNoTemporaryTable(session: Session, setting: string, table: string): Promise<void> {
+  const shown = await session.read(showTable(table)).catch((error: ServerError) => {
     if (error.errno === undefined) throw error
     return undefined
   })
   if (!shown || parseCreateTable(String(shown[1])).kind !== 'temporary table') return
   throw new SessionFault(
-    `${setting}: a temporary table named Content hides the table in every new session; remove its CREATE from init_connect of the server, or from the proxy`,
+    `${setting}: a temporary table named ${table} hides the table in every new session; remove its CREATE from init_connect of the server, or from the proxy`,
   )
 }
 

@@ -1,15 +1,15 @@
 /** The table as SQLite's schema describes it. */
-import type { PrismaClient } from '../../prisma/mysql/generated/client.ts'
+import type { Client } from './dialect.ts'
 import type { NodeSqlite } from './node-sqlite.ts'
 import type { Table, TableQueries } from './table.ts'
 
-const SCHEMA = `
+const schemaOf = (name: string) => `
   SELECT s.type, s.sql, i.name AS "index", i.partial, c.name AS "column",
-    EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'Content' COLLATE NOCASE) AS triggers
+    EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = '${name}' COLLATE NOCASE) AS triggers
   FROM sqlite_schema s
   LEFT JOIN pragma_index_list(s.name) i ON i."unique" = 1
   LEFT JOIN pragma_index_info(i.name) c
-  WHERE s.name = 'Content' COLLATE NOCASE AND s.type IN ('table', 'view')
+  WHERE s.name = '${name}' COLLATE NOCASE AND s.type IN ('table', 'view')
   ORDER BY i.seq, c.seqno`
 
 interface SchemaRow {
@@ -21,7 +21,7 @@ interface SchemaRow {
   triggers: bigint | number
 }
 
-export function sqliteTable(client: PrismaClient, adapter: NodeSqlite): TableQueries {
+export function sqliteTable(name: string, client: Client, adapter: NodeSqlite): TableQueries {
   return {
     async fingerprint() {
       // Prisma opens the connection at its first query.
@@ -29,17 +29,17 @@ export function sqliteTable(client: PrismaClient, adapter: NodeSqlite): TableQue
       return String(await adapter.schemaVersion())
     },
     async describe() {
-      const rows = await client.$queryRawUnsafe<SchemaRow[]>(SCHEMA)
+      const rows = await client.$queryRawUnsafe<SchemaRow[]>(schemaOf(name))
       // Without a table, this throws SQLite's own error.
-      if (rows.length === 0) await client.$queryRawUnsafe('SELECT 1 FROM Content LIMIT 1')
-      return tableOf(rows)
+      if (rows.length === 0) await client.$queryRawUnsafe(`SELECT 1 FROM \`${name}\` LIMIT 1`)
+      return tableOf(name, rows)
     },
   }
 }
 
-function tableOf(rows: readonly SchemaRow[]): Table {
+function tableOf(name: string, rows: readonly SchemaRow[]): Table {
   const [first] = rows
-  if (!first) throw new Error('the table Content was created while it was read; try again')
+  if (!first) throw new Error(`the table ${name} was created while it was read; try again`)
   const unique = new Map<string, (string | null)[]>()
   for (const { index, partial, column } of rows) {
     if (index === null) continue

@@ -2,20 +2,20 @@
 import { resolve } from 'node:path'
 import type { DatabaseSync } from 'node:sqlite'
 import { fileURLToPath } from 'node:url'
-import type { PrismaClient } from '../../prisma/mysql/generated/client.ts'
-import { PrismaClient as SqliteClient } from '../../prisma/sqlite/generated/client.ts'
 import type { Log } from '../model/log.ts'
 import { FileUnusable, fatalAtStartup } from '../sqlite/fault.ts'
 import type { FileGuard } from '../sqlite/guard.ts'
 import { assertSound, type OpenFile, openSqlite, pragma } from '../sqlite/open.ts'
-import type { Dialect, Limits } from './dialect.ts'
+import type { Client, ClientClass, Dialect, ServerLimits } from './dialect.ts'
 import type { Migratable } from './migrate.ts'
 import { NodeSqlite, sqliteTimestamp, whileBusy } from './node-sqlite.ts'
 import { sqliteTable } from './sqlite-table.ts'
 
 /** How long a statement waits for another process' lock: longer than a checkpoint, or than an edit in Studio. */
 const PATIENCE_MS = 10_000
-/** SQLite allows 32,766 parameters, four a row; more rows than this do not make it faster. */
+/** Of one statement. */
+const MAX_PARAMETERS = 32_766
+/** More rows do not make it faster. */
 const MAX_ROWS = 4_000
 /** SQLite would allow a gigabyte, but it blocks the event loop meanwhile. */
 const MAX_BYTES = 8 * 1024 * 1024
@@ -34,24 +34,24 @@ export function sqlitePath(url: string): string {
 /** "SpSt": marks a file as Spillway's store, unlike the queue's file and those of other programs. */
 const APPLICATION_ID = 0x53705374
 
-export function sqliteDialect(url: string, log: Log): Dialect {
+export function sqliteDialect(url: string, PrismaClient: ClientClass, log: Log): Dialect {
   const path = sqlitePath(url)
   const note = (text: string) => log.warn({}, text)
   const adapter = new NodeSqlite(path, { patienceMs: PATIENCE_MS, note })
-  const client = new SqliteClient({ adapter }) as unknown as PrismaClient
+  const client = new PrismaClient({ adapter }) as Client
   let checked = false
   return {
     primary: client,
     replica: client,
     timestamp: sqliteTimestamp,
-    async limits(): Promise<Limits> {
+    async limits(): Promise<ServerLimits> {
       if (!checked) {
         await usable(path, () => whileBusy(PATIENCE_MS, () => checkFile(path, note)))
         checked = true
       }
-      return { rows: MAX_ROWS, bytes: MAX_BYTES }
+      return (columns) => ({ rows: Math.min(MAX_ROWS, Math.floor(MAX_PARAMETERS / columns)), bytes: MAX_BYTES })
     },
-    table: sqliteTable(client, adapter),
+    table: (name) => sqliteTable(name, client, adapter),
     migratable: () =>
       usable(path, async () => sqliteMigratable(path, await whileBusy(PATIENCE_MS, () => openSqlite(path, { check })))),
     close: () => client.$disconnect(),

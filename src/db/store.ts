@@ -1,9 +1,10 @@
 /**
  * The store: the rows. The API reads, the worker writes. Only db/ uses Prisma, except for the client that the GraphQL schema is built on.
  */
-import type { Content } from '../model/content.ts'
+import type { Model, Row } from '../model/model.ts'
+import type { Narrowing } from '../model/narrow.ts'
 
-/** A page of contents, newest first (createdAt, then id), in Prisma's terms. */
+/** A page of rows, newest first (createdAt, then id), in Prisma's terms. */
 export interface PageQuery {
   /** The number of rows; negative: backwards from the cursor. Rows always come newest first. */
   take: number
@@ -11,13 +12,14 @@ export interface PageQuery {
   skip: number
   /** The id of the row to start from. */
   cursor?: string
+  where: Narrowing
 }
 
 export interface Reader {
-  /** undefined: the cursor names no row. Throws STORE_UNAVAILABLE. */
-  page(query: PageQuery): Promise<Content[] | undefined>
+  /** undefined: the cursor names no row of the narrowing. Throws STORE_UNAVAILABLE. */
+  page(model: Model, query: PageQuery): Promise<Row[] | undefined>
   /** The existing rows of these ids, in no order. At most 1,000 ids. Throws STORE_UNAVAILABLE. */
-  find(ids: readonly string[]): Promise<Content[]>
+  find(model: Model, ids: readonly string[]): Promise<Row[]>
 }
 
 /**
@@ -51,18 +53,23 @@ export class StoreFault extends Error {
   }
 }
 
+/** Of one insert. */
+export interface Limits {
+  rows: number
+  /** Bytes of values (model.ts' sizeOf). */
+  bytes: number
+}
+
 export interface Writer {
-  /** Writes all rows or none, in one statement, durable when it resolves. At most `maxRows` and `maxBytes` a call. Throws StoreFault. After
-   *  `unavailable` or `unknown` the rows may have been written: read them, or try again and get `duplicate`. */
-  insert(rows: readonly Content[]): Promise<void>
+  /** Writes all rows or none, in one statement, durable when it resolves. At most `limits` a call. Throws StoreFault. After `unavailable` or
+   *  `unknown` the rows may have been written: read them, or try again and get `duplicate`. */
+  insert(model: Model, rows: readonly Row[]): Promise<void>
   /** As `find`, but throws StoreFault. */
-  existing(ids: readonly string[]): Promise<Content[]>
+  existing(model: Model, ids: readonly string[]): Promise<Row[]>
   /** Resolves if the table accepts rows now: inserts a row that is known to be good, and rolls it back. Otherwise throws the StoreFault of
    *  that insert. */
-  probe(): Promise<void>
-  readonly maxRows: number
-  /** UTF-8 bytes of content in one insert. */
-  readonly maxBytes: number
+  probe(model: Model): Promise<void>
+  limits(model: Model): Limits
 }
 
 export interface Store extends Reader, Writer {

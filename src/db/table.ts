@@ -41,12 +41,14 @@ const DESCRIBE_AGAIN_MS = 5_000
 const ENGINES = ['innodb', 'rocksdb', 'tokudb', 'ndbcluster']
 
 export class TableGuard {
+  readonly #name: string
   readonly #queries: TableQueries
   #known: { fingerprint: string; table: Table; at: number } | undefined
   /** The start of the last check that found the table fit. */
   #fitAt = Number.NEGATIVE_INFINITY
 
-  constructor(queries: TableQueries) {
+  constructor(name: string, queries: TableQueries) {
+    this.#name = name
     this.#queries = queries
   }
 
@@ -59,7 +61,7 @@ export class TableGuard {
   async assertFit(): Promise<Table> {
     const began = performance.now()
     const table = await this.#read(began)
-    const problem = problemOf(table)
+    const problem = problemOf(this.#name, table)
     if (problem !== undefined) {
       this.#fitAt = Number.NEGATIVE_INFINITY
       throw new TableFault(problem)
@@ -81,19 +83,19 @@ export class TableGuard {
 }
 
 /** What is wrong, what is expected and what to do; undefined for a table that is fit. */
-function problemOf({ kind, engine, unique }: Table): string | undefined {
+function problemOf(name: string, { kind, engine, unique }: Table): string | undefined {
   if (kind !== 'table') {
-    return `Content is a ${kind}; expected a table that keeps rows. Rename what has its name now, and restore the table`
+    return `${name} is a ${kind}; expected a table that keeps rows. Rename what has its name now, and restore the table`
   }
   if (engine !== undefined && !ENGINES.includes(engine.toLowerCase())) {
-    return `the table Content has the engine ${engine}; expected one with transactions that keeps rows. Run: ALTER TABLE Content ENGINE = InnoDB`
+    return `the table ${name} has the engine ${engine}; expected one with transactions that keeps rows. Run: ALTER TABLE ${name} ENGINE = InnoDB`
   }
   if (!unique.some(({ columns }) => columns.length === 1 && isId(columns[0]))) {
-    return 'the table Content has no primary key on id alone, so that a retry would write a row twice; delete duplicate rows and run: ALTER TABLE Content ADD PRIMARY KEY (id) (SQLite: create the table again)'
+    return `the table ${name} has no primary key on id alone, so that a retry would write a row twice; delete duplicate rows and run: ALTER TABLE ${name} ADD PRIMARY KEY (id) (SQLite: create the table again)`
   }
   const other = unique.find(({ columns }) => !columns.some(isId))
   if (other) {
-    return `the table Content has the unique index ${other.name}; expected none but on id, since enqueued rows must not exclude each other. Drop it, or replace it by an index that is not unique`
+    return `the table ${name} has the unique index ${other.name}; expected none but on id, since enqueued rows must not exclude each other. Drop it, or replace it by an index that is not unique`
   }
   return undefined
 }

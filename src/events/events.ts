@@ -5,9 +5,7 @@
 import { type Failure, SpillwayError } from '../model/error.ts'
 import type { Model, Row } from '../model/model.ts'
 
-export type KnownEvent =
-  | { type: 'saved'; model: Model; row: Row }
-  | { type: 'failed'; id: string; failure: Failure }
+export type KnownEvent = { type: 'saved'; model: Model; row: Row } | { type: 'failed'; id: string; failure: Failure }
 
 /** `unknown`: of a type, version, model or column of another release. Readers skip it, but count it, so that a cursor means the same place in an entry to
  *  every release. */

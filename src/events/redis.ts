@@ -13,6 +13,7 @@ import { randomBytes, randomInt } from 'node:crypto'
 import { RedisPubSub } from 'graphql-redis-subscriptions'
 import type { Redis } from 'ioredis'
 import type { Log } from '../model/log.ts'
+import type { Models } from '../model/model.ts'
 import { isObject } from '../model/parse.ts'
 import type { RedisAddress } from '../redis/address.ts'
 import { RedisConnection } from '../redis/connection.ts'
@@ -24,6 +25,7 @@ import { type EventLog, expired, type KnownEvent, type LogEntry, type Position }
 export interface RedisEventLogOptions {
   retentionMs: number
   retentionBytes: number
+  models: Models
   log: Log
 }
 
@@ -101,7 +103,7 @@ export class RedisEventLog implements EventLog {
     const intact: LogEntry[] = []
     for (const [id, fields] of entries.slice(0, limit)) {
       const [, p = ''] = fields
-      const events = p === '' || isId(p) ? decodeEvents(fields[3] ?? '') : undefined
+      const events = p === '' || isId(p) ? decodeEvents(fields[3] ?? '', this.#options.models) : undefined
       if (!events) {
         // A damaged entry. A reader right before it has lost events: its cursor is expired.
         if (intact.length === 0) throw expired()
@@ -166,7 +168,7 @@ export class RedisEventLog implements EventLog {
     })
     void pubsub.subscribe(this.#channel, (message: unknown) => {
       try {
-        if (!stopped && !isProbe(message)) wake(readWake(message))
+        if (!stopped && !isProbe(message)) wake(readWake(message, this.#options.models))
       } catch (error) {
         // Rethrown, it would end the process.
         log.error({ err: error }, 'a wake-up of the events log could not be handled')
@@ -202,10 +204,10 @@ const subscribing = (channel: string) => async (client: Redis) => void (await cl
 const isProbe = (message: unknown) => isObject(message) && message.probe === true
 
 /** The entry that a wake-up carries; undefined if it carries none, or if another program published it: then the log is read. */
-function readWake(message: unknown): LogEntry | undefined {
+function readWake(message: unknown, models: Models): LogEntry | undefined {
   if (!isObject(message)) return undefined
   const { epoch, id, previous } = message
-  const events = readEvents(message.events)
+  const events = readEvents(message.events, models)
   if (!events || typeof epoch !== 'string' || !isId(id) || !(previous === '' || isId(previous))) return undefined
   return {
     position: position(epoch, id),

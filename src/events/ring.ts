@@ -1,18 +1,19 @@
 /**
  * The newest entries of the log, in memory. Invariant: they are consecutive, and the last of them is the tail; the number of entries, of
- * events and of characters is bounded.
+ * events and of bytes is bounded.
  */
+import { sizeOf } from '../model/model.ts'
 import { compare, type LogEntry, type Position } from './events.ts'
 
 const maxEntries = 1_024
 const maxEvents = 50_000
-/** In UTF-16 code units of content: at most two bytes each. */
-const maxLength = 16 * 1024 * 1024
+/** In bytes of the rows' values. */
+const maxBytes = 16 * 1024 * 1024
 
 export class Ring {
   #entries: LogEntry[] = []
   #events = 0
-  #length = 0
+  #bytes = 0
   #tail: Position | undefined
 
   /** The end of the log as this process knows it; undefined before the log was read for the first time. */
@@ -24,7 +25,7 @@ export class Ring {
   reset(tail: Position): void {
     this.#entries = []
     this.#events = 0
-    this.#length = 0
+    this.#bytes = 0
     this.#tail = tail
   }
 
@@ -33,7 +34,7 @@ export class Ring {
     for (const entry of entries) {
       this.#entries.push(entry)
       this.#events += entry.events.length
-      this.#length += lengthOf(entry)
+      this.#bytes += bytesOf(entry)
       this.#tail = entry.position
     }
     this.#trim()
@@ -42,11 +43,10 @@ export class Ring {
   /** The newest entry stays, however large it is. */
   #trim(): void {
     let drop = 0
-    const isFull = () =>
-      this.#entries.length - drop > maxEntries || this.#events > maxEvents || this.#length > maxLength
+    const isFull = () => this.#entries.length - drop > maxEntries || this.#events > maxEvents || this.#bytes > maxBytes
     while (this.#entries.length - drop > 1 && isFull()) {
       this.#events -= this.#entries[drop]!.events.length
-      this.#length -= lengthOf(this.#entries[drop]!)
+      this.#bytes -= bytesOf(this.#entries[drop]!)
       drop += 1
     }
     if (drop > 0) this.#entries = this.#entries.slice(drop)
@@ -83,6 +83,6 @@ export function follows(entry: LogEntry, position: Position): boolean {
     : compare(position, { ...position, major: 0, minor: 0 }) === 0
 }
 
-function lengthOf({ events }: LogEntry): number {
-  return events.reduce((sum, event) => sum + (event.type === 'saved' ? event.content.content.length : 0), 0)
+function bytesOf({ events }: LogEntry): number {
+  return events.reduce((sum, event) => sum + (event.type === 'saved' ? sizeOf(event.model, event.row) : 0), 0)
 }

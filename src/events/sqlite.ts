@@ -3,6 +3,7 @@
  * the entries, without gaps; `minor` is always 0.
  */
 import type { MessagePort } from 'node:worker_threads'
+import type { Models } from '../model/model.ts'
 import { RpcClient } from '../sqlite/rpc-client.ts'
 import { decodeEvents, encodeEvents } from './codec.ts'
 import { type EventLog, expired, type KnownEvent, type LogEntry, type Position } from './events.ts'
@@ -10,13 +11,16 @@ import { type EventsCalls, eventsQuestions, type LogRow } from './sqlite-tables.
 
 export class SqliteEventLog implements EventLog {
   readonly #rpc: RpcClient<EventsCalls, LogRow | undefined>
+  readonly #models: Models
   readonly #followers = new Set<{ wake(entry?: LogEntry): void }>()
 
   /** `port`: from SqliteFile.connect, used by this log alone. */
-  constructor(port: MessagePort) {
+  constructor(port: MessagePort, { models }: { models: Models }) {
+    this.#models = models
     this.#rpc = new RpcClient(port, eventsQuestions)
     this.#rpc.onEvent = (row) => {
-      for (const follower of [...this.#followers]) follower.wake(row?.events === undefined ? undefined : entryOf(row))
+      for (const follower of [...this.#followers])
+        follower.wake(row?.events === undefined ? undefined : entryOf(row, models))
     }
   }
 
@@ -34,7 +38,7 @@ export class SqliteEventLog implements EventLog {
     if (rows === 'expired') throw expired()
     const intact: LogEntry[] = []
     for (const row of rows) {
-      const entry = entryOf(row)
+      const entry = entryOf(row, this.#models)
       if (!entry) {
         // A damaged entry. A reader right before it has lost events: its cursor is expired.
         if (intact.length === 0) throw expired()
@@ -74,8 +78,8 @@ export class SqliteEventLog implements EventLog {
 }
 
 /** Undefined if its text is damaged. */
-function entryOf({ epoch, major, previous, events: text }: LogRow): LogEntry | undefined {
-  const events = decodeEvents(text ?? '')
+function entryOf({ epoch, major, previous, events: text }: LogRow, models: Models): LogEntry | undefined {
+  const events = decodeEvents(text ?? '', models)
   return (
     events && {
       position: { epoch, major, minor: 0 },

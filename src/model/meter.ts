@@ -1,21 +1,21 @@
-/** Measurements of the use cases and of the worker. Durations in seconds. */
+/** Measurements of the use cases and of the worker. Durations in seconds; `model` is a model's name. */
 export interface Meter {
   /** Saves that were enqueued together, and how long that took. */
-  enqueued(saves: number, seconds: number): void
+  enqueued(model: string, saves: number, seconds: number): void
   /** Saves that were refused, by error code. */
-  rejected(saves: number, code: string): void
+  rejected(model: string, saves: number, code: string): void
   /** A page was looked up in the cache. */
-  cacheRequest(result: 'hit' | 'miss' | 'unavailable'): void
+  cacheRequest(model: string, result: 'hit' | 'miss' | 'unavailable'): void
   /** Events that were sent to a subscriber. */
   delivered(events: number): void
   /** A step of a worker with a batch. */
   stage(stage: Stage, seconds: number): void
   /** Rows that a worker committed together, and how long ago the oldest of them was enqueued. */
-  committed(rows: number, lagSeconds: number): void
-  /** The worker waits for a table that takes no rows; undefined: it takes rows. */
-  storeWaiting(waiting: StoreWaiting | undefined): void
+  committed(model: string, rows: number, lagSeconds: number): void
+  /** The worker waits for the model's table, which takes no rows; undefined: it takes rows. */
+  storeWaiting(model: string, waiting: StoreWaiting | undefined): void
   /** The number of parked rows: rows that failed alone and are retried. */
-  parked(rows: number): void
+  parked(model: string, rows: number): void
 }
 
 export interface StoreWaiting {

@@ -12,7 +12,6 @@
  * two SpillwayErrors, and with no other. QUEUE_UNAVAILABLE: certainly nothing was changed.
  * OUTCOME_UNKNOWN: the change may have been made. A caller may repeat the same call after both.
  */
-import { hash } from 'node:crypto'
 import type { Failure, SpillwayError } from '../model/error.ts'
 
 /**
@@ -34,11 +33,6 @@ export interface Item {
    * does not look it up.
    */
   fresh?: boolean
-}
-
-/** Returns the digest of a content: 132 bits of SHA-256, as 22 characters of base64url. */
-export function digestOf(content: string): string {
-  return hash('sha256', content, 'base64url').slice(0, 22)
 }
 
 /** What the queue knows of an id, or of one content of an id. */

@@ -52,7 +52,7 @@ export function healthRoutes(role: 'api' | 'worker', deps: HealthDeps): [string,
     scope: 'open',
     GET: async ({ response }) => {
       const [state, events, cache, database] = await Promise.all([queueOf(), eventsOf(), cacheOf(), databaseOf()])
-      const { waiting } = metrics
+      const waiting = waitingOf(metrics.waiting)
       const canSave =
         events.state === 'ready' && (state.state === 'ready' || (role === 'worker' && state.state === 'full'))
       const isReady = canSave && (role === 'api' || (database.state === 'ready' && !waiting))
@@ -63,7 +63,7 @@ export function healthRoutes(role: 'api' | 'worker', deps: HealthDeps): [string,
         cache,
         database: database.state,
         ...(database.code !== undefined && { databaseCode: database.code }),
-        ...(waiting && { worker: { waitingSince: new Date(waiting.since).toISOString(), code: waiting.code } }),
+        ...(waiting && { worker: waiting }),
       })
     },
   }
@@ -77,6 +77,14 @@ export function healthRoutes(role: 'api' | 'worker', deps: HealthDeps): [string,
     ['/readyz', ready],
     ['/metrics', metricsRoute],
   ]
+}
+
+/** The models that the worker waits for; since when and why, of the one that it has waited for longest. */
+function waitingOf(waiting: ReadonlyMap<string, StoreWaiting>) {
+  const [longest] = [...waiting.values()].sort((a, b) => a.since - b.since)
+  return (
+    longest && { waitingSince: new Date(longest.since).toISOString(), code: longest.code, models: [...waiting.keys()] }
+  )
 }
 
 interface PartState {

@@ -18,21 +18,24 @@ function processRegistry(): Registry {
 
 export class Metrics implements Meter {
   readonly #registry = new Registry()
-  readonly #enqueued = this.#counter('spillway_saves_accepted_total', 'Saves that were acknowledged.')
-  readonly #rejected = this.#counter('spillway_saves_rejected_total', 'Saves that were rejected.', ['code'])
+  readonly #enqueued = this.#counter('spillway_saves_accepted_total', 'Saves that were acknowledged.', ['model'])
+  readonly #rejected = this.#counter('spillway_saves_rejected_total', 'Saves that were rejected.', ['model', 'code'])
   readonly #ack = this.#histogram(
     'spillway_save_ack_duration_seconds',
     'Time from a save to its acknowledgement.',
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2.5],
   )
-  readonly #cache = this.#counter('spillway_cache_requests_total', 'Pages requested from the cache.', ['result'])
+  readonly #cache = this.#counter('spillway_cache_requests_total', 'Pages requested from the cache.', [
+    'model',
+    'result',
+  ])
   readonly #delivered = this.#counter('spillway_events_delivered_total', 'Events delivered to subscribers.')
   readonly #rows = this.#histogram(
     'spillway_batch_rows',
     'Rows committed together.',
     [1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000],
   )
-  readonly #persisted = this.#counter('spillway_rows_persisted_total', 'Rows committed.')
+  readonly #persisted = this.#counter('spillway_rows_persisted_total', 'Rows committed.', ['model'])
   readonly #stage = this.#histogram(
     'spillway_batch_duration_seconds',
     'Duration of one step of a batch.',
@@ -47,19 +50,35 @@ export class Metrics implements Meter {
   readonly #parked = new Gauge({
     name: 'spillway_rows_parked',
     help: 'Rows that failed alone and are retried.',
+    labelNames: ['model'],
     registers: [this.#registry],
   })
-  #waiting: StoreWaiting | undefined
+  readonly #models: readonly string[]
+  /** By model. */
+  readonly #waiting = new Map<string, StoreWaiting>()
 
-  constructor() {
+  /** `models`: their names. */
+  constructor(models: readonly string[]) {
+    this.#models = models
     const waiting: Gauge = new Gauge({
       name: 'spillway_store_waiting_seconds',
       help: 'How long the worker has been waiting for a database that accepts no rows; 0 while it accepts them.',
+      labelNames: ['model'],
       registers: [this.#registry],
-      collect: () => waiting.set(this.#waiting ? Math.max(0.001, (Date.now() - this.#waiting.since) / 1_000) : 0),
+      collect: () => {
+        for (const model of this.#models) {
+          const since = this.#waiting.get(model)?.since
+          waiting.set({ model }, since === undefined ? 0 : Math.max(0.001, (Date.now() - since) / 1_000))
+        }
+      },
     })
     // A counter that appears with its first increment hides that increment from rate().
-    for (const code of codes) this.#rejected.inc({ code }, 0)
+    for (const model of models) {
+      this.#enqueued.inc({ model }, 0)
+      this.#persisted.inc({ model }, 0)
+      this.#parked.set({ model }, 0)
+      for (const code of codes) this.#rejected.inc({ model, code }, 0)
+    }
   }
 
   #counter(name: string, help: string, labelNames: string[] = []) {
@@ -70,17 +89,17 @@ export class Metrics implements Meter {
     return new Histogram({ name, help, buckets, labelNames, registers: [this.#registry] })
   }
 
-  enqueued(saves: number, seconds: number): void {
-    this.#enqueued.inc(saves)
+  enqueued(model: string, saves: number, seconds: number): void {
+    this.#enqueued.inc({ model }, saves)
     this.#ack.observe(seconds)
   }
 
-  rejected(saves: number, code: string): void {
-    this.#rejected.inc({ code }, saves)
+  rejected(model: string, saves: number, code: string): void {
+    this.#rejected.inc({ model, code }, saves)
   }
 
-  cacheRequest(result: 'hit' | 'miss' | 'unavailable'): void {
-    this.#cache.inc({ result })
+  cacheRequest(model: string, result: 'hit' | 'miss' | 'unavailable'): void {
+    this.#cache.inc({ model, result })
   }
 
   delivered(events: number): void {
@@ -91,23 +110,24 @@ export class Metrics implements Meter {
     this.#stage.observe({ stage }, seconds)
   }
 
-  committed(rows: number, lagSeconds: number): void {
+  committed(model: string, rows: number, lagSeconds: number): void {
     this.#rows.observe(rows)
-    this.#persisted.inc(rows)
+    this.#persisted.inc({ model }, rows)
     this.#lag.observe(lagSeconds)
   }
 
-  storeWaiting(waiting: StoreWaiting | undefined): void {
-    this.#waiting = waiting
+  storeWaiting(model: string, waiting: StoreWaiting | undefined): void {
+    if (waiting) this.#waiting.set(model, waiting)
+    else this.#waiting.delete(model)
   }
 
-  /** Why the worker of this process is waiting, for /readyz. */
-  get waiting(): StoreWaiting | undefined {
+  /** The models whose tables the worker of this process waits for, and why; for /readyz. */
+  get waiting(): ReadonlyMap<string, StoreWaiting> {
     return this.#waiting
   }
 
-  parked(rows: number): void {
-    this.#parked.set(rows)
+  parked(model: string, rows: number): void {
+    this.#parked.set({ model }, rows)
   }
 
   /** Gauges of the queue, read at each scrape. While the queue is unavailable they are absent, not zero. */

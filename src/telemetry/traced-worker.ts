@@ -50,18 +50,13 @@ export function traced({ consumer, store, events }: Traceable, tracer: Tracer): 
       },
     },
     store: {
-      get maxRows() {
-        return store.maxRows
-      },
-      get maxBytes() {
-        return store.maxBytes
-      },
-      existing: (ids) => store.existing(ids),
-      probe: () => store.probe(),
-      insert(rows) {
+      limits: (model) => store.limits(model),
+      existing: (model, ids) => store.existing(model, ids),
+      probe: (model) => store.probe(model),
+      insert(model, rows) {
         const all = following.of(rows.map(({ id }) => id))
         return step(
-          () => store.insert(rows),
+          () => store.insert(model, rows),
           (outcome) => {
             const inserted = { ...outcome, count: rows.length }
             for (const { batch, context } of all.keys()) batch.processing.inserted(context, inserted)
@@ -169,4 +164,4 @@ function kindOf(error: unknown): string {
   return error instanceof SpillwayError ? error.code : '_OTHER'
 }
 
-const idOf = (event: KnownEvent) => (event.type === 'saved' ? event.content.id : event.id)
+const idOf = (event: KnownEvent) => (event.type === 'saved' ? event.row.id : event.id)

@@ -1,0 +1,55 @@
+/** What the worker has for each model: the state of its table, and its rows that are being saved or retried. */
+import type { Writer } from '../src/db/store.ts'
+import type { Log } from '../src/model/log.ts'
+import type { Meter } from '../src/model/meter.ts'
+import type { Model } from '../src/model/model.ts'
+import type { Outcome } from './outcome.ts'
+import { Parking } from './parking.ts'
+import { Persister } from './persist.ts'
+import type { Client, Slots } from './slots.ts'
+import { TableState } from './table-state.ts'
+
+export interface LaneDeps {
+  store: Writer
+  slots: Slots
+  /** Gets parked rows that are saved or are to be dead-lettered. */
+  onFinished: (outcome: Outcome) => void
+}
+
+export interface LaneOptions {
+  maxAttempts: number
+  retryForMs: number | undefined
+  log: Log
+  meter: Meter
+  /** After it aborts, nothing is awaited. */
+  signal: AbortSignal
+  /** After it aborts, a table that takes no rows is not awaited, and no parked row is retried. */
+  stopping: AbortSignal
+  /** Called when the number of parked rows changes, and when an outage of the table begins or ends. */
+  onChange: () => void
+}
+
+export class Lane implements Client {
+  readonly model: Model
+  readonly table: TableState
+  readonly persister: Persister
+  readonly parking: Parking
+
+  constructor(model: Model, { store, slots, onFinished }: LaneDeps, options: LaneOptions) {
+    const { log, meter, signal, stopping, onChange } = options
+    this.model = model
+    this.table = new TableState(
+      { store },
+      { model, log, signal, stopping, meter, onChange, slot: (statement) => slots.run(this, statement) },
+    )
+    this.persister = new Persister({ store, table: this.table }, { ...options, model })
+    this.parking = new Parking(
+      { persister: this.persister, onFinished },
+      { model: model.name, log, meter, signal: AbortSignal.any([signal, stopping]), onChange },
+    )
+  }
+
+  get failing(): boolean {
+    return this.table.failing
+  }
+}

@@ -1,0 +1,49 @@
+/** What became of entries: rows, or dead letters. */
+import type { StoreFault } from '../src/db/store.ts'
+import type { FailureCode } from '../src/model/error.ts'
+import { digestOfRow, type Model, type Row } from '../src/model/model.ts'
+import type { DeadLetterInput, Entry } from '../src/queue/queue.ts'
+
+export interface RejectedEntry extends DeadLetterInput {
+  /** The id that the event of the failure names; undefined for a message without one. */
+  id: string | undefined
+}
+
+export interface SavedRow {
+  model: Model
+  row: Row
+}
+
+export interface Outcome {
+  /** Committed rows, in the order in which they were enqueued. The row of a redelivered entry is among them: its event may be missing. */
+  saved: SavedRow[]
+  entries: Entry[]
+  deadLetters: RejectedEntry[]
+}
+
+export function deadLetter(entry: Entry, code: FailureCode, message: string, attempts = 1): RejectedEntry {
+  return { entry, id: entry.id, failure: { code, message, attempts, failedAt: new Date() } }
+}
+
+/** Names the existing row to the queue, so that the queue refuses the next conflict. */
+export function conflictWith(model: Model, row: Row, entry: Entry): RejectedEntry {
+  const existing = { digest: digestOfRow(model, row), at: +row.createdAt }
+  return { ...deadLetter(entry, 'ID_CONFLICT', conflict(row.id)), existing }
+}
+
+export function conflict(id: string): string {
+  return `the id ${id} is already saved with other content`
+}
+
+/** For operators and senders: the database's code, never its message, which names hosts and quotes content. */
+export function describeFault({ name, references }: Model, { kind, vendorCode, index }: StoreFault): string {
+  const code = vendorCode ? ` (code ${vendorCode})` : ''
+  if (kind === 'too-large') return `the ${name} is larger than the database takes in one statement${code}`
+  if (kind === 'duplicate') return `another row has the same value in the unique index ${index}${code}`
+  if (kind === 'reference') {
+    const parents = references.map(({ model, columns }) => `${model} of its ${columns.join(' and ')}`)
+    return `the row that this ${name} refers to${parents.length > 0 ? ` (the ${parents.join(', or the ')})` : ''} was not saved in time${code}`
+  }
+  if (kind === 'rejected') return `the database rejects this ${name}${code}`
+  return `the database failed on this ${name} at every attempt, and on no other one${code}`
+}
