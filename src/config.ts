@@ -99,7 +99,7 @@ const settings = {
     url(['file:', 'mysql:'], `file:PATH or ${database}`).default('file:./data/spillway.db'),
   ).describe(`The store: file:PATH (SQLite) or ${database} (MySQL 8, MariaDB 10.6 or newer).`),
   databaseReadUrl: secret('DATABASE_READ_URL', url(['mysql:'], database).optional()).describe(
-    'A replica to read `contents` from. Reads are then as old as the replica lags.',
+    'A replica to read lists from. Reads are then as old as the replica lags.',
   ),
   queueUrl: secret(
     'QUEUE_URL',
@@ -112,10 +112,10 @@ const settings = {
     url(['memory:', 'redis:', 'rediss:'], 'memory:, redis://… or rediss://…').default('memory:'),
   ).describe('The cache: memory: or redis://HOST:PORT, an instance of its own that may evict.'),
   cacheTtlMs: setting('CACHE_TTL_MS', numberOr(10_000, 1, 86_400_000)).describe(
-    'How long a page of contents may be cached, in milliseconds.',
+    'How long a page of a list may be cached, in milliseconds.',
   ),
   contentMaxBytes: setting('CONTENT_MAX_BYTES', numberOr(65_536, 1, 1_048_576)).describe(
-    'The longest content, in bytes of UTF-8.',
+    'The longest text, JSON or Bytes of a column that has no maxBytes of its own, in bytes of UTF-8.',
   ),
   queueCapacity: setting('QUEUE_CAPACITY', numberOr(1_000_000, 1, 100_000_000)).describe(
     'Messages in the queue from which on saves are refused with QUEUE_FULL.',

@@ -3,16 +3,18 @@
  */
 import type { MessagePort } from 'node:worker_threads'
 import type { Cache } from './cache/cache.ts'
-import { MemoryCache, SharedVersion } from './cache/memory.ts'
-import { RedisCache, RedisVersion } from './cache/redis.ts'
+import { MemoryCache, SharedVersions } from './cache/memory.ts'
+import { RedisCache, RedisVersions } from './cache/redis.ts'
 import { describeUrl, filePath, storeName } from './config/urls.ts'
 import type { Config } from './config.ts'
+import type { Clients } from './db/dialect.ts'
 import { PrismaStore } from './db/prisma.ts'
 import { SqliteFile } from './embedded/file.ts'
 import type { EventLog } from './events/events.ts'
 import { RedisEventLog } from './events/redis.ts'
 import { SqliteEventLog } from './events/sqlite.ts'
 import type { Log } from './model/log.ts'
+import type { Models } from './model/model.ts'
 import type { Tracer } from './model/tracer.ts'
 import type { Queue } from './queue/queue.ts'
 import { RedisQueue } from './queue/redis.ts'
@@ -37,7 +39,13 @@ type QueueConfig = Pick<Config, 'queueUrl' | 'queueCapacity' | 'eventsRetentionM
  * keys), or when this process has lost it for good.
  */
 export async function openQueue(
-  { log, stack, storeUrl, onUnfit = () => {} }: OpenDeps & { storeUrl?: string; onUnfit?: (error: Error) => void },
+  {
+    log,
+    stack,
+    models,
+    storeUrl,
+    onUnfit = () => {},
+  }: OpenDeps & { models: Models; storeUrl?: string; onUnfit?: (error: Error) => void },
   config: QueueConfig,
 ): Promise<{ queue: Queue; events: EventLog; file?: SqliteFile }> {
   const { queueUrl, queueCapacity: capacity } = config
@@ -47,12 +55,12 @@ export async function openQueue(
     const file = await SqliteFile.open(filePath(queueUrl), { capacity, retentionMs, retentionBytes, store, log })
     stack.defer(() => file.close())
     file.failed.catch(onUnfit)
-    return { ...connectQueue(stack, { queuePort: file.connect(), eventsPort: file.connect() }), file }
+    return { ...connectQueue({ stack, models }, { queuePort: file.connect(), eventsPort: file.connect() }), file }
   }
   const address = parseRedisUrl(queueUrl)
   const queue = new RedisQueue(address, { capacity, log, onEvicting: onUnfit })
   stack.defer(() => queue.close())
-  const events = new RedisEventLog(address, { retentionMs, retentionBytes, log })
+  const events = new RedisEventLog(address, { retentionMs, retentionBytes, models, log })
   stack.defer(() => events.close())
   return { queue, events }
 }
@@ -64,43 +72,51 @@ export interface QueuePorts {
 }
 
 /** The embedded queue and events log, over ports that `SqliteFile.connect` returned; any thread may use them. */
-export function connectQueue(stack: AsyncDisposableStack, { queuePort, eventsPort }: QueuePorts) {
+export function connectQueue(
+  { stack, models }: Pick<OpenDeps, 'stack'> & { models: Models },
+  { queuePort, eventsPort }: QueuePorts,
+) {
   const queue = new SqliteQueue(queuePort)
   stack.defer(() => queue.close())
-  const events = new SqliteEventLog(eventsPort)
+  const events = new SqliteEventLog(eventsPort, { models })
   stack.defer(() => events.close())
   return { queue, events }
 }
 
 /** The queue alone, for a command: waits for Redis, for a bounded time. */
 export async function openQueueAlone(deps: OpenDeps, config: QueueConfig): Promise<Queue> {
-  const { queue } = await openQueue(deps, config)
+  const { queue } = await openQueue({ ...deps, models: new Map() }, config)
   if (queue instanceof RedisQueue) await queue.connection.whenReady(commandWaitMs)
   return queue
 }
 
 type CacheConfig = Pick<Config, 'cacheUrl' | 'cacheTtlMs' | 'queueUrl'>
 
-/** `sharedVersion` holds the version of the pages where the API and its worker are threads of one process. */
+export const sharedVersionsBytes = SharedVersions.bytes
+
+/** `sharedVersions` holds the versions of the pages where the API and its worker are threads of one process. */
 export function openCache(
-  { log, stack, sharedVersion }: OpenDeps & { sharedVersion?: SharedArrayBuffer },
+  { log, stack, sharedVersions }: OpenDeps & { sharedVersions?: SharedArrayBuffer },
   { cacheUrl, cacheTtlMs: ttlMs, queueUrl }: CacheConfig,
 ): Cache {
   if (cacheUrl !== 'memory:') {
     return stack.adopt(new RedisCache(parseRedisUrl(cacheUrl, 'CACHE_URL'), { ttlMs, log }), (cache) => cache.close())
   }
-  // Workers in other processes invalidate the pages in this process' memory: the version is in the queue's Redis, which they all reach.
-  const version = isEmbedded({ queueUrl })
-    ? new SharedVersion(sharedVersion)
-    : new RedisVersion(parseRedisUrl(queueUrl), { log })
-  return stack.adopt(new MemoryCache({ ttlMs, version }), (cache) => cache.close())
+  // Workers in other processes invalidate the pages in this process' memory: the versions are in the queue's Redis, which they all reach.
+  const versions = isEmbedded({ queueUrl })
+    ? new SharedVersions(sharedVersions)
+    : new RedisVersions(parseRedisUrl(queueUrl), { log })
+  return stack.adopt(new MemoryCache({ ttlMs, versions }), (cache) => cache.close())
 }
 
 type StoreConfig = Pick<Config, 'databaseUrl' | 'databaseReadUrl' | 'workerConcurrency'>
 
-export function openStore({ log, stack }: OpenDeps, config: StoreConfig): PrismaStore {
+export function openStore(
+  { log, stack, models, clients }: OpenDeps & { models: Models; clients: Clients },
+  config: StoreConfig,
+): PrismaStore {
   const { databaseUrl: url, databaseReadUrl: readUrl, workerConcurrency: concurrency } = config
-  return stack.adopt(new PrismaStore({ url, readUrl, concurrency, log }), (store) => store.close())
+  return stack.adopt(new PrismaStore({ url, readUrl, concurrency, models, clients, log }), (store) => store.close())
 }
 
 /** Undefined where no traces are wanted; OpenTelemetry is imported only where they are. Opened first, so that it closes last and sends the

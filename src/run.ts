@@ -2,7 +2,7 @@
  * A process of either role: it listens for signals, reads the settings, starts, and stops within a bound. It imports everything else after
  * it listens for signals, because process 1 of a container loses a signal that it does not listen for.
  */
-import type { Running } from './start.ts'
+import type { Given, Running } from './start.ts'
 import type { ProcessLog } from './telemetry/log.ts'
 
 /** A signal repeated within this time counts once: on Ctrl-C, the child of npm receives one from the terminal and one from npm. */
@@ -11,8 +11,10 @@ const stopWithinMs = 9_500
 /** For the last lines of a log whose output is blocked. */
 const flushWithinMs = 500
 
-/** Starts a role and stops it on SIGTERM or SIGINT. Exits with 0 after a complete stop, else with 1. */
-export async function run(role: 'api' | 'worker'): Promise<void> {
+/**
+ * Starts a role with the models that `load` imports, and stops it on SIGTERM or SIGINT. Exits with 0 after a complete stop, else with 1.
+ */
+export async function run(role: 'api' | 'worker', load: () => Promise<Given>): Promise<void> {
   const stop = stopSignals()
   const { openLog } = await import('./telemetry/log.ts')
   const log = openLog()
@@ -38,7 +40,7 @@ export async function run(role: 'api' | 'worker'): Promise<void> {
   let running: Running | undefined
   let code = 0
   try {
-    running = await start(role, log, stop)
+    running = await start(role, load, log, stop)
     await Promise.race([running.failed, aborted(stop)])
   } catch (error) {
     if (!stop.aborted) {
@@ -57,19 +59,25 @@ export async function run(role: 'api' | 'worker'): Promise<void> {
   await end(code)
 }
 
-async function start(role: 'api' | 'worker', log: ProcessLog, stop: AbortSignal): Promise<Running> {
+async function start(
+  role: 'api' | 'worker',
+  load: () => Promise<Given>,
+  log: ProcessLog,
+  stop: AbortSignal,
+): Promise<Running> {
   const { readConfig } = await import('./config.ts')
   checkNode()
   const config = readConfig()
   log.configure({ secrets: config.secrets, text: !config.production })
   for (const note of config.notes) log.warn({}, note)
-  const { startApi, startWorker } = await import('./start.ts').catch((error: Error) => {
+  const given = await load().catch((error: Error) => {
     if (!error.message.includes('/generated/')) throw error
     throw new Error('The Prisma clients are missing, as after "npm ci --ignore-scripts": run "npm run prepare".', {
       cause: error,
     })
   })
-  return await (role === 'api' ? startApi : startWorker)(config, log, stop)
+  const { startApi, startWorker } = await import('./start.ts')
+  return await (role === 'api' ? startApi : startWorker)(config, log, given, stop)
 }
 
 /** As node-version.mjs does at `npm ci`, for a process that is started without npm. */
@@ -82,9 +90,9 @@ function checkNode(): void {
   )
 }
 
-/** A ConfigError goes to stderr without a stack, because only the settings are wrong. */
+/** An error of the settings or of a model's definition goes to stderr without a stack, because only they are wrong. */
 async function report(error: Error, log: ProcessLog): Promise<void> {
-  if (error.name !== 'ConfigError') {
+  if (error.name !== 'ConfigError' && error.name !== 'ModelError') {
     log.fatal({ err: error }, error.message)
     return
   }

@@ -2,13 +2,32 @@
 import { spawnEmbedded } from '../worker/spawn.ts'
 import { startWorking } from '../worker/working.ts'
 import type { Config } from './config.ts'
+import type { Clients } from './db/dialect.ts'
 import type { HttpServer } from './http/listen.ts'
+import { limitColumns, listModels } from './model/define.ts'
 import { SpillwayError } from './model/error.ts'
 import type { Log } from './model/log.ts'
+import type { Model, Models } from './model/model.ts'
 import { sleep } from './model/sleep.ts'
-import { describeImplementations, isEmbedded, openCache, openQueue, openStore, openTracer } from './open.ts'
+import {
+  describeImplementations,
+  isEmbedded,
+  openCache,
+  openQueue,
+  openStore,
+  openTracer,
+  sharedVersionsBytes,
+} from './open.ts'
 import type { Queue } from './queue/queue.ts'
 import type { Metrics } from './telemetry/metrics.ts'
+
+/** The models of a Spillway and the Prisma clients that they are defined with: what src/models/index.ts exports. */
+export interface Given {
+  models: readonly Model[]
+  prisma: Clients & { datamodel: unknown }
+  /** Of the module that exports them: the embedded worker's thread imports it. */
+  url: string
+}
 
 export interface Running {
   /** Takes no more work, finishes what it has begun, and closes everything. May be called twice. */
@@ -22,7 +41,12 @@ const storeWaitMs = 3_000
 const durabilityRetryMs = 1_000
 
 /** The API and, with an embedded queue, its worker. Rejects, with everything closed, when it cannot start or `stop` aborts before it has. */
-export function startApi(config: Config, log: Log, stop?: AbortSignal): Promise<Running & { url: string }> {
+export function startApi(
+  config: Config,
+  log: Log,
+  given: Given,
+  stop?: AbortSignal,
+): Promise<Running & { url: string }> {
   return opening({ log, stop }, async (stack, signal) => {
     const failure = Promise.withResolvers<never>()
     failure.promise.catch(() => {})
@@ -34,15 +58,16 @@ export function startApi(config: Config, log: Log, stop?: AbortSignal): Promise<
     ])
     const advice = openFilesAdvice(config.maxConnections)
     if (advice) log.warn({}, advice)
-    const deps = { log, stack }
-    const sharedVersion = new SharedArrayBuffer(8)
+    const models = modelsOf(given, config)
+    const deps = { log, stack, models, clients: given.prisma }
+    const sharedVersions = new SharedArrayBuffer(sharedVersionsBytes)
     const tracer = await openTracer(deps, config)
     const { queue, events, file } = await openQueue(
       { ...deps, storeUrl: config.databaseUrl, onUnfit: failure.reject },
       config,
     )
     signal.throwIfAborted()
-    const cache = openCache({ ...deps, sharedVersion }, config)
+    const cache = openCache({ ...deps, sharedVersions }, config)
     const store = openStore(deps, config)
     let prepared = false
     const preparing = store.prepare(signal).then(() => {
@@ -52,17 +77,17 @@ export function startApi(config: Config, log: Log, stop?: AbortSignal): Promise<
     await Promise.race([preparing, sleep(storeWaitMs, signal)])
     signal.throwIfAborted()
 
-    const metrics = await openMetrics(log)
+    const metrics = await openMetrics(models, log)
     if (file) {
       const ports = { queuePort: file.connect(), eventsPort: file.connect() }
       // Before the server listens: its clients may take all the file descriptors that the thread needs to read its modules.
       await spawnEmbedded(
         { meter: metrics, ...deps, signal, onFailed: failure.reject },
-        { config, sharedVersion, ...ports },
+        { config, modelsUrl: given.url, sharedVersions, ...ports },
       )
       signal.throwIfAborted()
     }
-    const app = makeApp({ queue, store, cache, events, log, meter: metrics, tracer }, config)
+    const app = makeApp({ models, queue, store, cache, events, log, meter: metrics, tracer })
     let server: HttpServer | undefined
     stack.defer(async () => {
       // The follower's end ends the streams; the server then has only short requests left.
@@ -71,26 +96,29 @@ export function startApi(config: Config, log: Log, stop?: AbortSignal): Promise<
       await closed
     })
     app.follower.start()
-    server = await serve(app, store.prisma, {
-      host: config.host,
-      port: config.port,
-      contentMaxBytes: config.contentMaxBytes,
-      graphiql: config.introspection && config.operations === undefined,
-      introspection: config.introspection,
-      operations: config.operations,
-      auth: config.auth,
-      requestsPerSecond: config.requestsPerSecond,
-      streamsPerClient: config.streamsPerClient,
-      maxConnections: config.maxConnections,
-      metrics,
-      store,
-      events,
-      prepared: () => prepared,
-      hosts: config.allowedHosts,
-      origins: config.corsOrigins,
-      tracer,
-      log,
-    })
+    server = await serve(
+      app,
+      { client: store.prisma, datamodel: given.prisma.datamodel },
+      {
+        host: config.host,
+        port: config.port,
+        graphiql: config.introspection && config.operations === undefined,
+        introspection: config.introspection,
+        operations: config.operations,
+        auth: config.auth,
+        requestsPerSecond: config.requestsPerSecond,
+        streamsPerClient: config.streamsPerClient,
+        maxConnections: config.maxConnections,
+        metrics,
+        store,
+        events,
+        prepared: () => prepared,
+        hosts: config.allowedHosts,
+        origins: config.corsOrigins,
+        tracer,
+        log,
+      },
+    )
     log.info({ url: server.url, ...describeImplementations(config) }, 'listening')
     void warnOfDurability(queue, log, signal)
     return { url: server.url, failed: failure.promise }
@@ -98,19 +126,20 @@ export function startApi(config: Config, log: Log, stop?: AbortSignal): Promise<
 }
 
 /** A worker process; its queue is on Redis. Rejects as `startApi` does. */
-export async function startWorker(config: Config, log: Log, stop?: AbortSignal): Promise<Running> {
+export async function startWorker(config: Config, log: Log, given: Given, stop?: AbortSignal): Promise<Running> {
   if (isEmbedded(config)) {
     throw new Error(
       'QUEUE_URL=file:… is the embedded queue, whose worker is part of `npm start`. Set QUEUE_URL=redis://… to run worker processes.',
     )
   }
   return opening({ log, stop }, async (stack, signal) => {
-    const deps = { log, stack }
+    const models = modelsOf(given, config)
+    const deps = { log, stack, models, clients: given.prisma }
     const tracer = await openTracer(deps, config)
     const { queue, events } = await openQueue(deps, config)
     const cache = openCache(deps, config)
     const store = openStore(deps, config)
-    const metrics = await openMetrics(log)
+    const metrics = await openMetrics(models, log)
     const parts = { queue, events, cache, store, meter: metrics, tracer }
     const { failed, health } = startWorking({ ...parts, ...deps, signal }, config)
     let url: string | undefined
@@ -125,6 +154,10 @@ export async function startWorker(config: Config, log: Log, stop?: AbortSignal):
     log.info({ ...describeImplementations(config), ...(url ? { url } : {}) }, 'working')
     return { failed }
   })
+}
+
+function modelsOf({ models }: Given, { contentMaxBytes }: Config): Models {
+  return limitColumns(listModels(models), contentMaxBytes)
 }
 
 /** Runs `open`. When it fails, what it has opened is closed; `signal` aborts when `stop` does, and before anything closes. */
@@ -150,9 +183,9 @@ async function opening<T extends object>(
   }
 }
 
-async function openMetrics(log: Log): Promise<Metrics> {
+async function openMetrics(models: Models, log: Log): Promise<Metrics> {
   const { Metrics } = await import('./telemetry/metrics.ts')
-  const metrics = new Metrics()
+  const metrics = new Metrics([...models.keys()])
   metrics.watchLog(() => log.dropped?.() ?? 0)
   return metrics
 }

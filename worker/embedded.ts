@@ -2,8 +2,11 @@
 import { getPriority, setPriority } from 'node:os'
 import { parentPort, workerData } from 'node:worker_threads'
 import type { Config } from '../src/config.ts'
+import type { Clients } from '../src/db/dialect.ts'
+import { limitColumns, listModels } from '../src/model/define.ts'
 import type { Log } from '../src/model/log.ts'
 import { type Meter, noMeter } from '../src/model/meter.ts'
+import type { Model } from '../src/model/model.ts'
 import { sleep } from '../src/model/sleep.ts'
 import { connectQueue, openCache, openStore, openTracer, type QueuePorts } from '../src/open.ts'
 import { describeErrors } from '../src/telemetry/log-errors.ts'
@@ -11,8 +14,10 @@ import { startWorking } from './working.ts'
 
 export interface EmbeddedData extends QueuePorts {
   config: Config
+  /** See Given. */
+  modelsUrl: string
   /** See openCache. */
-  sharedVersion: SharedArrayBuffer
+  sharedVersions: SharedArrayBuffer
 }
 
 /** From this thread to the API's. */
@@ -30,7 +35,7 @@ export interface EmbeddedMessage {
 /** How long the thread waits for the database before it reports that it is ready. */
 const storeWaitMs = 1_000
 
-const { config, sharedVersion, ...ports } = workerData as EmbeddedData
+const { config, modelsUrl, sharedVersions, ...ports } = workerData as EmbeddedData
 // Where cores are scarce, enqueueing has priority over persisting, which can wait. On Linux setPriority changes this thread alone, elsewhere
 // the whole process. The priority is only lowered: raising it may be forbidden.
 if (process.platform === 'linux') setPriority(Math.min(19, getPriority() + 10))
@@ -53,10 +58,15 @@ const ending = new AbortController()
 const { signal } = ending
 // Silent: the API sends traces to the same endpoint, and warns where it does not answer.
 const tracer = await openTracer({ log: silent, stack }, config)
-const cache = openCache({ log, stack, sharedVersion }, config)
-const { queue, events } = connectQueue(stack, ports)
-const store = openStore({ log, stack }, config)
-const { failed, preparing } = startWorking({ queue, events, cache, store, meter, tracer, log, stack, signal }, config)
+const given: { models: readonly Model[]; prisma: Clients } = await import(modelsUrl)
+const models = limitColumns(listModels(given.models), config.contentMaxBytes)
+const cache = openCache({ log, stack, sharedVersions }, config)
+const { queue, events } = connectQueue({ stack, models }, ports)
+const store = openStore({ log, stack, models, clients: given.prisma }, config)
+const { failed, preparing } = startWorking(
+  { models, queue, events, cache, store, meter, tracer, log, stack, signal },
+  config,
+)
 parentPort!.on('message', async () => {
   ending.abort()
   await stack.disposeAsync()

@@ -7,12 +7,14 @@ import type { Store } from '../src/db/store.ts'
 import type { EventLog } from '../src/events/events.ts'
 import type { Log } from '../src/model/log.ts'
 import type { Meter } from '../src/model/meter.ts'
+import type { Models } from '../src/model/model.ts'
 import type { Tracer } from '../src/model/tracer.ts'
 import type { Queue } from '../src/queue/queue.ts'
 import { traced } from '../src/telemetry/traced-worker.ts'
 import { Worker } from './worker.ts'
 
 export interface WorkingDeps {
+  models: Models
   queue: Queue
   events: EventLog
   cache: Cache
@@ -28,12 +30,13 @@ export interface WorkingDeps {
 
 /** Starts a worker as soon as the store is prepared. `failed` rejects when the store cannot be used. */
 export function startWorking(deps: WorkingDeps, config: Config) {
-  const { queue, events, cache, store, meter, tracer, log, stack, signal } = deps
+  const { models, queue, events, cache, store, meter, tracer, log, stack, signal } = deps
   const consumer = queue.consumer(`${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}`)
   const traceable = { consumer, store, events }
   const worker = new Worker(
     { cache, ...(tracer ? traced(traceable, tracer) : traceable) },
     {
+      models,
       batch: config.workerBatch,
       concurrency: config.workerConcurrency,
       maxAttempts: config.workerMaxAttempts,
@@ -56,7 +59,9 @@ export function startWorking(deps: WorkingDeps, config: Config) {
   })
   const health = {
     probes: { queue: () => consumer.probe(), events: () => events.probe(), cache: () => cache.probe() },
-    database: () => store.probe(),
+    database: async () => {
+      for (const model of models.values()) await store.probe(model)
+    },
     prepared: () => prepared,
   }
   return { failed, health, preparing }

@@ -1,7 +1,10 @@
 /** `npm run dead-letters -- list | retry ID… | discard ID…` (or `--all`): the dead letters of the queue that QUEUE_URL names, from a shell. */
 import { parseArgs } from 'node:util'
 import { readConfig } from '../config.ts'
+import { listModels } from '../model/define.ts'
 import { decode } from '../model/message.ts'
+import { jsonOf, Undecodable } from '../model/model.ts'
+import { models } from '../models/index.ts'
 import { openQueueAlone } from '../open.ts'
 import type { Queue } from '../queue/queue.ts'
 
@@ -9,6 +12,7 @@ const usage = `usage: npm run dead-letters -- list
        npm run dead-letters -- retry ID… | --all
        npm run dead-letters -- discard ID… | --all`
 
+const known = listModels(models)
 const silent = { info() {}, warn() {}, error() {} }
 const idsPerCall = 500
 const page = 100
@@ -32,8 +36,8 @@ async function main(): Promise<void> {
 
 async function list(queue: Queue): Promise<void> {
   for await (const { id, body, failure } of deadLetters(queue)) {
-    const message = decode(body)
-    const text = 'problem' in message ? body : message.content
+    const message = decode(body, known)
+    const text = message instanceof Undecodable ? body : JSON.stringify(jsonOf(message.model, message.values))
     const { code, attempts, failedAt, message: why } = failure
     console.log(
       `${id}  ${failedAt.toISOString()}  ${code}  after ${attempts}  ${JSON.stringify(why)}  ${JSON.stringify(text.slice(0, 60))}`,

@@ -1,5 +1,7 @@
 /** `npm run migrate`: prepares the database, as every start does, and prints what it did. */
 import { readConfig } from '../config.ts'
+import { listModels } from '../model/define.ts'
+import { models, prisma } from '../models/index.ts'
 import { openStore } from '../open.ts'
 
 const print = (_fields: object, message: string) => console.log(message)
@@ -11,7 +13,10 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
 
 try {
   await using stack = new AsyncDisposableStack()
-  const store = openStore({ log, stack }, { ...readConfig(), databaseReadUrl: undefined, workerConcurrency: 1 })
+  const store = openStore(
+    { log, stack, models: listModels(models), clients: prisma },
+    { ...readConfig(), databaseReadUrl: undefined, workerConcurrency: 1 },
+  )
   await store.prepare(stop.signal)
 } catch (error) {
   // Many an error repeats its cause.

@@ -1,8 +1,8 @@
 /** Checks of input that GraphQL and REST share: ids, pages, and how many values a JSON text has. */
 import { largeBytes } from '../app/bytes.ts'
-import { pageLimit } from '../app/contents.ts'
-import { parseId } from '../model/content.ts'
+import { pageLimit } from '../app/rows.ts'
 import { badInput } from '../model/error.ts'
+import { parseId } from '../model/input.ts'
 
 export function checkId(id: string): string {
   const parsed = parseId(id)
@@ -23,7 +23,7 @@ interface PageArgs {
 export function checkPage({ first, last, after, before }: PageArgs): void {
   for (const [name, cursor] of [['after', after] as const, ['before', before] as const]) {
     if (cursor != null && cursor.length > maxCursorLength)
-      throw badInput(`${name} is not a cursor; use one that a page of contents gave`)
+      throw badInput(`${name} is not a cursor; use one that a page gave`)
   }
   if (first != null && last != null) throw badInput('first and last cannot be used together; ask for one of them')
   for (const [name, size] of [['first', first] as const, ['last', last] as const]) {

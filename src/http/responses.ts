@@ -1,5 +1,5 @@
 /**
- * A cache of response bodies that depend on nothing but the contents. A body is valid while the cache version is unchanged, and no longer
+ * A cache of response bodies that depend on nothing but rows. A body is valid while the versions of its cache keys are unchanged, and no longer
  * than a cached page.
  * Invariants: a response is rendered after its version was read, so that it is never older than an event that a client has received (P5); its
  * time to live counts from when the store was read, even if the page itself came from the cache.
@@ -19,6 +19,7 @@ export interface Rendered {
 }
 
 interface Response {
+  cacheKeys: readonly string[]
   version: string
   body: Buffer
   expiresAt: number
@@ -46,19 +47,26 @@ export class Responses {
   }
 
   /**
-   * The response under `key`: cached, or rendered now, once for all concurrent calls. If `render` resolves to undefined, so does this, and
-   * nothing is cached.
+   * The response under `key`: cached, or rendered now, once for all concurrent calls. `cacheKeysOf` returns the cache keys of its pages, which
+   * must follow from `key`. If that or `render` returns undefined, so does this, and nothing is cached.
    */
-  async get(key: string, render: () => Promise<Rendered | undefined>): Promise<Buffer | undefined> {
-    const version = await this.#cache.version()
+  async get(
+    key: string,
+    cacheKeysOf: () => readonly string[] | undefined,
+    render: () => Promise<Rendered | undefined>,
+  ): Promise<Buffer | undefined> {
     const cached = this.#cached.get(key)
+    const cacheKeys = cached?.cacheKeys ?? cacheKeysOf()
+    if (!cacheKeys) return undefined
+    const version = await this.#cache.version(cacheKeys)
     if (cached !== undefined && cached.version === version && cached.expiresAt > performance.now()) return cached.body
     // Without a version, a response that is being rendered for another request may be too old for this one.
     if (version === undefined) return (await bytes(render()))?.body
     return await this.#renders.run(`${version} ${key}`, async () => {
       const rendered = await bytes(render())
       if (!rendered) return undefined
-      this.#cached.set(key, { version, body: rendered.body, expiresAt: rendered.readAt + this.#cache.ttlMs })
+      const expiresAt = rendered.readAt + this.#cache.ttlMs
+      this.#cached.set(key, { cacheKeys, version, body: rendered.body, expiresAt })
       this.#lengths.add(key.length)
       return rendered.body
     })

@@ -34,9 +34,13 @@ export interface Route {
   POST?: (call: Call) => Promise<void> | void
   /** The scope that a request needs; 'any': a valid token, whatever its scopes; 'open': no token. */
   scope: Scope | 'any' | 'open'
+  /** The scope of POST, where it differs. */
+  postScope?: Scope
 }
 
 export interface RouterDeps {
+  /** The paths that there are, for the error of another one. */
+  paths: string
   route(path: string, request: IncomingMessage): Route | undefined
   upgrade: Upgrade
   auth: Auth
@@ -80,10 +84,7 @@ export async function handleRequest(
   const path = mark < 0 ? url : url.slice(0, mark)
   const route = deps.route(path, request)
   if (!route) {
-    throw new HttpError(
-      404,
-      `There is nothing at ${truncate(path, 200)}; try /graphql, POST /save, GET / or GET /receipts/:id.`,
-    )
+    throw new HttpError(404, `There is nothing at ${truncate(path, 200)}; try ${deps.paths}.`)
   }
   const handler = method === 'GET' || method === 'HEAD' ? route.GET : method === 'POST' ? route.POST : undefined
   if (!handler) {
@@ -98,7 +99,8 @@ export async function handleRequest(
   if (route.scope !== 'open') {
     const granted = deps.auth.grant(request.headers.authorization, request)
     grant = granted instanceof Promise ? await granted : granted
-    if (route.scope !== 'any') requireScope(grant, route.scope)
+    const scope = method === 'POST' ? (route.postScope ?? route.scope) : route.scope
+    if (scope !== 'any') requireScope(grant, scope)
     if (deps.rateLimit.on) await deps.rateLimit.count(clientOf(grant, request))
   }
   const query = mark < 0 ? '' : url.slice(mark + 1)

@@ -42,6 +42,11 @@ export interface Definition<R, F = unknown> {
   fields?: F
 }
 
+/** A definition is wrong. */
+export class ModelError extends Error {
+  override readonly name = 'ModelError'
+}
+
 /** Binds `defineModel` to the tables of a Prisma schema. `Rows` and `Fields`: the row and the GraphQL fields of each model. */
 export function modelsOf<Rows, Fields extends Record<keyof Rows, unknown>>(
   tables: Readonly<Record<keyof Rows & string, Table>>,
@@ -50,11 +55,11 @@ export function modelsOf<Rows, Fields extends Record<keyof Rows, unknown>>(
     const where = `The model ${name} (${callerOf()})`
     const table = (tables as Readonly<Record<string, Table>>)[name]
     if (!table) {
-      throw new Error(
+      throw new ModelError(
         `${where} is not in prisma/schema.prisma, which has ${Object.keys(tables).join(', ')}; add it there and run npm install`,
       )
     }
-    const problem = (text: string) => new Error(`${where}: ${text}`)
+    const problem = (text: string) => new ModelError(`${where}: ${text}`)
     return modelOf(table, definition as unknown as Definition<Row>, problem)
   }
 }
@@ -282,7 +287,7 @@ export function listModels(models: readonly Model[]): ReadonlyMap<string, Model>
   const claim = (kind: string, name: string, owner: string) => {
     const other = owners.get(`${kind} ${name}`)
     if (other !== undefined) {
-      throw new Error(
+      throw new ModelError(
         `${owner} and ${other} both claim the ${kind} ${name}; rename one of them, or give one other names: defineModel(…, { names: { … } })`,
       )
     }
@@ -309,7 +314,7 @@ function claimEnum(owners: Map<string, string>, name: string): void {
   const owner = `the enum ${name}`
   const other = owners.get(`GraphQL type ${name}`)
   if (other !== undefined && other !== owner)
-    throw new Error(`${owner} and ${other} both claim the GraphQL type ${name}; rename one of them`)
+    throw new ModelError(`${owner} and ${other} both claim the GraphQL type ${name}; rename one of them`)
   owners.set(`GraphQL type ${name}`, owner)
 }
 

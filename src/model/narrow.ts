@@ -47,21 +47,29 @@ function visibleTo(model: Model, narrowing: Values, grant: Grant): Narrowing {
   return { ...narrowing, [column]: value }
 }
 
+interface Visible {
+  column: string
+  value: unknown
+}
+
 /** The value that a row must have in the column of `visibleTo`; undefined: the grant may see every row. Throws FORBIDDEN. */
-export function visibleValue(model: Model, grant: Grant): { column: string; value: unknown } | undefined {
+export function visibleValue(model: Model, grant: Grant): Visible | undefined {
+  const visible = visibilityOf(model, grant)
+  if (visible !== 'none') return visible
+  throw new SpillwayError(
+    'FORBIDDEN',
+    `Rows of ${model.name} are visible only to tokens with the claim ${JSON.stringify(model.visibleTo?.claim)}, which this token lacks or has with an invalid value.`,
+  )
+}
+
+function visibilityOf(model: Model, grant: Grant): Visible | 'none' | undefined {
   if (!model.visibleTo || grant.scopes.has('admin')) return undefined
   const { column: name, claim } = model.visibleTo
   const text = claimOf(grant, claim)
+  if (text === undefined) return 'none'
   const column = model.columns.find((one) => one.name === name)!
-  const value = text === undefined ? undefined : fromText(column.type, text)
-  const parsed = value === undefined ? undefined : codecs[column.type].parse(value, column)
-  if (parsed === undefined || parsed instanceof Problem) {
-    throw new SpillwayError(
-      'FORBIDDEN',
-      `Rows of ${model.name} are visible only to tokens with the claim ${JSON.stringify(claim)}, which this token lacks or has with an invalid value.`,
-    )
-  }
-  return { column: name, value: parsed }
+  const value = codecs[column.type].parse(fromText(column.type, text), column)
+  return value instanceof Problem ? 'none' : { column: name, value }
 }
 
 /** The input form of a claim's text. */
@@ -76,9 +84,10 @@ function otherValue(model: Model, column: string) {
   )
 }
 
-/** Whether the grant may see the row. Throws FORBIDDEN where it may see no row at all. */
+/** Whether the grant may see the row. */
 export function isVisible(model: Model, row: Row, grant: Grant): boolean {
-  const visible = visibleValue(model, grant)
+  const visible = visibilityOf(model, grant)
+  if (visible === 'none') return false
   return !visible || row[visible.column] === visible.value
 }
 

@@ -16,6 +16,7 @@ import { sendJson, sendText } from '../http/respond.ts'
 import type { Route } from '../http/route.ts'
 import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
+import type { StoreWaiting } from '../model/meter.ts'
 import { SingleFlight } from '../model/single-flight.ts'
 import type { Queue } from '../queue/queue.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
@@ -161,6 +162,7 @@ export function serveHealth(
   const routes = new Map(healthRoutes('worker', deps))
   return listen(
     {
+      paths: [...routes.keys()].join(', '),
       route: (path) => routes.get(path),
       upgrade: (_request, socket) => socket.destroy(),
       auth: new Auth(options.auth, options.log),

@@ -2,8 +2,8 @@
 import type { ServerResponse } from 'node:http'
 import { formatPrismaCursor, parsePrismaCursor } from '@pothos/plugin-prisma'
 import type { App } from '../app/app.ts'
-import { pageDefault } from '../app/contents.ts'
 import type { Receipt } from '../app/receipts.ts'
+import { pageDefault } from '../app/rows.ts'
 import type { SaveInput } from '../app/save.ts'
 import { checkOnce } from '../graphql/params.ts'
 import { HttpError, truncate } from '../http/errors.ts'
@@ -11,15 +11,25 @@ import { checkId, checkPage } from '../http/input.ts'
 import { jsonType, sendJson, sendText } from '../http/respond.ts'
 import type { Rendered, Responses } from '../http/responses.ts'
 import { badInput } from '../model/error.ts'
+import type { Grant } from '../model/grant.ts'
+import { claimNameOf } from '../model/input.ts'
+import { jsonOf, type Model, type Row } from '../model/model.ts'
+import { cacheKeyOf, isVisible, type Narrowing, narrowingOf, visibleValue } from '../model/narrow.ts'
 
-/** POST /save: reads the body as JSON whatever its Content-Type, since `curl -d` sets another one. */
-export async function postSave(app: App, response: ServerResponse, body: string): Promise<void> {
-  const { id, status } = await app.saves.save(parseSave(body))
+/** POST /comments: reads the body as JSON whatever its Content-Type, since `curl -d` sets another one. */
+export async function postSave(
+  app: App,
+  saving: { model: Model; grant: Grant },
+  response: ServerResponse,
+  body: string,
+): Promise<void> {
+  const { id, status } = await app.saves.save(saving, parseSave(saving.model, body))
   sendJson(response, 202, { id, status })
 }
 
-function parseSave(body: string): SaveInput {
-  const expected = 'expected JSON such as {"content":"something"}'
+function parseSave(model: Model, body: string): SaveInput {
+  const columns = model.columns.filter((column) => claimNameOf(model, column) === undefined).map(({ name }) => name)
+  const expected = `expected JSON such as ${JSON.stringify(Object.fromEntries(columns.map((name) => [name, 'something'])))}`
   if (body.trim() === '') throw badInput(`the body is empty; ${expected}`)
   let value: unknown
   try {
@@ -29,27 +39,50 @@ function parseSave(body: string): SaveInput {
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw badInput(`the body is not a JSON object; ${expected}`)
-  if (!Object.hasOwn(value, 'content')) throw badInput(`content is missing; ${expected}`)
-  const { content, id } = value as Record<string, unknown>
-  return { content, id }
+  const { id, ...values } = value as Record<string, unknown>
+  return { values, id }
 }
 
-/** GET /: a page of contents, newest first. */
-export async function getContents(
-  app: App,
-  responses: Responses,
-  response: ServerResponse,
-  query: string,
-): Promise<void> {
-  const page = await responses.get(query, () => contentsPage(app, query))
+interface List {
+  model: Model
+  grant: Grant
+  /** Of the URL, without its question mark. */
+  query: string
+}
+
+/** GET /comments?postId=…: a page of rows, newest first. */
+export async function getList(app: App, responses: Responses, response: ServerResponse, list: List): Promise<void> {
+  const { model, grant, query } = list
+  const visible = visibleValue(model, grant)
+  const key = visible === undefined ? query : `${query}\n${String(visible.value)}`
+  let asked: Asked | undefined
+  const ask = () => {
+    asked ??= askedOf(list)
+    return asked
+  }
+  const page = await responses.get(
+    key,
+    () => [cacheKeyOf(model, ask().where)],
+    () => renderList(app, model, ask()),
+  )
   sendText(response, 200, jsonType, page!)
 }
 
-async function contentsPage(app: App, query: string): Promise<Rendered> {
+interface Asked {
+  first: number
+  after: string | null
+  where: Narrowing
+}
+
+function askedOf({ model, grant, query }: List): Asked {
   const parameters = new URLSearchParams(query)
+  const narrowing = [...new Set(model.by.flat())]
   for (const name of parameters.keys()) {
-    if (name !== 'first' && name !== 'after')
-      throw badInput(`there is no parameter ${JSON.stringify(truncate(name, 50))}; there are first and after`)
+    if (name === 'first' || name === 'after' || narrowing.includes(name)) continue
+    const names = ['first', 'after', ...narrowing]
+    throw badInput(
+      `there is no parameter ${JSON.stringify(truncate(name, 50))}; there are ${names.slice(0, -1).join(', ')} and ${names.at(-1)}`,
+    )
   }
   checkOnce(parameters)
   const text = parameters.get('first')
@@ -57,18 +90,36 @@ async function contentsPage(app: App, query: string): Promise<Rendered> {
   const first = text === null ? pageDefault : Number(text)
   const after = parameters.get('after')
   checkPage({ first, after })
-  let readAt = performance.now()
-  const rows = await app.contents.page(
-    { take: first + 1, skip: after === null ? 0 : 1, ...(after === null ? {} : { cursor: cursorId(after) }) },
-    (at) => {
-      readAt = Math.min(readAt, at)
-    },
+  const args = Object.fromEntries(
+    narrowing.flatMap((name) => {
+      const value = parameters.get(name)
+      return value === null ? [] : [[name, parameterOf(model, name, value)]]
+    }),
   )
-  const results = rows
-    .slice(0, first)
-    .map(({ id, content, createdAt }) => ({ id, content, created_at: createdAt.toISOString() }))
+  return { first, after, where: narrowingOf(model, args, grant) }
+}
+
+/** The input form of a parameter's text; a text that is none is refused where the input is parsed. */
+function parameterOf({ columns }: Model, name: string, text: string): unknown {
+  const type = columns.find((column) => column.name === name)?.type
+  if (type === 'Int' && /^-?\d{1,15}$/.test(text)) return Number(text)
+  if (type === 'Boolean' && (text === 'true' || text === 'false')) return text === 'true'
+  return text
+}
+
+async function renderList(app: App, model: Model, { first, after, where }: Asked): Promise<Rendered> {
+  let readAt = performance.now()
+  const cursor = after === null ? {} : { cursor: cursorId(after) }
+  const rows = await app.rows.page(model, { take: first + 1, skip: after === null ? 0 : 1, where, ...cursor }, (at) => {
+    readAt = Math.min(readAt, at)
+  })
+  const results = rows.slice(0, first).map((row) => resultOf(model, row))
   const next = rows.length > first && results.length > 0 ? formatPrismaCursor({ id: results.at(-1)!.id }, 'id') : null
   return { text: JSON.stringify({ results, next }), readAt }
+}
+
+function resultOf(model: Model, row: Row) {
+  return { id: row.id, ...jsonOf(model, row), created_at: row.createdAt.toISOString() }
 }
 
 /** The same cursors as GraphQL's. */
@@ -81,14 +132,26 @@ function cursorId(cursor: string): string {
 }
 
 /** GET /receipts/:id */
-export async function getReceipt(app: App, response: ServerResponse, id: string): Promise<void> {
+export async function getReceipt(app: App, grant: Grant, response: ServerResponse, id: string): Promise<void> {
   const receipt = await app.receipts.find(checkId(id))
-  if (!receipt) throw new HttpError(404, `No save with the id ${checkId(id)} was ever accepted, or it is long gone.`)
-  sendJson(response, 200, await receiptJson(app, receipt))
+  if (!receipt) {
+    throw new HttpError(404, `No save with the id ${checkId(id)} was ever accepted, or it is long gone.`)
+  }
+  sendJson(response, 200, await receiptJson(app, grant, receipt))
 }
 
-async function receiptJson(app: App, receipt: Receipt) {
-  const { id, status, duplicate, acceptedAt, conflicts, failure } = receipt
-  const content = status === 'QUEUED' ? undefined : (receipt.content ?? (await app.contents.find(id)))
-  return { id, status, duplicate, acceptedAt, conflicts, content: content ?? null, failure: failure ?? null }
+async function receiptJson(app: App, grant: Grant, receipt: Receipt) {
+  const { id, model, status, duplicate, acceptedAt, conflicts, failure } = receipt
+  const row = status === 'QUEUED' ? undefined : (receipt.row ?? (await app.rows.find(model, id)))
+  const shown = row && isVisible(model, row, grant) ? { ...row, ...jsonOf(model, row) } : null
+  return {
+    id,
+    model: model.name,
+    status,
+    duplicate,
+    acceptedAt,
+    conflicts,
+    [model.names.one]: shown,
+    failure: failure ?? null,
+  }
 }

@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import type { App } from '../app/app.ts'
 import type { Reader } from '../db/store.ts'
 import type { EventLog } from '../events/events.ts'
-import type { Context } from '../graphql/builder.ts'
+import type { PrismaGiven } from '../graphql/builder.ts'
 import type { LimitOptions } from '../graphql/document-limits.ts'
 import { makeGraphQL } from '../graphql/endpoint.ts'
 import { Auth, type AuthOptions } from '../http/auth.ts'
@@ -15,17 +15,17 @@ import { OriginCheck } from '../http/origin-check.ts'
 import { Responses } from '../http/responses.ts'
 import type { Route, Upgrade } from '../http/route.ts'
 import type { Log } from '../model/log.ts'
+import { type Model, maxSizeOf } from '../model/model.ts'
 import type { Tracer } from '../model/tracer.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { Console } from './console.ts'
 import { sendGraphiQL, wantsGraphiQL } from './graphiql.ts'
 import { type HealthDeps, healthRoutes } from './health.ts'
-import { getContents, getReceipt, postSave } from './rest.ts'
+import { getList, getReceipt, postSave } from './rest.ts'
 
 export interface ServerOptions extends LimitOptions {
   host: string
   port: number
-  contentMaxBytes: number
   graphiql: boolean
   auth: AuthOptions
   /** Per client; undefined: no limit. */
@@ -47,10 +47,11 @@ export interface ServerOptions extends LimitOptions {
   log: Log
 }
 
-export async function serve(app: App, prisma: Context['prisma'], given: ServerOptions): Promise<HttpServer> {
+export async function serve(app: App, prisma: PrismaGiven, given: ServerOptions): Promise<HttpServer> {
   const options = { ...given, log: boundedLog(given.log) }
-  // A character escaped as \\u0000 takes six bytes in JSON; saveMany gets another 2 MiB.
-  const maxBodyBytes = 2 * 1024 * 1024 + options.contentMaxBytes * 6
+  // A character escaped as \\u0000 takes six bytes in JSON; many inputs get another 2 MiB.
+  const models = [...app.models.values()]
+  const maxBodyBytes = 2 * 1024 * 1024 + Math.max(...models.map(maxSizeOf)) * 6
   const auth = new Auth(options.auth, options.log)
   options.metrics.watchBytes(app.bytes)
   const rateLimit = new RateLimit(options.requestsPerSecond)
@@ -59,7 +60,6 @@ export async function serve(app: App, prisma: Context['prisma'], given: ServerOp
     { ...options, app, prisma, auth, rateLimit, limit, responses: new Responses(app.cache) },
     { fast: true, ...options, maxMessageBytes: maxBodyBytes },
   )
-  const pages = new Responses(app.cache)
   const routes = new Map<string, Route>([
     [
       '/graphql',
@@ -81,18 +81,7 @@ export async function serve(app: App, prisma: Context['prisma'], given: ServerOp
         },
       },
     ],
-    ['/save', { scope: 'write', POST: ({ response, body }) => postSave(app, response, body) }],
-    [
-      '/',
-      {
-        scope: 'read',
-        GET: ({ response, query }) => {
-          // A browser gets the console at this path.
-          response.appendHeader('vary', 'Accept')
-          return getContents(app, pages, response, query)
-        },
-      },
-    ],
+    ...models.flatMap((model) => modelRoutes(app, model)),
     ...healthRoutes('api', {
       ...options,
       queue: app.queue,
@@ -101,8 +90,8 @@ export async function serve(app: App, prisma: Context['prisma'], given: ServerOp
         events: () => options.events.probe(),
         cache: () => app.cache.probe(),
       },
-      // No content has this id.
-      database: () => options.store.find(['00000000-0000-0000-0000-000000000000']),
+      // No row has this id.
+      database: () => options.store.find(models[0]!, ['00000000-0000-0000-0000-000000000000']),
     }),
   ])
   const receipts = '/receipts/'
@@ -113,13 +102,18 @@ export async function serve(app: App, prisma: Context['prisma'], given: ServerOp
       return { scope: 'open', GET: (call) => sendGraphiQL(call, auth.required) }
     }
     if (!path.startsWith(receipts)) return web.route(path, request) ?? routes.get(path)
-    return { scope: 'read', GET: ({ response }) => getReceipt(app, response, path.slice(receipts.length)) }
+    return {
+      scope: 'read',
+      GET: ({ response, grant }) => getReceipt(app, grant, response, path.slice(receipts.length)),
+    }
   }
   const upgrade: Upgrade = (request, socket, head, connection) => {
     if (request.url?.split('?')[0] === '/graphql') graphql.upgrade(request, socket, head, connection)
     else socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
   }
-  const router = { route, upgrade, auth, originCheck: new OriginCheck(options), rateLimit }
+  const saves = models.map(({ names }) => `POST ${names.savePath}, GET ${names.listPath}`)
+  const paths = `/graphql, ${saves.join(', ')} or GET /receipts/:id`
+  const router = { paths, route, upgrade, auth, originCheck: new OriginCheck(options), rateLimit }
   const server = await listen(router, { ...options, maxBodyBytes, bytes: app.bytes }).catch((error) => {
     graphql.close()
     throw error
@@ -131,4 +125,29 @@ export async function serve(app: App, prisma: Context['prisma'], given: ServerOp
       await server.close()
     },
   }
+}
+
+/** The routes of a model; a path may be that of the list and of the saves. */
+function modelRoutes(app: App, model: Model): [path: string, route: Route][] {
+  const pages = new Responses(app.cache)
+  const save: Route = {
+    scope: 'write',
+    POST: ({ response, body, grant }) => postSave(app, { model, grant }, response, body),
+  }
+  const list: Route = {
+    scope: 'read',
+    GET: ({ response, query, grant }) => {
+      // A browser gets the console at /.
+      response.appendHeader('vary', 'Accept')
+      return getList(app, pages, response, { model, grant, query })
+    },
+  }
+  const { savePath, listPath } = model.names
+  if (savePath !== listPath) {
+    return [
+      [savePath, save],
+      [listPath, list],
+    ]
+  }
+  return [[listPath, { ...list, ...save, scope: 'read', postScope: 'write' }]]
 }
