@@ -1,20 +1,19 @@
-/** The schema builder: Pothos plugins, scalars and the context. */
-import SchemaBuilder from '@pothos/core'
-import PrismaPlugin from '@pothos/plugin-prisma'
+/** The schema builder: Pothos with its plugins, the context of resolvers, and the types that a model's own fields are checked by. */
+import SchemaBuilder, { type FieldMap } from '@pothos/core'
+import PrismaPlugin, { type PothosPrismaDatamodel, type PrismaModelTypes } from '@pothos/plugin-prisma'
 import RelayPlugin from '@pothos/plugin-relay'
-import { GraphQLError } from 'graphql'
-import type { PrismaClient } from '../../prisma/mysql/generated/client.ts'
-import type PrismaTypes from '../../prisma/mysql/generated/pothos.ts'
-import { getDatamodel } from '../../prisma/mysql/generated/pothos.ts'
+import type { Decimal } from 'decimal.js'
 import type { App } from '../app/app.ts'
 import type { Client } from '../app/save.ts'
 import type { Grant } from '../model/grant.ts'
+import type { Row } from '../model/model.ts'
 
-export interface Context {
+// biome-ignore lint/suspicious/noExplicitAny: src/models/ binds the type of the Prisma client; nothing here uses the client.
+export interface Context<PrismaClient = any> {
   app: App
-  /** The reader's client; the two schemas have the same models, so that one type fits both. */
+  /** The Prisma client of the store that is read. */
   prisma: PrismaClient
-  /** The client's scopes. */
+  /** What the client may do and see. */
   grant: Grant
   /** When the oldest part of the response was read (performance.now()); a context is created before anything is read for it. */
   readAt: number
@@ -22,61 +21,77 @@ export interface Context {
   client?: Client | undefined
 }
 
-export const builder = new SchemaBuilder<{
-  Context: Context
+interface Scalar<Input, Output = Input> {
+  Input: Input
+  Output: Output
+}
+
+/** `PrismaTypes` and `PrismaClient` are generated from a Prisma schema. */
+interface TypesOf<PrismaTypes, PrismaClient> {
+  Context: Context<PrismaClient>
   PrismaTypes: PrismaTypes
-  Scalars: { DateTime: { Input: Date; Output: Date }; ID: { Input: string; Output: string } }
+  Scalars: {
+    ID: Scalar<string>
+    DateTime: Scalar<Date>
+    BigInt: Scalar<bigint | string, bigint>
+    Decimal: Scalar<string, Decimal>
+    JSON: Scalar<unknown>
+    Bytes: Scalar<string, Uint8Array>
+  }
   DefaultFieldNullability: false
   DefaultEdgesNullability: { list: false; items: false }
   DefaultNodeNullability: false
-}>({
-  plugins: [PrismaPlugin, RelayPlugin],
-  defaultFieldNullability: false,
-  prisma: { client: (context) => context.prisma, dmmf: getDatamodel() },
-  relay: {
-    cursorType: 'String',
-    pageInfoTypeOptions: {
-      description: 'Where a page stands in its list.',
-      extensions: { scope: 'any' },
-    },
-    hasNextPageFieldOptions: {
-      description: 'Whether rows follow this page. Known when the page was read with `first`.',
-    },
-    hasPreviousPageFieldOptions: {
-      description: 'Whether rows precede this page. Known when the page was read with `last`.',
-    },
-    startCursorFieldOptions: { description: 'The cursor of the first edge; null for an empty page.' },
-    endCursorFieldOptions: { description: 'The cursor of the last edge; null for an empty page.' },
-    pageInfoFieldOptions: { description: 'The position of this page in the list.', extensions: { shared: true } },
-    edgesFieldOptions: {
-      description: 'The rows of this page.',
-      nullable: { list: false, items: false },
-      extensions: { shared: true },
-    },
-    nodeFieldOptions: { description: 'The row.', nullable: false, extensions: { shared: true } },
-    cursorFieldOptions: { description: 'The position of this edge in the list, for `after` and `before`.' },
-    firstArgOptions: {
-      description: 'The number of rows to read from the beginning: at most 100; 20 without first and last.',
-    },
-    lastArgOptions: { description: 'The number of rows to read from the end: at most 100. Not together with first.' },
-    afterArgOptions: { description: 'Read the rows after the edge with this cursor.' },
-    beforeArgOptions: { description: 'Read the rows before the edge with this cursor.' },
-  },
-})
+}
 
-builder.scalarType('DateTime', {
-  description: 'A point in time: ISO 8601 (RFC 3339), UTC, with milliseconds.',
-  specifiedByURL: 'https://scalars.graphql.org/andimarek/date-time.html',
-  serialize: (value) => (value as Date).toISOString(),
-  parseValue: (value) => {
-    const date = typeof value === 'string' ? new Date(value) : undefined
-    if (!date || Number.isNaN(+date)) throw new GraphQLError('a DateTime is an ISO 8601 text')
-    return date
-  },
-})
+/** `fields` of the model `Name`: makes its own fields with Pothos' field builder. */
+export type FieldsOf<PrismaTypes, PrismaClient, Name extends keyof PrismaTypes> = (
+  t: PothosSchemaTypes.PrismaObjectFieldBuilder<
+    PothosSchemaTypes.ExtendDefaultTypes<TypesOf<PrismaTypes, PrismaClient>>,
+    PrismaTypes[Name] & PrismaModelTypes
+  >,
+) => FieldMap
 
-builder.queryType({ description: 'Reads. Reads of contents never wait for the queue.' })
-builder.mutationType({ description: 'Writes. A save returns when the queue has it on disk.' })
-builder.subscriptionType({
-  description: 'Events, over Server-Sent Events or WebSocket (graphql-transport-ws).',
-})
+/** Of whichever Prisma schema. */
+interface AnyModelTypes extends PrismaModelTypes {
+  Shape: Row
+}
+
+export type Builder = ReturnType<typeof makeBuilder>
+
+export function makeBuilder(datamodel: PothosPrismaDatamodel) {
+  // biome-ignore lint/suspicious/noExplicitAny: as in Context.
+  return new SchemaBuilder<TypesOf<Record<string, AnyModelTypes>, any>>({
+    plugins: [PrismaPlugin, RelayPlugin],
+    defaultFieldNullability: false,
+    prisma: { client: (context) => context.prisma, dmmf: datamodel },
+    relay: {
+      cursorType: 'String',
+      pageInfoTypeOptions: {
+        description: 'Where a page stands in its list.',
+        extensions: { scope: 'any' },
+      },
+      hasNextPageFieldOptions: {
+        description: 'Whether rows follow this page. Known when the page was read with `first`.',
+      },
+      hasPreviousPageFieldOptions: {
+        description: 'Whether rows precede this page. Known when the page was read with `last`.',
+      },
+      startCursorFieldOptions: { description: 'The cursor of the first edge; null for an empty page.' },
+      endCursorFieldOptions: { description: 'The cursor of the last edge; null for an empty page.' },
+      pageInfoFieldOptions: { description: 'The position of this page in the list.', extensions: { shared: true } },
+      edgesFieldOptions: {
+        description: 'The rows of this page.',
+        nullable: { list: false, items: false },
+        extensions: { shared: true },
+      },
+      nodeFieldOptions: { description: 'The row.', nullable: false, extensions: { shared: true } },
+      cursorFieldOptions: { description: 'The position of this edge in the list, for `after` and `before`.' },
+      firstArgOptions: {
+        description: 'The number of rows to read from the beginning: at most 100; 20 without first and last.',
+      },
+      lastArgOptions: { description: 'The number of rows to read from the end: at most 100. Not together with first.' },
+      afterArgOptions: { description: 'Read the rows after the edge with this cursor.' },
+      beforeArgOptions: { description: 'Read the rows before the edge with this cursor.' },
+    },
+  })
+}

@@ -17,7 +17,7 @@ import { compileQuery, isCompiledQuery } from 'graphql-jit'
 import { LRUCache } from 'lru-cache'
 import type { GraphQLParams } from './params.ts'
 import { isShared, reachedFields } from './reach.ts'
-import { type Root, rootsOf } from './roots.ts'
+import { listOf, type Root, rootsOf } from './roots.ts'
 import { type Needs, scopesOf } from './scopes.ts'
 import { variableErrors } from './variables.ts'
 import type { Yoga } from './yoga.ts'
@@ -160,7 +160,7 @@ function described(parsed: Parsed, execute: Document['execute']): Document {
   const needs = scopesOf(schema, reached)
   const shared = reached.every(({ field }) => isShared(field))
   const query = schema.getQueryType()
-  const lists = reached.every(({ type, field }) => type !== query || field.extensions.list !== undefined)
+  const lists = reached.every(({ type, field }) => type !== query || listOf({ field }) !== undefined)
   return {
     ...parsed,
     execute,

@@ -6,9 +6,12 @@
  * 3. scopes and variables: scopes.ts, variables.ts
  * 4. compile: documents.ts, by graphql-jit
  * 5. run: fast-path.ts a query or mutation; subscriptions.ts a subscription, for sse.ts and ws.ts; yoga.ts everything else
- * 6. share: ../http/responses.ts the pages of a list; streams.ts the events of a feed
+ * 6. share: ../http/responses.ts the pages of a list; streams.ts the events of a feed; narrowing.ts says with whom
+ *
+ * schema.ts makes the schema of the models.
  */
 
+import type { GraphQLSchema } from 'graphql'
 import type { Client } from '../app/save.ts'
 import { acceptedOf } from '../http/accept.ts'
 import type { Auth } from '../http/auth.ts'
@@ -23,6 +26,7 @@ import type { Context } from './builder.ts'
 import type { LimitOptions } from './document-limits.ts'
 import { Documents } from './documents.ts'
 import { FastPath } from './fast-path.ts'
+import { Sights } from './narrowing.ts'
 import { checkQuery, paramsOfBody, paramsOfQuery } from './params.ts'
 import { SseServer } from './sse.ts'
 import { FeedStreams } from './streams.ts'
@@ -38,6 +42,8 @@ export interface GraphQLServer {
 }
 
 export interface GraphQLDeps extends Pick<Context, 'app' | 'prisma'> {
+  /** Of the models of the App. */
+  schema: GraphQLSchema
   responses: Responses
   auth: Auth
   rateLimit: RateLimit
@@ -54,7 +60,7 @@ export interface GraphQLOptions extends LimitOptions {
 }
 
 export function makeGraphQL(deps: GraphQLDeps, options: GraphQLOptions): GraphQLServer {
-  const { app, prisma, responses, auth, rateLimit, limit, metrics, log } = deps
+  const { app, prisma, schema, responses, auth, rateLimit, limit, metrics, log } = deps
   const { bytes } = app
   const mask = maskError(log, options.introspection)
   const contextOf = (grant: Grant, client?: Client): Context => ({
@@ -64,10 +70,10 @@ export function makeGraphQL(deps: GraphQLDeps, options: GraphQLOptions): GraphQL
     client,
     readAt: performance.now(),
   })
-  const { yoga, respondByYoga } = makeYoga({ contextOf, maskError: mask, log }, options)
+  const { yoga, respondByYoga } = makeYoga({ schema, contextOf, maskError: mask, log }, options)
   const shared = { contextOf, maskError: mask }
   const documents = new Documents(yoga)
-  const fast = new FastPath({ ...shared, documents, responses })
+  const fast = new FastPath({ ...shared, documents, responses, sights: new Sights(app.models) })
   const feeds = new FeedStreams({ ...shared, follower: app.follower, bytes })
   const subscriptions = new Subscriptions({ yoga, documents, feeds, maskError: mask })
   const sse = new SseServer({ ...shared, subscriptions, auth, limit, meter: metrics })

@@ -1,6 +1,6 @@
 /**
  * The fast path, for a query or mutation that is sent by POST as JSON and whose document is compiled: body -> variables -> compiled function ->
- * one `response.end`. Pages of contents are sent from cached bytes while the cache version is unchanged. Yoga responds to all other
+ * one `response.end`. Pages of rows are sent from cached bytes while the cache versions of their keys are unchanged. Yoga responds to all other
  * requests. Invariant: the fast path and Yoga send the same responses; test/server/differential.test.ts compares them.
  */
 import type { ServerResponse } from 'node:http'
@@ -11,7 +11,8 @@ import type { Responses } from '../http/responses.ts'
 import type { Call } from '../http/route.ts'
 import type { Grant } from '../model/grant.ts'
 import type { Context } from './builder.ts'
-import type { Documents } from './documents.ts'
+import type { Document, Documents } from './documents.ts'
+import { cacheKeysOf, type Sights } from './narrowing.ts'
 import { type GraphQLParams, paramsOfBody } from './params.ts'
 import { covers } from './scopes.ts'
 
@@ -22,6 +23,7 @@ export interface FastPathDeps {
   documents: Documents
   contextOf: (grant: Grant, client?: Client) => Context
   responses: Responses
+  sights: Sights
   maskError: MaskError
 }
 
@@ -32,9 +34,12 @@ export class FastPath {
     this.#deps = deps
   }
 
-  /** Sends a cached page, found by the body without parsing it. Returns false, mostly synchronously, if none is cached. */
+  /** Sends a cached page, found by the body and by what the grant sees, without parsing the body. Returns false, mostly synchronously, if none
+   *  is cached. */
   sendCached({ response, body, grant }: Call, type: string): Promise<boolean> | false {
-    return mayRead(grant) && this.#deps.responses.has(body) && this.#sendPage(response, type, body, grant)
+    if (!mayRead(grant)) return false
+    const key = this.#deps.sights.of(grant) + body
+    return this.#deps.responses.has(key) && this.#sendPage(response, type, { key, body, grant })
   }
 
   /** Runs the operation and sends its result. Returns false if Yoga must respond instead. */
@@ -44,8 +49,10 @@ export class FastPath {
     if (!document || document.operation.operation === 'subscription' || !covers(grant, document.needs)) return false
     // Yoga responds with the errors.
     if (document.errorsOf(params.variables).length > 0) return false
-    const cacheable = mayRead(grant) && body.length <= maxKeyLength && document.page
-    if (cacheable && (await this.#sendPage(response, type, body, grant))) return true
+    if (mayRead(grant) && body.length <= maxKeyLength && document.page) {
+      const key = this.#deps.sights.of(grant) + body
+      if (await this.#sendPage(response, type, { key, body, grant })) return true
+    }
     const context = this.#deps.contextOf(grant, connection)
     const { data, errors } = await document.execute(undefined, context, params.variables)
     // Nothing was executed.
@@ -62,11 +69,19 @@ export class FastPath {
     return true
   }
 
-  async #sendPage(response: ServerResponse, type: string, body: string, grant: Grant): Promise<boolean> {
-    const page = await this.#deps.responses.get(body, async () => {
-      const params = paramsOfBody(body)
-      const document = params && this.#deps.documents.get(params)
-      if (!document) return undefined
+  async #sendPage(
+    response: ServerResponse,
+    type: string,
+    { key, body, grant }: { key: string; body: string; grant: Grant },
+  ): Promise<boolean> {
+    const asked = once(() => this.#parse(body))
+    const keysOf = () => {
+      const page = asked()
+      return (page && cacheKeysOf(page.document, page.params.variables, grant)) ?? []
+    }
+    const page = await this.#deps.responses.get(key, keysOf, async () => {
+      const { document, params } = asked() ?? {}
+      if (!document || !params) return undefined
       const context = this.#deps.contextOf(grant)
       const result = await document.execute(undefined, context, params.variables)
       if (result.errors || result.data === undefined) return undefined
@@ -74,6 +89,20 @@ export class FastPath {
     })
     if (page) sendText(response, 200, type, page)
     return page !== undefined
+  }
+
+  #parse(body: string): { params: GraphQLParams; document: Document } | undefined {
+    const params = paramsOfBody(body)
+    const document = params && this.#deps.documents.get(params)
+    return document ? { params, document } : undefined
+  }
+}
+
+function once<T>(make: () => T): () => T {
+  let made: { value: T } | undefined
+  return () => {
+    made ??= { value: make() }
+    return made.value
   }
 }
 

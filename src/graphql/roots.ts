@@ -1,6 +1,6 @@
 /**
  * The root fields of an operation, as graphql-js collects them: through fragments, type conditions, directives, aliases and repetitions. The
- * `extensions` of a root field define its kind, never its name: `feed` for the events log, `list` for a page of rows from the cache.
+ * `extensions` of a root field define its kind, never its name: `feed` for the events of a model, `list` for a page of its rows from the cache.
  */
 import {
   type DocumentNode,
@@ -14,12 +14,17 @@ import {
   type OperationDefinitionNode,
 } from 'graphql'
 import { collectFields } from 'graphql/execution/collectFields.js'
-import type { FeedEvent } from '../events/follower.ts'
+import type { Cursor } from '../events/events.ts'
+import type { Model, Row } from '../model/model.ts'
 
-/** `extensions: { feed }` of a field of Subscription, which has an argument `after`. */
+/**
+ * `extensions: { feed }` of a field of Subscription: it streams the saved rows of a model. It has the model's narrowing arguments, and an
+ * argument `after`.
+ */
 export interface FeedField {
-  /** The root value for an event of the log; undefined if the event does not belong to this feed. */
-  read(event: FeedEvent): unknown
+  model: Model
+  /** The root value for a saved row; `cursor` is the position behind its event. */
+  root(cursor: Cursor, row: Row): unknown
 }
 
 export interface Root {
@@ -52,4 +57,9 @@ export function rootsOf(
 
 export function feedOf({ field }: Root): FeedField | undefined {
   return field.extensions.feed as FeedField | undefined
+}
+
+/** `extensions: { list }` of a field of Query: it returns a page of rows of this model, and has the model's narrowing arguments. */
+export function listOf({ field }: Pick<Root, 'field'>): Model | undefined {
+  return field.extensions.list as Model | undefined
 }

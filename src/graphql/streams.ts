@@ -1,7 +1,7 @@
 /**
- * Streams of feeds (`saved`). A subscriber has a position in the events log. Each batch of events is rendered once for all subscribers with the
- * same document and variables (except `after`), however many there are and however far apart their positions are. If a selected field
- * depends on the grant, each subscriber has a rendering of its own. Invariant: a subscriber holds no more than the batch being sent; for one
+ * Streams of feeds (`saved`, `commentSaved`). A subscriber has a position in the events log. Each batch of events is rendered once for all
+ * subscribers with the same document, variables (except `after`) and narrowing, however many there are and however far apart their positions
+ * are. If a selected field depends on the grant, each subscriber has a rendering of its own. Invariant: a subscriber holds no more than the batch being sent; for one
  * that does not read its stream, the log is not read.
  */
 import { type ExecutionResult, type FormattedExecutionResult, Kind, valueFromASTUntyped, visit } from 'graphql'
@@ -11,16 +11,19 @@ import type { FeedEvent, Follower } from '../events/follower.ts'
 import { type MaskError, shownResult } from '../http/errors.ts'
 import { badInput } from '../model/error.ts'
 import type { Grant } from '../model/grant.ts'
+import { type Model, type Row, sizeOf } from '../model/model.ts'
+import { matches, type Narrowing } from '../model/narrow.ts'
 import type { Context } from './builder.ts'
 import type { Document } from './documents.ts'
+import { narrowingOfArgs, narrowingText } from './narrowing.ts'
 import type { GraphQLParams } from './params.ts'
 import type { FeedField, Root } from './roots.ts'
 
 /** Bytes of cached renderings; a subscriber that is further behind has its events rendered again. */
 const maxRenderedBytes = 32 * 1024 * 1024
 
-/** Rendering more characters of contents waits for a turn of the event loop of its own. */
-const turnLength = 64 * 1024
+/** Rendering more bytes of rows waits for a turn of the event loop of its own. */
+const turnBytes = 64 * 1024
 
 /** Some results, and the same results as frames of Server-Sent Events. */
 export interface Batch {
@@ -58,6 +61,11 @@ export interface FeedRequest {
   feed: FeedField
 }
 
+/** A feed as one client sees it. */
+interface NarrowedRequest extends FeedRequest {
+  narrowing: Narrowing
+}
+
 export interface FeedStreamsDeps {
   follower: Follower
   contextOf: (grant: Grant) => Context
@@ -75,11 +83,14 @@ export class FeedStreams {
   }
 
   /**
-   * Opens the subscription. `lastEventId` has precedence over `after`: a browser sends it when it reconnects. Throws BAD_USER_INPUT, CURSOR_EXPIRED,
-   * QUEUE_UNAVAILABLE.
+   * Opens the subscription. `lastEventId` has precedence over `after`: a browser sends it when it reconnects. Throws BAD_USER_INPUT, FORBIDDEN,
+   * CURSOR_EXPIRED, QUEUE_UNAVAILABLE.
    */
-  async open(request: FeedRequest, grant: Grant, lastEventId?: string): Promise<Stream> {
-    const { after } = request.root.args as { after?: string | null }
+  async open(feedRequest: FeedRequest, grant: Grant, lastEventId?: string): Promise<Stream> {
+    const { args } = feedRequest.root
+    const narrowing = narrowingOfArgs(feedRequest.feed.model, args, grant)
+    const request: NarrowedRequest = { ...feedRequest, narrowing }
+    const { after } = args as { after?: string | null }
     const feed = await this.#deps.follower.feed(cursorOf(lastEventId || (after ?? undefined)))
     const shared = request.document.shared ? this.#share(request, grant) : undefined
     const render = shared?.render ?? this.#rendererOf(request, grant)
@@ -100,7 +111,7 @@ export class FeedStreams {
   }
 
   /** Shares a renderer until `leave` is called, which may be called twice. */
-  #share(request: FeedRequest, grant: Grant): { render: SharedRenderer['render']; leave(): void } {
+  #share(request: NarrowedRequest, grant: Grant): { render: SharedRenderer['render']; leave(): void } {
     const key = keyOf(request)
     const renderer = this.#renderers.get(key) ?? {
       subscribers: 0,
@@ -120,7 +131,7 @@ export class FeedStreams {
     }
   }
 
-  #rendererOf({ document, params, feed }: FeedRequest, grant: Grant): SharedRenderer['render'] {
+  #rendererOf({ document, params, feed, narrowing }: NarrowedRequest, grant: Grant): SharedRenderer['render'] {
     const { contextOf, maskError, bytes } = this.#deps
     const variables = declaredVariables(document, params)
     const shown = (result: ExecutionResult) => shownResult(result, maskError)
@@ -129,16 +140,17 @@ export class FeedStreams {
       const executed = document.execute(event, contextOf(grant), variables)
       return executed instanceof Promise ? executed.then(shown) : shown(executed)
     }
-    return (events) => renderBatch(resolve, feed, events, bytes)
+    return (events) => renderBatch(resolve, savedRows(events, feed, narrowing), feed.model, bytes)
   }
 }
 
-/** The key of a shared renderer: the request except the position where it begins. */
-function keyOf({ document, params, root }: FeedRequest): string {
+/** The key of a shared renderer: the request except the position where it begins, and the rows that the client may see. */
+function keyOf({ document, params, root, feed, narrowing }: NarrowedRequest): string {
   const variables = declaredVariables(document, params)
   const cursor = cursorVariable(document, root)
   if (cursor !== undefined) delete variables[cursor]
-  return `${params.operationName ?? ''}\n${params.query}\n${JSON.stringify(variables)}`
+  const parts = [params.operationName, params.query, variables, narrowingText(feed.model, narrowing)]
+  return JSON.stringify(parts)
 }
 
 /** The variables that the operation declares: others may be as large as a body. Compiled code needs the defaults filled in. */
@@ -170,7 +182,7 @@ function cursorVariable({ node }: Document, { nodes }: Root): string | undefined
 function cursorOf(text: string | undefined): Cursor | undefined {
   if (text === undefined) return undefined
   const cursor = parseCursor(text)
-  if (!cursor) throw badInput('after is not a cursor; use one that a `saved` event gave')
+  if (!cursor) throw badInput('after is not a cursor; use one that an event gave')
   return cursor
 }
 
@@ -217,27 +229,45 @@ function renderedOnce(renderNow: SharedRenderer['render'], recent: Recent): Shar
   }
 }
 
-async function renderBatch(
-  resolve: Resolve,
-  feed: FeedField,
-  events: readonly FeedEvent[],
-  bytes: Bytes,
-): Promise<Batch> {
+/** The root value of a saved row, and where its event stands. */
+interface Saved {
+  cursor: Cursor
+  row: Row
+  root: unknown
+}
+
+/** Those of the events that belong to the feed, narrowed. */
+function savedRows(events: readonly FeedEvent[], { model, root }: FeedField, narrowing: Narrowing): Saved[] {
+  const saved: Saved[] = []
+  for (const { cursor, event } of events) {
+    if (event.type !== 'saved' || event.model.name !== model.name || !matches(narrowing, event.row)) continue
+    saved.push({ cursor, row: event.row, root: root(cursor, event.row) })
+  }
+  return saved
+}
+async function renderBatch(resolve: Resolve, saved: readonly Saved[], model: Model, bytes: Bytes): Promise<Batch> {
   const results: FormattedExecutionResult[] = []
   const frames: string[] = []
   // Every renderer renders the events, and there may be many renderers.
-  if (lengthOf(events) > turnLength) await bytes.turn()
-  for (const event of events) {
-    const root = feed.read(event)
-    if (root === undefined) continue
+  if (bytesOf(model, saved) > turnBytes) await bytes.turn()
+  for (const { cursor, root } of saved) {
     const resolved = resolve(root)
     const result = resolved instanceof Promise ? await resolved : resolved
     results.push(result)
-    frames.push(`id: ${formatCursor(event.cursor)}\n${frameOf(result)}`)
+    frames.push(`id: ${formatCursor(cursor)}\n${frameOf(result)}`)
   }
   return { results, frames: Buffer.from(frames.join('')) }
 }
 
-function lengthOf(events: readonly FeedEvent[]): number {
-  return events.reduce((sum, { event }) => sum + (event.type === 'saved' ? event.content.content.length : 0), 0)
+/** Each row's size is measured once, whatever the number of renderers. */
+const sizes = new WeakMap<Row, number>()
+
+function bytesOf(model: Model, saved: readonly Saved[]): number {
+  let sum = 0
+  for (const { row } of saved) {
+    const size = sizes.get(row) ?? sizeOf(model, row)
+    sizes.set(row, size)
+    sum += size
+  }
+  return sum
 }

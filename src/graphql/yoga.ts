@@ -4,7 +4,7 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { sendNodeResponse } from '@whatwg-node/server'
-import { type DocumentNode, type ExecutionArgs, type GraphQLError, getOperationAST } from 'graphql'
+import { type DocumentNode, type ExecutionArgs, type GraphQLError, type GraphQLSchema, getOperationAST } from 'graphql'
 import { createYoga, type Plugin, type YogaServerInstance } from 'graphql-yoga'
 import { LRUCache } from 'lru-cache'
 import type { Client } from '../app/save.ts'
@@ -17,7 +17,6 @@ import type { Log } from '../model/log.ts'
 import type { Context } from './builder.ts'
 import { type LimitOptions, limits } from './document-limits.ts'
 import { reachedFields } from './reach.ts'
-import { schema } from './schema.ts'
 import { checkScopes, scopesOf } from './scopes.ts'
 import { variableErrors } from './variables.ts'
 
@@ -32,6 +31,7 @@ const cacheBounds = {
 }
 
 export interface YogaDeps {
+  schema: GraphQLSchema
   contextOf: (grant: Grant, client?: Client) => Context
   maskError: MaskError
   log: Log
@@ -39,7 +39,7 @@ export interface YogaDeps {
 
 /** The Yoga instance, and a function that responds to a call with it. */
 export function makeYoga(
-  { contextOf, maskError, log }: YogaDeps,
+  { schema, contextOf, maskError, log }: YogaDeps,
   options: LimitOptions,
 ): { yoga: Yoga; respondByYoga(call: Call, accepted: Accepted): Promise<void> } {
   const calls = new WeakMap<IncomingMessage, Call>()

@@ -1,0 +1,136 @@
+/** A model in GraphQL: its type, and the queries and the subscription of its rows. saves.ts adds its mutations. */
+import { pageDefault, pageLimit } from '../app/rows.ts'
+import { formatCursor } from '../events/events.ts'
+import { checkId, checkPage } from '../http/input.ts'
+import type { Model, Row } from '../model/model.ts'
+import { isVisible, visibleValue } from '../model/narrow.ts'
+import type { Builder } from './builder.ts'
+import { type ColumnTypes, narrowingArgs, rowFields } from './columns.ts'
+import { narrowingOfArgs } from './narrowing.ts'
+import type { NodeRef } from './node.ts'
+import type { FeedField } from './roots.ts'
+
+export type RowRef = ReturnType<typeof addRow>
+
+/** The type of the rows: columns, and the model's own fields. */
+export function addRow(builder: Builder, model: Model, { types, Node }: { types: ColumnTypes; Node: NodeRef }) {
+  return builder.prismaObject(model.name, {
+    description: model.description,
+    extensions: { scope: 'read' },
+    interfaces: [Node],
+    fields: (t) => ({
+      id: t.exposeID('id' as never, { description: 'The id of the save: a UUID in lower case.' }),
+      ...rowFields(t, model, types),
+      createdAt: t.expose('createdAt' as never, {
+        type: 'DateTime' as never,
+        description: 'When the API received the save.',
+      }),
+      savedAt: t.expose('savedAt' as never, {
+        type: 'DateTime' as never,
+        description: 'When the worker wrote the row.',
+      }),
+      ...(model.fields as OwnFields | undefined)?.(t),
+    }),
+  })
+}
+
+/** FieldsOf of any Prisma schema (builder.ts). */
+type OwnFields = (t: unknown) => Record<string, never>
+
+/** One row by its id, and the list. */
+export function addQueries(builder: Builder, model: Model, { types, Row }: { types: ColumnTypes; Row: RowRef }): void {
+  const { name, names } = model
+  const narrowed = model.by.length > 0 ? ' It can be narrowed to the rows with certain values.' : ''
+  builder.queryField(names.one, (t) =>
+    t.field({
+      type: Row,
+      extensions: { scope: 'read' },
+      nullable: true,
+      description: `One row of ${name}; null if no row that this client may see has the id.`,
+      args: { id: t.arg.id({ required: true, description: 'The id of the row: a UUID.' }) },
+      resolve: async (_root, { id }, { app, grant }) => {
+        const of = checkId(id)
+        // Before the row is read: whoever may see no row must not learn which ids there are.
+        visibleValue(model, grant)
+        const row = await app.rows.find(model, of)
+        return row && isVisible(model, row, grant) ? row : null
+      },
+    }),
+  )
+  builder.queryField(names.many, (t) =>
+    t.prismaConnection(
+      {
+        type: Row,
+        extensions: { scope: 'read', shared: true, list: model },
+        nullable: true,
+        cursor: 'id' as never,
+        description: `Rows of ${name}, newest first (by createdAt, then id), from the cache. first: at most ${pageLimit}, default ${pageDefault}.${narrowed}`,
+        args: narrowingArgs(model, types, (options) => t.arg(options as never)),
+        defaultSize: pageDefault,
+        // Without this check, Pothos would return 100 rows to a request for 1,000.
+        maxSize: (args) => {
+          checkPage(args)
+          return pageLimit
+        },
+        resolve: ({ take, skip, cursor }, _root, args, context) =>
+          context.app.rows.page(
+            model,
+            {
+              take,
+              skip,
+              ...(cursor ? { cursor: String((cursor as { id: unknown }).id) } : {}),
+              where: narrowingOfArgs(model, args, context.grant),
+            },
+            (readAt) => {
+              context.readAt = Math.min(context.readAt, readAt)
+            },
+            context,
+          ),
+      },
+      { name: `${name}Connection`, description: `A page of rows of ${name}.`, extensions: { scope: 'read' } },
+      { name: `${name}Edge`, description: `A row of ${name} in a page.`, extensions: { scope: 'read' } },
+    ),
+  )
+}
+
+interface SavedShape {
+  cursor: string
+  row: Row
+}
+
+/** Every saved row, in the order of the events log, from the client's cursor on. */
+export function addSubscription(
+  builder: Builder,
+  model: Model,
+  { types, Row }: { types: ColumnTypes; Row: RowRef },
+): void {
+  const { name, names } = model
+  const Saved = builder.objectRef<SavedShape>(`${name}Saved`).implement({
+    description: `A row of ${name} was saved. \`${names.many}\` of every process returns it.`,
+    extensions: { scope: 'read' },
+    fields: (t) => ({
+      cursor: t.exposeString('cursor', {
+        description: `The position after this event, for \`${names.saved}(after:)\`.`,
+      }),
+      [names.one]: t.expose('row', { type: Row as never, description: 'The row that was saved.' }),
+    }),
+  })
+  const feed: FeedField = { model, root: (cursor, row): SavedShape => ({ cursor: formatCursor(cursor), row }) }
+  builder.subscriptionField(names.saved, (t) =>
+    t.field({
+      type: Saved,
+      extensions: { scope: 'read', shared: true, feed },
+      description: `Every saved row of ${name}, in the order of the events log.`,
+      args: {
+        ...narrowingArgs(model, types, (options) => t.arg(options as never)),
+        after: t.arg.string({
+          description: 'The cursor of the last event received. Without it the stream begins now.',
+        }),
+      },
+      subscribe: () => {
+        throw new Error('FeedStreams serves this field')
+      },
+      resolve: (saved: unknown) => saved as SavedShape,
+    }),
+  )
+}
