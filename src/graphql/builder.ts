@@ -34,7 +34,7 @@ interface TypesOf<PrismaTypes, PrismaClient> {
     ID: Scalar<string>
     DateTime: Scalar<Date>
     BigInt: Scalar<bigint | string, bigint>
-    Decimal: Scalar<string, Decimal>
+    Decimal: Scalar<string | number, Decimal>
     JSON: Scalar<unknown>
     Bytes: Scalar<string, Uint8Array>
   }
@@ -44,7 +44,7 @@ interface TypesOf<PrismaTypes, PrismaClient> {
 }
 
 /** `fields` of the model `Name`: makes its own fields with Pothos' field builder. */
-export type FieldsOf<PrismaTypes, PrismaClient, Name extends keyof PrismaTypes> = (
+export type FieldsOf<PrismaTypes extends object, PrismaClient, Name extends keyof PrismaTypes> = (
   t: PothosSchemaTypes.PrismaObjectFieldBuilder<
     PothosSchemaTypes.ExtendDefaultTypes<TypesOf<PrismaTypes, PrismaClient>>,
     PrismaTypes[Name] & PrismaModelTypes

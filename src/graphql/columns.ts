@@ -1,5 +1,5 @@
 /** Columns in GraphQL: their types, descriptions and defaults; as fields of a row, as fields of an input, and as arguments of lists. */
-import type { EnumRef, FieldMap, InputFieldRef, ScalarName } from '@pothos/core'
+import type { EnumRef, FieldMap, ScalarName } from '@pothos/core'
 import { type Column, codecs } from '../model/columns.ts'
 import { claimNameOf } from '../model/input.ts'
 import type { Model } from '../model/model.ts'
@@ -45,33 +45,44 @@ export class ColumnTypes {
   }
 }
 
-/** The columns of a row. */
-export function rowFields(
-  t: PothosSchemaTypes.PrismaObjectFieldBuilder<Types, Types['PrismaTypes'][string]>,
-  model: Model,
-  types: ColumnTypes,
-): FieldMap {
-  return Object.fromEntries(
-    model.columns.map((column) => [
-      column.name,
-      t.expose(column.name as never, {
-        type: types.of(column) as never,
-        nullable: column.nullable as never,
+/** A row's columns, with those of Spillway. */
+export function rowFields(t: object, model: Model, types: ColumnTypes): FieldMap {
+  // Pothos would infer each column's type from a generated client; here the columns are data.
+  const { expose } = t as { expose(name: string, options: FieldOptions): FieldMap[string] }
+  const field = (name: string, options: FieldOptions) => [name, expose.call(t, name, options)] as const
+  return Object.fromEntries([
+    field('id', { type: 'ID', nullable: false, description: 'The id of the save: a UUID in lower case.' }),
+    ...model.columns.map((column) =>
+      field(column.name, {
+        type: types.of(column),
+        nullable: column.nullable,
         description: descriptionOf(column),
       }),
-    ]),
-  )
+    ),
+    field('createdAt', { type: 'DateTime', nullable: false, description: 'When the API received the save.' }),
+    field('savedAt', { type: 'DateTime', nullable: false, description: 'When the worker wrote the row.' }),
+  ])
 }
 
-type MakeInput = (options: {
+interface FieldOptions {
+  type: Type
+  nullable: boolean
+  description: string
+}
+
+interface InputOptions {
   type: Type
   required: boolean
   defaultValue?: unknown
   description: string
-}) => InputFieldRef<Types, unknown>
+}
 
 /** The columns that a client may send. `make` makes a field of an input type, or an argument. */
-export function inputFields(model: Model, types: ColumnTypes, make: MakeInput): Record<string, ReturnType<MakeInput>> {
+export function inputFields<Field>(
+  model: Model,
+  types: ColumnTypes,
+  make: (options: InputOptions) => Field,
+): Record<string, Field> {
   return Object.fromEntries(
     model.columns
       .filter((column) => claimNameOf(model, column) === undefined)
@@ -105,11 +116,11 @@ export function narrowingColumns(model: Model): Column[] {
 }
 
 /** The arguments by which lists and subscriptions are narrowed. */
-export function narrowingArgs(
+export function narrowingArgs<Field>(
   model: Model,
   types: ColumnTypes,
-  make: MakeInput,
-): Record<string, ReturnType<MakeInput>> {
+  make: (options: InputOptions) => Field,
+): Record<string, Field> {
   const sets = model.by.map((set) => set.join(' with '))
   return Object.fromEntries(
     narrowingColumns(model).map((column) => [

@@ -1,4 +1,5 @@
 /** A model in GraphQL: its type, and the queries and the subscription of its rows. saves.ts adds its mutations. */
+import type { FieldMap } from '@pothos/core'
 import { pageDefault, pageLimit } from '../app/rows.ts'
 import { formatCursor } from '../events/events.ts'
 import { checkId, checkPage } from '../http/input.ts'
@@ -18,24 +19,12 @@ export function addRow(builder: Builder, model: Model, { types, Node }: { types:
     description: model.description,
     extensions: { scope: 'read' },
     interfaces: [Node],
-    fields: (t) => ({
-      id: t.exposeID('id' as never, { description: 'The id of the save: a UUID in lower case.' }),
-      ...rowFields(t, model, types),
-      createdAt: t.expose('createdAt' as never, {
-        type: 'DateTime' as never,
-        description: 'When the API received the save.',
-      }),
-      savedAt: t.expose('savedAt' as never, {
-        type: 'DateTime' as never,
-        description: 'When the worker wrote the row.',
-      }),
-      ...(model.fields as OwnFields | undefined)?.(t),
-    }),
+    fields: (t) => ({ ...rowFields(t, model, types), ...(model.fields as OwnFields | undefined)?.(t) }),
   })
 }
 
 /** FieldsOf of any Prisma schema (builder.ts). */
-type OwnFields = (t: unknown) => Record<string, never>
+type OwnFields = (t: unknown) => FieldMap
 
 /** One row by its id, and the list. */
 export function addQueries(builder: Builder, model: Model, { types, Row }: { types: ColumnTypes; Row: RowRef }): void {
@@ -112,7 +101,7 @@ export function addSubscription(
       cursor: t.exposeString('cursor', {
         description: `The position after this event, for \`${names.saved}(after:)\`.`,
       }),
-      [names.one]: t.expose('row', { type: Row as never, description: 'The row that was saved.' }),
+      [names.one]: t.expose('row' as never, { type: Row as never, description: 'The row that was saved.' }),
     }),
   })
   const feed: FeedField = { model, root: (cursor, row): SavedShape => ({ cursor: formatCursor(cursor), row }) }

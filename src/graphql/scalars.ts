@@ -78,7 +78,7 @@ function bigInt(value: unknown): string {
 }
 
 function decimal(value: unknown): string | number {
-  if (typeof value === 'string' || typeof value === 'number') return value as string
+  if (typeof value === 'string' || typeof value === 'number') return value
   throw new GraphQLError(`A Decimal must be a decimal number, as a string such as "12.50", got ${kindOf(value)}.`)
 }
 
