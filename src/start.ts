@@ -3,6 +3,7 @@ import { spawnEmbedded } from '../worker/spawn.ts'
 import { startWorking } from '../worker/working.ts'
 import type { Config } from './config.ts'
 import type { Clients } from './db/dialect.ts'
+import type { SchemaOptions } from './graphql/schema.ts'
 import type { HttpServer } from './http/listen.ts'
 import { limitColumns, listModels } from './model/define.ts'
 import { SpillwayError } from './model/error.ts'
@@ -24,7 +25,7 @@ import type { Metrics } from './telemetry/metrics.ts'
 /** The models of a Spillway and the Prisma clients that they are defined with: what src/models/index.ts exports. */
 export interface Given {
   models: readonly Model[]
-  prisma: Clients & { datamodel: unknown }
+  prisma: Clients & SchemaOptions
   /** Of the module that exports them: the embedded worker's thread imports it. */
   url: string
 }

@@ -2,7 +2,9 @@
 import { writeFileSync } from 'node:fs'
 import { printSchema } from 'graphql'
 import { envExample } from '../config.ts'
-import { schema } from '../graphql/schema.ts'
+import { makeSchema } from '../graphql/schema.ts'
+import { listModels } from '../model/define.ts'
+import { models, prisma } from '../models/index.ts'
 
 writeFileSync('.env.example', envExample())
-writeFileSync('schema.graphql', `${printSchema(schema)}\n`)
+writeFileSync('schema.graphql', `${printSchema(makeSchema(listModels(models), prisma))}\n`)

@@ -3,9 +3,9 @@ import type { IncomingMessage } from 'node:http'
 import type { App } from '../app/app.ts'
 import type { Reader } from '../db/store.ts'
 import type { EventLog } from '../events/events.ts'
-import type { PrismaGiven } from '../graphql/builder.ts'
 import type { LimitOptions } from '../graphql/document-limits.ts'
 import { makeGraphQL } from '../graphql/endpoint.ts'
+import { makeSchema, type SchemaOptions } from '../graphql/schema.ts'
 import { Auth, type AuthOptions } from '../http/auth.ts'
 import { boundedLog } from '../http/bounded-log.ts'
 import { RateLimit, StreamLimit } from '../http/client-limits.ts'
@@ -47,7 +47,12 @@ export interface ServerOptions extends LimitOptions {
   log: Log
 }
 
-export async function serve(app: App, prisma: PrismaGiven, given: ServerOptions): Promise<HttpServer> {
+/** `prisma`: the client that the schema's own reads use, and the datamodel of its schema. */
+export async function serve(
+  app: App,
+  prisma: { client: object } & SchemaOptions,
+  given: ServerOptions,
+): Promise<HttpServer> {
   const options = { ...given, log: boundedLog(given.log) }
   // A character escaped as \\u0000 takes six bytes in JSON; many inputs get another 2 MiB.
   const models = [...app.models.values()]
@@ -57,7 +62,16 @@ export async function serve(app: App, prisma: PrismaGiven, given: ServerOptions)
   const rateLimit = new RateLimit(options.requestsPerSecond)
   const limit = new StreamLimit(options.streamsPerClient)
   const graphql = makeGraphQL(
-    { ...options, app, prisma, auth, rateLimit, limit, responses: new Responses(app.cache) },
+    {
+      ...options,
+      app,
+      prisma: prisma.client,
+      schema: makeSchema(app.models, prisma),
+      auth,
+      rateLimit,
+      limit,
+      responses: new Responses(app.cache),
+    },
     { fast: true, ...options, maxMessageBytes: maxBodyBytes },
   )
   const routes = new Map<string, Route>([
