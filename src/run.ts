@@ -77,7 +77,7 @@ async function start(
     })
   })
   const { startApi, startWorker } = await import('./start.ts')
-  return await (role === 'api' ? startApi : startWorker)(config, log, given, stop)
+  return await (role === 'api' ? startApi : startWorker)(config, given, log, stop)
 }
 
 /** As node-version.mjs does at `npm ci`, for a process that is started without npm. */

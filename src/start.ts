@@ -44,8 +44,8 @@ const durabilityRetryMs = 1_000
 /** The API and, with an embedded queue, its worker. Rejects, with everything closed, when it cannot start or `stop` aborts before it has. */
 export function startApi(
   config: Config,
-  log: Log,
   given: Given,
+  log: Log,
   stop?: AbortSignal,
 ): Promise<Running & { url: string }> {
   return opening({ log, stop }, async (stack, signal) => {
@@ -127,7 +127,7 @@ export function startApi(
 }
 
 /** A worker process; its queue is on Redis. Rejects as `startApi` does. */
-export async function startWorker(config: Config, log: Log, given: Given, stop?: AbortSignal): Promise<Running> {
+export async function startWorker(config: Config, given: Given, log: Log, stop?: AbortSignal): Promise<Running> {
   if (isEmbedded(config)) {
     throw new Error(
       'QUEUE_URL=file:… is the embedded queue, whose worker is part of `npm start`. Set QUEUE_URL=redis://… to run worker processes.',

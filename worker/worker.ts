@@ -71,6 +71,8 @@ const suspectsPerAttempt = 100
  *  for when it is killed is not counted against its entries. */
 const evidenceMs = 1_000
 const defaultExtendLeaseEveryMs = 3_000
+/** An entry that waited longer in the queue was not alone there. */
+const backlogMs = 5_000
 /** Beyond, the worker receives no more entries. Characters of messages. */
 const mostHeld = { rows: 20_000, characters: 32 * 1024 * 1024 }
 
@@ -149,9 +151,8 @@ export class Worker {
         const entries = await this.#consumer.receive({ rows: batch, bytes: receiveBytes }, receiveWaitMs)
         if (entries.length === 0) continue
         const characters = entries.reduce((sum, { body }) => sum + body.length, 0)
-        if (entries.length >= batch || characters >= receiveBytes / 2)
-          for (const { persister } of this.#lanes.values()) persister.seesBacklog()
-        this.#process(entries)
+        const isFull = entries.length >= batch || characters >= receiveBytes / 2
+        this.#process(entries, isFull)
         const pauseMs = receiveSpacingMs - (performance.now() - startedAt)
         if (entries.length < batch && pauseMs > 0) await sleep(pauseMs, this.#stopping.signal)
       } catch (error) {
@@ -200,11 +201,13 @@ export class Worker {
       })
   }
 
-  #process(entries: readonly Entry[]): void {
+  /** `isFull`: the queue has more entries. */
+  #process(entries: readonly Entry[], isFull: boolean): void {
     const suspects = entries.filter(({ deliveries }) => deliveries > suspectDeliveries)
     const others = suspects.length === 0 ? entries : entries.filter(({ deliveries }) => deliveries <= suspectDeliveries)
     const sorted = this.#sorter.sort(others)
     this.#finishUnsaved(sorted)
+    if (isFull || isLate(sorted)) for (const { persister } of this.#lanes.values()) persister.seesBacklog()
     const persisted = new Map<Model, Promise<unknown>>()
     for (const [model, rows] of sorted.rows) {
       const lane = this.#lanes.get(model)!
@@ -418,6 +421,12 @@ export class Worker {
     await this.#consumer.close()
     clearTimeout(timer)
   }
+}
+
+/** Whether rows are received long after they were enqueued: the parents of others may still be in the queue. */
+function isLate({ rows }: Sorted): boolean {
+  const latest = Date.now() - backlogMs
+  return [...rows.values()].some((some) => some.some(({ row }) => +row.createdAt < latest))
 }
 
 function entriesOf(rows: readonly PendingRow[]): Entry[] {

@@ -126,12 +126,13 @@ export async function boot(setUp: SetUp, options: BootOptions = {}): Promise<Spi
 
 /** An embedded API in the process of the test, where a test passes a log, or has changed the schema before it is loaded. */
 export async function bootInProcess(env: Record<string, string> = {}, log: Log = quiet()): Promise<InProcess> {
-  const [{ readConfig }, { startApi }] = await Promise.all([
+  const [{ readConfig }, { startApi }, given] = await Promise.all([
     import('../../src/config.ts'),
     import('../../src/start.ts'),
+    import('../../src/models/index.ts'),
   ])
   const { urls, clean } = await onFiles()
-  const { url, close } = await startApi(readConfig({ PORT: '0', ...urls, ...env }, {}), log)
+  const { url, close } = await startApi(readConfig({ PORT: '0', ...urls, ...env }, {}), given, log)
   const stop = async () => {
     await close()
     await clean()

@@ -1,7 +1,7 @@
 /**
  * Preloaded into a process (`node --import …/failpoints.ts`), this module kills the process at a place on the path of a save:
  * SPILLWAY_FAILPOINT=committed:3 the third time a thread reaches `committed`, SPILLWAY_FAILPOINT=inserting:TEXT before a row is inserted
- * whose content contains TEXT. It patches the public methods of the implementations, so the product contains no failpoints. A worker
+ * whose values contain TEXT. It patches the public methods of the implementations, so the product contains no failpoints. A worker
  * thread inherits `--import` and counts by itself. `spawnSpillway` preloads this module when the environment sets SPILLWAY_FAILPOINT.
  */
 import { MemoryCache } from '../../src/cache/memory.ts'
@@ -9,7 +9,7 @@ import { RedisCache } from '../../src/cache/redis.ts'
 import { PrismaStore } from '../../src/db/prisma.ts'
 import { RedisEventLog } from '../../src/events/redis.ts'
 import { SqliteEventLog } from '../../src/events/sqlite.ts'
-import type { Content } from '../../src/model/content.ts'
+import { dataText, type Model, type Row } from '../../src/model/model.ts'
 import type { Consumer, Entry } from '../../src/queue/queue.ts'
 import { RedisQueue } from '../../src/queue/redis.ts'
 import { SqliteQueue } from '../../src/queue/sqlite.ts'
@@ -21,7 +21,7 @@ const places = [
   'enqueued',
   /** Consumer.receive has resolved with entries; nothing is written. */
   'received',
-  /** The worker calls Store.insert with a row whose content contains the text. */
+  /** The worker calls Store.insert with a row whose values, as JSON text, contain the text. */
   'inserting',
   /** The rows of a batch are committed and its dead letters written; the worker calls Cache.invalidate. */
   'committed',
@@ -48,15 +48,15 @@ function arm(failpoint: string): void {
   if (!(places as readonly string[]).includes(place) || !(left >= 1)) {
     throw new Error(`SPILLWAY_FAILPOINT=${failpoint} is none of ${places.join(', ')}, each with ":NUMBER" or ":TEXT"`)
   }
-  patch((reached, contents = ['']) => {
-    if (reached !== place || !contents.some((content) => content.includes(text))) return
+  patch((reached, rows = ['']) => {
+    if (reached !== place || !rows.some((row) => row.includes(text))) return
     left -= 1
     // SIGKILL, so that no handler of the process can clean up.
     if (left <= 0) process.kill(process.pid, 'SIGKILL')
   })
 }
 
-function patch(reach: (place: Place, contents?: readonly string[]) => void): void {
+function patch(reach: (place: Place, rows?: readonly string[]) => void): void {
   for (const { prototype } of [RedisQueue, SqliteQueue]) {
     before(prototype, 'enqueue', () => reach('enqueueing'))
     after(prototype, 'enqueue', () => reach('enqueued'))
@@ -65,10 +65,10 @@ function patch(reach: (place: Place, contents?: readonly string[]) => void): voi
       return patchConsumer(consumer.call(this as never, name), reach)
     }
   }
-  before(PrismaStore.prototype, 'insert', (rows: readonly Content[]) =>
+  before(PrismaStore.prototype, 'insert', (model: Model, rows: readonly Row[]) =>
     reach(
       'inserting',
-      rows.map(({ content }) => content),
+      rows.map((row) => dataText(model, row)),
     ),
   )
   for (const { prototype } of [RedisCache, MemoryCache]) {

@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url'
 import { queryObjects } from 'node:v8'
 import { WebSocket } from 'ws'
 import { readConfig } from '../../src/config.ts'
+import * as given from '../../src/models/index.ts'
 import { startApi } from '../../src/start.ts'
 import { inherited } from './process.ts'
 
@@ -102,7 +103,7 @@ const silent = { info() {}, warn() {}, error() {} }
 
 async function cycle(times: number): Promise<void> {
   for (let i = 0; i < times; i++) {
-    const api = await startApi(readConfig(), silent)
+    const api = await startApi(readConfig(), given, silent)
     const subscriber = await fetch(`${api.url}/graphql?query=subscription{saved{cursor}}`, {
       headers: { accept: 'text/event-stream' },
     })
@@ -117,7 +118,7 @@ async function cycle(times: number): Promise<void> {
 if (process.send && process.argv[1] === fileURLToPath(import.meta.url)) {
   // It does not outlive who started it.
   process.on('disconnect', () => process.exit())
-  const api = await startApi(readConfig(), silent)
+  const api = await startApi(readConfig(), given, silent)
   process.on('message', async ({ ask, times }: { ask: string; times: number }) => {
     try {
       if (ask === 'cycle') await cycle(times)

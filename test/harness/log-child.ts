@@ -1,10 +1,11 @@
 /** An embedded API with the log of a real process; SIGUSR2 makes it log 20,000 lines of about a kilobyte, 20 MB, within two seconds. */
 import { readConfig } from '../../src/config.ts'
+import * as given from '../../src/models/index.ts'
 import { startApi } from '../../src/start.ts'
 import { openLog } from '../../src/telemetry/log.ts'
 
 const log = openLog()
-const api = await startApi(readConfig(), log)
+const api = await startApi(readConfig(), given, log)
 process.on('SIGUSR2', () => {
   let rounds = 20
   const timer = setInterval(() => {

@@ -7,6 +7,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { SqliteFile } from '../../src/embedded/file.ts'
 import { SqliteEventLog } from '../../src/events/sqlite.ts'
 import { SqliteQueue } from '../../src/queue/sqlite.ts'
+import { models } from './contents.ts'
 
 const [what, path, ms = '0'] = process.argv.slice(2) as [string, string, string?]
 
@@ -16,7 +17,7 @@ const say = (line: string) => process.stdout.write(`${line}\n`)
 
 async function open() {
   const file = await SqliteFile.open(path, { capacity: 1_000_000, retentionMs: 3_600_000, retentionBytes: 1_000_000 })
-  return { file, queue: new SqliteQueue(file.connect()), events: new SqliteEventLog(file.connect()) }
+  return { file, queue: new SqliteQueue(file.connect()), events: new SqliteEventLog(file.connect(), { models }) }
 }
 
 const message = (id: string) => ({ id, digest: 'd', at: Date.now(), body: 'x'.repeat(500) })

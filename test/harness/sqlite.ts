@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { SqliteFile, type SqliteFileOptions } from '../../src/embedded/file.ts'
 import { SqliteEventLog } from '../../src/events/sqlite.ts'
 import { SqliteQueue } from '../../src/queue/sqlite.ts'
+import { models } from './contents.ts'
 
 export interface TestSqlite {
   readonly path: string
@@ -35,7 +36,7 @@ export async function testSqlite(options: Partial<SqliteFileOptions> = {}): Prom
       return queue
     },
     async events() {
-      const events = new SqliteEventLog((await file()).connect())
+      const events = new SqliteEventLog((await file()).connect(), { models })
       closers.unshift(() => events.close())
       return events
     },

@@ -13,6 +13,7 @@ import { RedisEventLog } from '../../src/events/redis.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
 import { type BootOptions, Spillway } from './boot.ts'
 import type { SaveAnswer } from './client.ts'
+import { models } from './contents.ts'
 import { holds } from './eventually.ts'
 import { startMariadb, type TestMariadb } from './mariadb.ts'
 import type { SpillwayProcess } from './process.ts'
@@ -216,7 +217,12 @@ export class Stack extends Spillway {
 
   /** Every id that the events log tells was saved. */
   async published(): Promise<Set<string>> {
-    const log = new RedisEventLog(parseRedisUrl(this.redis.url), { retentionMs: 1, retentionBytes: 1, log: quiet() })
+    const log = new RedisEventLog(parseRedisUrl(this.redis.url), {
+      retentionMs: 1,
+      retentionBytes: 1,
+      models,
+      log: quiet(),
+    })
     try {
       const { epoch } = await holds(() => log.tail())
       const ids = new Set<string>()
@@ -224,8 +230,7 @@ export class Stack extends Spillway {
       for (;;) {
         const entries = await log.read(position, 16)
         if (entries.length === 0) return ids
-        for (const { events } of entries)
-          for (const event of events) if (event.type === 'saved') ids.add(event.content.id)
+        for (const { events } of entries) for (const event of events) if (event.type === 'saved') ids.add(event.row.id)
         position = entries.at(-1)!.position
       }
     } finally {

@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { PrismaStore } from '../../src/db/prisma.ts'
 import type { Writer } from '../../src/db/store.ts'
+import { sizeOf } from '../../src/model/model.ts'
+import { given, models } from './contents.ts'
 import { freshDatabase } from './fresh.ts'
 import type { Row } from './mariadb.ts'
 import { quiet } from './quiet.ts'
@@ -19,7 +21,7 @@ export interface TestStore {
 }
 
 async function open(url: string): Promise<PrismaStore> {
-  const store = new PrismaStore({ url, concurrency: 2, log: quiet() })
+  const store = new PrismaStore({ url, concurrency: 2, models, clients: given.prisma, log: quiet() })
   await store.prepare(AbortSignal.timeout(30_000))
   return store
 }
@@ -63,26 +65,18 @@ export function watched(store: Writer): Writer & {
     inserts: [],
     lookUps: 0,
     probes: 0,
-    get maxRows() {
-      return store.maxRows
+    limits: (model) => store.limits(model),
+    insert(model, rows) {
+      this.inserts.push({ rows: rows.length, bytes: rows.reduce((sum, row) => sum + sizeOf(model, row), 0) })
+      return store.insert(model, rows)
     },
-    get maxBytes() {
-      return store.maxBytes
-    },
-    insert(rows) {
-      this.inserts.push({
-        rows: rows.length,
-        bytes: rows.reduce((sum, { content }) => sum + Buffer.byteLength(content), 0),
-      })
-      return store.insert(rows)
-    },
-    existing(ids) {
+    existing(model, ids) {
       this.lookUps += 1
-      return store.existing(ids)
+      return store.existing(model, ids)
     },
-    probe() {
+    probe(model) {
       this.probes += 1
-      return store.probe()
+      return store.probe(model)
     },
   }
 }

@@ -3,14 +3,16 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type App, makeApp } from '../../src/app/app.ts'
-import { MemoryCache, SharedVersion } from '../../src/cache/memory.ts'
+import { MemoryCache, SharedVersions } from '../../src/cache/memory.ts'
 import { PrismaStore } from '../../src/db/prisma.ts'
 import { SqliteFile } from '../../src/embedded/file.ts'
 import { SqliteEventLog } from '../../src/events/sqlite.ts'
 import type { AuthOptions } from '../../src/http/auth.ts'
+import { limitColumns } from '../../src/model/define.ts'
 import { SqliteQueue } from '../../src/queue/sqlite.ts'
 import { serve } from '../../src/server/server.ts'
 import { Metrics } from '../../src/telemetry/metrics.ts'
+import { given as content, models } from './contents.ts'
 import { quiet } from './quiet.ts'
 
 export interface TwoWays {
@@ -26,16 +28,22 @@ export interface TwoWays {
 export async function serveTwoWays(
   given: { contentMaxBytes?: number; idleTimeoutMs?: number; auth?: AuthOptions } = {},
 ): Promise<TwoWays> {
-  const contentMaxBytes = given.contentMaxBytes ?? 1_000
+  const limited = limitColumns(models, given.contentMaxBytes ?? 1_000)
   const dir = await mkdtemp(join(tmpdir(), 'spillway-two-ways-'))
   const log = quiet()
   const file = await SqliteFile.open(join(dir, 'queue.db'), { capacity: 1e6, retentionMs: 1e6, retentionBytes: 1e9 })
   const queue = new SqliteQueue(file.connect())
-  const events = new SqliteEventLog(file.connect())
-  const store = new PrismaStore({ url: `file:${dir}/store.db`, concurrency: 1, log })
+  const events = new SqliteEventLog(file.connect(), { models: limited })
+  const store = new PrismaStore({
+    url: `file:${dir}/store.db`,
+    concurrency: 1,
+    models: limited,
+    clients: content.prisma,
+    log,
+  })
   await store.prepare(new AbortController().signal)
-  const cache = new MemoryCache({ ttlMs: 1e6, version: new SharedVersion() })
-  const app = makeApp({ queue, store, cache, events, log }, { contentMaxBytes })
+  const cache = new MemoryCache({ ttlMs: 1e6, versions: new SharedVersions() })
+  const app = makeApp({ models: limited, queue, store, cache, events, log })
   app.follower.start()
   const options = {
     host: '127.0.0.1',
@@ -48,7 +56,6 @@ export async function serveTwoWays(
     maxConnections: 1_000,
     auth: {},
     ...given,
-    contentMaxBytes,
     hosts: [],
     origins: [],
     store,
@@ -56,9 +63,11 @@ export async function serveTwoWays(
     prepared: () => true,
     log,
   }
+  const prisma = { client: store.prisma, datamodel: content.prisma.datamodel }
+  const metrics = () => new Metrics([...limited.keys()])
   const servers = [
-    await serve(app, store.prisma, { ...options, metrics: new Metrics() }),
-    await serve(app, store.prisma, { ...options, metrics: new Metrics(), fast: false }),
+    await serve(app, prisma, { ...options, metrics: metrics() }),
+    await serve(app, prisma, { ...options, metrics: metrics(), fast: false }),
   ] as const
   return {
     app,
