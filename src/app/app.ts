@@ -9,6 +9,7 @@ import type { Tracer } from '../model/tracer.ts'
 import type { Queue } from '../queue/queue.ts'
 import { Bytes } from './bytes.ts'
 import { Contents } from './contents.ts'
+import { DeadLetters } from './dead-letters.ts'
 import { EnqueueBatcher } from './enqueue-batcher.ts'
 import { Reads } from './reads.ts'
 import { Receipts } from './receipts.ts'
@@ -18,6 +19,7 @@ export interface App {
   saves: Saves
   contents: Contents
   receipts: Receipts
+  deadLetters: DeadLetters
   follower: Follower
   queue: Queue
   cache: Cache
@@ -47,6 +49,7 @@ export function makeApp(
     saves: new Saves({ batcher: new EnqueueBatcher({ queue }), receipts, bytes, meter, tracer, log }, options),
     contents,
     receipts,
+    deadLetters: new DeadLetters({ queue, within: (rows, read) => reads.page(rows, read) }),
     follower,
     queue,
     cache,

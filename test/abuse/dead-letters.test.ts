@@ -11,6 +11,7 @@ import { RedisQueue } from '../../src/queue/redis.ts'
 import { queueKeys } from '../../src/queue/redis-scripts.ts'
 import { SqliteQueue } from '../../src/queue/sqlite.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
+import { discardIds, retryIds } from '../harness/dead-letters.ts'
 import { eventually } from '../harness/eventually.ts'
 import { quiet } from '../harness/quiet.ts'
 import { startRedis } from '../harness/redis.ts'
@@ -123,9 +124,9 @@ describe.each([
       const page = await queue.deadLetters(100)
       expect(page).toMatchObject({ more: true })
     }
-    expect(await queue.retry([id])).toBe(1)
+    expect(await retryIds(queue, [id])).toBe(1)
     // The one that was retried is pending.
-    expect(await queue.discard([id])).toBe(letters - 1)
+    expect(await discardIds(queue, [id])).toBe(letters - 1)
     expect(await queue.status()).toMatchObject({ deadLetters: 0, depth: 1 })
     attacked = false
     await others

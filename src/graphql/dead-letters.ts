@@ -1,0 +1,222 @@
+/** The dead letters in GraphQL: their list, retry and discard. */
+import { GraphQLError } from 'graphql'
+import { pageDefault } from '../app/contents.ts'
+import {
+  type DeadLetterChange as ChangeShape,
+  type DecodedDeadLetter,
+  type DeadLetterFilter as FilterShape,
+  isEmpty,
+  type Selection,
+  saveIdsLimit,
+} from '../app/dead-letters.ts'
+import { checkPage } from '../http/input.ts'
+import { parseId } from '../model/content.ts'
+import { badInput, failureCodes } from '../model/error.ts'
+import type { DeadLetterRange } from '../queue/queue.ts'
+import { builder, type Context } from './builder.ts'
+import { Failure } from './receipt.ts'
+
+const scope = { extensions: { scope: 'admin' } }
+/** What a page or a count by a filter is worth in the limit of rows of an operation: it may read all dead letters. */
+const rowsOfScan = 100
+
+builder.scalarType('JSON', {
+  description: 'Any JSON value, as ECMA-404 defines it.',
+  specifiedByURL: 'https://ecma-international.org/publications-and-standards/standards/ecma-404/',
+  serialize: (value) => value,
+  parseValue: () => {
+    throw new GraphQLError('JSON is a type of answers only')
+  },
+})
+
+const DeadLetter = builder.objectRef<DecodedDeadLetter>('DeadLetter').implement({
+  ...scope,
+  description: 'A message that could not become a row. It stays until an operator retries or discards it.',
+  fields: (t) => ({
+    saveId: t.exposeID('id', {
+      description:
+        'The id of the save; for a message without one, the handle that the queue gave it. Several dead letters may have the same.',
+    }),
+    model: t.string({
+      nullable: true,
+      description: 'The model of the save; null if the message cannot be decoded.',
+      resolve: ({ save }) => save?.model,
+    }),
+    input: t.field({
+      type: 'JSON',
+      nullable: true,
+      description: 'The columns of the save, by name; null if the message cannot be decoded.',
+      resolve: ({ save }) => save?.input,
+    }),
+    failure: t.expose('failure', { type: Failure, description: 'Why the message could not become a row.' }),
+    acceptedAt: t.field({
+      type: 'DateTime',
+      nullable: true,
+      description: 'When the API received the save; null if the message cannot be decoded.',
+      resolve: ({ save }) => save?.acceptedAt,
+    }),
+  }),
+})
+
+const DeadLetterFilter = builder.inputType('DeadLetterFilter', {
+  description: 'Which dead letters: those for which all of the given conditions hold.',
+  fields: (t) => ({
+    model: t.string({ description: 'The save is of this model.' }),
+    code: t.string({ description: `The code of the failure: ${failureCodes.join(', ')}.` }),
+    failedAfter: t.field({ type: 'DateTime', description: 'It became a dead letter at this time or later.' }),
+    failedBefore: t.field({ type: 'DateTime', description: 'It became a dead letter before this time.' }),
+  }),
+})
+
+interface Page {
+  filter: FilterShape
+  count?: Promise<number>
+}
+
+const DeadLetterConnection = builder.connectionObject(
+  {
+    ...scope,
+    type: DeadLetter,
+    name: 'DeadLetterConnection',
+    description: 'A page of dead letters.',
+    fields: (t) => ({
+      totalCount: t.int({
+        description:
+          'How many dead letters there are, on all pages. With a filter, this reads all dead letters, step by step.',
+        resolve: (page, _args, context) => {
+          const { app } = context
+          const counted = page as unknown as Page
+          if (counted.count === undefined && !isEmpty(counted.filter)) app.reads.ask(context, rowsOfScan)
+          counted.count ??= app.deadLetters.count(counted.filter)
+          return counted.count
+        },
+      }),
+    }),
+  },
+  { ...scope, name: 'DeadLetterEdge', description: 'A dead letter in a page.' },
+)
+
+const filterOf = (filter: FilterShape | null | undefined): FilterShape => filter ?? {}
+
+builder.queryField('deadLetters', (t) =>
+  t.field({
+    ...scope,
+    type: DeadLetterConnection,
+    nullable: true,
+    description:
+      'Dead letters, newest first. A page ends sooner where the dead letters are large: it has at most about 4 MB.',
+    args: {
+      first: t.arg.int({
+        description: 'The number of dead letters to read from the beginning: at most 100; 20 without first and last.',
+      }),
+      after: t.arg.string({ description: 'Read the dead letters after the edge with this cursor.' }),
+      last: t.arg.int({
+        description: 'The number of dead letters to read from the end: at most 100. Not together with first.',
+      }),
+      before: t.arg.string({ description: 'Read the dead letters before the edge with this cursor.' }),
+      filter: t.arg({ type: DeadLetterFilter, description: 'Which dead letters; all without it.' }),
+    },
+    resolve: async (_root, args, context) => {
+      checkPage(args)
+      const isBackward = args.last != null
+      const { deadLetters, more } = await read(args.last ?? args.first ?? pageDefault, {
+        // The newest comes first, so that an edge after a cursor is an older one.
+        range: { olderThan: args.after ?? undefined, newerThan: args.before ?? undefined, newestFirst: !isBackward },
+        filter: filterOf(args.filter),
+        context,
+      })
+      if (isBackward) deadLetters.reverse()
+      const edges = deadLetters.map((node) => ({ cursor: node.handle, node }))
+      const page: Page = { filter: filterOf(args.filter) }
+      return {
+        ...page,
+        edges,
+        pageInfo: {
+          hasNextPage: isBackward ? args.before != null : more,
+          hasPreviousPage: isBackward ? more : args.after != null,
+          startCursor: edges[0]?.cursor ?? null,
+          endCursor: edges.at(-1)?.cursor ?? null,
+        },
+      }
+    },
+  }),
+)
+
+async function read(
+  size: number,
+  { range, filter, context }: { range: DeadLetterRange; filter: FilterShape; context: Context },
+) {
+  const { reads, deadLetters } = context.app
+  reads.ask(context, isEmpty(filter) ? size : rowsOfScan)
+  const page = await deadLetters.page(size, range, filter)
+  reads.got(
+    context,
+    page.deadLetters.reduce((sum, { body }) => sum + body.length, 0),
+  )
+  return page
+}
+
+const DeadLetterChange = builder.objectRef<ChangeShape>('DeadLetterChange').implement({
+  ...scope,
+  description: 'Which dead letters were retried or discarded, or would be.',
+  fields: (t) => ({
+    count: t.exposeInt('count', { description: 'How many dead letters.' }),
+    saveIds: t.exposeIDList('saveIds', {
+      description: `The ids of their saves, each once: the first ${saveIdsLimit} of them.`,
+    }),
+  }),
+})
+
+const idsLimit = 1_000
+
+builder.mutationFields((t) => {
+  const args = {
+    ids: t.arg.idList({
+      description: `The ids of the saves; at most ${idsLimit}. Either ids or a filter must be given.`,
+    }),
+    filter: t.arg({
+      type: DeadLetterFilter,
+      description: 'Which dead letters, of those that there are when the run begins. It needs at least one condition.',
+    }),
+    dryRun: t.arg.boolean({ description: 'Changes nothing, and answers what would be done now.' }),
+  }
+  return {
+    retryDeadLetters: t.field({
+      ...scope,
+      type: DeadLetterChange,
+      nullable: true,
+      description:
+        'Enqueues dead letters again, with their ids: of each id one, those without the code ID_CONFLICT first, and none while the id is pending.',
+      args,
+      resolve: (_root, given, { app }) => app.deadLetters.retry(selectionOf(given), { dryRun: given.dryRun ?? false }),
+    }),
+    discardDeadLetters: t.field({
+      ...scope,
+      type: DeadLetterChange,
+      nullable: true,
+      description: 'Deletes dead letters permanently: all that match the filter, or all that the ids have.',
+      args,
+      resolve: (_root, given, { app }) =>
+        app.deadLetters.discard(selectionOf(given), { dryRun: given.dryRun ?? false }),
+    }),
+  }
+})
+
+interface Given {
+  ids?: readonly string[] | null | undefined
+  filter?: FilterShape | null | undefined
+}
+
+/** A dead letter has the id of its message; one without an id has the queue's handle instead. */
+function selectionOf({ ids, filter }: Given): Selection {
+  if (ids != null && filter != null) throw badInput('ids and filter cannot be used together; give one of them')
+  if (ids == null && filter == null) throw badInput('give ids, or a filter with at least one condition')
+  if (filter != null) {
+    if (isEmpty(filter))
+      throw badInput('filter is empty; give at least one of model, code, failedAfter and failedBefore')
+    return { filter }
+  }
+  if (ids!.length === 0) throw badInput('ids is empty; give the id of at least one save, or a filter')
+  if (ids!.length > idsLimit) throw badInput(`at most ${idsLimit} ids may be named at once, got ${ids!.length}`)
+  return { ids: ids!.map((id) => parseId(id) ?? id) }
+}
