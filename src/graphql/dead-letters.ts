@@ -19,6 +19,7 @@ import { Failure } from './receipt.ts'
 const scope = { extensions: { scope: 'admin' } }
 /** What a page or a count by a filter is worth in the limit of rows of an operation: it may read all dead letters. */
 const rowsOfScan = 100
+const text = (limit: number) => limit.toLocaleString('en')
 
 builder.scalarType('JSON', {
   description: 'Any JSON value, as ECMA-404 defines it.',
@@ -162,7 +163,7 @@ const DeadLetterChange = builder.objectRef<ChangeShape>('DeadLetterChange').impl
   fields: (t) => ({
     count: t.exposeInt('count', { description: 'How many dead letters.' }),
     saveIds: t.exposeIDList('saveIds', {
-      description: `The ids of their saves, each once: the first ${saveIdsLimit} of them.`,
+      description: `The ids of their saves, each once: the first ${text(saveIdsLimit)} of them.`,
     }),
   }),
 })
@@ -172,7 +173,7 @@ const idsLimit = 1_000
 builder.mutationFields((t) => {
   const args = {
     ids: t.arg.idList({
-      description: `The ids of the saves; at most ${idsLimit}. Either ids or a filter must be given.`,
+      description: `The ids of the saves; at most ${text(idsLimit)}. Either ids or a filter must be given.`,
     }),
     filter: t.arg({
       type: DeadLetterFilter,
@@ -217,6 +218,6 @@ function selectionOf({ ids, filter }: Given): Selection {
     return { filter }
   }
   if (ids!.length === 0) throw badInput('ids is empty; give the id of at least one save, or a filter')
-  if (ids!.length > idsLimit) throw badInput(`at most ${idsLimit} ids may be named at once, got ${ids!.length}`)
+  if (ids!.length > idsLimit) throw badInput(`at most ${text(idsLimit)} ids may be named at once, got ${ids!.length}`)
   return { ids: ids!.map((id) => parseId(id) ?? id) }
 }

@@ -39,12 +39,12 @@ export class RedisDeadLetters implements Pick<Queue, 'deadLetters' | 'deadLetter
 
   async deadLetters(
     limit: number,
-    { newerThan = '', olderThan = '', newestFirst = false }: DeadLetterRange = {},
+    { newerThan, olderThan, newestFirst = false }: DeadLetterRange = {},
   ): ReturnType<Queue['deadLetters']> {
-    for (const bound of [newerThan, olderThan]) if (bound !== '' && !isHandle(bound)) throw noHandle()
+    for (const bound of [newerThan, olderThan]) if (bound !== undefined && !isHandle(bound)) throw noHandle()
     const order = newestFirst ? 'newest' : 'oldest'
     const [found, more] = await this.#connection.ask(() =>
-      this.#scripts.spillPage(this.#keys.dead, order, newerThan, olderThan, limit, pageBytes),
+      this.#scripts.spillPage(this.#keys.dead, order, newerThan ?? '', olderThan ?? '', limit, pageBytes),
     )
     const deadLetters = found.map(([handle, fields]): DeadLetter => {
       const { id = handle, m: body = '', f } = record(fields)

@@ -792,7 +792,17 @@ export function queueSuite<B extends QueueBench>(
       test('refuse a bound that is no handle, and changes of unknown handles do nothing', async () => {
         const consumer = queue.consumer('w')
         await deadLettered(items(1)[0]!, consumer)
-        for (const bound of ['x', '-', '+', '(5-5', '1 1', '99999999999999999999-1', '1-99999999999999999999', '-1']) {
+        for (const bound of [
+          '',
+          'x',
+          '-',
+          '+',
+          '(5-5',
+          '1 1',
+          '99999999999999999999-1',
+          '1-99999999999999999999',
+          '-1',
+        ]) {
           for (const range of [{ newerThan: bound }, { olderThan: bound }])
             await expect(queue.deadLetters(1, range), bound).rejects.toMatchObject({ code: 'BAD_USER_INPUT' })
         }
