@@ -1,5 +1,6 @@
 /** `npm run dead-letters`: the dead letters of the queue that QUEUE_URL names, from a shell. */
 import { parseArgs } from 'node:util'
+import * as z from 'zod'
 import {
   type DeadLetterFilter,
   DeadLetters,
@@ -46,11 +47,11 @@ function readCommand(): Command {
   return { name, selection: ids.length > 0 ? { ids: ids.map((id) => parseId(id) ?? id) } : { filter }, dryRun }
 }
 
+const isoTime = z.union([z.iso.date(), z.iso.datetime({ offset: true })])
+
 function time(name: string, text: string | undefined): Date | undefined {
   if (text === undefined) return undefined
-  const isIso = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,3})?)?(Z|[+-]\d\d:\d\d))?$/.test(text)
-  const time = new Date(text)
-  if (isIso && !Number.isNaN(+time)) return time
+  if (isoTime.safeParse(text).success) return new Date(text)
   throw new Error(
     `--${name} must be a time in ISO 8601 with its zone, such as 2026-11-27T12:00:00Z, got ${JSON.stringify(text)}`,
   )
