@@ -101,6 +101,7 @@ export async function serveModels({
     const handle = graphql.handle.bind(graphql)
     const server = await listen(
       {
+        paths: '/graphql',
         route: () => ({ scope: 'any', GET: handle, POST: handle }),
         upgrade: graphql.upgrade,
         auth,
