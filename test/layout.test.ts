@@ -108,6 +108,7 @@ const rules: Rule[] = [
       ...interfaces,
       ...config,
       'src/open.ts',
+      'src/app/',
       'src/graphql/schema.ts',
       'prisma/studio.config.ts',
       'schema.graphql',

@@ -30,6 +30,7 @@ const scalars: Record<string, string> = {
   Int: 'number',
   Float: 'number',
   Boolean: 'boolean',
+  JSON: 'unknown',
 }
 
 export function generate(schemaText: string, operationsText: string): string {

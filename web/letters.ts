@@ -8,15 +8,19 @@ import { say } from './say.ts'
 import { makeStore } from './store.ts'
 
 export interface Letter {
-  id: string
-  content: string | null
+  /** Its place in the list; several may have one id. */
+  cursor: string
+  saveId: string
+  model: string | null
+  input: unknown
   acceptedAt: string | null
   failure: { code: string; message: string; attempts: number; failedAt: string }
 }
 
 const page = 20
 const largePage = 100
-const idsAtOnce = 1_000
+/** A filter that all dead letters match. */
+const all = { failedAfter: new Date(0).toISOString() }
 
 export const letters = makeStore({
   list: [] as Letter[],
@@ -47,54 +51,31 @@ export const loadMore = (): Promise<void> => trying(() => read(letters.get().cur
 async function read(after: string | undefined, first: number): Promise<void> {
   if (!access.get().may.admin) return
   const { deadLetters } = await ask(DeadLetters, 'admin', { first, after: after ?? null })
-  const more = deadLetters.edges.map(({ node }) => node)
+  const { edges = [], pageInfo } = deadLetters ?? {}
+  const more = edges.map(({ cursor, node }) => ({ cursor, ...node }))
   letters.patch({
     list: after === undefined ? more : [...letters.get().list, ...more],
-    cursor: deadLetters.edges.at(-1)?.cursor,
-    hasMore: deadLetters.pageInfo.hasNextPage,
+    cursor: edges.at(-1)?.cursor,
+    hasMore: pageInfo?.hasNextPage ?? false,
     problem: '',
   })
 }
 
-export const retry = (ids: string[]): Promise<void> =>
-  doing(async () => {
-    const { retryDeadLetters } = await ask(Retry, 'admin', { ids })
-    return `${plural(retryDeadLetters, 'dead letter')} back in the queue.`
-  })
+export const retry = (ids: string[]): Promise<void> => doing(() => retried({ ids }))
+
+/** All that there are now, in one run: one that fails again is not retried again. */
+export const retryAll = (): Promise<void> => doing(() => retried({ filter: all }))
+
+async function retried(which: { ids: string[] } | { filter: typeof all }): Promise<string> {
+  const { retryDeadLetters } = await ask(Retry, 'admin', which)
+  return `${plural(retryDeadLetters?.count ?? 0, 'dead letter')} back in the queue.`
+}
 
 export const discard = (ids: string[]): Promise<void> =>
   doing(async () => {
     const { discardDeadLetters } = await ask(Discard, 'admin', { ids })
-    return `${plural(discardDeadLetters, 'dead letter')} discarded.`
+    return `${plural(discardDeadLetters?.count ?? 0, 'dead letter')} discarded.`
   })
-
-export const retryAll = (): Promise<void> =>
-  doing(async () => {
-    // All that there are now, before any goes back: one that fails again is not retried again.
-    const ids = await allIds()
-    let done = 0
-    for (let i = 0; i < ids.length; i += idsAtOnce) {
-      done += (await ask(Retry, 'admin', { ids: ids.slice(i, i + idsAtOnce) })).retryDeadLetters
-    }
-    return `${plural(done, 'dead letter')} back in the queue.`
-  })
-
-async function allIds(): Promise<string[]> {
-  const ids: string[] = []
-  let after: string | null = null
-  do {
-    const {
-      deadLetters,
-    }: { deadLetters: { edges: { cursor: string; node: Letter }[]; pageInfo: { hasNextPage: boolean } } } = await ask(
-      DeadLetters,
-      'admin',
-      { first: largePage, after },
-    )
-    ids.push(...deadLetters.edges.map(({ node }) => node.id))
-    after = deadLetters.pageInfo.hasNextPage ? deadLetters.edges.at(-1)!.cursor : null
-  } while (after !== null)
-  return ids
-}
 
 /** One thing at a time; then the list and the numbers as they are. */
 async function doing(act: () => Promise<string>): Promise<void> {

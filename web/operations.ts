@@ -35,17 +35,17 @@ export const SaveMany = 'mutation SaveMany($inputs:[SaveInput!]!){saveMany(input
   { inputs: ({ content: string; id?: string | null })[] }
 >
 
-export const DeadLetters = 'query DeadLetters($first:Int$after:String){deadLetters(first:$first after:$after){edges{cursor node{id content acceptedAt failure{code message attempts failedAt}}}pageInfo{hasNextPage}}}' as Operation<
-  { deadLetters: { edges: ({ cursor: string; node: { id: string; content: string | null; acceptedAt: string | null; failure: { code: string; message: string; attempts: number; failedAt: string } } })[]; pageInfo: { hasNextPage: boolean } } },
+export const DeadLetters = 'query DeadLetters($first:Int$after:String){deadLetters(first:$first after:$after){edges{cursor node{saveId model input acceptedAt failure{code message attempts failedAt}}}pageInfo{hasNextPage}}}' as Operation<
+  { deadLetters: { edges: ({ cursor: string; node: { saveId: string; model: string | null; input: unknown | null; acceptedAt: string | null; failure: { code: string; message: string; attempts: number; failedAt: string } } })[]; pageInfo: { hasNextPage: boolean } } | null },
   { first?: number | null; after?: string | null }
 >
 
-export const Retry = 'mutation Retry($ids:[ID!]!){retryDeadLetters(ids:$ids)}' as Operation<
-  { retryDeadLetters: number },
-  { ids: (string)[] }
+export const Retry = 'mutation Retry($ids:[ID!]$filter:DeadLetterFilter){retryDeadLetters(ids:$ids filter:$filter){count}}' as Operation<
+  { retryDeadLetters: { count: number } | null },
+  { ids?: (string)[] | null; filter?: { code?: string | null; failedAfter?: string | null; failedBefore?: string | null; model?: string | null } | null }
 >
 
-export const Discard = 'mutation Discard($ids:[ID!]!){discardDeadLetters(ids:$ids)}' as Operation<
-  { discardDeadLetters: number },
-  { ids: (string)[] }
+export const Discard = 'mutation Discard($ids:[ID!]){discardDeadLetters(ids:$ids){count}}' as Operation<
+  { discardDeadLetters: { count: number } | null },
+  { ids?: (string)[] | null }
 >

@@ -5,10 +5,11 @@ import type { EventLog } from '../events/events.ts'
 import { Follower } from '../events/follower.ts'
 import type { Log } from '../model/log.ts'
 import { type Meter, noMeter } from '../model/meter.ts'
-import type { Models } from '../model/model.ts'
+import { type Models, maxSizeOf } from '../model/model.ts'
 import type { Tracer } from '../model/tracer.ts'
 import type { Queue } from '../queue/queue.ts'
 import { Bytes } from './bytes.ts'
+import { DeadLetters } from './dead-letters.ts'
 import { EnqueueBatcher } from './enqueue-batcher.ts'
 import { Reads } from './reads.ts'
 import { Receipts } from './receipts.ts'
@@ -20,6 +21,7 @@ export interface App {
   saves: Saves
   rows: Rows
   receipts: Receipts
+  deadLetters: DeadLetters
   follower: Follower
   queue: Queue
   cache: Cache
@@ -48,6 +50,11 @@ export function makeApp(deps: {
     saves: new Saves({ batcher: new EnqueueBatcher({ queue }), receipts, bytes, meter, tracer, log }),
     rows,
     receipts,
+    deadLetters: new DeadLetters({
+      models,
+      queue,
+      within: (deadLetters, read) => reads.page(deadLetters * Math.max(...[...models.values()].map(maxSizeOf)), read),
+    }),
     follower,
     queue,
     cache,

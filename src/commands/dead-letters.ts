@@ -1,65 +1,104 @@
-/** `npm run dead-letters -- list | retry ID… | discard ID…` (or `--all`): the dead letters of the queue that QUEUE_URL names, from a shell. */
+/** `npm run dead-letters`: the dead letters of the queue that QUEUE_URL names, from a shell. */
 import { parseArgs } from 'node:util'
+import * as z from 'zod'
+import {
+  type DeadLetterFilter,
+  DeadLetters,
+  type DecodedDeadLetter,
+  isEmpty,
+  type Selection,
+} from '../app/dead-letters.ts'
 import { readConfig } from '../config.ts'
 import { listModels } from '../model/define.ts'
-import { decode } from '../model/message.ts'
-import { jsonOf, Undecodable } from '../model/model.ts'
+import { parseId } from '../model/input.ts'
 import { models } from '../models/index.ts'
 import { openQueueAlone } from '../open.ts'
-import type { Queue } from '../queue/queue.ts'
 
-const usage = `usage: npm run dead-letters -- list
-       npm run dead-letters -- retry ID… | --all
-       npm run dead-letters -- discard ID… | --all`
+const usage = `usage: npm run dead-letters -- list [FILTER]
+       npm run dead-letters -- retry ID… | FILTER | --all [--dry-run]
+       npm run dead-letters -- discard ID… | FILTER | --all [--dry-run]
+FILTER is one or more of: --model NAME, --code CODE, --after TIME, --before TIME (of the failure; such as 2026-11-27T12:00:00Z).`
 
-const known = listModels(models)
 const silent = { info() {}, warn() {}, error() {} }
-const idsPerCall = 500
 const page = 100
+const shownLength = 60
+
+const options = {
+  all: { type: 'boolean', default: false },
+  'dry-run': { type: 'boolean', default: false },
+  model: { type: 'string' },
+  code: { type: 'string' },
+  after: { type: 'string' },
+  before: { type: 'string' },
+} as const
+
+type Command = { name: 'list'; filter: DeadLetterFilter } | Change
+type Change = { name: 'retry' | 'discard'; selection: Selection; dryRun: boolean }
+
+function readCommand(): Command {
+  const { positionals, values } = parseArgs({ allowPositionals: true, options })
+  const { model, code, all, 'dry-run': dryRun } = values
+  const filter = { model, code, failedAfter: time('after', values.after), failedBefore: time('before', values.before) }
+  const [name, ...ids] = positionals
+  if (name === 'list') {
+    if (ids.length > 0 || all || dryRun) throw new Error(usage)
+    return { name, filter }
+  }
+  const ways = [ids.length > 0, all, !isEmpty(filter)].filter(Boolean).length
+  if ((name !== 'retry' && name !== 'discard') || ways !== 1) throw new Error(usage)
+  return { name, selection: ids.length > 0 ? { ids: ids.map((id) => parseId(id) ?? id) } : { filter }, dryRun }
+}
+
+const isoTime = z.union([z.iso.date(), z.iso.datetime({ offset: true })])
+
+function time(name: string, text: string | undefined): Date | undefined {
+  if (text === undefined) return undefined
+  if (isoTime.safeParse(text).success) return new Date(text)
+  throw new Error(
+    `--${name} must be a time in ISO 8601 with its zone, such as 2026-11-27T12:00:00Z, got ${JSON.stringify(text)}`,
+  )
+}
 
 async function main(): Promise<void> {
-  const { positionals, values } = parseArgs({
-    allowPositionals: true,
-    options: { all: { type: 'boolean', default: false } },
-  })
-  const [command, ...named] = positionals
-  const known = command === 'list' || command === 'retry' || command === 'discard'
-  if (!known || (command !== 'list' && values.all === named.length > 0)) throw new Error(usage)
+  const command = readCommand()
   await using stack = new AsyncDisposableStack()
-  const queue = await openQueueAlone({ log: silent, stack }, readConfig())
-  if (command === 'list') return await list(queue)
-  const ids = values.all ? await allIds(queue) : named.map((id) => id.toLowerCase())
+  const deadLetters = new DeadLetters({
+    models: listModels(models),
+    queue: await openQueueAlone({ log: silent, stack }, readConfig()),
+  })
+  if (command.name === 'list') return await list(deadLetters, command.filter)
+  const { name, selection, dryRun } = command
+  const { count } = await deadLetters[name](selection, { dryRun })
+  const done = name === 'retry' ? 'back in the queue' : 'discarded'
+  console.log(`${dryRun ? `dry run; would be ${done}` : done}: ${count}`)
+}
+
+/** Oldest first, so that the newest is beside the prompt. */
+async function list(deadLetters: DeadLetters, filter: DeadLetterFilter): Promise<void> {
   let count = 0
-  for (let i = 0; i < ids.length; i += idsPerCall) count += await queue[command](ids.slice(i, i + idsPerCall))
-  console.log(`${command === 'retry' ? 'back in the queue' : 'discarded'}: ${count}`)
-}
-
-async function list(queue: Queue): Promise<void> {
-  for await (const { id, body, failure } of deadLetters(queue)) {
-    const message = decode(body, known)
-    const text = message instanceof Undecodable ? body : JSON.stringify(jsonOf(message.model, message.values))
-    const { code, attempts, failedAt, message: why } = failure
-    console.log(
-      `${id}  ${failedAt.toISOString()}  ${code}  after ${attempts}  ${JSON.stringify(why)}  ${JSON.stringify(text.slice(0, 60))}`,
-    )
+  for (let newerThan: string | undefined; ; ) {
+    const { deadLetters: some, more } = await deadLetters.page(page, { newerThan }, filter)
+    for (const deadLetter of some) console.log(line(deadLetter))
+    count += some.length
+    newerThan = some.at(-1)?.handle
+    if (!more) break
   }
-  console.log(`dead letters: ${(await queue.status()).deadLetters}`)
+  console.log(`dead letters: ${count}`)
 }
 
-async function allIds(queue: Queue): Promise<string[]> {
-  const ids = new Set<string>()
-  for await (const { id } of deadLetters(queue)) ids.add(id)
-  return [...ids]
-}
-
-async function* deadLetters(queue: Queue) {
-  let after: string | undefined
-  for (;;) {
-    const { deadLetters, more } = await queue.deadLetters(page, after)
-    for (const { deadLetter } of deadLetters) yield deadLetter
-    after = deadLetters.at(-1)?.handle
-    if (!more) return
-  }
+function line({ id, body, failure, save }: DecodedDeadLetter): string {
+  const { code, attempts, failedAt, message } = failure
+  const what = save ? JSON.stringify(save.input).slice(0, shownLength) : JSON.stringify(body.slice(0, shownLength))
+  const columns = [
+    id,
+    failedAt.toISOString(),
+    code,
+    `after ${attempts}`,
+    JSON.stringify(message),
+    save?.model ?? '-',
+    what,
+  ]
+  return columns.join('  ')
 }
 
 try {

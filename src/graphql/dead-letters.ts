@@ -1,87 +1,146 @@
-/** The dead letters in GraphQL. */
-import type { App } from '../app/app.ts'
+/** The dead letters in GraphQL: their list, retry and discard. */
+
+import {
+  type DeadLetterChange as ChangeShape,
+  type DecodedDeadLetter,
+  type DeadLetterFilter as FilterShape,
+  isEmpty,
+  type Selection,
+  saveIdsLimit,
+} from '../app/dead-letters.ts'
 import { pageDefault } from '../app/rows.ts'
 import { checkPage } from '../http/input.ts'
-import { badInput } from '../model/error.ts'
-import { decode } from '../model/message.ts'
-import { jsonOf, Undecodable } from '../model/model.ts'
-import type { DeadLetter as DeadLetterShape } from '../queue/queue.ts'
-import type { Builder } from './builder.ts'
+import { badInput, failureCodes } from '../model/error.ts'
+import { parseId } from '../model/input.ts'
+import type { DeadLetterRange } from '../queue/queue.ts'
+import type { Builder, Context } from './builder.ts'
 import type { FailureRef } from './receipt.ts'
 
-interface DeadLetterNode extends DeadLetterShape {
-  model: string | undefined
-  input: unknown
-  acceptedAt: Date | undefined
+const scope = { extensions: { scope: 'admin' } }
+/** What a page or a count by a filter is worth in the limit of rows of an operation: it may read all dead letters. */
+const rowsOfScan = 100
+const text = (limit: number) => limit.toLocaleString('en')
+
+const idsLimit = 1_000
+
+interface Page {
+  filter: FilterShape
+  count?: Promise<number>
 }
 
+const filterOf = (filter: FilterShape | null | undefined): FilterShape => filter ?? {}
+
 export function addDeadLetters(builder: Builder, Failure: FailureRef): void {
-  const DeadLetter = builder.objectRef<DeadLetterNode>('DeadLetter').implement({
+  const types = deadLetterTypes(builder, Failure)
+  addList(builder, types)
+  addChanges(builder, types)
+}
+
+function deadLetterTypes(builder: Builder, Failure: FailureRef) {
+  const DeadLetter = builder.objectRef<DecodedDeadLetter>('DeadLetter').implement({
+    ...scope,
     description: 'A message that could not become a row. It stays until an operator retries or discards it.',
-    extensions: { scope: 'admin' },
     fields: (t) => ({
       saveId: t.exposeID('id', {
-        description: 'The id of the save; for a message without one, the handle that the queue gave it.',
+        description:
+          'The id of the save; for a message without one, the handle that the queue gave it. Several dead letters may have the same.',
       }),
-      model: t.exposeString('model', {
+      model: t.string({
         nullable: true,
         description: 'The model of the save; null if the message cannot be decoded.',
+        resolve: ({ save }) => save?.model,
       }),
-      input: t.expose('input', {
+      input: t.field({
         type: 'JSON',
         nullable: true,
         description: 'The columns of the save, by name; null if the message cannot be decoded.',
+        resolve: ({ save }) => save?.input,
       }),
       failure: t.expose('failure', { type: Failure, description: 'Why the message could not become a row.' }),
-      acceptedAt: t.expose('acceptedAt', {
+      acceptedAt: t.field({
         type: 'DateTime',
         nullable: true,
         description: 'When the API received the save; null if the message cannot be decoded.',
+        resolve: ({ save }) => save?.acceptedAt,
       }),
+    }),
+  })
+
+  const DeadLetterFilter = builder.inputType('DeadLetterFilter', {
+    description: 'Which dead letters: those for which all of the given conditions hold.',
+    fields: (t) => ({
+      model: t.string({ description: 'The save is of this model.' }),
+      code: t.string({ description: `The code of the failure: ${failureCodes.join(', ')}.` }),
+      failedAfter: t.field({ type: 'DateTime', description: 'It became a dead letter at this time or later.' }),
+      failedBefore: t.field({ type: 'DateTime', description: 'It became a dead letter before this time.' }),
     }),
   })
 
   const DeadLetterConnection = builder.connectionObject(
     {
+      ...scope,
       type: DeadLetter,
       name: 'DeadLetterConnection',
       description: 'A page of dead letters.',
-      extensions: { scope: 'admin' },
+      fields: (t) => ({
+        totalCount: t.int({
+          description:
+            'How many dead letters there are, on all pages. With a filter, this reads all dead letters, step by step.',
+          resolve: (page, _args, context) => {
+            const { app } = context
+            const counted = page as unknown as Page
+            if (counted.count === undefined && !isEmpty(counted.filter)) app.reads.ask(context, rowsOfScan)
+            counted.count ??= app.deadLetters.count(counted.filter)
+            return counted.count
+          },
+        }),
+      }),
     },
-    { name: 'DeadLetterEdge', description: 'A dead letter in a page.', extensions: { scope: 'admin' } },
+    { ...scope, name: 'DeadLetterEdge', description: 'A dead letter in a page.' },
   )
 
+  return { DeadLetterFilter, DeadLetterConnection }
+}
+
+type Types = ReturnType<typeof deadLetterTypes>
+
+function addList(builder: Builder, { DeadLetterFilter, DeadLetterConnection }: Types): void {
   builder.queryField('deadLetters', (t) =>
     t.field({
+      ...scope,
       type: DeadLetterConnection,
-      extensions: { scope: 'admin' },
       nullable: true,
-      description: 'Dead letters, oldest first. A page of large dead letters ends sooner.',
+      description:
+        'Dead letters, newest first. A page ends sooner where the dead letters are large: it has at most about 4 MB.',
       args: {
-        first: t.arg.int({ description: 'The number of dead letters to read: at most 100, default 20.' }),
+        first: t.arg.int({
+          description: 'The number of dead letters to read from the beginning: at most 100; 20 without first and last.',
+        }),
         after: t.arg.string({ description: 'Read the dead letters after the edge with this cursor.' }),
+        last: t.arg.int({
+          description: 'The number of dead letters to read from the end: at most 100. Not together with first.',
+        }),
+        before: t.arg.string({ description: 'Read the dead letters before the edge with this cursor.' }),
+        filter: t.arg({ type: DeadLetterFilter, description: 'Which dead letters; all without it.' }),
       },
-      resolve: async (_root, { first, after }, context) => {
-        const { app } = context
-        checkPage({ first })
-        if (after != null && !/^\d{1,20}(-\d{1,20})?$/.test(after))
-          throw badInput('after is not a cursor; use one that deadLetters gave')
-        const size = first ?? pageDefault
-        app.reads.ask(context, size)
-        const { deadLetters, more } = await app.reads.page(size, () => app.queue.deadLetters(size, after ?? undefined))
-        app.reads.got(
+      resolve: async (_root, args, context) => {
+        checkPage(args)
+        const isBackward = args.last != null
+        const { deadLetters, more } = await read(args.last ?? args.first ?? pageDefault, {
+          // The newest comes first, so that an edge after a cursor is an older one.
+          range: { olderThan: args.after ?? undefined, newerThan: args.before ?? undefined, newestFirst: !isBackward },
+          filter: filterOf(args.filter),
           context,
-          deadLetters.reduce((sum, { deadLetter }) => sum + deadLetter.body.length, 0),
-        )
-        const edges = deadLetters.map(({ handle, deadLetter }) => ({
-          cursor: handle,
-          node: readDeadLetter(app, deadLetter),
-        }))
+        })
+        if (isBackward) deadLetters.reverse()
+        const edges = deadLetters.map((node) => ({ cursor: node.handle, node }))
+        const page: Page = { filter: filterOf(args.filter) }
         return {
+          ...page,
           edges,
           pageInfo: {
-            hasNextPage: more,
-            hasPreviousPage: after != null,
+            hasNextPage: isBackward ? args.before != null : more,
+            hasPreviousPage: isBackward ? more : args.after != null,
             startCursor: edges[0]?.cursor ?? null,
             endCursor: edges.at(-1)?.cursor ?? null,
           },
@@ -89,42 +148,85 @@ export function addDeadLetters(builder: Builder, Failure: FailureRef): void {
       },
     }),
   )
-
-  builder.mutationFields((t) => ({
-    retryDeadLetters: t.int({
-      extensions: { scope: 'admin' },
-      nullable: true,
-      description: 'Puts dead letters back into the queue, with their ids, and returns how many.',
-      args: { ids: t.arg.idList({ required: true, description: 'The ids of the dead letters; at most 1,000.' }) },
-      resolve: (_root, { ids }, { app }) => app.queue.retry(checkIds(ids)),
-    }),
-    discardDeadLetters: t.int({
-      extensions: { scope: 'admin' },
-      nullable: true,
-      description: 'Deletes dead letters permanently and returns how many.',
-      args: { ids: t.arg.idList({ required: true, description: 'The ids of the dead letters; at most 1,000.' }) },
-      resolve: (_root, { ids }, { app }) => app.queue.discard(checkIds(ids)),
-    }),
-  }))
 }
 
-function readDeadLetter({ models }: App, deadLetter: DeadLetterShape): DeadLetterNode {
-  const message = decode(deadLetter.body, models)
-  if (message instanceof Undecodable)
-    return { ...deadLetter, model: undefined, input: undefined, acceptedAt: undefined }
-  const { model, values } = message
-  const acceptedAt = new Date(message.at)
-  return {
-    ...deadLetter,
-    model: model.name,
-    input: jsonOf(model, values),
-    // The time in a message may be any number.
-    acceptedAt: Number.isNaN(+acceptedAt) ? undefined : acceptedAt,
-  }
+async function read(
+  size: number,
+  { range, filter, context }: { range: DeadLetterRange; filter: FilterShape; context: Context },
+) {
+  const { reads, deadLetters } = context.app
+  reads.ask(context, isEmpty(filter) ? size : rowsOfScan)
+  const page = await deadLetters.page(size, range, filter)
+  reads.got(
+    context,
+    page.deadLetters.reduce((sum, { body }) => sum + body.length, 0),
+  )
+  return page
+}
+
+function addChanges(builder: Builder, { DeadLetterFilter }: Types): void {
+  const DeadLetterChange = builder.objectRef<ChangeShape>('DeadLetterChange').implement({
+    ...scope,
+    description: 'Which dead letters were retried or discarded, or would be.',
+    fields: (t) => ({
+      count: t.exposeInt('count', { description: 'How many dead letters.' }),
+      saveIds: t.exposeIDList('saveIds', {
+        description: `The ids of their saves, each once: the first ${text(saveIdsLimit)} of them.`,
+      }),
+    }),
+  })
+
+  builder.mutationFields((t) => {
+    const args = {
+      ids: t.arg.idList({
+        description: `The ids of the saves; at most ${text(idsLimit)}. Either ids or a filter must be given.`,
+      }),
+      filter: t.arg({
+        type: DeadLetterFilter,
+        description:
+          'Which dead letters, of those that there are when the run begins. It needs at least one condition.',
+      }),
+      dryRun: t.arg.boolean({ description: 'Changes nothing, and answers what would be done now.' }),
+    }
+    return {
+      retryDeadLetters: t.field({
+        ...scope,
+        type: DeadLetterChange,
+        nullable: true,
+        description:
+          'Enqueues dead letters again, with their ids: of each id one, those without the code ID_CONFLICT first, and none while the id is pending.',
+        args,
+        resolve: (_root, given, { app }) =>
+          app.deadLetters.retry(selectionOf(given), { dryRun: given.dryRun ?? false }),
+      }),
+      discardDeadLetters: t.field({
+        ...scope,
+        type: DeadLetterChange,
+        nullable: true,
+        description: 'Deletes dead letters permanently: all that match the filter, or all that the ids have.',
+        args,
+        resolve: (_root, given, { app }) =>
+          app.deadLetters.discard(selectionOf(given), { dryRun: given.dryRun ?? false }),
+      }),
+    }
+  })
+}
+
+interface Given {
+  ids?: readonly string[] | null | undefined
+  filter?: FilterShape | null | undefined
 }
 
 /** A dead letter has the id of its message; one without an id has the queue's handle instead. */
-function checkIds(ids: readonly string[]): string[] {
-  if (ids.length > 1_000) throw badInput(`at most 1,000 ids may be named at once, got ${ids.length}`)
-  return ids.map((id) => id.toLowerCase())
+function selectionOf({ ids, filter }: Given): Selection {
+  if (ids != null && filter != null) throw badInput('ids and filter cannot be used together; give one of them')
+  if (ids == null && filter == null) throw badInput('give ids, or a filter with at least one condition')
+  if (filter != null) {
+    if (isEmpty(filter))
+      throw badInput('filter is empty; give at least one of model, code, failedAfter and failedBefore')
+    return { filter }
+  }
+  if (ids!.length === 0) throw badInput('ids is empty; give the id of at least one save, or a filter')
+  if (ids!.length > idsLimit) throw badInput(`at most ${text(idsLimit)} ids may be named at once, got ${ids!.length}`)
+  return { ids: ids!.map((id) => parseId(id) ?? id) }
 }

@@ -62,7 +62,8 @@ export interface Failure {
   failedAt: Date
 }
 
-export type FailureCode = 'ID_CONFLICT' | 'UNDECODABLE' | 'REJECTED' | 'CRASHED' | 'GAVE_UP'
+export const failureCodes = ['ID_CONFLICT', 'UNDECODABLE', 'REJECTED', 'CRASHED', 'GAVE_UP'] as const
+export type FailureCode = (typeof failureCodes)[number]
 
 /** A failure as it was stored; from a malformed one, its valid parts and the code UNDECODABLE. `at` replaces a missing time. */
 export function readFailure(value: unknown, at: number): Failure {

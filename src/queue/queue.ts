@@ -66,12 +66,32 @@ export interface QueueStatus {
 }
 
 export interface DeadLetter {
-  /** The id of the message; for one without an id, the handle of the dead letter. */
+  /** The queue's own name of the dead letter. It is never used again, also not when its message becomes a dead letter again. */
+  handle: string
+  /** The id of the message; for one without an id, the handle. */
   id: string
   failure: Failure
   /** The message as it was enqueued. */
   body: string
 }
+
+/** A part of the dead letters; by default all, oldest first. The bounds are handles that `deadLetters` returned, and are exclusive. */
+export interface DeadLetterRange {
+  newerThan?: string | undefined
+  olderThan?: string | undefined
+  newestFirst?: boolean
+}
+
+/** What one step of `retry` or `discard` did. */
+export interface DeadLetterStep {
+  /** With how many of the given handles it is done, from the first one on; with at least one. */
+  done: number
+  /** The handles of those that it moved or deleted. */
+  changed: string[]
+}
+
+/** How many handles `deadLettersOf` returns of an id, and how many a step of `retry` or `discard` takes. */
+export const handlesAtOnce = 100
 
 export interface Queue {
   /**
@@ -101,23 +121,24 @@ export interface Queue {
   probe(): Promise<string | undefined>
   status(): Promise<QueueStatus>
   /**
-   * Returns dead letters, oldest first: at most `first`, and about 4 MB, after the handle `after`
-   * (exclusive), which must be one that this method returned. A malformed dead letter has the code
-   * UNDECODABLE.
+   * Returns dead letters: at most `limit`, and about 4 MB, and whether the range has more. A malformed
+   * dead letter has the code UNDECODABLE. Rejects with BAD_USER_INPUT if a bound is not a handle.
    */
-  deadLetters(
-    first: number,
-    after?: string,
-  ): Promise<{ deadLetters: { handle: string; deadLetter: DeadLetter }[]; more: boolean }>
+  deadLetters(limit: number, range?: DeadLetterRange): Promise<{ deadLetters: DeadLetter[]; more: boolean }>
   /**
-   * Enqueues dead letters again under their ids, and returns how many. Of each id it moves one: one
-   * without the code ID_CONFLICT first, and none while the id is pending. Unknown ids are ignored.
-   * Each dead letter moves atomically; when an error comes after the first ones have moved, it is
-   * OUTCOME_UNKNOWN.
+   * Returns of each id, in order, how many dead letters it has and the handles of the first
+   * `handlesAtOnce`: those without the code ID_CONFLICT first, in the same order each time.
    */
-  retry(ids: readonly string[]): Promise<number>
-  /** Deletes all dead letters of these ids permanently, and returns how many. Rejects as `retry`. */
-  discard(ids: readonly string[]): Promise<number>
+  deadLettersOf(ids: readonly string[]): Promise<{ count: number; handles: string[] }[]>
+  /**
+   * Enqueues dead letters again under their ids, in one atomic step: of the handles at most the first
+   * `handlesAtOnce`, and about 4 MB. A dead letter stays where its id is pending; and one with the code
+   * ID_CONFLICT where its id has one without, because the id belongs to the content of that one.
+   * Unknown handles are ignored. A dry run returns the same, and changes nothing.
+   */
+  retry(handles: readonly string[], options?: { dryRun?: boolean }): Promise<DeadLetterStep>
+  /** Deletes dead letters permanently, in one atomic step as `retry`. */
+  discard(handles: readonly string[]): Promise<DeadLetterStep>
   /**
    * Returns a new consumer. `name` is the same for each worker process of one slot: a new consumer
    * receives first what an ended consumer of its name has not acknowledged.

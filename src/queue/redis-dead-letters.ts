@@ -6,14 +6,13 @@ import type { Redis } from 'ioredis'
 import { readFailure, SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import { type RedisConnection, retryAfterMs } from '../redis/connection.ts'
-import { inSteps } from './dead-letter-steps.ts'
-import type { DeadLetter, Queue } from './queue.ts'
+import { noHandle } from './dead-letter-steps.ts'
+import { type DeadLetter, type DeadLetterRange, type DeadLetterStep, handlesAtOnce, type Queue } from './queue.ts'
 import { type QueueKeys, record, type Scripts } from './redis-scripts.ts'
 
 const pageBytes = 4 * 1024 * 1024
-/** Small, because the script copies the body of each. */
-const retriedAtOnce = 50
-const idsAtOnce = 500
+/** Small, because the script reads a dead letter of each. */
+const idsAtOnce = 100
 /** How long a call waits for the repair of the index. It takes about one second for 100,000 dead letters. */
 const repairPatienceMs = 2_000
 
@@ -24,7 +23,7 @@ interface Deps {
   log: Log
 }
 
-export class RedisDeadLetters implements Pick<Queue, 'deadLetters' | 'retry' | 'discard'> {
+export class RedisDeadLetters implements Pick<Queue, 'deadLetters' | 'deadLettersOf' | 'retry' | 'discard'> {
   readonly #connection: RedisConnection
   readonly #scripts: Redis & Scripts
   readonly #keys: QueueKeys
@@ -39,35 +38,49 @@ export class RedisDeadLetters implements Pick<Queue, 'deadLetters' | 'retry' | '
   }
 
   async deadLetters(
-    first: number,
-    after?: string,
-  ): Promise<{ deadLetters: { handle: string; deadLetter: DeadLetter }[]; more: boolean }> {
-    const start = after === undefined ? '-' : `(${after}`
+    limit: number,
+    { newerThan, olderThan, newestFirst = false }: DeadLetterRange = {},
+  ): ReturnType<Queue['deadLetters']> {
+    for (const bound of [newerThan, olderThan]) if (bound !== undefined && !isHandle(bound)) throw noHandle()
+    const order = newestFirst ? 'newest' : 'oldest'
     const [found, more] = await this.#connection.ask(() =>
-      this.#scripts.spillPage(this.#keys.dead, start, first, pageBytes),
+      this.#scripts.spillPage(this.#keys.dead, order, newerThan ?? '', olderThan ?? '', limit, pageBytes),
     )
-    const deadLetters = found.map(([handle, fields]) => {
+    const deadLetters = found.map(([handle, fields]): DeadLetter => {
       const { id = handle, m: body = '', f } = record(fields)
-      return { handle, deadLetter: { id, body, failure: failureOf(f, Number.parseInt(handle, 10)) } }
+      return { handle, id, body, failure: failureOf(f, Number.parseInt(handle, 10)) }
     })
     return { deadLetters, more: more === 1 }
   }
 
-  retry(ids: readonly string[]): Promise<number> {
-    const { stream, pending, oldDeadIndex, deadIds, dead } = this.#keys
-    return inSteps(ids, retriedAtOnce, async (some) => {
-      const count = await this.ask(() =>
-        this.#scripts.spillRetry(stream, pending, oldDeadIndex, deadIds, dead, ...some),
+  async deadLettersOf(ids: readonly string[]): ReturnType<Queue['deadLettersOf']> {
+    const { oldDeadIndex, deadIds, dead } = this.#keys
+    const replies = []
+    for (let i = 0; i < ids.length; i += idsAtOnce) {
+      const some = ids.slice(i, i + idsAtOnce)
+      replies.push(
+        await this.ask(() => this.#scripts.spillHandles(oldDeadIndex, deadIds, dead, handlesAtOnce, ...some)),
       )
-      return [count, some.length]
-    })
+    }
+    return replies.flat().map(([count, ...handles]) => ({ count, handles }))
   }
 
-  discard(ids: readonly string[]): Promise<number> {
-    const { oldDeadIndex, deadIds, dead } = this.#keys
-    return inSteps(ids, idsAtOnce, (some) =>
-      this.ask(() => this.#scripts.spillDiscard(oldDeadIndex, deadIds, dead, ...some)),
+  async retry(handles: readonly string[], { dryRun = false } = {}): Promise<DeadLetterStep> {
+    if (handles.length === 0) return { done: 0, changed: [] }
+    const { stream, pending, oldDeadIndex, deadIds, dead } = this.#keys
+    const args = [dryRun ? 'dry' : '', ...handles.slice(0, handlesAtOnce)]
+    const [done, changed] = await this.ask(() =>
+      this.#scripts.spillRetry(stream, pending, oldDeadIndex, deadIds, dead, ...args),
     )
+    return { done, changed }
+  }
+
+  async discard(handles: readonly string[]): Promise<DeadLetterStep> {
+    if (handles.length === 0) return { done: 0, changed: [] }
+    const { deadIds, dead } = this.#keys
+    const some = handles.slice(0, handlesAtOnce)
+    const [done, changed] = await this.#connection.ask(() => this.#scripts.spillDiscard(deadIds, dead, ...some))
+    return { done, changed }
   }
 
   /** Runs a script that looks dead letters up by their ids. If it asks for a repair of the index, runs it again after the repair. */
@@ -112,6 +125,12 @@ export class RedisDeadLetters implements Pick<Queue, 'deadLetters' | 'retry' | '
       next = await this.#connection.ask(() => this.#scripts.spillRepair(oldDeadIndex, deadIds, dead, from))
     } while (next !== '')
   }
+}
+
+/** Whether it is an id of a stream entry: two numbers below 2^64. */
+function isHandle(text: string): boolean {
+  const parts = /^(\d{1,20})-(\d{1,20})$/.exec(text)?.slice(1)
+  return parts?.every((part) => BigInt(part) < 2n ** 64n) ?? false
 }
 
 /** Returns the failure of a dead letter; for a malformed one, the code UNDECODABLE and the fields that can be read. */

@@ -39,8 +39,9 @@ export interface Scripts {
   spillFind(...args: (string | number)[]): Promise<'REPAIR' | (0 | SaveStateReply)[]>
   spillAck(...args: (string | number)[]): Promise<number>
   spillDeadLetter(...args: (string | number)[]): Promise<number>
-  spillRetry(...args: (string | number)[]): Promise<'REPAIR' | number>
-  spillDiscard(...args: (string | number)[]): Promise<'REPAIR' | [count: number, done: number]>
+  spillHandles(...args: (string | number)[]): Promise<'REPAIR' | [count: number, ...handles: string[]][]>
+  spillRetry(...args: (string | number)[]): Promise<'REPAIR' | [done: number, handles: string[]]>
+  spillDiscard(...args: (string | number)[]): Promise<[done: number, handles: string[]]>
   spillPage(...args: (string | number)[]): Promise<[[handle: string, fields: string[]][], more: number]>
   spillRepair(...args: (string | number)[]): Promise<string>
   spillExtendLease(...args: (string | number)[]): Promise<number>
@@ -51,7 +52,7 @@ export interface Scripts {
 
 const lua = (name: string) => new URL(`lua/${name}.lua`, import.meta.url)
 const plain = { page: 1, ack: 5, 'extend-lease': 1, attempt: 2, release: 1, unregister: 1 }
-const ofDeadLetters = { enqueue: 7, find: 6, 'dead-letter': 7, retry: 5, discard: 3, repair: 3 }
+const ofDeadLetters = { enqueue: 7, find: 6, 'dead-letter': 7, handles: 3, retry: 5, discard: 2, repair: 3 }
 
 const texts = [
   ...Object.entries(plain).map(([name, keys]) => ({ name, keys, lua: scriptOf(lua(name)) })),

@@ -18,7 +18,16 @@ import type { Log } from '../model/log.ts'
 import type { RedisAddress } from '../redis/address.ts'
 import { RedisConnection, retryAfterMs } from '../redis/connection.ts'
 import { prove } from '../redis/probe.ts'
-import type { Consumer, Enqueued, Item, Queue, QueueStatus, SaveState } from './queue.ts'
+import type {
+  Consumer,
+  DeadLetterRange,
+  DeadLetterStep,
+  Enqueued,
+  Item,
+  Queue,
+  QueueStatus,
+  SaveState,
+} from './queue.ts'
 import { RedisConsumer } from './redis-consumer.ts'
 import { failureOf, RedisDeadLetters } from './redis-dead-letters.ts'
 import {
@@ -192,16 +201,20 @@ export class RedisQueue implements Queue {
     return { depth, inFlight, oldestAgeMs: age(oldest[0]), deadLetters, capacity, durability: server.durability }
   }
 
-  deadLetters(first: number, after?: string): ReturnType<Queue['deadLetters']> {
-    return this.#deadLetters.deadLetters(first, after)
+  deadLetters(limit: number, range?: DeadLetterRange): ReturnType<Queue['deadLetters']> {
+    return this.#deadLetters.deadLetters(limit, range)
   }
 
-  retry(ids: readonly string[]): Promise<number> {
-    return this.#deadLetters.retry(ids)
+  deadLettersOf(ids: readonly string[]): ReturnType<Queue['deadLettersOf']> {
+    return this.#deadLetters.deadLettersOf(ids)
   }
 
-  discard(ids: readonly string[]): Promise<number> {
-    return this.#deadLetters.discard(ids)
+  retry(handles: readonly string[], options?: { dryRun?: boolean }): Promise<DeadLetterStep> {
+    return this.#deadLetters.retry(handles, options)
+  }
+
+  discard(handles: readonly string[]): Promise<DeadLetterStep> {
+    return this.#deadLetters.discard(handles)
   }
 
   consumer(name: string): Consumer {

@@ -1,5 +1,5 @@
 /** The calls of a port of the embedded queue to the thread that owns its file. Each port has its own consumers. */
-import type { Item } from './queue.ts'
+import type { DeadLetterRange, Item } from './queue.ts'
 import type { Receiver } from './sqlite-leases.ts'
 import type { DeadLetterInput, QueueTables } from './sqlite-tables.ts'
 
@@ -19,9 +19,11 @@ export function queueCalls(queue: QueueTables) {
     find: (ids: readonly string[], digest: string | undefined) => queue.find(ids, digest),
     probe: () => queue.probe(),
     status: () => queue.status(),
-    deadLetters: (first: number, after: string | undefined) => queue.deadLetters(first, after),
-    retry: (ids: readonly string[]) => queue.retry(ids),
-    discard: (ids: readonly string[]) => queue.discard(ids),
+    deadLetters: (limit: number, range: DeadLetterRange) => queue.deadLetters(limit, range),
+    deadLettersOf: (ids: readonly string[]) => queue.deadLettersOf(ids),
+    retry: (handles: readonly string[]) => queue.retry(handles),
+    retried: (handles: readonly string[]) => queue.retried(handles),
+    discard: (handles: readonly string[]) => queue.discard(handles),
     receive: (consumer: number, name: string, limit: { rows: number; bytes: number }, waitMs: number) =>
       leases.receive(receiver(consumer, name), limit, waitMs),
     markSaved: (handles: readonly number[]) => queue.markSaved(handles),
@@ -42,4 +44,4 @@ export function queueCalls(queue: QueueTables) {
 export type QueueCalls = ReturnType<typeof queueCalls>['calls']
 
 /** The calls that change nothing. `receive` is one of them: if its reply is lost, its entries are received again. */
-export const queueQuestions = ['probe', 'find', 'status', 'deadLetters', 'receive'] as const
+export const queueQuestions = ['probe', 'find', 'status', 'deadLetters', 'deadLettersOf', 'retried', 'receive'] as const

@@ -4,10 +4,11 @@
  */
 import { readFailure } from '../model/error.ts'
 import type { Statements } from '../sqlite/open.ts'
-import type { DeadLetter, SaveState } from './queue.ts'
+import { type DeadLetter, type DeadLetterRange, handlesAtOnce, type SaveState } from './queue.ts'
 
 const pageBytes = 4 * 1024 * 1024
-const discardedAtOnce = 200
+/** The bodies that one transaction copies. */
+const stepBytes = 4 * 1024 * 1024
 
 interface DeadLetterRow {
   seq: number
@@ -19,6 +20,17 @@ interface DeadLetterRow {
   message: string
   attempts: number
   failed_at: number
+}
+
+interface ShortRow {
+  id: string
+  isConflict: 0 | 1
+  length: number
+}
+
+interface Retriable {
+  done: number
+  deadLetters: { handle: string; id: string }[]
 }
 
 /** Its methods must be called in a transaction of the write queue. */
@@ -58,36 +70,55 @@ export class DeadLetterTables {
     return undefined
   }
 
-  page(first: number, after: number): { deadLetters: { handle: string; deadLetter: DeadLetter }[]; more: boolean } {
-    const deadLetters = []
+  page(limit: number, range: DeadLetterRange): { deadLetters: DeadLetter[]; more: boolean } {
+    const { newerThan = 0, olderThan = Number.MAX_SAFE_INTEGER, newestFirst = false } = range
+    const statement = this.#sql(newestFirst ? 'dead letters, newest first' : 'dead letters')
+    const deadLetters: DeadLetter[] = []
     let bytes = 0
-    for (const found of this.#sql('dead letters').iterate(after, first + 1)) {
+    for (const found of statement.iterate(Number(newerThan), Number(olderThan), limit + 1)) {
       const row = found as unknown as DeadLetterRow
       bytes += row.body.length
-      if (deadLetters.length >= first || (deadLetters.length > 0 && bytes > pageBytes))
+      if (deadLetters.length >= limit || (deadLetters.length > 0 && bytes > pageBytes))
         return { deadLetters, more: true }
-      deadLetters.push({ handle: String(row.seq), deadLetter: { id: row.id, failure: failureOf(row), body: row.body } })
+      deadLetters.push({ handle: String(row.seq), id: row.id, failure: failureOf(row), body: row.body })
     }
     return { deadLetters, more: false }
   }
 
-  /** Enqueues one dead letter of the id again, ID_CONFLICTs last. Returns the `seq` of the message; undefined if the id has none. */
-  retry(id: string): number | undefined {
-    const found = this.#sql('first dead letter').get(id) as { seq: number } | undefined
-    if (!found) return undefined
-    const { lastInsertRowid } = this.#sql('put back').run(found.seq)
-    this.#sql('drop dead letter').run(found.seq)
+  /** How many dead letters the id has, and the handles of the first ones, ID_CONFLICTs last. */
+  handlesOf(id: string): { count: number; handles: string[] } {
+    const { count } = this.#sql('number of dead letters').get(id) as { count: number }
+    const rows = this.#sql('handles of id').all(id, handlesAtOnce) as { seq: number }[]
+    return { count, handles: rows.map(({ seq }) => String(seq)) }
+  }
+
+  /** Those of the dead letters that may be enqueued again, one of each id, and with how many of the handles a step is done with them. */
+  retriable(handles: readonly string[], isPending: (id: string) => boolean): Retriable {
+    const deadLetters: Retriable['deadLetters'] = []
+    const moved = new Set<string>()
+    let bytes = 0
+    for (const [done, handle] of handles.entries()) {
+      const found = this.#sql('dead letter at').get(Number(handle)) as unknown as ShortRow | undefined
+      bytes += found?.length ?? 0
+      if (done > 0 && bytes > stepBytes) return { done, deadLetters }
+      if (!found || moved.has(found.id) || isPending(found.id)) continue
+      if (found.isConflict === 1 && this.makesKnown(found.id)) continue
+      moved.add(found.id)
+      deadLetters.push({ handle, id: found.id })
+    }
+    return { done: handles.length, deadLetters }
+  }
+
+  /** Enqueues the dead letter again. Returns the `seq` of the message. */
+  retry(handle: string): number {
+    const { lastInsertRowid } = this.#sql('put back').run(Number(handle))
+    this.discard(handle)
     return Number(lastInsertRowid)
   }
 
-  /** Deletes dead letters. Returns how many, and with how many of the ids it is done. */
-  discard(ids: readonly string[]): [count: number, done: number] {
-    let count = 0
-    for (const [done, id] of ids.entries()) {
-      count += Number(this.#sql('discard').run(id, discardedAtOnce - count).changes)
-      if (count >= discardedAtOnce) return [count, done]
-    }
-    return [count, ids.length]
+  /** Deletes the dead letter. Returns whether there was one. */
+  discard(handle: string): boolean {
+    return this.#sql('drop dead letter').run(Number(handle)).changes > 0
   }
 }
 

@@ -8,7 +8,7 @@ import type { Code, Failure } from '../model/error.ts'
 import { codeOf, retryAfterMs } from '../sqlite/fault.ts'
 import { prepareAll, type Statements } from '../sqlite/open.ts'
 import type { WriteQueue } from '../sqlite/write-queue.ts'
-import type { Enqueued, Item, QueueStatus, SaveState } from './queue.ts'
+import type { DeadLetterRange, DeadLetterStep, Enqueued, Item, Queue, QueueStatus, SaveState } from './queue.ts'
 import { DeadLetterTables } from './sqlite-dead-letters.ts'
 import { Leases } from './sqlite-leases.ts'
 
@@ -163,34 +163,43 @@ export class QueueTables {
     })
   }
 
-  deadLetters(first: number, after: string | undefined): Promise<ReturnType<DeadLetterTables['page']>> {
-    return this.#writeQueue.read(() => this.#deadLetters.page(first, Number(after ?? 0)))
+  deadLetters(limit: number, range: DeadLetterRange): ReturnType<Queue['deadLetters']> {
+    return this.#writeQueue.read(() => this.#deadLetters.page(limit, range))
   }
 
-  /** Moves one dead letter of each id, and none while the id is pending: an id has at most one pending message. */
-  async retry(ids: readonly string[]): Promise<number> {
-    const moved = await this.#writeQueue.write({ durable: true }, () => {
-      let count = 0
-      for (const id of ids) {
-        const seq = this.#sql('pending').get(id) ? undefined : this.#deadLetters.retry(id)
-        if (seq === undefined) continue
-        this.#sql('pend').run(id, seq)
-        count++
-      }
-      this.#count('messages', count)
-      this.#count('letters', -count)
-      return count
+  deadLettersOf(ids: readonly string[]): ReturnType<Queue['deadLettersOf']> {
+    return this.#writeQueue.read(() => ids.map((id) => this.#deadLetters.handlesOf(id)))
+  }
+
+  async retry(handles: readonly string[]): Promise<DeadLetterStep> {
+    const step = await this.#writeQueue.write({ durable: true }, () => {
+      const { done, deadLetters } = this.#deadLetters.retriable(handles, (id) => this.#isPending(id))
+      for (const { handle, id } of deadLetters) this.#sql('pend').run(id, this.#deadLetters.retry(handle))
+      this.#count('messages', deadLetters.length)
+      this.#count('letters', -deadLetters.length)
+      return { done, changed: deadLetters.map(({ handle }) => handle) }
     })
-    if (moved > 0) this.leases.wake()
-    return moved
+    if (step.changed.length > 0) this.leases.wake()
+    return step
   }
 
-  /** Deletes a bounded number of dead letters. Returns how many, and with how many of the ids it is done. */
-  discard(ids: readonly string[]): Promise<[count: number, done: number]> {
+  /** Returns what `retry` would do, and changes nothing. */
+  retried(handles: readonly string[]): Promise<DeadLetterStep> {
+    return this.#writeQueue.read(() => {
+      const { done, deadLetters } = this.#deadLetters.retriable(handles, (id) => this.#isPending(id))
+      return { done, changed: deadLetters.map(({ handle }) => handle) }
+    })
+  }
+
+  #isPending(id: string): boolean {
+    return this.#sql('pending').get(id) !== undefined
+  }
+
+  discard(handles: readonly string[]): Promise<DeadLetterStep> {
     return this.#writeQueue.write({ durable: true }, () => {
-      const [count, done] = this.#deadLetters.discard(ids)
-      this.#count('letters', -count)
-      return [count, done]
+      const changed = handles.filter((handle) => this.#deadLetters.discard(handle))
+      this.#count('letters', -changed.length)
+      return { done: handles.length, changed }
     })
   }
 

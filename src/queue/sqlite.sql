@@ -102,7 +102,10 @@ INSERT INTO letter (id, digest, at, body, code, message, attempts, failed_at)
 SELECT id, digest, at, body, ?, ?, ?, ? FROM message WHERE seq = ?
 
 -- name: dead letters
-SELECT seq, id, at, body, code, message, attempts, failed_at FROM letter WHERE seq > ? ORDER BY seq LIMIT ?
+SELECT seq, id, at, body, code, message, attempts, failed_at FROM letter WHERE seq > ? AND seq < ? ORDER BY seq LIMIT ?
+
+-- name: dead letters, newest first
+SELECT seq, id, at, body, code, message, attempts, failed_at FROM letter WHERE seq > ? AND seq < ? ORDER BY seq DESC LIMIT ?
 
 -- name: conflicts
 SELECT count FROM conflict WHERE id = ?
@@ -115,14 +118,18 @@ WHERE id = ? AND (code = 'ID_CONFLICT') = ? ORDER BY digest, seq LIMIT 1
 SELECT digest, at, code, message, attempts, failed_at FROM letter
 WHERE id = ? AND (code = 'ID_CONFLICT') = ? AND digest = ? ORDER BY seq LIMIT 1
 
--- name: first dead letter
-SELECT seq FROM letter WHERE id = ? ORDER BY (code = 'ID_CONFLICT'), digest, seq LIMIT 1
+-- name: dead letter at
+SELECT id, (code = 'ID_CONFLICT') AS isConflict, length(body) AS length FROM letter WHERE seq = ?
+
+-- name: number of dead letters
+SELECT coalesce((SELECT count FROM conflict WHERE id = ?1), 0)
+  + (SELECT count(*) FROM letter WHERE id = ?1 AND (code = 'ID_CONFLICT') = 0) AS count
+
+-- name: handles of id
+SELECT seq FROM letter WHERE id = ? ORDER BY (code = 'ID_CONFLICT'), digest, seq LIMIT ?
 
 -- name: put back
 INSERT INTO message (id, digest, at, body) SELECT id, digest, at, body FROM letter WHERE seq = ?
 
 -- name: drop dead letter
 DELETE FROM letter WHERE seq = ?
-
--- name: discard
-DELETE FROM letter WHERE seq IN (SELECT seq FROM letter WHERE id = ? LIMIT ?)

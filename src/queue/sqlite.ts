@@ -6,14 +6,24 @@ import type { MessagePort } from 'node:worker_threads'
 import { SpillwayError } from '../model/error.ts'
 import { sleep } from '../model/sleep.ts'
 import { RpcClient } from '../sqlite/rpc-client.ts'
-import { inSteps, stepsOf } from './dead-letter-steps.ts'
-import type { Consumer, DeadLetterInput, Enqueued, Entry, Item, Queue, QueueStatus, SaveState } from './queue.ts'
+import { noHandle, stepsOf } from './dead-letter-steps.ts'
+import {
+  type Consumer,
+  type DeadLetterInput,
+  type DeadLetterRange,
+  type DeadLetterStep,
+  type Enqueued,
+  type Entry,
+  handlesAtOnce,
+  type Item,
+  type Queue,
+  type QueueStatus,
+  type SaveState,
+} from './queue.ts'
 import { type QueueCalls, queueQuestions } from './sqlite-calls.ts'
 
 /** Added to the time that a `receive` waits. */
 const receiveGraceMs = 15_000
-/** How many ids of dead letters one transaction changes. */
-const idsPerStep = 100
 
 export class SqliteQueue implements Queue {
   readonly #rpc: RpcClient<QueueCalls>
@@ -46,22 +56,22 @@ export class SqliteQueue implements Queue {
     return this.#rpc.call('status', [])
   }
 
-  async deadLetters(first: number, after?: string): ReturnType<Queue['deadLetters']> {
-    if (after !== undefined && !/^\d{1,15}$/.test(after)) {
-      throw new SpillwayError(
-        'BAD_USER_INPUT',
-        'after is not a handle of a dead letter; use the handle of the last one of the page before',
-      )
-    }
-    return await this.#rpc.call('deadLetters', [first, after])
+  async deadLetters(limit: number, range: DeadLetterRange = {}): ReturnType<Queue['deadLetters']> {
+    for (const bound of [range.newerThan, range.olderThan])
+      if (bound !== undefined && !/^\d{1,15}$/.test(bound)) throw noHandle()
+    return await this.#rpc.call('deadLetters', [limit, range])
   }
 
-  retry(ids: readonly string[]): Promise<number> {
-    return inSteps(ids, idsPerStep, async (some) => [await this.#rpc.call('retry', [some]), some.length])
+  deadLettersOf(ids: readonly string[]): ReturnType<Queue['deadLettersOf']> {
+    return this.#rpc.call('deadLettersOf', [ids])
   }
 
-  discard(ids: readonly string[]): Promise<number> {
-    return inSteps(ids, idsPerStep, (some) => this.#rpc.call('discard', [some]))
+  retry(handles: readonly string[], { dryRun = false } = {}): Promise<DeadLetterStep> {
+    return this.#rpc.call(dryRun ? 'retried' : 'retry', [handles.slice(0, handlesAtOnce)])
+  }
+
+  discard(handles: readonly string[]): Promise<DeadLetterStep> {
+    return this.#rpc.call('discard', [handles.slice(0, handlesAtOnce)])
   }
 
   consumer(name: string): Consumer {

@@ -15,6 +15,7 @@ import { SqliteQueue } from '../../src/queue/sqlite.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
 import { Persister } from '../../worker/persist.ts'
 import { Worker } from '../../worker/worker.ts'
+import { retryIds } from '../harness/dead-letters.ts'
 import { eventually, holds } from '../harness/eventually.ts'
 import { freshRedisUrl } from '../harness/fresh.ts'
 import { startProxy } from '../harness/proxy.ts'
@@ -272,7 +273,7 @@ describe.each([
       const conflict: Failure = { code: 'ID_CONFLICT', message: 'taken', attempts: 1, failedAt: new Date(5) }
       await worker.deadLetter([{ entry: entry!, failure: conflict }])
       expect(await both(id)).toMatchObject({ status: 'SAVED', conflicts: 1, content: { content: 'old' } })
-      await queue.retry([id])
+      await retryIds(queue, [id])
       expect(await both(id)).toMatchObject({ status: 'SAVED', conflicts: 0, content: { content: 'old' } })
       const [again] = await receive(worker)
       await worker.deadLetter([{ entry: again!, failure: conflict }])

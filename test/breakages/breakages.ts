@@ -142,6 +142,33 @@ export const breakages: Breakage[] = [
     test: { file: 'test/queue/model.test.ts', name: 'SqliteQueue, in any history' },
   },
   {
+    name: 'an ID_CONFLICT that is retried before the content that its id belongs to',
+    changes: [
+      change(
+        'src/queue/lua/retry.lua',
+        "return kindOf(deadLetter.f) == '0' or not firstDeadLetter(KEYS[4], KEYS[5], id, '0')",
+        'return true',
+      ),
+    ],
+    test: { file: 'test/app/dead-letters.test.ts', name: 'DeadLetters on RedisQueue > changes only the dead letters' },
+  },
+  {
+    name: 'a run over dead letters that goes on to those that are added meanwhile',
+    changes: [change('src/app/dead-letters.ts', 'this.#steps({ olderThan: newest[0]!.handle })', 'this.#steps({})')],
+    test: { file: 'test/app/dead-letters.test.ts', name: 'touches nothing twice in a run' },
+  },
+  {
+    name: 'a discard of a dead letter that deletes all of its id',
+    changes: [
+      change(
+        'src/queue/sqlite.sql',
+        'DELETE FROM letter WHERE seq = ?',
+        'DELETE FROM letter WHERE id = (SELECT id FROM letter WHERE seq = ?)',
+      ),
+    ],
+    test: { file: 'test/app/dead-letters.test.ts', name: 'DeadLetters on SqliteQueue > changes only the dead letters' },
+  },
+  {
     name: 'a store that writes on to a file whose log is gone',
     changes: [
       change(

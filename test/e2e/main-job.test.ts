@@ -142,20 +142,26 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
       duplicate: true,
     })
     const letters = await system.client.graphql(
-      '{ deadLetters { edges { node { id content failure { code attempts } } } } }',
+      '{ deadLetters { edges { node { saveId model input acceptedAt failure { code attempts } } } } }',
     )
     expect(letters.body.data.deadLetters.edges).toContainEqual({
-      node: { id, content: 'something else', failure: { code: 'ID_CONFLICT', attempts: 1 } },
+      node: {
+        saveId: id,
+        model: 'Content',
+        input: { content: 'something else' },
+        acceptedAt: expect.stringMatching(/Z$/),
+        failure: { code: 'ID_CONFLICT', attempts: 1 },
+      },
     })
-    const change = (name: string) => system.client.graphql(`mutation ($id: ID!) { ${name}(ids: [$id]) }`, { id })
+    const change = (how: 'retry' | 'discard') => system.client.changeDeadLetters(how, { ids: [id] })
     // A retry becomes a conflict again; nobody's receipt goes back.
-    expect((await change('retryDeadLetters')).body.data.retryDeadLetters).toBe(1)
+    expect(await change('retry')).toEqual({ count: 1, saveIds: [id] })
     await holds(async () => {
       const now = await receipt()
       expect(now).toMatchObject({ status: 'SAVED', content: { content: 'long ago' } })
       expect(now.conflicts).toBe(1)
     })
-    expect((await change('discardDeadLetters')).body.data.discardDeadLetters).toBe(1)
+    expect(await change('discard')).toEqual({ count: 1, saveIds: [id] })
     expect(await receipt()).toEqual(first)
   })
 

@@ -329,19 +329,16 @@ describe('Spillway on Redis:', { timeout: 60_000 }, () => {
     // One that no worker understands: a dead letter, listed, retried, and discarded.
     await server.cli('XADD', '{spillway:0}:queue', '*', 'id', 'a-foreign-id', 'm', 'no message')
     const letters =
-      '{ deadLetters(first: 5) { edges { node { id failure { code } } } } queue { depth inFlight deadLetters durability } }'
+      '{ deadLetters(first: 5) { edges { node { saveId failure { code } } } } queue { depth inFlight deadLetters durability } }'
     const buried = {
       deadLetters: { edges: [{ node: { failure: { code: 'UNDECODABLE' } } }] },
       queue: { deadLetters: 1, durability },
     }
     await holds(async () => expect((await api.client.graphql(letters)).data).toMatchObject(buried), patience)
-    expect(await api.client.graphql('mutation { retryDeadLetters(ids: ["a-foreign-id"]) }')).toMatchObject({
-      data: { retryDeadLetters: 1 },
-    })
+    const done = { count: 1, saveIds: ['a-foreign-id'] }
+    expect(await api.client.changeDeadLetters('retry', { ids: ['a-foreign-id'] })).toEqual(done)
     await holds(async () => expect((await api.client.graphql(letters)).data).toMatchObject(buried), patience)
-    expect(await api.client.graphql('mutation { discardDeadLetters(ids: ["a-foreign-id"]) }')).toMatchObject({
-      data: { discardDeadLetters: 1 },
-    })
+    expect(await api.client.changeDeadLetters('discard', { ids: ['a-foreign-id'] })).toEqual(done)
     await holds(
       async () => expect((await api.client.graphql(letters)).data.queue).toMatchObject({ depth: 0, deadLetters: 0 }),
       patience,

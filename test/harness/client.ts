@@ -109,10 +109,29 @@ export class Client {
     return this.#all('contents', 'id content createdAt savedAt')
   }
 
-  deadLetters(): Promise<
+  /** All dead letters, the oldest first. */
+  async deadLetters(): Promise<
     { id: string; content: string | null; failure: { code: string; message: string; attempts: number } }[]
   > {
-    return this.#all('deadLetters', 'id content failure { code message attempts }')
+    const all = await this.#all('deadLetters', 'saveId input failure { code message attempts }')
+    return all.reverse().map(({ saveId, input, failure }) => ({ id: saveId, content: input?.content ?? null, failure }))
+  }
+
+  /** Retries or discards dead letters by a filter, in GraphQL's form, or by ids. */
+  async changeDeadLetters(
+    how: 'retry' | 'discard',
+    which: { ids: readonly string[] } | { filter: Record<string, unknown> },
+    dryRun = false,
+  ): Promise<{ count: number; saveIds: string[] }> {
+    const name = `${how}DeadLetters`
+    const { data, errors } = await this.graphql(
+      `mutation ($ids: [ID!], $filter: DeadLetterFilter, $dryRun: Boolean) {
+        ${name}(ids: $ids, filter: $filter, dryRun: $dryRun) { count saveIds }
+      }`,
+      { ...which, dryRun },
+    )
+    if (errors) throw new Error(JSON.stringify(errors))
+    return data[name]
   }
 
   async queue(): Promise<{ depth: number; inFlight: number }> {

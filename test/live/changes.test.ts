@@ -63,7 +63,7 @@ test('a receipt subscription sends the reason of FAILED', async () => {
     expect(sse.results.at(-1).data.receipt.failure.code).toBe('REJECTED')
   } finally {
     await query(stack.database, 'ALTER TABLE Content DROP CONSTRAINT polite')
-    await stack.client.graphql('mutation ($id: ID!) { discardDeadLetters(ids: [$id]) }', { id })
+    await stack.client.changeDeadLetters('discard', { ids: [id] })
   }
 })
 

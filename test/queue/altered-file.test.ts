@@ -6,6 +6,7 @@ import type { SqliteEventLog } from '../../src/events/sqlite.ts'
 import { type Failure, SpillwayError } from '../../src/model/error.ts'
 import type { Consumer, Entry } from '../../src/queue/queue.ts'
 import type { SqliteQueue } from '../../src/queue/sqlite.ts'
+import { discardIds, retryIds } from '../harness/dead-letters.ts'
 import { eventually } from '../harness/eventually.ts'
 import { type TestSqlite, testSqlite } from '../harness/sqlite.ts'
 import { item } from '../suites/queue.ts'
@@ -62,8 +63,8 @@ const steps: [string, () => Promise<unknown>][] = [
   ['ack', () => consumer.ack(entries.slice(0, 1))],
   ['deadLetter', () => consumer.deadLetter([{ entry: entries[1]!, failure }])],
   ['receive', () => consumer.receive({ rows: 10, bytes: 1_000 }, 1)],
-  ['retry', () => queue.retry([dead])],
-  ['discard', () => queue.discard([dead])],
+  ['retry', () => retryIds(queue, [dead])],
+  ['discard', () => discardIds(queue, [dead])],
   ['append', () => events.append([[]])],
   ['tail', () => events.tail()],
   ['read', async () => events.read({ ...(await events.tail()), major: 0, minor: 0 }, 10)],

@@ -10,6 +10,7 @@ import type { Entry, Queue } from '../../src/queue/queue.ts'
 import { RedisQueue } from '../../src/queue/redis.ts'
 import { type QueueKeys, queueKeys } from '../../src/queue/redis-scripts.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
+import { discardIds, retryIds } from '../harness/dead-letters.ts'
 import { eventually } from '../harness/eventually.ts'
 import { freshRedisUrl } from '../harness/fresh.ts'
 import { quiet } from '../harness/quiet.ts'
@@ -76,10 +77,10 @@ const uses: Record<string, (scene: Scene) => Promise<unknown>> = {
   find: async ({ queue, dead, late }) =>
     expect(await queue.find([dead, late])).toMatchObject([{ status: 'FAILED' }, { status: 'FAILED', conflicts: 1 }]),
   retry: async ({ queue, dead, late }) => {
-    expect(await queue.retry([late, dead])).toBe(2)
+    expect(await retryIds(queue, [late, dead])).toBe(2)
     expect(await queue.find([dead, late])).toMatchObject([{ status: 'QUEUED' }, { status: 'QUEUED', conflicts: 0 }])
   },
-  discard: async ({ queue, dead, late }) => expect(await queue.discard([dead, late])).toBe(2),
+  discard: async ({ queue, dead, late }) => expect(await discardIds(queue, [dead, late])).toBe(2),
 }
 
 describe.each(Object.entries(changes))('The index of the dead letters, %s,', (_, change) => {
@@ -103,7 +104,7 @@ test('The index of the dead letters follows what another program added to them a
   await client.xadd(keys.dead, '*', 'id', dead, 'f', 'no JSON', 'd', 'two words')
   expect(await queue.find([dead])).toMatchObject([{ status: 'FAILED', failure: { code: 'UNDECODABLE' } }])
   expect(await members(client, keys)).toHaveLength(3)
-  expect(await queue.discard([foreign, dead])).toBe(2)
+  expect(await discardIds(queue, [foreign, dead])).toBe(2)
   expect(await members(client, keys)).toHaveLength(1)
 })
 
@@ -145,5 +146,5 @@ test('The index of the dead letters, deleted, is rebuilt on a full server', asyn
   await client.del(keys.deadIds)
   await client.config('SET', 'maxmemory', '1')
   expect(await queue.find([dead])).toMatchObject([{ status: 'FAILED' }])
-  expect(await queue.discard([dead, late])).toBe(2)
+  expect(await discardIds(queue, [dead, late])).toBe(2)
 })

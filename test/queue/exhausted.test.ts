@@ -8,6 +8,7 @@ import type { Consumer, Entry } from '../../src/queue/queue.ts'
 import { RedisQueue } from '../../src/queue/redis.ts'
 import { type QueueKeys, queueKeys } from '../../src/queue/redis-scripts.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
+import { discardIds, retryIds } from '../harness/dead-letters.ts'
 import { eventually } from '../harness/eventually.ts'
 import { freshRedisUrl } from '../harness/fresh.ts'
 import { quiet } from '../harness/quiet.ts'
@@ -78,7 +79,7 @@ test('RedisQueue.retry does not touch dead letters while the stream can get no e
   await queue.enqueue([[one]])
   await consumer.deadLetter((await received(consumer, 1)).map((entry) => ({ entry, failure })))
   await client.xadd(keys.stream, highest, 'odd', 'one')
-  await expect(queue.retry([one.id])).rejects.toMatchObject(refused)
+  await expect(retryIds(queue, [one.id])).rejects.toMatchObject(refused)
   expect(await queue.find([one.id])).toMatchObject([{ status: 'FAILED' }])
 })
 
@@ -93,9 +94,9 @@ test('RedisQueue lists, indexes and discards a dead letter with the highest poss
   expect(await consumer.countAttempt(entries[0]!)).toBe(2)
   expect(await queue.find([one.id, 'odd'])).toMatchObject([{ status: 'QUEUED' }, { status: 'FAILED' }])
   const page = await queue.deadLetters(10)
-  expect(page).toMatchObject({ deadLetters: [{ handle: highest, deadLetter: { id: 'odd' } }], more: false })
-  expect(await queue.deadLetters(10, highest)).toEqual({ deadLetters: [], more: false })
-  expect(await queue.discard(['odd'])).toBe(1)
+  expect(page).toMatchObject({ deadLetters: [{ handle: highest, id: 'odd' }], more: false })
+  expect(await queue.deadLetters(10, { newerThan: highest })).toEqual({ deadLetters: [], more: false })
+  expect(await discardIds(queue, ['odd'])).toBe(1)
   await client.del(keys.dead)
   await consumer.deadLetter(entries.map((entry) => ({ entry, failure })))
   expect(await queue.find([one.id, two.id])).toMatchObject([{ status: 'FAILED' }, { status: 'FAILED' }])

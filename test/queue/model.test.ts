@@ -9,6 +9,7 @@ import { type Failure, SpillwayError } from '../../src/model/error.ts'
 import type { Consumer, Entry, Item, Queue } from '../../src/queue/queue.ts'
 import { RedisQueue } from '../../src/queue/redis.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
+import { discardIds, retryIds } from '../harness/dead-letters.ts'
 import { freshRedisUrl } from '../harness/fresh.ts'
 import { quiet } from '../harness/quiet.ts'
 import { testSqlite } from '../harness/sqlite.ts'
@@ -62,6 +63,8 @@ type Step =
   | { do: 'close'; slot: number }
   | { do: 'time passes' }
   | { do: 'retry' | 'discard'; ids: number[] }
+  /** Dead letters named by their handles; one may be named twice. */
+  | { do: 'retry these' | 'discard these'; picks: number[]; dryRun: boolean }
 
 const id = fc.nat({ max: idCount - 1 })
 const slot = fc.nat({ max: slotCount - 1 })
@@ -100,6 +103,8 @@ const step = fc.oneof(
     weight: 1,
     arbitrary: fc.record({ do: fc.constant('discard'), ids: fc.array(id, { minLength: 1, maxLength: 2 }) }),
   },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('retry these'), picks, dryRun: fc.boolean() }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('discard these'), picks, dryRun: fc.constant(false) }) },
 ) as fc.Arbitrary<Step>
 
 /** A message in the queue. */
@@ -179,7 +184,7 @@ class Model {
   }
 
   /** The dead letters of an id, in the order in which they are found and retried. */
-  #deadLettersOf(id: string): DeadLetter[] {
+  deadLettersOf(id: string): DeadLetter[] {
     const order = (one: DeadLetter) => `${Number(isConflict(one))} ${one.item.digest}`
     return this.deadLetters
       .filter(({ item }) => item.id === id)
@@ -216,15 +221,26 @@ class Model {
   }
 
   retry(ids: string[]): number {
-    let count = 0
-    for (const id of ids) {
-      const [deadLetter] = this.#deadLettersOf(id)
-      if (!deadLetter || this.of(id)) continue
-      this.deadLetters = this.deadLetters.filter((other) => other !== deadLetter)
-      this.#add(deadLetter.item)
-      count += 1
-    }
-    return count
+    const first = [...new Set(ids)].flatMap((id) => this.deadLettersOf(id).slice(0, 1))
+    return this.retryThese(first).length
+  }
+
+  /** Returns those that move. */
+  retryThese(deadLetters: readonly DeadLetter[], isDryRun = false): DeadLetter[] {
+    const moved = deadLetters.filter((one, n) => {
+      const { id } = one.item
+      const isMoved = deadLetters.slice(0, n).some((before) => this.#isRetriable(before) && before.item.id === id)
+      return !isMoved && this.#isRetriable(one)
+    })
+    if (isDryRun) return moved
+    this.deadLetters = this.deadLetters.filter((one) => !moved.includes(one))
+    for (const { item } of moved) this.#add(item)
+    return moved
+  }
+
+  #isRetriable(deadLetter: DeadLetter): boolean {
+    const { id } = deadLetter.item
+    return !this.of(id) && !(isConflict(deadLetter) && this.deadLettersOf(id).some((one) => !isConflict(one)))
   }
 
   discard(ids: string[]): number {
@@ -240,7 +256,7 @@ class Model {
     if (isIt(pending)) return this.#queued(pending!)
     const done = this.saved.get(id)
     if (isIt(done)) return { status: 'SAVED', digest: done!.digest, at: done!.at, conflicts }
-    const deadLetter = this.#deadLettersOf(id).find(({ item }) => isIt(item))
+    const deadLetter = this.deadLettersOf(id).find(({ item }) => isIt(item))
     return deadLetter && { ...saveState(deadLetter), conflicts }
   }
 }
@@ -259,6 +275,9 @@ type Sight =
   | 'redelivered'
   | 'ignored'
   | 'retried'
+  | 'retried exactly'
+  | 'discarded exactly'
+  | 'dry run'
   | 'acked'
   | 'acked by a zombie'
   | 'marked saved'
@@ -340,13 +359,38 @@ class History {
         const wanted = step.ids.map((n) => ids[n]!)
         const moved = model.retry(wanted)
         if (moved > 0) this.#see('retried')
-        return void expect(await this.#queues[0].retry(wanted), 'dead letters retried').toBe(moved)
+        return void expect(await retryIds(this.#queues[0], wanted), 'dead letters retried').toBe(moved)
       }
+      case 'retry these':
+      case 'discard these':
+        return await this.#changeThese(step)
       case 'discard': {
         const wanted = step.ids.map((n) => ids[n]!)
-        return void expect(await this.#queues[1].discard(wanted), 'dead letters discarded').toBe(model.discard(wanted))
+        return void expect(await discardIds(this.#queues[1], wanted), 'dead letters discarded').toBe(
+          model.discard(wanted),
+        )
       }
     }
+  }
+
+  async #changeThese(step: Extract<Step, { picks: number[]; dryRun: boolean }>): Promise<void> {
+    const model = this.#model
+    const found = (await this.#queues[0].deadLetters(1_000)).deadLetters
+    const pairs = model.deadLetters.map((deadLetter, n) => ({ deadLetter, handle: found[n]!.handle }))
+    const wanted = chosen(pairs, step.picks)
+    const handles = wanted.map(({ handle }) => handle)
+    const named = wanted.map(({ deadLetter }) => deadLetter)
+    const handleOf = (deadLetter: DeadLetter) => pairs.find((pair) => pair.deadLetter === deadLetter)!.handle
+    if (step.do === 'retry these') {
+      const changed = model.retryThese(named, step.dryRun).map(handleOf)
+      if (changed.length > 0) this.#see(step.dryRun ? 'dry run' : 'retried exactly')
+      const step1 = await this.#queues[1].retry(handles, { dryRun: step.dryRun })
+      return void expect(step1, 'dead letters retried').toEqual({ done: handles.length, changed })
+    }
+    const changed = [...new Set(named)].map(handleOf)
+    model.deadLetters = model.deadLetters.filter((one) => !named.includes(one))
+    if (changed.length > 0) this.#see('discarded exactly')
+    expect(await this.#queues[0].discard(handles), 'dead letters discarded').toEqual({ done: handles.length, changed })
   }
 
   async #enqueue(wanted: { id: number; text: number }[][]): Promise<void> {
@@ -441,10 +485,11 @@ class History {
     const now = performance.now()
     const certain = model.pending.filter(({ lease }) => lease && now - lease.since + slackMs < reclaimMs / 2).length
     const [queue, other] = this.#queues
-    const [states, status, deadLetters] = await Promise.all([
+    const [states, status, deadLetters, newestFirst] = await Promise.all([
       queue.find(ids),
       other.status(),
       queue.deadLetters(1_000).then(({ deadLetters }) => deadLetters),
+      other.deadLetters(1_000, { newestFirst: true }).then(({ deadLetters }) => deadLetters),
     ])
     expect(states, 'the save states of the ids').toEqual(ids.map((id) => model.find(id)))
     const digest = `digest-${this.#clock % textCount}`
@@ -460,8 +505,15 @@ class History {
       expect(status.oldestAgeMs).toBeGreaterThanOrEqual(Math.min(...ages) - 1_000)
       expect(status.oldestAgeMs).toBeLessThanOrEqual(Math.max(...ages))
     }
-    expect(deadLetters.map(({ deadLetter }) => deadLetter)).toEqual(
+    expect(deadLetters.map(({ handle: _, ...deadLetter }) => deadLetter)).toEqual(
       model.deadLetters.map(({ item: { id, body }, failure }) => ({ id, body, failure })),
+    )
+    expect(newestFirst).toEqual(deadLetters.toReversed())
+    expect(await queue.deadLettersOf(ids), 'the dead letters of the ids').toEqual(
+      ids.map((id) => {
+        const handles = model.deadLettersOf(id).map((one) => deadLetters[model.deadLetters.indexOf(one)]!.handle)
+        return { count: handles.length, handles }
+      }),
     )
   }
 
@@ -522,6 +574,12 @@ const complete: Step[] = [
   { do: 'wake zombie', how: 'deadLetter', pick: 1 },
   { do: 'retry', ids: [0, 1, 2, 3, 6] },
   { do: 'discard', ids: [0, 1, 2] },
+  // Dead letters of two ids, one of them with an ID_CONFLICT.
+  { do: 'receive', slot: 1, rows: 5, bytes: 1_000_000 },
+  { do: 'deadLetter', slot: 1, picks: [0, 1, 2, 3, 4, 5, 6, 7, 8] },
+  { do: 'retry these', picks: [0, 0, 1], dryRun: true },
+  { do: 'retry these', picks: [0, 0], dryRun: false },
+  { do: 'discard these', picks: [0, 0], dryRun: false },
 ]
 /**
  * FA9, found by the seed 307230426: an entry was marked saved and not acknowledged, and its id was then saved with other content. When the
@@ -546,6 +604,9 @@ const sighted: Sight[] = [
   'redelivered',
   'ignored',
   'retried',
+  'retried exactly',
+  'discarded exactly',
+  'dry run',
   'acked',
   'acked by a zombie',
   'marked saved',

@@ -6,6 +6,7 @@ import type { Entry, Queue } from '../../src/queue/queue.ts'
 import { RedisQueue } from '../../src/queue/redis.ts'
 import { queueKeys } from '../../src/queue/redis-scripts.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
+import { discardIds, retryIds } from '../harness/dead-letters.ts'
 import { eventually } from '../harness/eventually.ts'
 import { freshRedisUrl } from '../harness/fresh.ts'
 import { quiet } from '../harness/quiet.ts'
@@ -77,8 +78,8 @@ test('RedisQueue finds, counts, refuses and retries the dead letters in an index
     [{ status: 'SAVED', duplicate: true }],
     { code: 'ID_CONFLICT' },
   ])
-  expect(await queue.retry([dead, late])).toBe(2)
-  expect(await queue.discard([late])).toBe(1)
+  expect(await retryIds(queue, [dead, late])).toBe(2)
+  expect(await discardIds(queue, [late])).toBe(1)
 })
 
 test('RedisQueue drains the entries of release 0.1, and dead-letters them with their own digests and times', async () => {
@@ -108,8 +109,8 @@ test('RedisQueue replaces an index of 1,000 dead letters of one id, in any first
   for (const first of [
     (queue: Queue) => queue.find([late]),
     (queue: Queue) => queue.enqueue([[again(late, 'first of all')]]),
-    (queue: Queue) => queue.discard([id(77)]).then(() => queue.discard([late])),
-    (queue: Queue) => queue.retry([late]),
+    (queue: Queue) => discardIds(queue, [id(77)]).then(() => discardIds(queue, [late])),
+    (queue: Queue) => retryIds(queue, [late]),
   ]) {
     const { queue, client, keys } = await restored()
     const [, ...deadLetter] = (await client.xrange(keys.dead, '-', '+')).at(-1)!
@@ -146,6 +147,6 @@ test('SqliteQueue reads a file of release 0.1', async () => {
     { status: 'FAILED', digest: 'digest-of-late', conflicts: 1 },
   ])
   expect(await queue.enqueue([[again(dead, 'another')]])).toMatchObject([{ code: 'ID_CONFLICT' }])
-  expect(await queue.discard([dead])).toBe(2)
+  expect(await discardIds(queue, [dead])).toBe(2)
   expect(await queue.find([dead, late])).toMatchObject([undefined, { conflicts: 1 }])
 })

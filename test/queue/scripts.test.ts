@@ -11,6 +11,7 @@ import type { Consumer, Entry } from '../../src/queue/queue.ts'
 import { RedisQueue } from '../../src/queue/redis.ts'
 import { type QueueKeys, queueKeys } from '../../src/queue/redis-scripts.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
+import { discardIds, retryIds } from '../harness/dead-letters.ts'
 import { eventually } from '../harness/eventually.ts'
 import { freshRedisUrl } from '../harness/fresh.ts'
 import { quiet } from '../harness/quiet.ts'
@@ -90,8 +91,8 @@ const steps: Record<string, (scene: Scene) => Promise<unknown>> = {
       { entry: a, failure },
       { entry: b, failure: conflict, existing: { digest: 'd', at: 5 } },
     ]),
-  retry: ({ queue, dead, late }) => queue.retry([dead, late, randomUUID()]),
-  discard: ({ queue, dead, late }) => queue.discard([dead, late, randomUUID()]),
+  retry: ({ queue, dead, late }) => retryIds(queue, [dead, late, randomUUID()]),
+  discard: ({ queue, dead, late }) => discardIds(queue, [dead, late, randomUUID()]),
   deadLetters: ({ queue }) => queue.deadLetters(10),
   extendLease: ({ consumer, entries }) => consumer.extendLease(entries),
   countAttempt: ({ consumer, entries }) => consumer.countAttempt(entries[1]),
@@ -220,11 +221,11 @@ describe('RedisQueue', () => {
     const { queue, client, keys, dead } = await scene()
     const handle = (await client.xadd(keys.stream, '*', 'id', dead, 'm', 'other', 'd', 'digest 5'))!
     await client.hset(keys.pending, dead, `digest 5 ${handle}`)
-    expect(await queue.retry([dead])).toBe(0)
+    expect(await retryIds(queue, [dead])).toBe(0)
     await client.xdel(keys.stream, handle)
-    expect(await queue.retry([dead])).toBe(1)
+    expect(await retryIds(queue, [dead])).toBe(1)
     expect(await queue.find([dead], item('', 'dead').digest)).toMatchObject([{ status: 'QUEUED' }])
-    expect(await queue.retry([dead])).toBe(0)
+    expect(await retryIds(queue, [dead])).toBe(0)
   })
 
   test('returns malformed dead letters as UNDECODABLE beside the others, and discards them (FD7)', async () => {
@@ -232,7 +233,7 @@ describe('RedisQueue', () => {
     const { client, keys, queue, dead } = at
     await oddities['dead letters that lack fields']!(at)
     const { deadLetters } = await queue.deadLetters(10)
-    expect(deadLetters.map(({ deadLetter: { body: _, ...rest } }) => rest)).toMatchObject([
+    expect(deadLetters.map(({ body: _, ...rest }) => rest)).toMatchObject([
       { id: dead, failure },
       { id: at.late, failure: conflict },
       { failure: { code: 'UNDECODABLE', attempts: 0, failedAt: expect.any(Date) } },
@@ -240,12 +241,12 @@ describe('RedisQueue', () => {
       { id: dead, failure: { code: 'UNDECODABLE', attempts: 0 } },
       { failure: { code: 'UNDECODABLE' } },
     ])
-    for (const { deadLetter } of deadLetters) expect(Number.isNaN(+deadLetter.failure.failedAt)).toBe(false)
+    for (const { failure } of deadLetters) expect(Number.isNaN(+failure.failedAt)).toBe(false)
     const [lost, nameless] = [deadLetters[2]!, deadLetters[5]!]
-    expect([lost.deadLetter.id, nameless.deadLetter.id]).toEqual([lost.handle, nameless.handle])
-    expect(await queue.retry([lost.deadLetter.id])).toBe(0)
-    expect(await queue.retry([nameless.deadLetter.id])).toBe(1)
-    expect(await queue.discard([lost.deadLetter.id])).toBe(1)
+    expect([lost.id, nameless.id]).toEqual([lost.handle, nameless.handle])
+    expect(await retryIds(queue, [lost.id])).toBe(0)
+    expect(await retryIds(queue, [nameless.id])).toBe(1)
+    expect(await discardIds(queue, [lost.id])).toBe(1)
     expect(await client.xlen(keys.dead)).toBe(4)
   })
 
@@ -264,7 +265,7 @@ describe('RedisQueue', () => {
     await consumer.ack([entries[1]])
     expect(await queue.find([at.dead, at.pending])).toMatchObject([{ status: 'FAILED' }, { status: 'QUEUED' }])
     expect((await queue.deadLetters(10)).deadLetters).toHaveLength(3)
-    expect(await queue.discard([at.dead])).toBe(1)
+    expect(await discardIds(queue, [at.dead])).toBe(1)
     expect(await client.xlen(keys.stream)).toBe(1)
   })
 })

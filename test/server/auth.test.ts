@@ -55,6 +55,7 @@ const shows: Record<string, string | undefined> = {
   ContentEdge: 'read',
   SavedEvent: 'read',
   DeadLetter: 'admin',
+  DeadLetterChange: 'admin',
   DeadLetterConnection: 'admin',
   DeadLetterEdge: 'admin',
   Queue: 'admin',

@@ -38,6 +38,12 @@ test('Every type, field, argument, input field and enum value of the schema has 
   expect(bare).toEqual([])
 })
 
+test('JSON names its specification (FE7)', () => {
+  expect(schema.getType('JSON')).toMatchObject({
+    specifiedByURL: expect.stringMatching(/^https:\/\/ecma-international\.org\/.*ecma-404/),
+  })
+})
+
 test('DateTime names its specification (FE7)', () => {
   expect(schema.getType('DateTime')).toMatchObject({
     specifiedByURL: expect.stringMatching(/^https:\/\/scalars\.graphql\.org\//),

@@ -6,7 +6,8 @@ import { randomUUID } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type Failure, SpillwayError } from '../../src/model/error.ts'
 import { encode } from '../../src/model/message.ts'
-import type { Consumer, Entry, Item, Queue } from '../../src/queue/queue.ts'
+import type { Consumer, DeadLetterRange, Entry, Item, Queue } from '../../src/queue/queue.ts'
+import { discardIds, retryIds } from '../harness/dead-letters.ts'
 import { eventually } from '../harness/eventually.ts'
 
 export interface QueueBench {
@@ -353,7 +354,7 @@ export function queueSuite<B extends QueueBench>(
         expect(await queue.enqueue([[one]])).toMatchObject([[{ status: 'QUEUED', conflicts: 1 }]])
         const entries = await receiveSome(consumer)
         await consumer.markSaved(entries)
-        expect(await queue.retry([two.id])).toBe(1)
+        expect(await retryIds(queue, [two.id])).toBe(1)
         await consumer.markSaved(entries)
         await consumer.ack(entries)
         const saveState = { status: 'QUEUED', digest: two.digest, at: two.at, conflicts: 0 }
@@ -391,7 +392,7 @@ export function queueSuite<B extends QueueBench>(
         await queue.enqueue([[one]])
         const [first] = await receiveSome(consumer)
         await consumer.markSaved([first!])
-        await queue.retry([one.id])
+        await retryIds(queue, [one.id])
         const [second] = await receiveSome(consumer)
         await consumer.ack([second!])
         await consumer.deadLetter([{ entry: first!, failure }])
@@ -434,13 +435,13 @@ export function queueSuite<B extends QueueBench>(
         await consumer.deadLetter([{ entry: entry!, failure }])
         expect(await find()).toMatchObject({ status: 'FAILED', digest: dead.digest, failure, conflicts: 1 })
         // The row that a worker found in the database.
-        await queue.retry([id])
+        await retryIds(queue, [id])
         const [again] = await receiveSome(consumer)
         await consumer.deadLetter([
           { entry: again!, failure: conflict, existing: { digest: saved.digest, at: saved.at } },
         ])
         expect(await find()).toEqual({ status: 'SAVED', digest: saved.digest, at: saved.at, conflicts: 2 })
-        await queue.retry([id])
+        await retryIds(queue, [id])
         expect(await find()).toMatchObject({ status: 'QUEUED', conflicts: 1 })
         expect(await queue.find([id], saved.digest)).toMatchObject([{ status: 'SAVED', conflicts: 1 }])
       })
@@ -696,7 +697,7 @@ export function queueSuite<B extends QueueBench>(
         const other = queue.consumer('other')
         const [received] = await receiveSome(other)
         await other.deadLetter([{ entry: received!, failure }])
-        await queue.retry([id])
+        await retryIds(queue, [id])
         await other.ack(entries)
         await other.deadLetter(entries.map((entry) => ({ entry, failure })))
         expect(await queue.find([id])).toMatchObject([{ status: 'QUEUED', digest: item(id, 'one').digest }])
@@ -746,16 +747,136 @@ export function queueSuite<B extends QueueBench>(
         const pages = []
         let after: string | undefined
         for (;;) {
-          const page = await other.deadLetters(2, after)
+          const page = await other.deadLetters(2, { newerThan: after })
           pages.push(page)
           if (!page.more) break
           after = page.deadLetters.at(-1)!.handle
         }
         expect(pages.map(({ deadLetters }) => deadLetters.length)).toEqual([2, 2, 1])
-        const deadLetters = pages.flatMap((page) => page.deadLetters.map(({ deadLetter }) => deadLetter))
-        expect(deadLetters).toEqual(all.map(({ id, body }) => ({ id, body, failure })))
+        const deadLetters = pages.flatMap((page) => page.deadLetters)
+        expect(deadLetters).toEqual(all.map(({ id, body }) => ({ handle: expect.any(String), id, body, failure })))
         expect(await other.deadLetters(5)).toMatchObject({ more: false })
         expect(await other.deadLetters(0)).toEqual({ deadLetters: [], more: true })
+      })
+
+      test('are read in both directions, between two bounds', async () => {
+        const consumer = queue.consumer('w')
+        const all = items(6)
+        for (const one of all) await deadLettered(one, consumer)
+        const read = async (limit: number, range: DeadLetterRange) => {
+          const { deadLetters, more } = await queue.deadLetters(limit, range)
+          return [deadLetters.map(({ id }) => all.findIndex((one) => one.id === id)).join(''), more]
+        }
+        const h = (await queue.deadLetters(10)).deadLetters.map(({ handle }) => handle)
+        expect(await read(10, { newestFirst: true })).toEqual(['543210', false])
+        expect(await read(6, { newestFirst: true })).toEqual(['543210', false])
+        expect(await read(4, { newestFirst: true })).toEqual(['5432', true])
+        expect(await read(4, { newestFirst: true, olderThan: h[2]! })).toEqual(['10', false])
+        expect(await read(2, { newestFirst: true, olderThan: h[5]!, newerThan: h[1]! })).toEqual(['43', true])
+        expect(await read(3, { newestFirst: true, olderThan: h[5]!, newerThan: h[1]! })).toEqual(['432', false])
+        expect(await read(2, { olderThan: h[5]!, newerThan: h[1]! })).toEqual(['23', true])
+        expect(await read(3, { olderThan: h[5]!, newerThan: h[1]! })).toEqual(['234', false])
+        for (const newestFirst of [true, false]) {
+          expect(await read(9, { newestFirst, olderThan: h[0]! })).toEqual(['', false])
+          expect(await read(9, { newestFirst, newerThan: h[5]! })).toEqual(['', false])
+          expect(await read(9, { newestFirst, olderThan: h[3]!, newerThan: h[3]! })).toEqual(['', false])
+          expect(await read(9, { newestFirst, olderThan: h[1]!, newerThan: h[4]! })).toEqual(['', false])
+          expect(await read(0, { newestFirst, newerThan: h[2]! })).toEqual(['', true])
+        }
+        // A bound may be the handle of a dead letter that exists no more.
+        await queue.discard([h[2]!, h[5]!])
+        expect(await read(2, { newestFirst: true, olderThan: h[5]! })).toEqual(['43', true])
+        expect(await read(9, { newerThan: h[2]! })).toEqual(['34', false])
+      })
+
+      test('refuse a bound that is no handle, and changes of unknown handles do nothing', async () => {
+        const consumer = queue.consumer('w')
+        await deadLettered(items(1)[0]!, consumer)
+        for (const bound of [
+          '',
+          'x',
+          '-',
+          '+',
+          '(5-5',
+          '1 1',
+          '99999999999999999999-1',
+          '1-99999999999999999999',
+          '-1',
+        ]) {
+          for (const range of [{ newerThan: bound }, { olderThan: bound }])
+            await expect(queue.deadLetters(1, range), bound).rejects.toMatchObject({ code: 'BAD_USER_INPUT' })
+        }
+        const [one] = (await queue.deadLetters(1)).deadLetters
+        const other = one!.handle.includes('-') ? '5-5' : '500'
+        for (const step of [queue.retry([other]), queue.retry([other], { dryRun: true }), queue.discard([other])])
+          expect(await step).toEqual({ done: 1, changed: [] })
+        expect(await queue.retry([])).toEqual({ done: 0, changed: [] })
+        expect(await queue.discard([])).toEqual({ done: 0, changed: [] })
+        expect(await queue.status()).toMatchObject({ depth: 0, deadLetters: 1 })
+      })
+
+      test('of large size are returned about 4 MB a page, newest first, too', async () => {
+        const consumer = queue.consumer('w')
+        const all = items(6, 'x'.repeat(1_500_000))
+        for (const one of all) await deadLettered(one, consumer)
+        const seen: string[] = []
+        for (let olderThan: string | undefined; ; ) {
+          const { deadLetters, more } = await queue.deadLetters(100, { olderThan, newestFirst: true })
+          expect(deadLetters.length).toBeLessThanOrEqual(3)
+          seen.push(...deadLetters.map(({ id }) => id))
+          olderThan = deadLetters.at(-1)?.handle
+          if (!more) break
+        }
+        expect(seen).toEqual(all.map(({ id }) => id).reverse())
+        // A step moves about as much.
+        const handles: string[] = []
+        for (const id of seen) handles.push(...(await queue.deadLettersOf([id]))[0]!.handles)
+        const { done, changed } = await queue.retry(handles)
+        expect(done).toBeGreaterThan(0)
+        expect(done).toBeLessThanOrEqual(3)
+        expect(changed).toEqual(handles.slice(0, done))
+        expect(await queue.status()).toMatchObject({ depth: done, deadLetters: 6 - done })
+      })
+
+      test('of one id are found by deadLettersOf, ID_CONFLICTs last, and changed exactly', async () => {
+        const consumer = queue.consumer('w')
+        const own = item(randomUUID(), 'own')
+        const { id } = own
+        for (const n of [1, 2, 3]) await conflicting(item(id, `late-${n}`), consumer)
+        await deadLettered(own, consumer)
+        const inOrder = (await queue.deadLetters(10)).deadLetters.map(({ handle }) => handle)
+        const [one, two, three, first] = inOrder as [string, string, string, string]
+        expect(await queue.deadLettersOf([id, randomUUID(), id])).toEqual([
+          { count: 4, handles: [first, one, two, three] },
+          { count: 0, handles: [] },
+          { count: 4, handles: [first, one, two, three] },
+        ])
+        // The id belongs to the content of the first one, so that it goes first, wherever it is named.
+        expect(await queue.retry([one, two])).toEqual({ done: 2, changed: [] })
+        expect(await queue.discard([two, two])).toEqual({ done: 2, changed: [two] })
+        expect(await queue.retry([one, first, three], { dryRun: true })).toEqual({ done: 3, changed: [first] })
+        expect(await queue.status()).toMatchObject({ depth: 0, deadLetters: 3 })
+        expect(await queue.retry([one, first, three])).toEqual({ done: 3, changed: [first] })
+        expect(await queue.retry([one])).toEqual({ done: 1, changed: [] })
+        expect(await queue.find([id])).toMatchObject([{ status: 'QUEUED', digest: own.digest, conflicts: 2 }])
+        await consumer.ack(await receiveSome(consumer))
+        expect(await queue.retry([three, one])).toEqual({ done: 2, changed: [three] })
+        expect(await queue.find([id])).toMatchObject([{ status: 'QUEUED', digest: 'digest-of-late-3', conflicts: 1 }])
+        expect(await queue.discard([one])).toEqual({ done: 1, changed: [one] })
+        expect(await queue.deadLettersOf([id])).toEqual([{ count: 0, handles: [] }])
+        expect(await queue.find([id])).toMatchObject([{ status: 'QUEUED', conflicts: 0 }])
+      })
+
+      test('have another handle when they fail again', async () => {
+        const consumer = queue.consumer('w')
+        const [one] = items(1) as [Item]
+        await deadLettered(one, consumer)
+        const [before] = (await queue.deadLetters(1)).deadLetters
+        await queue.retry([before!.handle])
+        const entries = await receiveSome(consumer)
+        await consumer.deadLetter(entries.map((entry) => ({ entry, failure })))
+        expect((await queue.deadLetters(2, { newerThan: before!.handle })).deadLetters).toMatchObject([{ id: one.id }])
+        expect(await queue.discard([before!.handle])).toEqual({ done: 1, changed: [] })
       })
 
       test('of large size are returned about 4 MB a page, with `more` set', async () => {
@@ -764,9 +885,9 @@ export function queueSuite<B extends QueueBench>(
         for (const one of all) await deadLettered(one, consumer)
         const seen: string[] = []
         for (let after: string | undefined; ; ) {
-          const { deadLetters, more } = await queue.deadLetters(100, after)
+          const { deadLetters, more } = await queue.deadLetters(100, { newerThan: after })
           expect(deadLetters.length).toBeLessThanOrEqual(3)
-          seen.push(...deadLetters.map(({ deadLetter }) => deadLetter.id))
+          seen.push(...deadLetters.map(({ id }) => id))
           after = deadLetters.at(-1)?.handle
           if (!more) break
         }
@@ -791,7 +912,7 @@ export function queueSuite<B extends QueueBench>(
         const [a, b] = items(2) as [Item, Item]
         await deadLettered(a, consumer)
         await deadLettered(b, consumer)
-        expect(await queue.retry([a.id, randomUUID()])).toBe(1)
+        expect(await retryIds(queue, [a.id, randomUUID()])).toBe(1)
         expect(await queue.find([a.id, b.id])).toMatchObject([
           { status: 'QUEUED', digest: a.digest, at: a.at },
           { status: 'FAILED' },
@@ -802,7 +923,7 @@ export function queueSuite<B extends QueueBench>(
         expect(await consumer.countAttempt(entry)).toBe(1)
         await consumer.ack([entry])
         expect(await queue.find([a.id])).toMatchObject([{ status: 'SAVED' }])
-        expect(await queue.retry([])).toBe(0)
+        expect(await retryIds(queue, [])).toBe(0)
       })
 
       test('of one id are retried one at a time, ID_CONFLICTs last', async () => {
@@ -812,17 +933,17 @@ export function queueSuite<B extends QueueBench>(
         await conflicting(item(id, 'one'), consumer)
         await conflicting(item(id, 'two'), consumer)
         await deadLettered(own, consumer)
-        expect((await queue.deadLetters(10)).deadLetters).toMatchObject(Array(3).fill({ deadLetter: { id } }))
+        expect((await queue.deadLetters(10)).deadLetters).toMatchObject(Array(3).fill({ id }))
         expect(await queue.find([id])).toMatchObject([{ status: 'FAILED', digest: own.digest, conflicts: 2 }])
-        expect(await queue.retry([id, id])).toBe(1)
+        expect(await retryIds(queue, [id, id])).toBe(1)
         expect(await queue.find([id])).toMatchObject([{ status: 'QUEUED', digest: own.digest, conflicts: 2 }])
         // One of that id is pending now.
-        expect(await queue.retry([id])).toBe(0)
+        expect(await retryIds(queue, [id])).toBe(0)
         expect(await queue.status()).toMatchObject({ depth: 1, deadLetters: 2 })
         await consumer.ack(await receiveSome(consumer))
         expect(await queue.find([id])).toMatchObject([{ status: 'SAVED', digest: own.digest, conflicts: 2 }])
         for (const left of [1, 0]) {
-          expect(await queue.retry([id])).toBe(1)
+          expect(await retryIds(queue, [id])).toBe(1)
           expect(await queue.find([id])).toMatchObject([{ status: 'QUEUED', conflicts: left }])
           const [entry] = await receiveSome(consumer)
           await consumer.ack([entry!])
@@ -837,7 +958,7 @@ export function queueSuite<B extends QueueBench>(
         const first = item(late.id, 'first')
         await queue.enqueue([[first]])
         await consumer.ack(await receiveSome(consumer))
-        expect(await queue.retry([late.id])).toBe(1)
+        expect(await retryIds(queue, [late.id])).toBe(1)
         const [entry] = await receiveSome(consumer)
         await consumer.deadLetter([
           { entry: entry!, failure: conflict, existing: { digest: first.digest, at: first.at } },
@@ -853,15 +974,15 @@ export function queueSuite<B extends QueueBench>(
         await conflicting(item(id, 'two'), consumer)
         await deadLettered(item(id, 'own'), consumer)
         await deadLettered(item(randomUUID(), 'three'), consumer)
-        expect(await queue.discard([id, randomUUID(), id])).toBe(3)
-        expect(await queue.discard([id])).toBe(0)
-        expect(await queue.discard([])).toBe(0)
+        expect(await discardIds(queue, [id, randomUUID(), id])).toBe(3)
+        expect(await discardIds(queue, [id])).toBe(0)
+        expect(await discardIds(queue, [])).toBe(0)
         expect(await queue.status()).toMatchObject({ depth: 0, deadLetters: 1 })
         expect(await queue.find([id])).toEqual([undefined])
         await enqueue(item(id, 'one'))
       })
 
-      test('are retried and discarded 1,200 in one call', { timeout: 60_000 }, async () => {
+      test('are retried and discarded, 1,200 in steps of 100', { timeout: 60_000 }, async () => {
         const consumer = queue.consumer('w')
         const all = items(1_200)
         const deadLetter = async () => {
@@ -873,10 +994,14 @@ export function queueSuite<B extends QueueBench>(
         await enqueue(...all.slice(600))
         await deadLetter()
         const ids = all.map(({ id }) => id)
-        expect(await queue.retry(ids)).toBe(1_200)
+        expect(await retryIds(queue, ids)).toBe(1_200)
         expect(await queue.status()).toMatchObject({ depth: 1_200, deadLetters: 0 })
         await deadLetter()
-        expect(await queue.discard(ids)).toBe(1_200)
+        // A step takes 100 of them.
+        const { deadLetters } = await queue.deadLetters(150)
+        const handles = deadLetters.map(({ handle }) => handle)
+        expect(await queue.discard(handles)).toEqual({ done: 100, changed: handles.slice(0, 100) })
+        expect(await discardIds(queue, ids)).toBe(1_100)
         expect(await queue.status()).toMatchObject({ depth: 0, deadLetters: 0 })
       })
     })
@@ -900,9 +1025,7 @@ export function queueSuite<B extends QueueBench>(
       const entries = await receiveAll(consumer, all.length)
       expect(entries.map(({ body }) => body)).toEqual(all.map(({ body }) => body))
       await consumer.deadLetter(entries.map((entry) => ({ entry, failure })))
-      expect((await queue.deadLetters(100)).deadLetters.map(({ deadLetter }) => deadLetter.body)).toEqual(
-        all.map(({ body }) => body),
-      )
+      expect((await queue.deadLetters(100)).deadLetters.map(({ body }) => body)).toEqual(all.map(({ body }) => body))
     })
 
     test('has its messages, saved ids and dead letters when it is opened again', async () => {
@@ -932,8 +1055,8 @@ export function queueSuite<B extends QueueBench>(
         expect(entry.id).toBeUndefined()
         await consumer.deadLetter([{ entry, failure: { ...failure, code: 'UNDECODABLE' } }])
         const [found] = (await queue.deadLetters(10)).deadLetters
-        expect(found!.deadLetter).toMatchObject({ body: entry.body, failure: { code: 'UNDECODABLE' } })
-        expect(await queue.discard([found!.deadLetter.id])).toBe(1)
+        expect(found).toMatchObject({ body: entry.body, failure: { code: 'UNDECODABLE' } })
+        expect(await discardIds(queue, [found!.id])).toBe(1)
         expect(await queue.status()).toMatchObject({ depth: 0, deadLetters: 0 })
       })
     }

@@ -1,4 +1,4 @@
-/** The dead letters: reason, attempts and content; retry, or discard permanently. */
+/** The dead letters: reason, attempts and input; retry, or discard permanently. */
 import { useState } from 'preact/hooks'
 import { count, plural, time } from '../format.ts'
 import { discard, type Letter, letters, loadMore, retry, retryAll } from '../letters.ts'
@@ -27,19 +27,24 @@ export function Letters() {
       ) : (
         <ul class="letters" aria-label="Dead letters" tabindex={0}>
           {list.map((letter) => (
-            <li key={letter.id}>
+            <li key={letter.cursor}>
               <div class="row">
                 <span class="code">{letter.failure.code}</span>
+                {letter.model !== null && <span class="hint">{letter.model}</span>}
                 <span class="hint">
                   {plural(letter.failure.attempts, 'attempt')}, {time(letter.failure.failedAt)}
                 </span>
               </div>
               <p class="text" dir="auto">
-                {letter.content === null ? <em>No content can be read from it.</em> : letter.content.slice(0, 300)}
+                {letter.input === null ? (
+                  <em>Its message cannot be read.</em>
+                ) : (
+                  JSON.stringify(letter.input).slice(0, 300)
+                )}
               </p>
               <p class="hint">{letter.failure.message}</p>
               <div class="buttons">
-                <button type="button" aria-disabled={busy} onClick={() => void retry([letter.id])}>
+                <button type="button" aria-disabled={busy} onClick={() => void retry([letter.saveId])}>
                   Retry
                 </button>
                 <button type="button" class="danger" aria-disabled={busy} onClick={() => ask(letter)}>
@@ -58,9 +63,12 @@ export function Letters() {
       {asking && (
         <Dialog title="Discard this dead letter?" close={() => ask(undefined)}>
           <p class="text whole" dir="auto">
-            {asking.content?.slice(0, 500) ?? asking.id}
+            {asking.input === null ? asking.saveId : JSON.stringify(asking.input).slice(0, 500)}
           </p>
-          <p>It is then deleted permanently: it was never saved, and cannot be restored.</p>
+          <p>
+            It is deleted permanently, with all other dead letters of its id: it was never saved, and cannot be
+            restored.
+          </p>
           <div class="buttons end">
             {/* The first one gets the focus: Enter does no harm. */}
             <button type="button" onClick={() => ask(undefined)}>
@@ -71,7 +79,7 @@ export function Letters() {
               class="danger"
               onClick={() => {
                 ask(undefined)
-                void discard([asking.id])
+                void discard([asking.saveId])
               }}
             >
               Discard

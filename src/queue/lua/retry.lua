@@ -1,47 +1,53 @@
--- Enqueues dead letters again under their ids. Of each id it moves one, those with ID_CONFLICT last; and none if the id is pending,
--- because an id has at most one pending message.
+-- Enqueues dead letters again under their ids, in one bounded step. A dead letter stays if its id is pending, because an id has at most one
+-- pending message; and one with ID_CONFLICT if its id has one without, because the id belongs to the content of that one.
 -- KEYS: 1 stream, 2 pending, 3 old index, 4 index, 5 dead letters
--- ARGV: ids, or handles of dead letters, each one once
--- Returns 'REPAIR' if the index has to be repaired first; else how many dead letters it moved
-local removed = {}
+-- ARGV: 1 'dry' to change nothing, else ''; then handles of dead letters
+-- Returns 'REPAIR' if the index has to be repaired first; else with how many handles the step is done, and the handles that it moved
+local bytesAtOnce = 4 * 1024 * 1024
 
--- The first dead letter of the id that exists, its digest, its handle, and its member of the index.
-local function nextDeadLetter(id)
-  local from, to = spanOf(id)
-  for _, member in ipairs(redis.call('ZRANGEBYLEX', KEYS[4], from, to, 'LIMIT', 0, 100)) do
-    local digest, handle = member:match('(%S+) (%d+%-%d+)$')
-    local deadLetter = handle and deadLetterAt(KEYS[5], handle)
-    if deadLetter then return deadLetter, digest, handle, member end
-    removed[#removed + 1] = member
-  end
+local function mayMove(id, deadLetter)
+  if isInStream(KEYS[1], redis.call('HGET', KEYS[2], id)) then return false end
+  return kindOf(deadLetter.f) == '0' or not firstDeadLetter(KEYS[4], KEYS[5], id, '0')
 end
 
-local ok, deadLetters = pcall(function()
+local ok, plan = pcall(function()
   if needsRepair(KEYS[3], KEYS[4], KEYS[5]) then return 'REPAIR' end
-  local deadLetters = {}
+  local deadLetters, handles, isMoved, bytes, done = {}, {}, {}, 0, 0
   redis.call('XLEN', KEYS[1])
-  for _, id in ipairs(ARGV) do
-    if not isInStream(KEYS[1], redis.call('HGET', KEYS[2], id)) then
-      local deadLetter, digest, handle, member = nextDeadLetter(id)
-      -- Without a message there is nothing to enqueue.
-      if deadLetter and deadLetter.m then
-        local known = digest .. ' ' .. timeOf(deadLetter, handle)
-        deadLetters[#deadLetters + 1] = { id = id, body = deadLetter.m, known = known, handle = handle, member = member }
-      end
+  for n = 2, #ARGV do
+    local handle = ARGV[n]
+    local deadLetter = deadLetterAt(KEYS[5], handle)
+    bytes = bytes + #(deadLetter and deadLetter.m or '')
+    if done > 0 and bytes > bytesAtOnce then break end
+    done = n - 1
+    local id = deadLetter and deadLetter.id or handle
+    -- Without a message there is nothing to enqueue.
+    if deadLetter and deadLetter.m and not isMoved[id] and mayMove(id, deadLetter) then
+      isMoved[id] = true
+      handles[#handles + 1] = handle
+      local member = memberOfDeadLetter(handle, deadLetter)
+      local known = member:match('(%S+) %S+$') .. ' ' .. timeOf(deadLetter, handle)
+      deadLetters[#deadLetters + 1] =
+        { id = id, body = deadLetter.m, known = known, handle = handle, member = member, before = n - 2 }
     end
   end
-  return deadLetters
+  return { deadLetters = deadLetters, reply = { done, handles } }
 end)
-if not ok then return unchanged(deadLetters) end
-if deadLetters == 'REPAIR' then return deadLetters end
+if not ok then return unchanged(plan) end
+if plan == 'REPAIR' then return plan end
+if ARGV[1] == 'dry' then return plan.reply end
 
-for n, one in ipairs(deadLetters) do
-  local fields = { 'id', one.id, 'm', one.body, 'd', one.known }
-  local entry = redis.pcall('XADD', KEYS[1], '*', unpack(fields))
-  if type(entry) == 'table' then return n == 1 and unchanged(entry) or redis.call('XADD', KEYS[1], '*', unpack(fields)) end
+local moved, members, done = {}, {}, plan.reply[1]
+for n, one in ipairs(plan.deadLetters) do
+  local entry = redis.pcall('XADD', KEYS[1], '*', 'id', one.id, 'm', one.body, 'd', one.known)
+  if type(entry) == 'table' then
+    if n == 1 then return unchanged(entry) end
+    done = one.before
+    break
+  end
   redis.call('HSET', KEYS[2], one.id, one.known .. ' ' .. entry)
   redis.call('XDEL', KEYS[5], one.handle)
-  removed[#removed + 1] = one.member
+  moved[n], members[n] = one.handle, one.member
 end
-if #removed > 0 then redis.call('ZREM', KEYS[4], unpack(removed)) end
-return #deadLetters
+if #members > 0 then redis.call('ZREM', KEYS[4], unpack(members)) end
+return { done, moved }

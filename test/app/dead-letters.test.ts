@@ -1,0 +1,261 @@
+/** Dead letters by ids and by filters, on both queues: exactly those that match are listed, counted, retried and discarded. */
+import { randomUUID } from 'node:crypto'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { type DeadLetterFilter, DeadLetters, saveIdsLimit } from '../../src/app/dead-letters.ts'
+import { type Failure, SpillwayError } from '../../src/model/error.ts'
+import type { Consumer, Entry, Item, Queue } from '../../src/queue/queue.ts'
+import { RedisQueue } from '../../src/queue/redis.ts'
+import { parseRedisUrl } from '../../src/redis/address.ts'
+import { eventually } from '../harness/eventually.ts'
+import { freshRedisUrl } from '../harness/fresh.ts'
+import { quiet } from '../harness/quiet.ts'
+import { testSqlite } from '../harness/sqlite.ts'
+import { item } from '../suites/queue.ts'
+
+const close: (() => Promise<unknown>)[] = []
+afterEach(async () => {
+  for (const closing of close.splice(0).reverse()) await closing()
+})
+
+async function redis(): Promise<Queue> {
+  const queue = new RedisQueue(parseRedisUrl(freshRedisUrl()), { capacity: 100_000, log: quiet() })
+  close.push(() => queue.close())
+  await queue.connection.whenReady(5_000)
+  return queue
+}
+
+async function sqlite(): Promise<Queue> {
+  const made = await testSqlite({ capacity: 100_000 })
+  close.push(() => made.cleanup())
+  return await made.queue()
+}
+
+const time = (second: number) => new Date(Date.UTC(2026, 0, 1, 0, 0, second))
+const undecodable = (id: string): Item => ({ id, digest: 'digest', at: 5, body: 'no message' })
+
+describe.each([
+  ['RedisQueue', redis],
+  ['SqliteQueue', sqlite],
+])('DeadLetters on %s', (_, make) => {
+  let queue: Queue
+  let consumer: Consumer
+  let deadLetters: DeadLetters
+  beforeEach(async () => {
+    queue = await make()
+    consumer = queue.consumer('w')
+    deadLetters = new DeadLetters({ queue })
+  })
+
+  const receive = () =>
+    eventually(async () => {
+      const entries = await consumer.receive({ rows: 1_000, bytes: 64_000_000 }, 100)
+      return entries.length > 0 && entries
+    }) as Promise<Entry[]>
+
+  /** Enqueues the items and dead-letters them, in the order in which they are given. */
+  async function fail(items: readonly Item[], code: Failure['code'] = 'REJECTED', failedAt = time(0)): Promise<void> {
+    expect((await queue.enqueue([items])).flat()).toMatchObject(items.map(() => ({ duplicate: false })))
+    for (let left = items.length; left > 0; ) {
+      const entries = await receive()
+      await consumer.deadLetter(
+        entries.map((entry) => ({ entry, failure: { code, message: 'no', attempts: 1, failedAt } })),
+      )
+      left -= entries.length
+    }
+  }
+
+  const some = (count: number) => Array.from({ length: count }, (_, n) => item(randomUUID(), `content ${n}`, 'digest'))
+
+  /** Three kinds, mixed: REJECTED at even seconds and CRASHED at odd ones, and every fifth undecodable. */
+  async function mixed(count: number): Promise<Item[]> {
+    const items = some(count).map((one, n) => (n % 5 === 4 ? undecodable(one.id) : one))
+    for (const [n, one] of items.entries()) {
+      await fail([one], n % 5 === 4 ? 'UNDECODABLE' : n % 2 === 0 ? 'REJECTED' : 'CRASHED', time(n))
+    }
+    return items
+  }
+
+  const filters: [string, DeadLetterFilter, number[]][] = [
+    ['nothing', {}, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]],
+    ['a code', { code: 'REJECTED' }, [0, 2, 6, 8, 10]],
+    ['a code that none has', { code: 'GAVE_UP' }, []],
+    ['a model', { model: 'Content' }, [0, 1, 2, 3, 5, 6, 7, 8, 10, 11]],
+    ['a time from which on', { failedAfter: time(9) }, [9, 10, 11]],
+    ['a time before', { failedBefore: time(2) }, [0, 1]],
+    ['all of it', { model: 'Content', code: 'CRASHED', failedAfter: time(3), failedBefore: time(11) }, [3, 5, 7]],
+  ]
+
+  test('lists exactly what matches, in both directions, page by page, and counts it', async () => {
+    const items = await mixed(12)
+    const indexOf = ({ id }: { id: string }) => items.findIndex((one) => one.id === id)
+    for (const [what, filter, matching] of filters) {
+      expect(await deadLetters.count(filter), what).toBe(matching.length)
+      for (const newestFirst of [false, true]) {
+        const wanted = newestFirst ? matching.toReversed() : matching
+        for (const limit of [1, 2, 3, 100]) {
+          const pages: number[][] = []
+          for (let last: string | undefined; ; ) {
+            const range = newestFirst ? { newestFirst, olderThan: last } : { newerThan: last }
+            const page = await deadLetters.page(limit, range, filter)
+            pages.push(page.deadLetters.map(indexOf))
+            last = page.deadLetters.at(-1)?.handle
+            if (!page.more) break
+          }
+          expect(pages.flat(), what).toEqual(wanted)
+          // A page that is not the last one is full, and the last one is not empty.
+          expect(pages.length, `pages of ${limit} for ${what}`).toBe(Math.max(1, Math.ceil(wanted.length / limit)))
+        }
+      }
+    }
+    const [, second] = (await deadLetters.page(9, {})).deadLetters
+    expect(second!.save).toEqual({
+      model: 'Content',
+      input: { content: 'content 1' },
+      acceptedAt: new Date(items[1]!.at),
+    })
+    expect((await deadLetters.page(1, {}, { code: 'UNDECODABLE' })).deadLetters).toMatchObject([{ save: undefined }])
+  })
+
+  test.each(filters)(
+    'discards what %s matches, and nothing else, after a dry run that changed nothing',
+    async (_, filter, matching) => {
+      const items = await mixed(12)
+      const saveIds = matching.map((n) => items[n]!.id)
+      const expected = { count: matching.length, saveIds }
+      expect(await deadLetters.discard({ filter }, { dryRun: true })).toEqual(expected)
+      expect(await queue.status()).toMatchObject({ deadLetters: 12 })
+      expect(await deadLetters.discard({ filter })).toEqual(expected)
+      const left = (await queue.deadLetters(100)).deadLetters.map(({ id }) => id)
+      expect(left).toEqual(items.map(({ id }) => id).filter((id) => !saveIds.includes(id)))
+      expect(await deadLetters.discard({ filter })).toEqual({ count: 0, saveIds: [] })
+    },
+  )
+
+  test.each(filters)(
+    'retries what %s matches, and nothing else, oldest first, after a dry run',
+    async (_, filter, matching) => {
+      const items = await mixed(12)
+      const saveIds = matching.map((n) => items[n]!.id)
+      const expected = { count: matching.length, saveIds }
+      expect(await deadLetters.retry({ filter }, { dryRun: true })).toEqual(expected)
+      expect(await queue.status()).toMatchObject({ depth: 0, deadLetters: 12 })
+      expect(await deadLetters.retry({ filter })).toEqual(expected)
+      expect(await queue.status()).toMatchObject({ depth: matching.length, deadLetters: 12 - matching.length })
+      const left = (await queue.deadLetters(100)).deadLetters.map(({ id }) => id)
+      expect(left).toEqual(items.map(({ id }) => id).filter((id) => !saveIds.includes(id)))
+      if (matching.length > 0) expect((await receive()).map(({ id }) => id)).toEqual(saveIds)
+    },
+  )
+
+  test('changes only the dead letters of an id that match', async () => {
+    const id = randomUUID()
+    for (const n of [1, 2, 3]) await fail([item(id, 'late', `late-${n}`)], 'ID_CONFLICT', time(n))
+    await fail([item(id, 'own', 'own')], 'REJECTED', time(4))
+    const codes = async () => (await queue.deadLetters(10)).deadLetters.map(({ failure }) => failure.code)
+    expect(await deadLetters.discard({ filter: { code: 'ID_CONFLICT', failedBefore: time(2) } })).toEqual({
+      count: 1,
+      saveIds: [id],
+    })
+    expect(await codes()).toEqual(['ID_CONFLICT', 'ID_CONFLICT', 'REJECTED'])
+    // The id belongs to the content of the rejected one.
+    for (const dryRun of [true, false])
+      expect(await deadLetters.retry({ filter: { code: 'ID_CONFLICT' } }, { dryRun })).toMatchObject({ count: 0 })
+    for (const dryRun of [true, false])
+      expect(await deadLetters.retry({ filter: {} }, { dryRun })).toEqual({ count: 1, saveIds: [id] })
+    expect(await codes()).toEqual(['ID_CONFLICT', 'ID_CONFLICT'])
+    expect(await queue.find([id])).toMatchObject([{ status: 'QUEUED', digest: 'own' }])
+    expect(await deadLetters.discard({ filter: { code: 'ID_CONFLICT' } })).toEqual({ count: 2, saveIds: [id] })
+    expect(await queue.find([id])).toMatchObject([{ status: 'QUEUED', digest: 'own' }])
+  })
+
+  test('retries by ids one dead letter of each, and discards all of each', async () => {
+    const [a, b, c] = [randomUUID(), randomUUID(), randomUUID()]
+    for (let n = 100; n < 350; n++) await fail([item(a, 'late', `late-${n}`)], 'ID_CONFLICT')
+    await fail([item(b, 'b')])
+    const ids = [a, b, c, a]
+    expect(await deadLetters.discard({ ids: [a, c] }, { dryRun: true })).toEqual({ count: 250, saveIds: [a] })
+    for (const dryRun of [true, false])
+      expect(await deadLetters.retry({ ids }, { dryRun })).toEqual({ count: 2, saveIds: [a, b] })
+    expect(await deadLetters.retry({ ids })).toEqual({ count: 0, saveIds: [] })
+    expect(await deadLetters.discard({ ids })).toEqual({ count: 249, saveIds: [a] })
+    expect(await queue.status()).toMatchObject({ depth: 2, deadLetters: 0 })
+  })
+
+  test('touches nothing twice in a run: what fails again meanwhile stays as it is, and what is added meanwhile, too', {
+    timeout: 60_000,
+  }, async () => {
+    const items = some(450)
+    await fail(items)
+    let steps = 0
+    // Between two steps, all that was retried fails again, and another message fails.
+    const between = async () => {
+      if (steps++ === 0) return
+      await queue.enqueue([some(1)])
+      const entries = await receive()
+      await consumer.deadLetter(
+        entries.map((entry) => ({
+          entry,
+          failure: { code: 'REJECTED', message: 'again', attempts: 1, failedAt: time(9) },
+        })),
+      )
+    }
+    const disturbed = new DeadLetters({ queue, within: (_, read) => between().then(read) })
+    expect((await disturbed.retry({ filter: { code: 'REJECTED' } })).count).toBe(450)
+    expect(steps).toBeGreaterThanOrEqual(5)
+    const added = steps - 1
+    const { depth, deadLetters: left } = await queue.status()
+    expect(depth + left).toBe(450 + added)
+    steps = 0
+    expect((await disturbed.discard({ filter: { code: 'REJECTED' } })).count).toBe(left)
+    expect(await queue.status()).toMatchObject({ deadLetters: depth + steps - 1 })
+  })
+
+  test('returns 1,000 ids at most, and the count of all', { timeout: 60_000 }, async () => {
+    const items = some(1_000)
+    const more = some(200)
+    await fail(items)
+    await fail(more)
+    const filter = { model: 'Content' }
+    const { count, saveIds } = await deadLetters.retry({ filter }, { dryRun: true })
+    expect([count, saveIds]).toEqual([1_200, items.map(({ id }) => id)])
+    expect(saveIds).toHaveLength(saveIdsLimit)
+    expect(await deadLetters.discard({ filter })).toEqual({ count, saveIds })
+  })
+
+  test('rejects with OUTCOME_UNKNOWN and the number done when a later step fails, and does the rest when repeated', async () => {
+    await fail(some(350))
+    let steps = 0
+    const failing = new DeadLetters({
+      queue,
+      within: (_, read) => {
+        if (++steps === 4) throw new SpillwayError('OVERLOADED', 'no memory', { retryAfterMs: 5 })
+        return read()
+      },
+    })
+    await expect(failing.discard({ filter: { code: 'REJECTED' } })).rejects.toMatchObject({
+      code: 'OUTCOME_UNKNOWN',
+      message: expect.stringMatching(/^200 dead letters are done; .* OVERLOADED/),
+      retryAfterMs: 5,
+    })
+    expect(await queue.status()).toMatchObject({ deadLetters: 150 })
+    expect((await failing.discard({ filter: { code: 'REJECTED' } })).count).toBe(150)
+  })
+
+  test.each<[string, DeadLetterFilter, RegExp]>([
+    ['a model that there is not', { model: 'content' }, /^model must be one of Content, got "content"$/],
+    ['a code that there is not', { code: 'rejected' }, /^code must be one of ID_CONFLICT, .*, got "rejected"$/],
+    ['a long code', { code: 'x'.repeat(1_000) }, /^.{1,200}$/],
+    [
+      'times the wrong way round',
+      { failedAfter: time(2), failedBefore: time(1) },
+      /^failedAfter must be before failedBefore/,
+    ],
+    ['equal times', { failedAfter: time(2), failedBefore: time(2) }, /^failedAfter must be before failedBefore/],
+  ])('refuses a filter with %s', async (_, filter, message) => {
+    const refused = { code: 'BAD_USER_INPUT', message: expect.stringMatching(message) }
+    await expect(deadLetters.count(filter)).rejects.toMatchObject(refused)
+    await expect(deadLetters.page(1, {}, filter)).rejects.toMatchObject(refused)
+    await expect(deadLetters.retry({ filter })).rejects.toMatchObject(refused)
+    await expect(deadLetters.discard({ filter }, { dryRun: true })).rejects.toMatchObject(refused)
+  })
+})
