@@ -113,6 +113,7 @@ const rules: Rule[] = [
       // The marker of an incomplete migration, and the definitions that a migration is made from.
       'src/db/migrate.ts',
       'prisma/generator/definitions.ts',
+      'prisma/schema.prisma',
       'prisma/mysql/generated/definitions.json',
       'prisma/studio.config.ts',
       'schema.graphql',

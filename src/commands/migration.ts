@@ -14,7 +14,7 @@ import { prismaCli } from './prisma-cli.ts'
 
 const kinds = ['mysql', 'sqlite'] as const
 const titles = { mysql: 'MySQL', sqlite: 'SQLite' }
-const root = dirname(fileURLToPath(new URL('../../prisma', import.meta.url)))
+const schema = fileURLToPath(new URL('../../prisma/schema.prisma', import.meta.url))
 const folderOf = (kind: Kind) => new URL(`../../prisma/${kind}/migrations/`, import.meta.url)
 
 function main(args: readonly string[]): number {
@@ -41,7 +41,11 @@ function main(args: readonly string[]): number {
 function generate(): boolean {
   for (const args of [[], ['--schema', 'prisma/sqlite/schema.prisma']]) {
     try {
-      execFileSync(process.execPath, [prismaCli(), 'generate', ...args], { cwd: root, encoding: 'utf8', stdio: 'pipe' })
+      execFileSync(process.execPath, [prismaCli(), 'generate', ...args], {
+        cwd: dirname(dirname(schema)),
+        encoding: 'utf8',
+        stdio: 'pipe',
+      })
     } catch (error) {
       const { stdout, stderr } = error as { stdout?: string; stderr?: string }
       console.error(stdout ?? '', stderr ?? (error as Error).message)
