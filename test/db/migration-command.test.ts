@@ -7,7 +7,7 @@ import { type Migratable, migrate } from '../../src/db/migrate.ts'
 import { mysqlDialect } from '../../src/db/mysql.ts'
 import { sqliteDialect } from '../../src/db/sqlite.ts'
 import { startMariadb } from '../harness/mariadb.ts'
-import { copyPrisma, type PrismaCopy } from '../harness/prisma-copy.ts'
+import { copyTree, type Tree } from '../harness/tree.ts'
 import { quiet } from '../harness/quiet.ts'
 
 let server: Awaited<ReturnType<typeof startMariadb>>
@@ -43,7 +43,7 @@ model Line {
 `
 
 /** The command's output, and its exit code. */
-async function migration(copy: PrismaCopy, ...args: string[]) {
+async function migration(copy: Tree, ...args: string[]) {
   const done = copy.node(['src/commands/migration.ts', ...args])
   return done.then(
     ({ stdout, stderr }) => ({ code: 0, stdout, stderr }),
@@ -54,7 +54,7 @@ async function migration(copy: PrismaCopy, ...args: string[]) {
 const kinds = ['mysql', 'sqlite'] as const
 type Kind = (typeof kinds)[number]
 
-async function sqlOf(copy: PrismaCopy, kind: Kind, name: string): Promise<string> {
+async function sqlOf(copy: Tree, kind: Kind, name: string): Promise<string> {
   const folder = join(copy.path, `prisma/${kind}/migrations`)
   const found = (await readdir(folder)).find((each) => each.endsWith(`_${name}`))
   return readFile(join(folder, found!, 'migration.sql'), 'utf8')
@@ -62,13 +62,13 @@ async function sqlOf(copy: PrismaCopy, kind: Kind, name: string): Promise<string
 
 const statements = (sql: string) => sql.split('\n').filter((line) => line && !line.startsWith('--'))
 
-async function editSchema(copy: PrismaCopy, edit: (text: string) => string): Promise<void> {
+async function editSchema(copy: Tree, edit: (text: string) => string): Promise<void> {
   const path = join(copy.path, 'prisma/schema.prisma')
   await writeFile(path, edit(await readFile(path, 'utf8')))
 }
 
 /** A new database with the migrations that the copy has now. */
-async function open(copy: PrismaCopy, kind: Kind): Promise<{ database: Migratable } & AsyncDisposable> {
+async function open(copy: Tree, kind: Kind): Promise<{ database: Migratable } & AsyncDisposable> {
   const folder = pathToFileURL(join(copy.path, `prisma/${kind}/migrations/`))
   const log = quiet()
   const dialect =
@@ -91,9 +91,9 @@ const insertLine = (database: Migratable, id: string, noteId: string) =>
   database.query(`INSERT INTO Line (id, noteId, createdAt, savedAt) VALUES ('${id}', '${noteId}', ${now}, ${now})`)
 
 describe('npm run migration', () => {
-  let copy: PrismaCopy
+  let copy: Tree
   beforeEach(async () => {
-    copy = await copyPrisma(note)
+    copy = await copyTree(note)
     return () => copy[Symbol.asyncDispose]()
   })
 
