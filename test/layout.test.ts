@@ -110,6 +110,11 @@ const rules: Rule[] = [
       'src/open.ts',
       'src/app/',
       'src/graphql/schema.ts',
+      // The marker of an incomplete migration, and the definitions that a migration is made from.
+      'src/db/migrate.ts',
+      'prisma/generator/definitions.ts',
+      'prisma/schema.prisma',
+      'prisma/mysql/generated/definitions.json',
       'prisma/studio.config.ts',
       'schema.graphql',
       '.env.example',

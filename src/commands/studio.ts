@@ -1,12 +1,12 @@
 /** `npm run studio`: Prisma Studio on the store that DATABASE_URL names. Arguments are passed on, as in `npm run studio -- --browser none`. */
 import { spawn } from 'node:child_process'
-import { existsSync, readFileSync, statSync } from 'node:fs'
-import { createRequire } from 'node:module'
+import { existsSync, statSync } from 'node:fs'
 import { constants } from 'node:os'
 import { resolve } from 'node:path'
-import { fileURLToPath, pathToFileURL } from 'node:url'
+import { fileURLToPath } from 'node:url'
 import { filePath } from '../config/urls.ts'
 import { readConfig } from '../config.ts'
+import { prismaCli } from './prisma-cli.ts'
 
 /** Studio opens SQLite by an absolute URL only, decodes nothing in it, and would create a missing file. */
 function studioUrl(databaseUrl: string): string {
@@ -18,12 +18,6 @@ function studioUrl(databaseUrl: string): string {
     throw new Error(`${path} is a folder or a device; expected the store's file: set DATABASE_URL=file:PATH to it`)
   }
   return `file://${path}`
-}
-
-function prismaCli(): string {
-  const manifest = createRequire(import.meta.url).resolve('prisma/package.json')
-  const { bin } = JSON.parse(readFileSync(manifest, 'utf8')) as { bin: { prisma: string } }
-  return fileURLToPath(new URL(bin.prisma, pathToFileURL(manifest)))
 }
 
 try {

@@ -7,6 +7,9 @@ import { createHash, randomUUID } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import type { Log } from '../model/log.ts'
 
+/** Begins a line of a migration that a person has to complete before it may run. */
+export const BY_HAND = '-- WRITE BY HAND:'
+
 /** One connection to a database that can be locked. */
 export interface Migratable {
   /** The folder of the migrations: a folder for each, with its migration.sql. */
@@ -34,6 +37,12 @@ export async function migrate(database: Migratable, log: Log): Promise<string[]>
     if (!(await database.hasTable('_prisma_migrations')))
       await database.run(await readFile(database.accountTable, 'utf8'))
     const missing = missingOf(migrations, await account(database), log)
+    for (const { name, script } of missing) {
+      if (!script.split('\n').some((line) => line.startsWith(BY_HAND))) continue
+      throw new Error(
+        `Migration ${name} is not complete: write the statements that its line "${BY_HAND} …" asks for into ${name}/migration.sql, and delete the line`,
+      )
+    }
     for (const migration of missing) await apply(database, migration)
     keep = true
     return missing.map(({ name }) => name)

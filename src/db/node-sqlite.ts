@@ -235,7 +235,6 @@ function argument(types: readonly ArgType[]) {
     if (typeof value === 'string') {
       if (type === 'datetime') return sqliteTimestamp(new Date(value))
       if (type === 'bigint') return BigInt(value)
-      if (type === 'decimal') return Number.parseFloat(value)
       if (type === 'bytes') return Buffer.from(value, 'base64')
     }
     return value as Parameter

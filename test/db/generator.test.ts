@@ -4,12 +4,12 @@ import { delimiter, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Table } from '../../src/model/table.ts'
-import { copyPrisma, type PrismaCopy } from '../harness/prisma-copy.ts'
+import { copyTree, type Tree } from '../harness/tree.ts'
 
-let copy: PrismaCopy
+let copy: Tree
 let tables: Record<string, Table>
 beforeAll(async () => {
-  copy = await copyPrisma(await readFile(new URL('./every-type.prisma', import.meta.url), 'utf8'))
+  copy = await copyTree(await readFile(new URL('./every-type.prisma', import.meta.url), 'utf8'))
   await copy.generate()
   tables = (await import(pathToFileURL(join(copy.path, 'prisma/mysql/generated/tables.ts')).href)).tables
 }, 120_000)
@@ -150,7 +150,7 @@ test('the schema of SQLite keeps models, comments, strings and names, and drops 
 })
 
 test('prisma generate runs the generator on the Node in node_modules when the one on the PATH is too old', async () => {
-  await using other = await copyPrisma()
+  await using other = await copyTree()
   const old = join(other.path, 'old')
   await mkdir(old)
   await writeFile(join(old, 'node'), '#!/bin/sh\necho too old >&2\nexit 1\n')

@@ -1,10 +1,13 @@
 /** Migrations: applied once even if several processes start, recorded as Prisma's CLI does, with the result that the schemas describe. */
 import { createHash } from 'node:crypto'
-import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { TablesSql } from '../../prisma/generator/definitions.ts'
+import { tables } from '../../prisma/mysql/generated/tables.ts'
+import { differenceOf } from '../../src/commands/migration-sql.ts'
 import type { Dialect } from '../../src/db/dialect.ts'
 import { type Migratable, migrate } from '../../src/db/migrate.ts'
 import { mysqlDialect } from '../../src/db/mysql.ts'
@@ -44,38 +47,10 @@ const databases = {
 }
 const folder = (kind: string) => new URL(`../../prisma/${kind}/migrations/`, import.meta.url)
 
-/** The models of a schema.prisma, as far as ours go. */
-async function schema(kind: string) {
-  const text = await readFile(
-    new URL(kind === 'mysql' ? '../../prisma/schema.prisma' : '../../prisma/sqlite/schema.prisma', import.meta.url),
-    'utf8',
-  )
-  return [...text.matchAll(/^model (\w+) \{\n([\s\S]*?)^\}/gm)].map(([, name = '', body = '']) => {
-    const lines = body
-      .split('\n')
-      .map((line) => line.trim())
-      .filter((line) => line && !line.startsWith('//'))
-    return {
-      name,
-      columns: lines
-        .filter((line) => !line.startsWith('@@'))
-        .map((line) => {
-          const [column = '', type = '', ...attributes] = line.split(/\s+/)
-          return {
-            column,
-            type: type.replace('?', ''),
-            nullable: type.endsWith('?'),
-            id: attributes.includes('@id'),
-            native: attributes.find((attribute) => attribute.startsWith('@db.'))?.slice(4),
-          }
-        }),
-      indexes: lines.flatMap((line) => {
-        const [, columns] = /^@@index\(\[(.*)\]\)$/.exec(line) ?? []
-        return columns ? [columns.split(/,\s*/)] : []
-      }),
-    }
-  })
-}
+const names = async (kind: string) =>
+  (await readdir(folder(kind), { withFileTypes: true })).flatMap((e) => (e.isDirectory() ? [e.name] : [])).sort()
+/** A table of the schema; which ones there are is the user's business. */
+const someTable = Object.values(tables)[0]!.dbName
 
 describe.each(Object.entries(databases))('Migrations on %s', (kind, { url: newUrl, dialect: make }) => {
   const transactional = kind === 'sqlite'
@@ -100,7 +75,7 @@ describe.each(Object.entries(databases))('Migrations on %s', (kind, { url: newUr
     return pathToFileURL(`${path}/`)
   }
   const add = async (to: URL, name: string, sql: string) => {
-    await cp(folder(kind), new URL(`${name}/`, to), { recursive: true, filter: (source) => !source.includes('_init') })
+    await mkdir(new URL(`${name}/`, to), { recursive: true })
     await writeFile(new URL(`${name}/migration.sql`, to), sql)
   }
   const account = (dialect: Dialect) =>
@@ -114,13 +89,11 @@ describe.each(Object.entries(databases))('Migrations on %s', (kind, { url: newUr
     } finally {
       await Promise.all(stores.map((store) => store.close()))
     }
-    const names = (await readdir(folder(kind), { withFileTypes: true }))
-      .filter((e) => e.isDirectory())
-      .map(({ name }) => name)
+    const all = await names(kind)
     await using(url, async (database, dialect) => {
       const rows = await account(dialect)
-      expect(rows.map((row) => row.migration_name)).toEqual(names.sort())
-      const file = await readFile(new URL(`${names[0]}/migration.sql`, folder(kind)))
+      expect(rows.map((row) => row.migration_name)).toEqual(all)
+      const file = await readFile(new URL(`${all[0]}/migration.sql`, folder(kind)))
       expect(rows[0]).toMatchObject({
         id: expect.stringMatching(/^[0-9a-f-]{36}$/),
         checksum: createHash('sha256').update(file).digest('hex'),
@@ -147,9 +120,9 @@ describe.each(Object.entries(databases))('Migrations on %s', (kind, { url: newUr
         // Long enough for the second one to apply them several times.
         await Promise.race([applied, new Promise((resolve) => setTimeout(resolve, 500))])
         expect(over).toBe(false)
-        expect(await first.hasTable('Content')).toBe(false)
+        expect(await first.hasTable(someTable)).toBe(false)
         await first.unlock(true)
-        expect(await applied).toHaveLength(1)
+        expect(await applied).toEqual(await names(kind))
       }),
     )
   })
@@ -161,11 +134,11 @@ describe.each(Object.entries(databases))('Migrations on %s', (kind, { url: newUr
       await add(
         database.folder,
         '20990101000000_note',
-        'CREATE TABLE Note (id INTEGER PRIMARY KEY);\nINSERT INTO Note VALUES (1);\n',
+        'CREATE TABLE SpillwayTest (id INTEGER PRIMARY KEY);\nINSERT INTO SpillwayTest VALUES (1);\n',
       )
-      expect(first).toHaveLength(1)
+      expect(first).toEqual(await names(kind))
       expect(await migrate(database, quiet())).toEqual(['20990101000000_note'])
-      expect(await dialect.primary.$queryRawUnsafe('SELECT id FROM Note')).toEqual([{ id: 1 }])
+      expect(await dialect.primary.$queryRawUnsafe('SELECT id FROM SpillwayTest')).toEqual([{ id: 1 }])
     })
   })
 
@@ -174,18 +147,18 @@ describe.each(Object.entries(databases))('Migrations on %s', (kind, { url: newUr
       const database = { ...real, folder: await ownFolder() }
       const [name] = await migrate(database, quiet())
       await writeFile(new URL(`${name}/migration.sql`, database.folder), '-- changed\n')
-      await add(database.folder, '20990101000000_note', 'CREATE TABLE Note (id INTEGER PRIMARY KEY);')
+      await add(database.folder, '20990101000000_note', 'CREATE TABLE SpillwayTest (id INTEGER PRIMARY KEY);')
       await expect(migrate(database, quiet())).rejects.toThrow(
         /was changed after it had been applied.*Restore the file/,
       )
-      expect(await database.hasTable('Note')).toBe(false)
+      expect(await database.hasTable('SpillwayTest')).toBe(false)
     })
   })
 
   test('of a newer release are ignored with a warning', async () => {
     await using(await newUrl(), async (real) => {
       const database = { ...real, folder: await ownFolder() }
-      await add(database.folder, '20990101000000_note', 'CREATE TABLE Note (id INTEGER PRIMARY KEY);')
+      await add(database.folder, '20990101000000_note', 'CREATE TABLE SpillwayTest (id INTEGER PRIMARY KEY);')
       await migrate(database, quiet())
       const log = quiet()
       expect(await migrate(real, log)).toEqual([])
@@ -196,13 +169,13 @@ describe.each(Object.entries(databases))('Migrations on %s', (kind, { url: newUr
   test('that fail stop the start with an error that says what to do', async () => {
     await using(await newUrl(), async (real, dialect) => {
       const database = { ...real, folder: await ownFolder() }
-      const broken = 'CREATE TABLE Note (id INTEGER PRIMARY KEY);\nINSERT INTO Nowhere VALUES (1);\n'
+      const broken = 'CREATE TABLE SpillwayTest (id INTEGER PRIMARY KEY);\nINSERT INTO Nowhere VALUES (1);\n'
       await add(database.folder, '20990101000000_note', broken)
       await expect(migrate(database, quiet())).rejects.toThrow(/20990101000000_note failed/)
       if (transactional) {
         // It was rolled back, so that fixing the file is enough.
-        expect(await database.hasTable('Note')).toBe(false)
-        await add(database.folder, '20990101000000_note', 'CREATE TABLE Note (id INTEGER PRIMARY KEY);')
+        expect(await database.hasTable('SpillwayTest')).toBe(false)
+        await add(database.folder, '20990101000000_note', 'CREATE TABLE SpillwayTest (id INTEGER PRIMARY KEY);')
       } else {
         const again = await migrate(database, quiet()).catch((e: Error) => e.message)
         expect(again).toMatch(/was begun and did not finish.*DELETE FROM _prisma_migrations WHERE migration_name/)
@@ -210,120 +183,97 @@ describe.each(Object.entries(databases))('Migrations on %s', (kind, { url: newUr
           finished_at: null,
           logs: expect.stringContaining('Nowhere'),
         })
-        await dialect.primary.$executeRawUnsafe('DROP TABLE Note')
+        await dialect.primary.$executeRawUnsafe('DROP TABLE SpillwayTest')
         await dialect.primary.$executeRawUnsafe(
           "DELETE FROM _prisma_migrations WHERE migration_name = '20990101000000_note'",
         )
-        await add(database.folder, '20990101000000_note', 'CREATE TABLE Note (id INTEGER PRIMARY KEY);')
+        await add(database.folder, '20990101000000_note', 'CREATE TABLE SpillwayTest (id INTEGER PRIMARY KEY);')
       }
       expect((await migrate(database, quiet())).at(-1)).toBe('20990101000000_note')
     })
   })
 })
 
-describe('The migrations create', () => {
-  test('the same models, columns, types and indexes on both databases', async () => {
-    const common = (models: Awaited<ReturnType<typeof schema>>) =>
-      models.map((model) => ({ ...model, columns: model.columns.map(({ native: _, ...column }) => column) }))
-    const [mysql, sqlite] = [common(await schema('mysql')), common(await schema('sqlite'))]
-    expect(mysql).toEqual(sqlite)
-    expect(mysql[0]).toMatchObject({ name: 'Content', indexes: [['createdAt', 'id']], columns: { length: 4 } })
-  })
-
-  test('the columns, keys and character sets of the schema on MySQL, in a database with another default', async () => {
-    const dialect = databases.mysql.dialect(await databases.mysql.url())
-    try {
-      const database = await dialect.migratable(AbortSignal.timeout(20_000))
-      await migrate(database, quiet())
-      const ask = (sql: string) => database.query(sql)
-      const tables = await ask(
-        "SELECT table_name AS t FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name NOT LIKE '\\_%'",
-      )
-      const models = await schema('mysql')
-      expect(tables.map(({ t }) => t).sort()).toEqual(models.map(({ name }) => name).sort())
-      const types: Record<string, string> = {
-        'Char(36)': 'char(36)',
-        MediumText: 'mediumtext',
-        'DateTime(3)': 'datetime(3)',
-      }
-      for (const { name, columns, indexes } of models) {
-        const found = await ask(
-          `SELECT column_name AS c, column_type AS t, is_nullable AS n, column_key AS k, column_default AS d FROM information_schema.columns
-           WHERE table_schema = DATABASE() AND table_name = '${name}' ORDER BY ordinal_position`,
-        )
-        expect(found.map(({ c, t, n, d }) => ({ c, t, n, d }))).toEqual(
-          columns.map(({ column, native, nullable }) => ({
-            c: column,
-            t: types[native!],
-            n: nullable ? 'YES' : 'NO',
-            d: null,
-          })),
-        )
-        const keys = await ask(
-          `SELECT index_name AS i, GROUP_CONCAT(column_name ORDER BY seq_in_index) AS c, MIN(non_unique) AS n FROM information_schema.statistics
-           WHERE table_schema = DATABASE() AND table_name = '${name}' GROUP BY index_name ORDER BY index_name`,
-        )
-        expect(keys.map(({ i, c, n }) => `${i} ${c} ${n}`)).toEqual([
-          ...indexes.map((of) => `${name}_${of.join('_')}_idx ${of.join(',')} 1`),
-          `PRIMARY ${columns
-            .filter(({ id }) => id)
-            .map(({ column }) => column)
-            .join(',')} 0`,
-        ])
-      }
-      const charsets = await ask(
-        `SELECT column_name AS c, CONCAT(character_set_name, ' ', collation_name) AS s FROM information_schema.columns
-         WHERE table_schema = DATABASE() AND table_name = 'Content' AND collation_name IS NOT NULL ORDER BY ordinal_position`,
-      )
-      expect(charsets.map(({ c, s }) => `${c} ${s}`)).toEqual(['id ascii ascii_bin', 'content utf8mb4 utf8mb4_bin'])
-      const [table] = await ask(
-        "SELECT table_collation AS c FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'Content'",
-      )
-      expect(table?.c).toMatch(/^utf8mb4_/)
-      await database.close()
-    } finally {
-      await dialect.close()
-    }
-  })
-
-  test('the columns, keys and indexes of the schema on SQLite', async () => {
-    const dialect = databases.sqlite.dialect(await databases.sqlite.url())
-    try {
-      const database = await dialect.migratable(AbortSignal.timeout(20_000))
-      await migrate(database, quiet())
-      const models = await schema('sqlite')
-      const tables = await database.query(
-        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE '\\_%' ESCAPE '\\'",
-      )
-      expect(tables.map(({ name }) => name).sort()).toEqual(models.map(({ name }) => name).sort())
-      const types: Record<string, string> = { String: 'TEXT', DateTime: 'DATETIME' }
-      for (const { name, columns, indexes } of models) {
-        const found = await database.query(
-          `SELECT name, type, "notnull", dflt_value, pk FROM pragma_table_info('${name}')`,
-        )
-        expect(found.map((column) => ({ ...column }))).toEqual(
-          columns.map(({ column, type, nullable, id }) => ({
-            name: column,
-            type: types[type],
-            notnull: nullable ? 0 : 1,
-            dflt_value: null,
-            pk: id ? 1 : 0,
-          })),
-        )
-        const made = await database.query(
-          `SELECT name FROM pragma_index_list('${name}') WHERE origin = 'c' ORDER BY name`,
-        )
-        expect(made.map((index) => index.name)).toEqual(indexes.map((of) => `${name}_${of.join('_')}_idx`))
-        for (const of of indexes) {
-          const index = await database.query(
-            `SELECT name FROM pragma_index_info('${name}_${of.join('_')}_idx') ORDER BY seqno`,
-          )
-          expect(index.map((column) => column.name)).toEqual(of)
+describe('The migrations create what prisma/schema.prisma defines, in a database with another default character set,', () => {
+  /** Describes every table of the schema in the database of the migrations, and in one made from the definitions of the schema. */
+  async function described(
+    kind: 'mysql' | 'sqlite',
+    describeTable: (database: Migratable, name: string) => Promise<{ columns: unknown[] }>,
+  ) {
+    const file = new URL('../../prisma/mysql/generated/definitions.json', import.meta.url)
+    const wanted: TablesSql = JSON.parse(await readFile(file, 'utf8'))[kind]
+    const results = []
+    for (const fromSchema of [false, true]) {
+      const dialect = databases[kind].dialect(await databases[kind].url())
+      try {
+        const database = await dialect.migratable(AbortSignal.timeout(20_000))
+        try {
+          if (fromSchema) await database.run(differenceOf({}, wanted, kind).statements.join('\n'))
+          else await migrate(database, quiet())
+          const found: Record<string, { columns: unknown[] }> = {}
+          for (const name of Object.keys(wanted)) found[name] = await describeTable(database, name)
+          results.push(found)
+        } finally {
+          await database.close()
         }
+      } finally {
+        await dialect.close()
       }
-      await database.close()
-    } finally {
-      await dialect.close()
     }
+    return results
+  }
+  const rows = async (database: Migratable, sql: string) => (await database.query(sql)).map((row) => ({ ...row }))
+
+  test('on MySQL: columns, character sets, indexes and foreign keys', async () => {
+    const [migrated, defined] = await described('mysql', async (database, name) => {
+      const where = `table_schema = DATABASE() AND table_name = '${name}'`
+      return {
+        columns: await rows(
+          database,
+          `SELECT column_name, column_type, is_nullable, column_default, character_set_name, collation_name
+           FROM information_schema.columns WHERE ${where} ORDER BY column_name`,
+        ),
+        indexes: await rows(
+          database,
+          `SELECT index_name, seq_in_index, column_name, non_unique, sub_part, index_type
+           FROM information_schema.statistics WHERE ${where} ORDER BY index_name, seq_in_index`,
+        ),
+        references: await rows(
+          database,
+          `SELECT constraint_name, column_name, ordinal_position, referenced_table_name, referenced_column_name
+           FROM information_schema.key_column_usage WHERE ${where} AND referenced_table_name IS NOT NULL
+           ORDER BY constraint_name, ordinal_position`,
+        ),
+        table: await rows(database, `SELECT engine, table_collation FROM information_schema.tables WHERE ${where}`),
+      }
+    })
+    expect(migrated).toEqual(defined)
+    for (const { columns } of Object.values(defined!)) expect(columns.length).toBeGreaterThan(3)
+  })
+
+  test('on SQLite: columns, indexes and foreign keys', async () => {
+    const [migrated, defined] = await described('sqlite', async (database, name) => {
+      const indexes = await rows(
+        database,
+        `SELECT name, "unique" FROM pragma_index_list('${name}') WHERE origin = 'c' ORDER BY name`,
+      )
+      const keys = []
+      for (const index of indexes)
+        keys.push(await rows(database, `SELECT seqno, name, "desc" FROM pragma_index_xinfo('${index.name}') WHERE key`))
+      return {
+        columns: await rows(
+          database,
+          `SELECT name, type, "notnull", dflt_value, pk FROM pragma_table_info('${name}') ORDER BY name`,
+        ),
+        indexes,
+        keys,
+        references: await rows(
+          database,
+          `SELECT "table", seq, "from", "to", on_update, on_delete FROM pragma_foreign_key_list('${name}') ORDER BY "from"`,
+        ),
+      }
+    })
+    expect(migrated).toEqual(defined)
+    for (const { columns } of Object.values(defined!)) expect(columns.length).toBeGreaterThan(3)
   })
 })

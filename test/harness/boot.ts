@@ -22,6 +22,8 @@ export interface BootOptions {
   workers?: number
   /** Of its processes, where a test would only wait. */
   intervals?: Intervals
+  /** The path of a copy of the project (tree.ts), in place of the project. */
+  tree?: string
 }
 
 export class Spillway {
@@ -30,16 +32,18 @@ export class Spillway {
   apis: SpillwayProcess[] = []
   workers: SpillwayProcess[] = []
   readonly #execArgv: string[]
+  readonly #tree: string | undefined
   readonly #clean: () => Promise<unknown>
 
   constructor(
     setUp: SetUp,
     env: Record<string, string>,
-    options: { intervals?: Intervals | undefined; clean: () => Promise<unknown> },
+    options: { intervals?: Intervals | undefined; tree?: string | undefined; clean: () => Promise<unknown> },
   ) {
     this.embedded = setUp === 'embedded'
     this.env = env
     this.#execArgv = withIntervals(options.intervals ?? {})
+    this.#tree = options.tree
     this.#clean = options.clean
   }
 
@@ -82,7 +86,7 @@ export class Spillway {
   }
 
   #spawn(role: 'api' | 'worker', env: Record<string, string>): Promise<SpillwayProcess> {
-    return spawnSpillway(role, { ...this.env, ...env }, { execArgv: this.#execArgv })
+    return spawnSpillway(role, { ...this.env, ...env }, { execArgv: this.#execArgv, tree: this.#tree })
   }
 
   /** Ends a process, waits until it is gone, and returns how it ended. */
@@ -119,9 +123,9 @@ export interface InProcess {
 
 /** On files of its own, or on the shared servers (servers.ts). Stack (stack.ts) has servers of its own. */
 export async function boot(setUp: SetUp, options: BootOptions = {}): Promise<Spillway> {
-  const { env, apis = 1, workers = 2, intervals } = options
+  const { env, apis = 1, workers = 2, intervals, tree } = options
   const { urls, clean } = setUp === 'embedded' ? await onFiles() : await onServers()
-  return await new Spillway(setUp, { ...urls, ...env }, { intervals, clean }).start(apis, workers)
+  return await new Spillway(setUp, { ...urls, ...env }, { intervals, tree, clean }).start(apis, workers)
 }
 
 /** An embedded API in the process of the test, where a test passes a log, or has changed the schema before it is loaded. */

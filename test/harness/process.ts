@@ -2,7 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { type Exit, launch } from './child.ts'
 import { Client } from './client.ts'
 import { eventually } from './eventually.ts'
@@ -26,10 +26,10 @@ export function inherited(): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries({ PATH, HOME, TMPDIR, NODE_COMPILE_CACHE }).filter(([, value]) => value))
 }
 
-const failpoints = new URL('failpoints.ts', import.meta.url).href
+const root = fileURLToPath(new URL('../../', import.meta.url))
 const roles = {
-  api: { file: '../../src/main.ts', ready: 'listening' },
-  worker: { file: '../../worker/main.ts', ready: 'working' },
+  api: { file: 'src/main.ts', ready: 'listening' },
+  worker: { file: 'worker/main.ts', ready: 'working' },
 }
 
 /**
@@ -44,12 +44,16 @@ export async function spawnSpillway(
     ready?: boolean
     timeoutMs?: number
     cwd?: string
+    /** A copy of the project (tree.ts), in place of the project. */
+    tree?: string | undefined
     execArgv?: string[]
     stdout?: number
     stderr?: number
   } = {},
 ): Promise<SpillwayProcess> {
   const { file, ready } = roles[role]
+  const { tree = root } = options
+  const failpoints = pathToFileURL(join(tree, 'test/harness/failpoints.ts')).href
   const cwd = options.cwd ?? (await mkdtemp(join(tmpdir(), `spillway-${role}-`)))
   let isReady = false
   let url: string | undefined
@@ -59,7 +63,7 @@ export async function spawnSpillway(
       '--disable-warning=ExperimentalWarning',
       ...(env.SPILLWAY_FAILPOINT === undefined ? [] : ['--import', failpoints]),
       ...(options.execArgv ?? []),
-      fileURLToPath(new URL(file, import.meta.url)),
+      join(tree, file),
     ],
     {
       cwd,
