@@ -30,7 +30,7 @@ async function open(kind: string): Promise<Dialect> {
       : source.sqliteDialect(`file:${join(copy.path, 'every.db')}`, quiet())
   const database = await dialect.migratable(AbortSignal.timeout(20_000))
   try {
-    expect(await migrate(database, quiet())).toHaveLength(2)
+    expect(await migrate(database, quiet())).toEqual([expect.stringMatching(/^\d{14}_every_type$/)])
   } finally {
     await database.close()
   }

@@ -81,7 +81,7 @@ test('the generator describes enums, keys, indexes and foreign keys, with the na
       { name: 'BLUE', dbName: 'BLUE' },
     ],
   })
-  expect(Object.keys(tables)).toEqual(['Content', 'Parent', 'Every'])
+  expect(Object.keys(tables)).toEqual(['Parent', 'Every'])
   expect(tables.Parent).toMatchObject({
     dbName: 'parents',
     description: 'The parent, with other names in the database.',
@@ -150,7 +150,7 @@ test('the schema of SQLite keeps models, comments, strings and names, and drops 
 })
 
 test('prisma generate runs the generator on the Node in node_modules when the one on the PATH is too old', async () => {
-  await using other = await copyPrisma()
+  await using other = await copyPrisma('model Post {\n  id String @id\n}\n')
   const old = join(other.path, 'old')
   await mkdir(old)
   await writeFile(join(old, 'node'), '#!/bin/sh\necho too old >&2\nexit 1\n')
@@ -159,5 +159,5 @@ test('prisma generate runs the generator on the Node in node_modules when the on
   const text = await readFile(join(other.path, 'prisma/schema.prisma'), 'utf8')
   await writeFile(join(other.path, 'prisma/schema.prisma'), text.replace(/generator pothos \{[^}]*\}/, ''))
   await other.generate({ PATH: [old, process.env.PATH].join(delimiter) })
-  expect(await readFile(join(other.path, 'prisma/mysql/generated/tables.ts'), 'utf8')).toContain('Content: {')
+  expect(await readFile(join(other.path, 'prisma/mysql/generated/tables.ts'), 'utf8')).toContain('Post: {')
 }, 60_000)

@@ -1,6 +1,6 @@
-/** A folder with this project's Prisma schema, generator and migrations, and models of the test's own. */
+/** A folder with this project's Prisma generators and sources, and with the test's own models in the place of the project's. */
 import { execFile } from 'node:child_process'
-import { appendFile, cp, mkdir, mkdtemp, readdir, rm, symlink } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -17,13 +17,14 @@ export interface PrismaCopy extends AsyncDisposable {
   generate(env?: NodeJS.ProcessEnv): Promise<void>
 }
 
-export async function copyPrisma(models = ''): Promise<PrismaCopy> {
+export async function copyPrisma(models: string): Promise<PrismaCopy> {
   const path = await mkdtemp(join(tmpdir(), 'spillway-prisma-'))
-  const isMade = (source: string) => /prisma\/(mysql|sqlite)\/(generated|schema\.prisma)/.test(source)
+  // A user's models and migrations are not the tests' business.
+  const isLeftOut = (source: string) => /prisma\/(mysql|sqlite)\/(generated|schema\.prisma|migrations\/.)/.test(source)
   for (const name of ['package.json', 'prisma.config.ts', 'tsconfig.json', 'prisma', 'src'])
-    await cp(join(root, name), join(path, name), { recursive: true, filter: (source) => !isMade(source) })
+    await cp(join(root, name), join(path, name), { recursive: true, filter: (source) => !isLeftOut(source) })
   await linkModules(path)
-  await appendFile(join(path, 'prisma/schema.prisma'), models)
+  await replaceModels(join(path, 'prisma/schema.prisma'), models)
   const node: PrismaCopy['node'] = (args, env = {}) =>
     run(process.execPath, ['--disable-warning=ExperimentalWarning', ...args], {
       cwd: path,
@@ -39,6 +40,11 @@ export async function copyPrisma(models = ''): Promise<PrismaCopy> {
     },
     [Symbol.asyncDispose]: () => rm(path, { recursive: true }),
   }
+}
+
+async function replaceModels(schema: string, models: string): Promise<void> {
+  const [head] = /^[\s\S]*?^datasource \w+ \{[^}]*\}\n/m.exec(await readFile(schema, 'utf8'))!
+  await writeFile(schema, head + models)
 }
 
 async function linkModules(path: string) {
