@@ -241,6 +241,39 @@ describe.each([
     expect((await failing.discard({ filter: { code: 'REJECTED' } })).count).toBe(150)
   })
 
+  test('bounds the bytes of a page and of a step, and lists, retries and discards all', {
+    timeout: 60_000,
+  }, async () => {
+    const items = Array.from({ length: 7 }, (_, n) => item(randomUUID(), 'x'.repeat(1_500_000), `digest-${n}`))
+    for (const one of items) await fail([one])
+    const pages: number[] = []
+    const filter = { model: 'Content' }
+    for (let olderThan: string | undefined; ; ) {
+      const page = await deadLetters.page(100, { newestFirst: true, olderThan }, filter)
+      pages.push(page.deadLetters.length)
+      olderThan = page.deadLetters.at(-1)!.handle
+      if (!page.more) break
+    }
+    expect(Math.max(...pages)).toBeLessThanOrEqual(3)
+    expect(pages.reduce((sum, size) => sum + size, 0)).toBe(7)
+    const ids = items.map(({ id }) => id)
+    expect(await deadLetters.retry({ ids: ids.slice(0, 5) })).toEqual({ count: 5, saveIds: ids.slice(0, 5) })
+    expect(await deadLetters.retry({ filter })).toEqual({ count: 2, saveIds: ids.slice(5) })
+    for (let left = 7; left > 0; ) {
+      const entries = await receive()
+      await consumer.deadLetter(
+        entries.map((entry) => ({
+          entry,
+          failure: { code: 'REJECTED', message: 'no', attempts: 1, failedAt: time(0) },
+        })),
+      )
+      left -= entries.length
+    }
+    expect((await deadLetters.discard({ ids: ids.slice(0, 5) })).count).toBe(5)
+    expect((await deadLetters.discard({ filter })).count).toBe(2)
+    expect(await queue.status()).toMatchObject({ depth: 0, deadLetters: 0 })
+  })
+
   test.each<[string, DeadLetterFilter, RegExp]>([
     ['a model that there is not', { model: 'content' }, /^model must be one of Content, got "content"$/],
     ['a code that there is not', { code: 'rejected' }, /^code must be one of ID_CONFLICT, .*, got "rejected"$/],
