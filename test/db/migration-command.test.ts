@@ -236,3 +236,13 @@ describe('npm run migration', () => {
     expect(await readdir(join(copy.path, 'prisma/mysql/migrations'))).toEqual([])
   })
 })
+
+test('a model and a migration of a user break no test of the migrations', async () => {
+  await using copy = await copyPrisma(note.replaceAll('Note', 'UserNote').replaceAll('Line', 'UserLine'), {
+    beside: true,
+  })
+  expect(await migration(copy, 'user_note')).toMatchObject({ code: 0 })
+  const vitest = 'node_modules/vitest/vitest.mjs'
+  const { stdout } = await copy.node([vitest, 'run', '--no-color', 'test/db/migrations.test.ts'])
+  expect(stdout).toMatch(/Test Files +1 passed/)
+}, 120_000)

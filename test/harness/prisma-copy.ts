@@ -1,6 +1,6 @@
 /** A folder with this project's Prisma generators and sources, and with the test's own models in the place of the project's. */
 import { execFile } from 'node:child_process'
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { appendFile, cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -17,14 +17,20 @@ export interface PrismaCopy extends AsyncDisposable {
   generate(env?: NodeJS.ProcessEnv): Promise<void>
 }
 
-export async function copyPrisma(models: string): Promise<PrismaCopy> {
+/** `beside`: the models are added to the project's, whose migrations and tests are copied, too. */
+export async function copyPrisma(models: string, { beside = false } = {}): Promise<PrismaCopy> {
   const path = await mkdtemp(join(tmpdir(), 'spillway-prisma-'))
   // A user's models and migrations are not the tests' business.
-  const isLeftOut = (source: string) => /prisma\/(mysql|sqlite)\/(generated|schema\.prisma|migrations\/.)/.test(source)
-  for (const name of ['package.json', 'prisma.config.ts', 'tsconfig.json', 'prisma', 'src'])
+  const leftOut = beside
+    ? /prisma\/(mysql|sqlite)\/(generated|schema\.prisma)/
+    : /prisma\/(mysql|sqlite)\/(generated|schema\.prisma|migrations\/.)/
+  const isLeftOut = (source: string) => leftOut.test(source)
+  const tests = beside ? ['vitest.config.ts', 'test/harness', 'test/db'] : []
+  for (const name of ['package.json', 'prisma.config.ts', 'tsconfig.json', 'prisma', 'src', ...tests])
     await cp(join(root, name), join(path, name), { recursive: true, filter: (source) => !isLeftOut(source) })
   await linkModules(path)
-  await replaceModels(join(path, 'prisma/schema.prisma'), models)
+  const schema = join(path, 'prisma/schema.prisma')
+  await (beside ? appendFile(schema, models) : replaceModels(schema, models))
   const node: PrismaCopy['node'] = (args, env = {}) =>
     run(process.execPath, ['--disable-warning=ExperimentalWarning', ...args], {
       cwd: path,
