@@ -163,3 +163,19 @@ test('prisma generate runs the generator on the Node in node_modules when the on
   await other.generate({ PATH: [old, process.env.PATH].join(delimiter) })
   expect(await readFile(join(other.path, 'prisma/mysql/generated/tables.ts'), 'utf8')).toContain('Post: {')
 }, 60_000)
+
+test.each([
+  [
+    'a many-to-many relation',
+    'model Post {\n  id String @id\n  tags Tag[]\n}\nmodel Tag {\n  id String @id\n  posts Post[]\n}\n',
+    'Post.tags is one end of a many-to-many relation: add a model of the relation',
+  ],
+  [
+    'a default whose digits Prisma would round',
+    'model Post {\n  id String @id\n  price Decimal @default(0.12345678901234567890)\n}\n',
+    'The default of the column price has more than 15 digits',
+  ],
+])('the generator refuses %s and says what to write', async (_, models, message) => {
+  await using other = await copyPrisma(models)
+  await expect(other.generate()).rejects.toThrow(message)
+})
