@@ -3,6 +3,7 @@ import SchemaBuilder from '@pothos/core'
 import PrismaPlugin from '@pothos/plugin-prisma'
 import RelayPlugin from '@pothos/plugin-relay'
 import { GraphQLError } from 'graphql'
+import * as z from 'zod'
 import type { PrismaClient } from '../../prisma/mysql/generated/client.ts'
 import type PrismaTypes from '../../prisma/mysql/generated/pothos.ts'
 import { getDatamodel } from '../../prisma/mysql/generated/pothos.ts'
@@ -68,14 +69,16 @@ export const builder = new SchemaBuilder<{
   },
 })
 
+const isoTime = z.iso.datetime({ offset: true })
+
 builder.scalarType('DateTime', {
   description: 'A point in time: ISO 8601 (RFC 3339), UTC, with milliseconds.',
   specifiedByURL: 'https://scalars.graphql.org/andimarek/date-time.html',
   serialize: (value) => (value as Date).toISOString(),
   parseValue: (value) => {
-    const date = typeof value === 'string' ? new Date(value) : undefined
-    if (!date || Number.isNaN(+date)) throw new GraphQLError('a DateTime is an ISO 8601 text')
-    return date
+    // `Date` guesses: it makes 3 March of 31 February, and a year of "5".
+    if (isoTime.safeParse(value).success) return new Date(value as string)
+    throw new GraphQLError('a DateTime is an ISO 8601 text with its zone, such as 2026-11-27T12:00:00Z')
   },
 })
 
