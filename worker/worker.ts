@@ -113,13 +113,13 @@ export class Worker {
     const signal = this.#aborting.signal
     this.#consumer = consumer
     this.#options = options
-    const slots = new Slots(concurrency)
+    const stopping = this.#stopping.signal
+    const slots = new Slots(concurrency, { stopping })
     const onFinished = (outcome: Outcome) => this.#publishParked(outcome)
     const onChange = () => {
       slots.next()
       this.#changed()
     }
-    const stopping = this.#stopping.signal
     const laneOptions = { batch: options.batch, maxAttempts, retryForMs, log, meter, signal, stopping, onChange }
     this.#lanes = new Map(
       [...models.values()].map((model) => [model, new Lane(model, { store, slots, onFinished }, laneOptions)]),
