@@ -2,6 +2,7 @@
 import { render } from 'preact'
 import { watchFeed } from './feed.ts'
 import { watchLetters } from './letters.ts'
+import { loadModels } from './models.ts'
 import { watchOutbox } from './outbox.ts'
 import { watchQueue } from './queue.ts'
 import { watchSpike } from './spike.ts'
@@ -9,7 +10,9 @@ import { App } from './view/app.tsx'
 
 watchLetters()
 watchSpike()
-void watchOutbox()
 void watchFeed()
 void watchQueue()
+// After the feed: it hears of the first model.
+void watchOutbox()
+void loadModels()
 render(<App />, document.getElementById('console')!)

@@ -101,7 +101,7 @@ export async function watchQueue(): Promise<never> {
 async function sample(): Promise<void> {
   try {
     const { queue: status } = await ask(Queue, 'admin', {})
-    record({ at: Date.now(), status })
+    record({ at: Date.now(), status: status ?? undefined })
   } catch (error) {
     if (!(error instanceof Refusal)) throw error
     const at = Date.now()

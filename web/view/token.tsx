@@ -2,11 +2,12 @@
 import { useRef } from 'preact/hooks'
 import { access, type Right, setToken } from '../access.ts'
 import { reconnect } from '../feed.ts'
+import { retryModels } from '../models.ts'
 import { mayWrite } from '../outbox.ts'
 import { look } from '../queue.ts'
 import { useStore } from '../store.ts'
 
-const needed: Record<Right, string> = { read: 'read contents', write: 'save', admin: 'see the queue and dead letters' }
+const needed: Record<Right, string> = { read: 'read rows', write: 'save', admin: 'see the queue and dead letters' }
 
 export function Token() {
   const { on, token, problem, may } = useStore(access)
@@ -17,6 +18,7 @@ export function Token() {
     setToken(text)
     reconnect()
     look()
+    retryModels()
     void mayWrite()
   }
   return (
