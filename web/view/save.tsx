@@ -1,5 +1,5 @@
 /** The form of the chosen model and its button, and what became of what was typed. */
-import { useEffect, useRef, useState } from 'preact/hooks'
+import { useLayoutEffect, useRef, useState } from 'preact/hooks'
 import { readTexts, type Texts, textsOf } from '../form.ts'
 import { duration } from '../format.ts'
 import { choose, type Model, modelNamed, models, sentColumns } from '../models.ts'
@@ -44,7 +44,7 @@ function Form({ model, texts }: { model: Model; texts: Texts | undefined }) {
   const [problems, show] = useState<Texts>({})
   const columns = sentColumns(model)
   // The fields keep their own text; the form is mounted anew for other texts.
-  useEffect(() => {
+  useLayoutEffect(() => {
     fill(form.current!, columns, texts ?? {})
     if (texts && columns[0]) fieldOf(form.current!, columns[0]).focus()
   }, [])
