@@ -6,7 +6,7 @@
 import { access } from './access.ts'
 import { ask, follow, pause, Refusal, serverAhead } from './api.ts'
 import { count } from './format.ts'
-import { chosen, type Model, onChosen, operationsOf, type Row } from './models.ts'
+import { chosen, type Model, models, onChosen, operationsOf, type Row } from './models.ts'
 import { noteWritten } from './queue.ts'
 import { say } from './say.ts'
 import { makeStore } from './store.ts'
@@ -147,7 +147,7 @@ function add(rows: readonly Row[]): void {
   let from = 0
   for (let i = 1; i <= rows.length; i++) {
     if (i < rows.length && rows[i]!.savedAt === rows[from]!.savedAt) continue
-    noteWritten(Date.parse(rows[from]!.savedAt), i - from)
+    if (models.get().list.length === 1) noteWritten(Date.parse(rows[from]!.savedAt), i - from)
     from = i
   }
   const { version } = feed.get()

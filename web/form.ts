@@ -87,13 +87,14 @@ const kinds: Record<Column['type'], string> = {
 /** What a field takes, in a few words. */
 export function hintOf(column: Column): string {
   const { type, min, max, maxLength, digits, nullable, default: value } = column
+  const isNumber = ['Int', 'BigInt', 'Float', 'Decimal'].includes(type)
   const range = [min === undefined ? '' : `from ${min}`, max === undefined ? '' : `to ${max}`].join(' ').trim()
   return [
-    type === 'DateTime' ? 'local time' : kinds[type],
+    type === 'DateTime' ? 'local time' : ['Boolean', 'Enum'].includes(type) ? '' : kinds[type],
     // The limits of the type itself say nothing new.
-    Math.abs(Number(max)) >= 2 ** 31 - 1 ? '' : range,
+    isNumber && Math.abs(Number(max)) < 2 ** 31 - 1 ? range : '',
     maxLength === undefined ? '' : `at most ${maxLength} characters`,
-    digits ? `at most ${digits[0]}.${digits[1]} digits` : '',
+    digits ? `at most ${digits[0]} + ${digits[1]} digits` : '',
     value !== undefined ? `default ${textOf(column, value)}` : nullable ? 'optional' : '',
   ]
     .filter((part) => part !== '')

@@ -1,5 +1,6 @@
 /** The console: starts what follows the server, and shows it. */
 import { render } from 'preact'
+import { watchCounts } from './counts.ts'
 import { watchFeed } from './feed.ts'
 import { watchLetters } from './letters.ts'
 import { loadModels } from './models.ts'
@@ -12,7 +13,8 @@ watchLetters()
 watchSpike()
 void watchFeed()
 void watchQueue()
-// After the feed: it hears of the first model.
+void watchCounts()
+// Last: the others hear of the first model.
 void watchOutbox()
 void loadModels()
 render(<App />, document.getElementById('console')!)

@@ -106,6 +106,8 @@ export interface Operations {
   >
   saved: Operation<{ saved: { cursor: string; row: Row } }, { after: string | null }>
   save: Operation<{ save: { status: 'QUEUED' | 'SAVED' | 'FAILED'; failure: Failure | null } | null }, Values>
+  /** Tells of each row only when it was written. */
+  written: Operation<{ saved: { row: Pick<Row, 'savedAt'> } }, Record<string, never>>
   saveMany: Operation<{ saves: { status: string }[] | null }, { inputs: Values[] }>
 }
 
@@ -126,6 +128,7 @@ function makeOperations(model: Model): Operations {
   return {
     page: `query Page($first:Int$after:String){page:${names.many}(first:$first after:$after){edges{cursor node{${row}}}pageInfo{hasNextPage}}}`,
     saved: `subscription Saved($after:String){saved:${names.saved}(after:$after){cursor row:${names.one}{${row}}}}`,
+    written: `subscription Written{saved:${names.saved}{row:${names.one}{savedAt}}}`,
     save: `mutation Save($id:ID ${declared}){save:${names.save}(id:$id ${passed}){status failure{code message}}}`,
     saveMany: `mutation SaveMany($inputs:[${name}Input!]!){saves:${names.saveMany}(inputs:$inputs){status}}`,
   } as Operations

@@ -13,7 +13,7 @@ import { type ModelServer, serveModels } from '../harness/model-server.ts'
 import { datamodelOf, models } from '../harness/models.ts'
 import { quiet } from '../harness/quiet.ts'
 import { secret, tokenOf } from '../harness/tenants.ts'
-import { openWindow } from './window.ts'
+import { numberOf, openWindow } from './window.ts'
 
 interface Served {
   url: string
@@ -168,7 +168,7 @@ test('the console saves a row of the chosen model from a form of its columns, an
     expect.stringMatching(/^postId\s+text, at most 36 characters$/),
     expect.stringMatching(/^body\s+text$/),
     expect.stringMatching(/^rating\s+a whole number, from 1 to 5, optional$/),
-    expect.stringMatching(/^mood\s+one of the values, default HAPPY$/),
+    expect.stringMatching(/^mood\s+default HAPPY$/),
   ])
   await page.getByLabel('postId').fill('post 1')
   await page.getByLabel('postId').press('Enter')
@@ -217,6 +217,8 @@ test('the console shows the rows of one model at a time, and what was missed of 
   const window = await openWindow(browser, open.url)
   const { page } = window
   await page.locator('.rows[aria-label="Saved contents"]').waitFor()
+  // The socket that counts is open.
+  await holds(async () => expect(await page.locator('[data-number="saves"]').textContent()).toMatch(/^\d/))
   await save('save', 'content', 'the first content')
   await page.locator('.rows li', { hasText: 'the first content' }).waitFor()
   await choose(window, 'Memo')
@@ -226,6 +228,8 @@ test('the console shows the rows of one model at a time, and what was missed of 
   await page.locator('.rows li', { hasText: 'topic: 1 · text: a memo' }).waitFor()
   await save('save', 'content', 'missed content')
   expect(await page.locator('.rows li').count()).toBe(1)
+  // The numbers are those of all models.
+  await holds(async () => expect(await numberOf(page, 'total')).toBe(3))
   await choose(window, 'Content')
   await page.locator('.feed .hint', { hasText: 'caught up 1 missed' }).waitFor()
   await holds(async () =>

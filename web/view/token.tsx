@@ -1,6 +1,7 @@
 /** The token field: only there where the server asks for a token. */
 import { useRef } from 'preact/hooks'
 import { access, type Right, setToken } from '../access.ts'
+import { recount } from '../counts.ts'
 import { reconnect } from '../feed.ts'
 import { retryModels } from '../models.ts'
 import { mayWrite } from '../outbox.ts'
@@ -17,6 +18,7 @@ export function Token() {
   const use = (text: string) => {
     setToken(text)
     reconnect()
+    recount()
     look()
     retryModels()
     void mayWrite()
