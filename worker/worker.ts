@@ -63,6 +63,8 @@ const receiveWaitMs = 1_000
 /** The time between two calls of receive if the first returned less than a batch. Otherwise, saves that arrive one by one would each cost
  *  a statement. An idle worker receives at once, and full batches follow each other without a pause. */
 const receiveSpacingMs = 5
+/** So many batches are received at once at most: the queue's script that returns them blocks its other clients. */
+const mostSpread = 4
 /** An entry that was delivered more often may have crashed its worker: it is a suspect, and its attempts are counted durably. */
 const suspectDeliveries = 1
 /** So many suspects are tried together first. Those of an attempt that crashed the worker are tried alone. */
@@ -96,6 +98,8 @@ export class Worker {
   /** After it aborts, nothing is awaited. */
   readonly #aborting = new AbortController()
   readonly #inFlight = new Set<Batch>()
+  /** The number of models in the last entries that were received: so many batches are received at once, since each model takes a statement. */
+  #spread = 1
   /** Resolves at the next change of the batches in flight, the parked rows or the tables. */
   #change = Promise.withResolvers<void>()
   /** Resolves when the last counted attempt has ended. They run one at a time: after a crash only the entries that caused it are counted.
@@ -116,7 +120,7 @@ export class Worker {
       this.#changed()
     }
     const stopping = this.#stopping.signal
-    const laneOptions = { maxAttempts, retryForMs, log, meter, signal, stopping, onChange }
+    const laneOptions = { batch: options.batch, maxAttempts, retryForMs, log, meter, signal, stopping, onChange }
     this.#lanes = new Map(
       [...models.values()].map((model) => [model, new Lane(model, { store, slots, onFinished }, laneOptions)]),
     )
@@ -148,10 +152,11 @@ export class Worker {
       if (this.#stopping.signal.aborted) return
       try {
         const startedAt = performance.now()
-        const entries = await this.#consumer.receive({ rows: batch, bytes: receiveBytes }, receiveWaitMs)
+        const rows = batch * Math.min(this.#spread, mostSpread)
+        const entries = await this.#consumer.receive({ rows, bytes: receiveBytes }, receiveWaitMs)
         if (entries.length === 0) continue
         const characters = entries.reduce((sum, { body }) => sum + body.length, 0)
-        const isFull = entries.length >= batch || characters >= receiveBytes / 2
+        const isFull = entries.length >= rows || characters >= receiveBytes / 2
         this.#process(entries, isFull)
         const pauseMs = receiveSpacingMs - (performance.now() - startedAt)
         if (entries.length < batch && pauseMs > 0) await sleep(pauseMs, this.#stopping.signal)
@@ -207,6 +212,7 @@ export class Worker {
     const others = suspects.length === 0 ? entries : entries.filter(({ deliveries }) => deliveries <= suspectDeliveries)
     const sorted = this.#sorter.sort(others)
     this.#finishUnsaved(sorted)
+    this.#spread = Math.max(1, sorted.rows.size)
     if (isFull || isLate(sorted)) for (const { persister } of this.#lanes.values()) persister.seesBacklog()
     const persisted = new Map<Model, Promise<unknown>>()
     for (const [model, rows] of sorted.rows) {
@@ -430,5 +436,7 @@ function isLate({ rows }: Sorted): boolean {
 }
 
 function entriesOf(rows: readonly PendingRow[]): Entry[] {
-  return rows.flatMap(({ entries }) => entries)
+  const all: Entry[] = []
+  for (const { entries } of rows) for (const entry of entries) all.push(entry)
+  return all
 }

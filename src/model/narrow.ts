@@ -103,7 +103,9 @@ export function cacheKeyOf(model: Model, narrowing: Narrowing): string {
 }
 
 /** The keys of all narrowings that a row belongs to. */
-export function cacheKeysOf(model: Model, row: Row): string[] {
+export function cacheKeysOf(model: Model, row: Row): string[] | string {
+  // Many models have no other narrowing.
+  if (setsOf(model).length === 1) return model.name
   return setsOf(model).map((names) => (names.length === 0 ? model.name : keyOf(model, names, row)))
 }
 
