@@ -279,7 +279,7 @@ const reservedTypes =
   'Query Mutation Subscription Node Receipt ReceiptStatus Failure Queue Durability DeadLetter DeadLetterConnection DeadLetterEdge DeadLetterFilter DeadLetterChange PageInfo DateTime JSON BigInt Decimal Bytes String Int Float Boolean ID'.split(
     ' ',
   )
-const reservedPaths = ['/graphql', '/livez', '/readyz', '/metrics', '/receipts']
+const reservedPaths = ['/graphql', '/livez', '/readyz', '/metrics', '/receipts', '/console/models.json']
 
 /** The models of a release by name. Throws if two claim one name, or a parent is missing. */
 export function listModels(models: readonly Model[]): ReadonlyMap<string, Model> {
