@@ -69,7 +69,10 @@ export async function copyTree(models = ''): Promise<Tree> {
     async replace(file, from, to) {
       const text = await tree.read(file)
       if (!text.includes(from)) throw new Error(`${file} does not have ${JSON.stringify(from)}`)
-      await tree.write(file, text.replace(from, () => to))
+      await tree.write(
+        file,
+        text.replace(from, () => to),
+      )
     },
     remove: (file) => rm(at(file), { recursive: true }),
     node: (args, more) =>
