@@ -65,14 +65,15 @@ export type Models = ReadonlyMap<string, Model>
 /** The values as JSON text. Equal values have equal texts. A null is left out, so that a new column changes no text. */
 export function dataText({ columns }: Model, values: Values): string {
   let text = ''
-  for (const column of columns) {
-    const value = values[column.name]
+  for (let i = 0; i < columns.length; i += 1) {
+    const { name, type, default: given } = columns[i]!
+    const value = values[name]
     // A reader takes the default for a value that is missing.
-    if (value === null && column.default === undefined) continue
-    const part = value === null ? 'null' : codecs[column.type].text(value)
-    text += `${text === '' ? '' : ','}"${column.name}":${part}`
+    if (value === null && given === undefined) continue
+    const part = value === null ? 'null' : codecs[type].text(value)
+    text += text === '' ? `{"${name}":${part}` : `,"${name}":${part}`
   }
-  return `{${text}}`
+  return text === '' ? '{}' : `${text}}`
 }
 
 /**

@@ -18,7 +18,6 @@ function processRegistry(): Registry {
 
 export class Metrics implements Meter {
   readonly #registry = new Registry()
-  readonly #enqueued = this.#counter('spillway_saves_accepted_total', 'Saves that were acknowledged.', ['model'])
   readonly #rejected = this.#counter('spillway_saves_rejected_total', 'Saves that were rejected.', ['model', 'code'])
   readonly #ack = this.#histogram(
     'spillway_save_ack_duration_seconds',
@@ -54,6 +53,8 @@ export class Metrics implements Meter {
     registers: [this.#registry],
   })
   readonly #models: readonly string[]
+  /** Saves by model. Counted here, since a counter with labels costs each save a microsecond. */
+  readonly #accepted = new Map<string, number>()
   /** By model. */
   readonly #waiting = new Map<string, StoreWaiting>()
 
@@ -72,9 +73,20 @@ export class Metrics implements Meter {
         }
       },
     })
+    const accepted = this.#accepted
+    new Counter({
+      name: 'spillway_saves_accepted_total',
+      help: 'Saves that were acknowledged.',
+      labelNames: ['model'],
+      registers: [this.#registry],
+      collect() {
+        this.reset()
+        for (const [model, saves] of accepted) this.inc({ model }, saves)
+      },
+    })
     // A counter that appears with its first increment hides that increment from rate().
     for (const model of models) {
-      this.#enqueued.inc({ model }, 0)
+      this.#accepted.set(model, 0)
       this.#persisted.inc({ model }, 0)
       this.#parked.set({ model }, 0)
       for (const code of codes) this.#rejected.inc({ model, code }, 0)
@@ -90,7 +102,7 @@ export class Metrics implements Meter {
   }
 
   enqueued(model: string, saves: number, seconds: number): void {
-    this.#enqueued.inc({ model }, saves)
+    this.#accepted.set(model, (this.#accepted.get(model) ?? 0) + saves)
     this.#ack.observe(seconds)
   }
 

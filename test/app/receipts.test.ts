@@ -1,20 +1,22 @@
 /** Receipts of two API processes, read at every moment of a save: an enqueued save always has one, and its state never goes back. */
 import { randomUUID } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest'
-import { Contents } from '../../src/app/contents.ts'
 import { type Receipt, Receipts, receiptOf } from '../../src/app/receipts.ts'
-import { MemoryCache, SharedVersion } from '../../src/cache/memory.ts'
+import { Rows } from '../../src/app/rows.ts'
+import { MemoryCache, SharedVersions } from '../../src/cache/memory.ts'
 import type { EventLog } from '../../src/events/events.ts'
 import { Follower } from '../../src/events/follower.ts'
 import { RedisEventLog } from '../../src/events/redis.ts'
 import { SqliteEventLog } from '../../src/events/sqlite.ts'
 import type { Failure } from '../../src/model/error.ts'
-import { digestOf, type Entry, type Item, type Queue } from '../../src/queue/queue.ts'
+import type { Entry, Item, Queue } from '../../src/queue/queue.ts'
 import { RedisQueue } from '../../src/queue/redis.ts'
 import { SqliteQueue } from '../../src/queue/sqlite.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
 import { Persister } from '../../worker/persist.ts'
+import { Sorter } from '../../worker/sort.ts'
 import { Worker } from '../../worker/worker.ts'
+import { Content, contentRow, digestOfContent, models } from '../harness/contents.ts'
 import { retryIds } from '../harness/dead-letters.ts'
 import { eventually, holds } from '../harness/eventually.ts'
 import { freshRedisUrl } from '../harness/fresh.ts'
@@ -38,7 +40,7 @@ async function redis(): Promise<Queued & { disconnect(): void; connect(): void }
   return {
     async open() {
       const queue = new RedisQueue(address, { capacity: 10_000, log: quiet() })
-      const events = new RedisEventLog(address, { ...retention, log: quiet() })
+      const events = new RedisEventLog(address, { ...retention, models, log: quiet() })
       closers.push(
         () => queue.close(),
         () => events.close(),
@@ -59,14 +61,17 @@ async function sqlite(): Promise<Queued> {
   const { file, cleanup } = await testSqlite()
   const opened = await file()
   return {
-    open: async () => ({ queue: new SqliteQueue(opened.connect()), events: new SqliteEventLog(opened.connect()) }),
+    open: async () => ({
+      queue: new SqliteQueue(opened.connect()),
+      events: new SqliteEventLog(opened.connect(), { models }),
+    }),
     cleanup,
   }
 }
 
 /** An item as the API makes it, with the digest of the content. */
 const save = (content = 'something', id: string = randomUUID(), at = Date.now()): Item =>
-  item(id, content, digestOf(content), at)
+  item(id, content, digestOfContent(content), at)
 
 describe.each([
   ['Redis', redis],
@@ -101,8 +106,8 @@ describe.each([
     follower.start()
     closers.push(() => follower.close())
     await follower.feed()
-    const cache = new MemoryCache({ ttlMs: 1_000, version: new SharedVersion() })
-    return new Receipts({ queue, contents: new Contents({ store: stored.store, cache }), follower })
+    const cache = new MemoryCache({ ttlMs: 1_000, versions: new SharedVersions() })
+    return new Receipts({ models, queue, rows: new Rows({ models, store: stored.store, cache }), follower })
   }
 
   async function enqueue(...items: Item[]): Promise<void> {
@@ -119,20 +124,19 @@ describe.each([
   const persister = new Persister(
     {
       store: {
-        insert: (rows) => stored.store.insert(rows),
-        existing: (ids) => stored.store.existing(ids),
-        probe: () => stored.store.probe(),
-        maxRows: 1_000,
-        maxBytes: 1e6,
+        insert: (model, rows) => stored.store.insert(model, rows),
+        existing: (model, ids) => stored.store.existing(model, ids),
+        probe: (model) => stored.store.probe(model),
+        limits: () => ({ rows: 1_000, bytes: 1e6 }),
       },
     },
-    { maxAttempts: 3, log: quiet(), signal: new AbortController().signal },
+    { model: Content, maxAttempts: 3, log: quiet(), signal: new AbortController().signal },
   )
 
   function startWorker(): void {
     const worker = new Worker(
       { consumer: consumer(), store: stored.store, cache: { invalidate: async () => {} }, events },
-      { batch: 20, concurrency: 2, maxAttempts: 3, cacheTtlMs: 1_000, log: quiet() },
+      { models, batch: 20, concurrency: 2, maxAttempts: 3, cacheTtlMs: 1_000, log: quiet() },
     )
     worker.start()
     closers.push(() => worker.stop())
@@ -159,20 +163,20 @@ describe.each([
 
   test('Receipts.find returns the state of a save after each step of its worker', async () => {
     const one = save('something')
-    const nothing = { failure: undefined, digest: undefined, conflicts: 0 }
+    const nothing = { model: Content, failure: undefined, digest: undefined, conflicts: 0 }
     const receipt = { id: one.id, duplicate: false, acceptedAt: new Date(one.at), ...nothing }
     await enqueue(one)
-    expect(await both(one.id)).toEqual({ ...receipt, status: 'QUEUED', content: undefined })
+    expect(await both(one.id)).toEqual({ ...receipt, status: 'QUEUED', row: undefined })
     const worker = consumer()
     const entries = await receive(worker)
     expect(await both(one.id)).toMatchObject({ status: 'QUEUED' })
     // Committed: cached pages may still lack the row, so that SAVED would be too early.
-    const { saved } = await persister.persist(entries)
-    expect(await both(one.id)).toMatchObject({ status: 'QUEUED', content: undefined })
+    const { saved } = await persister.persist([...new Sorter(models).sort(entries).rows.values()].flat())
+    expect(await both(one.id)).toMatchObject({ status: 'QUEUED', row: undefined })
     // Before the event: after it, no process may return QUEUED.
     await worker.markSaved(entries)
-    expect(await both(one.id)).toEqual({ ...receipt, status: 'SAVED', content: undefined })
-    await events.append([saved.map((content) => ({ type: 'saved', content }))])
+    expect(await both(one.id)).toEqual({ ...receipt, status: 'SAVED', row: undefined })
+    await events.append([saved.map((row) => ({ type: 'saved' as const, ...row }))])
     expect(await both(one.id)).toMatchObject({ ...receipt, status: 'SAVED' })
     await worker.ack(entries)
     expect(await both(one.id)).toMatchObject({ ...receipt, status: 'SAVED' })
@@ -190,7 +194,7 @@ describe.each([
     const feed = await follower.feed()
     const listening = (async () => {
       for (let events = await feed.next(); events; events = await feed.next()) {
-        for (const { event } of events) if (event.type === 'saved') know(event.content.id)
+        for (const { event } of events) if (event.type === 'saved') know(event.row.id)
       }
     })()
     const wrong: string[] = []
@@ -235,15 +239,17 @@ describe.each([
     /** A row that the queue has forgotten. */
     async function longSaved(content: string): Promise<Item> {
       const old = save(content, randomUUID(), Date.UTC(2025, 0, 1))
-      await stored.store.insert([{ id: old.id, content, createdAt: new Date(old.at), savedAt: new Date(old.at + 5) }])
-      expect(await both(old.id)).toMatchObject({ status: 'SAVED', acceptedAt: new Date(old.at), content: { content } })
+      await stored.store.insert(Content, [
+        contentRow(content, { id: old.id, createdAt: new Date(old.at), savedAt: new Date(old.at + 5) }),
+      ])
+      expect(await both(old.id)).toMatchObject({ status: 'SAVED', acceptedAt: new Date(old.at), row: { content } })
       return old
     }
 
     test('stay SAVED while a retry is in the queue and afterwards', async () => {
       const { id, at } = await longSaved('old')
       await enqueue(save('old', id))
-      expect(await both(id)).toMatchObject({ status: 'SAVED', acceptedAt: new Date(at), content: { content: 'old' } })
+      expect(await both(id)).toMatchObject({ status: 'SAVED', acceptedAt: new Date(at), row: { content: 'old' } })
       startWorker()
       await holds(async () => expect((await queue.status()).depth).toBe(0))
       expect(await both(id)).toMatchObject({ status: 'SAVED' })
@@ -253,16 +259,16 @@ describe.each([
       const { id, at } = await longSaved('old')
       const late = save('new', id)
       await enqueue(late)
-      const saved = { status: 'SAVED', acceptedAt: new Date(at), content: { content: 'old' } }
+      const saved = { status: 'SAVED', acceptedAt: new Date(at), row: { content: 'old' } }
       expect(await both(id)).toMatchObject({ ...saved, conflicts: 0 })
-      const waiting = receipts[0].final(receiptOf(id, { ...late, status: 'QUEUED', conflicts: 0 }), never())
+      const waiting = receipts[0].final(receiptOf(id, Content, { ...late, status: 'QUEUED', conflicts: 0 }), never())
       const following = received(receipts[1].changes(id, never()))
       startWorker()
       expect(await waiting).toMatchObject({ status: 'FAILED', conflicts: 1, failure: { code: 'ID_CONFLICT' } })
       // From the queue, which knows of the conflict; the row is not read for that.
       expect(await both(id)).toMatchObject({ status: 'SAVED', acceptedAt: new Date(at), conflicts: 1 })
       expect(await following).toMatchObject([saved])
-      expect(await stored.store.find([id])).toMatchObject([{ content: 'old' }])
+      expect(await stored.store.find(Content, [id])).toMatchObject([{ content: 'old' }])
     })
 
     test('stay SAVED while a dead letter ID_CONFLICT is retried and afterwards', async () => {
@@ -272,9 +278,9 @@ describe.each([
       const [entry] = await receive(worker)
       const conflict: Failure = { code: 'ID_CONFLICT', message: 'taken', attempts: 1, failedAt: new Date(5) }
       await worker.deadLetter([{ entry: entry!, failure: conflict }])
-      expect(await both(id)).toMatchObject({ status: 'SAVED', conflicts: 1, content: { content: 'old' } })
+      expect(await both(id)).toMatchObject({ status: 'SAVED', conflicts: 1, row: { content: 'old' } })
       await retryIds(queue, [id])
-      expect(await both(id)).toMatchObject({ status: 'SAVED', conflicts: 0, content: { content: 'old' } })
+      expect(await both(id)).toMatchObject({ status: 'SAVED', conflicts: 0, row: { content: 'old' } })
       const [again] = await receive(worker)
       await worker.deadLetter([{ entry: again!, failure: conflict }])
       expect(await both(id)).toMatchObject({ status: 'SAVED', conflicts: 1 })
@@ -294,12 +300,15 @@ describe.each([
         expect(await queue.enqueue([[one]])).toMatchObject([{ code: 'ID_CONFLICT' }])
       }
       const saved = { status: 'SAVED', digest: retry.digest, at, conflicts: 0, duplicate: true }
-      expect(await receipts[0].known([third, retry, save()])).toEqual(new Map([[retry, saved]]))
+      expect(await receipts[0].known(Content, [third, retry, save()])).toEqual(new Map([[retry, saved]]))
       // No receipt becomes that of the later sender.
-      expect(await both(id)).toMatchObject({ status: 'SAVED', acceptedAt: new Date(at), content: { content: 'old' } })
+      expect(await both(id)).toMatchObject({ status: 'SAVED', acceptedAt: new Date(at), row: { content: 'old' } })
       expect(await queue.enqueue([[save('new', id)]])).toMatchObject([[{ status: 'FAILED', duplicate: true, failure }]])
       await stored.sql('ALTER TABLE Content RENAME TO Elsewhere')
-      await expect(receipts[0].known([retry])).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', retryAfterMs: 1_000 })
+      await expect(receipts[0].known(Content, [retry])).rejects.toMatchObject({
+        code: 'STORE_UNAVAILABLE',
+        retryAfterMs: 1_000,
+      })
     })
 
     test('final returns SAVED for the first content while other content fails under the id', async () => {
@@ -314,7 +323,11 @@ describe.each([
       await enqueue(retry)
       const watch = receipts[0].watch(id)
       await events.append([[{ type: 'failed', id, failure: conflict }]])
-      const waiting = receipts[0].final(receiptOf(id, { ...retry, status: 'QUEUED', conflicts: 1 }), never(), watch)
+      const waiting = receipts[0].final(
+        receiptOf(id, Content, { ...retry, status: 'QUEUED', conflicts: 1 }),
+        never(),
+        watch,
+      )
       startWorker()
       expect(await waiting).toMatchObject({ status: 'SAVED' })
     })
@@ -353,10 +366,10 @@ describe.each([
         receipts.final((await receipts.find(one.id))!, AbortSignal.timeout(20_000)),
       )
       startWorker()
-      for (const { id, status, content } of await Promise.all(waiting)) {
+      for (const { id, status, row } of await Promise.all(waiting)) {
         expect({ id, status }).toEqual({ id: one.id, status: 'SAVED' })
         // The event brings the row; a receipt that came from the queue a moment before reads it from the store.
-        expect(content ?? (await stored.store.find([id]))[0]).toMatchObject({ content: 'something' })
+        expect(row ?? (await stored.store.find(Content, [id]))[0]).toMatchObject({ content: 'something' })
       }
     })
 
@@ -409,11 +422,11 @@ test('Receipts.find rejects while the queue is unavailable', async () => {
   try {
     const { queue, events } = await queued.open()
     const follower = new Follower({ events, log: quiet() })
-    const cache = new MemoryCache({ ttlMs: 1_000, version: new SharedVersion() })
-    const receipts = new Receipts({ queue, contents: new Contents({ store: stored.store, cache }), follower })
+    const cache = new MemoryCache({ ttlMs: 1_000, versions: new SharedVersions() })
+    const receipts = new Receipts({ models, queue, rows: new Rows({ models, store: stored.store, cache }), follower })
     const one = save()
     await queue.enqueue([[one]])
-    await stored.store.insert([{ id: one.id, content: 'something', createdAt: new Date(one.at), savedAt: new Date() }])
+    await stored.store.insert(Content, [contentRow('something', { id: one.id, createdAt: new Date(one.at) })])
     queued.disconnect()
     await eventually(() =>
       receipts.find(one.id).then(

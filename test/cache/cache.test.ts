@@ -1,7 +1,7 @@
 import { Redis } from 'ioredis'
 import { expect, inject, test } from 'vitest'
-import { MemoryCache, SharedVersion } from '../../src/cache/memory.ts'
-import { RedisCache, RedisVersion } from '../../src/cache/redis.ts'
+import { MemoryCache, SharedVersions } from '../../src/cache/memory.ts'
+import { RedisCache, RedisVersions } from '../../src/cache/redis.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
 import { holds } from '../harness/eventually.ts'
 import { freshRedisUrl } from '../harness/fresh.ts'
@@ -16,13 +16,13 @@ cacheSuite('on Redis', async () => {
 })
 
 cacheSuite('in memory, one process', async () => {
-  const version = new SharedVersion()
-  return { ttlMs, open: async () => new MemoryCache({ ttlMs, version: new SharedVersion(version.buffer) }) }
+  const buffer = new SharedArrayBuffer(SharedVersions.bytes)
+  return { ttlMs, open: async () => new MemoryCache({ ttlMs, versions: new SharedVersions(buffer) }) }
 })
 
-cacheSuite('in memory, the version on Redis', async () => {
+cacheSuite('in memory, the versions on Redis', async () => {
   const address = parseRedisUrl(freshRedisUrl())
-  return { ttlMs, open: async () => new MemoryCache({ ttlMs, version: new RedisVersion(address, { log: quiet() }) }) }
+  return { ttlMs, open: async () => new MemoryCache({ ttlMs, versions: new RedisVersions(address, { log: quiet() }) }) }
 })
 
 test.each(['', '1', 'x\nvalue', '\nvalue', '1.5\nvalue', '-1\nvalue', '1e3\nvalue', '["of release 0.1"]'])(
@@ -32,12 +32,12 @@ test.each(['', '1', 'x\nvalue', '\nvalue', '1.5\nvalue', '-1\nvalue', '1e3\nvalu
     const cache = new RedisCache(address, { ttlMs, log: quiet() })
     const redis = new Redis(inject('redisUrl'))
     const version = await holds(async () => {
-      const { version } = await cache.get('x')
+      const { version } = await cache.get('Content', 'x')
       expect(version).toBeDefined()
       return version
     })
     await redis.set(`{${address.prefix}:cache}:page:x`, `${version}\n${text}`)
-    expect(await cache.get('x')).toMatchObject({ version, value: undefined })
+    expect(await cache.get('Content', 'x')).toMatchObject({ version, value: undefined })
     await cache.close()
     redis.disconnect()
   },

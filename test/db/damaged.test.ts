@@ -18,10 +18,11 @@ import { fileURLToPath } from 'node:url'
 import { uuidv7 } from 'uuidv7'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { classifySqlite } from '../../src/db/faults.ts'
-import { PrismaStore } from '../../src/db/prisma.ts'
 import { SqliteFile } from '../../src/embedded/file.ts'
 import { SqliteQueue } from '../../src/queue/sqlite.ts'
+import { Content } from '../harness/contents.ts'
 import { quiet } from '../harness/quiet.ts'
+import { contentStore } from '../harness/stores.ts'
 import { item } from '../suites/queue.ts'
 
 let dir: string
@@ -35,12 +36,12 @@ afterEach(() => rmSync(dir, { recursive: true }))
 /** Opens it as a start does, writes something, and closes it: then it is a single file. */
 const kinds = {
   store: async (rows: number) => {
-    const store = new PrismaStore({ url: `file:${path}`, concurrency: 1, log: quiet() })
+    const store = contentStore({ url: `file:${path}`, concurrency: 1, log: quiet() })
     try {
       await store.prepare(AbortSignal.timeout(20_000))
       for (let i = 0; i < rows; i++) {
         const now = new Date()
-        await store.insert([{ id: uuidv7(), content: 'x'.repeat(1_000), createdAt: now, savedAt: now }])
+        await store.insert(Content, [{ id: uuidv7(), content: 'x'.repeat(1_000), createdAt: now, savedAt: now }])
       }
     } finally {
       await store.close()

@@ -5,12 +5,13 @@
 import { uuidv7 } from 'uuidv7'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { classifyMysql, classifySqlite } from '../../src/db/faults.ts'
-import { PrismaStore } from '../../src/db/prisma.ts'
+import type { PrismaStore } from '../../src/db/prisma.ts'
 import type { StoreFault } from '../../src/db/store.ts'
-import type { Content } from '../../src/model/content.ts'
+import { Content, type ContentRow } from '../harness/contents.ts'
 import { eventually, holds } from '../harness/eventually.ts'
 import { connect, startMariadb } from '../harness/mariadb.ts'
 import { quiet } from '../harness/quiet.ts'
+import { contentStore } from '../harness/stores.ts'
 import { faultOf } from '../suites/store.ts'
 
 const password = 'hunter2&"'
@@ -36,7 +37,7 @@ beforeEach(async () => {
   await server.sql(`CREATE DATABASE ${name}`)
   url = `mysql://app:${encodeURIComponent(password)}@127.0.0.1:${server.port}/${name}`
   log = quiet()
-  store = new PrismaStore({ url, concurrency: 2, log })
+  store = contentStore({ url, concurrency: 2, log })
   await store.prepare(AbortSignal.timeout(20_000))
 })
 afterEach(() => store.close())
@@ -46,9 +47,9 @@ async function sql(...statements: string[]): Promise<void> {
   for (const statement of statements) await server.sql(statement)
 }
 
-const row = (content = 'a', id = uuidv7()): Content => ({ id, content, createdAt: new Date(), savedAt: new Date() })
+const row = (content = 'a', id = uuidv7()): ContentRow => ({ id, content, createdAt: new Date(), savedAt: new Date() })
 const rows = (n: number) => Array.from({ length: n }, () => row())
-const count = async () => (await store.page({ take: 100, skip: 0 }))!.length
+const count = async () => (await store.page(Content, { take: 100, skip: 0, where: {} }))!.length
 const admin = () => connect(server.url, { database: name })
 /** Kills every connection of the application, as an administrator would. */
 async function killAll(): Promise<void> {
@@ -59,10 +60,10 @@ async function killAll(): Promise<void> {
 }
 
 /** Inserts as a worker does: again until the rows are written, perhaps by an earlier try. */
-async function insertStubbornly(batch: readonly Content[]): Promise<void> {
+async function insertStubbornly(batch: readonly ContentRow[]): Promise<void> {
   await eventually(
     async () => {
-      await store.insert(batch).catch((fault: StoreFault) => {
+      await store.insert(Content, batch).catch((fault: StoreFault) => {
         if (fault.kind !== 'duplicate') throw fault
       })
       return true
@@ -77,25 +78,25 @@ async function timed<T>(work: Promise<T>): Promise<{ value: T; ms: number }> {
   return { value, ms: performance.now() - began }
 }
 
-const read = () => store.page({ take: 1, skip: 0 })
+const read = () => store.page(Content, { take: 1, skip: 0, where: {} })
 const unreadable = { name: 'SpillwayError', code: 'STORE_UNAVAILABLE', retryAfterMs: 1_000 }
 
 describe('MariaDB under a store', () => {
   test('read-only makes writes unavailable, and reads go on (C7)', async () => {
     await server.sql('SET GLOBAL read_only = 1')
     try {
-      expect(await faultOf(store.insert(rows(2)))).toMatchObject({ kind: 'unavailable', vendorCode: '1290' })
+      expect(await faultOf(store.insert(Content, rows(2)))).toMatchObject({ kind: 'unavailable', vendorCode: '1290' })
       expect(await read()).toEqual([])
     } finally {
       await server.sql('SET GLOBAL read_only = 0')
     }
-    await store.insert(rows(2))
+    await store.insert(Content, rows(2))
   })
 
   test('that kills a waiting connection makes the call unavailable, and the next call uses another one (C15)', async () => {
     const other = await admin()
     await other.query('LOCK TABLES Content WRITE')
-    const fault = faultOf(store.insert(rows(2)))
+    const fault = faultOf(store.insert(Content, rows(2)))
     const reading = read().catch((e: unknown) => e)
     await eventually(async () => {
       const waiting = await server.sql(
@@ -108,14 +109,14 @@ describe('MariaDB under a store', () => {
     expect(['1927', '45009', 'ECONNRESET', '1053']).toContain((await fault).vendorCode)
     expect(await reading).toMatchObject(unreadable)
     await other.end()
-    await store.insert(rows(2))
+    await store.insert(Content, rows(2))
     expect(await count()).toBe(2)
   })
 
   test('that closes idle connections makes no call fail (C16)', async () => {
     for (const batch of [rows(2), rows(2)]) {
       await killAll()
-      await store.insert(batch)
+      await store.insert(Content, batch)
     }
     expect(await count()).toBe(4)
   })
@@ -132,14 +133,14 @@ describe('MariaDB under a store', () => {
         },
       )
     }
-    const late = new PrismaStore({ url, concurrency: 1, log: quiet() })
+    const late = contentStore({ url, concurrency: 1, log: quiet() })
     try {
-      const { value, ms } = await timed(faultOf(late.insert(rows(1))))
+      const { value, ms } = await timed(faultOf(late.insert(Content, rows(1))))
       expect(value).toMatchObject({ kind: 'unavailable', vendorCode: '45028' })
       expect(value.message).toContain('Too many connections')
       expect(ms).toBeLessThan(4_500)
       await Promise.all(others.map((connection) => connection.end()))
-      await eventually(() => late.insert(rows(1)).then(() => true), { timeoutMs: 20_000 })
+      await eventually(() => late.insert(Content, rows(1)).then(() => true), { timeoutMs: 20_000 })
     } finally {
       await late.close()
       await eventually(() => server.sql('SET GLOBAL max_connections = 151').then(() => true))
@@ -150,14 +151,14 @@ describe('MariaDB under a store', () => {
     const other = await admin()
     await other.query('LOCK TABLES Content WRITE')
     const [writing, reading] = await Promise.all([
-      timed(faultOf(store.insert(rows(2)))),
+      timed(faultOf(store.insert(Content, rows(2)))),
       timed(read().catch((e: unknown) => e)),
     ])
     await other.end()
     expect(writing.value).toMatchObject({ kind: 'unavailable', vendorCode: '1205' })
     expect(reading.value).toMatchObject(unreadable)
     for (const { ms } of [writing, reading]) expect(ms).toBeLessThan(8_000)
-    await store.insert(rows(2))
+    await store.insert(Content, rows(2))
     expect(await count()).toBe(2)
   })
 
@@ -166,13 +167,13 @@ describe('MariaDB under a store', () => {
     const other = await admin()
     await other.beginTransaction()
     await other.query('INSERT INTO Content VALUES (?, ?, NOW(3), NOW(3))', [second.id, 'theirs'])
-    const { value, ms } = await timed(faultOf(store.insert([second, first])))
+    const { value, ms } = await timed(faultOf(store.insert(Content, [second, first])))
     expect(value).toMatchObject({ kind: 'unavailable', vendorCode: '1205' })
     expect(ms).toBeLessThan(8_000)
     await other.rollback()
     await other.end()
     expect(await count()).toBe(0)
-    await store.insert([second, first])
+    await store.insert(Content, [second, first])
   })
 
   test('reports a deadlock as unavailable (C5)', async () => {
@@ -184,7 +185,7 @@ describe('MariaDB under a store', () => {
     for (let i = 0; i < 50; i++)
       await other.query('INSERT INTO Content VALUES (?, ?, NOW(3), NOW(3))', [uuidv7(), 'ballast'])
     await other.query('INSERT INTO Content VALUES (?, ?, NOW(3), NOW(3))', [second.id, 'theirs'])
-    const fault = faultOf(store.insert([second, first]))
+    const fault = faultOf(store.insert(Content, [second, first]))
     // The statement has written the first row, uncommitted, and goes on to the second. (information_schema.innodb_lock_waits shows
     // nothing new to a client that asks it more often than ten times a second.)
     await eventually(async () => (await other.query('SELECT 1 FROM Content WHERE id = ?', [first.id])).length > 0)
@@ -192,12 +193,12 @@ describe('MariaDB under a store', () => {
     expect(await fault).toMatchObject({ kind: 'unavailable', vendorCode: '1213' })
     await other.rollback()
     await other.end()
-    await store.insert([second, first])
+    await store.insert(Content, [second, first])
     expect(await count()).toBe(2)
   })
 
   test('rejects a packet above a lowered max_allowed_packet as too-large, and the store reads the new limit (C10)', async () => {
-    const before = store.maxBytes
+    const before = store.limits(Content).bytes
     const large = Array.from({ length: 6 }, () => row('x'.repeat(1_000_000)))
     await server.sql('SET GLOBAL max_allowed_packet = 1048576')
     try {
@@ -205,12 +206,12 @@ describe('MariaDB under a store', () => {
       await eventually(async () => Array.isArray(await read()))
       // The query of the limit may itself use a connection that was just closed; the next try repeats it.
       await holds(async () => {
-        expect((await faultOf(store.insert(large))).kind).toBe('too-large')
-        expect(store.maxBytes).toBeLessThan(before)
+        expect((await faultOf(store.insert(Content, large))).kind).toBe('too-large')
+        expect(store.limits(Content).bytes).toBeLessThan(before)
       })
       expect(await count()).toBe(0)
-      await insertStubbornly([row('x'.repeat(store.maxBytes))])
-      expect((await faultOf(store.insert(large))).kind).toBe('too-large')
+      await insertStubbornly([row('x'.repeat(store.limits(Content).bytes))])
+      expect((await faultOf(store.insert(Content, large))).kind).toBe('too-large')
     } finally {
       await server.sql('SET GLOBAL max_allowed_packet = 16777216')
     }
@@ -218,19 +219,19 @@ describe('MariaDB under a store', () => {
 
   test('without a table or column is unavailable, and rejects no row (C14)', async () => {
     await server.sql(`RENAME TABLE ${name}.Content TO ${name}.Elsewhere`)
-    expect(await faultOf(store.insert(rows(2)))).toMatchObject({ kind: 'unavailable', vendorCode: '1146' })
+    expect(await faultOf(store.insert(Content, rows(2)))).toMatchObject({ kind: 'unavailable', vendorCode: '1146' })
     await expect(read()).rejects.toMatchObject(unreadable)
     await sql(
       `RENAME TABLE ${name}.Elsewhere TO ${name}.Content`,
       `ALTER TABLE ${name}.Content RENAME COLUMN savedAt TO later`,
     )
-    expect(await faultOf(store.insert(rows(2)))).toMatchObject({ kind: 'unavailable', vendorCode: '1054' })
+    expect(await faultOf(store.insert(Content, rows(2)))).toMatchObject({ kind: 'unavailable', vendorCode: '1054' })
     await expect(read()).rejects.toMatchObject(unreadable)
   })
 
   test('reports a row that breaks a rule as rejected, with its reason (C12)', async () => {
     await server.sql(`ALTER TABLE ${name}.Content ADD CONSTRAINT polite CHECK (content <> 'bad')`)
-    expect(await faultOf(store.insert([row('good'), row('bad')]))).toMatchObject({
+    expect(await faultOf(store.insert(Content, [row('good'), row('bad')]))).toMatchObject({
       kind: 'rejected',
       vendorCode: '4025',
       message: expect.stringContaining('polite'),
@@ -238,18 +239,18 @@ describe('MariaDB under a store', () => {
     await server.sql(
       `ALTER TABLE ${name}.Content DROP CONSTRAINT polite, MODIFY content VARCHAR(5) CHARACTER SET latin1 NOT NULL`,
     )
-    expect(await faultOf(store.insert([row('good'), row('too long')]))).toMatchObject({
+    expect(await faultOf(store.insert(Content, [row('good'), row('too long')]))).toMatchObject({
       kind: 'rejected',
       vendorCode: '1406',
     })
-    expect(await faultOf(store.insert([row('good'), row('😀')]))).toMatchObject({
+    expect(await faultOf(store.insert(Content, [row('good'), row('😀')]))).toMatchObject({
       kind: 'rejected',
       vendorCode: '1366',
     })
     await server.sql(
       `CREATE TRIGGER ${name}.t BEFORE INSERT ON ${name}.Content FOR EACH ROW SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'no'`,
     )
-    expect(await faultOf(store.insert([row('good')]))).toMatchObject({
+    expect(await faultOf(store.insert(Content, [row('good')]))).toMatchObject({
       kind: 'rejected',
       vendorCode: '1644',
       message: 'no',
@@ -264,7 +265,7 @@ describe('MariaDB under a store', () => {
       `CREATE TRIGGER ${name}.t BEFORE INSERT ON ${name}.Content FOR EACH ROW SET NEW.content = ${name}.f()`,
       `GRANT EXECUTE, TRIGGER ON ${name}.* TO app@'%'`,
     )
-    expect(await faultOf(store.insert([row('good')]))).toMatchObject({ kind: 'unknown', vendorCode: '1242' })
+    expect(await faultOf(store.insert(Content, [row('good')]))).toMatchObject({ kind: 'unknown', vendorCode: '1242' })
     await sql(
       `DROP TRIGGER ${name}.t`,
       `INSERT INTO ${name}.Content SELECT 'x', 'y', NOW(), NOW()`,
@@ -276,12 +277,12 @@ describe('MariaDB under a store', () => {
   })
 
   test('that is frozen fails calls within ten seconds, and the store works again when it runs (C3)', async () => {
-    await store.insert([row('before')])
+    await store.insert(Content, [row('before')])
     const batch = rows(3)
     // Two statements run when it freezes; an idle connection would be tested before its use.
     const other = await admin()
     await other.query('LOCK TABLES Content WRITE')
-    const writes = timed(faultOf(store.insert(batch)))
+    const writes = timed(faultOf(store.insert(Content, batch)))
     const reads = timed(read().catch((e: unknown) => e))
     await eventually(async () => {
       const waiting = await other.query(
@@ -297,7 +298,7 @@ describe('MariaDB under a store', () => {
       expect(reading.value).toMatchObject(unreadable)
       for (const { ms } of [writing, reading]) expect(ms).toBeLessThan(10_000)
       // The next calls do not wait for lost connections.
-      const again = await timed(faultOf(store.insert(batch)))
+      const again = await timed(faultOf(store.insert(Content, batch)))
       expect(again.value.kind).toBe('unavailable')
       expect(again.ms).toBeLessThan(10_000)
     } finally {
@@ -333,7 +334,7 @@ describe('MariaDB under a store', () => {
   test('that is unavailable at the start is waited for, which is logged once', async () => {
     await store.close()
     await server.stop('SIGKILL')
-    const early = new PrismaStore({ url, concurrency: 1, log })
+    const early = contentStore({ url, concurrency: 1, log })
     log.said.length = 0
     try {
       const ready = early.prepare(AbortSignal.timeout(30_000))
@@ -343,14 +344,14 @@ describe('MariaDB under a store', () => {
       expect(log.said).toEqual([expect.stringContaining('waiting for the database')])
       await server.restart()
       await ready
-      await early.insert(rows(1))
+      await early.insert(Content, rows(1))
     } finally {
       await early.close()
     }
   })
 
   test('is waited for until the signal aborts', async () => {
-    const nowhere = new PrismaStore({ url: 'mysql://app@127.0.0.1:1/x', concurrency: 1, log })
+    const nowhere = contentStore({ url: 'mysql://app@127.0.0.1:1/x', concurrency: 1, log })
     try {
       const { ms } = await timed(expect(nowhere.prepare(AbortSignal.timeout(200))).rejects.toThrow())
       expect(ms).toBeLessThan(1_000)
@@ -364,11 +365,11 @@ describe('MariaDB under a store', () => {
     try {
       await killAll()
       const fault = await eventually(async () => {
-        const found = await faultOf(store.insert(rows(1)))
+        const found = await faultOf(store.insert(Content, rows(1)))
         return found.message.includes('denied') ? found : null
       })
       expect(fault.kind).toBe('unavailable')
-      const waiting = new PrismaStore({ url, concurrency: 1, log })
+      const waiting = contentStore({ url, concurrency: 1, log })
       const ended = await waiting.prepare(AbortSignal.timeout(6_000)).catch((e: unknown) => e)
       await waiting.close()
       expect(log.said.join()).toContain('Access denied')
@@ -382,11 +383,11 @@ describe('MariaDB under a store', () => {
 
   test('that revoked a right is unavailable', async () => {
     await sql("CREATE USER reader@'%'", `GRANT SELECT ON ${name}.* TO reader@'%'`)
-    const reader = new PrismaStore({ url: `mysql://reader@127.0.0.1:${server.port}/${name}`, concurrency: 1, log })
+    const reader = contentStore({ url: `mysql://reader@127.0.0.1:${server.port}/${name}`, concurrency: 1, log })
     try {
       // With nothing to apply, a start only reads.
       await reader.prepare(AbortSignal.timeout(10_000))
-      expect(await faultOf(reader.insert(rows(1)))).toMatchObject({ kind: 'unavailable', vendorCode: '1142' })
+      expect(await faultOf(reader.insert(Content, rows(1)))).toMatchObject({ kind: 'unavailable', vendorCode: '1142' })
     } finally {
       await reader.close()
       await server.sql("DROP USER reader@'%'")

@@ -11,10 +11,11 @@ import { differenceOf } from '../../src/commands/migration-sql.ts'
 import type { Dialect } from '../../src/db/dialect.ts'
 import { type Migratable, migrate } from '../../src/db/migrate.ts'
 import { mysqlDialect } from '../../src/db/mysql.ts'
-import { PrismaStore } from '../../src/db/prisma.ts'
 import { sqliteDialect } from '../../src/db/sqlite.ts'
+import { given } from '../harness/contents.ts'
 import { startMariadb } from '../harness/mariadb.ts'
 import { quiet } from '../harness/quiet.ts'
+import { contentStore } from '../harness/stores.ts'
 
 let server: Awaited<ReturnType<typeof startMariadb>>
 let dir: string
@@ -34,10 +35,14 @@ const latin = async () => {
   return `${server.url}${name}`
 }
 const databases = {
-  mysql: { url: latin, dialect: (url: string): Dialect => mysqlDialect({ url, concurrency: 1, log: quiet() }) },
+  mysql: {
+    url: latin,
+    dialect: (url: string): Dialect =>
+      mysqlDialect({ url, concurrency: 1, client: given.prisma.mysql, tables: ['Content'], log: quiet() }),
+  },
   sqlite: {
     url: async () => `file:${join(dir, `${++made}.db`)}`,
-    dialect: (url: string) => sqliteDialect(url, quiet()),
+    dialect: (url: string) => sqliteDialect(url, given.prisma.sqlite, quiet()),
   },
 }
 const folder = (kind: string) => new URL(`../../prisma/${kind}/migrations/`, import.meta.url)
@@ -78,7 +83,7 @@ describe.each(Object.entries(databases))('Migrations on %s', (kind, { url: newUr
 
   test('are applied once by several stores that start at the same time', async () => {
     const url = await newUrl()
-    const stores = Array.from({ length: 4 }, () => new PrismaStore({ url, concurrency: 1, log: quiet() }))
+    const stores = Array.from({ length: 4 }, () => contentStore({ url, concurrency: 1, log: quiet() }))
     try {
       await Promise.all(stores.map((store) => store.prepare(AbortSignal.timeout(30_000))))
     } finally {

@@ -1,14 +1,15 @@
 /** The store on MariaDB: the contract, on a server with hostile settings. Faults are in faults.test.ts. */
 import { uuidv7 } from 'uuidv7'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { Contents } from '../../src/app/contents.ts'
-import { MemoryCache, SharedVersion } from '../../src/cache/memory.ts'
+import { Rows } from '../../src/app/rows.ts'
+import { MemoryCache, SharedVersions } from '../../src/cache/memory.ts'
 import { limitsOf, mysqlConfig } from '../../src/db/mysql.ts'
-import { PrismaStore } from '../../src/db/prisma.ts'
-import type { Content } from '../../src/model/content.ts'
+import type { PrismaStore } from '../../src/db/prisma.ts'
+import { Content, type ContentRow, models } from '../harness/contents.ts'
 import { startMariadb } from '../harness/mariadb.ts'
 import { startProxy } from '../harness/proxy.ts'
 import { quiet } from '../harness/quiet.ts'
+import { contentStore, prismaOf } from '../harness/stores.ts'
 import { storeSuite } from '../suites/store.ts'
 
 let server: Awaited<ReturnType<typeof startMariadb>>
@@ -28,7 +29,7 @@ afterAll(async () => {
 })
 
 const open = async (url: string) => {
-  const store = new PrismaStore({ url, concurrency: 2, log: quiet() })
+  const store = contentStore({ url, concurrency: 2, log: quiet() })
   await store.prepare(AbortSignal.timeout(20_000))
   return store
 }
@@ -66,33 +67,36 @@ describe('A store on MariaDB', () => {
   afterAll(() => store.close())
 
   test('has strict sessions that escape with backslashes, whatever the server’s default', async () => {
-    const [global] = await store.prisma.$queryRaw<
+    const [global] = await prismaOf(store).$queryRaw<
       { g: string; s: string }[]
     >`SELECT @@GLOBAL.sql_mode AS g, @@SESSION.sql_mode AS s`
     expect(global?.g).toContain('NO_BACKSLASH_ESCAPES')
     expect(global?.s).toBe('STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION')
-    await expect(store.insert([{ ...row('a'), id: 'x'.repeat(37) }])).rejects.toMatchObject({
+    await expect(store.insert(Content, [{ ...row('a'), id: 'x'.repeat(37) }])).rejects.toMatchObject({
       kind: 'rejected',
       vendorCode: '1406',
     })
-    expect(await store.page({ take: 1, skip: 0 })).toEqual([])
+    expect(await store.page(Content, { take: 1, skip: 0, where: {} })).toEqual([])
   })
 
   test('writes dates as Prisma’s own client does', async () => {
     const data = { ...row('by Prisma'), createdAt: new Date('2026-03-29T01:30:00.120Z') }
-    await store.prisma.content.create({ data })
+    await prismaOf(store).content.create({ data })
     const ours = { ...data, id: uuidv7() }
-    await store.insert([ours])
-    expect(await store.find([ours.id])).toEqual([ours])
-    const kinds = await store.prisma.$queryRaw<{ n: bigint }[]>`SELECT COUNT(DISTINCT createdAt) AS n FROM Content`
+    await store.insert(Content, [ours])
+    expect(await store.find(Content, [ours.id])).toEqual([ours])
+    const kinds = await prismaOf(store).$queryRaw<{ n: bigint }[]>`SELECT COUNT(DISTINCT createdAt) AS n FROM Content`
     expect(kinds).toEqual([{ n: 1n }])
   })
 
   test('reads a page in the middle of many rows by a range of the index, and looks up ids by the primary key', async () => {
     const createdAt = new Date('2020-01-01')
-    await store.insert(Array.from({ length: 2_000 }, (_, i) => ({ ...row('x'), createdAt: new Date(+createdAt + i) })))
+    await store.insert(
+      Content,
+      Array.from({ length: 2_000 }, (_, i) => ({ ...row('x'), createdAt: new Date(+createdAt + i) })),
+    )
     const plan = (sql: string) =>
-      store.prisma.$queryRawUnsafe<{ type: string; key: string; Extra: string }[]>(`EXPLAIN ${sql}`)
+      prismaOf(store).$queryRawUnsafe<{ type: string; key: string; Extra: string }[]>(`EXPLAIN ${sql}`)
     const at = "'2020-01-01 00:00:00.100'"
     const [page] = await plan(
       `SELECT * FROM Content WHERE createdAt <= ${at} AND (createdAt < ${at} OR id <= 'x') ORDER BY createdAt DESC, id DESC LIMIT 20`,
@@ -110,17 +114,17 @@ describe('A store on MariaDB', () => {
 
   test('reads pages from the replica, find and existing from the primary', async () => {
     const replica = await database()
-    const both = new PrismaStore({ url, readUrl: `${server.url}${replica}`, concurrency: 2, log: quiet() })
+    const both = contentStore({ url, readUrl: `${server.url}${replica}`, concurrency: 2, log: quiet() })
     const seed = await open(`${server.url}${replica}`)
     const [here, there] = [row('primary'), row('replica')]
     try {
       await both.prepare(AbortSignal.timeout(20_000))
-      await seed.insert([there])
-      await both.insert([here])
-      expect(await both.page({ take: 10, skip: 0 })).toEqual([there])
-      expect(await both.prisma.content.findMany()).toEqual([there])
-      expect(await both.find([here.id, there.id])).toEqual([here])
-      expect(await both.existing([here.id, there.id])).toEqual([here])
+      await seed.insert(Content, [there])
+      await both.insert(Content, [here])
+      expect(await both.page(Content, { take: 10, skip: 0, where: {} })).toEqual([there])
+      expect(await prismaOf(both).content.findMany()).toEqual([there])
+      expect(await both.find(Content, [here.id, there.id])).toEqual([here])
+      expect(await both.existing(Content, [here.id, there.id])).toEqual([here])
     } finally {
       await both.close()
       await seed.close()
@@ -133,16 +137,16 @@ describe('A store on MariaDB', () => {
     let primaryUrl: string
     let replicaUrl: string
     /** Newest first. The replica has the older half of them. */
-    let rows: Content[]
+    let rows: ContentRow[]
     beforeEach(async () => {
       primaryUrl = `${server.url}${await database()}`
       replicaUrl = `${server.url}${await database()}`
       lagging = await open(replicaUrl)
-      both = new PrismaStore({ url: primaryUrl, readUrl: replicaUrl, concurrency: 2, log: quiet() })
+      both = contentStore({ url: primaryUrl, readUrl: replicaUrl, concurrency: 2, log: quiet() })
       await both.prepare(AbortSignal.timeout(20_000))
       rows = Array.from({ length: 10 }, (_, i) => ({ ...row(`${i}`), createdAt: new Date(1_800_000_000_000 - i) }))
-      await both.insert(rows)
-      await lagging.insert(rows.slice(5))
+      await both.insert(Content, rows)
+      await lagging.insert(Content, rows.slice(5))
     })
     afterEach(async () => {
       await both.close()
@@ -153,43 +157,49 @@ describe('A store on MariaDB', () => {
       for (const skip of [0, 1]) {
         for (const i of [0, 2, 4]) {
           const cursor = rows[i]!.id
-          expect(await both.page({ take: 3, skip, cursor })).toEqual(rows.slice(i + skip, i + skip + 3))
+          expect(await both.page(Content, { take: 3, skip, cursor, where: {} })).toEqual(
+            rows.slice(i + skip, i + skip + 3),
+          )
           const before = rows.slice(0, i + 1 - skip).slice(-3)
-          expect(await both.page({ take: -3, skip, cursor })).toEqual(before)
+          expect(await both.page(Content, { take: -3, skip, cursor, where: {} })).toEqual(before)
         }
       }
     })
 
     test('the replica after a row that it has', async () => {
-      await lagging.prisma.content.updateMany({ data: { content: 'read from the replica' } })
-      const page = await both.page({ take: 3, skip: 1, cursor: rows[5]!.id })
+      await prismaOf(lagging).content.updateMany({ data: { content: 'read from the replica' } })
+      const page = await both.page(Content, { take: 3, skip: 1, cursor: rows[5]!.id, where: {} })
       expect(page!.map(({ id, content }) => [id, content])).toEqual(
         rows.slice(6, 9).map(({ id }) => [id, 'read from the replica']),
       )
     })
 
     test('the primary if the replica has no row after the cursor', async () => {
-      expect(await both.page({ take: -3, skip: 1, cursor: rows[5]!.id })).toEqual(rows.slice(2, 5))
-      expect(await both.page({ take: 3, skip: 1, cursor: rows[9]!.id })).toEqual([])
-      await lagging.prisma.content.deleteMany()
-      expect(await both.page({ take: 3, skip: 0 })).toEqual(rows.slice(0, 3))
-      expect(await both.page({ take: -3, skip: 0 })).toEqual(rows.slice(-3))
+      expect(await both.page(Content, { take: -3, skip: 1, cursor: rows[5]!.id, where: {} })).toEqual(rows.slice(2, 5))
+      expect(await both.page(Content, { take: 3, skip: 1, cursor: rows[9]!.id, where: {} })).toEqual([])
+      await prismaOf(lagging).content.deleteMany()
+      expect(await both.page(Content, { take: 3, skip: 0, where: {} })).toEqual(rows.slice(0, 3))
+      expect(await both.page(Content, { take: -3, skip: 0, where: {} })).toEqual(rows.slice(-3))
     })
 
     test('neither for a cursor that names no row on both', async () => {
-      expect(await both.page({ take: 3, skip: 1, cursor: uuidv7() })).toBeUndefined()
+      expect(await both.page(Content, { take: 3, skip: 1, cursor: uuidv7(), where: {} })).toBeUndefined()
     })
 
     test('neither, but STORE_UNAVAILABLE, for a page of the primary while it is unavailable', async () => {
       const proxy = await startProxy(server.url)
       const url = proxy.url(primaryUrl)
-      const through = new PrismaStore({ url, readUrl: replicaUrl, concurrency: 1, log: quiet() })
+      const through = contentStore({ url, readUrl: replicaUrl, concurrency: 1, log: quiet() })
       try {
         proxy.set('cut')
-        expect(await through.page({ take: 3, skip: 1, cursor: rows[5]!.id })).toEqual(rows.slice(6, 9))
-        await expect(through.page({ take: 3, skip: 1, cursor: rows[2]!.id })).rejects.toMatchObject({
-          code: 'STORE_UNAVAILABLE',
-        })
+        expect(await through.page(Content, { take: 3, skip: 1, cursor: rows[5]!.id, where: {} })).toEqual(
+          rows.slice(6, 9),
+        )
+        await expect(through.page(Content, { take: 3, skip: 1, cursor: rows[2]!.id, where: {} })).rejects.toMatchObject(
+          {
+            code: 'STORE_UNAVAILABLE',
+          },
+        )
       } finally {
         await through.close()
         await proxy.close()
@@ -197,20 +207,20 @@ describe('A store on MariaDB', () => {
     })
 
     test('and caches no end of the list that only the replica has, so that a crawl returns every row once', async () => {
-      const cache = new MemoryCache({ ttlMs: 60_000, version: new SharedVersion() })
-      const contents = new Contents({ store: both, cache })
+      const cache = new MemoryCache({ ttlMs: 60_000, versions: new SharedVersions() })
+      const contents = new Rows({ models, store: both, cache })
       for (let round = 0; round < 2; round++) {
         const seen: string[] = []
         let cursor = rows[0]!.id
         for (;;) {
-          const page = await contents.page({ take: 3, skip: 1, cursor })
+          const page = await contents.page(Content, { take: 3, skip: 1, cursor, where: {} })
           if (page.length === 0) break
           seen.push(...page.map(({ id }) => id))
           cursor = seen.at(-1)!
         }
         expect(seen).toEqual(rows.slice(1).map(({ id }) => id))
       }
-      await expect(contents.page({ take: 3, skip: 1, cursor: uuidv7() })).rejects.toMatchObject({
+      await expect(contents.page(Content, { take: 3, skip: 1, cursor: uuidv7(), where: {} })).rejects.toMatchObject({
         code: 'BAD_USER_INPUT',
       })
       await cache.close()
@@ -218,9 +228,9 @@ describe('A store on MariaDB', () => {
   })
 
   test('leaves room for the worst escaping in its limits, also on small servers', () => {
-    expect(limitsOf(16 * 1024 * 1024)).toEqual({ rows: 16_383, bytes: 7_338_048 })
-    expect(limitsOf(64 * 1024 * 1024).bytes).toBe(8 * 1024 * 1024)
-    const { rows, bytes } = limitsOf(1024 * 1024)
+    expect(limitsOf(16 * 1024 * 1024, 4)).toEqual({ rows: 16_383, bytes: 7_338_048 })
+    expect(limitsOf(64 * 1024 * 1024, 4).bytes).toBe(8 * 1024 * 1024)
+    const { rows, bytes } = limitsOf(1024 * 1024, 4)
     expect(rows).toBeGreaterThanOrEqual(1_000)
     expect(rows * 128 + 2 * bytes).toBeLessThan(1024 * 1024)
   })

@@ -6,11 +6,13 @@ import { randomBytes } from 'node:crypto'
 import type { Connection } from 'mariadb'
 import { uuidv7 } from 'uuidv7'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { PrismaStore } from '../../src/db/prisma.ts'
+import type { PrismaStore } from '../../src/db/prisma.ts'
+import { Content } from '../harness/contents.ts'
 import { holds } from '../harness/eventually.ts'
 import { connect, startMariadb } from '../harness/mariadb.ts'
 import { startProxy } from '../harness/proxy.ts'
 import { quiet } from '../harness/quiet.ts'
+import { contentStore, prismaOf } from '../harness/stores.ts'
 import { faultOf } from '../suites/store.ts'
 
 let server: Awaited<ReturnType<typeof startMariadb>>
@@ -60,7 +62,7 @@ const row = (content: string, i = 0) => ({
 })
 
 async function open(url: string, log = quiet()): Promise<PrismaStore> {
-  const store = new PrismaStore({ url, concurrency: 2, log })
+  const store = contentStore({ url, concurrency: 2, log })
   try {
     await store.prepare(AbortSignal.timeout(20_000))
     return store
@@ -82,7 +84,7 @@ async function judge(target: { name: string; url: string }): Promise<void> {
     expect(tables).toEqual([{ engine: 'InnoDB' }])
 
     const rows = Array.from({ length: 10 }, (_, i) => row(`${i} '" \\ \0 😀`, i))
-    await store.insert(rows)
+    await store.insert(Content, rows)
     const seen = await admin.query(
       'SELECT id, HEX(content) AS hex, CAST(createdAt AS CHAR) AS at FROM Content ORDER BY id',
     )
@@ -94,23 +96,30 @@ async function judge(target: { name: string; url: string }): Promise<void> {
       })),
     )
     // Ten receipts at once are one look-up.
-    const found = await store.find(rows.map(({ id }) => id))
+    const found = await store.find(
+      Content,
+      rows.map(({ id }) => id),
+    )
     expect(found.toSorted((a, b) => (a.id < b.id ? -1 : 1))).toEqual(rows)
-    expect(await store.page({ take: 20, skip: 0 })).toEqual(rows.toReversed())
-    expect(await store.page({ take: -3, skip: 1, cursor: rows[4]!.id })).toEqual(rows.slice(5, 8).toReversed())
+    expect(await store.page(Content, { take: 20, skip: 0, where: {} })).toEqual(rows.toReversed())
+    expect(await store.page(Content, { take: -3, skip: 1, cursor: rows[4]!.id, where: {} })).toEqual(
+      rows.slice(5, 8).toReversed(),
+    )
 
     await admin.query("ALTER TABLE Content ADD CONSTRAINT polite CHECK (content <> 'bad')")
-    expect(await faultOf(store.insert([row('bad')]))).toMatchObject({ kind: 'rejected' })
-    expect(await faultOf(store.insert([{ ...row('x'), id: 'x'.repeat(37) }]))).toMatchObject({ kind: 'rejected' })
+    expect(await faultOf(store.insert(Content, [row('bad')]))).toMatchObject({ kind: 'rejected' })
+    expect(await faultOf(store.insert(Content, [{ ...row('x'), id: 'x'.repeat(37) }]))).toMatchObject({
+      kind: 'rejected',
+    })
 
     const uncommitted = row('uncommitted')
     await admin.beginTransaction()
     await admin.query('INSERT INTO Content VALUES (?, ?, NOW(3), NOW(3))', [uncommitted.id, uncommitted.content])
-    expect(await store.existing([uncommitted.id])).toEqual([])
+    expect(await store.existing(Content, [uncommitted.id])).toEqual([])
     await admin.query('ROLLBACK')
 
-    expect(await store.prisma.content.updateMany({ data: { content: 'changed' } })).toEqual({ count: 10 })
-    await store.prisma.$transaction((tx) => tx.content.create({ data: row('in a transaction', 20) }))
+    expect(await prismaOf(store).content.updateMany({ data: { content: 'changed' } })).toEqual({ count: 10 })
+    await prismaOf(store).$transaction((tx) => tx.content.create({ data: row('in a transaction', 20) }))
     expect(await admin.query('SELECT content, COUNT(*) AS n FROM Content GROUP BY content ORDER BY content')).toEqual([
       { content: 'changed', n: 10n },
       { content: 'in a transaction', n: 1n },
@@ -182,11 +191,11 @@ describe('A store on MariaDB', () => {
     const store = await open(target.url)
     try {
       const known = row('once')
-      await store.insert([known])
+      await store.insert(Content, [known])
       const seen = new Map<string, Set<string>>()
       for (let i = 0; i < 60; i++) {
-        if (i % 3 === 0) expect(await faultOf(store.insert([known]))).toMatchObject({ kind: 'duplicate' })
-        const [found] = await store.prisma.$queryRaw<{ id: bigint; session: string }[]>`
+        if (i % 3 === 0) expect(await faultOf(store.insert(Content, [known]))).toMatchObject({ kind: 'duplicate' })
+        const [found] = await prismaOf(store).$queryRaw<{ id: bigint; session: string }[]>`
           SELECT CONNECTION_ID() AS id, CONCAT_WS(' ', @@autocommit, @@sql_select_limit, @@completion_type) AS session`
         const id = String(found!.id)
         seen.set(id, (seen.get(id) ?? new Set()).add(found!.session))
@@ -203,15 +212,22 @@ describe('A store on MariaDB', () => {
     const store = await open(target.url)
     try {
       const rows = Array.from({ length: 10 }, (_, i) => row(`${i}`, i))
-      await store.insert(rows)
+      await store.insert(Content, rows)
       await admin.query('SET GLOBAL autocommit = 0, sql_select_limit = 3, max_join_size = 1')
       const connections = await admin.query("SELECT id FROM information_schema.processlist WHERE user = 'app'")
       for (const { id } of connections) await admin.query(`KILL ${id}`).catch(() => {})
-      await holds(async () => expect(await store.find(rows.map(({ id }) => id))).toHaveLength(10))
+      await holds(async () =>
+        expect(
+          await store.find(
+            Content,
+            rows.map(({ id }) => id),
+          ),
+        ).toHaveLength(10),
+      )
       const later = row('later', 20)
-      await store.insert([later])
+      await store.insert(Content, [later])
       expect(await admin.query(`SELECT content FROM ${target.name}.Content WHERE id = ?`, [later.id])).toHaveLength(1)
-      expect(await store.page({ take: 20, skip: 0 })).toEqual([later, ...rows.toReversed()])
+      expect(await store.page(Content, { take: 20, skip: 0, where: {} })).toEqual([later, ...rows.toReversed()])
     } finally {
       await store.close()
     }
@@ -242,7 +258,7 @@ describe('A store on a MariaDB that does not keep what a session sets', () => {
     const { url } = await database()
     await capped.sql('CREATE DATABASE replica')
     const readUrl = `mysql://app@127.0.0.1:${capped.port}/replica`
-    const store = new PrismaStore({ url, readUrl, concurrency: 2, log: quiet() })
+    const store = contentStore({ url, readUrl, concurrency: 2, log: quiet() })
     try {
       const error = await store.prepare(AbortSignal.timeout(20_000)).catch((e: unknown) => e)
       expect((error as Error).message).toMatch(/^DATABASE_READ_URL: /)
@@ -254,7 +270,7 @@ describe('A store on a MariaDB that does not keep what a session sets', () => {
 
   test('starts where the read replica is unavailable', async () => {
     const { url } = await database()
-    const store = new PrismaStore({ url, readUrl: 'mysql://app@127.0.0.1:1/replica', concurrency: 2, log: quiet() })
+    const store = contentStore({ url, readUrl: 'mysql://app@127.0.0.1:1/replica', concurrency: 2, log: quiet() })
     try {
       await store.prepare(AbortSignal.timeout(20_000))
     } finally {
@@ -276,20 +292,22 @@ describe('A store on a MariaDB that does not keep what a session sets', () => {
       proxy.retarget(capped.url)
       proxy.disconnect()
       const fault = await holds(async () => {
-        const found = await faultOf(store.insert([row('lost')]))
+        const found = await faultOf(store.insert(Content, [row('lost')]))
         expect(found.message).toMatch(complaint)
         return found
       })
       expect(fault).toMatchObject({ kind: 'unavailable', vendorCode: 'SESSION' })
       for (let i = 0; i < 5; i++)
-        expect(await faultOf(store.insert([row('lost')]))).toMatchObject({ kind: 'unavailable' })
-      await expect(store.page({ take: 1, skip: 0 })).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
+        expect(await faultOf(store.insert(Content, [row('lost')]))).toMatchObject({ kind: 'unavailable' })
+      await expect(store.page(Content, { take: 1, skip: 0, where: {} })).rejects.toMatchObject({
+        code: 'STORE_UNAVAILABLE',
+      })
       expect(log.said.filter((line) => line.includes('max_sort_length'))).toHaveLength(1)
       expect(await capped.sql(`SELECT * FROM ${target.name}.Content`)).toEqual([])
 
       proxy.retarget(server.url)
       proxy.disconnect()
-      await holds(() => store.insert([row('kept')]))
+      await holds(() => store.insert(Content, [row('kept')]))
       expect(await admin.query(`SELECT content FROM ${target.name}.Content`)).toEqual([{ content: 'kept' }])
     } finally {
       await store.close()

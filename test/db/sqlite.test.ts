@@ -9,13 +9,15 @@ import { uuidv7 } from 'uuidv7'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { classifySqlite } from '../../src/db/faults.ts'
 import { whileBusy } from '../../src/db/node-sqlite.ts'
-import { PrismaStore } from '../../src/db/prisma.ts'
+import type { PrismaStore } from '../../src/db/prisma.ts'
 import { sqlitePath } from '../../src/db/sqlite.ts'
+import { Content } from '../harness/contents.ts'
 import { quiet } from '../harness/quiet.ts'
+import { contentStore, prismaOf } from '../harness/stores.ts'
 import { storeSuite } from '../suites/store.ts'
 
 const open = async (path: string) => {
-  const store = new PrismaStore({ url: `file:${path}`, concurrency: 2, log: quiet() })
+  const store = contentStore({ url: `file:${path}`, concurrency: 2, log: quiet() })
   await store.prepare(AbortSignal.timeout(20_000))
   return store
 }
@@ -48,8 +50,8 @@ describe('A store on SQLite', () => {
       )
       db.close()
       const row = (content: string) => ({ id: uuidv7(), content, createdAt: new Date(), savedAt: new Date() })
-      await store.insert([row('kept')])
-      await expect(store.insert([row('kept'), row('dropped')])).rejects.toMatchObject({
+      await store.insert(Content, [row('kept')])
+      await expect(store.insert(Content, [row('kept'), row('dropped')])).rejects.toMatchObject({
         kind: 'unknown',
         vendorCode: 'ROW_COUNT',
       })
@@ -73,18 +75,18 @@ describe('A store on SQLite', () => {
   })
   const row = (content: string) => ({ id: uuidv7(), content, createdAt: new Date(), savedAt: new Date() })
   const pragma = async (name: string) =>
-    Object.values((await store.prisma.$queryRawUnsafe<object[]>(`PRAGMA ${name}`))[0]!)[0]
+    Object.values((await prismaOf(store).$queryRawUnsafe<object[]>(`PRAGMA ${name}`))[0]!)[0]
 
   test('uses WAL and full sync on every connection, also those of transactions', async () => {
-    const settings = async (client: Pick<typeof store.prisma, '$queryRawUnsafe'>) =>
+    const settings = async (client: Pick<ReturnType<typeof prismaOf>, '$queryRawUnsafe'>) =>
       Promise.all(
         ['journal_mode', 'synchronous'].map(
           async (name) => Object.values((await client.$queryRawUnsafe<object[]>(`PRAGMA ${name}`))[0]!)[0],
         ),
       )
-    expect((await settings(store.prisma)).map(String)).toEqual(['wal', '2'])
-    await store.prisma.$transaction(async (tx) => expect((await settings(tx)).map(String)).toEqual(['wal', '2']))
-    expect((await settings(store.prisma)).map(String)).toEqual(['wal', '2'])
+    expect((await settings(prismaOf(store))).map(String)).toEqual(['wal', '2'])
+    await prismaOf(store).$transaction(async (tx) => expect((await settings(tx)).map(String)).toEqual(['wal', '2']))
+    expect((await settings(prismaOf(store))).map(String)).toEqual(['wal', '2'])
     expect(String(await pragma('integrity_check'))).toBe('ok')
   })
 
@@ -95,15 +97,15 @@ describe('A store on SQLite', () => {
     let ticks = 0
     const ticking = setInterval(() => ticks++, 10)
     const released = release(other, 3_000)
-    await store.insert([row1])
+    await store.insert(Content, [row1])
     clearInterval(ticking)
     await released
     expect(performance.now() - began).toBeGreaterThan(2_900)
     expect(ticks).toBeGreaterThan(50)
-    expect(await store.find([row1.id])).toEqual([row1])
+    expect(await store.find(Content, [row1.id])).toEqual([row1])
     const rows = [row('later'), row('later still')]
-    await store.insert(rows)
-    expect(await store.page({ take: 10, skip: 0 })).toHaveLength(3)
+    await store.insert(Content, rows)
+    expect(await store.page(Content, { take: 10, skip: 0, where: {} })).toHaveLength(3)
     // The lock is free: another process gets it at once.
     await release(await lockHolder(path), 0)
   })
@@ -120,15 +122,15 @@ describe('A store on SQLite', () => {
     }).catch((e: unknown) => e)
     expect(classifySqlite(error)).toMatchObject({ kind: 'unavailable', vendorCode: '5' })
     await release(other, 0)
-    await store.insert([row('after')])
-    expect(await store.page({ take: 10, skip: 0 })).toHaveLength(1)
+    await store.insert(Content, [row('after')])
+    expect(await store.page(Content, { take: 10, skip: 0, where: {} })).toHaveLength(1)
   })
 
   test('reads while another process has the write lock', async () => {
-    await store.insert([row('a')])
+    await store.insert(Content, [row('a')])
     const other = await lockHolder(path)
     const began = performance.now()
-    expect(await store.page({ take: 10, skip: 0 })).toHaveLength(1)
+    expect(await store.page(Content, { take: 10, skip: 0, where: {} })).toHaveLength(1)
     expect(performance.now() - began).toBeLessThan(1_000)
     await release(other, 0)
   })
@@ -136,60 +138,60 @@ describe('A store on SQLite', () => {
   test('rolls back a whole transaction of Prisma’s, and goes on', async () => {
     const data = row('in a transaction')
     await expect(
-      store.prisma.$transaction(async (tx) => {
+      prismaOf(store).$transaction(async (tx) => {
         await tx.content.create({ data })
         throw new Error('changed my mind')
       }),
     ).rejects.toThrow('changed my mind')
-    expect(await store.find([data.id])).toEqual([])
-    await store.prisma.$transaction([store.prisma.content.create({ data })])
-    expect(await store.find([data.id])).toEqual([data])
+    expect(await store.find(Content, [data.id])).toEqual([])
+    await prismaOf(store).$transaction([prismaOf(store).content.create({ data })])
+    expect(await store.find(Content, [data.id])).toEqual([data])
   })
 
   test('writes dates as Prisma’s own client does, so that all rows sort together', async () => {
     const data = row('by Prisma')
-    await store.prisma.content.create({ data })
-    await store.insert([{ ...data, id: uuidv7(), content: 'by us' }])
-    const kinds = await store.prisma.$queryRawUnsafe<object[]>(
+    await prismaOf(store).content.create({ data })
+    await store.insert(Content, [{ ...data, id: uuidv7(), content: 'by us' }])
+    const kinds = await prismaOf(store).$queryRawUnsafe<object[]>(
       'SELECT DISTINCT CAST(createdAt AS TEXT) AS t, typeof(createdAt) AS k FROM Content',
     )
     expect(kinds).toEqual([{ t: data.createdAt.toISOString().replace('Z', '+00:00'), k: 'text' }])
   })
 
   test('is unavailable to readers and writers without its table', async () => {
-    await store.prisma.$executeRawUnsafe('ALTER TABLE Content RENAME TO Elsewhere')
-    await expect(store.insert([row('a')])).rejects.toMatchObject({ kind: 'unavailable', vendorCode: '1' })
-    await expect(store.page({ take: 1, skip: 0 })).rejects.toMatchObject({
+    await prismaOf(store).$executeRawUnsafe('ALTER TABLE Content RENAME TO Elsewhere')
+    await expect(store.insert(Content, [row('a')])).rejects.toMatchObject({ kind: 'unavailable', vendorCode: '1' })
+    await expect(store.page(Content, { take: 1, skip: 0, where: {} })).rejects.toMatchObject({
       code: 'STORE_UNAVAILABLE',
       retryAfterMs: 1_000,
     })
   })
 
   test('reports a row that breaks a rule as rejected', async () => {
-    await store.prisma.$executeRawUnsafe(
+    await prismaOf(store).$executeRawUnsafe(
       "CREATE TRIGGER no_bad BEFORE INSERT ON Content WHEN new.content = 'bad' BEGIN SELECT RAISE(ABORT, 'no bad'); END",
     )
-    await expect(store.insert([row('good'), row('bad')])).rejects.toMatchObject({
+    await expect(store.insert(Content, [row('good'), row('bad')])).rejects.toMatchObject({
       kind: 'rejected',
       vendorCode: '1811',
       message: 'no bad',
     })
-    expect(await store.page({ take: 1, skip: 0 })).toEqual([])
+    expect(await store.page(Content, { take: 1, skip: 0, where: {} })).toEqual([])
   })
 
   test('is unavailable while the disk is full', async () => {
     const pages = Number(await pragma('page_count'))
     await pragma(`max_page_count = ${pages}`)
-    await expect(store.insert([row('x'.repeat(100_000))])).rejects.toMatchObject({
+    await expect(store.insert(Content, [row('x'.repeat(100_000))])).rejects.toMatchObject({
       kind: 'unavailable',
       vendorCode: '13',
     })
     await pragma('max_page_count = 1000000')
-    await store.insert([row('x'.repeat(100_000))])
+    await store.insert(Content, [row('x'.repeat(100_000))])
   })
 
   test('reads a page in the middle of many rows by a range of the index', async () => {
-    const plan = await store.prisma.$queryRawUnsafe<{ detail: string }[]>(
+    const plan = await prismaOf(store).$queryRawUnsafe<{ detail: string }[]>(
       'EXPLAIN QUERY PLAN SELECT * FROM Content WHERE createdAt <= ? AND (createdAt < ? OR id < ?) ORDER BY createdAt DESC, id DESC LIMIT 20',
       '2026',
       '2026',
@@ -204,10 +206,10 @@ describe('A store on SQLite', () => {
     expect(sqlitePath('file:///var/lib/a%20b.db')).toBe('/var/lib/a b.db')
     expect(() => sqlitePath('file::memory:')).toThrow(/must be a file/)
     expect(() => sqlitePath('file:a.db?mode=ro')).toThrow(/must be a file/)
-    expect(() => new PrismaStore({ url: 'postgres://a:secret@b/c', concurrency: 1, log: quiet() })).toThrow(
+    expect(() => contentStore({ url: 'postgres://a:secret@b/c', concurrency: 1, log: quiet() })).toThrow(
       /mysql:\/\/ or file:/,
     )
-    expect(() => new PrismaStore({ url: 'file:a.db', readUrl: 'mysql://a/b', concurrency: 1, log: quiet() })).toThrow(
+    expect(() => contentStore({ url: 'file:a.db', readUrl: 'mysql://a/b', concurrency: 1, log: quiet() })).toThrow(
       /no replica/,
     )
   })

@@ -6,12 +6,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { PrismaStore } from '../../src/db/prisma.ts'
 import { freePort } from '../harness/daemon.ts'
 import { eventually } from '../harness/eventually.ts'
 import { startMariadb } from '../harness/mariadb.ts'
 import { inherited } from '../harness/process.ts'
 import { quiet } from '../harness/quiet.ts'
+import { contentStore } from '../harness/stores.ts'
 
 let server: Awaited<ReturnType<typeof startMariadb>>
 let dir: string
@@ -38,7 +38,7 @@ test.each([
   ['SQLite, by a relative path', async () => 'file:./with a space/store.db'],
 ])('serves its page and the rows of the store: %s', async (_, newUrl) => {
   const url = await newUrl()
-  const store = new PrismaStore({ url: url.replace('file:.', `file:${dir}`), concurrency: 1, log: quiet() })
+  const store = contentStore({ url: url.replace('file:.', `file:${dir}`), concurrency: 1, log: quiet() })
   await store.prepare(AbortSignal.timeout(20_000))
   await store.close()
   const port = await freePort()

@@ -5,15 +5,14 @@
 import { uuidv7 } from 'uuidv7'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { parseCreateTable } from '../../src/db/mysql-table.ts'
-import { PrismaStore } from '../../src/db/prisma.ts'
-import type { Content } from '../../src/model/content.ts'
+import { Content, type ContentRow } from '../harness/contents.ts'
 import { holds } from '../harness/eventually.ts'
 import { startMariadb } from '../harness/mariadb.ts'
 import { quiet } from '../harness/quiet.ts'
-import { mariadbStore, sqliteStore, type TestStore } from '../harness/stores.ts'
+import { contentStore, mariadbStore, sqliteStore, type TestStore } from '../harness/stores.ts'
 import { faultOf } from '../suites/store.ts'
 
-const row = (content = 'a row', id = uuidv7() as string): Content => ({
+const row = (content = 'a row', id = uuidv7() as string): ContentRow => ({
   id,
   content,
   createdAt: new Date('2026-01-01T00:00:00.001Z'),
@@ -135,20 +134,33 @@ describe.each([
   for (const one of cases)
     test(`does not write to ${one.is}, says what is wrong, and writes again once it is fixed`, async () => {
       const { store } = made
-      await store.insert([row('before')])
+      await store.insert(Content, [row('before')])
       await all(one.change)
       const batch = [row('while it was wrong'), { ...row('and another'), createdAt: new Date(), savedAt: new Date() }]
       const refused = { kind: 'unavailable', vendorCode: 'TABLE', message: expect.stringMatching(one.says) }
-      expect(await faultOf(store.insert(batch))).toMatchObject(refused)
-      expect(await faultOf(store.insert(batch))).toMatchObject(refused)
-      expect(await faultOf(store.probe())).toMatchObject(refused)
+      expect(await faultOf(store.insert(Content, batch))).toMatchObject(refused)
+      expect(await faultOf(store.insert(Content, batch))).toMatchObject(refused)
+      expect(await faultOf(store.probe(Content))).toMatchObject(refused)
 
       await all(one.fix)
-      await store.probe()
+      await store.probe(Content)
       // A row that was written before the check is a duplicate, which the worker compares.
-      const there = new Set((await store.existing(batch.map(({ id }) => id))).map(({ id }) => id))
-      await store.insert(batch.filter(({ id }) => !there.has(id)))
-      const found = await store.existing(batch.map(({ id }) => id))
+      const there = new Set(
+        (
+          await store.existing(
+            Content,
+            batch.map(({ id }) => id),
+          )
+        ).map(({ id }) => id),
+      )
+      await store.insert(
+        Content,
+        batch.filter(({ id }) => !there.has(id)),
+      )
+      const found = await store.existing(
+        Content,
+        batch.map(({ id }) => id),
+      )
       expect(found.map(({ content }) => content).toSorted()).toEqual(['and another', 'while it was wrong'])
     })
 
@@ -156,11 +168,11 @@ describe.each([
     const [one] = cases
     await all(one!.change)
     const log = quiet()
-    const store = new PrismaStore({ url: made.url, concurrency: 1, log })
+    const store = contentStore({ url: made.url, concurrency: 1, log })
     try {
       await store.prepare(AbortSignal.timeout(20_000))
       expect(log.said.join('\n')).toMatch(one!.says)
-      expect(await faultOf(store.insert([row()]))).toMatchObject({ kind: 'unavailable', vendorCode: 'TABLE' })
+      expect(await faultOf(store.insert(Content, [row()]))).toMatchObject({ kind: 'unavailable', vendorCode: 'TABLE' })
     } finally {
       await store.close()
     }
@@ -173,11 +185,11 @@ test('A store on SQLite reports a row that a trigger deletes or changes after th
     await made.sql(
       "CREATE TRIGGER t AFTER INSERT ON Content WHEN NEW.content = 'gone' BEGIN DELETE FROM Content WHERE id = NEW.id; END",
     )
-    await made.store.insert([row('kept')])
-    expect(await faultOf(made.store.insert([row('gone')]))).toMatchObject({ vendorCode: 'ROW_COUNT' })
+    await made.store.insert(Content, [row('kept')])
+    expect(await faultOf(made.store.insert(Content, [row('gone')]))).toMatchObject({ vendorCode: 'ROW_COUNT' })
     await made.sql('DROP TRIGGER t')
     await made.sql("CREATE TRIGGER t AFTER INSERT ON Content BEGIN UPDATE Content SET content = 'x'; END")
-    expect(await faultOf(made.store.insert([row('altered')]))).toMatchObject({ vendorCode: 'ROW_COUNT' })
+    expect(await faultOf(made.store.insert(Content, [row('altered')]))).toMatchObject({ vendorCode: 'ROW_COUNT' })
   } finally {
     await made.cleanup()
   }
@@ -187,8 +199,8 @@ test('A store on MariaDB reports a row that a trigger changes before the insert'
   const made = await mariadb()
   try {
     await made.sql('CREATE TRIGGER t BEFORE INSERT ON Content FOR EACH ROW SET NEW.content = UPPER(NEW.content)')
-    expect(await faultOf(made.store.insert([row('altered')]))).toMatchObject({ vendorCode: 'ROW_COUNT' })
-    await made.store.insert([row('KEPT')])
+    expect(await faultOf(made.store.insert(Content, [row('altered')]))).toMatchObject({ vendorCode: 'ROW_COUNT' })
+    await made.store.insert(Content, [row('KEPT')])
   } finally {
     await made.cleanup()
   }
@@ -204,16 +216,16 @@ test('A store on MariaDB refuses sessions in which init_connect makes a temporar
   const name = url.pathname.slice(1)
   await made.sql('CREATE TABLE Template LIKE Content')
   await server.sql(`SET GLOBAL init_connect = 'CREATE TEMPORARY TABLE ${name}.Content LIKE ${name}.Template'`)
-  const store = new PrismaStore({ url: url.href, concurrency: 1, log: quiet() })
+  const store = contentStore({ url: url.href, concurrency: 1, log: quiet() })
   try {
     await expect(store.prepare(AbortSignal.timeout(20_000))).rejects.toThrow(
       /a temporary table named Content hides the table in every new session; remove its CREATE from init_connect/,
     )
-    expect(await faultOf(store.insert([row()]))).toMatchObject({ kind: 'unavailable', vendorCode: 'SESSION' })
+    expect(await faultOf(store.insert(Content, [row()]))).toMatchObject({ kind: 'unavailable', vendorCode: 'SESSION' })
     await server.sql("SET GLOBAL init_connect = ''")
     // Sessions from before the fix may still be in the pool.
     await holds(() => store.prepare(AbortSignal.timeout(20_000)))
-    await holds(() => store.insert([row('kept')]))
+    await holds(() => store.insert(Content, [row('kept')]))
     expect(await made.sql('SELECT content FROM Content')).toEqual([{ content: 'kept' }])
   } finally {
     await server.sql("SET GLOBAL init_connect = ''")

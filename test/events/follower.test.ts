@@ -7,6 +7,8 @@ import { type Feed, type FeedEvent, Follower } from '../../src/events/follower.t
 import { RedisEventLog } from '../../src/events/redis.ts'
 import { SqliteEventLog } from '../../src/events/sqlite.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
+import { models } from '../harness/contents.ts'
+import { contentOf, savedEvent } from '../harness/events.ts'
 import { eventually, holds } from '../harness/eventually.ts'
 import { freshRedisUrl } from '../harness/fresh.ts'
 import { startProxy } from '../harness/proxy.ts'
@@ -20,7 +22,7 @@ async function redis(retention: Retention, url = freshRedisUrl()): Promise<Event
   const logs: RedisEventLog[] = []
   return {
     open: async () => {
-      const log = new RedisEventLog(parseRedisUrl(url), { ...retention, log: quiet() })
+      const log = new RedisEventLog(parseRedisUrl(url), { ...retention, models, log: quiet() })
       logs.push(log)
       await holds(() => log.tail())
       return log
@@ -33,15 +35,12 @@ async function redis(retention: Retention, url = freshRedisUrl()): Promise<Event
 async function sqlite(retention: Retention): Promise<EventsBench> {
   const { file, cleanup } = await testSqlite(retention)
   const opened = await file()
-  return { open: async () => new SqliteEventLog(opened.connect()), cleanup }
+  return { open: async () => new SqliteEventLog(opened.connect(), { models }), cleanup }
 }
 
-const saved = (content: string, id = randomUUID()): KnownEvent => ({
-  type: 'saved',
-  content: { id, content, createdAt: new Date(0), savedAt: new Date(1) },
-})
-const textOf = (event: Event) =>
-  event.type === 'saved' ? event.content.content : event.type === 'failed' ? event.failure.message : 'unknown'
+const saved = (content: string, id: string = randomUUID()): KnownEvent =>
+  savedEvent(content, { id, createdAt: new Date(0), savedAt: new Date(1) })
+const textOf = (event: Event) => contentOf(event) ?? (event.type === 'failed' ? event.failure.message : 'unknown')
 const numbers = (from: number, to: number) => Array.from({ length: to - from }, (_, n) => String(from + n))
 
 type Wake = (entry?: LogEntry) => void
@@ -409,7 +408,7 @@ describe('A follower whose Redis is unavailable', () => {
     const url = freshRedisUrl()
     const direct = await redis(ample, url)
     const other = await direct.open()
-    const log = new RedisEventLog(parseRedisUrl(proxy.url(url)), { ...ample, log: quiet() })
+    const log = new RedisEventLog(parseRedisUrl(proxy.url(url)), { ...ample, models, log: quiet() })
     const follower = new Follower({ events: log, log: quiet() })
     following.push(follower, log, { close: direct.cleanup }, proxy)
     return { proxy, other, follower, prefix: parseRedisUrl(url).prefix }

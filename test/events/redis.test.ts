@@ -2,6 +2,8 @@ import { Redis } from 'ioredis'
 import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest'
 import { RedisEventLog } from '../../src/events/redis.ts'
 import { parseRedisUrl, type RedisAddress } from '../../src/redis/address.ts'
+import { models } from '../harness/contents.ts'
+import { savedEvent } from '../harness/events.ts'
 import { holds } from '../harness/eventually.ts'
 import { freshRedisUrl } from '../harness/fresh.ts'
 import { quiet } from '../harness/quiet.ts'
@@ -12,7 +14,7 @@ eventsSuite('RedisEventLog', async ({ retentionMs, retentionBytes }) => {
   const logs: RedisEventLog[] = []
   return {
     open: async () => {
-      const log = new RedisEventLog(address, { retentionMs, retentionBytes, log: quiet() })
+      const log = new RedisEventLog(address, { retentionMs, retentionBytes, models, log: quiet() })
       logs.push(log)
       await holds(async () => expect(await log.tail()).toBeDefined())
       return log
@@ -24,7 +26,7 @@ eventsSuite('RedisEventLog', async ({ retentionMs, retentionBytes }) => {
 })
 
 describe('RedisEventLog', () => {
-  const content = { id: 'x', content: 'x', createdAt: new Date(0), savedAt: new Date(0) }
+  const event = savedEvent('x')
   const key = (name: string) => `{${address.prefix}:events}:${name}`
   let address: RedisAddress
   let log: RedisEventLog
@@ -32,7 +34,7 @@ describe('RedisEventLog', () => {
   beforeEach(async () => {
     address = parseRedisUrl(freshRedisUrl())
     redis = new Redis(inject('redisUrl'))
-    log = new RedisEventLog(address, { retentionMs: 60_000, retentionBytes: 1_000_000, log: quiet() })
+    log = new RedisEventLog(address, { retentionMs: 60_000, retentionBytes: 1_000_000, models, log: quiet() })
     await holds(async () => expect(await log.tail()).toBeDefined())
   })
   afterEach(async () => {
@@ -42,22 +44,22 @@ describe('RedisEventLog', () => {
 
   test("skips another program's entry", async () => {
     const start = await log.tail()
-    await log.append([[{ type: 'saved', content }]])
+    await log.append([[event]])
     const first = await log.tail()
     await redis.xadd(key('log'), '*', 'foreign', 'entry')
-    await log.append([[{ type: 'saved', content }]])
+    await log.append([[event]])
     expect(await log.read(start, 16)).toHaveLength(2)
     expect(await log.read(first, 16)).toHaveLength(1)
   })
 
   test('reports a damaged entry as CURSOR_EXPIRED, and reads the entries behind it', async () => {
     const start = await log.tail()
-    await log.append([[{ type: 'saved', content }]])
+    await log.append([[event]])
     const first = await log.tail()
     const damaged = await redis.xadd(key('log'), '*', 'p', `${first.major}-${first.minor}`, 'd', '[{"type":"sav')
     await redis.hset(key('meta'), 'last', damaged!)
     const second = await log.tail()
-    await log.append([[{ type: 'saved', content }]])
+    await log.append([[event]])
     expect(await log.read(start, 16)).toHaveLength(1)
     await expect(log.read(first, 16)).rejects.toMatchObject({ code: 'CURSOR_EXPIRED' })
     expect(await log.read(second, 16)).toHaveLength(1)
@@ -69,13 +71,13 @@ describe('RedisEventLog', () => {
       1,
       key('log'),
     )
-    await log.append([[{ type: 'saved', content }]])
+    await log.append([[event]])
     const kept = await log.tail()
     const dumps = await Promise.all(['log', 'meta', 'sizes'].map((name) => redis.dumpBuffer(key(name))))
-    await log.append([[{ type: 'saved', content }]])
+    await log.append([[event]])
     const lost = await log.tail()
     for (const [i, name] of ['log', 'meta', 'sizes'].entries()) await redis.restore(key(name), 0, dumps[i]!, 'REPLACE')
-    await log.append([[{ type: 'saved', content }]])
+    await log.append([[event]])
     await expect(log.read(lost, 16)).rejects.toMatchObject({ code: 'CURSOR_EXPIRED' })
     expect(await log.read(kept, 16)).toHaveLength(1)
   })

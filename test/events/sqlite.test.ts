@@ -1,6 +1,7 @@
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { SqliteEventLog } from '../../src/events/sqlite.ts'
+import { models } from '../harness/contents.ts'
 import { type TestSqlite, testSqlite } from '../harness/sqlite.ts'
 import { eventsSuite } from '../suites/events.ts'
 
@@ -60,7 +61,7 @@ describe('SqliteEventLog', () => {
 
   test('reuses the space of trimmed entries', async () => {
     const file = await sqlite.file({ retentionBytes: 1_048_576 })
-    const log = new SqliteEventLog(file.connect())
+    const log = new SqliteEventLog(file.connect(), { models })
     for (let i = 0; i < 100; i++) await log.append([[failed('x'.repeat(100_000))]])
     await log.close()
     await file.close()

@@ -13,6 +13,8 @@ import { SqliteEventLog } from '../../src/events/sqlite.ts'
 import { type EventsCalls, eventsQuestions } from '../../src/events/sqlite-tables.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
 import { RpcClient } from '../../src/sqlite/rpc-client.ts'
+import { models } from '../harness/contents.ts'
+import { contentOf, savedEvent } from '../harness/events.ts'
 import { holds } from '../harness/eventually.ts'
 import { freshRedisUrl } from '../harness/fresh.ts'
 import { type SpillwayProcess, spawnSpillway } from '../harness/process.ts'
@@ -21,13 +23,11 @@ import { testSqlite } from '../harness/sqlite.ts'
 import { SseClient } from '../harness/sse.ts'
 
 const retention = { retentionMs: 3_600_000, retentionBytes: 268_435_456 }
-const saved = (content: string): KnownEvent => ({
-  type: 'saved',
-  content: { id: randomUUID(), content, createdAt: new Date(0), savedAt: new Date(1) },
-})
+const saved = (content: string): KnownEvent => savedEvent(content, { createdAt: new Date(0), savedAt: new Date(1) })
 const old = (content: string) => ({ type: 'saved', content: { id: randomUUID(), content, createdAt: 0, savedAt: 1 } })
 const later = [
-  { v: 2, type: 'saved', model: 'Comment', row: { id: randomUUID(), body: 'a later version of a known type' } },
+  { v: 2, type: 'saved', model: 'Unknown', row: { id: randomUUID(), body: 'of a model that this release lacks' } },
+  { v: 3, type: 'saved', model: 'Content', row: { id: randomUUID(), body: 'a later version of a known type' } },
   { v: 1, type: 'archived', id: randomUUID() },
   { type: 'somethingNew' },
   { v: 7 },
@@ -38,6 +38,10 @@ const damaged = [
   '[{"v":1,"type":"saved","content":{"id":"x","content":7,"createdAt":0,"savedAt":0}}]',
   '[{"v":1,"type":"saved","content":{"id":"x","content":"x","createdAt":"yesterday","savedAt":0}}]',
   '[{"v":1,"type":"saved","content":{"id":"x","content":"x","createdAt":1e300,"savedAt":0}}]',
+  '[{"v":2,"type":"saved","row":{"id":"x","content":"x","createdAt":0,"savedAt":0}}]',
+  '[{"v":2,"type":"saved","model":"Content","row":null}]',
+  '[{"v":2,"type":"saved","model":"Content","row":{"id":"x","content":7,"createdAt":0,"savedAt":0}}]',
+  '[{"v":2,"type":"saved","model":"Content","row":{"id":"x","content":"x","createdAt":"yesterday","savedAt":0}}]',
   '[{"v":1,"type":"failed","id":"x"}]',
   '[{"v":1,"type":"failed","id":"x","failure":{"code":1,"message":"x","attempts":1,"failedAt":0}}]',
   '[null]',
@@ -63,7 +67,7 @@ const appendScript = readFileSync(new URL('../../src/events/lua/append.lua', imp
 async function onRedis(): Promise<Wire> {
   const address = parseRedisUrl(freshRedisUrl())
   const redis = new Redis(inject('redisUrl'))
-  const log = new RedisEventLog(address, { ...retention, log: quiet() })
+  const log = new RedisEventLog(address, { ...retention, models, log: quiet() })
   await holds(() => log.tail())
   const key = (name: string) => `{${address.prefix}:events}:${name}`
   const keys = ['log', 'meta', 'sizes', 'wake'].map(key)
@@ -83,7 +87,7 @@ async function onRedis(): Promise<Wire> {
 async function onSqlite(): Promise<Wire> {
   const sqlite = await testSqlite()
   const file = await sqlite.file()
-  const log = new SqliteEventLog(file.connect())
+  const log = new SqliteEventLog(file.connect(), { models })
   const port = new RpcClient<EventsCalls>(file.connect(), eventsQuestions)
   return {
     log,
@@ -120,7 +124,7 @@ describe.each([
   const read = async (feed: Feed, count: number) => {
     const texts: string[] = []
     while (texts.length < count) {
-      for (const { event } of (await feed.next()) ?? []) if (event.type === 'saved') texts.push(event.content.content)
+      for (const { event } of (await feed.next()) ?? []) if (event.type === 'saved') texts.push(contentOf(event)!)
     }
     return texts
   }
@@ -132,11 +136,16 @@ describe.each([
     expect(await read(feed, 3)).toEqual(['one', 'two', 'three'])
   })
 
-  test('writes the version beside what release 0.1 wrote', async () => {
+  test('writes the version and the model beside the row', async () => {
     await wire.log.append([[saved('one')]])
     const [text] = await wire.texts()
     expect(JSON.parse(text!)).toEqual([
-      { v: 1, type: 'saved', content: { id: expect.any(String), content: 'one', createdAt: 0, savedAt: 1 } },
+      {
+        v: 2,
+        type: 'saved',
+        model: 'Content',
+        row: { id: expect.any(String), createdAt: 0, savedAt: 1, content: 'one' },
+      },
     ])
   })
 
@@ -193,7 +202,7 @@ test('Follower goes on from the end of a log whose meta was damaged, and asks fo
   const address = parseRedisUrl(freshRedisUrl())
   const key = (name: string) => `{${address.prefix}:events}:${name}`
   const redis = new Redis(inject('redisUrl'))
-  const log = new RedisEventLog(address, { ...retention, log: quiet() })
+  const log = new RedisEventLog(address, { ...retention, models, log: quiet() })
   await holds(() => log.tail())
   let reads = 0
   const said = quiet()
@@ -261,7 +270,7 @@ describe('An API process', () => {
     const api = await spawnSpillway('api', { QUEUE_URL: url, DATABASE_URL: 'file:./data/store.db' })
     children.push(api)
     const redis = new Redis(inject('redisUrl'))
-    const log = new RedisEventLog(address, { ...retention, log: quiet() })
+    const log = new RedisEventLog(address, { ...retention, models, log: quiet() })
     const { epoch } = await holds(() => log.tail())
     const stream = await SseClient.open(api.url!, 'subscription { saved { cursor content { content } } }')
     // It does not follow the tail; one that does would be indistinguishable from an entry of a worker.

@@ -8,13 +8,14 @@ import { open, readFile, stat } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { Redis } from 'ioredis'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { RedisCache, RedisVersion } from '../../src/cache/redis.ts'
+import { RedisCache, RedisVersions } from '../../src/cache/redis.ts'
 import { PrismaStore } from '../../src/db/prisma.ts'
 import { RedisEventLog } from '../../src/events/redis.ts'
 import { RedisQueue } from '../../src/queue/redis.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
 import { Worker } from '../../worker/worker.ts'
 import type { SaveAnswer } from '../harness/client.ts'
+import { given, models } from '../harness/contents.ts'
 import { eventually, holds } from '../harness/eventually.ts'
 import { appendOnlyFile } from '../harness/power.ts'
 import { type SpillwayProcess, spawnSpillway } from '../harness/process.ts'
@@ -282,8 +283,8 @@ fault('B9', 'Redis at its maxmemory: saves are refused, the queue drains', async
   await stack.drained()
   await expect(admin.set('more', 'x'), 'Redis was full all the time').rejects.toThrow('OOM')
   // Nor does it keep an announcement from a cache whose version stands there.
-  const version = new RedisVersion(parseRedisUrl(stack.redis.url), { log: quiet() })
-  await holds(() => version.invalidate(), { timeoutMs: 2_000 }).finally(() => version.close())
+  const version = new RedisVersions(parseRedisUrl(stack.redis.url), { log: quiet() })
+  await holds(() => version.invalidate(['Content']), { timeoutMs: 2_000 }).finally(() => version.close())
   await answered('QUEUE_FULL')
   // Memory is there again; nobody tells Spillway.
   await admin.del('ballast')
@@ -460,13 +461,13 @@ fault('B25', 'two workers of one name', async () => {
   const twins = await Promise.all([1, 2].map(() => twin()))
   async function twin() {
     const queue = new RedisQueue(address, { capacity: 1_000_000, log })
-    const events = new RedisEventLog(address, { retentionMs: 3_600_000, retentionBytes: 268_435_456, log })
+    const events = new RedisEventLog(address, { retentionMs: 3_600_000, retentionBytes: 268_435_456, models, log })
     const cache = new RedisCache(parseRedisUrl(stack.cache.url), { ttlMs: 10_000, log })
-    const store = new PrismaStore({ url: stack.database, concurrency: 2, log })
+    const store = new PrismaStore({ url: stack.database, concurrency: 2, models, clients: given.prisma, log })
     await store.prepare(new AbortController().signal)
     const worker = new Worker(
       { consumer: queue.consumer(`${hostname()}-twin`), store, cache, events },
-      { batch: 20, concurrency: 2, maxAttempts: 5, cacheTtlMs: 10_000, log },
+      { models, batch: 20, concurrency: 2, maxAttempts: 5, cacheTtlMs: 10_000, log },
     )
     worker.start()
     return async () => {

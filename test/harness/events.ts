@@ -1,12 +1,18 @@
-/** Events made for the log itself, where a test needs more of them than a database would like to write. */
-import type { KnownEvent } from '../../src/events/events.ts'
-import { Content, contentRow } from './contents.ts'
+/** Events made for the log itself, where a test needs no database. */
+import type { Event, KnownEvent } from '../../src/events/events.ts'
+import { Content, type ContentRow, contentRow } from './contents.ts'
+
+/** A `saved` event of a row with this content. */
+export function savedEvent(content: string, row: Partial<ContentRow> = {}): KnownEvent {
+  return { type: 'saved', model: Content, row: contentRow(content, row) }
+}
+
+/** The content that an event of `savedEvent` has. */
+export function contentOf(event: Event): string | undefined {
+  return event.type === 'saved' ? (event.row as ContentRow).content : undefined
+}
 
 /** A `saved` event with a content of about this many bytes, which begins with its number. */
 export function largeEvent(number: number, bytes = 50_000): KnownEvent {
-  return {
-    type: 'saved',
-    model: Content,
-    row: contentRow(`${number} ${'x'.repeat(bytes)}`),
-  }
+  return savedEvent(`${number} ${'x'.repeat(bytes)}`)
 }

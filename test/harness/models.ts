@@ -1,6 +1,7 @@
 /** Models of the tests, with their tables made by hand: one that follows every rule of the contract, one that few may see, one with every type. */
-import type { PothosPrismaDatamodel } from '@pothos/plugin-prisma'
-import { type Definition, listModels, modelsOf } from '../../src/model/define.ts'
+import type { PothosPrismaDatamodel, PrismaModelTypes } from '@pothos/plugin-prisma'
+import type { FieldsOf } from '../../src/graphql/builder.ts'
+import { listModels, modelsOf } from '../../src/model/define.ts'
 import type { Model, Row } from '../../src/model/model.ts'
 import type { ColumnType, Table, TableColumn } from '../../src/model/table.ts'
 
@@ -112,24 +113,43 @@ export const tables = {
 // biome-ignore lint/suspicious/noExplicitAny: the rows of tables that no client was generated for.
 type AnyRows = Record<keyof typeof tables, Row & Record<string, any>>
 
-export const defineModel = modelsOf<AnyRows, Record<keyof typeof tables, unknown>>(tables)
+type AnyTypes = { [N in keyof AnyRows]: PrismaModelTypes & { Name: N; Shape: AnyRows[N] } }
+type AnyFields = { [N in keyof AnyRows]: FieldsOf<AnyTypes, unknown, N> }
+
+export const defineModel = modelsOf<AnyRows, AnyFields>(tables)
 
 export const Content = defineModel('Content', {
   names: { one: 'content', many: 'contents', save: 'save', saveMany: 'saveMany', saved: 'saved', flat: true },
 })
 
-export const commentDefinition: Definition<AnyRows['Comment']> = {
+export const Comment = defineModel('Comment', {
   description: 'What a reader says of a post.',
   columns: { body: { maxBytes: 1_000 }, rating: { min: 1, max: 5 }, author: { fromToken: 'sub' } },
   by: [['postId'], ['author'], ['author', 'postId']],
   check: ({ body }) => (body.includes('forbidden') ? 'body has a forbidden word' : undefined),
-}
-export const Comment = defineModel('Comment', commentDefinition)
+})
 
 export const Memo = defineModel('Memo', {
   visibleTo: { tenantId: 'tenant' },
   by: [['topic'], ['tenantId']],
+  fields: (t) => ({
+    viewer: t.string({
+      description: 'Depends on the client.',
+      resolve: (_memo, _args, { grant }) => grant.subject ?? 'nobody',
+    }),
+    letters: t.int({
+      description: 'Depends on the row only.',
+      extensions: { shared: true },
+      resolve: (memo) => {
+        resolved.letters += 1
+        return memo.text.length
+      },
+    }),
+  }),
 })
+
+/** How often fields of a model's own were resolved. */
+export const resolved = { letters: 0 }
 
 export const Every = defineModel('Every', {
   names: { one: 'every', many: 'everything', saveMany: 'saveEverything' },

@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { PrismaStore } from '../../src/db/prisma.ts'
+import { PrismaStore, type PrismaStoreOptions } from '../../src/db/prisma.ts'
 import type { Writer } from '../../src/db/store.ts'
 import { sizeOf } from '../../src/model/model.ts'
 import { given, models } from './contents.ts'
@@ -20,8 +20,17 @@ export interface TestStore {
   cleanup(): Promise<void>
 }
 
+type ContentStoreOptions = Omit<PrismaStoreOptions, 'models' | 'clients'>
+
+/** A store of the models that Spillway has out of the box, not prepared. */
+export const contentStore = (options: ContentStoreOptions) =>
+  new PrismaStore({ models, clients: given.prisma, ...options })
+
+/** The generated client of a store, on MySQL and SQLite alike. */
+export const prismaOf = (store: PrismaStore) => store.prisma as InstanceType<typeof given.prisma.mysql>
+
 async function open(url: string): Promise<PrismaStore> {
-  const store = new PrismaStore({ url, concurrency: 2, models, clients: given.prisma, log: quiet() })
+  const store = contentStore({ url, concurrency: 2, log: quiet() })
   await store.prepare(AbortSignal.timeout(30_000))
   return store
 }

@@ -11,6 +11,7 @@ import { RedisEventLog } from '../../src/events/redis.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
 import { type Child, launch } from '../harness/child.ts'
 import { client } from '../harness/client.ts'
+import { models } from '../harness/contents.ts'
 import { largeEvent } from '../harness/events.ts'
 import { eventually, holds } from '../harness/eventually.ts'
 import { freshDatabase, freshRedisUrl } from '../harness/fresh.ts'
@@ -134,7 +135,12 @@ test('an API closes the half-open connections of a frozen client, with and witho
 
 /** More events than the buffers of two kernels take. */
 async function fill(url: string, redis: string): Promise<void> {
-  const log = new RedisEventLog(parseRedisUrl(redis), { retentionMs: 60_000, retentionBytes: 1_048_576, log: quiet() })
+  const log = new RedisEventLog(parseRedisUrl(redis), {
+    retentionMs: 60_000,
+    retentionBytes: 1_048_576,
+    models,
+    log: quiet(),
+  })
   try {
     await holds(() => log.tail())
     for (let i = 0; i < 64; i++) await log.append([Array.from({ length: 5 }, (_, n) => largeEvent(i * 5 + n))])

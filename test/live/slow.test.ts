@@ -11,6 +11,7 @@ import type { EventLog } from '../../src/events/events.ts'
 import { RedisEventLog } from '../../src/events/redis.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
 import type { SetUp } from '../harness/boot.ts'
+import { models } from '../harness/contents.ts'
 import { largeEvent } from '../harness/events.ts'
 import { holds } from '../harness/eventually.ts'
 import { freshDatabase, freshRedisUrl } from '../harness/fresh.ts'
@@ -133,7 +134,7 @@ async function start(setUp: SetUp, retentionBytes: number): Promise<{ api: Inspe
   }
   const database = await freshDatabase()
   const redis = freshRedisUrl()
-  const log = new RedisEventLog(parseRedisUrl(redis), { ...retention, log: quiet() })
+  const log = new RedisEventLog(parseRedisUrl(redis), { ...retention, models, log: quiet() })
   cleanups.push(() => log.close())
   api = await inspect({ ...env, DATABASE_URL: database.url, QUEUE_URL: redis })
   await holds(() => log.tail())

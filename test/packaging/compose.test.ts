@@ -17,6 +17,7 @@ import { parse } from 'yaml'
 import { readConfig } from '../../src/config.ts'
 import { PrismaStore } from '../../src/db/prisma.ts'
 import { OriginCheck } from '../../src/http/origin-check.ts'
+import { given, models } from '../harness/contents.ts'
 import { freePort } from '../harness/daemon.ts'
 import { eventually } from '../harness/eventually.ts'
 import { root } from '../harness/imports.ts'
@@ -335,7 +336,13 @@ test.each([
 
 test('Studio is let in on another address, and answers there', async () => {
   const dir = await mkdtemp(join(tmpdir(), 'spillway-studio-'))
-  const store = new PrismaStore({ url: `file:${dir}/x.db`, concurrency: 1, log: quiet() })
+  const store = new PrismaStore({
+    url: `file:${dir}/x.db`,
+    concurrency: 1,
+    models,
+    clients: given.prisma,
+    log: quiet(),
+  })
   await store.prepare(AbortSignal.timeout(20_000))
   await store.close()
   const port = await freePort()

@@ -8,7 +8,9 @@ import type { Consumer, Entry } from '../../src/queue/queue.ts'
 import { RedisQueue } from '../../src/queue/redis.ts'
 import { type QueueKeys, queueKeys } from '../../src/queue/redis-scripts.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
+import { models } from '../harness/contents.ts'
 import { discardIds, retryIds } from '../harness/dead-letters.ts'
+import { savedEvent } from '../harness/events.ts'
 import { eventually } from '../harness/eventually.ts'
 import { freshRedisUrl } from '../harness/fresh.ts'
 import { quiet } from '../harness/quiet.ts'
@@ -106,15 +108,15 @@ test('RedisEventLog.append rejects with QUEUE_UNAVAILABLE while its stream can g
   const address = parseRedisUrl(freshRedisUrl())
   const { queue } = await scene()
   const { client } = queue.connection
-  const log = new RedisEventLog(address, { retentionMs: 60_000, retentionBytes: 1_000, log: quiet() })
+  const log = new RedisEventLog(address, { retentionMs: 60_000, retentionBytes: 1_000, models, log: quiet() })
   close.push(() => log.close())
   await eventually(() => log.tail())
   const key = `{${address.prefix}:events}:log`
   await client.xadd(key, highest, 'odd', 'one')
-  const content = { id: randomUUID(), content: 'x', createdAt: new Date(0), savedAt: new Date(0) }
-  await expect(log.append([[{ type: 'saved', content }]])).rejects.toMatchObject(refused)
+  const event = savedEvent('x')
+  await expect(log.append([[event]])).rejects.toMatchObject(refused)
   expect(await log.probe()).toBe('EXHAUSTED')
   await client.del(key)
-  await log.append([[{ type: 'saved', content }]])
+  await log.append([[event]])
   expect(await log.probe()).toBeUndefined()
 })

@@ -11,7 +11,9 @@ import type { Consumer, Entry } from '../../src/queue/queue.ts'
 import { RedisQueue } from '../../src/queue/redis.ts'
 import { type QueueKeys, queueKeys } from '../../src/queue/redis-scripts.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
+import { models } from '../harness/contents.ts'
 import { discardIds, retryIds } from '../harness/dead-letters.ts'
+import { savedEvent } from '../harness/events.ts'
 import { eventually } from '../harness/eventually.ts'
 import { freshRedisUrl } from '../harness/fresh.ts'
 import { quiet } from '../harness/quiet.ts'
@@ -271,7 +273,7 @@ describe('RedisQueue', () => {
 })
 
 describe('RedisEventLog.append', () => {
-  const content = { id: randomUUID(), content: 'x', createdAt: new Date(0), savedAt: new Date(0) }
+  const event = savedEvent('x')
   let log: RedisEventLog
   let client: Redis
   let keys: { log: string; meta: string; sizes: string }
@@ -280,7 +282,7 @@ describe('RedisEventLog.append', () => {
     const address = parseRedisUrl(freshRedisUrl())
     queue = new RedisQueue(address, { capacity: 1, log: quiet() })
     client = queue.connection.client
-    log = new RedisEventLog(address, { retentionMs: 60_000, retentionBytes: 200, log: quiet() })
+    log = new RedisEventLog(address, { retentionMs: 60_000, retentionBytes: 200, models, log: quiet() })
     close.push(
       () => log.close(),
       () => queue.close(),
@@ -288,9 +290,9 @@ describe('RedisEventLog.append', () => {
     const key = (name: string) => `{${address.prefix}:events}:${name}`
     keys = { log: key('log'), meta: key('meta'), sizes: key('sizes') }
     await eventually(() => log.tail())
-    for (let i = 0; i < 3; i++) await log.append([[{ type: 'saved', content }]])
+    for (let i = 0; i < 3; i++) await log.append([[event]])
   })
-  const append = () => log.append([[{ type: 'saved', content }]])
+  const append = () => log.append([[event]])
 
   test.each(['log', 'meta', 'sizes'] as const)(
     'rejects with QUEUE_UNAVAILABLE and changes nothing if %s has the wrong type',

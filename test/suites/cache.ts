@@ -19,17 +19,17 @@ export function cacheSuite(name: string, make: () => Promise<CacheMaker>): void 
       maker = await make()
       cache = await maker.open()
       other = await maker.open()
-      await holds(async () => expect((await cache.get('x')).version).toBeDefined())
-      await holds(async () => expect((await other.get('x')).version).toBeDefined())
+      await holds(async () => expect((await cache.get('Content', 'x')).version).toBeDefined())
+      await holds(async () => expect((await other.get('Content', 'x')).version).toBeDefined())
     })
     afterAll(async () => {
       await Promise.all([cache?.close(), other?.close()])
     })
 
     const keep = async (key: string, value: string) => {
-      const { version } = await cache.get(key)
+      const { version } = await cache.get('Content', key)
       cache.set(key, version!, value, performance.now())
-      await holds(async () => expect((await cache.get(key)).value).toBe(value))
+      await holds(async () => expect((await cache.get('Content', key)).value).toBe(value))
     }
 
     test('returns a page unchanged', async () => {
@@ -39,36 +39,36 @@ export function cacheSuite(name: string, make: () => Promise<CacheMaker>): void 
     })
 
     test('returns nothing for a key that was never set', async () => {
-      expect((await cache.get(randomUUID())).value).toBeUndefined()
+      expect((await cache.get('Content', randomUUID())).value).toBeUndefined()
     })
 
     test('returns no earlier page after an invalidation, in every process', async () => {
       const [a, b] = [randomUUID(), randomUUID()]
       await keep(a, 'one')
       await keep(b, 'two')
-      const before = await cache.get(a)
-      await other.invalidate()
-      const after = await cache.get(a)
+      const before = await cache.get('Content', a)
+      await other.invalidate(['Content'])
+      const after = await cache.get('Content', a)
       expect(after.value).toBeUndefined()
       expect(after.version).not.toBe(before.version)
-      expect((await cache.get(b)).value).toBeUndefined()
+      expect((await cache.get('Content', b)).value).toBeUndefined()
     })
 
     test('does not return a page that was read under an earlier version', async () => {
       const key = randomUUID()
-      const { version } = await cache.get(key)
-      await other.invalidate()
+      const { version } = await cache.get('Content', key)
+      await other.invalidate(['Content'])
       cache.set(key, version!, 'stale', performance.now())
       // A later set on the same connection has arrived: so has the stale one, if it was sent.
       await keep(randomUUID(), 'fence')
-      expect((await cache.get(key)).value).toBeUndefined()
+      expect((await cache.get('Content', key)).value).toBeUndefined()
     })
 
     test('never uses a version twice', async () => {
       const versions = new Set<string>()
       for (let i = 0; i < 20; i++) {
-        versions.add((await cache.get('x')).version!)
-        await other.invalidate()
+        versions.add((await cache.get('Content', 'x')).version!)
+        await other.invalidate(['Content'])
       }
       expect(versions.size).toBe(20)
     })
@@ -76,27 +76,29 @@ export function cacheSuite(name: string, make: () => Promise<CacheMaker>): void 
     test('answers many reads at once, each with its own page', async () => {
       const keys = Array.from({ length: 50 }, () => randomUUID())
       await Promise.all(keys.map((key) => keep(key, `value of ${key}`)))
-      const found = await Promise.all([...keys, ...keys].map((key) => cache.get(key)))
+      const found = await Promise.all([...keys, ...keys].map((key) => cache.get('Content', key)))
       expect(found.map(({ value }) => value)).toEqual([...keys, ...keys].map((key) => `value of ${key}`))
     })
 
     test('returns no page after its time to live', async () => {
       const key = randomUUID()
       await keep(key, 'short-lived')
-      await holds(async () => expect((await cache.get(key)).value).toBeUndefined(), { timeoutMs: maker.ttlMs * 5 })
+      await holds(async () => expect((await cache.get('Content', key)).value).toBeUndefined(), {
+        timeoutMs: maker.ttlMs * 5,
+      })
     })
 
     test('counts the time to live of a page from when the store was read', async () => {
-      const { version } = await cache.get('x')
+      const { version } = await cache.get('Content', 'x')
       const [old, half] = [randomUUID(), randomUUID()]
       const now = performance.now()
       cache.set(old, version!, 'read long ago', now - maker.ttlMs)
       cache.set(half, version!, 'read a while ago', now - maker.ttlMs / 4)
       await keep(randomUUID(), 'fence')
-      expect((await cache.get(old)).value).toBeUndefined()
+      expect((await cache.get('Content', old)).value).toBeUndefined()
       // In another process, too.
       for (const view of [cache, other]) {
-        const found = await view.get(half)
+        const found = await view.get('Content', half)
         if (view === other && found.value === undefined) continue
         expect(Math.abs(found.readAt - (now - maker.ttlMs / 4))).toBeLessThan(100)
       }

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { compare, type EventLog, type KnownEvent, type LogEntry, type Position } from '../../src/events/events.ts'
+import { contentOf, savedEvent } from '../harness/events.ts'
 import { eventually } from '../harness/eventually.ts'
 
 export interface EventsBench {
@@ -16,10 +17,8 @@ export interface Retention {
   retentionBytes: number
 }
 
-const saved = (content: string, createdAt = new Date('2026-11-25T12:00:00.001Z')): KnownEvent => ({
-  type: 'saved',
-  content: { id: randomUUID(), content, createdAt, savedAt: new Date(+createdAt + 12) },
-})
+const saved = (content: string, createdAt = new Date('2026-11-25T12:00:00.001Z')): KnownEvent =>
+  savedEvent(content, { createdAt, savedAt: new Date(+createdAt + 12) })
 
 const failed = (message: string): KnownEvent => ({
   type: 'failed',
@@ -103,7 +102,7 @@ export function eventsSuite(name: string, make: (retention: Retention) => Promis
       expect(entries).toHaveLength(100)
       expectChain(entries, undefined)
       expect(await readAll(other, start)).toEqual(entries)
-      const text = ({ events: [event] }: LogEntry) => event!.type === 'saved' && event!.content.content
+      const text = ({ events: [event] }: LogEntry) => contentOf(event!)
       // One append stays together.
       for (let i = 0; i < 100; i += 2) {
         expect(text(entries[i + 1]!)).toBe(String(text(entries[i]!)).replace('a', 'b'))
@@ -140,7 +139,7 @@ export function eventsSuite(name: string, make: (retention: Retention) => Promis
     })
 
     describe('read fails with CURSOR_EXPIRED for a position', () => {
-      const expired = { code: 'CURSOR_EXPIRED', message: expect.stringContaining('contents') }
+      const expired = { code: 'CURSOR_EXPIRED', message: expect.stringContaining('Read a page') }
 
       test('of another log', async () => {
         await log.append([[saved('one')]])

@@ -5,8 +5,8 @@
 import { randomUUID } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type Failure, SpillwayError } from '../../src/model/error.ts'
-import { encode } from '../../src/model/message.ts'
 import type { Consumer, DeadLetterRange, Entry, Item, Queue } from '../../src/queue/queue.ts'
+import { contentMessage } from '../harness/contents.ts'
 import { discardIds, retryIds } from '../harness/dead-letters.ts'
 import { eventually } from '../harness/eventually.ts'
 
@@ -23,7 +23,7 @@ const lots = { rows: 1_000, bytes: 64_000_000 }
 
 /** An item as the API makes it. */
 export function item(id: string, content: string, digest = `digest-of-${content.slice(0, 20)}`, at = Date.now()): Item {
-  return { id, digest, at, body: encode({ v: 1, type: 'content', id, at, content }) }
+  return { id, digest, at, body: contentMessage(id, content, at) }
 }
 
 const items = (count: number, content = 'something'): Item[] =>

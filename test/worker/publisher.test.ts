@@ -3,18 +3,22 @@ import { randomUUID } from 'node:crypto'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest'
 import type { Cache } from '../../src/cache/cache.ts'
-import { MemoryCache, SharedVersion } from '../../src/cache/memory.ts'
+import { MemoryCache, SharedVersions } from '../../src/cache/memory.ts'
 import { RedisCache } from '../../src/cache/redis.ts'
+import type { Writer } from '../../src/db/store.ts'
 import type { EventLog, LogEntry, Position } from '../../src/events/events.ts'
 import { RedisEventLog } from '../../src/events/redis.ts'
 import type { Consumer, Entry, Item, Queue } from '../../src/queue/queue.ts'
 import { RedisQueue } from '../../src/queue/redis.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
-import { type Outcome, Persister } from '../../worker/persist.ts'
+import type { Outcome } from '../../worker/outcome.ts'
+import { Persister } from '../../worker/persist.ts'
 import { Publisher } from '../../worker/publisher.ts'
 import { Worker } from '../../worker/worker.ts'
+import { Content, models } from '../harness/contents.ts'
 import { eventually, holds } from '../harness/eventually.ts'
 import { freshRedisUrl } from '../harness/fresh.ts'
+import { persistEntries } from '../harness/persist.ts'
 import { startProxy, type TestProxy } from '../harness/proxy.ts'
 import { quiet } from '../harness/quiet.ts'
 import { testSqlite } from '../harness/sqlite.ts'
@@ -40,10 +44,10 @@ async function redisParts(): Promise<RedisParts> {
   const address = parseRedisUrl(proxy.url(freshRedisUrl()))
   const log = quiet()
   const queue = new RedisQueue(address, { capacity: 10_000, log })
-  const events = new RedisEventLog(address, { retentionMs: 3_600_000, retentionBytes: 268_435_456, log })
+  const events = new RedisEventLog(address, { retentionMs: 3_600_000, retentionBytes: 268_435_456, models, log })
   const cache = new RedisCache(parseRedisUrl(cacheProxy.url(freshRedisUrl())), { ttlMs: 1_000, log })
   await holds(() => Promise.all([queue.status(), events.tail()]))
-  await eventually(async () => (await cache.get('x')).version)
+  await eventually(async () => (await cache.get('Content', 'x')).version)
   return {
     queue,
     events,
@@ -66,7 +70,7 @@ async function sqliteParts(): Promise<Parts> {
   return {
     queue,
     events,
-    cache: new MemoryCache({ ttlMs: 1_000, version: new SharedVersion() }),
+    cache: new MemoryCache({ ttlMs: 1_000, versions: new SharedVersions() }),
     async queueAway() {
       // Another process, in the middle of a write.
       other = new DatabaseSync(sqlite.path, { timeout: 5_000 })
@@ -108,7 +112,7 @@ describe.each([
   })
 
   const options = () => ({ cacheTtlMs: 1_000, log: quiet(), signal: stopping.signal })
-  const persister = () => new Persister({ store: stored.store }, { maxAttempts: 3, ...options() })
+  const persister = () => new Persister({ store: stored.store }, { model: Content, maxAttempts: 3, ...options() })
 
   async function enqueue(all: Item[]): Promise<void> {
     for (const reply of await parts.queue.enqueue([all])) expect(reply).toHaveLength(all.length)
@@ -143,7 +147,7 @@ describe.each([
   const published = async () =>
     (await log()).flatMap(({ events }) =>
       events.map((event) =>
-        event.type === 'saved' ? event.content.id : event.type === 'failed' ? `failed ${event.id}` : 'unknown',
+        event.type === 'saved' ? event.row.id : event.type === 'failed' ? `failed ${event.id}` : 'unknown',
       ),
     )
 
@@ -160,7 +164,7 @@ describe.each([
     const { cache, events } = parts
     return {
       seen,
-      cache: { invalidate: () => step('invalidate', () => cache.invalidate()) },
+      cache: { invalidate: (keys: readonly string[]) => step('invalidate', () => cache.invalidate(keys)) },
       events: { append: (entries: Parameters<EventLog['append']>[0]) => step('append', () => events.append(entries)) },
       consumer: {
         receive: consumer.receive.bind(consumer),
@@ -174,28 +178,23 @@ describe.each([
         deadLetter: (deadLetters) => step('deadLetter', () => consumer.deadLetter(deadLetters)),
       } satisfies Consumer,
       store: {
-        get maxRows() {
-          return stored.store.maxRows
-        },
-        get maxBytes() {
-          return stored.store.maxBytes
-        },
-        insert: (rows: Outcome['saved']) => step('insert', () => stored.store.insert(rows)),
-        existing: (ids: readonly string[]) => stored.store.existing(ids),
-        probe: () => stored.store.probe(),
-      },
+        limits: (model) => stored.store.limits(model),
+        insert: (model, rows) => step('insert', () => stored.store.insert(model, rows)),
+        existing: (model, ids) => stored.store.existing(model, ids),
+        probe: (model) => stored.store.probe(model),
+      } satisfies Writer,
     }
   }
 
   test('Worker commits, invalidates, marks saved, appends, acknowledges: each after other processes can see the step before', async () => {
     const all = items(20)
     const ids = all.map(({ id }) => id)
-    const version = await parts.cache.version()
+    const version = await parts.cache.version(['Content'])
     const at: Record<string, unknown> = {}
     const spied = observed(async (step) => {
       const [rows, now, events, { depth }, standings] = await Promise.all([
-        stored.store.find(ids),
-        parts.cache.version(),
+        stored.store.find(Content, ids),
+        parts.cache.version(['Content']),
         published(),
         parts.queue.status(),
         parts.queue.find(ids),
@@ -205,7 +204,7 @@ describe.each([
     })
     const worker = new Worker(
       { consumer: spied.consumer, store: spied.store, cache: spied.cache, events: spied.events },
-      { batch: 100, concurrency: 2, maxAttempts: 3, cacheTtlMs: 1_000, log: quiet() },
+      { models, batch: 100, concurrency: 2, maxAttempts: 3, cacheTtlMs: 1_000, log: quiet() },
     )
     await enqueue(all)
     worker.start()
@@ -228,7 +227,7 @@ describe.each([
     const spied = observed()
     const worker = new Worker(
       { consumer: spied.consumer, store: spied.store, cache: spied.cache, events: spied.events },
-      { batch: 100, concurrency: 2, maxAttempts: 3, cacheTtlMs: 1_000, log: quiet() },
+      { models, batch: 100, concurrency: 2, maxAttempts: 3, cacheTtlMs: 1_000, log: quiet() },
     )
     worker.start()
     closers.push(() => worker.stop())
@@ -250,12 +249,12 @@ describe.each([
       if (step === 'append') standings.push((await parts.queue.find([bad.id]))[0]?.status)
     })
     const publisher = new Publisher(spied, options())
-    const outcome = await persister().persist(await received([bad]))
+    const outcome = await persistEntries(persister(), await received([bad]))
     expect(outcome.deadLetters).toHaveLength(1)
     await publisher.publish(outcome)
     expect(standings).toEqual(['FAILED'])
     expect(spied.seen.filter((step) => step.endsWith('begins'))).toEqual(['deadLetter begins', 'append begins'])
-    await publisher.publish(await persister().persist(await received([good])))
+    await publisher.publish(await persistEntries(persister(), await received([good])))
     expect(await published()).toEqual([`failed ${bad.id}`, good.id])
     expect(await parts.queue.status()).toMatchObject({ depth: 0, deadLetters: 1 })
   })
@@ -281,7 +280,7 @@ describe.each([
     const publisher = new Publisher(spied, options())
     const entries = await received(items(12))
     const outcomes = await Promise.all(
-      [0, 1, 2, 3, 4, 5].map((n) => persister().persist(entries.slice(n * 2, n * 2 + 2))),
+      [0, 1, 2, 3, 4, 5].map((n) => persistEntries(persister(), entries.slice(n * 2, n * 2 + 2))),
     )
     const done = outcomes.map((outcome) => publisher.publish(outcome))
     await holds(() => expect(spied.seen).toEqual(['invalidate begins']))
@@ -297,11 +296,11 @@ describe.each([
     const publisher = new Publisher({ ...parts, consumer }, options())
     const small = await received(items(1_000))
     const more = await received(items(1_000))
-    await publisher.publish(await persister().persist([...small, ...more, ...(await received(items(200)))]))
+    await publisher.publish(await persistEntries(persister(), [...small, ...more, ...(await received(items(200)))]))
     const sizes = (await log()).map(({ events }) => events.length)
     expect(sizes).toEqual([1_000, 1_000, 200])
     const large = await received(items(40, 'x'.repeat(60_000)))
-    await publisher.publish(await persister().persist(large))
+    await publisher.publish(await persistEntries(persister(), large))
     const entries = (await log()).slice(3)
     expect(entries.map(({ events }) => events.length)).toEqual([8, 8, 8, 8, 8])
     expect((await published()).slice(2_200)).toEqual(large.map(({ id }) => id))
@@ -311,7 +310,7 @@ describe.each([
     const spied = observed(async (step) => {
       if (step === 'append' && !spied.seen.slice(0, -1).includes('append begins')) await parts.queueAway()
     })
-    const outcome = await persister().persist(await received(items(5)))
+    const outcome = await persistEntries(persister(), await received(items(5)))
     const done = new Publisher(spied, options()).publish(outcome)
     await holds(() => expect(spied.seen.filter((step) => step === 'append begins').length).toBeGreaterThan(2))
     expect(spied.seen).not.toContain('ack begins')
@@ -323,31 +322,31 @@ describe.each([
     expect(spied.seen.indexOf('ack begins')).toBe(from + 1)
     expect(spied.seen.at(-1)).toBe('ack is done')
     // At least once: an append whose reply was lost is repeated.
-    expect(new Set(await published())).toEqual(new Set(outcome.saved.map(({ id }) => id)))
+    expect(new Set(await published())).toEqual(new Set(outcome.saved.map(({ row }) => row.id)))
     await holds(async () => expect((await parts.queue.status()).depth).toBe(0))
   })
 
   describe('a second worker', () => {
     test('publishes the rows of a worker that died after the commit, as the store has them', async () => {
       const all = items(10)
-      const outcome = await persister().persist(await received(all))
+      const outcome = await persistEntries(persister(), await received(all))
       await consumer.close()
       expect(await published()).toEqual([])
       const next = parts.queue.consumer('next')
       const again = await receiveAll(10, next)
       expect(again.every(({ deliveries }) => deliveries === 1)).toBe(true)
-      const second = await persister().persist(again)
+      const second = await persistEntries(persister(), again)
       expect(second.saved).toEqual(outcome.saved)
       await new Publisher({ ...parts, consumer: next }, options()).publish(second)
       expect((await log()).flatMap(({ events }) => events)).toEqual(
-        outcome.saved.map((content) => ({ type: 'saved', content })),
+        outcome.saved.map((one) => ({ type: 'saved', ...one })),
       )
       expect((await parts.queue.status()).depth).toBe(0)
     })
 
     test('publishes the same event again for a worker that died after the event and before ack', async () => {
       const all = items(10)
-      const outcome = await persister().persist(await received(all))
+      const outcome = await persistEntries(persister(), await received(all))
       const spied = observed(async (step) => {
         if (step === 'ack') {
           stopping.abort()
@@ -360,10 +359,10 @@ describe.each([
       stopping = new AbortController()
       const next = parts.queue.consumer('next')
       await new Publisher({ ...parts, consumer: next }, options()).publish(
-        await persister().persist(await receiveAll(10, next)),
+        await persistEntries(persister(), await receiveAll(10, next)),
       )
       const events = (await log()).flatMap(({ events }) => events)
-      expect(events).toEqual([...outcome.saved, ...outcome.saved].map((content) => ({ type: 'saved', content })))
+      expect(events).toEqual([...outcome.saved, ...outcome.saved].map((one) => ({ type: 'saved', ...one })))
       expect((await parts.queue.status()).depth).toBe(0)
     })
   })
@@ -388,10 +387,11 @@ describe('Publisher, while the cache is unavailable,', () => {
       const found = await consumer.receive({ rows: 5, bytes: 1_000_000 }, 200)
       return found.length > 0 && found
     })
-    outcome = await new Persister(
+    const persister = new Persister(
       { store: stored.store },
-      { maxAttempts: 3, log: quiet(), signal: stopping.signal },
-    ).persist(entries as Entry[])
+      { model: Content, maxAttempts: 3, log: quiet(), signal: stopping.signal },
+    )
+    outcome = await persistEntries(persister, entries as Entry[])
     expect(outcome.saved).toHaveLength(5)
   })
   afterEach(async () => {
@@ -402,9 +402,9 @@ describe('Publisher, while the cache is unavailable,', () => {
 
   function publish(cacheTtlMs: number) {
     let calls = 0
-    const invalidate = async () => {
+    const invalidate = async (keys: readonly string[]) => {
       calls += 1
-      await parts.cache.invalidate()
+      await parts.cache.invalidate(keys)
     }
     const log = quiet()
     const publisher = new Publisher(
@@ -415,7 +415,7 @@ describe('Publisher, while the cache is unavailable,', () => {
   }
 
   test('appends no event until the cache is invalidated', async () => {
-    const before = await parts.cache.version()
+    const before = await parts.cache.version(['Content'])
     parts.cacheProxy.set('cut')
     const { done, calls } = publish(60_000)
     await holds(() => expect(calls()).toBeGreaterThan(3))
@@ -425,7 +425,7 @@ describe('Publisher, while the cache is unavailable,', () => {
     await done
     expect(await parts.events.read(start, 10)).toHaveLength(1)
     expect((await parts.queue.status()).depth).toBe(0)
-    const after = await eventually(() => parts.cache.version())
+    const after = await eventually(() => parts.cache.version(['Content']))
     expect(after).not.toBe(before)
   })
 
