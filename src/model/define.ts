@@ -87,10 +87,10 @@ function modelOf(table: Table, definition: Definition<Row>, problem: Fail): Mode
   const { by = [], visibleTo = {}, columns: rules = {} } = definition as Definition<Record<string, unknown>>
   const names = table.columns.map((column) => column.name)
   for (const column of [...Object.keys(rules), ...by.flat(), ...Object.keys(visibleTo)]) {
-    if (column in ours) throw problem(`${column} is set by Spillway; remove it from the definition`)
+    if (Object.hasOwn(ours, column)) throw problem(`${column} is set by Spillway; remove it from the definition`)
     if (!names.includes(column)) {
       throw problem(
-        `there is no column ${column} in prisma/schema.prisma; it has ${names.filter((one) => !(one in ours)).join(', ')}`,
+        `there is no column ${column} in prisma/schema.prisma; it has ${names.filter((one) => !Object.hasOwn(ours, one)).join(', ')}`,
       )
     }
   }
@@ -98,7 +98,7 @@ function modelOf(table: Table, definition: Definition<Row>, problem: Fail): Mode
   if (visible.length > 1) throw problem(`visibleTo names ${visible.length} columns; name one`)
   const narrowed = new Set([...by.flat(), ...Object.keys(visibleTo)])
   const columns = table.columns
-    .filter((column) => !(column.name in ours))
+    .filter((column) => !Object.hasOwn(ours, column.name))
     .map((column) =>
       columnOf(column, { rules: rules[column.name] ?? {}, narrows: narrowed.has(column.name), table }, problem),
     )
@@ -159,7 +159,7 @@ function columnOf(column: TableColumn, { rules, narrows, table }: Use, problem: 
   if (isReserved(name, narrows))
     throw wrong('has a name that Spillway uses itself; rename it, and keep its name in the database by @map')
   const type = column.type as ColumnType
-  if (!(type in codecs) || column.list) {
+  if (!Object.hasOwn(codecs, type) || column.list) {
     throw wrong(
       `has the type ${column.type}${column.list ? '[]' : ''}; expected one of ${Object.keys(codecs).join(', ')} (an enum counts as Enum)`,
     )
@@ -237,7 +237,8 @@ const rulesOf: Record<keyof Rules, readonly ColumnType[]> = {
 
 function checkRules(type: ColumnType, rules: Rules, wrong: Fail): void {
   for (const rule of Object.keys(rules) as (keyof Rules)[]) {
-    if (!(rule in rulesOf)) throw wrong(`has the rule ${rule}; expected one of ${Object.keys(rulesOf).join(', ')}`)
+    if (!Object.hasOwn(rulesOf, rule))
+      throw wrong(`has the rule ${rule}; expected one of ${Object.keys(rulesOf).join(', ')}`)
     if (!rulesOf[rule].includes(type)) throw wrong(`has the type ${type}, which the rule ${rule} is not for`)
   }
   for (const rule of ['maxBytes', 'maxLength'] as const) {
