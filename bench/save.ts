@@ -3,8 +3,8 @@ import { requestOf } from './client.ts'
 
 export const contentLength = 100
 const alphabet = 'abcdefghijklmnopqrstuvwxyz     '
-const saveDocument = 'mutation ($content: String!) { save(content: $content) { id status } }'
-const saveManyDocument = 'mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id status } }'
+const saveDocument = 'mutation ($content: String!) { save(content: $content) { saveId status } }'
+const saveManyDocument = 'mutation ($inputs: [ContentInput!]!) { saveMany(inputs: $inputs) { saveId status } }'
 /** So many different requests are sent in turns. */
 const variants = 200
 
@@ -35,7 +35,7 @@ function requests(make: (n: number) => Buffer): Buffer[] {
 
 export function checkGraphqlSave(body: string): void {
   const { data, errors } = JSON.parse(body)
-  if (errors || !/^[0-9a-f-]{36}$/.test(data.save.id) || data.save.status !== 'QUEUED')
+  if (errors || !/^[0-9a-f-]{36}$/.test(data.save.saveId) || data.save.status !== 'QUEUED')
     throw new Error(`a save was answered with ${body.slice(0, 500)}`)
 }
 

@@ -9,7 +9,7 @@ import { accepting } from './accept.ts'
 import { drained } from './embedded.ts'
 
 const share = 0.3
-const document = 'mutation ($content: String!, $id: ID) { save(content: $content, id: $id) { id status } }'
+const document = 'mutation ($content: String!, $id: ID) { save(content: $content, id: $id) { saveId status } }'
 
 export const latency: Scenario = {
   name: 'latency',

@@ -43,12 +43,17 @@ interface TypesOf<PrismaTypes, PrismaClient> {
   DefaultNodeNullability: false
 }
 
-/** `fields` of the model `Name`: makes its own fields with Pothos' field builder. */
+type SchemaTypesOf<PrismaTypes extends object, PrismaClient> = PothosSchemaTypes.ExtendDefaultTypes<
+  TypesOf<PrismaTypes, PrismaClient>
+>
+
+/** `fields` of the model `Name`: makes its own fields with Pothos' field builder, and types of their own with the schema builder. */
 export type FieldsOf<PrismaTypes extends object, PrismaClient, Name extends keyof PrismaTypes> = (
   t: PothosSchemaTypes.PrismaObjectFieldBuilder<
-    PothosSchemaTypes.ExtendDefaultTypes<TypesOf<PrismaTypes, PrismaClient>>,
+    SchemaTypesOf<PrismaTypes, PrismaClient>,
     PrismaTypes[Name] & PrismaModelTypes
   >,
+  builder: PothosSchemaTypes.SchemaBuilder<SchemaTypesOf<PrismaTypes, PrismaClient>>,
 ) => FieldMap
 
 /** Of whichever Prisma schema. */

@@ -5,7 +5,7 @@
  */
 import type { ServerResponse } from 'node:http'
 import type { Client } from '../app/save.ts'
-import { type MaskError, shownErrors } from '../http/errors.ts'
+import { isFailure, type MaskError, shownErrors } from '../http/errors.ts'
 import { sendText } from '../http/respond.ts'
 import type { Responses } from '../http/responses.ts'
 import type { Call } from '../http/route.ts'
@@ -63,8 +63,9 @@ export class FastPath {
     }
     const shown = shownErrors(errors, this.#deps.maskError, id)
     // Execution has begun: clients of `application/json` would take another status for a failure of HTTP, and drop the message.
-    const status = data === null && !type.startsWith('application/json') ? shown.status : 200
-    const headers = data === null ? shown.headers : {}
+    const failed = isFailure(data)
+    const status = failed && !type.startsWith('application/json') ? shown.status : 200
+    const headers = failed ? shown.headers : {}
     sendText(response, status, type, JSON.stringify({ errors: shown.errors, data }), headers)
     return true
   }

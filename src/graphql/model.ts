@@ -19,12 +19,12 @@ export function addRow(builder: Builder, model: Model, { types, Node }: { types:
     description: model.description,
     extensions: { scope: 'read' },
     interfaces: [Node],
-    fields: (t) => ({ ...rowFields(t, model, types), ...(model.fields as OwnFields | undefined)?.(t) }),
+    fields: (t) => ({ ...rowFields(t, model, types), ...(model.fields as OwnFields | undefined)?.(t, builder) }),
   })
 }
 
 /** FieldsOf of any Prisma schema (builder.ts). */
-type OwnFields = (t: unknown) => FieldMap
+type OwnFields = (t: unknown, builder: Builder) => FieldMap
 
 /** One row by its id, and the list. */
 export function addQueries(builder: Builder, model: Model, { types, Row }: { types: ColumnTypes; Row: RowRef }): void {

@@ -9,7 +9,7 @@ import { createYoga, type Plugin, type YogaServerInstance } from 'graphql-yoga'
 import { LRUCache } from 'lru-cache'
 import type { Client } from '../app/save.ts'
 import type { Accepted } from '../http/accept.ts'
-import { HttpError, type MaskError, notPersisted, requestError } from '../http/errors.ts'
+import { HttpError, isFailure, type MaskError, notPersisted, requestError } from '../http/errors.ts'
 import { setCommonHeaders } from '../http/respond.ts'
 import type { Call } from '../http/route.ts'
 import type { Grant } from '../model/grant.ts'
@@ -128,12 +128,12 @@ function operationErrors(args: ExecutionArgs, maskError: MaskError): GraphQLErro
 }
 
 /**
- * An error without data sets the HTTP status (503 and Retry-After for a full queue). With data beside the errors the status is 200, as GraphQL
- * over HTTP specifies.
+ * An error without data sets the HTTP status (503 and Retry-After for a full queue); so do errors of all root fields. With data beside the
+ * errors the status is 200, as GraphQL over HTTP specifies.
  */
 const statusOnlyWithoutData: Plugin = {
   onExecutionResult({ result }) {
-    if (!result || !('data' in result) || result.data == null) return
+    if (!result || !('data' in result) || isFailure(result.data as Record<string, unknown> | null)) return
     for (const error of result.errors ?? []) delete (error.extensions as { http?: unknown }).http
   },
 }

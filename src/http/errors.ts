@@ -153,6 +153,14 @@ export function shownErrors(errors: readonly unknown[], maskError: MaskError, re
   return shown
 }
 
+/**
+ * Whether a result with errors has nothing else: every root field failed. Root fields are nullable, so that one that fails does not take its
+ * neighbours along; a response in which all failed has the status and the headers of its errors, as for a full queue (P6).
+ */
+export function isFailure(data: Readonly<Record<string, unknown>> | null | undefined): boolean {
+  return data == null || Object.values(data).every((value) => value === null)
+}
+
 /** A result of an execution, with its errors in their public form. */
 export function shownResult(result: ExecutionResult, maskError: MaskError): FormattedExecutionResult {
   const { errors, ...rest } = result

@@ -30,9 +30,12 @@ beforeAll(async () => {
   target = await Target.start(turns.env(heapMb), 'redis + mariadb')
   for (let i = 0; i < 4; i++) {
     const inputs = Array.from({ length: 30 }, () => ({ content: row, id: randomUUID() }))
-    const { body } = await target.client.graphql('mutation ($i: [SaveInput!]!) { saveMany(inputs: $i) { status } }', {
-      i: inputs,
-    })
+    const { body } = await target.client.graphql(
+      'mutation ($i: [ContentInput!]!) { saveMany(inputs: $i) { status } }',
+      {
+        i: inputs,
+      },
+    )
     expect(body.errors).toBeUndefined()
   }
   await holds(async () => expect((await target.client.queue()).depth).toBe(0))
@@ -276,7 +279,7 @@ describe('subscribers', () => {
     })
     for (let i = 0; i < 4; i++) {
       const inputs = Array.from({ length: 30 }, () => ({ content: row }))
-      await target.client.graphql('mutation ($i: [SaveInput!]!) { saveMany(inputs: $i) { status } }', { i: inputs })
+      await target.client.graphql('mutation ($i: [ContentInput!]!) { saveMany(inputs: $i) { status } }', { i: inputs })
     }
     await holds(async () => expect((await target.client.queue()).depth).toBe(0))
     await target.work()

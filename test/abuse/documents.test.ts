@@ -44,7 +44,11 @@ const page = 'ContentConnection'
 
 describe('a document', () => {
   const documents: [string, string, RegExp][] = [
-    ['of 50 saves by alias', `mutation { ${times(50, (i) => `a${i}: save(content: "x") { id }`)} }`, /Aliases limit/],
+    [
+      'of 50 saves by alias',
+      `mutation { ${times(50, (i) => `a${i}: save(content: "x") { saveId }`)} }`,
+      /Aliases limit/,
+    ],
     [
       'of 50 aliases in a fragment',
       `{ ...F } fragment F on Query { ${times(50, (i) => `a${i}: __typename`)} }`,
@@ -110,12 +114,12 @@ describe('a document', () => {
   })
 
   test('of a batch of a thousand is refused', async () => {
-    const batch = Array.from({ length: 1_000 }, () => ({ query: 'mutation { save(content: "x") { id } }' }))
+    const batch = Array.from({ length: 1_000 }, () => ({ query: 'mutation { save(content: "x") { saveId } }' }))
     expect(await post(JSON.stringify(batch))).toMatchObject({ status: 400, text: expect.stringContaining('Batching') })
   })
 
   test('that is a mutation is refused by GET', async () => {
-    const mutation = encodeURIComponent('mutation { save(content: "x") { id } }')
+    const mutation = encodeURIComponent('mutation { save(content: "x") { saveId } }')
     for (const accept of ['application/json', 'text/event-stream', '*/*'])
       expect((await fetch(`${target.url}/graphql?query=${mutation}`, { headers: { accept } })).status).toBe(405)
   })
@@ -125,7 +129,7 @@ describe('JSON', () => {
   test.each([
     ['a variable nobody asks for', 'query { __typename }', 'x', 200],
     ['a number', 'query ($v: Int) { contents(first: $v) { edges { cursor } } }', 'v', 400],
-    ['inputs', 'mutation ($v: [SaveInput!]!) { saveMany(inputs: $v) { id } }', 'v', 400],
+    ['inputs', 'mutation ($v: [ContentInput!]!) { saveMany(inputs: $v) { saveId } }', 'v', 400],
   ])('nested 100,000 deep as %s is answered', async (_what, query, name, status) => {
     const body = `{"query":${JSON.stringify(query)},"variables":{"${name}":${nested(100_000, '[', ']')}}}`
     // By Yoga, and by the fast path.
@@ -146,7 +150,7 @@ describe('JSON', () => {
     abort.abort()
   })
 
-  const save = 'mutation ($content: String!, $id: ID) { save(content: $content, id: $id) { id } }'
+  const save = 'mutation ($content: String!, $id: ID) { save(content: $content, id: $id) { saveId } }'
   test.each([
     ['in variables', `{"query":"${save}","variables":{"content":"x","__proto__":{"id":"y"}}}`, 200],
     ['for variables', `{"query":"${save}","variables":{"__proto__":{"content":"x"}}}`, 400],
@@ -167,7 +171,7 @@ describe('JSON', () => {
     ],
     [
       'in an input',
-      '{"query":"mutation ($i: [SaveInput!]!) { saveMany(inputs: $i) { id } }","variables":{"i":[{"content":"x","constructor":{"prototype":1}}]}}',
+      '{"query":"mutation ($i: [ContentInput!]!) { saveMany(inputs: $i) { saveId } }","variables":{"i":[{"content":"x","constructor":{"prototype":1}}]}}',
       400,
     ],
   ])('with __proto__ or constructor %s pollutes nothing', async (_what, body, status) => {
@@ -206,7 +210,7 @@ describe('a body', () => {
   test.each(['application/x-www-form-urlencoded', 'multipart/form-data; boundary=x', 'text/plain', ''])(
     'of a form of another site (%s) is refused',
     async (type) => {
-      const form = 'query=mutation{save(content:"x"){id}}'
+      const form = 'query=mutation{save(content:"x"){saveId}}'
       for (const path of ['/graphql', '/save']) {
         const { status } = await post(form, { 'content-type': type, origin: 'https://evil.example' }, path)
         expect(status).toBe(403)
@@ -255,8 +259,8 @@ describe('a request', () => {
     const lines = `${secret}\r\n{"level":60,"msg":"forged"}\n\u2028\u001b[31m`
     await post(json(`query A { nothing }`, { a: lines }))
     await post(JSON.stringify({ query: `query A { __typename }`, operationName: lines }))
-    await post(json('mutation ($c: String!) { save(content: $c, id: "x") { id } }', { c: lines }))
-    await post(json('mutation ($c: String!) { save(content: $c) { id } }', { c: lines }))
+    await post(json('mutation ($c: String!) { save(content: $c, id: "x") { saveId } }', { c: lines }))
+    await post(json('mutation ($c: String!) { save(content: $c) { saveId } }', { c: lines }))
     await post(lines)
     await post(
       JSON.stringify({ content: lines, id: lines }),
@@ -298,7 +302,7 @@ describe('a request', () => {
       expect(answer.headers.has('set-cookie')).toBe(false)
       expect(await answer.text()).not.toMatch(/^(id: forged|set-cookie)/m)
     }
-    const id = await post(json('mutation ($i: ID) { save(content: "x", id: $i) { id } }', { i: smuggled }))
+    const id = await post(json('mutation ($i: ID) { save(content: "x", id: $i) { saveId } }', { i: smuggled }))
     expect(id.status).toBe(400)
     // On the wire, where no client stands in between.
     for (const name of ['x-request-id', 'last-event-id']) {

@@ -229,9 +229,12 @@ describe('a body of two megabytes', () => {
       id: crypto.randomUUID(),
       content: '{"a":[1,"\\\\"]}'.repeat(60),
     }))
-    const { body } = await target.client.graphql('mutation ($i: [SaveInput!]!) { saveMany(inputs: $i) { status } }', {
-      i: inputs,
-    })
+    const { body } = await target.client.graphql(
+      'mutation ($i: [ContentInput!]!) { saveMany(inputs: $i) { status } }',
+      {
+        i: inputs,
+      },
+    )
     expect(body.errors).toBeUndefined()
     expect(body.data.saveMany).toHaveLength(1_000)
   })

@@ -16,7 +16,7 @@ afterAll(() => target?.stop())
 
 const long = (size: number) => 'x'.repeat(size)
 const keys = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, i) => [`k${i}`, 1]))
-const saveMany = 'mutation ($v: [SaveInput!]!) { saveMany(inputs: $v) { id } }'
+const saveMany = 'mutation ($v: [ContentInput!]!) { saveMany(inputs: $v) { saveId } }'
 
 type Body = Record<string, unknown>
 const attacks: [string, () => Body][] = [
@@ -35,7 +35,7 @@ const attacks: [string, () => Body][] = [
   ['100,000 empty inputs', () => ({ query: saveMany, variables: { v: Array(100_000).fill({}) } })],
   [
     'a text that is an object of 150,000 keys',
-    () => ({ query: 'mutation ($c: String!) { save(content: $c) { id } }', variables: { c: keys(150_000) } }),
+    () => ({ query: 'mutation ($c: String!) { save(content: $c) { saveId } }', variables: { c: keys(150_000) } }),
   ],
   // Below what is refused unread.
   [
@@ -49,7 +49,7 @@ const attacks: [string, () => Body][] = [
   ['32,000 inputs', () => ({ query: saveMany, variables: { v: Array(32_000).fill({ content: 'x' }) } })],
   [
     'a text that is an object of 48,000 keys',
-    () => ({ query: 'mutation ($c: String!) { save(content: $c) { id } }', variables: { c: keys(48_000) } }),
+    () => ({ query: 'mutation ($c: String!) { save(content: $c) { saveId } }', variables: { c: keys(48_000) } }),
   ],
   [
     'a number that is a text of 2 MB',

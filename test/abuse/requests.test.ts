@@ -123,7 +123,7 @@ const requests: [string, string, number, 'json' | 'bare'][] = [
     406,
     'json',
   ],
-  ['for a mutation by GET', get('/graphql?query=mutation{save(content:"x"){id}}', host), 405, 'json'],
+  ['for a mutation by GET', get('/graphql?query=mutation{save(content:"x"){saveId}}', host), 405, 'json'],
   ['with a body of half a character', post('{"query":"\xff"}'), 400, 'json'],
   ['with a body of nothing', post(''), 400, 'json'],
   ['with an Accept-Encoding of nonsense', get(query, host, 'Accept-Encoding: nonsense;q=x'), 200, 'json'],

@@ -65,7 +65,7 @@ describe.each(setUps)('the console (%s)', (setUp) => {
       'two\nlines',
     ]
     for (const content of texts)
-      await system.client.graphql('mutation ($content: String!) { save(content: $content) { id } }', { content })
+      await system.client.graphql('mutation ($content: String!) { save(content: $content) { saveId } }', { content })
     for (const text of texts)
       await window.page.locator('.rows li').getByText(text.slice(0, 300), { exact: true }).waitFor()
     const arabic = window.page.locator('.rows .text', { hasText: texts[0]! })
@@ -134,7 +134,7 @@ describe.each(setUps)('the console (%s)', (setUp) => {
     const row = page.locator('.rows li[aria-posinset="240"]')
     const before = await row.textContent()
     const { y } = (await row.boundingBox())!
-    await system.client.graphql('mutation { save(content: "comes while somebody reads", waitMs: 10000) { id } }')
+    await system.client.graphql('mutation { save(content: "comes while somebody reads", waitMs: 10000) { saveId } }')
     await page.locator('.feed .hint', { hasText: '501 rows loaded' }).waitFor()
     const same = page.locator('.rows li[aria-posinset="241"]')
     expect(await same.textContent()).toBe(before)
@@ -178,7 +178,7 @@ describe.each(setUps)('the console (%s)', (setUp) => {
   test('retries all dead letters', async () => {
     const ids = Array.from({ length: 25 }, (): string => randomUUID())
     const inputs = (content: string) => ({ inputs: ids.map((id) => ({ id, content })) })
-    const many = 'mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id } }'
+    const many = 'mutation ($inputs: [ContentInput!]!) { saveMany(inputs: $inputs) { saveId } }'
     await putRows(system.env.DATABASE_URL!, ids, 'first')
     await system.client.graphql(many, inputs('second'))
     const window = await open()

@@ -26,7 +26,7 @@ test('every HTML response forbids frames and guessing of its type (FC10)', async
     '/',
     '/graphql',
     '/graphql?query={__typename}',
-    '/graphql?query=mutation{save(content:"x"){id}}',
+    '/graphql?query=mutation{save(content:"x"){saveId}}',
   ]) {
     const { headers } = await fetch(system.url + path, { headers: html })
     expect(headers.get('content-type'), path).toContain('text/html')

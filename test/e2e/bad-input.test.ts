@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { boot, type Spillway, setUps } from '../harness/boot.ts'
 import { holds } from '../harness/eventually.ts'
 
-const save = 'mutation ($content: String!, $id: ID) { save(content: $content, id: $id) { id } }'
+const save = 'mutation ($content: String!, $id: ID) { save(content: $content, id: $id) { saveId } }'
 
 describe.each(setUps)('Spillway (%s)', (setUp) => {
   let system: Spillway
@@ -172,7 +172,7 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
     })
 
     test('refuses an invalid cursor and an invalid waitMs', async () => {
-      expect(await fail('mutation { save(content: "x", waitMs: -1) { id } }')).toMatchObject({
+      expect(await fail('mutation { save(content: "x", waitMs: -1) { saveId } }')).toMatchObject({
         status: 400,
         body: refused(/waitMs must be from 0 to 60000/),
       })
@@ -194,7 +194,7 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
 
     test('refuses a mutation by GET', async () => {
       const response = await fetch(
-        `${system.url}/graphql?query=${encodeURIComponent('mutation { save(content: "x") { id } }')}`,
+        `${system.url}/graphql?query=${encodeURIComponent('mutation { save(content: "x") { saveId } }')}`,
       )
       expect(response.status).toBe(405)
     })
@@ -231,7 +231,7 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
     const ids: string[] = []
     for (const content of contents) {
       const { body } = await system.client.graphql(save, { content })
-      ids.push(body.data.save.id)
+      ids.push(body.data.save.saveId)
     }
     await holds(async () => expect((await system.client.queue()).depth).toBe(0))
     for (const [i, id] of ids.entries()) {

@@ -8,9 +8,9 @@ import { boot, type Spillway, setUps } from '../harness/boot.ts'
 import { holds } from '../harness/eventually.ts'
 import { putRows, statement } from '../harness/rows.ts'
 
-const fields = '{ id status duplicate conflicts content { content } failure { code } }'
+const fields = '{ saveId status duplicate conflicts ... on ContentReceipt { content { content } } failure { code } }'
 const saving = `mutation ($id: ID, $content: String!, $waitMs: Int) { save(id: $id, content: $content, waitMs: $waitMs) ${fields} }`
-const savingMany = `mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) ${fields} }`
+const savingMany = `mutation ($inputs: [ContentInput!]!) { saveMany(inputs: $inputs) ${fields} }`
 const asking = `query ($id: ID!) { receipt(id: $id) ${fields} }`
 
 describe.each(setUps)('Spillway (%s)', (setUp) => {
@@ -50,7 +50,14 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
     await refuseRows()
     expect(await save(id, 'later')).toMatchObject({ status: 'QUEUED', duplicate: false })
 
-    const saved = { id, status: 'SAVED', duplicate: true, conflicts: 0, content: { content: 'first' }, failure: null }
+    const saved = {
+      saveId: id,
+      status: 'SAVED',
+      duplicate: true,
+      conflicts: 0,
+      content: { content: 'first' },
+      failure: null,
+    }
     expect(await save(id, 'first')).toEqual(saved)
     expect(await save(id.toUpperCase(), 'first', 20_000)).toEqual(saved)
     expect(await rest(id, 'first')).toMatchObject({ status: 202, body: { id, status: 'SAVED' } })
@@ -73,7 +80,7 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
     const many = await system.client.graphql(savingMany, inputs('first'))
     expect(many.body.data.saveMany).toMatchObject([
       saved,
-      { id: other, status: 'QUEUED', duplicate: false },
+      { saveId: other, status: 'QUEUED', duplicate: false },
       { status: 'QUEUED', duplicate: false },
     ])
     // What was pending becomes a conflict, and nobody else hears of it.

@@ -44,16 +44,16 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
   test('saves over GraphQL, sends the event, and returns the row in contents (P5)', async () => {
     const subscriber = await SseClient.open(system.url, saved)
     const { body } = await system.client.graphql(
-      'mutation { save(content: "over GraphQL") { id status duplicate failure { code } content { id } } }',
+      'mutation { save(content: "over GraphQL") { saveId status duplicate failure { code } content { id } } }',
     )
     expect(body.data.save).toEqual({
-      id: expect.any(String),
+      saveId: expect.any(String),
       status: 'QUEUED',
       duplicate: false,
       failure: null,
       content: null,
     })
-    const { id } = body.data.save
+    const { saveId: id } = body.data.save
     await holds(() =>
       expect(subscriber.results.map(({ data }) => data.saved.content)).toContainEqual({ id, content: 'over GraphQL' }),
     )
@@ -71,7 +71,7 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
 
   test('answers a save with waitMs SAVED', async () => {
     const { body } = await system.client.graphql(
-      'mutation { save(content: "wait", waitMs: 20000) { id status content { content createdAt savedAt } acceptedAt } }',
+      'mutation { save(content: "wait", waitMs: 20000) { saveId status content { content createdAt savedAt } acceptedAt } }',
     )
     expect(body.data.save).toMatchObject({
       status: 'SAVED',
@@ -82,10 +82,10 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
 
   test('sends a receipt subscription SAVED and completes it', async () => {
     const id = randomUUID()
-    await system.client.graphql('mutation ($id: ID!) { save(content: "followed", id: $id) { id } }', { id })
+    await system.client.graphql('mutation ($id: ID!) { save(content: "followed", id: $id) { saveId } }', { id })
     const subscriber = await SseClient.open(
       system.url,
-      'subscription ($id: ID!) { receipt(id: $id) { status content { content } } }',
+      'subscription ($id: ID!) { receipt(id: $id) { status ... on ContentReceipt { content { content } } } }',
       { id },
     )
     await subscriber.ended
@@ -107,7 +107,8 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
     const refused = await system.client.graphql(save, other)
     expect(refused.body.errors[0].extensions.code).toBe('ID_CONFLICT')
     expect((await system.client.save(other.content, { id })).status).toBe(409)
-    const ask = 'query ($id: ID!) { receipt(id: $id) { status conflicts failure { code } content { content } } }'
+    const ask =
+      'query ($id: ID!) { receipt(id: $id) { status conflicts failure { code } ... on ContentReceipt { content { content } } } }'
     const saved = { status: 'SAVED', conflicts: 0, failure: null, content: { content: 'once' } }
     expect((await system.client.graphql(ask, { id })).body.data.receipt).toEqual(saved)
   })
@@ -116,7 +117,7 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
     const id = randomUUID()
     await putRows(system.env.DATABASE_URL!, [id], 'long ago')
     const ask =
-      'query ($id: ID!) { receipt(id: $id) { status duplicate conflicts failure { code } content { content } } }'
+      'query ($id: ID!) { receipt(id: $id) { status duplicate conflicts failure { code } ... on ContentReceipt { content { content } } } }'
     const receipt = async () => (await system.client.graphql(ask, { id })).body.data.receipt
     const first = { status: 'SAVED', duplicate: false, conflicts: 0, failure: null, content: { content: 'long ago' } }
     expect(await receipt()).toEqual(first)
@@ -166,10 +167,10 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
   })
 
   test('saves all inputs of saveMany or none', async () => {
-    const many = 'mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id status } }'
+    const many = 'mutation ($inputs: [ContentInput!]!) { saveMany(inputs: $inputs) { saveId status } }'
     const inputs = Array.from({ length: 1_000 }, (_, i) => ({ content: `many ${i}`, id: randomUUID() }))
     const { body } = await system.client.graphql(many, { inputs })
-    expect(body.data.saveMany).toEqual(inputs.map(({ id }) => ({ id, status: 'QUEUED' })))
+    expect(body.data.saveMany).toEqual(inputs.map(({ id }) => ({ saveId: id, status: 'QUEUED' })))
     const bad = await system.client.graphql(many, {
       inputs: [{ content: 'never saved' }, { content: 'x', id: 'no UUID' }],
     })
@@ -225,10 +226,10 @@ async function saveInTurn({ client }: Spillway, number: number, count: number): 
   for (let i = 0; i < count; i++) {
     try {
       const content = `client ${number} says ${i}`
-      const { data } = await client.graphql('mutation ($content: String!) { save(content: $content) { id } }', {
+      const { data } = await client.graphql('mutation ($content: String!) { save(content: $content) { saveId } }', {
         content,
       })
-      ids.push(data.save.id)
+      ids.push(data.save.saveId)
     } catch {
       break
     }

@@ -397,10 +397,10 @@ describe('Spillway on Redis:', { timeout: 60_000 }, () => {
       await user(name, command)
       const stream = await SseClient.open(api.url, 'subscription { saved { content { content } } }')
       const content = `${name} without ${command}`
-      const saving = 'mutation ($content: String!) { save(content: $content, waitMs: 30000) { id status } }'
+      const saving = 'mutation ($content: String!) { save(content: $content, waitMs: 30000) { saveId status } }'
       const { data } = await api.client.graphql(saving, { content })
       expect(data.save.status, content).toBe('SAVED')
-      const receipt = await api.client.graphql(`{ receipt(id: "${data.save.id}") { status } }`)
+      const receipt = await api.client.graphql(`{ receipt(id: "${data.save.saveId}") { status } }`)
       expect(receipt.data.receipt.status, content).toBe('SAVED')
       await holds(
         () => expect(stream.results.map((one) => one.data.saved.content.content)).toEqual([content]),

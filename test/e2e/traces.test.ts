@@ -17,7 +17,7 @@ const traceparent = ({ traceId, spanId }: { traceId: string; spanId: string }, f
   `00-${traceId}-${spanId}-${flags}`
 
 const save =
-  'mutation ($content: String!, $id: ID, $waitMs: Int) { save(content: $content, id: $id, waitMs: $waitMs) { id status duplicate } }'
+  'mutation ($content: String!, $id: ID, $waitMs: Int) { save(content: $content, id: $id, waitMs: $waitMs) { saveId status duplicate } }'
 
 const names = (spans: readonly TestSpan[]) => spans.map(({ name }) => name).sort()
 
@@ -77,7 +77,7 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
       'messaging.system': setUp === 'embedded' ? 'sqlite' : 'redis',
       'messaging.destination.name': 'spillway',
       'messaging.operation.type': 'send',
-      'messaging.message.id': data.save.id,
+      'messaging.message.id': data.save.saveId,
     })
     expect(process).toMatchObject({ parentSpanId: send.spanId, kind: 5 })
     expect(process.links).toMatchObject([{ traceId: client.traceId, spanId: send.spanId }])
@@ -125,7 +125,7 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
   test('exports one span for messages that were saved together', async () => {
     const client = newTrace()
     const inputs = Array.from({ length: 50 }, (_, i) => ({ content: `together ${i}`, id: randomUUID() }))
-    const many = 'mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id } }'
+    const many = 'mutation ($inputs: [ContentInput!]!) { saveMany(inputs: $inputs) { saveId } }'
     await system.client.graphql(many, { inputs }, { traceparent: traceparent(client) })
     await holds(() => {
       const spans = receiver.of(client.traceId)

@@ -216,7 +216,7 @@ fault('FA5', '9,600 children queued before their parents, two workers', async ()
 async function saveMany(inputs: { id: string; content: string }[]): Promise<void> {
   for (const { id, content } of inputs) stack.sent.set(id, content)
   const { data } = await stack.client.graphql(
-    'mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { status } }',
+    'mutation ($inputs: [ContentInput!]!) { saveMany(inputs: $inputs) { status } }',
     {
       inputs,
     },

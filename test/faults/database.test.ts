@@ -132,7 +132,7 @@ async function saveMany(
   const inputs = contents.map((content, i) => ({ id: ids[i]!, content }))
   for (const { id, content } of inputs) stack.sent.set(id, content)
   const { data } = await stack.client.graphql(
-    'mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { status } }',
+    'mutation ($inputs: [ContentInput!]!) { saveMany(inputs: $inputs) { status } }',
     {
       inputs,
     },
@@ -394,9 +394,12 @@ fault('C12', 'its dead letter retried after the rule was dropped', async () => {
   expect(await stack.client.deadLetters()).toEqual([])
   expect(
     (
-      await stack.client.graphql('query ($id: ID!) { receipt(id: $id) { status content { content } } }', {
-        id: letter!.id,
-      })
+      await stack.client.graphql(
+        'query ($id: ID!) { receipt(id: $id) { status ... on ContentReceipt { content { content } } } }',
+        {
+          id: letter!.id,
+        },
+      )
     ).data,
   ).toEqual({ receipt: { status: 'SAVED', content: { content: 'poison' } } })
 })
@@ -590,7 +593,9 @@ fault('FA8', 'the same id with other content, once the queue has forgotten that 
   const stands = async () => {
     expect((await stack.rows()).get(id)).toBe('first')
     const { receipt } = (
-      await stack.client.graphql(`{ receipt(id: "${id}") { status conflicts content { content } } }`)
+      await stack.client.graphql(
+        `{ receipt(id: "${id}") { status conflicts ... on ContentReceipt { content { content } } } }`,
+      )
     ).data
     expect(receipt).toEqual({ status: 'SAVED', conflicts: 1, content: { content: 'first' } })
   }

@@ -575,7 +575,7 @@ fault('P9', 'a queue slower than the saves: what waits in the process is bounded
   const save = async (inputs: { id: string; content: string }[]) => {
     const since = performance.now()
     const { data, errors } = await api.client.saveMany(inputs)
-    for (const { id } of data?.saveMany ?? []) stack.acknowledged.add(id)
+    for (const { saveId } of data?.saveMany ?? []) stack.acknowledged.add(saveId)
     return { code: errors?.[0].extensions.code as string | undefined, tookMs: performance.now() - since }
   }
   stack.redis.pause()

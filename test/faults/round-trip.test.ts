@@ -185,19 +185,19 @@ const ways: Record<string, (system: Spillway, all: Sent[]) => Promise<void>> = {
   'GraphQL variables': (system, all) =>
     eachOf(all, async ({ id, content }) => {
       const { body } = await system.client.graphql(
-        'mutation ($id: ID, $content: String!) { save(id: $id, content: $content) { id status } }',
+        'mutation ($id: ID, $content: String!) { save(id: $id, content: $content) { saveId status } }',
         { id, content },
       )
-      expect(body).toEqual({ data: { save: { id, status: 'QUEUED' } } })
+      expect(body).toEqual({ data: { save: { saveId: id, status: 'QUEUED' } } })
     }),
   'GraphQL literals': (system, all) =>
     eachOf(all, async ({ id, content }, n) => {
       // Escaping multiplies by up to twelve; the largest would be more than a request may be.
       const literal = literals[bytes(content) > 20_000 ? 0 : n % literals.length]!
       const { body } = await system.client.graphql(
-        `mutation { save(id: "${id}", content: ${literal(content)}) { id status } }`,
+        `mutation { save(id: "${id}", content: ${literal(content)}) { saveId status } }`,
       )
-      expect(body).toEqual({ data: { save: { id, status: 'QUEUED' } } })
+      expect(body).toEqual({ data: { save: { saveId: id, status: 'QUEUED' } } })
     }),
   'POST /save': (system, all) =>
     eachOf(all, async ({ id, content }) => {
@@ -209,10 +209,10 @@ const ways: Record<string, (system: Spillway, all: Sent[]) => Promise<void>> = {
 
 async function saveMany(system: Spillway, inputs: Sent[]): Promise<void> {
   const { body } = await system.client.graphql(
-    'mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id status } }',
+    'mutation ($inputs: [ContentInput!]!) { saveMany(inputs: $inputs) { saveId status } }',
     { inputs },
   )
-  expect(body).toEqual({ data: { saveMany: inputs.map(({ id }) => ({ id, status: 'QUEUED' })) } })
+  expect(body).toEqual({ data: { saveMany: inputs.map(({ id }) => ({ saveId: id, status: 'QUEUED' })) } })
 }
 
 /** A few at a time. */
@@ -315,7 +315,7 @@ describe.each(setUps)('Spillway (%s) round-trips a content', (setUp) => {
       const [content, receipt, rest] = [new Map(), new Map(), new Map()]
       await eachOf(sent, async ({ id }) => {
         const { body } = await system.client.graphql(
-          'query ($id: ID!) { content(id: $id) { content } receipt(id: $id) { status content { content } } }',
+          'query ($id: ID!) { content(id: $id) { content } receipt(id: $id) { status ... on ContentReceipt { content { content } } } }',
           { id },
         )
         content.set(id, body.data.content?.content)
@@ -365,7 +365,7 @@ describe.each(setUps)('Spillway (%s) round-trips a content', (setUp) => {
     test('a lone surrogate in a variable', async () => {
       for (const content of lone) {
         const { status, body } = await system.client.graphql(
-          'mutation ($content: String!) { save(content: $content) { id } }',
+          'mutation ($content: String!) { save(content: $content) { saveId } }',
           { content },
         )
         expect(status).toBe(400)
@@ -377,7 +377,7 @@ describe.each(setUps)('Spillway (%s) round-trips a content', (setUp) => {
       for (const content of lone) {
         const inputs = [{ content: 'good' }, { content }, { content: 'good, too' }]
         const { body } = await system.client.graphql(
-          'mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id } }',
+          'mutation ($inputs: [ContentInput!]!) { saveMany(inputs: $inputs) { saveId } }',
           { inputs },
         )
         expect(body).toMatchObject({ data: null, ...surrogate })
@@ -402,7 +402,7 @@ describe.each(setUps)('Spillway (%s) round-trips a content', (setUp) => {
         '"\ud800"',
         '"""\udfff"""',
       ]) {
-        const { body } = await system.client.graphql(`mutation { save(content: ${literal}) { id } }`)
+        const { body } = await system.client.graphql(`mutation { save(content: ${literal}) { saveId } }`)
         expect(body).toEqual({
           errors: [expect.objectContaining({ message: expect.stringMatching(/^Syntax Error: Invalid/) })],
         })

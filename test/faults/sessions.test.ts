@@ -87,7 +87,9 @@ test('FA2: ten receipts at once come back after SET GLOBAL on a running server',
     await stack.stopWriting()
     await stack.drained()
     for (const name of ['saved', 'saved-before']) await stack.redis.cli('DEL', `{spillway:0}:${name}`)
-    const fields = ids.map((id, i) => `r${i}: receipt(id: "${id}") { status content { id content } }`)
+    const fields = ids.map(
+      (id, i) => `r${i}: receipt(id: "${id}") { status ... on ContentReceipt { content { id content } } }`,
+    )
     const { data } = await holds(async () => {
       const answer = await stack.client.graphql(`{ ${fields.join(' ')} }`)
       expect(answer.errors).toBeUndefined()

@@ -81,10 +81,10 @@ afterAll(() => Promise.all([servers?.stop(), embedded?.stop()]))
 /** Saves, which are answered when they are saved or after the wait. */
 async function statusOf(stack: Stack, content: string): Promise<string> {
   const answer = await stack.client.graphql(
-    'mutation ($content: String!) { save(content: $content, waitMs: 1000) { id status } }',
+    'mutation ($content: String!) { save(content: $content, waitMs: 1000) { saveId status } }',
     { content },
   )
-  const { id, status } = answer.data.save
+  const { saveId: id, status } = answer.data.save
   stack.sent.set(id, content)
   stack.acknowledged.add(id)
   return status

@@ -4,6 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Log } from '../../src/model/log.ts'
+import type { Given } from '../../src/start.ts'
 import type { Exit } from './child.ts'
 import { type Client, client } from './client.ts'
 import { freshDatabase, freshRedisUrl } from './fresh.ts'
@@ -128,15 +129,19 @@ export async function boot(setUp: SetUp, options: BootOptions = {}): Promise<Spi
   return await new Spillway(setUp, { ...urls, ...env }, { intervals, tree, clean }).start(apis, workers)
 }
 
-/** An embedded API in the process of the test, where a test passes a log, or has changed the schema before it is loaded. */
-export async function bootInProcess(env: Record<string, string> = {}, log: Log = quiet()): Promise<InProcess> {
-  const [{ readConfig }, { startApi }, given] = await Promise.all([
+/** An embedded API in the process of the test, where a test passes a log, or models of its own. */
+export async function bootInProcess(
+  env: Record<string, string> = {},
+  log: Log = quiet(),
+  given?: Given,
+): Promise<InProcess> {
+  const [{ readConfig }, { startApi }, ours] = await Promise.all([
     import('../../src/config.ts'),
     import('../../src/start.ts'),
     import('../../src/models/index.ts'),
   ])
   const { urls, clean } = await onFiles()
-  const { url, close } = await startApi(readConfig({ PORT: '0', ...urls, ...env }, {}), given, log)
+  const { url, close } = await startApi(readConfig({ PORT: '0', ...urls, ...env }, {}), given ?? ours, log)
   const stop = async () => {
     await close()
     await clean()

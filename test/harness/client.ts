@@ -91,13 +91,13 @@ export class Client {
   /** The mutation `save`, which waits for the row. */
   saveAndWait(content: string, waitMs = 20_000, id?: string): Promise<GraphQLAnswer> {
     return this.graphql(
-      'mutation ($id: ID, $content: String!, $waitMs: Int) { save(id: $id, content: $content, waitMs: $waitMs) { id status duplicate content { id content } } }',
+      'mutation ($id: ID, $content: String!, $waitMs: Int) { save(id: $id, content: $content, waitMs: $waitMs) { saveId status duplicate content { id content } } }',
       { id, content, waitMs },
     )
   }
 
   saveMany(inputs: readonly { id?: string; content: string }[]): Promise<GraphQLAnswer> {
-    return this.graphql('mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id } }', { inputs })
+    return this.graphql('mutation ($inputs: [ContentInput!]!) { saveMany(inputs: $inputs) { saveId } }', { inputs })
   }
 
   async receipt(id: string): Promise<Json> {

@@ -6,7 +6,6 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { GraphQLSchema } from 'graphql'
-import { SignJWT } from 'jose'
 import { type App, makeApp } from '../../src/app/app.ts'
 import { MemoryCache, SharedVersions } from '../../src/cache/memory.ts'
 import { SqliteFile } from '../../src/embedded/file.ts'
@@ -26,6 +25,7 @@ import { type Client, client } from './client.ts'
 import { MemoryStore } from './memory-store.ts'
 import { datamodelOf, models as ours } from './models.ts'
 import { quiet } from './quiet.ts'
+import { secret, tokenOf } from './tenants.ts'
 
 export interface ModelServer {
   app: App
@@ -38,15 +38,6 @@ export interface ModelServer {
   as(claims: Record<string, unknown>, url?: string): Promise<Client>
   token(claims: Record<string, unknown>): Promise<string>
   close(): Promise<void>
-}
-
-const secret = 'a secret of at least thirty-two bytes'
-
-export function tokenOf(claims: Record<string, unknown>): Promise<string> {
-  return new SignJWT({ scope: 'read write', sub: 'someone', ...claims })
-    .setProtectedHeader({ alg: 'HS256' })
-    .setExpirationTime('5m')
-    .sign(new TextEncoder().encode(secret))
 }
 
 /** `auth: false`: every client may do everything, and has no claims. */
@@ -113,6 +104,7 @@ export async function serveModels({
     stack.defer(() => server.close())
     urls.push(server.url)
   }
+  const token = (claims: Record<string, unknown>) => tokenOf({ scope: 'read write', sub: 'someone', ...claims })
   const opened = stack.move()
   const [fast, plain] = urls as [string, string]
   return {
@@ -121,8 +113,8 @@ export async function serveModels({
     store,
     fast,
     plain,
-    token: tokenOf,
-    as: async (claims, url = fast) => client(url, await tokenOf(claims)),
+    token,
+    as: async (claims, url = fast) => client(url, await token(claims)),
     close: () => opened.disposeAsync(),
   }
 }

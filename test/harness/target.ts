@@ -56,12 +56,12 @@ export class Target {
   /** A save, up to its row. */
   async work(): Promise<void> {
     const { body } = await this.system.client.graphql(
-      'mutation ($c: String!) { save(content: $c, waitMs: 20000) { id status } }',
+      'mutation ($c: String!) { save(content: $c, waitMs: 20000) { saveId status } }',
       { c: unique() },
     )
     // While many requests wait for their bodies, a save answers QUEUED at once.
     expect(['QUEUED', 'SAVED'], JSON.stringify(body)).toContain(body.data?.save.status)
-    const { id } = body.data.save
+    const { saveId: id } = body.data.save
     const query = '{ receipt(id: "ID") { status } }'.replace('ID', id)
     await holds(
       async () =>

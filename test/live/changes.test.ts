@@ -33,7 +33,8 @@ test('a receipt subscription sends QUEUED at once, SAVED after the save, and com
   await withoutWorker()
   const id = randomUUID()
   await stack.save(id, 'to follow')
-  const query = 'subscription ($id: ID!) { receipt(id: $id) { status content { content } failure { code } } }'
+  const query =
+    'subscription ($id: ID!) { receipt(id: $id) { status ... on ContentReceipt { content { content } } failure { code } } }'
   const sse = await SseClient.open(stack.apis[0]!.url!, query, { id })
   const ws = await WsClient.connect(stack.apis[0]!.url!)
   ws.subscribe('1', query, { id })
@@ -53,7 +54,7 @@ test('a receipt subscription sends the reason of FAILED', async () => {
   const id = randomUUID()
   await query(stack.database, "ALTER TABLE Content ADD CONSTRAINT polite CHECK (content <> 'rude')")
   try {
-    await stack.client.graphql('mutation ($id: ID!) { save(content: "rude", id: $id) { id } }', { id })
+    await stack.client.graphql('mutation ($id: ID!) { save(content: "rude", id: $id) { saveId } }', { id })
     const ask = 'subscription ($id: ID!) { receipt(id: $id) { status failure { code attempts } } }'
     const sse = await SseClient.open(stack.apis[0]!.url!, ask, { id })
     await eventually(() => sse.results.length > 0)

@@ -184,7 +184,7 @@ describe('urql', () => {
         .subscribe(({ data }) => data && seen.push(data.saved.content.id))
       dispose.push(() => subscription.unsubscribe())
 
-      const mutation = gql('mutation ($content: String!) { save(content: $content, waitMs: 20000) { id status } }')
+      const mutation = gql('mutation ($content: String!) { save(content: $content, waitMs: 20000) { saveId status } }')
       const { data, error } = await client.mutation(mutation, { content: 'by urql' }).toPromise()
       expect(error).toBeUndefined()
       expect(data.save.status).toBe('SAVED')
@@ -193,11 +193,11 @@ describe('urql', () => {
       )
       // More than once: first through Yoga, then on the fast path.
       for (let i = 0; i < 3; i++) {
-        const read = await client.query(query, { id: data.save.id }).toPromise()
+        const read = await client.query(query, { id: data.save.saveId }).toPromise()
         expect(read.error).toBeUndefined()
         expect(read.data.content.content).toBe('by urql')
         expect(read.data.contents.edges).toEqual([
-          expect.objectContaining({ node: expect.objectContaining({ id: data.save.id }) }),
+          expect.objectContaining({ node: expect.objectContaining({ id: data.save.saveId }) }),
         ])
       }
       const refused = await client.mutation(mutation, { content: '\ud800' }).toPromise()

@@ -44,7 +44,7 @@ async function live(wire: Wire, url: string, query: string, variables: Record<st
 async function save(system: Spillway, content = unique()): Promise<string> {
   const { save } = (await system.client.saveAndWait(content)).data
   expect(save.status).toBe('SAVED')
-  return save.id
+  return save.saveId
 }
 
 async function saveInTurn(system: Spillway, count: number): Promise<string[]> {
@@ -88,7 +88,9 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
     test('sends the second of several events of one entry after the cursor of the first', async () => {
       const start = await cursorNow(system.url)
       const inputs = Array.from({ length: 100 }, () => ({ id: randomUUID(), content: unique() }))
-      await system.client.graphql('mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id } }', { inputs })
+      await system.client.graphql('mutation ($inputs: [ContentInput!]!) { saveMany(inputs: $inputs) { saveId } }', {
+        inputs,
+      })
       const all = await receive(wire, system.url, start, 100)
       expect(new Set(all.map(({ id }) => id))).toEqual(new Set(inputs.map(({ id }) => id)))
       for (const i of [0, 1, 49, 98]) {
@@ -159,19 +161,22 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
       expect(saved.content.id).toBe(id)
       expect(saved.cursor > start).toBe(true)
       expect(aliased.results()).toEqual([{ s: { c: saved.cursor, it: { text: content } } }])
-      expect(bare.results()).toEqual([{ saved: { __typename: 'SavedEvent', content: { __typename: 'Content', id } } }])
+      expect(bare.results()).toEqual([
+        { saved: { __typename: 'ContentSaved', content: { __typename: 'Content', id } } },
+      ])
       for (const one of [plain, aliased, bare]) one.close()
     })
 
     test('sends a receipt its state, then SAVED, and completes', async () => {
-      const query = 'subscription ($id: ID!) { receipt(id: $id) { id status content { id } } }'
+      const query =
+        'subscription ($id: ID!) { receipt(id: $id) { saveId status ... on ContentReceipt { content { id } } } }'
       const id = randomUUID()
-      await system.client.graphql('mutation ($id: ID!) { save(content: "to follow", id: $id) { id } }', { id })
+      await system.client.graphql('mutation ($id: ID!) { save(content: "to follow", id: $id) { saveId } }', { id })
       const receipt = await live(wire, system.url, query, { id })
       await holds(() => expect(receipt.completed()).toBe(true))
       const states = receipt.results().map((result) => result.receipt)
-      expect(states.at(-1)).toEqual({ id, status: 'SAVED', content: { id } })
-      for (const state of states.slice(0, -1)) expect(state).toEqual({ id, status: 'QUEUED', content: null })
+      expect(states.at(-1)).toEqual({ saveId: id, status: 'SAVED', content: { id } })
+      for (const state of states.slice(0, -1)) expect(state).toEqual({ saveId: id, status: 'QUEUED', content: null })
       const unknown = await live(wire, system.url, query, { id: randomUUID() })
       await holds(() => expect(unknown.completed()).toBe(true))
       expect(unknown.results()).toEqual([])
@@ -273,7 +278,9 @@ async function saveUntilSeen(system: Spillway, subscriber: Live): Promise<string
 async function saveOn(system: Spillway, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     const inputs = Array.from({ length: 5 }, () => ({ content: unique() }))
-    await system.client.graphql('mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id } }', { inputs })
+    await system.client.graphql('mutation ($inputs: [ContentInput!]!) { saveMany(inputs: $inputs) { saveId } }', {
+      inputs,
+    })
   }
 }
 
@@ -285,7 +292,7 @@ test.each(setUps)(
       const start = await cursorNow(system.url)
       for (let i = 0; i < 5; i++) {
         const inputs = Array.from({ length: 10 }, () => ({ content: 'x'.repeat(60_000) }))
-        await system.client.graphql('mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id } }', {
+        await system.client.graphql('mutation ($inputs: [ContentInput!]!) { saveMany(inputs: $inputs) { saveId } }', {
           inputs,
         })
       }

@@ -59,7 +59,7 @@ describe('an error over WebSocket has a code and nothing of HTTP:', () => {
       'subscription ($a: String) { saved(after: $a) { cursor } }',
       { a: 1 },
     ],
-    ['an input that is refused', 'BAD_USER_INPUT', 'mutation { save(content: "x", id: "x") { id } }', {}],
+    ['an input that is refused', 'BAD_USER_INPUT', 'mutation { save(content: "x", id: "x") { saveId } }', {}],
     ['a cursor that is refused', 'BAD_USER_INPUT', 'subscription { saved(after: "x") { cursor } }', {}],
     [
       'the same behind a fragment',
@@ -67,7 +67,7 @@ describe('an error over WebSocket has a code and nothing of HTTP:', () => {
       'subscription { ...F } fragment F on Subscription { saved(after: "x") { cursor } }',
       {},
     ],
-    ['an id that is refused', 'BAD_USER_INPUT', 'subscription { receipt(id: "x") { id } }', {}],
+    ['an id that is refused', 'BAD_USER_INPUT', 'subscription { receipt(id: "x") { saveId } }', {}],
     ['two operations and no name', undefined, 'query A { queue { depth } } query B { queue { depth } }', {}],
   ])('%s', async (_, code, query, variables) => {
     const client = await WsClient.connect(system.url)

@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { App } from '../../src/app/app.ts'
-import { Contents } from '../../src/app/contents.ts'
+import { Rows } from '../../src/app/rows.ts'
 import { httpStatus } from '../../src/http/errors.ts'
 import { codes, SpillwayError } from '../../src/model/error.ts'
 import { exchange } from '../harness/raw.ts'
@@ -32,6 +32,7 @@ describe('The fast path', () => {
     plain = ways.plain
     close = ways.close
     await ways.store.insert(
+      ways.app.models.get('Content')!,
       Array.from({ length: 5 }, (_, i) => ({
         id: `${id}${i}`,
         content: `content ${i} "é" 🙂`,
@@ -100,10 +101,10 @@ describe('The fast path', () => {
   })
 
   const saveText =
-    'mutation Save($content: String!, $id: ID) { save(content: $content, id: $id) { id status duplicate acceptedAt content { id } failure { code } } }'
+    'mutation Save($content: String!, $id: ID) { save(content: $content, id: $id) { saveId status duplicate acceptedAt content { id } failure { code } } }'
   const corpus: [string, string][] = [
     ['a save', query(saveText, { content: 'x' })],
-    ['a save without variables', query('mutation { save(content: "x") { id status } }')],
+    ['a save without variables', query('mutation { save(content: "x") { saveId status } }')],
     ['aliases', query('mutation { a: save(content: "a") { status } b: save(content: "b") { s: status __typename } }')],
     [
       'a fragment',
@@ -134,6 +135,14 @@ describe('The fast path', () => {
     ['a name of null', query('query A { __typename }', null, null)],
     ['default values', query('query ($first: Int = 1) { contents(first: $first) { edges { node { id } } } }')],
     ['backwards', query('{ contents(last: 2) { edges { node { id } } pageInfo { hasPreviousPage startCursor } } }')],
+    ['a node', query(`{ node(id: "${id}1") { __typename id ... on Content { content } } }`)],
+    ['no node', query(`{ node(id: "${id}9") { __typename id ... on Content { content } } }`)],
+    [
+      'a receipt',
+      query(
+        `{ receipt(id: "${id}1") { __typename saveId model status ... on ContentReceipt { content { content } } } }`,
+      ),
+    ],
     ['one content', query(`{ content(id: "${id}1") { content } }`)],
     ['no content', query(`{ content(id: "${id}9") { content } }`)],
     ['a nullable field that fails', query('{ content(id: "x") { id } queue { capacity } }')],
@@ -149,8 +158,8 @@ describe('The fast path', () => {
     ['first: -1', query('{ contents(first: -1) { edges { cursor } } }')],
     ['first: 1000', query('{ contents(first: 1000) { edges { cursor } } }')],
     ['an unknown cursor', query('{ contents(after: "?") { edges { cursor } } }')],
-    ['waitMs out of range', query('mutation { save(content: "x", waitMs: -1) { id } }')],
-    ['an Int that is too large', query('mutation { save(content: "x", waitMs: 99999999999) { id } }')],
+    ['waitMs out of range', query('mutation { save(content: "x", waitMs: -1) { saveId } }')],
+    ['an Int that is too large', query('mutation { save(content: "x", waitMs: 99999999999) { saveId } }')],
     ['a missing variable', query(saveText, {})],
     ['a variable of null', query(saveText, { content: null })],
     ['a variable of another type', query(saveText, { content: 5 })],
@@ -158,19 +167,21 @@ describe('The fast path', () => {
     ['a variable too many', query(saveText, { content: 'x', other: 1 })],
     [
       'a list with a bad member',
-      query('mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id } }', {
+      query('mutation ($inputs: [ContentInput!]!) { saveMany(inputs: $inputs) { saveId } }', {
         inputs: [{ content: 'x' }, { contents: 'y' }],
       }),
     ],
     [
       'a list with a null member',
-      query('mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { id } }', { inputs: [null] }),
+      query('mutation ($inputs: [ContentInput!]!) { saveMany(inputs: $inputs) { saveId } }', { inputs: [null] }),
     ],
     [
       'one where a list is due',
-      query('mutation ($inputs: [SaveInput!]!) { saveMany(inputs: $inputs) { status } }', { inputs: { content: 'x' } }),
+      query('mutation ($inputs: [ContentInput!]!) { saveMany(inputs: $inputs) { status } }', {
+        inputs: { content: 'x' },
+      }),
     ],
-    ['an empty list', query('mutation { saveMany(inputs: []) { id } }')],
+    ['an empty list', query('mutation { saveMany(inputs: []) { saveId } }')],
     [
       '__proto__ in variables',
       `{"query":${JSON.stringify(saveText)},"variables":{"content":"x","__proto__":{"id":"y"}}}`,
@@ -289,15 +300,15 @@ describe('The fast path', () => {
 
   test('refuses a mutation before it runs if no media type is acceptable', async () => {
     const before = await app.queue.status()
-    expect((await send(fast, query('mutation { save(content: "x") { id } }'), { accept: 'image/png' })).status).toBe(
-      406,
-    )
+    expect(
+      (await send(fast, query('mutation { save(content: "x") { saveId } }'), { accept: 'image/png' })).status,
+    ).toBe(406)
     expect((await app.queue.status()).depth).toBe(before.depth)
   })
 
   test('sends every response with no-store', async () => {
     for (const url of [fast, plain]) {
-      for (const text of ['{queue{capacity}}', '{nothing}', '{', 'mutation{save(content:"x"){id}}']) {
+      for (const text of ['{queue{capacity}}', '{nothing}', '{', 'mutation{save(content:"x"){saveId}}']) {
         const got = await fetch(`${url}/graphql?query=${encodeURIComponent(text)}`)
         expect({ text, cache: got.headers.get('cache-control') }).toEqual({ text, cache: 'no-store' })
         expect((await same(query(text))).headers['cache-control']).toBe('no-store')
@@ -334,7 +345,7 @@ describe('The fast path', () => {
 
   test('opens a stream with no-store if the media type has capitals', async () => {
     for (const url of [fast, plain]) {
-      for (const field of ['saved { cursor }', `receipt(id: "${id}1") { id }`]) {
+      for (const field of ['saved { cursor }', `receipt(id: "${id}1") { saveId }`]) {
         const ending = new AbortController()
         const response = await fetch(`${url}/graphql`, {
           method: 'POST',
@@ -379,13 +390,13 @@ describe('The fast path', () => {
   test('returns every error code as Yoga does', async () => {
     // INTERNAL_SERVER_ERROR is never thrown; unexpected errors become it, below.
     const known = codes.filter((code) => code !== 'INTERNAL_SERVER_ERROR')
-    const { saves, contents } = app
+    const { saves, rows } = app
     try {
       for (const code of known) {
         const error = new SpillwayError(code, `this is ${code}`, { retryAfterMs: 1_000, ids: [`${id}1`] })
         app.saves = Object.assign(Object.create(saves), { save: async () => Promise.reject(error) })
-        app.contents = Object.assign(Object.create(Contents.prototype), { find: async () => Promise.reject(error) })
-        const save = query('mutation { save(content: "x") { id } }')
+        app.rows = Object.assign(Object.create(Rows.prototype), { find: async () => Promise.reject(error) })
+        const save = query('mutation { save(content: "x") { saveId } }')
         // Execution has begun: a client of application/json reads the message, other clients the status (FE3).
         for (const accept of ['application/json', '*/*', 'application/json; charset=utf-8']) {
           const answer = await same(save, { accept })
@@ -401,10 +412,10 @@ describe('The fast path', () => {
       app.saves = Object.assign(Object.create(saves), {
         save: async () => Promise.reject(new TypeError('SELECT secrets FROM host')),
       })
-      expect((await same(query('mutation { save(content: "x") { id } }'))).body).not.toContain('secrets')
+      expect((await same(query('mutation { save(content: "x") { saveId } }'))).body).not.toContain('secrets')
     } finally {
       app.saves = saves
-      app.contents = contents
+      app.rows = rows
     }
   })
 

@@ -9,18 +9,18 @@ beforeAll(async () => {
 })
 afterAll(() => api?.stop())
 
-const saveMany = 'mutation ($v: [SaveInput!]!) { saveMany(inputs: $v) { id } }'
+const saveMany = 'mutation ($v: [ContentInput!]!) { saveMany(inputs: $v) { saveId } }'
 test.each<[string, string, Record<string, unknown>, RegExp]>([
   ['a field', '{ content1 { id } }', {}, /contents/],
   ['a field of a type', '{ contents { edges { node { contentt } } } }', {}, /"content"/],
   ['a field without a selection', '{ contents }', {}, /\{ \.\.\. \}/],
   ['an argument', '{ contents(firs: 1) { edges { cursor } } }', {}, /first/],
   ['a type', '{ contents { ... on ContentConnectio { edges { cursor } } } }', {}, /"ContentConnection"/],
-  ['a type of a variable', 'query ($v: SaveInpu) { __typename }', {}, /"SaveInput"/],
+  ['a type of a variable', 'query ($v: ContentInpu) { __typename }', {}, /"ContentInput"/],
   ['a field of an input', 'mutation { saveMany(inputs: [{ contentt: "x" }]) { id } }', {}, /"content"(?! of required)/],
   ['a field of an input in variables', saveMany, { v: [{ content: 'x', contentt: 'x' }] }, /"content"/],
   ['a directive', '{ __typename @includ(if: true) }', {}, /"@?include"/],
-  ['the schema', '{ __schema { types { name } } }', {}, /SaveInput/],
+  ['the schema', '{ __schema { types { name } } }', {}, /ContentInput/],
   ['a type by name', '{ __type(name: "Content") { fields { name } } }', {}, /savedAt/],
 ])('no answer suggests a name for a mistake in %s', async (_what, query, variables, name) => {
   const answers: string[] = []

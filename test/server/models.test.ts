@@ -83,6 +83,17 @@ describe('The schema of a model', () => {
     const answer = await ask(ann, `{ comment(id: "${id}") { body } contents(first: -1) { edges { cursor } } }`)
     expect(answer.data).toEqual({ comment: { body: 'neighbour' }, contents: null })
     expect(answer.errors).toHaveLength(1)
+    // The id of the save that was accepted is not lost, and the status says so (FE2).
+    const two = 'mutation { a: save(content: "good") { saveId } b: save(content: "bad", id: "bad") { saveId } }'
+    const none = 'mutation { a: save(content: "bad", id: "x") { saveId } b: save(content: "bad", id: "y") { saveId } }'
+    for (const url of [server.plain, server.fast, server.fast, server.fast]) {
+      const client = await server.as(ann, url)
+      const some = await client.graphql(two)
+      expect(some.data).toEqual({ a: { saveId: expect.any(String) }, b: null })
+      expect({ status: some.status, errors: some.errors.length }).toEqual({ status: 200, errors: 1 })
+      const all = await client.graphql(none)
+      expect({ status: all.status, data: all.data }).toEqual({ status: 400, data: { a: null, b: null } })
+    }
   })
 
   test('has Node on rows only, and no field id on a receipt', () => {

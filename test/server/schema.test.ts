@@ -1,5 +1,7 @@
 import { readFileSync } from 'node:fs'
 import {
+  buildSchema,
+  type GraphQLSchema,
   isEnumType,
   isInputObjectType,
   isInterfaceType,
@@ -7,55 +9,89 @@ import {
   isSpecifiedScalarType,
   printSchema,
 } from 'graphql'
-import { expect, test } from 'vitest'
-import { schema } from '../../src/graphql/schema.ts'
+import { describe, expect, test } from 'vitest'
+import { makeSchema } from '../../src/graphql/schema.ts'
+import { models as contents, given } from '../harness/contents.ts'
+import { datamodelOf, models } from '../harness/models.ts'
 
-const types = Object.values(schema.getTypeMap()).filter(
-  (type) => !type.name.startsWith('__') && !isSpecifiedScalarType(type),
-)
+const schema = makeSchema(contents, given.prisma)
+const withModels = makeSchema(models, { datamodel: datamodelOf() })
+const schemas: [string, GraphQLSchema][] = [
+  ['Content', schema],
+  ['several models', withModels],
+]
+const typesOf = (of: GraphQLSchema) =>
+  Object.values(of.getTypeMap()).filter((type) => !type.name.startsWith('__') && !isSpecifiedScalarType(type))
 
 test('schema.graphql equals the schema of the code (npm run docs writes it)', () => {
   expect(readFileSync('schema.graphql', 'utf8')).toBe(`${printSchema(schema)}\n`)
 })
 
-test('Every type, field, argument, input field and enum value of the schema has a description (FE7)', () => {
-  const bare: string[] = []
-  const look = (name: string, { description }: { description?: string | null | undefined }) => {
-    if (!description?.trim()) bare.push(name)
-  }
-  for (const type of types) {
-    look(type.name, type)
-    if (isEnumType(type)) for (const value of type.getValues()) look(`${type.name}.${value.name}`, value)
-    if (isInputObjectType(type)) {
-      for (const field of Object.values(type.getFields())) look(`${type.name}.${field.name}`, field)
+describe.each(schemas)('The schema of %s', (_name, of) => {
+  test('has a description of every type, field, argument, input field and enum value (FE7)', () => {
+    const bare: string[] = []
+    const look = (name: string, { description }: { description?: string | null | undefined }) => {
+      if (!description?.trim()) bare.push(name)
     }
-    if (!isObjectType(type) && !isInterfaceType(type)) continue
-    for (const field of Object.values(type.getFields())) {
-      look(`${type.name}.${field.name}`, field)
-      for (const arg of field.args) look(`${type.name}.${field.name}(${arg.name})`, arg)
+    for (const type of typesOf(of)) {
+      look(type.name, type)
+      if (isEnumType(type)) for (const value of type.getValues()) look(`${type.name}.${value.name}`, value)
+      if (isInputObjectType(type)) {
+        for (const field of Object.values(type.getFields())) look(`${type.name}.${field.name}`, field)
+      }
+      if (!isObjectType(type) && !isInterfaceType(type)) continue
+      for (const field of Object.values(type.getFields())) {
+        look(`${type.name}.${field.name}`, field)
+        for (const arg of field.args) look(`${type.name}.${field.name}(${arg.name})`, arg)
+      }
     }
-  }
-  expect(bare).toEqual([])
-})
+    expect(bare).toEqual([])
+  })
 
-test('JSON names its specification (FE7)', () => {
-  expect(schema.getType('JSON')).toMatchObject({
-    specifiedByURL: expect.stringMatching(/^https:\/\/ecma-international\.org\/.*ecma-404/),
+  test.each([
+    ['DateTime', /^https:\/\/scalars\.graphql\.org\//],
+    ['JSON', /ecma-404/],
+    ['Bytes', /rfc4648/],
+  ])('names the specification of %s (FE7)', (name, url) => {
+    expect(of.getType(name)).toMatchObject({ specifiedByURL: expect.stringMatching(url) })
+  })
+
+  test('names edge and connection types after their node type (FE7)', () => {
+    const named = typesOf(of)
+      .filter(isObjectType)
+      .filter(({ name }) => /(Connection|Edge)$/.test(name))
+    expect(named.length).toBeGreaterThan(2)
+    for (const type of named) {
+      const { edges, node } = type.getFields()
+      if (node) expect(type.name).toBe(`${String(node.type).replace(/!$/, '')}Edge`)
+      else expect(String(edges?.type)).toBe(`[${type.name.replace(/Connection$/, 'Edge')}!]!`)
+    }
+  })
+
+  test('is printed as a schema that a tool can read again', () => {
+    const printed = printSchema(of)
+    expect(printSchema(buildSchema(printed))).toBe(printed)
   })
 })
 
-test('DateTime names its specification (FE7)', () => {
-  expect(schema.getType('DateTime')).toMatchObject({
-    specifiedByURL: expect.stringMatching(/^https:\/\/scalars\.graphql\.org\//),
+test('An input has a column as required, nullable or with its default, as the table has it', () => {
+  const input = withModels.getType('EveryInput')
+  if (!isInputObjectType(input)) throw new Error('EveryInput is no input type')
+  const fields = Object.values(input.getFields())
+  const printed = (prefix: string) =>
+    fields.filter(({ name }) => name.startsWith(prefix)).map(({ type, defaultValue }) => [String(type), defaultValue])
+  expect(String(input.getFields().big?.type)).toBe('BigInt!')
+  expect(printed('maybe').every(([type, value]) => !String(type).endsWith('!') && value === undefined)).toBe(true)
+  expect(
+    Object.fromEntries(fields.map(({ name, type, defaultValue }) => [name, [String(type), defaultValue]])),
+  ).toMatchObject({
+    usualBig: ['BigInt!', '9007199254740993'],
+    seldomBig: ['BigInt', '9007199254740993'],
+    usualPrice: ['Decimal!', '12.5'],
+    usualAt: ['DateTime!', '2026-01-31T12:00:00.000Z'],
+    usualBytes: ['Bytes!', 'AP8='],
+    usualMood: ['Mood!', 'SAD'],
+    // GraphQL has no literal for every JSON default: the field is optional, and the default is not printed.
+    usualData: ['JSON', undefined],
   })
-})
-
-test('Edge and connection types are named after their node type (FE7)', () => {
-  const named = types.filter(isObjectType).filter(({ name }) => /(Connection|Edge)$/.test(name))
-  expect(named.length).toBeGreaterThan(2)
-  for (const type of named) {
-    const { edges, node } = type.getFields()
-    if (node) expect(type.name).toBe(`${String(node.type).replace(/!$/, '')}Edge`)
-    else expect(String(edges?.type)).toBe(`[${type.name.replace(/Connection$/, 'Edge')}!]!`)
-  }
 })

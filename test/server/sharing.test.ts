@@ -1,67 +1,62 @@
-/**
- * FC2: only responses of plain columns are shared between clients. The tests add custom fields to Content, as the docs say, before the schema is
- * built; so every module that reads the schema is imported after that.
- */
+/** FC2: only responses of plain columns are shared between clients. The tests give Content fields of its own, as the docs say. */
 import { createClient } from 'graphql-ws'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
-import { builder } from '../../src/graphql/builder.ts'
-import { Content } from '../../src/graphql/content.ts'
+import type { Context } from '../../src/graphql/builder.ts'
 import { claimOf } from '../../src/model/grant.ts'
+import * as ours from '../../src/models/index.ts'
+import { defineModel } from '../../src/models/prisma.ts'
 import { bootInProcess, type InProcess } from '../harness/boot.ts'
 import { client, type Json } from '../harness/client.ts'
 import { eventually, holds } from '../harness/eventually.ts'
+import { quiet } from '../harness/quiet.ts'
 import { SseClient } from '../harness/sse.ts'
 import { makeTenants, secret, type Tenant, tokenOf } from '../harness/tenants.ts'
 import { WsClient } from '../harness/ws.ts'
 
 let resolved = 0
-builder.prismaObjectField(Content, 'viewer', (t) =>
-  t.string({ resolve: (_content, _args, { grant }) => grant.subject ?? 'nobody' }),
-)
-builder.prismaObjectField(Content, 'tenant', (t) =>
-  t.string({ resolve: (_content, _args, { grant }) => claimOf(grant, 'tenant') ?? 'none' }),
-)
-builder.queryField('tenant', (t) =>
-  t.string({ extensions: { scope: 'read' }, resolve: (_root, _args, { grant }) => claimOf(grant, 'tenant') ?? 'none' }),
-)
-builder.prismaObjectField(Content, 'letters', (t) =>
-  t.int({
-    extensions: { shared: true },
-    resolve: ({ content }) => {
-      resolved += 1
-      return content.length
-    },
-  }),
-)
-const Badge = builder.objectRef<{ owner: string }>('Badge').implement({
-  extensions: { scope: 'any' },
-  fields: (t) => ({ owner: t.exposeString('owner') }),
+const tenantOf = (_root: unknown, _args: object, { grant }: Context) => claimOf(grant, 'tenant') ?? 'none'
+const Content = defineModel('Content', {
+  names: { save: 'save', saveMany: 'saveMany', saved: 'saved', savePath: '/save', listPath: '/', flat: true },
+  fields: (t, builder) => {
+    const Badge = builder.objectRef<{ owner: string }>('Badge').implement({
+      extensions: { scope: 'any' },
+      fields: (of) => ({ owner: of.exposeString('owner') }),
+    })
+    const Unmarked = builder.objectRef<{ text: string }>('Unmarked').implement({
+      fields: (of) => ({ text: of.exposeString('text') }),
+    })
+    builder.queryField('tenant', (of) => of.string({ extensions: { scope: 'read' }, resolve: tenantOf }))
+    return {
+      tenant: t.string({ resolve: tenantOf }),
+      viewer: t.string({ resolve: (_content, _args, { grant }) => grant.subject ?? 'nobody' }),
+      letters: t.int({
+        extensions: { shared: true },
+        resolve: ({ content }) => {
+          resolved += 1
+          return content.length
+        },
+      }),
+      badge: t.field({ type: Badge, resolve: (_content, _args, { grant }) => ({ owner: grant.subject ?? 'nobody' }) }),
+      unmarked: t.field({ type: Unmarked, resolve: () => ({ text: 'of a type that does not say what it takes' }) }),
+      broken: t.string({
+        nullable: true,
+        resolve: () => {
+          throw new TypeError('SELECT secrets FROM host')
+        },
+      }),
+    }
+  },
 })
-builder.prismaObjectField(Content, 'badge', (t) =>
-  t.field({ type: Badge, resolve: (_content, _args, { grant }) => ({ owner: grant.subject ?? 'nobody' }) }),
-)
-const Unmarked = builder.objectRef<{ text: string }>('Unmarked').implement({
-  fields: (t) => ({ text: t.exposeString('text') }),
-})
-builder.prismaObjectField(Content, 'unmarked', (t) =>
-  t.field({ type: Unmarked, resolve: () => ({ text: 'of a type that does not say what it takes' }) }),
-)
-builder.prismaObjectField(Content, 'broken', (t) =>
-  t.string({
-    nullable: true,
-    resolve: () => {
-      throw new TypeError('SELECT secrets FROM host')
-    },
-  }),
-)
+
+const withFields = { ...ours, models: [Content] }
 
 const people = ['alice', 'bob'] as const
 
 describe('A field that depends on the grant', () => {
   let api: InProcess
   beforeAll(async () => {
-    api = await bootInProcess({ AUTH_JWT_SECRET: secret })
+    api = await bootInProcess({ AUTH_JWT_SECRET: secret }, quiet(), withFields)
     await save('first')
   })
   afterAll(() => api?.stop())
@@ -171,7 +166,7 @@ describe('A field that depends on a claim', () => {
   let api: InProcess
   let tenants: Tenant[]
   beforeAll(async () => {
-    api = await bootInProcess({ AUTH_JWT_SECRET: secret })
+    api = await bootInProcess({ AUTH_JWT_SECRET: secret }, quiet(), withFields)
     // Their tokens differ in nothing else.
     tenants = await makeTenants(api.url)
     await save('first')
@@ -285,7 +280,7 @@ describe('A field that depends on a claim, without authentication', () => {
     [{}, 'none'],
     [{ AUTH_DEV_CLAIMS: '{"sub":"dev","tenant":"acme"}' }, 'acme'],
   ])('with %j sees the tenant %s, over HTTP, SSE and WebSocket', async (env, name) => {
-    const api = await bootInProcess(env)
+    const api = await bootInProcess(env, quiet(), withFields)
     try {
       const query = 'subscription { saved { content { seen: tenant } } }'
       const [sse, ws] = await Promise.all([api.client.sse(query), api.client.ws()])

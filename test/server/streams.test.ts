@@ -4,7 +4,8 @@
  */
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { formatCursor } from '../../src/events/events.ts'
+import { formatCursor, type KnownEvent } from '../../src/events/events.ts'
+import { Content, contentRow } from '../harness/contents.ts'
 import { holds } from '../harness/eventually.ts'
 import { secret, tokenOf } from '../harness/tenants.ts'
 import { serveTwoWays, type TwoWays } from '../harness/two-ways.ts'
@@ -22,7 +23,7 @@ const asked = (after?: string): Asked => ({
   kind: 'subscription',
   field: 'saved',
   argument: after === undefined ? undefined : { name: 'after', type: 'String', value: after },
-  type: 'SavedEvent',
+  type: 'ContentSaved',
   selection: ['cursor', 'content { id content }'],
 })
 /** The longest query string to send; Node accepts 16 KB. */
@@ -46,16 +47,12 @@ async function tail(): Promise<string> {
 beforeAll(async () => {
   served = await serveTwoWays()
   start = await tail()
-  const contentOf = (n: number) => ({
-    id: `00000000-0000-7000-8000-00000000000${n}`,
-    content: `content ${n} "é" 🙂`,
-    createdAt: new Date(1e12),
-    savedAt: new Date(1e12),
+  const eventOf = (n: number): KnownEvent => ({
+    type: 'saved',
+    model: Content,
+    row: contentRow(`content ${n} "é" 🙂`, { id: `00000000-0000-7000-8000-00000000000${n}` }),
   })
-  await served.events.append([
-    [1, 2].map((n) => ({ type: 'saved', content: contentOf(n) })),
-    [3, 4].map((n) => ({ type: 'saved', content: contentOf(n) })),
-  ])
+  await served.events.append([[1, 2].map(eventOf), [3, 4].map(eventOf)])
   const plain = 'subscription ($after: String) { saved(after: $after) { cursor content { id content } } }'
   const stream = await openStream(
     served.plain,
