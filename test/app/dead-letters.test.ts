@@ -229,6 +229,7 @@ describe.each([
     await fail(some(350))
     let steps = 0
     const failing = new DeadLetters({
+      models,
       queue,
       within: (_, read) => {
         if (++steps === 4) throw new SpillwayError('OVERLOADED', 'no memory', { retryAfterMs: 5 })
