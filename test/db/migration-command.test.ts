@@ -216,17 +216,31 @@ describe('npm run migration', () => {
     }
   })
 
-  test('leaves a removed table to a person, and a migration that needs a statement on one database only has both files', async () => {
+  test('writes both files when only one database changes, and leaves a removed table where it is', async () => {
     await migration(copy, 'add_note')
     await editSchema(copy, (text) => text.replace('@db.VarChar(20)', '@db.VarChar(40)'))
     expect(await migration(copy, 'longer')).toMatchObject({ code: 1 })
     expect(statements(await sqlOf(copy, 'sqlite', 'longer'))).toEqual([])
     expect(await sqlOf(copy, 'sqlite', 'longer')).toContain('-- Nothing changes on SQLite.')
     await (await open(copy, 'sqlite'))[Symbol.asyncDispose]()
+    await editSchema(copy, (text) => text.replaceAll('Line', 'Other').replace('  noteId ', '  more Int\n  noteId '))
+    const { code, stderr } = await migration(copy, 'other')
+    expect([code, stderr]).toEqual([0, expect.stringContaining('DROP TABLE `Line`;')])
+    for (const kind of kinds) {
+      const text = await sqlOf(copy, kind, 'other')
+      expect(text).toContain(
+        '-- The table Line is no longer in the schema. It stays, with its rows, unless you write:\n-- DROP TABLE',
+      )
+      expect(statements(text)[0]).toMatch(/^CREATE TABLE .Other. \($/)
+    }
+  })
+
+  test('asks whether a table that is gone was renamed to a new one with the same columns', async () => {
+    await migration(copy, 'add_note')
     await editSchema(copy, (text) => text.replaceAll('Line', 'Other'))
     const { code, stderr } = await migration(copy, 'other')
-    expect([code, stderr]).toEqual([1, expect.stringContaining('DROP TABLE `Line`;')])
-    expect(statements(await sqlOf(copy, 'mysql', 'other'))[0]).toBe('CREATE TABLE `Other` (')
+    expect([code, stderr]).toEqual([1, expect.stringContaining('ALTER TABLE `Line` RENAME TO `Other`;')])
+    for (const kind of kinds) await expect(open(copy, kind)).rejects.toThrow(/_other is not complete/)
   })
 
   test('prints what Prisma says about a schema that is wrong, and writes nothing', async () => {
