@@ -19,6 +19,8 @@ export interface LaneDeps {
 export interface LaneOptions {
   maxAttempts: number
   retryForMs: number | undefined
+  /** Whether the worker receives nothing because its batches are not done. */
+  isBusy: () => boolean
   log: Log
   meter: Meter
   /** After it aborts, nothing is awaited. */
