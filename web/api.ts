@@ -58,6 +58,19 @@ export async function ask<Data, Variables>(
   return dataOf(answer, right, response)
 }
 
+/** JSON of a route that is no GraphQL. */
+export async function get<Data>(path: string, right: Right): Promise<Data> {
+  const response = await request(path, { signal: AbortSignal.timeout(answerWithinMs) })
+  let answer: Data & Answer<Data>
+  try {
+    answer = (await response.json()) as Data & Answer<Data>
+  } catch {
+    throw lost()
+  }
+  // Its data is the whole body.
+  return response.ok ? answer : dataOf<Data>({ errors: answer.errors ?? [] }, right, response)
+}
+
 /** What comes in one go of a stream: its newest id, and its results. */
 export interface Chunk<Data> {
   id: string | undefined
@@ -114,14 +127,17 @@ export async function follow<Data, Variables>(
   }
 }
 
-async function send(query: string, variables: unknown, accept: string, signal: AbortSignal): Promise<Response> {
+function send(query: string, variables: unknown, accept: string, signal: AbortSignal): Promise<Response> {
+  const headers = { 'content-type': 'application/json', accept }
+  return request('/graphql', { method: 'POST', headers, body: JSON.stringify({ query, variables }), signal })
+}
+
+async function request(path: string, init: RequestInit): Promise<Response> {
   const bearer = token()
   try {
-    return await fetch('/graphql', {
-      method: 'POST',
-      headers: { 'content-type': 'application/json', accept, ...(bearer ? { authorization: `Bearer ${bearer}` } : {}) },
-      body: JSON.stringify({ query, variables }),
-      signal,
+    return await fetch(path, {
+      ...init,
+      headers: { ...init.headers, ...(bearer ? { authorization: `Bearer ${bearer}` } : {}) },
     })
   } catch {
     throw lost()

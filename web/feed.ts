@@ -1,24 +1,17 @@
 /**
- * The live feed: every saved content, in the order it came. Invariant: nothing is missing between the newest row and `tail`; what is
- * behind `tail` comes page by page from `contents`. The place in the log is kept for the session, so that a page that was cut off, slept
- * or was loaded anew goes on from there.
+ * The live feed: every saved row of the chosen model, in the order it came. Invariant: nothing is missing between the newest row and `tail`;
+ * what is behind `tail` comes page by page from the model's list. The place in the log is kept for the session, one for each model, so that
+ * a page that was cut off, slept, was loaded anew or showed another model goes on from there.
  */
 import { access } from './access.ts'
 import { ask, follow, pause, Refusal, serverAhead } from './api.ts'
 import { count } from './format.ts'
-import { Contents, Saved } from './operations.ts'
+import { chosen, type Model, models, onChosen, operationsOf, type Row } from './models.ts'
 import { noteWritten } from './queue.ts'
 import { say } from './say.ts'
 import { makeStore } from './store.ts'
 
-export interface Row {
-  id: string
-  content: string
-  createdAt: string
-  savedAt: string
-}
-
-/** Where `contents` goes on: behind this row, which is the last one in its order that is here. */
+/** Where the list goes on: behind this row, which is the last one in its order that is here. */
 interface Tail extends Pick<Row, 'id' | 'createdAt'> {
   cursor: string
 }
@@ -28,7 +21,7 @@ const keptRows = 10_000
 const anchorEvery = 2_500
 const page = 100
 const hiddenMs = 60_000
-const key = 'spillway.cursor'
+const keyOf = (model: Model) => `spillway.cursor.${model.name}`
 
 export const feed = makeStore({
   /** Oldest first; shown the other way round. Changed in place: `version` tells. */
@@ -46,14 +39,16 @@ export const feed = makeStore({
 /** Which rows are here, as of when. */
 const ids = new Map<string, string>()
 const watchers = new Set<(rows: readonly Row[]) => void>()
-let cursor: string | undefined = sessionStorage.getItem(key) ?? undefined
+/** The one whose rows are here. */
+let model: Model | undefined
+let cursor: string | undefined
 /** Places to cut at, oldest first. */
-const anchors: Tail[] = []
+let anchors: Tail[] = []
 let sinceAnchor = 0
 let anchoring = false
 let stream = new AbortController()
 
-/** Calls back with the contents of each event as it comes. */
+/** Calls back with the rows of each event as it comes. */
 export function onSaved(watcher: (rows: readonly Row[]) => void): void {
   watchers.add(watcher)
 }
@@ -62,6 +57,7 @@ export async function watchFeed(): Promise<never> {
   setInterval(keepCursor, 1_000)
   addEventListener('pagehide', keepCursor)
   addEventListener('online', () => stream.abort())
+  onChosen(showModel)
   pauseWhileHidden()
   let tries = 0
   for (;;) {
@@ -69,14 +65,14 @@ export async function watchFeed(): Promise<never> {
     const began = Date.now()
     try {
       if (document.hidden && feed.get().state === 'paused') await pause(2 ** 30, stream.signal)
-      else if (!access.get().may.read) await pause(1_000, stream.signal)
-      else await follow(Saved, 'read', { after: cursor ?? null }, taker(began), stream.signal)
+      else if (!model || !access.get().may.read) await pause(1_000, stream.signal)
+      else await follow(operationsOf(model).saved, 'read', { after: cursor ?? null }, taker(began), stream.signal)
     } catch (error) {
       if (!(error instanceof Refusal)) throw error
       if (Date.now() - began > 10_000) tries = 0
       tries += 1
       if (error.code === 'CURSOR_EXPIRED' || error.code === 'BAD_USER_INPUT') {
-        cursor = undefined
+        forgetCursor()
         await readAnew().catch(() => {})
         feed.patch({ caughtUp: -1 })
         say('Too many rows were missed: the list was read again.')
@@ -89,8 +85,30 @@ export async function watchFeed(): Promise<never> {
   }
 }
 
+/** Another model: its rows in the place of the last one's. */
+function showModel(): void {
+  keepCursor()
+  model = chosen()
+  cursor = (model && sessionStorage.getItem(keyOf(model))) ?? undefined
+  anchors = []
+  sinceAnchor = 0
+  ids.clear()
+  feed.patch({
+    rows: [],
+    version: feed.get().version + 1,
+    state: 'connecting',
+    caughtUp: 0,
+    tail: undefined,
+    hasOlder: false,
+    loadingOlder: false,
+    problem: '',
+  })
+  stream.abort()
+}
+
 /** Takes what a stream brings. What was saved before the stream began, and comes at its beginning, was missed. */
 function taker(began: number) {
+  const mine = stream
   const resuming = cursor !== undefined
   const missedUpTo = began + serverAhead()
   let missed = 0
@@ -98,11 +116,14 @@ function taker(began: number) {
   let catching = resuming
   let first = true
   const caughtUp = () => {
+    if (stream !== mine) return
     catching = false
     feed.patch({ state: 'live', ...(missed > 0 ? { caughtUp: missed } : {}) })
     if (missed > 0) say(`Caught up ${count(missed)} missed.`)
   }
-  return ({ id, results }: { id: string | undefined; results: { saved: { content: Row; cursor: string } }[] }) => {
+  return ({ id, results }: { id: string | undefined; results: { saved: { row: Row; cursor: string } }[] }) => {
+    // It brings rows of the model before, or what the next stream brings again.
+    if (mine.signal.aborted) return
     if (id) cursor = id
     if (first) {
       first = false
@@ -110,7 +131,7 @@ function taker(began: number) {
       // After the subscription has begun, so that nothing falls in between.
       if (feed.get().rows.length === 0) void readAnew().catch(showProblem)
     }
-    const rows = results.map(({ saved }) => saved.content)
+    const rows = results.map(({ saved }) => saved.row)
     if (catching) {
       clearTimeout(done)
       missed += rows.filter(({ savedAt }) => Date.parse(savedAt) <= missedUpTo).length
@@ -126,7 +147,7 @@ function add(rows: readonly Row[]): void {
   let from = 0
   for (let i = 1; i <= rows.length; i++) {
     if (i < rows.length && rows[i]!.savedAt === rows[from]!.savedAt) continue
-    noteWritten(Date.parse(rows[from]!.savedAt), i - from)
+    if (models.get().list.length === 1) noteWritten(Date.parse(rows[from]!.savedAt), i - from)
     from = i
   }
   const { version } = feed.get()
@@ -146,13 +167,20 @@ function add(rows: readonly Row[]): void {
   for (const watcher of watchers) watcher(rows)
 }
 
-/** Asks where in `contents` the newest row is, to be able to cut there later. */
+/** A page of the chosen model's list; undefined where another model was chosen meanwhile. */
+async function readPage(first: number, after?: string) {
+  const of = model
+  if (!of) return undefined
+  const { page } = await ask(operationsOf(of).page, 'read', after === undefined ? { first } : { first, after })
+  return of === model ? page! : undefined
+}
+
+/** Asks where in the list the newest row is, to be able to cut there later. */
 async function takeAnchor(): Promise<void> {
   if (anchoring) return
   anchoring = true
   try {
-    const { contents } = await ask(Contents, 'read', { first: 1 })
-    const [edge] = contents.edges
+    const [edge] = (await readPage(1))?.edges ?? []
     if (edge) anchors.push({ id: edge.node.id, createdAt: edge.node.createdAt, cursor: edge.cursor })
     sinceAnchor = 0
   } catch {
@@ -162,7 +190,7 @@ async function takeAnchor(): Promise<void> {
   }
 }
 
-/** Lets go of rows that `contents` can bring again, from the oldest place on that leaves few enough. */
+/** Lets go of rows that the list can bring again, from the oldest place on that leaves few enough. */
 function cut(): void {
   const { rows } = feed.get()
   let kept = rows.slice(-keptRows / 2)
@@ -179,17 +207,18 @@ function cut(): void {
   feed.patch({ rows: kept, tail, hasOlder: true })
 }
 
-/** In the order of `contents`: newest first by createdAt, then by id. */
+/** In the order of lists: newest first by createdAt, then by id. */
 function isBehind(row: Row, tail: Pick<Row, 'id' | 'createdAt'>): boolean {
   return row.createdAt < tail.createdAt || (row.createdAt === tail.createdAt && row.id < tail.id)
 }
 
 /** The list from the newest page on: at the start, and where what lies between is not known. */
 export async function readAnew(): Promise<void> {
-  const { contents } = await ask(Contents, 'read', { first: page })
-  const nodes = contents.edges.map(({ node }) => node)
+  const list = await readPage(page)
+  if (!list) return
+  const nodes = list.edges.map(({ node }) => node)
   const known = new Set(nodes.map(({ id }) => id))
-  const last = contents.edges.at(-1)
+  const last = list.edges.at(-1)
   // What came while this was asked stays on top.
   const newer = feed.get().rows.filter((row) => !known.has(row.id) && (!last || !isBehind(row, last.node)))
   const rows = [...nodes.reverse(), ...newer]
@@ -199,7 +228,7 @@ export async function readAnew(): Promise<void> {
     rows,
     version: feed.get().version + 1,
     tail: last && { id: last.node.id, createdAt: last.node.createdAt, cursor: last.cursor },
-    hasOlder: contents.pageInfo.hasNextPage,
+    hasOlder: list.pageInfo.hasNextPage,
     problem: '',
   })
 }
@@ -210,18 +239,18 @@ export async function loadOlder(): Promise<void> {
   feed.patch({ loadingOlder: true, problem: '' })
   try {
     if (!tail) return await readAnew()
-    const { contents } = await ask(Contents, 'read', { first: page, after: tail.cursor })
+    const list = await readPage(page, tail.cursor)
     const now = feed.get()
     // It was cut meanwhile: this page is not the next one any more.
-    if (now.tail !== tail) return
-    const older = contents.edges.map(({ node }) => node).filter(({ id }) => !ids.has(id))
+    if (!list || now.tail !== tail) return
+    const older = list.edges.map(({ node }) => node).filter(({ id }) => !ids.has(id))
     for (const { id, savedAt } of older) ids.set(id, savedAt)
-    const last = contents.edges.at(-1)
+    const last = list.edges.at(-1)
     feed.patch({
       rows: [...older.reverse(), ...now.rows],
       version: now.version + 1,
       tail: last ? { id: last.node.id, createdAt: last.node.createdAt, cursor: last.cursor } : tail,
-      hasOlder: contents.pageInfo.hasNextPage,
+      hasOlder: list.pageInfo.hasNextPage,
     })
   } catch (error) {
     showProblem(error)
@@ -241,7 +270,12 @@ export function reconnect(): void {
 }
 
 function keepCursor(): void {
-  if (cursor) sessionStorage.setItem(key, cursor)
+  if (model && cursor) sessionStorage.setItem(keyOf(model), cursor)
+}
+
+function forgetCursor(): void {
+  cursor = undefined
+  if (model) sessionStorage.removeItem(keyOf(model))
 }
 
 /** A tab that nobody looks at gives its connection back, for there are six for all tabs together; it catches up when it is shown. */

@@ -10,6 +10,7 @@ import {
   getNamedType,
   isEnumType,
   isInputObjectType,
+  isInterfaceType,
   isListType,
   isNonNullType,
   isObjectType,
@@ -58,7 +59,8 @@ ${constants.join('\n\n')}
 
 function outputOf(schema: GraphQLSchema, { selections }: SelectionSetNode, type: GraphQLOutputType): string {
   const parent = getNamedType(type)
-  if (!isObjectType(parent)) throw new Error(`${parent} is no object: generate.ts has to learn it`)
+  if (!isObjectType(parent) && !isInterfaceType(parent))
+    throw new Error(`${parent} is neither an object nor an interface: generate.ts has to learn it`)
   const fields = selections.map((field) => {
     if (field.kind !== Kind.FIELD || field.alias)
       throw new Error('fragments and aliases: generate.ts has to learn them')

@@ -23,6 +23,8 @@ const largePage = 100
 const all = { failedAfter: new Date(0).toISOString() }
 
 export const letters = makeStore({
+  /** Only those of this model; empty: all. */
+  model: '',
   list: [] as Letter[],
   cursor: undefined as string | undefined,
   hasMore: false,
@@ -41,6 +43,11 @@ export function watchLetters(): void {
   })
 }
 
+export async function showOnly(model: string): Promise<void> {
+  letters.patch({ model, list: [], hasMore: false })
+  await trying(() => read(undefined, page))
+}
+
 /** As many as are shown already, from the first one on. */
 async function reload(): Promise<void> {
   await trying(() => read(undefined, Math.min(largePage, Math.max(page, letters.get().list.length))))
@@ -50,7 +57,10 @@ export const loadMore = (): Promise<void> => trying(() => read(letters.get().cur
 
 async function read(after: string | undefined, first: number): Promise<void> {
   if (!access.get().may.admin) return
-  const { deadLetters } = await ask(DeadLetters, 'admin', { first, after: after ?? null })
+  const { model } = letters.get()
+  const filter = model === '' ? null : { model }
+  const { deadLetters } = await ask(DeadLetters, 'admin', { first, after: after ?? null, filter })
+  if (letters.get().model !== model) return
   const { edges = [], pageInfo } = deadLetters ?? {}
   const more = edges.map(({ cursor, node }) => ({ cursor, ...node }))
   letters.patch({
@@ -63,10 +73,11 @@ async function read(after: string | undefined, first: number): Promise<void> {
 
 export const retry = (ids: string[]): Promise<void> => doing(() => retried({ ids }))
 
-/** All that there are now, in one run: one that fails again is not retried again. */
-export const retryAll = (): Promise<void> => doing(() => retried({ filter: all }))
+/** All that there are now, of the model that is shown, in one run: one that fails again is not retried again. */
+export const retryAll = (): Promise<void> =>
+  doing(() => retried({ filter: letters.get().model === '' ? all : { model: letters.get().model } }))
 
-async function retried(which: { ids: string[] } | { filter: typeof all }): Promise<string> {
+async function retried(which: { ids: string[] } | { filter: typeof all | { model: string } }): Promise<string> {
   const { retryDeadLetters } = await ask(Retry, 'admin', which)
   return `${plural(retryDeadLetters?.count ?? 0, 'dead letter')} back in the queue.`
 }

@@ -1,7 +1,9 @@
 /** The console: starts what follows the server, and shows it. */
 import { render } from 'preact'
+import { watchCounts } from './counts.ts'
 import { watchFeed } from './feed.ts'
 import { watchLetters } from './letters.ts'
+import { loadModels } from './models.ts'
 import { watchOutbox } from './outbox.ts'
 import { watchQueue } from './queue.ts'
 import { watchSpike } from './spike.ts'
@@ -9,7 +11,10 @@ import { App } from './view/app.tsx'
 
 watchLetters()
 watchSpike()
-void watchOutbox()
 void watchFeed()
 void watchQueue()
+void watchCounts()
+// Last: the others hear of the first model.
+void watchOutbox()
+void loadModels()
 render(<App />, document.getElementById('console')!)

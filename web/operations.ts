@@ -6,23 +6,8 @@ declare const takes: unique symbol
 export type Operation<Data, Variables> = string & { [answers]: Data; [takes]: Variables }
 
 export const Queue = 'query Queue{queue{depth inFlight oldestAgeMs deadLetters capacity durability}}' as Operation<
-  { queue: { depth: number; inFlight: number; oldestAgeMs: number; deadLetters: number; capacity: number; durability: 'EVERYSEC' | 'FSYNC' | 'MEMORY' } },
+  { queue: { depth: number; inFlight: number; oldestAgeMs: number; deadLetters: number; capacity: number; durability: 'EVERYSEC' | 'FSYNC' | 'MEMORY' } | null },
   Record<string, never>
->
-
-export const Contents = 'query Contents($first:Int$after:String){contents(first:$first after:$after){edges{cursor node{id content createdAt savedAt}}pageInfo{hasNextPage}}}' as Operation<
-  { contents: { edges: ({ cursor: string; node: { id: string; content: string; createdAt: string; savedAt: string } })[]; pageInfo: { hasNextPage: boolean } } },
-  { first?: number | null; after?: string | null }
->
-
-export const Saved = 'subscription Saved($after:String){saved(after:$after){cursor content{id content createdAt savedAt}}}' as Operation<
-  { saved: { cursor: string; content: { id: string; content: string; createdAt: string; savedAt: string } } },
-  { after?: string | null }
->
-
-export const Save = 'mutation Save($content:String!$id:ID){save(content:$content id:$id){status failure{code message}}}' as Operation<
-  { save: { status: 'FAILED' | 'QUEUED' | 'SAVED'; failure: { code: string; message: string } | null } },
-  { content: string; id?: string | null }
 >
 
 export const Receipt = 'query Receipt($id:ID!){receipt(id:$id){status failure{code message}}}' as Operation<
@@ -30,14 +15,9 @@ export const Receipt = 'query Receipt($id:ID!){receipt(id:$id){status failure{co
   { id: string }
 >
 
-export const SaveMany = 'mutation SaveMany($inputs:[SaveInput!]!){saveMany(inputs:$inputs){status}}' as Operation<
-  { saveMany: ({ status: 'FAILED' | 'QUEUED' | 'SAVED' })[] },
-  { inputs: ({ content: string; id?: string | null })[] }
->
-
-export const DeadLetters = 'query DeadLetters($first:Int$after:String){deadLetters(first:$first after:$after){edges{cursor node{saveId model input acceptedAt failure{code message attempts failedAt}}}pageInfo{hasNextPage}}}' as Operation<
+export const DeadLetters = 'query DeadLetters($first:Int$after:String$filter:DeadLetterFilter){deadLetters(first:$first after:$after filter:$filter){edges{cursor node{saveId model input acceptedAt failure{code message attempts failedAt}}}pageInfo{hasNextPage}}}' as Operation<
   { deadLetters: { edges: ({ cursor: string; node: { saveId: string; model: string | null; input: unknown | null; acceptedAt: string | null; failure: { code: string; message: string; attempts: number; failedAt: string } } })[]; pageInfo: { hasNextPage: boolean } } | null },
-  { first?: number | null; after?: string | null }
+  { first?: number | null; after?: string | null; filter?: { code?: string | null; failedAfter?: string | null; failedBefore?: string | null; model?: string | null } | null }
 >
 
 export const Retry = 'mutation Retry($ids:[ID!]$filter:DeadLetterFilter){retryDeadLetters(ids:$ids filter:$filter){count}}' as Operation<

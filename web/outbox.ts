@@ -1,5 +1,5 @@
 /**
- * What was given to Save here, and where it stands. Invariant: a text is shown until it is known to be saved or failed, and it is sent
+ * What was given to Save here, of any model, and where it stands. Invariant: a save is shown until it is known to be saved or failed, and it is sent
  * again under the id it has until the server has answered: it is saved once, however often that takes. A reload goes on with it.
  */
 import { uuidv7 } from 'uuidv7'
@@ -7,14 +7,23 @@ import { access } from './access.ts'
 import { ask, pause, Refusal } from './api.ts'
 import { onSaved } from './feed.ts'
 import { duration } from './format.ts'
-import { Receipt, Save, SaveMany } from './operations.ts'
+import { chosen, lineOf, modelNamed, onChosen, operationsOf, saveVariables, type Values } from './models.ts'
+import { Receipt } from './operations.ts'
 import { look } from './queue.ts'
 import { say } from './say.ts'
 import { makeStore } from './store.ts'
 
-export interface Sent {
+/** A save as the session keeps it. */
+interface Kept {
   id: string
-  content: string
+  /** The name of the model. */
+  model: string
+  values: Values
+}
+
+export interface Sent extends Kept {
+  /** The values in one line. */
+  text: string
   state: 'sending' | 'retrying' | 'queued' | 'saved' | 'failed'
   startedAt: number
   /** How long until it was acknowledged, and until it was saved. */
@@ -26,7 +35,7 @@ export interface Sent {
 
 const shown = 50
 const receiptAfterMs = 1_000
-const key = 'spillway.outbox'
+const key = 'spillway.saves'
 
 /** Newest first. */
 export const outbox = makeStore({ sent: [] as Sent[] })
@@ -34,22 +43,30 @@ export const outbox = makeStore({ sent: [] as Sent[] })
 /** Those that are not saved yet. */
 const open = new Set<string>()
 
-export function submit(content: string): void {
-  const sent: Sent = { id: uuidv7(), content, state: 'sending', startedAt: performance.now() }
-  outbox.set({ sent: [sent, ...outbox.get().sent].slice(0, shown) })
-  void send(sent.id, content)
+export function submit(model: string, values: Values): void {
+  begin({ id: uuidv7(), model, values })
 }
 
-async function send(id: string, content: string): Promise<void> {
+function begin(kept: Kept): void {
+  const model = modelNamed(kept.model)
+  const text = model ? lineOf(model, kept.values) : JSON.stringify(kept.values)
+  const sent: Sent = { ...kept, text, state: 'sending', startedAt: performance.now() }
+  outbox.set({ sent: [sent, ...outbox.get().sent].slice(0, shown) })
+  void send(kept)
+}
+
+async function send({ id, model: name, values }: Kept): Promise<void> {
   open.add(id)
   keep()
+  const model = modelNamed(name)
+  if (!model) return fail(id, `This server has no model ${name}.`)
   for (let tries = 1; ; tries++) {
     try {
-      const { save } = await ask(Save, 'write', { id, content })
+      const { save } = await ask(operationsOf(model).save, 'write', saveVariables(model, id, values))
       const sent = find(id)
       if (sent && open.has(id)) {
         change(id, { state: 'queued', queuedMs: performance.now() - sent.startedAt }, 'reason')
-        settle(id, save)
+        if (save) settle(id, save)
         look()
       }
       return
@@ -93,24 +110,27 @@ function fail(id: string, reason: string): void {
 
 /** Saves nothing, to learn whether the token may save: the answer, or the refusal, says so to access.ts. */
 export async function mayWrite(): Promise<void> {
+  const model = chosen()
+  if (!model) return
   try {
-    await ask(SaveMany, 'write', { inputs: [] })
+    await ask(operationsOf(model).saveMany, 'write', { inputs: [] })
   } catch (error) {
     if (!(error instanceof Refusal)) throw error
   }
 }
 
-/** The feed tells of most; whatever it does not tell of (a failure) is asked for. */
+/** The feed tells of most; whatever it does not tell of (a failure, a save of another model) is asked for. */
 export async function watchOutbox(): Promise<never> {
   onSaved((rows) => {
     if (open.size > 0) for (const { id } of rows) if (open.has(id)) settle(id, { status: 'SAVED', failure: null })
   })
-  if (access.get().on) void mayWrite()
-  for (const { id, content } of kept()) {
-    const sent: Sent = { id, content, state: 'sending', startedAt: performance.now() }
-    outbox.set({ sent: [sent, ...outbox.get().sent] })
-    void send(id, content)
-  }
+  let begun = false
+  onChosen(() => {
+    if (begun) return
+    begun = true
+    if (access.get().on) void mayWrite()
+    for (const one of kept()) begin(one)
+  })
   for (;;) {
     await pause(receiptAfterMs)
     const waiting = outbox
@@ -142,12 +162,13 @@ function change(id: string, part: Partial<Sent>, without?: 'reason'): void {
 function keep(): void {
   const waiting = outbox.get().sent.filter(({ id }) => open.has(id))
   try {
-    sessionStorage.setItem(key, JSON.stringify(waiting.map(({ id, content }) => ({ id, content }))))
+    sessionStorage.setItem(key, JSON.stringify(waiting.map(({ id, model, values }) => ({ id, model, values }))))
   } catch {
     // More text than a browser keeps: a reload loses it, nothing else does.
   }
 }
 
-function kept(): { id: string; content: string }[] {
-  return JSON.parse(sessionStorage.getItem(key) ?? '[]')
+/** Oldest first. */
+function kept(): Kept[] {
+  return (JSON.parse(sessionStorage.getItem(key) ?? '[]') as Kept[]).reverse()
 }

@@ -1,6 +1,6 @@
 /**
  * The queue as it is and as it was in the last five minutes. Depth and the like are asked for; what was written is counted from the
- * `saved` events by the time they carry, so that a page that lags, or comes back, still puts them where they belong; what was accepted
+ * events of saved rows by the time they carry, so that a page that lags, or comes back, still puts them where they belong; what was accepted
  * follows: the change of the depth, and what left it. Asked for and not subscribed to: a browser has six connections to a server for
  * all its tabs together, and a stream would hold one.
  */
@@ -40,6 +40,8 @@ export const queue = makeStore({
   /** Of the last moments, per second. */
   savesPerS: 0,
   persistedPerS: 0,
+  /** Whether written rows are counted just now, of every model. */
+  counts: true,
   /** Events since the page was opened. */
   persisted: 0,
   /** Since when nobody answers. */
@@ -52,6 +54,10 @@ export const queue = makeStore({
 
 const written = new Map<number, number>()
 let lastMoveAt = 0
+/** When the oldest message was enqueued: later than before, and something has left the queue. */
+let oldestAt = 0
+/** Answers take their time, and not the same each time. */
+const jitterMs = 250
 let wake = new AbortController()
 
 /** Takes note of events: when their rows were written, by the server's clock. */
@@ -101,7 +107,7 @@ export async function watchQueue(): Promise<never> {
 async function sample(): Promise<void> {
   try {
     const { queue: status } = await ask(Queue, 'admin', {})
-    record({ at: Date.now(), status })
+    record({ at: Date.now(), status: status ?? undefined })
   } catch (error) {
     if (!(error instanceof Refusal)) throw error
     const at = Date.now()
@@ -120,7 +126,9 @@ function record(sample: Sample): void {
   const rates = ratesAt(samples, samples.length - 1)
   queue.patch({ samples, savesPerS: rates?.saves ?? 0, persistedPerS: rates?.persisted ?? 0 })
   if (!status) return
-  if (status.depth === 0) lastMoveAt = at
+  const enqueuedAt = at - status.oldestAgeMs
+  if (status.depth === 0 || enqueuedAt > oldestAt + jitterMs) lastMoveAt = at
+  oldestAt = Math.max(enqueuedAt, oldestAt)
   // Both: a queue that moved lately is not stuck, nor is one whose oldest message just came.
   const since = Math.max(lastMoveAt, at - status.oldestAgeMs)
   queue.patch({ status, lostSince: undefined, trouble: undefined, stuckSince: at - since > 5_000 ? since : undefined })

@@ -1,12 +1,12 @@
 /**
- * A spike: thousands of contents through saveMany, a few requests at a time, each with ids of its own making, so that what got no answer
+ * A spike: thousands of rows of the chosen model through its mutation of many, a few requests at a time, each with ids of its own making, so that what got no answer
  * is sent again and saved once. Invariant: `accepted` counts what the server acknowledged, `saved` what came back as an event.
  */
 import { uuidv7 } from 'uuidv7'
 import { ask, pause, Refusal } from './api.ts'
 import { onSaved } from './feed.ts'
 import { count, duration } from './format.ts'
-import { SaveMany } from './operations.ts'
+import { type Column, chosen, type Model, operationsOf, sentColumns, type Values } from './models.ts'
 import { look } from './queue.ts'
 import { say } from './say.ts'
 import { makeStore } from './store.ts'
@@ -15,6 +15,8 @@ export const sizes = [1_000, 10_000, 100_000]
 const requestsAtOnce = 3
 
 export interface Run {
+  /** The name of the model. */
+  model: string
   size: number
   /** What was handed to a request so far; when cancelled, all there will be. */
   sent: number
@@ -38,12 +40,20 @@ let stop = new AbortController()
 export const sending = (run: Run | undefined): boolean =>
   run !== undefined && run.acceptedMs === undefined && !run.failed
 
+/** Columns that have to be filled, and the API cannot say with what, such as one that names a row of another model. */
+export const unfillable = (model: Model): Column[] => required(model).filter(({ sample }) => sample === undefined)
+
+const required = (model: Model): Column[] =>
+  sentColumns(model).filter((column) => !column.nullable && column.default === undefined)
+
 export async function startSpike(size: number): Promise<void> {
-  if (sending(spike.get().run)) return
+  const model = chosen()
+  if (sending(spike.get().run) || !model) return
   stop = new AbortController()
   open = new Set()
   spike.set({
     run: {
+      model: model.name,
       size,
       sent: 0,
       accepted: 0,
@@ -60,7 +70,7 @@ export async function startSpike(size: number): Promise<void> {
   look()
   const perRequest = Math.min(1_000, size / 20)
   const name = new Date().toLocaleTimeString('en', { hourCycle: 'h23' })
-  await Promise.all(Array.from({ length: requestsAtOnce }, () => send(name, perRequest, stop.signal)))
+  await Promise.all(Array.from({ length: requestsAtOnce }, () => send(model, name, perRequest, stop.signal)))
   const run = spike.get().run!
   if (run.failed) return
   patch({ acceptedMs: performance.now() - run.startedAt, problem: '' })
@@ -73,28 +83,35 @@ export function cancelSpike(): void {
   say('Cancelled. What was accepted is still written.')
 }
 
-async function send(name: string, perRequest: number, signal: AbortSignal): Promise<void> {
+async function send(model: Model, name: string, perRequest: number, signal: AbortSignal): Promise<void> {
   for (;;) {
     const { size, sent, failed } = spike.get().run!
     if (sent >= size || signal.aborted || failed) return
     patch({ sent: sent + perRequest })
     const inputs = Array.from({ length: perRequest }, (_, i) => ({
       id: uuidv7(),
-      content: `${count(sent + i + 1)} of ${count(size)}, spike of ${name}`,
+      ...valuesOf(model, `${count(sent + i + 1)} of ${count(size)}, spike of ${name}`),
     }))
     for (const { id } of inputs) open.add(id)
-    if (await accept(inputs, signal)) {
+    if (await accept(model, inputs, signal)) {
       patch({ accepted: spike.get().run!.accepted + perRequest, problem: '' })
       look()
     } else for (const { id } of inputs) open.delete(id)
   }
 }
 
+/** A valid value for each required column; a text, where there is room for it. */
+function valuesOf(model: Model, text: string): Values {
+  const hasRoom = ({ type, maxLength = 100, pattern }: Column) =>
+    type === 'String' && maxLength >= 100 && pattern === undefined
+  return Object.fromEntries(required(model).map((column) => [column.name, hasRoom(column) ? text : column.sample]))
+}
+
 /** Until it is accepted; false where it never will be, or the spike was cancelled while the server refused. */
-async function accept(inputs: { id: string; content: string }[], signal: AbortSignal): Promise<boolean> {
+async function accept(model: Model, inputs: Values[], signal: AbortSignal): Promise<boolean> {
   for (let tries = 1; ; tries++) {
     try {
-      await ask(SaveMany, 'write', { inputs })
+      await ask(operationsOf(model).saveMany, 'write', { inputs })
       return true
     } catch (error) {
       if (!(error instanceof Refusal)) throw error

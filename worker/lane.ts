@@ -17,6 +17,8 @@ export interface LaneDeps {
 }
 
 export interface LaneOptions {
+  /** Rows per statement. */
+  batch: number
   maxAttempts: number
   retryForMs: number | undefined
   log: Log

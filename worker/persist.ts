@@ -33,6 +33,8 @@ export interface Persisted extends Outcome {
 
 export interface PersisterOptions {
   model: Model
+  /** Rows per statement, if the database takes as many. */
+  batch?: number
   maxAttempts: number
   log: Log
   /** After it aborts, nothing is awaited. */
@@ -117,11 +119,12 @@ export class Persister {
   #chunks(rows: readonly PendingRow[]): PendingRow[][] {
     const chunks: PendingRow[][] = []
     const limits = this.#store.limits(this.#model)
+    const most = Math.min(limits.rows, this.#options.batch ?? limits.rows)
     let bytes = Number.POSITIVE_INFINITY
     for (const pending of rows) {
       const size = sizeOf(this.#model, pending.row) + 128
       const last = chunks.at(-1)
-      if (!last || bytes + size > limits.bytes || last.length >= limits.rows) {
+      if (!last || bytes + size > limits.bytes || last.length >= most) {
         chunks.push([pending])
         bytes = size
       } else {

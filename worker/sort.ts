@@ -49,7 +49,10 @@ export class Sorter {
       }
       const known = byId.get(id)
       if (!known) {
-        const row = { ...values, id, createdAt: new Date(at), savedAt }
+        const row = values as Row
+        row.id = id
+        row.createdAt = new Date(at)
+        row.savedAt = savedAt
         byId.set(id, { model, pending: { row, entries: [entry] } })
       } else if (known.model === model && dataText(model, known.pending.row) === dataText(model, values)) {
         known.pending.entries.push(entry)

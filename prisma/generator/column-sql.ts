@@ -117,6 +117,6 @@ const sqliteLiterals: Literals = {
 
 const mysqlLiterals: Literals = {
   text: (value) => sqliteLiterals.text(value.replaceAll('\\', '\\\\')),
-  bytes: (hex) => `0x${hex}`,
+  bytes: sqliteLiterals.bytes,
   time: (date) => `'${date.toISOString().slice(0, -1).replace('T', ' ')}'`,
 }

@@ -27,7 +27,21 @@ export type Kind = 'mysql' | 'sqlite'
 const NAME = 64
 
 export function definitionsOf(datamodel: DMMF.Datamodel): Record<Kind, TablesSql> {
+  for (const model of datamodel.models) refuseJoinTable(datamodel, model)
   return { mysql: tablesOf(datamodel, 'mysql'), sqlite: tablesOf(datamodel, 'sqlite') }
+}
+
+/** Prisma keeps a many-to-many relation in a table that no model describes, so that no row of it could be saved. */
+function refuseJoinTable({ models }: DMMF.Datamodel, { name, fields }: DMMF.Model): void {
+  for (const field of fields.filter(({ isList, relationName }) => isList && relationName)) {
+    const others = models
+      .find((model) => model.name === field.type)!
+      .fields.filter((other) => other.relationName === field.relationName && other !== field)
+    if (others.every(({ isList }) => !isList)) continue
+    throw new Error(
+      `${name}.${field.name} is one end of a many-to-many relation: add a model of the relation, with a foreign key to each side`,
+    )
+  }
 }
 
 function tablesOf(datamodel: DMMF.Datamodel, kind: Kind): TablesSql {

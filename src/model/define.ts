@@ -303,7 +303,7 @@ const reservedTypes =
   )
 /** Fields beside the row, in receipts and events. */
 const reservedFields = ['id', 'saveId', 'model', 'status', 'duplicate', 'acceptedAt', 'conflicts', 'failure', 'cursor']
-const reservedPaths = ['/graphql', '/livez', '/readyz', '/metrics', '/receipts']
+const reservedPaths = ['/graphql', '/livez', '/readyz', '/metrics', '/receipts', '/console/models.json']
 
 /** The models of a release by name. Throws if two claim one name. */
 export function listModels(models: readonly Model[]): ReadonlyMap<string, Model> {

@@ -63,7 +63,11 @@ export interface Model<R = any> {
 export type Models = ReadonlyMap<string, Model>
 
 /** The values as JSON text. Equal values have equal texts. A null is left out, so that a new column changes no text. */
-export function dataText({ columns }: Model, values: Values): string {
+export function dataText(model: Model, values: Values): string {
+  return `{${membersText(model, values)}}`
+}
+
+function membersText({ columns }: Model, values: Values): string {
   let text = ''
   for (let i = 0; i < columns.length; i += 1) {
     const { name, type, default: given } = columns[i]!
@@ -71,9 +75,9 @@ export function dataText({ columns }: Model, values: Values): string {
     // A reader takes the default for a value that is missing.
     if (value === null && given === undefined) continue
     const part = value === null ? 'null' : codecs[type].text(value)
-    text += text === '' ? `{"${name}":${part}` : `,"${name}":${part}`
+    text += text === '' ? `"${name}":${part}` : `,"${name}":${part}`
   }
-  return text === '' ? '{}' : `${text}}`
+  return text
 }
 
 /**
@@ -121,9 +125,9 @@ export function readData(model: Model, data: unknown): Values | Undecodable {
     }
     values[name] = value
   }
-  const names = Object.keys(data)
-  if (known < names.length) {
-    const unknown = names.find((name) => !model.columns.some((column) => column.name === name))
+  for (const _ in data) known -= 1
+  if (known < 0) {
+    const unknown = Object.keys(data).find((name) => !model.columns.some((column) => column.name === name))
     return new Undecodable(`${model.name} has no column ${JSON.stringify(unknown)} in this release`, true)
   }
   return values
@@ -131,9 +135,8 @@ export function readData(model: Model, data: unknown): Values | Undecodable {
 
 /** A row as JSON text, for events and pages: dataText with id, createdAt and savedAt in milliseconds since 1970. */
 export function rowText(model: Model, row: Row): string {
-  const data = dataText(model, row)
-  const rest = data.length > 2 ? `,${data.slice(1)}` : '}'
-  return `{"id":${JSON.stringify(row.id)},"createdAt":${+row.createdAt},"savedAt":${+row.savedAt}${rest}`
+  const members = membersText(model, row)
+  return `{"id":"${row.id}","createdAt":${+row.createdAt},"savedAt":${+row.savedAt}${members && `,${members}`}}`
 }
 
 /** The row of parsed rowText; columns of a newer release are left out. Undefined: another release or program wrote it, and it is no row. */

@@ -74,7 +74,10 @@ function visibilityOf(model: Model, grant: Grant): Visible | 'none' | undefined 
 
 /** The input form of a claim's text. */
 export function fromText(type: string, text: string): unknown {
-  return type === 'Int' ? (/^-?\d{1,15}$/.test(text) ? Number(text) : text) : text
+  if (type !== 'Int' && type !== 'BigInt') return text
+  // "7" and "007" are two claims, and would be one number.
+  if (!/^(0|-?[1-9]\d{0,18})$/.test(text)) return undefined
+  return type === 'Int' ? Number(text) : text
 }
 
 function otherValue(model: Model, column: string) {
@@ -103,7 +106,9 @@ export function cacheKeyOf(model: Model, narrowing: Narrowing): string {
 }
 
 /** The keys of all narrowings that a row belongs to. */
-export function cacheKeysOf(model: Model, row: Row): string[] {
+export function cacheKeysOf(model: Model, row: Row): string[] | string {
+  // Many models have no other narrowing.
+  if (setsOf(model).length === 1) return model.name
   return setsOf(model).map((names) => (names.length === 0 ? model.name : keyOf(model, names, row)))
 }
 

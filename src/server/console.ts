@@ -102,7 +102,7 @@ export class Console {
 }
 
 const notBuilt = `The console is not built: its files are missing in web/dist. "npm ci" builds it, and so does "npm run web".
-The API works without it: POST /save, GET / with Accept: application/json, and /graphql.
+The API works without it: REST, where a client accepts application/json, and /graphql.
 `
 
 function read(url: URL): File {

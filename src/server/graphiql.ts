@@ -6,32 +6,44 @@ import { renderGraphiQL } from '@graphql-yoga/render-graphiql'
 import { wantsPage } from '../http/accept.ts'
 import { sendText } from '../http/respond.ts'
 import type { Call } from '../http/route.ts'
+import type { Column } from '../model/columns.ts'
+import { claimNameOf } from '../model/input.ts'
+import type { Model } from '../model/model.ts'
 import { pageHeaders } from './console.ts'
+import { sampleOf } from './samples.ts'
 
 interface Page {
   body: Buffer
   headers: Record<string, string>
 }
 
-/** Rendered pages, by whether a token is required. */
-const pages = new Map<boolean, Page>()
-
 export function wantsGraphiQL({ method, headers }: IncomingMessage): boolean {
   return method === 'GET' && wantsPage(headers.accept)
 }
 
-export function sendGraphiQL({ response }: Call, withToken: boolean): void {
-  const page = pages.get(withToken) ?? render(withToken)
-  pages.set(withToken, page)
-  sendText(response, 200, 'text/html; charset=utf-8', page.body, page.headers)
+export class GraphiQL {
+  readonly #model: Model
+  readonly #withToken: boolean
+  /** It has megabytes, and is rendered at the first request. */
+  #page: Page | undefined
+
+  /** `model`: the one of the first document. `withToken`: whether a token is required. */
+  constructor(model: Model, { withToken }: { withToken: boolean }) {
+    this.#model = model
+    this.#withToken = withToken
+  }
+
+  send({ response }: Call): void {
+    this.#page ??= render(welcomeOf(this.#model), this.#withToken)
+    sendText(response, 200, 'text/html; charset=utf-8', this.#page.body, this.#page.headers)
+  }
 }
 
-/** Call once per page: it has megabytes. */
-function render(withToken: boolean): Page {
+function render(defaultQuery: string, withToken: boolean): Page {
   const html = renderGraphiQL({
     title: 'Spillway',
     endpoint: '/graphql',
-    defaultQuery: welcome,
+    defaultQuery,
     subscriptionsProtocol: 'SSE',
     // The initial text of the headers editor; every request, subscriptions included, is sent with these headers.
     ...(withToken ? { defaultHeaders: '{\n  "authorization": "Bearer TOKEN"\n}' } : {}),
@@ -53,16 +65,35 @@ function render(withToken: boolean): Page {
   }
 }
 
-const welcome = `# Save something, and see it arrive.
+/** The first document: a save of the model, its list, and its subscription. */
+export function welcomeOf(model: Model): string {
+  const { one, many, save, saved, flat } = model.names
+  const input = model.columns
+    .filter((column) => isRequired(model, column))
+    .map((column) => `${column.name}: ${literalOf(column, sampleOf(model, column) ?? '…')}`)
+    .join(', ')
+  const given = flat ? input : `input: { ${input} }`
+  const row = ['id', ...model.columns.map(({ name }) => name), 'createdAt'].join(' ')
+  return `# Save something, and see it arrive.
 mutation Save {
-  save(content: "something", waitMs: 5000) { id status acceptedAt content { savedAt } }
+  ${save}(${given ? `${given}, ` : ''}waitMs: 5000) { saveId status acceptedAt ${one} { savedAt } }
 }
 
-query Contents {
-  contents(first: 10) { edges { node { id content createdAt } } pageInfo { endCursor hasNextPage } }
+query List {
+  ${many}(first: 10) { edges { node { ${row} } } pageInfo { endCursor hasNextPage } }
 }
 
 subscription Saved {
-  saved { cursor content { id content } }
+  ${saved} { cursor ${one} { ${row} } }
 }
 `
+}
+
+function isRequired(model: Model, column: Column): boolean {
+  return !column.nullable && column.default === undefined && claimNameOf(model, column) === undefined
+}
+
+/** A GraphQL literal. The samples of JSON columns are empty objects. */
+function literalOf({ type }: Column, sample: unknown): string {
+  return type === 'Enum' ? String(sample) : JSON.stringify(sample)
+}

@@ -19,7 +19,8 @@ import { type Model, maxSizeOf } from '../model/model.ts'
 import type { Tracer } from '../model/tracer.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { Console } from './console.ts'
-import { sendGraphiQL, wantsGraphiQL } from './graphiql.ts'
+import { modelsPath, modelsRoute } from './console-models.ts'
+import { GraphiQL, wantsGraphiQL } from './graphiql.ts'
 import { type HealthDeps, healthRoutes } from './health.ts'
 import { getList, getReceipt, postSave } from './rest.ts'
 
@@ -95,6 +96,7 @@ export async function serve(
         },
       },
     ],
+    [modelsPath, modelsRoute(models)],
     ...models.flatMap((model) => modelRoutes(app, model)),
     ...healthRoutes('api', {
       ...options,
@@ -110,10 +112,11 @@ export async function serve(
   ])
   const receipts = '/receipts/'
   const web = new Console()
+  const graphiql = new GraphiQL(models[0]!, { withToken: auth.required })
   const route = (path: string, request: IncomingMessage): Route | undefined => {
     // Like the console, the page needs no token: the user types it there.
     if (path === '/graphql' && options.graphiql && wantsGraphiQL(request)) {
-      return { scope: 'open', GET: (call) => sendGraphiQL(call, auth.required) }
+      return { scope: 'open', GET: (call) => graphiql.send(call) }
     }
     if (!path.startsWith(receipts)) return web.route(path, request) ?? routes.get(path)
     return {

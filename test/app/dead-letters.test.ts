@@ -1,4 +1,5 @@
 /** Dead letters by ids and by filters, on both queues: exactly those that match are listed, counted, retried and discarded. */
+
 import { randomUUID } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type DeadLetterFilter, DeadLetters, saveIdsLimit } from '../../src/app/dead-letters.ts'
@@ -6,8 +7,10 @@ import { type Failure, SpillwayError } from '../../src/model/error.ts'
 import type { Consumer, Entry, Item, Queue } from '../../src/queue/queue.ts'
 import { RedisQueue } from '../../src/queue/redis.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
+import { models } from '../harness/contents.ts'
 import { eventually } from '../harness/eventually.ts'
 import { freshRedisUrl } from '../harness/fresh.ts'
+import { startProxy } from '../harness/proxy.ts'
 import { quiet } from '../harness/quiet.ts'
 import { testSqlite } from '../harness/sqlite.ts'
 import { item } from '../suites/queue.ts'
@@ -43,7 +46,7 @@ describe.each([
   beforeEach(async () => {
     queue = await make()
     consumer = queue.consumer('w')
-    deadLetters = new DeadLetters({ queue })
+    deadLetters = new DeadLetters({ models, queue })
   })
 
   const receive = () =>
@@ -199,7 +202,7 @@ describe.each([
         })),
       )
     }
-    const disturbed = new DeadLetters({ queue, within: (_, read) => between().then(read) })
+    const disturbed = new DeadLetters({ models, queue, within: (_, read) => between().then(read) })
     expect((await disturbed.retry({ filter: { code: 'REJECTED' } })).count).toBe(450)
     expect(steps).toBeGreaterThanOrEqual(5)
     const added = steps - 1
@@ -226,6 +229,7 @@ describe.each([
     await fail(some(350))
     let steps = 0
     const failing = new DeadLetters({
+      models,
       queue,
       within: (_, read) => {
         if (++steps === 4) throw new SpillwayError('OVERLOADED', 'no memory', { retryAfterMs: 5 })
@@ -239,6 +243,39 @@ describe.each([
     })
     expect(await queue.status()).toMatchObject({ deadLetters: 150 })
     expect((await failing.discard({ filter: { code: 'REJECTED' } })).count).toBe(150)
+  })
+
+  test('bounds the bytes of a page and of a step, and lists, retries and discards all', {
+    timeout: 60_000,
+  }, async () => {
+    const items = Array.from({ length: 7 }, (_, n) => item(randomUUID(), 'x'.repeat(1_500_000), `digest-${n}`))
+    for (const one of items) await fail([one])
+    const pages: number[] = []
+    const filter = { model: 'Content' }
+    for (let olderThan: string | undefined; ; ) {
+      const page = await deadLetters.page(100, { newestFirst: true, olderThan }, filter)
+      pages.push(page.deadLetters.length)
+      olderThan = page.deadLetters.at(-1)!.handle
+      if (!page.more) break
+    }
+    expect(Math.max(...pages)).toBeLessThanOrEqual(3)
+    expect(pages.reduce((sum, size) => sum + size, 0)).toBe(7)
+    const ids = items.map(({ id }) => id)
+    expect(await deadLetters.retry({ ids: ids.slice(0, 5) })).toEqual({ count: 5, saveIds: ids.slice(0, 5) })
+    expect(await deadLetters.retry({ filter })).toEqual({ count: 2, saveIds: ids.slice(5) })
+    for (let left = 7; left > 0; ) {
+      const entries = await receive()
+      await consumer.deadLetter(
+        entries.map((entry) => ({
+          entry,
+          failure: { code: 'REJECTED', message: 'no', attempts: 1, failedAt: time(0) },
+        })),
+      )
+      left -= entries.length
+    }
+    expect((await deadLetters.discard({ ids: ids.slice(0, 5) })).count).toBe(5)
+    expect((await deadLetters.discard({ filter })).count).toBe(2)
+    expect(await queue.status()).toMatchObject({ depth: 0, deadLetters: 0 })
   })
 
   test.each<[string, DeadLetterFilter, RegExp]>([
@@ -258,4 +295,57 @@ describe.each([
     await expect(deadLetters.retry({ filter })).rejects.toMatchObject(refused)
     await expect(deadLetters.discard({ filter }, { dryRun: true })).rejects.toMatchObject(refused)
   })
+})
+
+test('DeadLetters on RedisQueue loses and doubles nothing when replies are lost during runs that are then repeated', {
+  timeout: 120_000,
+}, async () => {
+  const url = freshRedisUrl()
+  const proxy = await startProxy(url)
+  const queue = new RedisQueue(parseRedisUrl(proxy.url(url)), { capacity: 100_000, log: quiet() })
+  close.push(
+    () => proxy.close(),
+    () => queue.close(),
+  )
+  await queue.connection.whenReady(5_000)
+  const deadLetters = new DeadLetters({ models, queue })
+  const consumer = queue.consumer('w')
+  const ids = Array.from({ length: 2_000 }, () => randomUUID() as string)
+  const failure: Failure = { code: 'REJECTED', message: 'no', attempts: 1, failedAt: time(0) }
+  const receiveAll = async () => {
+    const entries: Entry[] = []
+    await eventually(
+      async () => {
+        entries.push(...(await consumer.receive({ rows: 1_000, bytes: 64_000_000 }, 100)))
+        return entries.length >= ids.length
+      },
+      { timeoutMs: 30_000 },
+    )
+    return entries
+  }
+  await queue.enqueue([ids.map((id) => item(id, `content of ${id}`, 'digest'))])
+  await consumer.deadLetter((await receiveAll()).map((entry) => ({ entry, failure })))
+  const filter = { model: 'Content' }
+
+  /** Repeats it until it succeeds; of each run but the last, the server executes a step whose reply is lost. */
+  const repeated = async (how: 'retry' | 'discard') => {
+    let count = 0
+    for (const lost of [2, 3, 5, 4]) {
+      let scripts = 0
+      const when = (request: Buffer) => request.includes('evalsha') && ++scripts === lost
+      proxy.set({ kind: 'cut-before-reply', times: 1, when })
+      const error = (await deadLetters[how]({ filter }).catch((error: unknown) => error)) as SpillwayError
+      expect(error).toMatchObject({ code: expect.stringMatching(/OUTCOME_UNKNOWN|QUEUE_UNAVAILABLE/) })
+      count += Number(/^\d+/.exec(error.message)?.[0] ?? 0)
+      await queue.connection.whenReady(10_000)
+    }
+    return count + (await deadLetters[how]({ filter })).count
+  }
+  expect(await repeated('retry')).toBeLessThanOrEqual(ids.length)
+  expect(await queue.status()).toMatchObject({ depth: ids.length, deadLetters: 0 })
+  const entries = await receiveAll()
+  expect(entries.map(({ id }) => id).sort()).toEqual(ids.toSorted())
+  await consumer.deadLetter(entries.map((entry) => ({ entry, failure })))
+  expect(await repeated('discard')).toBeLessThanOrEqual(ids.length)
+  expect(await queue.status()).toMatchObject({ depth: 0, deadLetters: 0 })
 })

@@ -158,6 +158,8 @@ describe.each(setUps)('the console (%s)', (setUp) => {
     const letter = (id: string) => page.locator('.letters li', { hasText: `other content of ${id}` })
     await letter(first).locator('.code', { hasText: 'ID_CONFLICT' }).waitFor()
     expect(await letter(first).textContent()).toContain('1 attempt')
+    expect(await letter(first).textContent()).toContain('Content')
+    expect(await letter(first).textContent()).toContain(JSON.stringify({ content: `other content of ${first}` }))
     await removeRow(system.env.DATABASE_URL!, first)
     await letter(first).getByRole('button', { name: 'Retry' }).click()
     await page.locator('.rows li', { hasText: `other content of ${first}` }).waitFor()

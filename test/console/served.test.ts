@@ -96,6 +96,7 @@ test.each(['/console/assets/none.js', '/console/assets/..%2findex.html', '/conso
 test('a server without a built console tells a browser how to build it', async () => {
   const console = new Console(new URL('file:///nowhere/at/all/'))
   const front = {
+    paths: '/',
     route: console.route.bind(console),
     upgrade() {},
     auth: new Auth({}, quiet()),

@@ -4,12 +4,12 @@ import { delimiter, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Table } from '../../src/model/table.ts'
-import { copyTree, type Tree } from '../harness/tree.ts'
+import { copyPrisma, type PrismaCopy } from '../harness/prisma-copy.ts'
 
-let copy: Tree
+let copy: PrismaCopy
 let tables: Record<string, Table>
 beforeAll(async () => {
-  copy = await copyTree(await readFile(new URL('./every-type.prisma', import.meta.url), 'utf8'))
+  copy = await copyPrisma(await readFile(new URL('./every-type.prisma', import.meta.url), 'utf8'))
   await copy.generate()
   tables = (await import(pathToFileURL(join(copy.path, 'prisma/mysql/generated/tables.ts')).href)).tables
 }, 120_000)
@@ -38,7 +38,7 @@ test('the generator describes each column with its type, native type, nullabilit
     varcharN: 'String null VarChar 100',
     tinyText: 'String null TinyText',
     text: 'String not null Text',
-    textN: 'String null Text',
+    textN: "String null Text C:\\new 'x'",
     mediumText: 'String null MediumText',
     longText: 'String null LongText',
     int: 'Int not null',
@@ -49,20 +49,22 @@ test('the generator describes each column with its type, native type, nullabilit
     bigintN: 'BigInt null 9223372036854775807',
     unsignedBig: 'BigInt null UnsignedBigInt',
     float: 'Float not null',
-    floatN: 'Float null',
+    floatN: 'Float null 1e-7',
     float4: 'Float null Float',
     decimal: 'Decimal not null Decimal 65,30',
     decimalN: 'Decimal null Decimal 10,2 1.5',
     boolean: 'Boolean not null',
     booleanN: 'Boolean null true',
     datetime: 'DateTime not null DateTime 3',
-    datetimeN: 'DateTime null DateTime 6',
+    datetimeN: 'DateTime null DateTime 6 2020-01-01T01:00:00.500+01:00',
     timestamp: 'DateTime null Timestamp 3',
     date: 'DateTime null Date',
     json: 'Json not null',
-    jsonN: 'Json null',
+    jsonN: 'Json null {"a": [1, "it\'s"]}',
     bytes: 'Bytes not null',
-    bytesN: 'Bytes null VarBinary 16',
+    bytesN: 'Bytes null VarBinary 16 AP8n',
+    blob: 'Bytes null Blob',
+    exact: 'Decimal null Decimal 30,20 dbgenerated',
     colour: 'Enum not null',
     colourN: 'Enum null GREEN',
     order: 'Int null',
@@ -81,7 +83,7 @@ test('the generator describes enums, keys, indexes and foreign keys, with the na
       { name: 'BLUE', dbName: 'BLUE' },
     ],
   })
-  expect(Object.keys(tables)).toEqual(['Content', 'Parent', 'Every'])
+  expect(Object.keys(tables)).toEqual(['Parent', 'Every'])
   expect(tables.Parent).toMatchObject({
     dbName: 'parents',
     description: 'The parent, with other names in the database.',
@@ -150,7 +152,7 @@ test('the schema of SQLite keeps models, comments, strings and names, and drops 
 })
 
 test('prisma generate runs the generator on the Node in node_modules when the one on the PATH is too old', async () => {
-  await using other = await copyTree()
+  await using other = await copyPrisma('model Post {\n  id String @id\n}\n')
   const old = join(other.path, 'old')
   await mkdir(old)
   await writeFile(join(old, 'node'), '#!/bin/sh\necho too old >&2\nexit 1\n')
@@ -159,5 +161,21 @@ test('prisma generate runs the generator on the Node in node_modules when the on
   const text = await readFile(join(other.path, 'prisma/schema.prisma'), 'utf8')
   await writeFile(join(other.path, 'prisma/schema.prisma'), text.replace(/generator pothos \{[^}]*\}/, ''))
   await other.generate({ PATH: [old, process.env.PATH].join(delimiter) })
-  expect(await readFile(join(other.path, 'prisma/mysql/generated/tables.ts'), 'utf8')).toContain('Content: {')
+  expect(await readFile(join(other.path, 'prisma/mysql/generated/tables.ts'), 'utf8')).toContain('Post: {')
 }, 60_000)
+
+test.each([
+  [
+    'a many-to-many relation',
+    'model Post {\n  id String @id\n  tags Tag[]\n}\nmodel Tag {\n  id String @id\n  posts Post[]\n}\n',
+    'Post.tags is one end of a many-to-many relation: add a model of the relation',
+  ],
+  [
+    'a default whose digits Prisma would round',
+    'model Post {\n  id String @id\n  price Decimal @default(0.12345678901234567890)\n}\n',
+    'The default of the column price has more than 15 digits',
+  ],
+])('the generator refuses %s and says what to write', async (_, models, message) => {
+  await using other = await copyPrisma(models)
+  await expect(other.generate()).rejects.toThrow(message)
+})

@@ -40,6 +40,11 @@ export class MemoryStore implements Store {
     for (const row of rows) known.set(row.id, row)
   }
 
+  /** Deletes all rows of the model, as somebody may in a database. */
+  clear({ name }: Model): void {
+    this.#rows.delete(name)
+  }
+
   async probe(): Promise<void> {}
 
   limits(): Limits {

@@ -36,6 +36,8 @@ interface Scene {
   late: string
   /** The entries of the worker; the second one has an attempt. */
   entries: [Entry, Entry]
+  /** Of the dead letters. */
+  handles: string[]
 }
 
 const close: (() => Promise<unknown>)[] = []
@@ -67,7 +69,8 @@ async function scene(url = freshRedisUrl()): Promise<Scene> {
   await consumer.countAttempt(entries[1])
   await queue.enqueue([[item(pending, 'pending')]])
   const keys = queueKeys(address.prefix)
-  return { queue, consumer, client: queue.connection.client, keys, pending, saved, dead, late, entries }
+  const handles = (await queue.deadLetters(10)).deadLetters.map(({ handle }) => handle)
+  return { queue, consumer, client: queue.connection.client, keys, pending, saved, dead, late, entries, handles }
 }
 
 const steps: Record<string, (scene: Scene) => Promise<unknown>> = {
@@ -95,7 +98,12 @@ const steps: Record<string, (scene: Scene) => Promise<unknown>> = {
     ]),
   retry: ({ queue, dead, late }) => retryIds(queue, [dead, late, randomUUID()]),
   discard: ({ queue, dead, late }) => discardIds(queue, [dead, late, randomUUID()]),
+  'retry of handles': ({ queue, handles }) => queue.retry(['5-5', ...handles]),
+  'retry of handles, dry': ({ queue, handles }) => queue.retry(['5-5', ...handles], { dryRun: true }),
+  'discard of handles': ({ queue, handles }) => queue.discard(['5-5', ...handles]),
   deadLetters: ({ queue }) => queue.deadLetters(10),
+  'deadLetters, newest first': ({ queue }) => queue.deadLetters(10, { newestFirst: true }),
+  deadLettersOf: ({ queue, dead, late }) => queue.deadLettersOf([dead, late, randomUUID()]),
   extendLease: ({ consumer, entries }) => consumer.extendLease(entries),
   countAttempt: ({ consumer, entries }) => consumer.countAttempt(entries[1]),
   withdrawAttempt: ({ consumer, entries }) => consumer.withdrawAttempt(entries[1]),

@@ -8,6 +8,7 @@ import { Banners } from './banners.tsx'
 import { Feed } from './feed.tsx'
 import { Flow } from './flow.tsx'
 import { Letters } from './letters.tsx'
+import { ModelSwitch } from './model.tsx'
 import { QueuePanel } from './queue.tsx'
 import { Save } from './save.tsx'
 import { Spike } from './spike.tsx'
@@ -31,6 +32,7 @@ export function App() {
         <Token />
         <Flow />
         <Banners />
+        <ModelSwitch />
         <div class="columns">
           <div class="column">
             {may.write && <Save />}

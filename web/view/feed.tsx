@@ -1,7 +1,8 @@
 /** The live feed: newest on top. Only the rows in sight are in the document, however many there are. */
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
-import { feed, loadOlder, type Row } from '../feed.ts'
+import { feed, loadOlder } from '../feed.ts'
 import { count, duration, plural, time } from '../format.ts'
+import { lineOf, type Model, models, type Row, textOf } from '../models.ts'
 import { useStore } from '../store.ts'
 import { Dialog } from './dialog.tsx'
 
@@ -10,6 +11,7 @@ const overscan = 8
 
 export function Feed() {
   const { rows, version, state, caughtUp, hasOlder, loadingOlder, problem } = useStore(feed)
+  const { chosen: model } = useStore(models)
   const box = useRef<HTMLDivElement>(null)
   const [top, setTop] = useState(0)
   const [shown, show] = useState<Row>()
@@ -52,7 +54,7 @@ export function Feed() {
           ref={box}
           // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by keyboard.
           tabIndex={0}
-          aria-label="Saved contents"
+          aria-label={model ? `Saved ${model.names.many}` : 'Saved rows'}
           onScroll={() => setTop(box.current!.scrollTop)}
         >
           {rows.length === 0 ? (
@@ -71,7 +73,7 @@ export function Feed() {
                   <button type="button" onClick={() => show(row)}>
                     <time dateTime={row.createdAt}>{time(row.createdAt)}</time>
                     <span class="text" dir="auto">
-                      {row.content.slice(0, 300)}
+                      {model && lineOf(model, row).slice(0, 300)}
                     </span>
                     <span class="took">{duration(took(row))}</span>
                   </button>
@@ -86,7 +88,7 @@ export function Feed() {
           )}
         </section>
       </div>
-      {shown && <Whole row={shown} close={() => show(undefined)} />}
+      {model && shown && <Whole model={model} row={shown} close={() => show(undefined)} />}
     </section>
   )
 }
@@ -100,13 +102,25 @@ function wordsFor(state: ReturnType<typeof feed.get>['state'], caughtUp: number)
 
 const took = (row: Row) => Date.parse(row.savedAt) - Date.parse(row.createdAt)
 
-function Whole({ row, close }: { row: Row; close: () => void }) {
+function Whole({ model, row, close }: { model: Model; row: Row; close: () => void }) {
+  const [only] = model.columns.length === 1 ? model.columns : []
   return (
-    <Dialog title="Content" close={close}>
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by keyboard. */}
-      <p class="text whole" dir="auto" tabIndex={0}>
-        {row.content}
-      </p>
+    <Dialog title={model.name} close={close}>
+      {only ? (
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by keyboard.
+        <p class="text whole" dir="auto" tabIndex={0}>
+          {textOf(row[only.name])}
+        </p>
+      ) : (
+        <dl class="text whole values" tabIndex={0}>
+          {model.columns.map(({ name }) => (
+            <div key={name}>
+              <dt>{name}</dt>
+              <dd dir="auto">{row[name] === null ? <em>null</em> : textOf(row[name])}</dd>
+            </div>
+          ))}
+        </dl>
+      )}
       <dl class="facts">
         <div>
           <dt>Id</dt>

@@ -5,7 +5,7 @@ import { queue } from '../queue.ts'
 import { useStore } from '../store.ts'
 
 export function Flow() {
-  const { status, savesPerS, persistedPerS, persisted } = useStore(queue)
+  const { status, savesPerS, persistedPerS, persisted, counts } = useStore(queue)
   const { may } = useStore(access)
   if (!may.admin && !may.read) return null
   const depth = status?.depth ?? 0
@@ -15,7 +15,7 @@ export function Flow() {
       <li class={savesPerS > 0 ? 'step moving' : 'step'}>
         <h2>Save</h2>
         <p class="number" data-number="saves">
-          {status ? rate(savesPerS) : '–'} <small>per second</small>
+          {status && counts ? rate(savesPerS) : '–'} <small>per second</small>
         </p>
         <p class="note">acknowledged once it is in the queue</p>
       </li>
@@ -40,7 +40,7 @@ export function Flow() {
       <li class="step">
         <h2>Database</h2>
         <p class="number" data-number="persisted">
-          {rate(persistedPerS)} <small>rows per second</small>
+          {counts ? rate(persistedPerS) : '–'} <small>rows per second</small>
         </p>
         <p class="note" data-number="total">
           {persisted === 0 ? 'no row since you opened this page' : `${count(persisted)} since you opened this page`}

@@ -1,13 +1,15 @@
 /** The dead letters: reason, attempts and input; retry, or discard permanently. */
 import { useState } from 'preact/hooks'
 import { count, plural, time } from '../format.ts'
-import { discard, type Letter, letters, loadMore, retry, retryAll } from '../letters.ts'
+import { discard, type Letter, letters, loadMore, retry, retryAll, showOnly } from '../letters.ts'
+import { models } from '../models.ts'
 import { queue } from '../queue.ts'
 import { useStore } from '../store.ts'
 import { Dialog } from './dialog.tsx'
 
 export function Letters() {
-  const { list, hasMore, busy, problem } = useStore(letters)
+  const { model, list, hasMore, busy, problem } = useStore(letters)
+  const { list: all } = useStore(models)
   const { status } = useStore(queue)
   const [asking, ask] = useState<Letter>()
   const total = Math.max(list.length, status?.deadLetters ?? 0)
@@ -15,6 +17,18 @@ export function Letters() {
     <section class="panel letters-panel" aria-labelledby="letters-title">
       <div class="row">
         <h2 id="letters-title">Dead letters {total > 0 && <span class="badge">{count(total)}</span>}</h2>
+        {all.length > 1 && total > 0 && (
+          <select
+            aria-label="Dead letters of the model"
+            value={model}
+            onChange={({ currentTarget }) => void showOnly(currentTarget.value)}
+          >
+            <option value="">All models</option>
+            {all.map(({ name }) => (
+              <option key={name}>{name}</option>
+            ))}
+          </select>
+        )}
         {list.length > 0 && (
           <button type="button" aria-disabled={busy} onClick={() => void retryAll()}>
             Retry all
@@ -23,7 +37,11 @@ export function Letters() {
       </div>
       {problem && <p class="hint bad">{problem}</p>}
       {list.length === 0 ? (
-        <p class="hint">None. What the database refuses waits here until you retry or discard it.</p>
+        <p class="hint">
+          {model === ''
+            ? 'None. What the database refuses waits here until you retry or discard it.'
+            : `None of ${model}.`}
+        </p>
       ) : (
         <ul class="letters" aria-label="Dead letters" tabindex={0}>
           {list.map((letter) => (

@@ -11,7 +11,7 @@ const durable = {
 }
 
 export function QueuePanel() {
-  const { status, savesPerS, persistedPerS } = useStore(queue)
+  const { status, savesPerS, persistedPerS, counts } = useStore(queue)
   return (
     <section class="panel" aria-labelledby="queue-title">
       <div class="row">
@@ -23,10 +23,10 @@ export function QueuePanel() {
             Backlog <b>{count(status?.depth ?? 0)}</b>
           </li>
           <li class="saves">
-            Saves/s <b>{rate(savesPerS)}</b>
+            Saves/s <b>{counts ? rate(savesPerS) : '–'}</b>
           </li>
           <li class="persisted">
-            Persisted/s <b>{rate(persistedPerS)}</b>
+            Persisted/s <b>{counts ? rate(persistedPerS) : '–'}</b>
           </li>
         </ul>
       </div>

@@ -1,65 +1,36 @@
-/** The box and the button, and what became of what was typed. */
-import type { TargetedKeyboardEvent } from 'preact'
-import { useRef } from 'preact/hooks'
+/** The form of the chosen model and its button, and what became of what was typed. */
+import { useLayoutEffect, useRef, useState } from 'preact/hooks'
+import { readTexts, type Texts, textsOf } from '../form.ts'
 import { duration } from '../format.ts'
+import { choose, type Model, modelNamed, models, sentColumns } from '../models.ts'
 import { outbox, type Sent, submit } from '../outbox.ts'
 import { useStore } from '../store.ts'
+import { Field, fieldOf, fill, textIn } from './field.tsx'
 
 export function Save() {
+  const { chosen: model } = useStore(models)
   const { sent } = useStore(outbox)
-  const box = useRef<HTMLTextAreaElement>(null)
-  const save = () => {
-    const { value } = box.current!
-    if (value !== '') {
-      submit(value)
-      box.current!.value = ''
-    }
-    box.current!.focus()
-  }
-  const onKeyDown = (event: TargetedKeyboardEvent<HTMLTextAreaElement>) => {
-    if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return
-    event.preventDefault()
-    save()
-  }
-  const edit = (content: string) => {
-    box.current!.value = content
-    box.current!.focus()
-  }
+  const [edited, edit] = useState<Sent>()
+  if (!model) return null
   return (
     <section class="panel" aria-labelledby="save-title">
       <h2 id="save-title">Save</h2>
-      <form
-        class="save"
-        onSubmit={(event) => {
-          event.preventDefault()
-          save()
-        }}
-      >
-        <label class="unseen" for="content">
-          Content
-        </label>
-        <textarea
-          id="content"
-          ref={box}
-          rows={2}
-          dir="auto"
-          placeholder="Something to save"
-          aria-describedby="save-hint"
-          onKeyDown={onKeyDown}
-        />
-        <div class="row">
-          <span class="hint" id="save-hint">
-            Enter saves, Shift + Enter makes a new line
-          </span>
-          <button type="submit" class="primary">
-            Save
-          </button>
-        </div>
-      </form>
+      <Form
+        key={`${model.name} ${edited?.id}`}
+        model={model}
+        texts={edited?.model === model.name ? textsOf(model, edited.values) : undefined}
+      />
       {sent.length > 0 && (
         <ul class="sent" aria-label="What you saved" tabindex={0}>
           {sent.map((one) => (
-            <Outcome key={one.id} sent={one} edit={edit} />
+            <Outcome
+              key={one.id}
+              sent={one}
+              edit={() => {
+                choose(one.model)
+                edit({ ...one, id: `${one.id} ${performance.now()}` })
+              }}
+            />
           ))}
         </ul>
       )}
@@ -67,19 +38,75 @@ export function Save() {
   )
 }
 
-function Outcome({ sent, edit }: { sent: Sent; edit: (content: string) => void }) {
-  const { content, state, reason } = sent
+/** `texts`: what to begin with. */
+function Form({ model, texts }: { model: Model; texts: Texts | undefined }) {
+  const form = useRef<HTMLFormElement>(null)
+  const [problems, show] = useState<Texts>({})
+  const columns = sentColumns(model)
+  // The fields keep their own text; the form is mounted anew for other texts.
+  useLayoutEffect(() => {
+    fill(form.current!, columns, texts ?? {})
+    if (texts && columns[0]) fieldOf(form.current!, columns[0]).focus()
+  }, [])
+  const save = () => {
+    const typed = Object.fromEntries(columns.map((column) => [column.name, textIn(form.current!, column)]))
+    const { values, problems } = readTexts(model, typed)
+    const wrong = columns.find(({ name }) => problems[name])
+    const isEmpty = columns.length === 1 && wrong && typed[wrong.name] === ''
+    show(isEmpty ? {} : problems)
+    if (!wrong) {
+      submit(model.name, values)
+      fill(form.current!, columns, {})
+    }
+    const focused = wrong ?? columns[0]
+    if (focused) fieldOf(form.current!, focused).focus()
+  }
+  const fromToken = model.columns.filter((column) => column.fromToken).map(({ name }) => name)
+  return (
+    <form
+      class="save"
+      noValidate
+      ref={form}
+      onSubmit={(event) => {
+        event.preventDefault()
+        save()
+      }}
+    >
+      {columns.map((column) => (
+        <Field
+          key={column.name}
+          column={column}
+          only={columns.length === 1}
+          problem={problems[column.name]}
+          save={save}
+        />
+      ))}
+      {fromToken.length > 0 && <p class="hint">From the token: {fromToken.join(', ')}</p>}
+      <div class="row">
+        <span class="hint" id="save-hint">
+          Enter saves, Shift + Enter makes a new line
+        </span>
+        <button type="submit" class="primary">
+          Save
+        </button>
+      </div>
+    </form>
+  )
+}
+
+function Outcome({ sent, edit }: { sent: Sent; edit: () => void }) {
+  const { text, state, reason, model } = sent
   return (
     <li class={state} data-state={state}>
-      <span class="text" dir="auto" title={content.slice(0, 1_000)}>
-        {content.slice(0, 500)}
+      <span class="text" dir="auto" title={text.slice(0, 1_000)}>
+        {text.slice(0, 500)}
       </span>
       <span class="state">{wordsFor(sent)}</span>
       {reason && (
         <span class="reason">
           {reason}
-          {state === 'failed' && (
-            <button type="button" class="link" onClick={() => edit(content)}>
+          {state === 'failed' && modelNamed(model) && (
+            <button type="button" class="link" onClick={edit}>
               Edit
             </button>
           )}

@@ -1,11 +1,26 @@
 /** Buttons that make a spike, and how far it got: accepted first, in the database later. */
 import { count, duration, percent } from '../format.ts'
-import { cancelSpike, type Run, sending, sizes, spike, startSpike } from '../spike.ts'
+import { models } from '../models.ts'
+import { cancelSpike, type Run, sending, sizes, spike, startSpike, unfillable } from '../spike.ts'
 import { useStore } from '../store.ts'
 
 export function Spike() {
   const { run } = useStore(spike)
+  const { chosen: model } = useStore(models)
   const busy = sending(run)
+  if (!model) return null
+  const open = unfillable(model).map(({ name }) => name)
+  if (open.length > 0) {
+    return (
+      <section class="panel" aria-labelledby="spike-title">
+        <h2 id="spike-title">Spike</h2>
+        <p class="hint">
+          Not for {model.name}: {open.join(' and ')} {open.length === 1 ? 'needs a value' : 'need values'} that cannot
+          be made up.
+        </p>
+      </section>
+    )
+  }
   return (
     <section class="panel" aria-labelledby="spike-title">
       <h2 id="spike-title">Spike</h2>
@@ -22,7 +37,13 @@ export function Spike() {
           </button>
         ))}
       </div>
-      {run ? <Progress run={run} /> : <p class="hint">So many saves at once. Watch the queue rise and drain.</p>}
+      {run && run.model === model.name ? (
+        <Progress run={run} />
+      ) : (
+        <p class="hint">
+          {busy ? `A spike of ${run!.model} is being sent.` : 'So many saves at once. Watch the queue rise and drain.'}
+        </p>
+      )}
     </section>
   )
 }

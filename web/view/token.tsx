@@ -1,12 +1,14 @@
 /** The token field: only there where the server asks for a token. */
 import { useRef } from 'preact/hooks'
 import { access, type Right, setToken } from '../access.ts'
+import { recount } from '../counts.ts'
 import { reconnect } from '../feed.ts'
+import { retryModels } from '../models.ts'
 import { mayWrite } from '../outbox.ts'
 import { look } from '../queue.ts'
 import { useStore } from '../store.ts'
 
-const needed: Record<Right, string> = { read: 'read contents', write: 'save', admin: 'see the queue and dead letters' }
+const needed: Record<Right, string> = { read: 'read rows', write: 'save', admin: 'see the queue and dead letters' }
 
 export function Token() {
   const { on, token, problem, may } = useStore(access)
@@ -16,7 +18,9 @@ export function Token() {
   const use = (text: string) => {
     setToken(text)
     reconnect()
+    recount()
     look()
+    retryModels()
     void mayWrite()
   }
   return (
