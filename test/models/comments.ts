@@ -13,7 +13,7 @@ interface More {
 }
 
 export async function treeWithComments({ schema = '', models = {} }: More = {}): Promise<Tree> {
-  const tree = await copyTree((await example('schema.prisma')) + schema)
+  const tree = await copyTree(`\n${await example('schema.prisma')}${schema}`)
   for (const name of ['post', 'comment']) await tree.write(`src/models/${name}.ts`, await example(`${name}.ts`))
   for (const [name, source] of Object.entries(models)) await tree.write(`src/models/${name.toLowerCase()}.ts`, source)
   await addToIndex(tree, 'Post', 'Comment', ...Object.keys(models))
