@@ -112,8 +112,16 @@ describe.each(setUps)('Spillway (%s) with seven dead letters', (setUp) => {
     ['a time that is none', { filter: { failedAfter: 'yesterday' } }, /DateTime/],
     ['a number for a time', { filter: { failedAfter: 5 } }, /DateTime/],
     ['a time that JavaScript guesses', { filter: { failedBefore: '5' } }, /A DateTime must be a time with its offset/],
-    ['a time without its zone', { filter: { failedBefore: '2026-01-01T00:00:00' } }, /A DateTime must be a time with its offset/],
-    ['a day that there is not', { filter: { failedBefore: '2026-02-31T00:00:00Z' } }, /A DateTime must be a time with its offset/],
+    [
+      'a time without its zone',
+      { filter: { failedBefore: '2026-01-01T00:00:00' } },
+      /A DateTime must be a time with its offset/,
+    ],
+    [
+      'a day that there is not',
+      { filter: { failedBefore: '2026-02-31T00:00:00Z' } },
+      /A DateTime must be a time with its offset/,
+    ],
     ['a condition that there is not', { filter: { reason: 'x' } }, /reason/],
   ])('refuses a list with %s', async (_, variables, message) => {
     const { body } = await system.client.graphql(list, variables)

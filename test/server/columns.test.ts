@@ -190,8 +190,10 @@ describe('A column of GraphQL', () => {
         const answer = await saved(row(['id']), { [name]: given })
         expect(answer.errors[0].message).toMatch(
           given === null
-            ? new RegExp(`"input\\.${name}": Expected a value of the type "${type}!", got null`)
-            : new RegExp(`Field "${name}" of required type "${type}!" was not provided`),
+            ? new RegExp(
+                `"input\\.${name}" \\(EveryInput\\.${name}\\): Expected a value of the type "${type}!", got null`,
+              )
+            : new RegExp(`Field "EveryInput\\.${name}" of required type "${type}!" was not provided`),
         )
       }
     },
