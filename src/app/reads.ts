@@ -15,6 +15,8 @@ const pageFactor = 4
 interface Operation {
   rows: number
   bytes: number
+  /** It asked for too many rows: none of its pages is returned, although each root field could fail by itself. */
+  refused: boolean
 }
 
 export class Reads {
@@ -30,15 +32,16 @@ export class Reads {
   ask(of: object, rows: number): void {
     const operation = this.#operations.get(of)
     const all = (operation?.rows ?? 0) + rows
-    if (all > rowsOfOperation)
-      throw badInput(`one operation may ask for ${rowsOfOperation} rows at most; ask for fewer with first or last`)
-    if (operation) operation.rows = all
-    else this.#operations.set(of, { rows, bytes: 0 })
+    const refused = all > rowsOfOperation
+    if (operation) Object.assign(operation, { rows: all, refused })
+    else this.#operations.set(of, { rows, bytes: 0, refused })
+    if (refused) throw tooMany()
   }
 
-  /** Counts bytes that were read for an operation. Throws BAD_USER_INPUT if they are too many. */
+  /** Counts bytes that were read for an operation. Throws BAD_USER_INPUT if they are too many, or its rows are. */
   got(of: object, bytes: number): void {
     const operation = this.#operations.get(of)!
+    if (operation.refused) throw tooMany()
     operation.bytes += bytes
     if (operation.bytes > bytesOfOperation) throw tooLarge()
   }
@@ -66,6 +69,10 @@ export class Reads {
 /** The number of rows that one statement may read, if a row has at most `rowBytes`. */
 export function rowsAtOnce(rowBytes: number): number {
   return Math.max(1, Math.floor((2 * bytesOfOperation) / rowBytes))
+}
+
+function tooMany() {
+  return badInput(`one operation may ask for ${rowsOfOperation} rows at most; ask for fewer with first or last`)
 }
 
 export function tooLarge() {
