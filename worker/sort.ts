@@ -36,7 +36,8 @@ export class Sorter {
     for (const entry of entries) {
       const message = decode(entry.body, this.#models)
       if (message instanceof Undecodable) {
-        const { problem } = message
+        // It may quote a name that any program has written.
+        const problem = message.problem.slice(0, 300).toWellFormed()
         if (message.newer) newer.push({ entry, problem })
         else deadLetters.push(deadLetter(entry, message.code, problem))
         continue

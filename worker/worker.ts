@@ -252,7 +252,8 @@ export class Worker {
   /** Of sorted entries, those that are no rows. */
   #finishUnsaved({ deadLetters, newer }: Sorted): void {
     const { due, released } = this.#newer.add(newer)
-    this.#consumer.release(released)
+    // Where it fails, their lease ends by itself.
+    this.#consumer.release(released).catch(() => {})
     if (deadLetters.length + due.length > 0) this.#publishUnsaved([...deadLetters, ...due])
   }
 

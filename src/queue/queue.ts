@@ -206,10 +206,11 @@ export interface Consumer {
   /** Renews the lease of the entries, so that no other consumer receives them. */
   extendLease(entries: readonly Entry[]): Promise<void>
   /**
-   * Lets go of entries that it received: when their lease has ended, they are received again, by
-   * this consumer or by another one, and that delivery is counted.
+   * Lets go of entries that it received: their lease ends at a random moment from a quarter of its
+   * time on. Then they are received again, by this consumer or by another one, and that delivery is
+   * counted. At the end of a whole lease, the consumer that released them would often be the first.
    */
-  release(entries: readonly Entry[]): void
+  release(entries: readonly Entry[]): Promise<void>
   /**
    * Adds one attempt of this entry, durably, and returns how many there were, this one included.
    */

@@ -42,7 +42,6 @@ type Raw = [handle: string, fields: string[] | null]
 
 /** Added to the deadline of the blocking read. A late answer costs a reconnect, and a busy server may need one second more than BLOCK. */
 const graceMs = 2_000
-
 const lastId = '18446744073709551615-18446744073709551615'
 
 export class RedisConsumer implements Consumer {
@@ -283,12 +282,17 @@ export class RedisConsumer implements Consumer {
     this.#forget(deadLetters.map(({ entry }) => entry))
   }
 
-  async extendLease(entries: readonly Entry[]): Promise<void> {
+  release(entries: readonly Entry[]): Promise<void> {
+    this.#forget(entries)
+    return this.extendLease(entries, Math.floor(Math.random() * 0.75 * this.#options.reclaimMs))
+  }
+
+  async extendLease(entries: readonly Entry[], passedMs = 0): Promise<void> {
     const { keys, acking, scripts } = this.#deps
     const { group, name } = this.#options
     for (let i = 0; i < entries.length; i += 1_000) {
       const handles = entries.slice(i, i + 1_000).map(({ handle }) => handle)
-      await acking.ask(() => scripts.spillExtendLease(keys.stream, group, name, ...handles))
+      await acking.ask(() => scripts.spillExtendLease(keys.stream, group, name, passedMs, ...handles))
     }
   }
 
@@ -300,13 +304,9 @@ export class RedisConsumer implements Consumer {
     await this.#count(entry, -1)
   }
 
-  async #count(entry: Entry, change: number): Promise<number> {
+  #count(entry: Entry, change: number): Promise<number> {
     const { keys, acking, scripts } = this.#deps
-    return await acking.ask(() => scripts.spillAttempt(keys.stream, keys.attempts, entry.handle, change))
-  }
-
-  release(entries: readonly Entry[]): void {
-    this.#forget(entries)
+    return acking.ask(() => scripts.spillAttempt(keys.stream, keys.attempts, entry.handle, change))
   }
 
   #forget(entries: readonly Entry[]): void {

@@ -30,6 +30,8 @@ export function queueCalls(queue: QueueTables) {
     ack: (handles: readonly number[]) => queue.ack(handles),
     deadLetter: (deadLetters: readonly DeadLetterInput[]) => queue.deadLetter(deadLetters),
     extendLease: (consumer: number, handles: readonly number[]) => leases.extendLease(receiver(consumer), handles),
+    releaseEntries: (consumer: number, handles: readonly number[]) =>
+      leases.releaseEntries(receiver(consumer), handles),
     countAttempt: (handle: number) => leases.countAttempt(handle),
     withdrawAttempt: (handle: number) => leases.withdrawAttempt(handle),
     unregister: (consumer: number) => leases.unregister(receiver(consumer)),

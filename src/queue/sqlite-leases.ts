@@ -104,11 +104,18 @@ export class Leases {
     return { rows, owner }
   }
 
-  async extendLease(receiver: Receiver, handles: readonly number[]): Promise<void> {
-    const { owner } = receiver
+  extendLease(receiver: Receiver, handles: readonly number[]): Promise<void> {
+    return this.#setLease(receiver, handles, this.#leaseMs)
+  }
+
+  releaseEntries(receiver: Receiver, handles: readonly number[]): Promise<void> {
+    return this.#setLease(receiver, handles, Math.floor((0.25 + Math.random()) * this.#leaseMs))
+  }
+
+  async #setLease({ owner }: Receiver, handles: readonly number[], ms: number): Promise<void> {
     if (owner === undefined) return
     await this.#writeQueue.write({ durable: false }, () => {
-      this.#sql('extend lease').run(Date.now() + this.#leaseMs, owner, JSON.stringify(handles))
+      this.#sql('extend lease').run(Date.now() + ms, owner, JSON.stringify(handles))
     })
   }
 

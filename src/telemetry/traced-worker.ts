@@ -41,9 +41,9 @@ export function traced({ consumer, store, events }: Traceable, tracer: Tracer): 
       },
       deadLetter: (deadLetters) => consumer.deadLetter(deadLetters),
       extendLease: (entries) => consumer.extendLease(entries),
-      release(entries) {
-        consumer.release(entries)
+      async release(entries) {
         for (const { id } of entries) following.done(id)
+        await consumer.release(entries)
       },
       countAttempt: (entry) => consumer.countAttempt(entry),
       withdrawAttempt: (entry) => consumer.withdrawAttempt(entry),

@@ -104,6 +104,44 @@ export function cacheSuite(name: string, make: () => Promise<CacheMaker>): void 
       }
     })
 
+    test('keeps the pages of other cache keys valid after an invalidation', async () => {
+      const [mine, others] = [randomUUID(), randomUUID()]
+      const set = async (cacheKey: string, pageKey: string) => {
+        const { version } = await cache.get(cacheKey, pageKey)
+        cache.set(pageKey, version!, `page of ${cacheKey}`, performance.now())
+        await holds(async () => expect((await cache.get(cacheKey, pageKey)).value).toBe(`page of ${cacheKey}`))
+      }
+      await set('Comment.postId.1', mine)
+      await set('Comment.postId.2', others)
+      await other.invalidate(['Comment', 'Comment.postId.1'])
+      expect((await cache.get('Comment.postId.1', mine)).value).toBeUndefined()
+      expect((await cache.get('Comment.postId.2', others)).value).toBe('page of Comment.postId.2')
+    })
+
+    test('returns a version of several keys that changes when one of them is invalidated', async () => {
+      const keys = ['Comment', 'Comment.postId.3', 'Memo']
+      const before = await cache.version(keys)
+      expect(await other.version(keys)).toBe(before)
+      await other.invalidate(['Content'])
+      expect(await cache.version(keys)).toBe(before)
+      const seen = new Set([before])
+      for (const key of keys) {
+        await other.invalidate([key])
+        seen.add(await cache.version(keys))
+      }
+      expect(seen.size).toBe(4)
+    })
+
+    test('invalidates as many keys at once as the rows of some batches can have', async () => {
+      // Some models with ten narrowings each: Lua's unpack takes about 8,000 values.
+      const keys = Array.from({ length: 20_000 }, (_, i) => `Comment.author+postId.${i}`)
+      const some = [keys[0]!, keys[9_999]!, keys.at(-1)!]
+      const before = await Promise.all(some.map((key) => cache.version([key])))
+      await other.invalidate(keys)
+      const after = await Promise.all(some.map((key) => cache.version([key])))
+      expect(after.every((version, i) => version !== undefined && version !== before[i])).toBe(true)
+    })
+
     test('may be closed twice', async () => {
       const third = await maker.open()
       await third.close()

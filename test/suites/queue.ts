@@ -669,13 +669,13 @@ export function queueSuite<B extends QueueBench>(
         const consumer = queue.consumer('a')
         let entries = await receiveSome(consumer)
         for (const deliveries of [2, 3]) {
-          consumer.release(entries)
+          await consumer.release(entries)
           expect(await consumer.receive(lots, 0)).toEqual([])
           entries = await receiveSome(consumer)
           entries.push(...(await receiveAll(consumer)))
           expect(entries.map((one) => [one.id, one.deliveries])).toEqual(all.map(({ id }) => [id, deliveries]))
         }
-        consumer.release(entries)
+        await consumer.release(entries)
         const other = (await bench.open()).consumer('b')
         const received = await receiveSome(other)
         received.push(...(await receiveAll(other)))

@@ -385,7 +385,7 @@ describe.each([
       [
         'no content',
         () => raw(JSON.stringify({ v: 1, type: 'content', id: randomUUID(), at })),
-        'UNDECODABLE',
+        'REJECTED',
         /content of Content is missing/,
       ],
       [
@@ -396,7 +396,7 @@ describe.each([
       ],
       ['an id that is no UUID', () => entry('x', '42'), 'REJECTED', /UUID/],
       ['an id in upper case', () => entry('x', randomUUID().toUpperCase()), 'REJECTED', /lower-case UUID/],
-      ['a lone surrogate', () => entry('\ud800'), 'UNDECODABLE', /content of Content has an invalid value/],
+      ['a lone surrogate', () => entry('\ud800'), 'REJECTED', /content of Content/],
     ])('%s', async (_, make, code, message) => {
       const good = entries(4)
       const broken = make()
