@@ -69,10 +69,19 @@ async function redis({ count, failure, id = '', body }: Given): Promise<[Queue, 
   return [queue, await open()]
 }
 
-/** How many commands took longer than others may wait. */
-async function longCommands(queue: RedisQueue): Promise<number> {
-  const slow = (await queue.connection.client.slowlog('GET', 1_000)) as [number, number, micros: number][]
-  return slow.filter(([, , micros]) => micros / 1_000 > mostMs).length
+/** How often each script took longer than others may wait. */
+async function longScripts(queue: RedisQueue): Promise<number[]> {
+  const slow = (await queue.connection.client.slowlog('GET', 1_000)) as [
+    number: number,
+    at: number,
+    micros: number,
+    command: string[],
+  ][]
+  const times = new Map<string, number>()
+  for (const [, , micros, [command, script]] of slow) {
+    if (micros / 1_000 > mostMs) times.set(`${command} ${script}`, (times.get(`${command} ${script}`) ?? 0) + 1)
+  }
+  return [...times.values()]
 }
 
 async function sqlite({ count, failure, id, body }: Given): Promise<[Queue, Queue]> {
@@ -155,8 +164,9 @@ describe.each([
     expect(await discardIds(queue, [id])).toBe(letters - 1)
     expect(await queue.status()).toMatchObject({ deadLetters: 0, depth: 1 })
     await waits.expectShort()
-    // On Redis, nothing comes in between while a script runs. One may have waited for the machine.
-    if (queue instanceof RedisQueue) expect(await longCommands(queue)).toBeLessThanOrEqual(1)
+    // On Redis, nothing comes in between while a script runs. Each ran at least five times, and one or two may have waited for the machine;
+    // a script that is slow by itself is slow each time.
+    if (queue instanceof RedisQueue) for (const times of await longScripts(queue)) expect(times).toBeLessThan(3)
   })
 })
 

@@ -22,8 +22,8 @@ export const breakages: Breakage[] = [
     changes: [
       change(
         'worker/worker.ts',
-        'await this.#finish(await this.#persister.persist(entries))',
-        'await this.#consumer.ack(entries)\n      await this.#finish(await this.#persister.persist(entries))',
+        'persisted = await lane.persister.persist(rows)',
+        'await this.#consumer.ack(entriesOf(rows))\n      persisted = await lane.persister.persist(rows)',
       ),
     ],
     test: inOrder,
@@ -39,15 +39,9 @@ export const breakages: Breakage[] = [
       ),
       change(
         'worker/worker.ts',
-        'await this.#finish(await this.#persister.persist(entries))',
-        `const now = new Date()
-      await this.#early.append([
-        entries.map(({ id, body }) => ({
-          type: 'saved',
-          content: { id, content: JSON.parse(body).content, createdAt: now, savedAt: now },
-        })),
-      ])
-      await this.#finish(await this.#persister.persist(entries))`,
+        'persisted = await lane.persister.persist(rows)',
+        `await this.#early.append([rows.map(({ row }) => ({ type: 'saved', model: lane.model, row }))])
+      persisted = await lane.persister.persist(rows)`,
       ),
     ],
     test: inOrder,
@@ -55,11 +49,11 @@ export const breakages: Breakage[] = [
   {
     name: 'cache invalidated after the event',
     changes: [
-      change('worker/publisher.ts', 'if (saved.length > 0) await this.#invalidate()', ''),
+      change('worker/publisher.ts', 'if (saved.length > 0) await this.#invalidate(saved)', ''),
       change(
         'worker/publisher.ts',
         'const acked = this.#ack(entries)',
-        'if (saved.length > 0) await this.#invalidate()\n    const acked = this.#ack(entries)',
+        'if (saved.length > 0) await this.#invalidate(saved)\n    const acked = this.#ack(entries)',
       ),
     ],
     test: inOrder,
@@ -69,13 +63,13 @@ export const breakages: Breakage[] = [
     changes: [
       change(
         'worker/persist.ts',
-        'round.saved.push({ content: existing, entries: row.entries })',
-        'round.saved.push({ content: { ...existing, old: true }, entries: row.entries })',
+        'round.saved.push({ row: existing, entries })',
+        'round.saved.push({ row: { ...existing, old: true }, entries })',
       ),
       change(
         'worker/persist.ts',
-        'saved: saved.map(({ content }) => content),',
-        'saved: saved.map(({ content }) => content).filter(({ old }) => !old),',
+        'saved: saved.map(({ row }) => ({ model: this.#model, row })),',
+        'saved: saved.filter(({ row }) => !row.old).map(({ row }) => ({ model: this.#model, row })),',
       ),
     ],
     test: { file: inOrder.file, name: 'publishes the rows of a worker that died after the commit' },
@@ -104,7 +98,7 @@ export const breakages: Breakage[] = [
   },
   {
     name: 'INSERT IGNORE',
-    changes: [change('src/db/prisma.ts', 'INSERT INTO Content', 'INSERT IGNORE INTO Content')],
+    changes: [change('src/db/prisma.ts', '`INSERT INTO', '`INSERT IGNORE INTO')],
     test: {
       file: 'test/worker/persist.test.ts',
       name: 'Persister on MariaDB > for an id that the table has > makes a dead letter ID_CONFLICT of other content',
@@ -192,7 +186,7 @@ export const breakages: Breakage[] = [
   },
   {
     name: 'receipts that answer from the store while pending',
-    changes: [change('src/app/receipts.ts', 'isSame ? +content.createdAt !== saveState.at', 'isSame ? true')],
+    changes: [change('src/app/receipts.ts', 'isSame ? +row.createdAt !== saveState.at', 'isSame ? true')],
     test: { file: 'test/app/receipts.test.ts', name: 'the state of a save after each step of its worker' },
   },
   {
@@ -208,8 +202,8 @@ export const breakages: Breakage[] = [
   },
   {
     name: 'a query shared by readers before and after an invalidation',
-    changes: [change('src/app/contents.ts', '`$' + '{version} $' + '{key}`', 'key')],
-    test: { file: 'test/app/contents.test.ts', name: 'does not return a slow read that began before the commit' },
+    changes: [change('src/app/rows.ts', '`$' + '{version} $' + '{key}`', 'key')],
+    test: { file: 'test/app/rows.test.ts', name: 'does not return a slow read that began before the commit' },
   },
   {
     name: 'a gap between wake-ups that is not read from the log',
@@ -223,8 +217,40 @@ export const breakages: Breakage[] = [
     test: { file: 'test/events/follower.test.ts', name: 'notices a gap by the predecessor and reads the log' },
   },
   {
+    name: 'a worker that dead-letters at once what only a newer release can decode',
+    changes: [change('worker/sort.ts', 'if (message.newer) newer', 'if (message.newer && !entry) newer')],
+    test: { file: 'test/e2e/releases.test.ts', name: 'hands the rest of a newer API back to a newer worker' },
+  },
+  {
+    name: 'an event of an unknown model taken for a damaged one',
+    changes: [
+      change(
+        'src/events/codec.ts',
+        "return typeof name === 'string' ? { type: 'unknown' } : undefined",
+        'return undefined',
+      ),
+    ],
+    test: { file: 'test/e2e/releases.test.ts', name: 'its streams skip the events of the unknown model' },
+  },
+  {
+    name: 'a released entry whose lease its consumer renews',
+    changes: [
+      change(
+        'src/queue/redis-consumer.ts',
+        'release(entries: readonly Entry[]): void {\n    this.#forget(entries)',
+        'release(_entries: readonly Entry[]): void {',
+      ),
+    ],
+    test: { file: 'test/queue/redis.test.ts', name: 'returns released entries again when their lease has ended' },
+  },
+  {
+    name: 'no backlog seen while the worker is too busy to receive',
+    changes: [change('worker/persist.ts', 'if (isBusy?.()) this.seesBacklog()', 'void isBusy')],
+    test: { file: 'test/worker/backlog.test.ts', name: 'in a worker that is busy with a slow store' },
+  },
+  {
     name: 'a digest of the trace, too: a retry would be a conflict',
-    changes: [change('src/app/save.ts', 'digestOf(text)', "digestOf(text + (message.trace ?? ''))")],
+    changes: [change('src/app/save.ts', 'digestOf(model, data)', "digestOf(model, data + (sending?.context ?? ''))")],
     test: { file: 'test/e2e/traces.test.ts', name: 'treats a retry of another trace as a duplicate' },
   },
 ]

@@ -190,7 +190,7 @@ describe.each(setUps)('the console (%s)', (setUp) => {
     await holds(async () => expect(await page.locator('.letters li').count()).toBe(25), { timeoutMs: 30_000 })
     for (const id of ids) await removeRow(system.env.DATABASE_URL!, id)
     await page.getByRole('button', { name: 'Retry all' }).click()
-    await page.getByText('None. What the database refuses').waitFor()
+    await page.getByText('None. What the database refuses').waitFor({ timeout: 30_000 })
     await holds(
       async () => {
         const rows = (await system.client.contents()).filter(({ id }) => ids.includes(id))

@@ -55,8 +55,19 @@ function fault(id: string, name: string, inject: () => Promise<void>, options: {
     } finally {
       await stack.stopWriting()
       await startWorkers()
+      await forgetDeadLetters()
     }
   })
+}
+
+/** A dead letter of this test is none of the next one. */
+async function forgetDeadLetters(): Promise<void> {
+  const ids = (await stack.client.deadLetters()).map(({ id }) => id)
+  for (const id of ids) {
+    stack.sent.delete(id)
+    stack.acknowledged.delete(id)
+  }
+  if (ids.length > 0) await stack.client.changeDeadLetters('discard', { ids })
 }
 
 /** Saves one and resolves when it is acknowledged. */
@@ -131,7 +142,7 @@ for (const [code, signal, when] of [
       const metrics = await Promise.all(
         ports.map(async (port) => (await fetch(`http://127.0.0.1:${port}/metrics`)).text()),
       )
-      for (const text of metrics) expect(text).toMatch(/^spillway_store_waiting_seconds [1-9]/m)
+      for (const text of metrics) expect(text).toMatch(/^spillway_store_waiting_seconds\{model="Content"\} [1-9]/m)
       // Once at the beginning, and not with every try.
       expect(occurrences('the database takes no rows;') - before).toBeLessThanOrEqual(4)
     })

@@ -67,7 +67,7 @@ test('A13: killed again and again in the middle of saves', async () => {
     await stack.startApi()
   }
   await judge('A13', 'process killed during saves, three times')
-}, 60_000)
+}, 120_000)
 
 test('A12: told to stop under load, it exits with 0 and loses nothing', async () => {
   stack = shared!
@@ -82,7 +82,7 @@ test('A12: told to stop under load, it exits with 0 and loses nothing', async ()
   await stack.startApi()
   await stack.more(50)
   await judge('A12', 'SIGTERM under load')
-}, 60_000)
+}, 120_000)
 
 test.each([
   ['the store', 'DATABASE_URL'],

@@ -27,24 +27,28 @@ function opened(kind: (typeof stuckOutputs)[number]): StuckOutput {
 }
 
 async function expectToServe(url: string): Promise<void> {
-  await holds(async () => expect((await fetch(`${url}/livez`)).status).toBe(200), { timeoutMs: 20_000 })
-  const { data } = await client(url).saveAndWait('no subscriber')
+  await holds(async () => expect((await fetch(`${url}/livez`)).status).toBe(200), { timeoutMs: 60_000 })
+  const { data } = await client(url).saveAndWait('no subscriber', 50_000)
   expect(data.save.status).toBe('SAVED')
 }
 
-test.each(stuckOutputs)('an API whose stdout and stderr are %s starts, saves and stops', async (kind) => {
-  const { fd } = opened(kind)
-  const port = await freePort()
-  const api = await spawnSpillway('api', { PORT: String(port) }, { ready: false, stdout: fd, stderr: fd })
-  cleanups.push(() => api.kill('SIGKILL'))
-  await expectToServe(`http://127.0.0.1:${port}`)
-  const begun = performance.now()
-  api.kill('SIGTERM')
-  expect(await api.exited).toBe(0)
-  expect(performance.now() - begun).toBeLessThan(10_000)
-})
+test.each(stuckOutputs)(
+  'an API whose stdout and stderr are %s starts, saves and stops',
+  { timeout: 180_000 },
+  async (kind) => {
+    const { fd } = opened(kind)
+    const port = await freePort()
+    const api = await spawnSpillway('api', { PORT: String(port) }, { ready: false, stdout: fd, stderr: fd })
+    cleanups.push(() => api.kill('SIGKILL'))
+    await expectToServe(`http://127.0.0.1:${port}`)
+    const begun = performance.now()
+    api.kill('SIGTERM')
+    expect(await api.exited).toBe(0)
+    expect(performance.now() - begun).toBeLessThan(10_000)
+  },
+)
 
-test.each(stuckOutputs)('a worker whose stdout is %s works and stops', async (kind) => {
+test.each(stuckOutputs)('a worker whose stdout is %s works and stops', { timeout: 180_000 }, async (kind) => {
   const { fd } = opened(kind)
   const database = await freshDatabase()
   cleanups.push(() => database.drop())
@@ -53,7 +57,7 @@ test.each(stuckOutputs)('a worker whose stdout is %s works and stops', async (ki
   const worker = await spawnSpillway('worker', { ...env, WORKER_PORT: String(port) }, { ready: false, stdout: fd })
   cleanups.push(() => worker.kill('SIGKILL'))
   await holds(async () => expect((await fetch(`http://127.0.0.1:${port}/readyz`)).status).toBe(200), {
-    timeoutMs: 20_000,
+    timeoutMs: 60_000,
   })
   const api = await spawnSpillway('api', env)
   cleanups.push(() => api.kill('SIGKILL'))
@@ -62,7 +66,7 @@ test.each(stuckOutputs)('a worker whose stdout is %s works and stops', async (ki
   expect(await worker.exited).toBe(0)
 })
 
-test('an API on a terminal stopped with Ctrl-S starts, saves and stops', async () => {
+test('an API on a terminal stopped with Ctrl-S starts, saves and stops', { timeout: 180_000 }, async () => {
   const dir = await mkdtemp(join(tmpdir(), 'spillway-terminal-'))
   cleanups.push(() => rm(dir, { recursive: true, force: true }))
   // `script` makes the terminal; it stops reading there when its own output takes no more.
@@ -150,16 +154,22 @@ test('the log drops, counts and later reports the lines that a full output does 
   expect(await child.exited).toBe(0)
 })
 
-test('the log writes waiting lines once a full disk has room again, or a pipe has another reader', async () => {
+test('the log writes waiting lines once a full disk has room again, or a pipe has another reader', {
+  timeout: 240_000,
+}, async () => {
   const kinds = process.getuid?.() === 0 ? (['a full disk', 'a closed pipe'] as const) : (['a closed pipe'] as const)
   for (const kind of kinds) {
     const output = opened(kind)
     const port = await freePort()
     const api = await spawnSpillway('api', { PORT: String(port) }, { ready: false, stdout: output.fd })
     cleanups.push(() => api.kill('SIGKILL'))
-    await holds(async () => expect((await fetch(`http://127.0.0.1:${port}/livez`)).status).toBe(200))
+    await holds(async () => expect((await fetch(`http://127.0.0.1:${port}/livez`)).status).toBe(200), {
+      timeoutMs: 60_000,
+    })
     const seen = output.release()
-    await holds(() => expect(kind === 'a full disk' ? readAgain(output) : seen.text, kind).toContain('"listening"'))
+    await holds(() => expect(kind === 'a full disk' ? readAgain(output) : seen.text, kind).toContain('"listening"'), {
+      timeoutMs: 30_000,
+    })
     api.kill('SIGTERM')
     expect(await api.exited).toBe(0)
   }
