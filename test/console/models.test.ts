@@ -390,6 +390,98 @@ test('the console asks for a token before it shows a model, and what the token m
   await context.close()
 })
 
+test('the console shows a refusal of one model where it arises, and goes on with the others', async () => {
+  const bare = await serveAll(served)
+  const window = await openWindow(browser, bare.url)
+  await choose(window, 'Comment')
+  await window.page.getByLabel('postId').fill('p')
+  await window.page.getByLabel('body').fill('of nobody')
+  await window.page.getByLabel('body').press('Enter')
+  const failed = window.page.locator('.sent li[data-state=failed]')
+  await failed.locator('.reason', { hasText: 'author of Comment is set from the claim "sub"' }).waitFor()
+  expect(await window.page.locator('.panel h2').count()).toBe(5)
+  expect(await window.page.getByLabel('Token').count()).toBe(0)
+  window.check(/status of 401/)
+  await window.close()
+  await bare.close()
+
+  const context = await browser.newContext()
+  const page = await context.newPage()
+  await page.goto(locked.url)
+  await page.getByLabel('Token').fill(await tokenOf({ scope: 'read write' }))
+  await page.getByRole('button', { name: 'Use' }).click()
+  const model = page.getByLabel('Model', { exact: true })
+  await model.selectOption('Memo')
+  await page.locator('.feed .bad', { hasText: 'visible only to tokens with the claim "tenant"' }).waitFor()
+  await page.locator('.connection', { hasText: 'Not allowed' }).waitFor()
+  await page.getByLabel('topic').fill('1')
+  await page.getByLabel('text').fill('of no tenant')
+  await page.getByLabel('text').press('Enter')
+  await page.locator('.sent .reason', { hasText: 'tenantId of Memo is set from the claim "tenant"' }).waitFor()
+  await model.selectOption('Content')
+  await page.locator('.connection.live').waitFor()
+  expect(await page.locator('.feed .bad').count()).toBe(0)
+  await context.close()
+})
+
+test('after a reload, the console sends a save to the model that it was typed for, under the same id', async () => {
+  const window = await openWindow(browser, open.url)
+  const { page } = window
+  await choose(window, 'Comment')
+  const ids: string[] = []
+  await page.route('**/graphql', async (route) => {
+    const { query, variables } = route.request().postDataJSON()
+    if (!query.startsWith('mutation Save(')) return await route.fallback()
+    ids.push(variables.id)
+    await (ids.length === 1 ? route.abort('connectionrefused') : route.fallback())
+  })
+  await page.getByLabel('postId').fill('p')
+  await page.getByLabel('body').fill('typed before the reload')
+  await page.getByLabel('body').press('Enter')
+  await page.locator('.sent li[data-state=retrying]').waitFor()
+  await choose(window, 'Content')
+  await page.reload()
+  await page.locator('.sent li[data-state=saved]', { hasText: 'typed before the reload' }).waitFor()
+  expect(await page.getByLabel('Model', { exact: true }).inputValue()).toBe('Content')
+  const rows = (await rowsOf('Comment')).filter(({ body }) => body === 'typed before the reload')
+  expect(rows.map(({ id }) => id)).toEqual([...new Set(ids)])
+  window.check(/net::ERR_/)
+  await window.close()
+})
+
+test('the console does not take a long queue that moves for one that stands still, where it sees no rows', async () => {
+  const context = await browser.newContext()
+  const page = await context.newPage()
+  let answers = 0
+  let stoppedAt: number | undefined
+  await page.route('**/graphql', async (route) => {
+    if (!route.request().postDataJSON().query.startsWith('query Queue')) return await route.fallback()
+    const response = await route.fetch()
+    const { data } = await response.json()
+    if (!data) return await route.fulfill({ response })
+    answers += 1
+    const oldestAgeMs = 20_000 + (stoppedAt === undefined ? 0 : Date.now() - stoppedAt)
+    await route.fulfill({
+      response,
+      json: { data: { queue: { ...data.queue, depth: 100, inFlight: 10, oldestAgeMs } } },
+    })
+  })
+  await page.goto(locked.url)
+  await page.getByLabel('Token').fill(await tokenOf({ scope: 'admin' }))
+  await page.getByRole('button', { name: 'Use' }).click()
+  await page.locator('[data-number=depth]', { hasText: '100' }).waitFor()
+  // The first answer alone says nothing of movement.
+  const from = answers + 2
+  await holds(() => expect(answers).toBeGreaterThan(from), { timeoutMs: 30_000 })
+  const banner = page.locator('[data-banner=stuck]')
+  expect(await banner.count()).toBe(0)
+  await holds(() => expect(answers).toBeGreaterThan(from + 8), { timeoutMs: 30_000 })
+  expect(await banner.count()).toBe(0)
+  stoppedAt = Date.now()
+  await banner.getByText('No rows are written.').waitFor()
+  await context.close()
+})
+
 test.each([
   ['light', { colorScheme: 'light' as const }],
   ['dark', { colorScheme: 'dark' as const }],
