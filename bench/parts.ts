@@ -1,4 +1,6 @@
 /** What every contender runs on: the same Redis for queues (fsync before every answer), the same cache, the same MariaDB. */
+
+import { PrismaClient } from '../prisma/mysql/generated/client.ts'
 import { migrate } from '../src/db/migrate.ts'
 import { mysqlDialect } from '../src/db/mysql.ts'
 import { eventually } from '../test/harness/eventually.ts'
@@ -39,7 +41,13 @@ export class Parts {
     ])
     const databaseUrl = await servers[2].createDatabase()
     const log = { info() {}, warn() {}, error() {} }
-    const dialect = mysqlDialect({ url: databaseUrl, concurrency: 1, log })
+    const dialect = mysqlDialect({
+      url: databaseUrl,
+      concurrency: 1,
+      client: PrismaClient,
+      tables: ['Content'],
+      log,
+    })
     const database = await dialect.migratable(AbortSignal.timeout(30_000))
     await migrate(database, log)
     await database.close()

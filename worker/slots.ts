@@ -1,57 +1,118 @@
 /**
- * Slots for statements: at most `concurrency` run at once, for all models together. The models take turns, and a model whose table takes no
- * rows has one slot at most, so that its statements, which may wait for a lock until they fail, leave slots to the others.
+ * Slots for statements: at most `concurrency` run at once, for all models together. The models take turns. A model whose table takes no
+ * rows has one slot at most, and leaves the last free slot alone for a while after each of its statements, if other models have used the
+ * slots lately: its statements may wait for a lock until they fail, and the others get most of the time all the same.
  */
 export interface Client {
   /** Whether the table takes no rows. */
   readonly failing: boolean
 }
 
-interface Waiting {
-  client: Client
-  start: () => void
+interface Use {
+  running: number
+  waiting: { start: () => void; order: number }[]
+  /** performance.now() of the last end of a statement, and until when the client rests if it is failing. */
+  usedAt: number
+  restsUntil: number
 }
+
+/** A failing client rests this many times as long as its last statement took, and at most `mostRestMs`. */
+const restFactor = 2
+const mostRestMs = 10_000
+/** A client that used a slot within this time may do so again. */
+const latelyMs = 30_000
 
 export class Slots {
   readonly #concurrency: number
-  #running: Client[] = []
-  #waiting: Waiting[] = []
+  /** After it aborts, no client rests. */
+  readonly #stopping: AbortSignal | undefined
+  readonly #uses = new Map<Client, Use>()
+  #running = 0
+  #order = 0
+  #timer: NodeJS.Timeout | undefined
 
-  constructor(concurrency: number) {
+  constructor(concurrency: number, { stopping }: { stopping?: AbortSignal } = {}) {
     this.#concurrency = concurrency
+    this.#stopping = stopping
+    stopping?.addEventListener('abort', () => this.next(), { once: true })
   }
 
   /** Runs `act` as soon as a slot is free. */
   async run<T>(client: Client, act: () => Promise<T>): Promise<T> {
-    if (this.#waiting.length > 0 || !this.#mayStart(client)) {
-      await new Promise<void>((start) => {
-        this.#waiting.push({ client, start })
-      })
-    } else this.#running.push(client)
+    const use = this.#useOf(client)
+    await new Promise<void>((start) => {
+      this.#order += 1
+      use.waiting.push({ start, order: this.#order })
+      this.next()
+    })
+    const startedAt = performance.now()
     try {
       return await act()
     } finally {
-      this.#running.splice(this.#running.indexOf(client), 1)
+      const now = performance.now()
+      this.#running -= 1
+      use.running -= 1
+      use.usedAt = now
+      use.restsUntil = now + Math.min((now - startedAt) * restFactor, mostRestMs)
       this.next()
     }
   }
 
   /** Starts what may start: also called when a table takes rows again. */
   next(): void {
+    clearTimeout(this.#timer)
     for (;;) {
-      const running = (client: Client) => this.#running.filter((one) => one === client).length
-      const able = this.#waiting.filter(({ client }) => this.#mayStart(client))
-      // The client with the fewest slots; of equal ones, the one that waits longest.
-      const [next] = able.sort((a, b) => running(a.client) - running(b.client))
+      const next = this.#nextUse()
       if (!next) return
-      this.#waiting.splice(this.#waiting.indexOf(next), 1)
-      this.#running.push(next.client)
-      next.start()
+      this.#running += 1
+      next.running += 1
+      next.waiting.shift()!.start()
     }
   }
 
-  #mayStart(client: Client): boolean {
-    if (this.#running.length >= this.#concurrency) return false
-    return !client.failing || !this.#running.includes(client)
+  /** The client with the fewest slots; of equal ones, the one that waits longest. */
+  #nextUse(): Use | undefined {
+    if (this.#running >= this.#concurrency) return undefined
+    let next: Use | undefined
+    let rest = Number.POSITIVE_INFINITY
+    for (const [client, use] of this.#uses) {
+      if (use.waiting.length === 0 || (client.failing && use.running > 0)) continue
+      const restMs = client.failing ? this.#restMs(use) : 0
+      if (restMs > 0) rest = Math.min(rest, restMs)
+      else if (!next || isBefore(use, next)) next = use
+    }
+    if (!next && rest < Number.POSITIVE_INFINITY) this.#timer = setTimeout(() => this.next(), rest)
+    return next
   }
+
+  #restMs(use: Use): number {
+    if (this.#stopping?.aborted || this.#running < this.#concurrency - 1) return 0
+    const now = performance.now()
+    const areOthers = [...this.#uses].some(
+      ([client, other]) =>
+        other !== use &&
+        !client.failing &&
+        (other.running > 0 || other.waiting.length > 0 || now - other.usedAt < latelyMs),
+    )
+    return areOthers ? use.restsUntil - now : 0
+  }
+
+  #useOf(client: Client): Use {
+    let use = this.#uses.get(client)
+    if (!use) {
+      use = {
+        running: 0,
+        waiting: [],
+        usedAt: Number.NEGATIVE_INFINITY,
+        restsUntil: Number.NEGATIVE_INFINITY,
+      }
+      this.#uses.set(client, use)
+    }
+    return use
+  }
+}
+
+function isBefore(one: Use, other: Use): boolean {
+  if (one.running !== other.running) return one.running < other.running
+  return one.waiting[0]!.order < other.waiting[0]!.order
 }

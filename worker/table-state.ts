@@ -69,10 +69,15 @@ export class TableState {
     return performance.now() - this.#success.knownAt < ms
   }
 
-  /** Runs a statement in a slot. Throws Stopped when the signal aborts first; the statement may still be running then. */
+  /** Runs a statement in a slot. Throws Stopped when the signal aborts first, the statement may still be running then; and when the worker
+   *  is stopping and the table takes no rows. */
   statement<T>(act: () => Promise<T>): Promise<T> {
-    const { slot = (statement) => statement(), signal } = this.#options
-    return slot(() => abortable(act, signal))
+    const { slot = (statement) => statement(), signal, stopping = signal } = this.#options
+    const inSlot = () => {
+      if (this.#outage && stopping.aborted) throw new Stopped()
+      return abortable(act, signal)
+    }
+    return abortable(() => slot(async () => await inSlot()), signal)
   }
 
   /** A statement that was started at `startedAt` (performance.now()) committed rows, or was a successful probe. */

@@ -8,7 +8,7 @@
  * 3. for the rows of its models' parents that were received with it (`#afterParents`)
  * 4. for a slot for its statement (`Slots`)
  * 5. for a table that takes rows (`TableState.backOff`)
- * 6. with suspects: for the counted attempts before it, and for a statement that has just succeeded (`#exclusively`)
+ * 6. with suspects: for the counted attempts before it, and for a statement that has just succeeded (suspects.ts)
  *
  * Each model has a lane (lane.ts): a table that takes no rows holds up the rows of its own model only.
  */
@@ -20,14 +20,15 @@ import { type Meter, noMeter } from '../src/model/meter.ts'
 import type { Model, Models } from '../src/model/model.ts'
 import { sleep } from '../src/model/sleep.ts'
 import type { Consumer, Entry } from '../src/queue/queue.ts'
-import { backoffMs, retry, Stopped } from './backoff.ts'
+import { Stopped } from './backoff.ts'
 import { Lane } from './lane.ts'
 import { NewerEntries } from './newer.ts'
-import { deadLetter, type Outcome } from './outcome.ts'
+import type { Outcome } from './outcome.ts'
 import type { Persisted } from './persist.ts'
 import { Publisher } from './publisher.ts'
 import { Slots } from './slots.ts'
 import { type PendingRow, type Sorted, Sorter } from './sort.ts'
+import { Suspects } from './suspects.ts'
 
 export interface WorkerOptions {
   models: Models
@@ -67,11 +68,6 @@ const receiveSpacingMs = 5
 const mostSpread = 4
 /** An entry that was delivered more often may have crashed its worker: it is a suspect, and its attempts are counted durably. */
 const suspectDeliveries = 1
-/** So many suspects are tried together first. Those of an attempt that crashed the worker are tried alone. */
-const suspectsPerAttempt = 100
-/** An attempt is counted only where a statement on the table succeeded within this time: so the outage of a database that a worker waits
- *  for when it is killed is not counted against its entries. */
-const evidenceMs = 1_000
 const defaultExtendLeaseEveryMs = 3_000
 /** An entry that waited longer in the queue was not alone there. */
 const backlogMs = 5_000
@@ -93,6 +89,7 @@ export class Worker {
   readonly #sorter: Sorter
   readonly #newer: NewerEntries
   readonly #publisher: Publisher
+  readonly #suspects: Suspects
   /** After it aborts, no more entries are received. */
   readonly #stopping = new AbortController()
   /** After it aborts, nothing is awaited. */
@@ -102,9 +99,8 @@ export class Worker {
   #spread = 1
   /** Resolves at the next change of the batches in flight, the parked rows or the tables. */
   #change = Promise.withResolvers<void>()
-  /** Resolves when the last counted attempt has ended. They run one at a time: after a crash only the entries that caused it are counted.
-   *  Never rejects. */
-  #counted: Promise<unknown> = Promise.resolve()
+  /** As many batches as may be are in flight, so that it receives no more: the queue may hold the parents of their rows. */
+  #isBusy = false
   #loop: Promise<void> | undefined
   #extendingLease: NodeJS.Timeout | undefined
 
@@ -113,20 +109,32 @@ export class Worker {
     const signal = this.#aborting.signal
     this.#consumer = consumer
     this.#options = options
-    const slots = new Slots(concurrency)
+    const stopping = this.#stopping.signal
+    const slots = new Slots(concurrency, { stopping })
     const onFinished = (outcome: Outcome) => this.#publishParked(outcome)
     const onChange = () => {
       slots.next()
       this.#changed()
     }
-    const stopping = this.#stopping.signal
-    const laneOptions = { batch: options.batch, maxAttempts, retryForMs, log, meter, signal, stopping, onChange }
+    const isBusy = () => this.#isBusy
+    const laneOptions = { batch: options.batch, maxAttempts, retryForMs, log, meter, signal, stopping, onChange, isBusy }
     this.#lanes = new Map(
       [...models.values()].map((model) => [model, new Lane(model, { store, slots, onFinished }, laneOptions)]),
     )
     this.#sorter = new Sorter(models)
     this.#newer = new NewerEntries({ log, buryAfterMs })
     this.#publisher = new Publisher({ cache, events, consumer }, { cacheTtlMs, log, signal, meter })
+    this.#suspects = new Suspects(
+      {
+        consumer,
+        lanes: this.#lanes,
+        sorter: this.#sorter,
+        publisher: this.#publisher,
+        finish: (lane, persisted) => this.#finish(lane, persisted),
+        finishUnsaved: (sorted) => this.#finishUnsaved(sorted),
+      },
+      { maxAttempts, log, signal },
+    )
   }
 
   start(): void {
@@ -146,7 +154,10 @@ export class Worker {
     const { batch, concurrency, log } = this.#options
     // For each statement one batch that waits for its slot, and some committed ones that are being published.
     const maxInFlight = concurrency * 2 + 4
-    const isFull = () => this.#moving() >= maxInFlight || this.#holdsTooMuch()
+    const isFull = () => {
+      this.#isBusy = this.#moving() >= maxInFlight
+      return this.#isBusy || this.#holdsTooMuch()
+    }
     while (!this.#stopping.signal.aborted) {
       while (isFull() && !this.#stopping.signal.aborted) await this.#change.promise
       if (this.#stopping.signal.aborted) return
@@ -208,8 +219,9 @@ export class Worker {
 
   /** `isFull`: the queue has more entries. */
   #process(entries: readonly Entry[], isFull: boolean): void {
-    const suspects = entries.filter(({ deliveries }) => deliveries > suspectDeliveries)
-    const others = suspects.length === 0 ? entries : entries.filter(({ deliveries }) => deliveries <= suspectDeliveries)
+    const isSuspect = (entry: Entry) => entry.deliveries > suspectDeliveries && !this.#newer.has(entry)
+    const suspects = entries.filter(isSuspect)
+    const others = suspects.length === 0 ? entries : entries.filter((entry) => !isSuspect(entry))
     const sorted = this.#sorter.sort(others)
     this.#finishUnsaved(sorted)
     this.#spread = Math.max(1, sorted.rows.size)
@@ -223,18 +235,15 @@ export class Worker {
       this.#track(lane, entriesOf(rows), () => this.#processRows(lane, rows, parents, done.resolve))
     }
     // Not decoded before their attempt is counted.
-    for (const [lane, some] of this.#byLane(suspects)) {
-      this.#track(lane, some, async () => {
-        for (let i = 0; i < some.length; i += suspectsPerAttempt)
-          await this.#processSuspects(lane, some.slice(i, i + suspectsPerAttempt))
-      })
-    }
+    for (const [lane, some] of this.#suspects.byLane(suspects))
+      this.#track(lane, some, () => this.#suspects.process(lane, some))
   }
 
   /** Of sorted entries, those that are no rows. */
   #finishUnsaved({ deadLetters, newer }: Sorted): void {
-    this.#newer.add(newer)
-    if (deadLetters.length > 0) this.#publishUnsaved(deadLetters)
+    const { due, released } = this.#newer.add(newer)
+    this.#consumer.release(released)
+    if (deadLetters.length + due.length > 0) this.#publishUnsaved([...deadLetters, ...due])
   }
 
   #publishUnsaved(deadLetters: Outcome['deadLetters']): void {
@@ -271,7 +280,7 @@ export class Worker {
         { err: error, model: lane.model.name, entries: entries.length },
         'a batch failed with an unexpected error; trying its entries one by one',
       )
-      for (const entry of entries) await this.#processAlone(lane, entry)
+      for (const entry of entries) await this.#suspects.processAlone(lane, entry)
       return
     } finally {
       inserted()
@@ -292,121 +301,7 @@ export class Worker {
     this.#track(undefined, entries, () => this.#publisher.publish(outcome))
   }
 
-  /** By the model that the beginning of a message names; a message without one is tried with the first model's. */
-  #byLane(entries: readonly Entry[]): Map<Lane, Entry[]> {
-    const byLane = new Map<Lane, Entry[]>()
-    const [first] = this.#lanes.values()
-    for (const entry of entries) {
-      const [, name = ''] = /^\{"v":2,"model":"(\w+)"/.exec(entry.body) ?? []
-      const model = this.#options.models.get(name)
-      const lane = model ? this.#lanes.get(model)! : first!
-      const some = byLane.get(lane)
-      if (some) some.push(entry)
-      else byLane.set(lane, [entry])
-    }
-    return byLane
-  }
-
-  /** Tries the suspects together, unless an attempt with one of them crashed its worker before: then that one alone. */
-  async #processSuspects(lane: Lane, entries: readonly Entry[]): Promise<void> {
-    const { crashed, persisted } = await this.#exclusively(lane, async () => {
-      const counts = await this.#countAttempts(entries)
-      const crashed = entries.filter((_, i) => counts[i]! > 1)
-      if (crashed.length === 0) return { crashed, persisted: await this.#tryCounted(entries) }
-      await this.#withdrawAttempts(entries)
-      return { crashed }
-    })
-    if (persisted) return await this.#finishAll(persisted)
-    const others = entries.filter((entry) => !crashed.includes(entry))
-    if (others.length > 0 && others.length < entries.length) await this.#processSuspects(lane, others)
-    for (const entry of crashed.length > 0 ? crashed : entries) await this.#processAlone(lane, entry)
-  }
-
-  async #finishAll(persisted: readonly [Lane, Persisted][]): Promise<void> {
-    for (const [lane, one] of persisted) await this.#finish(lane, one)
-  }
-
-  /** Dead-letters the entry after it crashed the worker `maxAttempts` times alone; crashes in a batch do not count. */
-  async #processAlone(lane: Lane, entry: Entry): Promise<void> {
-    const { maxAttempts, log } = this.#options
-    for (let attempt = 1; ; attempt += 1) {
-      const { crashes, persisted } = await this.#exclusively(lane, async () => {
-        const [count] = await this.#countAttempts([entry])
-        // Less this attempt and the first one, which was with others.
-        const crashes = count! - 2
-        return crashes >= maxAttempts ? { crashes } : { crashes, persisted: await this.#tryCounted([entry]) }
-      })
-      if (persisted) return await this.#finishAll(persisted)
-      if (crashes >= maxAttempts) {
-        log.error(
-          { id: entry.id, attempts: crashes },
-          'the worker crashed at every attempt with this message alone; dead-lettering it',
-        )
-        const crashed = deadLetter(entry, 'CRASHED', 'the worker crashed while processing it', crashes)
-        return await this.#publisher.publish({ saved: [], entries: [], deadLetters: [crashed] })
-      }
-      await sleep(backoffMs(attempt), this.#aborting.signal)
-      if (this.#aborting.signal.aborted) throw new Stopped()
-    }
-  }
-
-  /** Persists entries whose attempt is counted. The count is withdrawn unless the attempt crashes the worker or fails with an unexpected
-   *  error, which is logged; then it returns undefined. */
-  async #tryCounted(entries: readonly Entry[]): Promise<[Lane, Persisted][] | undefined> {
-    const persisted: [Lane, Persisted][] = []
-    try {
-      const sorted = this.#sorter.sort(entries)
-      this.#finishUnsaved(sorted)
-      for (const [model, rows] of sorted.rows) {
-        const lane = this.#lanes.get(model)!
-        persisted.push([lane, await lane.persister.persist(rows, { waits: false })])
-      }
-    } catch (error) {
-      if (error instanceof Stopped) {
-        await this.#withdrawAttempts(entries)
-        throw error
-      }
-      this.#options.log.error(
-        { err: error, entries: entries.length },
-        'redelivered entries failed with an unexpected error',
-      )
-      return undefined
-    }
-    await this.#withdrawAttempts(entries)
-    return persisted
-  }
-
-  #countAttempts(entries: readonly Entry[]): Promise<number[]> {
-    return this.#retryEach(entries, (entry) => this.#consumer.countAttempt(entry))
-  }
-
-  async #withdrawAttempts(entries: readonly Entry[]): Promise<void> {
-    await this.#retryEach(entries, (entry) => this.#consumer.withdrawAttempt(entry))
-  }
-
-  #retryEach<T>(entries: readonly Entry[], act: (entry: Entry) => Promise<T>): Promise<T[]> {
-    const { log } = this.#options
-    const warn = (error: Error) => log.warn({ reason: error.message }, 'counting an attempt failed; retrying')
-    return Promise.all(entries.map((entry) => retry(() => act(entry), this.#aborting.signal, warn)))
-  }
-
-  /** Runs `act` after every counted attempt before it has ended, where a statement on the lane's table has just succeeded. */
-  async #exclusively<T>({ table }: Lane, act: () => Promise<T>): Promise<T> {
-    for (;;) {
-      // Not while other attempts wait: they may be of other models.
-      await table.untilTakesRows(evidenceMs)
-      const result = this.#counted.then(async () =>
-        table.succeededWithin(evidenceMs) ? { value: await act() } : undefined,
-      )
-      this.#counted = result.catch(() => {})
-      const done = await result
-      if (done) return done.value
-    }
-  }
-
   async #extendLease(): Promise<void> {
-    const due = this.#newer.takeDue()
-    if (due.length > 0) this.#publishUnsaved(due)
     const old = performance.now() - 1_000
     const entries = [...this.#inFlight].filter(({ since }) => since < old).flatMap((batch) => batch.entries)
     for (const { parking } of this.#lanes.values()) entries.push(...parking.entries)

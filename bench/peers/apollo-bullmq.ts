@@ -9,7 +9,7 @@ const queue = new Queue('save', { connection: queueAddress(), defaultJobOptions:
 
 const server = new ApolloServer({
   typeDefs: `#graphql
-    type Receipt { id: ID! status: String! }
+    type Receipt { saveId: ID! status: String! }
     type Query { ok: Boolean! }
     type Mutation { save(content: String!): Receipt! }
   `,
@@ -19,7 +19,7 @@ const server = new ApolloServer({
       save: async (_root: unknown, { content }: { content: string }) => {
         const id = randomUUID()
         await queue.add('save', { id, content, at: Date.now() })
-        return { id, status: 'QUEUED' }
+        return { saveId: id, status: 'QUEUED' }
       },
     },
   },

@@ -11,7 +11,7 @@ serve((request, response) => {
     const body = JSON.parse(Buffer.concat(chunks).toString())
     const id = randomUUID()
     await redis.xadd('queue', '*', 'id', id, 'content', body.content ?? body.variables.content)
-    const answer = JSON.stringify({ data: { save: { id, status: 'QUEUED' } } })
+    const answer = JSON.stringify({ data: { save: { saveId: id, status: 'QUEUED' } } })
     response.writeHead(200, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(answer) })
     response.end(answer)
   })

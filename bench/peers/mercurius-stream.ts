@@ -10,7 +10,7 @@ const app = fastify()
 app.register(mercurius, {
   jit: 1,
   schema: `
-    type Receipt { id: ID! status: String! }
+    type Receipt { saveId: ID! status: String! }
     type Query { ok: Boolean! }
     type Mutation { save(content: String!): Receipt! }
   `,
@@ -19,7 +19,7 @@ app.register(mercurius, {
       save: async (_root: unknown, { content }: { content: string }) => {
         const id = randomUUID()
         await redis.xadd('queue', '*', 'id', id, 'content', content)
-        return { id, status: 'QUEUED' }
+        return { saveId: id, status: 'QUEUED' }
       },
     },
   },

@@ -9,8 +9,8 @@ const queue = new Queue('save', { connection: queueAddress(), defaultJobOptions:
 // never: Spillway's own plugins change the options' type for the whole program.
 const builder = new SchemaBuilder({} as never)
 
-const Receipt = builder.objectRef<{ id: string; status: string }>('Receipt').implement({
-  fields: (t) => ({ id: t.exposeID('id'), status: t.exposeString('status') }),
+const Receipt = builder.objectRef<{ saveId: string; status: string }>('Receipt').implement({
+  fields: (t) => ({ saveId: t.exposeID('saveId'), status: t.exposeString('status') }),
 })
 builder.queryType({ fields: (t) => ({ ok: t.boolean({ resolve: () => true }) }) })
 builder.mutationType({
@@ -21,7 +21,7 @@ builder.mutationType({
       resolve: async (_root, { content }) => {
         const id = randomUUID()
         await queue.add('save', { id, content, at: Date.now() })
-        return { id, status: 'QUEUED' }
+        return { saveId: id, status: 'QUEUED' }
       },
     }),
   }),

@@ -16,7 +16,7 @@ const builder = new SchemaBuilder<{ PrismaTypes: PrismaTypes }>({
 
 builder.prismaObject('Content', {
   fields: (t) => ({
-    id: t.exposeID('id'),
+    saveId: t.exposeID('id'),
     content: t.exposeString('content'),
     status: t.string({ resolve: () => 'QUEUED' }),
   }),

@@ -2,11 +2,10 @@
 import { Queue as BullQueue } from 'bullmq'
 import { Redis } from 'ioredis'
 import { uuidv7 } from 'uuidv7'
-import { encode } from '../../src/model/message.ts'
-import { digestOf } from '../../src/queue/queue.ts'
 import { RedisQueue } from '../../src/queue/redis.ts'
 import { queueKeys } from '../../src/queue/redis-scripts.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
+import { contentMessage, digestOfContent } from '../../test/harness/contents.ts'
 import { type Contender, type Figures, type Process, startPeer, startSpillway } from '../contender.ts'
 import type { Parts } from '../parts.ts'
 import { contentOf } from '../save.ts'
@@ -67,7 +66,7 @@ async function fill(url: string, messages: number): Promise<void> {
   for (let n = 0; n < messages; n += 250) {
     const groups = Array.from({ length: Math.min(250, messages - n) }, (_, i) => {
       const [id, at, content] = [uuidv7(), Date.now(), contentOf(n + i)]
-      return [{ id, digest: digestOf(content), at, body: encode({ v: 1, type: 'content', id, at, content }) }]
+      return [{ id, digest: digestOfContent(content), at, body: contentMessage(id, content, at) }]
     })
     await queue.enqueue(groups)
   }

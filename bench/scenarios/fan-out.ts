@@ -5,6 +5,7 @@ import { uuidv7 } from 'uuidv7'
 import type { KnownEvent } from '../../src/events/events.ts'
 import { RedisEventLog } from '../../src/events/redis.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
+import { Content, contentRow, models } from '../../test/harness/contents.ts'
 import { type Contender, type Process, type Running, startPeer, startSpillway } from '../contender.ts'
 import type { Parts } from '../parts.ts'
 import { Samples } from '../samples.ts'
@@ -65,6 +66,7 @@ function publisher(parts: Parts): { publish: Publish; close(): Promise<void> } {
   const log = new RedisEventLog(parseRedisUrl(parts.redis.url), {
     retentionMs: 3_600_000,
     retentionBytes: 268_435_456,
+    models,
     log: { info() {}, warn() {}, error() {} },
   })
   const publish = async (events: number) => {
@@ -80,7 +82,8 @@ function publisher(parts: Parts): { publish: Publish; close(): Promise<void> } {
 function entry(size: number): KnownEvent[] {
   return Array.from({ length: size }, (_, n) => ({
     type: 'saved',
-    content: { id: uuidv7(), content: contentOf(n), createdAt: new Date(), savedAt: new Date() },
+    model: Content,
+    row: contentRow(contentOf(n), { id: uuidv7() }),
   }))
 }
 

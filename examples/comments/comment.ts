@@ -8,4 +8,7 @@ export const Comment = defineModel('Comment', {
   },
   by: [['postId'], ['author']],
   check: ({ body }) => (body.trim() === '' ? 'body is blank' : undefined),
+  fields: (t) => ({
+    post: t.relation('post', { description: 'The post that the comment is on.' }),
+  }),
 })

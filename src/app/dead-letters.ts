@@ -76,10 +76,10 @@ export class DeadLetters {
     const page: DecodedDeadLetter[] = []
     let bytes = 0
     for await (const deadLetters of this.#steps(range)) {
-      for (const deadLetter of deadLetters.map(this.#decoded).filter(matches)) {
+      for (const deadLetter of deadLetters.filter(matches)) {
         bytes += deadLetter.body.length
         if (page.length >= limit || (page.length > 0 && bytes > pageBytes)) return { deadLetters: page, more: true }
-        page.push(deadLetter)
+        page.push(this.#decoded(deadLetter))
       }
     }
     return { deadLetters: page, more: false }
@@ -90,7 +90,7 @@ export class DeadLetters {
     const matches = matcher(filter, this.#models)
     if (isEmpty(filter)) return (await this.#queue.status()).deadLetters
     let count = 0
-    for await (const deadLetters of this.#steps({})) count += deadLetters.map(this.#decoded).filter(matches).length
+    for await (const deadLetters of this.#steps({})) count += deadLetters.filter(matches).length
     return count
   }
 
@@ -132,19 +132,16 @@ export class DeadLetters {
     }
   }
 
+  /** A look-up returns some of the handles of an id only, so that an id with many dead letters needs several. */
   async #discardIds(run: Run, ids: readonly string[], dryRun: boolean): Promise<void> {
-    for (const id of new Set(ids)) {
-      for (;;) {
-        const [found] = await this.#queue.deadLettersOf([id])
-        const { count, handles } = found!
+    for (const some of chunksOf(ids)) {
+      for (let left = some; left.length > 0; ) {
+        const found = await this.#queue.deadLettersOf(left)
         const before = run.count
-        if (dryRun) run.addOf(id, count)
-        else
-          await this.#discard(
-            run,
-            handles.map((handle) => ({ handle, id })),
-          )
-        if (dryRun || run.count === before || handles.length === count) break
+        if (dryRun) for (const [n, { count }] of found.entries()) run.addOf(left[n]!, count)
+        else await this.#discard(run, named(left, found))
+        if (dryRun || run.count === before) break
+        left = left.filter((_, n) => found[n]!.count > found[n]!.handles.length)
       }
     }
   }
@@ -152,26 +149,25 @@ export class DeadLetters {
   /** What a retry tries, in steps: of each of the ids the first dead letter, or all that match a filter. */
   async *#retriable(selection: Selection): AsyncGenerator<readonly Named[]> {
     if ('filter' in selection) return yield* this.#matching(selection.filter)
-    const ids = [...new Set(selection.ids)]
-    for (let i = 0; i < ids.length; i += handlesAtOnce) {
-      const some = ids.slice(i, i + handlesAtOnce)
+    for (const some of chunksOf(selection.ids)) {
       const found = await this.#queue.deadLettersOf(some)
-      yield some.flatMap((id, n) => found[n]!.handles.slice(0, 1).map((handle) => ({ handle, id })))
+      yield named(
+        some,
+        found.map(({ handles }) => ({ handles: handles.slice(0, 1) })),
+      )
     }
   }
 
   /** The dead letters that match, oldest first, without those that are added from now on. */
   async *#matching(filter: DeadLetterFilter): AsyncGenerator<readonly Named[]> {
     const matches = matcher(filter, this.#models)
-    const named = (deadLetters: readonly DeadLetter[]) =>
-      deadLetters
-        .map(this.#decoded)
-        .filter(matches)
-        .map(({ handle, id }) => ({ handle, id }))
+    // Without the bodies, which are large.
+    const matching = (deadLetters: readonly DeadLetter[]) =>
+      deadLetters.filter(matches).map(({ handle, id }) => ({ handle, id }))
     const { deadLetters: newest } = await this.#within(1, () => this.#queue.deadLetters(1, { newestFirst: true }))
     if (newest.length === 0) return
-    for await (const deadLetters of this.#steps({ olderThan: newest[0]!.handle })) yield named(deadLetters)
-    yield named(newest)
+    for await (const deadLetters of this.#steps({ olderThan: newest[0]!.handle })) yield matching(deadLetters)
+    yield matching(newest)
   }
 
   readonly #decoded = (deadLetter: DeadLetter): DecodedDeadLetter => ({
@@ -239,6 +235,15 @@ class Run {
   }
 }
 
+/** The ids, each once, in parts for one call of the queue. */
+function* chunksOf(ids: readonly string[]): Generator<string[]> {
+  const all = [...new Set(ids)]
+  for (let i = 0; i < all.length; i += handlesAtOnce) yield all.slice(i, i + handlesAtOnce)
+}
+
+const named = (ids: readonly string[], found: readonly { handles: readonly string[] }[]): Named[] =>
+  found.flatMap(({ handles }, n) => handles.map((handle) => ({ handle, id: ids[n]! })))
+
 const handlesOf = (deadLetters: readonly Named[]) => deadLetters.map(({ handle }) => handle)
 
 function saveOf(body: string, models: Models): Save | undefined {
@@ -266,11 +271,11 @@ function matcher({ model, code, failedAfter, failedBefore }: DeadLetterFilter, m
     throw badInput(
       `failedAfter must be before failedBefore, got ${failedAfter.toISOString()} and ${failedBefore.toISOString()}`,
     )
-  return ({ failure, save }: DecodedDeadLetter): boolean =>
+  return ({ failure, body }: DeadLetter): boolean =>
     (code == null || failure.code === code) &&
     (failedAfter == null || failure.failedAt >= failedAfter) &&
     (failedBefore == null || failure.failedAt < failedBefore) &&
-    (model == null || save?.model === model)
+    (model == null || saveOf(body, models)?.model === model)
 }
 
 function checkOneOf(name: string, value: string, known: readonly string[]): void {

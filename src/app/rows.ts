@@ -10,7 +10,7 @@ import { badInput } from '../model/error.ts'
 import { parseId } from '../model/input.ts'
 import { type Meter, noMeter } from '../model/meter.ts'
 import { type Model, type Models, maxSizeOf, type Row, readRow, rowText } from '../model/model.ts'
-import { cacheKeyOf } from '../model/narrow.ts'
+import { cacheKeyOf, matches } from '../model/narrow.ts'
 import { parseJson } from '../model/parse.ts'
 import { SingleFlight } from '../model/single-flight.ts'
 import { Bytes, largeBytes } from './bytes.ts'
@@ -156,17 +156,19 @@ export class Rows {
       const count = Math.min(left, atOnce)
       const rows = await this.#store.page(model, { take: sign * count, where, ...from })
       if (rows === undefined) throw unknownCursor(model)
-      const formatted = rows.map((row) => {
+      // The database may compare text by rules of its own (a collation without case): then a row of another value is left out.
+      const matching = rows.filter((row) => matches(where, row))
+      const formatted = matching.map((row) => {
         const text = rowText(model, row)
         bytes += sizeOf(text) + 1
         if (bytes > bytesOfOperation) throw tooLarge()
         return text
       })
       if (sign > 0) {
-        all.push(...rows)
+        all.push(...matching)
         texts.push(...formatted)
       } else {
-        all.unshift(...rows)
+        all.unshift(...matching)
         texts.unshift(...formatted)
       }
       left -= count

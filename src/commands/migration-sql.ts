@@ -14,6 +14,8 @@ export interface ByHand {
   what: string
   /** What might be meant. */
   suggestions: string[]
+  /** Whether all works without it, too. */
+  optional?: true
 }
 
 export function differenceOf(known: TablesSql, wanted: TablesSql, kind: Kind): Difference {
@@ -30,14 +32,25 @@ export function differenceOf(known: TablesSql, wanted: TablesSql, kind: Kind): D
   }
   for (const name of Object.keys(known).filter((name) => !(name in wanted))) {
     all.tables[name] = null
-    all.byHand.push({
-      what: `The table ${name} is no longer in the schema.`,
-      suggestions: [`DROP TABLE ${quoted(name, kind)};`, `ALTER TABLE ${quoted(name, kind)} RENAME TO …;`],
-    })
+    all.byHand.push(removedTable(name, known, wanted, kind))
   }
   // After all tables: they may refer to each other in a circle.
   all.statements.push(...foreignKeys)
   return all
+}
+
+function removedTable(name: string, known: TablesSql, wanted: TablesSql, kind: Kind): ByHand {
+  const columns = (table: TableSql) => JSON.stringify(sorted(table.columns))
+  const to = Object.keys(wanted).find((other) => !(other in known) && columns(wanted[other]!) === columns(known[name]!))
+  const drop = `DROP TABLE ${quoted(name, kind)};`
+  if (to === undefined) {
+    const what = `The table ${name} is no longer in the schema. It stays, with its rows, unless you write:`
+    return { what, suggestions: [drop], optional: true }
+  }
+  return {
+    what: `The table ${name} was renamed to ${to} (then remove the statements that create ${to}), or was removed and ${to} is new.`,
+    suggestions: [`ALTER TABLE ${quoted(name, kind)} RENAME TO ${quoted(to, kind)};`, drop],
+  }
 }
 
 interface Part {

@@ -9,7 +9,7 @@ import { dirname, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Kind, TablesSql } from '../../prisma/generator/definitions.ts'
 import { BY_HAND } from '../db/migrate.ts'
-import { type Difference, differenceOf } from './migration-sql.ts'
+import { type ByHand, type Difference, differenceOf } from './migration-sql.ts'
 import { prismaCli } from './prisma-cli.ts'
 
 const kinds = ['mysql', 'sqlite'] as const
@@ -81,12 +81,12 @@ function write(folder: URL, kind: Kind, { statements, byHand, tables }: Differen
   const lines = [
     '-- From prisma/schema.prisma by `npm run migration`. You may edit this file until it has been applied anywhere.',
   ]
-  if (byHand.length > 0) {
+  if (isIncomplete(byHand)) {
     lines.push(
       `${BY_HAND} The start is refused while this line is here. Write the statements for what follows, and delete this line.`,
-      ...byHand.flatMap(({ what, suggestions }) => [`-- ${what}`, ...suggestions.map(asComment)]),
     )
   }
+  lines.push(...byHand.flatMap(({ what, suggestions }) => [`-- ${what}`, ...suggestions.map(asComment)]))
   if (statements.length + byHand.length === 0) lines.push(`-- Nothing changes on ${titles[kind]}.`)
   for (const statement of statements)
     lines.push(...(statement.startsWith('CREATE TABLE') ? ['', statement] : [statement]))
@@ -102,21 +102,26 @@ const asComment = (statement: string) =>
 
 function report(folder: string, differences: readonly { kind: Kind; difference: Difference }[]): number {
   for (const { kind } of differences) console.log(`wrote ${shown(new URL(`${folder}/migration.sql`, folderOf(kind)))}`)
-  const open = differences.filter(({ difference }) => difference.byHand.length > 0)
-  if (open.length === 0) {
-    console.log('The next start, or npm run migrate, applies it.')
-    return 0
-  }
-  for (const { kind, difference } of open) {
+  for (const { kind, difference } of differences) {
+    const { byHand } = difference
+    if (byHand.length === 0) continue
+    const file = shown(new URL(`${folder}/migration.sql`, folderOf(kind)))
+    const title = `\n${isIncomplete(byHand) ? 'Write' : 'You may write'} by hand, for ${titles[kind]}, into ${file}:`
     console.error(
-      `\nWrite by hand, for ${titles[kind]}, into ${shown(new URL(`${folder}/migration.sql`, folderOf(kind)))}:`,
+      [title, ...byHand.flatMap(({ what, suggestions }) => [what, ...suggestions.map((each) => `  ${each}`)])].join(
+        '\n',
+      ),
     )
-    for (const { what, suggestions } of difference.byHand) console.error([what, ...suggestions].join('\n  '))
   }
-  console.error(`\nThe start is refused until the line "${BY_HAND} …" is deleted from each of these files.`)
-  return 1
+  if (differences.some(({ difference }) => isIncomplete(difference.byHand))) {
+    console.error(`\nThe start is refused until the line "${BY_HAND} …" is deleted from each of these files.`)
+    return 1
+  }
+  console.log('The next start, or npm run migrate, applies it.')
+  return 0
 }
 
+const isIncomplete = (byHand: readonly ByHand[]) => byHand.some(({ optional }) => !optional)
 const read = (file: URL) => readFileSync(file, 'utf8')
 const shown = (file: URL) => relative(process.cwd(), fileURLToPath(file))
 

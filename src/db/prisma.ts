@@ -36,6 +36,8 @@ const RETRY_AFTER_MS = 1_000
 const PREPARE_RETRY_MS = { first: 200, most: 5_000 }
 /** A probe that takes longer than this fails. */
 const PROBE_MS = 10_000
+/** Prisma's codes for a value that a column of the schema cannot have, such as one that an enum no longer has. Waiting does not help. */
+const unreadable: ReadonlySet<string> = new Set(['P2023', 'P2032'])
 /** While a process waits for its database, it logs so at most this often. */
 const LOG_AGAIN_MS = 30_000
 
@@ -288,8 +290,15 @@ export class PrismaStore implements Store {
     try {
       return await work()
     } catch (error) {
+      const { vendorCode, message } = this.#classify(error)
       // An error without a code is not the database's: it is a defect.
-      if (this.#classify(error).vendorCode === undefined) throw error
+      if (vendorCode === undefined) throw error
+      if (unreadable.has(vendorCode)) {
+        const advice = 'add it to prisma/schema.prisma again, or change the rows'
+        throw new Error(`a row has a value that the Prisma schema does not allow (${message}); ${advice}`, {
+          cause: error,
+        })
+      }
       throw new SpillwayError('STORE_UNAVAILABLE', 'the database cannot be read at the moment; saves go on', {
         retryAfterMs: RETRY_AFTER_MS,
         cause: error,

@@ -53,6 +53,8 @@ class Check {
   readonly #name: string
   readonly #definition: VariableDefinitionNode
   readonly #errors: GraphQLError[]
+  /** The input field that is checked, such as CommentInput.body. */
+  #field = ''
 
   constructor(name: string, definition: VariableDefinitionNode, errors: GraphQLError[]) {
     this.#name = name
@@ -95,9 +97,10 @@ class Check {
       }
     }
     for (const field of Object.values(fields)) {
+      this.#field = `${type}.${field.name}`
       if (Object.hasOwn(given, field.name)) this.value(given[field.name], field.type, [...path, field.name])
       else if (isRequiredInputField(field)) {
-        this.#fail(path, `Field "${field.name}" of required type "${field.type}" was not provided.`)
+        this.#fail(path, `Field "${type}.${field.name}" of required type "${field.type}" was not provided.`)
       }
     }
   }
@@ -118,7 +121,8 @@ class Check {
   #fail(path: readonly (string | number)[], why: string): void {
     if (this.#full) return
     const place = path.map((key) => (typeof key === 'number' ? `[${key}]` : `.${key}`)).join('')
-    const at = place ? ` at "${truncate(`${this.#name}${place}`, maxShownBytes)}"` : ''
+    const field = this.#field.endsWith(`.${path.at(-1)}`) ? ` (${this.#field})` : ''
+    const at = place ? ` at "${truncate(`${this.#name}${place}`, maxShownBytes)}"${field}` : ''
     this.#errors.push(
       problem(`Variable "$${truncate(this.#name, maxShownBytes)}" got invalid value${at}: ${why}`, this.#definition),
     )

@@ -39,6 +39,8 @@ export interface Column {
   /** Decimal: the most digits before and after the point. */
   digits: readonly [before: number, after: number] | undefined
   pattern: RegExp | undefined
+  /** The model whose id the value is: a foreign key. */
+  parent: string | undefined
   /** The database ignores spaces at the end of the text, when it stores or compares it. */
   trimsEnd: boolean
   /** The claim of the token that gives the value; a client may not send it. */
@@ -64,6 +66,7 @@ export interface Codec<V> {
 
 /** MariaDB refuses JSON with more than 32 levels, MySQL with more than 100. */
 const maxJsonLevels = 30
+const mostJsonLevels = 100
 const numberSize = 24
 
 const string: Codec<string> = {
@@ -77,7 +80,8 @@ const string: Codec<string> = {
   size: (value) => Buffer.byteLength(value),
 }
 
-function stringProblem(text: string, { maxBytes, maxLength, pattern, trimsEnd }: Column): Problem | undefined {
+function stringProblem(text: string, column: Column): Problem | undefined {
+  const { maxBytes, maxLength, pattern, parent, trimsEnd } = column
   const tooLong = bytesProblem(text, maxBytes)
   if (tooLong) return tooLong
   if (maxLength !== undefined && text.length > maxLength) {
@@ -87,9 +91,14 @@ function stringProblem(text: string, { maxBytes, maxLength, pattern, trimsEnd }:
   if (!text.isWellFormed()) return loneSurrogate
   if (trimsEnd && text.endsWith(' '))
     return new Problem('ends with a space, which the database would ignore; remove it')
+  if (parent !== undefined && !uuid.test(text))
+    return new Problem(`must be the id of a row of ${parent}, a UUID in lower case`)
   if (pattern && !pattern.test(text)) return new Problem(`does not match the pattern ${pattern}`)
   return undefined
 }
+
+/** In the one form that is stored. */
+export const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 
 const loneSurrogate = new Problem(
   'holds a lone surrogate, which is not Unicode text and cannot be stored unchanged; remove it or send the pair',
@@ -238,25 +247,39 @@ export function parseDateTime(input: unknown): Date | Problem {
 
 const json: Codec<unknown> = {
   parse(input, { maxBytes }) {
-    const problem = jsonProblem(input, 1)
+    const problem = jsonProblem(input, maxJsonLevels) ?? unsafeProblem(input)
     return problem ?? bytesProblem(canonical(input), maxBytes) ?? input
   },
   text: canonical,
-  read: (value) => (jsonProblem(value, 1) ? undefined : value),
+  // Another program may have written it.
+  read: (value) => (jsonProblem(value, mostJsonLevels) ? undefined : value),
   parameter: canonical,
   size: (value) => Buffer.byteLength(canonical(value)),
 }
 
-function jsonProblem(value: unknown, level: number): Problem | undefined {
-  if (level > maxJsonLevels) return new Problem(`has more than ${maxJsonLevels} levels of lists and objects`)
+/** `levels`: how many levels of lists and objects the value may have. */
+function jsonProblem(value: unknown, levels: number): Problem | undefined {
   if (value === null || typeof value === 'boolean') return undefined
   if (typeof value === 'string') return value.isWellFormed() ? undefined : loneSurrogate
   if (typeof value === 'number')
     return Number.isFinite(value) ? undefined : new Problem('holds a number that is not finite')
   if (typeof value !== 'object') return expected('a JSON value', value)
+  if (levels === 0) return new Problem(`has more than ${maxJsonLevels} levels of lists and objects`)
   for (const [key, part] of Object.entries(value)) {
     if (!key.isWellFormed()) return loneSurrogate
-    const problem = jsonProblem(part, level + 1)
+    const problem = jsonProblem(part, levels - 1)
+    if (problem) return problem
+  }
+  return undefined
+}
+
+/** JSON.parse has rounded such a number already, or the database or another reader will. */
+function unsafeProblem(value: unknown): Problem | undefined {
+  if (typeof value === 'number' && Number.isInteger(value) && !Number.isSafeInteger(value))
+    return new Problem('holds a whole number beyond 2^53, which JSON cannot hold exactly; send it as a string')
+  if (typeof value !== 'object' || value === null) return undefined
+  for (const part of Object.values(value)) {
+    const problem = unsafeProblem(part)
     if (problem) return problem
   }
   return undefined

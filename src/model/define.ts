@@ -87,10 +87,10 @@ function modelOf(table: Table, definition: Definition<Row>, problem: Fail): Mode
   const { by = [], visibleTo = {}, columns: rules = {} } = definition as Definition<Record<string, unknown>>
   const names = table.columns.map((column) => column.name)
   for (const column of [...Object.keys(rules), ...by.flat(), ...Object.keys(visibleTo)]) {
-    if (column in ours) throw problem(`${column} is set by Spillway; remove it from the definition`)
+    if (Object.hasOwn(ours, column)) throw problem(`${column} is set by Spillway; remove it from the definition`)
     if (!names.includes(column)) {
       throw problem(
-        `there is no column ${column} in prisma/schema.prisma; it has ${names.filter((one) => !(one in ours)).join(', ')}`,
+        `there is no column ${column} in prisma/schema.prisma; it has ${names.filter((one) => !Object.hasOwn(ours, one)).join(', ')}`,
       )
     }
   }
@@ -98,8 +98,10 @@ function modelOf(table: Table, definition: Definition<Row>, problem: Fail): Mode
   if (visible.length > 1) throw problem(`visibleTo names ${visible.length} columns; name one`)
   const narrowed = new Set([...by.flat(), ...Object.keys(visibleTo)])
   const columns = table.columns
-    .filter((column) => !(column.name in ours))
-    .map((column) => columnOf(column, rules[column.name] ?? {}, narrowed.has(column.name), problem))
+    .filter((column) => !Object.hasOwn(ours, column.name))
+    .map((column) =>
+      columnOf(column, { rules: rules[column.name] ?? {}, narrows: narrowed.has(column.name), table }, problem),
+    )
   const [first] = visible
   const model: Model = {
     name,
@@ -144,11 +146,20 @@ function checkOurs(table: Table, problem: Fail): void {
   }
 }
 
-function columnOf(column: TableColumn, rules: Rules, narrows: boolean, problem: Fail): Column {
+interface Use {
+  rules: Rules
+  /** Lists can be narrowed to its values. */
+  narrows: boolean
+  table: Table
+}
+
+function columnOf(column: TableColumn, { rules, narrows, table }: Use, problem: Fail): Column {
   const { name, dbName, nullable, enumName, values } = column
   const wrong = (text: string) => problem(`the column ${name} ${text}`)
+  if (isReserved(name, narrows))
+    throw wrong('has a name that Spillway uses itself; rename it, and keep its name in the database by @map')
   const type = column.type as ColumnType
-  if (!(type in codecs) || column.list) {
+  if (!Object.hasOwn(codecs, type) || column.list) {
     throw wrong(
       `has the type ${column.type}${column.list ? '[]' : ''}; expected one of ${Object.keys(codecs).join(', ')} (an enum counts as Enum)`,
     )
@@ -180,6 +191,7 @@ function columnOf(column: TableColumn, rules: Rules, narrows: boolean, problem: 
     max: limits.max,
     digits: limits.digits,
     pattern: rules.pattern,
+    parent: table.references.find(({ columns, parentColumns }) => parentColumns[columns.indexOf(name)] === 'id')?.model,
     trimsEnd: limits.trimsEnd || (narrows && type === 'String'),
     fromToken: rules.fromToken,
   }
@@ -192,12 +204,21 @@ function columnOf(column: TableColumn, rules: Rules, narrows: boolean, problem: 
   const [min, max] = [bound(rules.min, 'min'), bound(rules.max, 'max')]
   if (min !== undefined) resolved.min = min
   if (max !== undefined) resolved.max = max
+  if (min !== undefined && max !== undefined && Number(min) > Number(max))
+    throw wrong(`has the rules min: ${rules.min} and max: ${rules.max}, between which there is no value`)
   if (column.default !== undefined) {
     const value = codecs[type].parse(defaultOf(type, column.default), resolved)
     if (value instanceof Problem) throw wrong(`has the default ${column.default}, which ${value.text}`)
     resolved.default = value
   }
   return resolved
+}
+
+/** `created_at` is in the lists of REST, `waitMs` an argument beside columns; the others are arguments of lists. */
+function isReserved(name: string, narrows: boolean): boolean {
+  // Such as `constructor`: every object has it.
+  if (name in {} || name === 'created_at' || name === 'waitMs') return true
+  return narrows && ['first', 'last', 'before', 'after'].includes(name)
 }
 
 function defaultOf(type: ColumnType, given: string | number | boolean): unknown {
@@ -216,7 +237,8 @@ const rulesOf: Record<keyof Rules, readonly ColumnType[]> = {
 
 function checkRules(type: ColumnType, rules: Rules, wrong: Fail): void {
   for (const rule of Object.keys(rules) as (keyof Rules)[]) {
-    if (!(rule in rulesOf)) throw wrong(`has the rule ${rule}; expected one of ${Object.keys(rulesOf).join(', ')}`)
+    if (!Object.hasOwn(rulesOf, rule))
+      throw wrong(`has the rule ${rule}; expected one of ${Object.keys(rulesOf).join(', ')}`)
     if (!rulesOf[rule].includes(type)) throw wrong(`has the type ${type}, which the rule ${rule} is not for`)
   }
   for (const rule of ['maxBytes', 'maxLength'] as const) {
@@ -279,9 +301,11 @@ const reservedTypes =
   'Query Mutation Subscription Node Receipt ReceiptStatus Failure Queue Durability DeadLetter DeadLetterConnection DeadLetterEdge DeadLetterFilter DeadLetterChange PageInfo DateTime JSON BigInt Decimal Bytes String Int Float Boolean ID'.split(
     ' ',
   )
+/** Fields beside the row, in receipts and events. */
+const reservedFields = ['id', 'saveId', 'model', 'status', 'duplicate', 'acceptedAt', 'conflicts', 'failure', 'cursor']
 const reservedPaths = ['/graphql', '/livez', '/readyz', '/metrics', '/receipts', '/console/models.json']
 
-/** The models of a release by name. Throws if two claim one name, or a parent is missing. */
+/** The models of a release by name. Throws if two claim one name. */
 export function listModels(models: readonly Model[]): ReadonlyMap<string, Model> {
   const owners = new Map<string, string>()
   const claim = (kind: string, name: string, owner: string) => {
@@ -298,6 +322,11 @@ export function listModels(models: readonly Model[]): ReadonlyMap<string, Model>
   for (const path of reservedPaths) claim('path', path, 'Spillway')
   for (const { name, names, columns } of models) {
     const owner = `the model ${name}`
+    if (reservedFields.includes(names.one)) {
+      throw new ModelError(
+        `${owner} has the name ${names.one}, which is a field of receipts or events; give it another one: defineModel(…, { names: { one: '…' } })`,
+      )
+    }
     for (const field of [names.one, names.many, names.save, names.saveMany]) claim('root field', field, owner)
     claim('subscription', names.saved, owner)
     for (const end of ['', 'Input', 'Receipt', 'Saved', 'Connection', 'Edge'])
@@ -305,8 +334,7 @@ export function listModels(models: readonly Model[]): ReadonlyMap<string, Model>
     for (const path of new Set([names.savePath, names.listPath])) claim('path', path, owner)
     for (const column of columns) if (column.enumName) claimEnum(owners, column.enumName)
   }
-  const known = new Map(models.map((model) => [model.name, model]))
-  return known
+  return new Map(models.map((model) => [model.name, model]))
 }
 
 /** Several columns may have one enum. */

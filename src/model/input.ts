@@ -1,11 +1,9 @@
 /** Inputs of saves, as GraphQL and REST hand them over: from a client's values to the values of a row. */
-import { type Column, codecs, Problem } from './columns.ts'
+import { type Column, codecs, Problem, uuid } from './columns.ts'
 import { badInput, SpillwayError } from './error.ts'
 import { claimOf, type Grant } from './grant.ts'
 import type { Model, Values } from './model.ts'
 import { fromText } from './narrow.ts'
-
-const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 
 /** The id in lower case, the one form that is stored, or undefined if it is no UUID. */
 export function parseId(id: unknown): string | undefined {

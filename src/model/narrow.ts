@@ -74,7 +74,10 @@ function visibilityOf(model: Model, grant: Grant): Visible | 'none' | undefined 
 
 /** The input form of a claim's text. */
 export function fromText(type: string, text: string): unknown {
-  return type === 'Int' ? (/^-?\d{1,15}$/.test(text) ? Number(text) : text) : text
+  if (type !== 'Int' && type !== 'BigInt') return text
+  // "7" and "007" are two claims, and would be one number.
+  if (!/^(0|-?[1-9]\d{0,18})$/.test(text)) return undefined
+  return type === 'Int' ? Number(text) : text
 }
 
 function otherValue(model: Model, column: string) {

@@ -206,6 +206,11 @@ export interface Consumer {
   /** Renews the lease of the entries, so that no other consumer receives them. */
   extendLease(entries: readonly Entry[]): Promise<void>
   /**
+   * Lets go of entries that it received: when their lease has ended, they are received again, by
+   * this consumer or by another one, and that delivery is counted.
+   */
+  release(entries: readonly Entry[]): void
+  /**
    * Adds one attempt of this entry, durably, and returns how many there were, this one included.
    */
   countAttempt(entry: Entry): Promise<number>

@@ -305,6 +305,10 @@ export class RedisConsumer implements Consumer {
     return await acking.ask(() => scripts.spillAttempt(keys.stream, keys.attempts, entry.handle, change))
   }
 
+  release(entries: readonly Entry[]): void {
+    this.#forget(entries)
+  }
+
   #forget(entries: readonly Entry[]): void {
     for (const { handle } of entries) this.#received.delete(handle)
   }

@@ -138,6 +138,9 @@ class SqliteConsumer implements Consumer {
     if (entries.length > 0) await this.#rpc.call('extendLease', [this.#number, entries.map(handleOf)])
   }
 
+  /** The thread returns them when their lease has ended. */
+  release(): void {}
+
   countAttempt(entry: Entry): Promise<number> {
     return this.#rpc.call('countAttempt', [handleOf(entry)])
   }

@@ -122,6 +122,10 @@ function resultOf(model: Model, row: Row) {
   return { id: row.id, ...jsonOf(model, row), created_at: row.createdAt.toISOString() }
 }
 
+function rowJson(model: Model, row: Row) {
+  return { id: row.id, ...jsonOf(model, row), createdAt: row.createdAt, savedAt: row.savedAt }
+}
+
 /** The same cursors as GraphQL's. */
 function cursorId(cursor: string): string {
   try {
@@ -143,7 +147,7 @@ export async function getReceipt(app: App, grant: Grant, response: ServerRespons
 async function receiptJson(app: App, grant: Grant, receipt: Receipt) {
   const { id, model, status, duplicate, acceptedAt, conflicts, failure } = receipt
   const row = status === 'QUEUED' ? undefined : (receipt.row ?? (await app.rows.find(model, id)))
-  const shown = row && isVisible(model, row, grant) ? { ...row, ...jsonOf(model, row) } : null
+  const shown = row && isVisible(model, row, grant) ? rowJson(model, row) : null
   return {
     id,
     model: model.name,

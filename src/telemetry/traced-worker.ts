@@ -41,6 +41,10 @@ export function traced({ consumer, store, events }: Traceable, tracer: Tracer): 
       },
       deadLetter: (deadLetters) => consumer.deadLetter(deadLetters),
       extendLease: (entries) => consumer.extendLease(entries),
+      release(entries) {
+        consumer.release(entries)
+        for (const { id } of entries) following.done(id)
+      },
       countAttempt: (entry) => consumer.countAttempt(entry),
       withdrawAttempt: (entry) => consumer.withdrawAttempt(entry),
       probe: () => consumer.probe(),

@@ -2,17 +2,18 @@
  * 60,000 dead letters under one id (FC7), and 100,000 dead letters that a filter matches: to ask for them, save under that id, retry and
  * discard them delays no other call. The tests measure the time that calls of others take meanwhile.
  */
+
 import { randomUUID } from 'node:crypto'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, describe, expect, test } from 'vitest'
 import { DeadLetters } from '../../src/app/dead-letters.ts'
 import type { Failure } from '../../src/model/error.ts'
-import { encode } from '../../src/model/message.ts'
 import type { Entry, Queue } from '../../src/queue/queue.ts'
 import { RedisQueue } from '../../src/queue/redis.ts'
 import { queueKeys } from '../../src/queue/redis-scripts.ts'
 import { SqliteQueue } from '../../src/queue/sqlite.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
+import { contentMessage, models } from '../harness/contents.ts'
 import { discardIds, retryIds } from '../harness/dead-letters.ts'
 import { eventually } from '../harness/eventually.ts'
 import { quiet } from '../harness/quiet.ts'
@@ -168,12 +169,13 @@ describe.each([
   }, async () => {
     const all = 100_000
     const rejected: Failure = { ...conflict, code: 'REJECTED' }
-    const message = encode({ v: 1, type: 'content', id, at: 5, content: body })
+    const message = contentMessage(id, body, 5)
     const [queue, other] = await make({ count: all, failure: rejected, body: message })
     const waits = waiting(other)
     let steps = 0
     let most = 0
     const deadLetters = new DeadLetters({
+      models,
       queue,
       within: async (_, read) => {
         const page = await read()

@@ -1,4 +1,5 @@
 /** Dead letters by ids and by filters, on both queues: exactly those that match are listed, counted, retried and discarded. */
+
 import { randomUUID } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type DeadLetterFilter, DeadLetters, saveIdsLimit } from '../../src/app/dead-letters.ts'
@@ -6,6 +7,7 @@ import { type Failure, SpillwayError } from '../../src/model/error.ts'
 import type { Consumer, Entry, Item, Queue } from '../../src/queue/queue.ts'
 import { RedisQueue } from '../../src/queue/redis.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
+import { models } from '../harness/contents.ts'
 import { eventually } from '../harness/eventually.ts'
 import { freshRedisUrl } from '../harness/fresh.ts'
 import { startProxy } from '../harness/proxy.ts'
@@ -44,7 +46,7 @@ describe.each([
   beforeEach(async () => {
     queue = await make()
     consumer = queue.consumer('w')
-    deadLetters = new DeadLetters({ queue })
+    deadLetters = new DeadLetters({ models, queue })
   })
 
   const receive = () =>
@@ -200,7 +202,7 @@ describe.each([
         })),
       )
     }
-    const disturbed = new DeadLetters({ queue, within: (_, read) => between().then(read) })
+    const disturbed = new DeadLetters({ models, queue, within: (_, read) => between().then(read) })
     expect((await disturbed.retry({ filter: { code: 'REJECTED' } })).count).toBe(450)
     expect(steps).toBeGreaterThanOrEqual(5)
     const added = steps - 1
@@ -227,6 +229,7 @@ describe.each([
     await fail(some(350))
     let steps = 0
     const failing = new DeadLetters({
+      models,
       queue,
       within: (_, read) => {
         if (++steps === 4) throw new SpillwayError('OVERLOADED', 'no memory', { retryAfterMs: 5 })
@@ -305,7 +308,7 @@ test('DeadLetters on RedisQueue loses and doubles nothing when replies are lost 
     () => queue.close(),
   )
   await queue.connection.whenReady(5_000)
-  const deadLetters = new DeadLetters({ queue })
+  const deadLetters = new DeadLetters({ models, queue })
   const consumer = queue.consumer('w')
   const ids = Array.from({ length: 2_000 }, () => randomUUID() as string)
   const failure: Failure = { code: 'REJECTED', message: 'no', attempts: 1, failedAt: time(0) }

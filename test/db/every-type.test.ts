@@ -6,14 +6,14 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Dialect } from '../../src/db/dialect.ts'
 import { migrate } from '../../src/db/migrate.ts'
 import { startMariadb } from '../harness/mariadb.ts'
-import { copyTree, type Tree } from '../harness/tree.ts'
+import { copyPrisma, type PrismaCopy } from '../harness/prisma-copy.ts'
 import { quiet } from '../harness/quiet.ts'
 
 let server: Awaited<ReturnType<typeof startMariadb>>
-let copy: Tree
+let copy: PrismaCopy
 beforeAll(async () => {
   server = await startMariadb()
-  copy = await copyTree(await readFile(new URL('./every-type.prisma', import.meta.url), 'utf8'))
+  copy = await copyPrisma(await readFile(new URL('./every-type.prisma', import.meta.url), 'utf8'))
   await copy.node(['src/commands/migration.ts', 'every_type'])
 }, 120_000)
 afterAll(async () => {

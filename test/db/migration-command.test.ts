@@ -6,8 +6,9 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { type Migratable, migrate } from '../../src/db/migrate.ts'
 import { mysqlDialect } from '../../src/db/mysql.ts'
 import { sqliteDialect } from '../../src/db/sqlite.ts'
+import { given } from '../harness/contents.ts'
 import { startMariadb } from '../harness/mariadb.ts'
-import { copyTree, type Tree } from '../harness/tree.ts'
+import { copyPrisma, type PrismaCopy } from '../harness/prisma-copy.ts'
 import { quiet } from '../harness/quiet.ts'
 
 let server: Awaited<ReturnType<typeof startMariadb>>
@@ -43,7 +44,7 @@ model Line {
 `
 
 /** The command's output, and its exit code. */
-async function migration(copy: Tree, ...args: string[]) {
+async function migration(copy: PrismaCopy, ...args: string[]) {
   const done = copy.node(['src/commands/migration.ts', ...args])
   return done.then(
     ({ stdout, stderr }) => ({ code: 0, stdout, stderr }),
@@ -54,7 +55,7 @@ async function migration(copy: Tree, ...args: string[]) {
 const kinds = ['mysql', 'sqlite'] as const
 type Kind = (typeof kinds)[number]
 
-async function sqlOf(copy: Tree, kind: Kind, name: string): Promise<string> {
+async function sqlOf(copy: PrismaCopy, kind: Kind, name: string): Promise<string> {
   const folder = join(copy.path, `prisma/${kind}/migrations`)
   const found = (await readdir(folder)).find((each) => each.endsWith(`_${name}`))
   return readFile(join(folder, found!, 'migration.sql'), 'utf8')
@@ -62,19 +63,25 @@ async function sqlOf(copy: Tree, kind: Kind, name: string): Promise<string> {
 
 const statements = (sql: string) => sql.split('\n').filter((line) => line && !line.startsWith('--'))
 
-async function editSchema(copy: Tree, edit: (text: string) => string): Promise<void> {
+async function editSchema(copy: PrismaCopy, edit: (text: string) => string): Promise<void> {
   const path = join(copy.path, 'prisma/schema.prisma')
   await writeFile(path, edit(await readFile(path, 'utf8')))
 }
 
 /** A new database with the migrations that the copy has now. */
-async function open(copy: Tree, kind: Kind): Promise<{ database: Migratable } & AsyncDisposable> {
+async function open(copy: PrismaCopy, kind: Kind): Promise<{ database: Migratable } & AsyncDisposable> {
   const folder = pathToFileURL(join(copy.path, `prisma/${kind}/migrations/`))
   const log = quiet()
   const dialect =
     kind === 'mysql'
-      ? mysqlDialect({ url: await server.createDatabase(), concurrency: 1, log })
-      : sqliteDialect(`file:${join(copy.path, `${Math.random()}.db`)}`, log)
+      ? mysqlDialect({
+          url: await server.createDatabase(),
+          concurrency: 1,
+          client: given.prisma.mysql,
+          tables: [],
+          log,
+        })
+      : sqliteDialect(`file:${join(copy.path, `${Math.random()}.db`)}`, given.prisma.sqlite, log)
   await using stack = new AsyncDisposableStack()
   stack.defer(() => dialect.close())
   const database = { ...(await dialect.migratable(AbortSignal.timeout(20_000))), folder }
@@ -91,9 +98,9 @@ const insertLine = (database: Migratable, id: string, noteId: string) =>
   database.query(`INSERT INTO Line (id, noteId, createdAt, savedAt) VALUES ('${id}', '${noteId}', ${now}, ${now})`)
 
 describe('npm run migration', () => {
-  let copy: Tree
+  let copy: PrismaCopy
   beforeEach(async () => {
-    copy = await copyTree(note)
+    copy = await copyPrisma(note)
     return () => copy[Symbol.asyncDispose]()
   })
 
@@ -216,17 +223,31 @@ describe('npm run migration', () => {
     }
   })
 
-  test('leaves a removed table to a person, and a migration that needs a statement on one database only has both files', async () => {
+  test('writes both files when only one database changes, and leaves a removed table where it is', async () => {
     await migration(copy, 'add_note')
     await editSchema(copy, (text) => text.replace('@db.VarChar(20)', '@db.VarChar(40)'))
     expect(await migration(copy, 'longer')).toMatchObject({ code: 1 })
     expect(statements(await sqlOf(copy, 'sqlite', 'longer'))).toEqual([])
     expect(await sqlOf(copy, 'sqlite', 'longer')).toContain('-- Nothing changes on SQLite.')
     await (await open(copy, 'sqlite'))[Symbol.asyncDispose]()
+    await editSchema(copy, (text) => text.replaceAll('Line', 'Other').replace('  noteId ', '  more Int\n  noteId '))
+    const { code, stderr } = await migration(copy, 'other')
+    expect([code, stderr]).toEqual([0, expect.stringContaining('DROP TABLE `Line`;')])
+    for (const kind of kinds) {
+      const text = await sqlOf(copy, kind, 'other')
+      expect(text).toContain(
+        '-- The table Line is no longer in the schema. It stays, with its rows, unless you write:\n-- DROP TABLE',
+      )
+      expect(statements(text)[0]).toMatch(/^CREATE TABLE .Other. \($/)
+    }
+  })
+
+  test('asks whether a table that is gone was renamed to a new one with the same columns', async () => {
+    await migration(copy, 'add_note')
     await editSchema(copy, (text) => text.replaceAll('Line', 'Other'))
     const { code, stderr } = await migration(copy, 'other')
-    expect([code, stderr]).toEqual([1, expect.stringContaining('DROP TABLE `Line`;')])
-    expect(statements(await sqlOf(copy, 'mysql', 'other'))[0]).toBe('CREATE TABLE `Other` (')
+    expect([code, stderr]).toEqual([1, expect.stringContaining('ALTER TABLE `Line` RENAME TO `Other`;')])
+    for (const kind of kinds) await expect(open(copy, kind)).rejects.toThrow(/_other is not complete/)
   })
 
   test('prints what Prisma says about a schema that is wrong, and writes nothing', async () => {

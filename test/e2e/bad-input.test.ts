@@ -50,9 +50,9 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
       ['no JSON', 'content=something', /the body is not JSON/],
       ['JSON that is no object', '["something"]', /not a JSON object/],
       ['null', 'null', /not a JSON object/],
-      ['no content', '{"contents":"something"}', /content is missing/],
-      ['content that is a number', '{"content":5}', /content must be a string, got number/],
-      ['content that is null', '{"content":null}', /content must be a string, got null/],
+      ['no content', '{"contents":"something"}', /content of Content is missing/],
+      ['content that is a number', '{"content":5}', /content of Content must be a string, got number/],
+      ['content that is null', '{"content":null}', /content of Content must not be null/],
       [
         'content one byte too long',
         JSON.stringify({ content: `${'é'.repeat(32_768)}x` }),
@@ -106,7 +106,7 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
       ['first=many', /first must be a whole number/],
       ['first=', /first must be a whole number/],
       ['after=unknown', /after is not a cursor/],
-      [`after=${btoa('GPC:S:00000000-0000-7000-8000-000000000000')}`, /the cursor names no content/],
+      [`after=${btoa('GPC:S:00000000-0000-7000-8000-000000000000')}`, /the cursor names no row of contents/],
       ['first=1&first=2', /parameter "first" is given twice/],
       ['after=x&after=x', /parameter "after" is given twice/],
       ['last=5', /there is no parameter "last"/],
@@ -142,7 +142,10 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
       ['a lone surrogate', { content: '\ud800' }, /lone surrogate/],
       ['an id that is no UUID', { content: 'x', id: '42' }, /id must be a UUID/],
     ])('refuses %s', async (_what, variables, message) => {
-      expect(await fail(save, variables)).toMatchObject({ status: 400, body: { data: null, ...refused(message) } })
+      expect(await fail(save, variables)).toMatchObject({
+        status: 400,
+        body: { data: { save: null }, ...refused(message) },
+      })
     })
 
     test.each([
@@ -151,11 +154,11 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
       ['last: 1000', /last must be at most 100, got 1000/],
       ['first: 1, last: 1', /first and last cannot be used together/],
       ['after: "unknown"', /Invalid cursor: unknown/],
-      [`after: "${btoa('GPC:S:00000000-0000-7000-8000-000000000000')}"`, /the cursor names no content/],
+      [`after: "${btoa('GPC:S:00000000-0000-7000-8000-000000000000')}"`, /the cursor names no row of contents/],
     ])('refuses contents(%s)', async (args, message) => {
       expect(await fail(`{ contents(${args}) { edges { node { id } } } }`)).toMatchObject({
         status: 400,
-        body: { data: null, ...refused(message) },
+        body: { data: { contents: null }, ...refused(message) },
       })
     })
 

@@ -74,20 +74,21 @@ export class Spillway {
     return this.api.client
   }
 
-  async startApi(env: Record<string, string> = {}): Promise<SpillwayProcess> {
-    const api = await this.#spawn('api', env)
+  /** `tree`: of another release than the others. */
+  async startApi(env: Record<string, string> = {}, tree = this.#tree): Promise<SpillwayProcess> {
+    const api = await this.#spawn('api', env, tree)
     this.apis.push(api)
     return api
   }
 
-  async startWorker(env: Record<string, string> = {}): Promise<SpillwayProcess> {
-    const worker = await this.#spawn('worker', env)
+  async startWorker(env: Record<string, string> = {}, tree = this.#tree): Promise<SpillwayProcess> {
+    const worker = await this.#spawn('worker', env, tree)
     this.workers.push(worker)
     return worker
   }
 
-  #spawn(role: 'api' | 'worker', env: Record<string, string>): Promise<SpillwayProcess> {
-    return spawnSpillway(role, { ...this.env, ...env }, { execArgv: this.#execArgv, tree: this.#tree })
+  #spawn(role: 'api' | 'worker', env: Record<string, string>, tree?: string): Promise<SpillwayProcess> {
+    return spawnSpillway(role, { ...this.env, ...env }, { execArgv: this.#execArgv, tree })
   }
 
   /** Ends a process, waits until it is gone, and returns how it ended. */

@@ -2,6 +2,7 @@
  * A subscriber to `saved` as the README asks for one: it keeps the cursor of the last event it saw, and comes back with it wherever it
  * is let in. Invariant: it notes every event in the order it came, and every way in which the server broke the order.
  */
+import type { Json } from './client.ts'
 import { SseClient } from './sse.ts'
 import { WsClient } from './ws.ts'
 
@@ -10,9 +11,15 @@ export const wires: Wire[] = ['SSE', 'WebSocket']
 
 export const savedQuery = 'subscription ($after: String) { saved(after: $after) { cursor content { id } } }'
 
-interface Saved {
-  cursor: string
-  content: { id: string }
+/** A subscription to saved rows, with the variable `after`. */
+export interface Feed {
+  query: string
+  read(data: Json): { cursor: string; id: string }
+}
+
+const contents: Feed = {
+  query: savedQuery,
+  read: ({ saved }) => ({ cursor: saved.cursor, id: saved.content.id }),
 }
 
 export class Subscriber {
@@ -28,9 +35,13 @@ export class Subscriber {
   #after: string
   #drop = () => {}
   #done: Promise<void> | undefined
+  readonly #feed: Feed
+  /** Called with the id of each event besides. */
+  onEvent: (id: string) => void = () => {}
 
   /** `where` says which server to go to now, if any. `after`: where it begins. */
-  constructor(wire: Wire, after: string, where: () => string | undefined) {
+  constructor(wire: Wire, after: string, where: () => string | undefined, feed = contents) {
+    this.#feed = feed
     this.wire = wire
     this.#after = after
     this.#where = where
@@ -66,21 +77,22 @@ export class Subscriber {
     }
   }
 
-  #note({ data, errors }: { data?: { saved: Saved }; errors?: { extensions?: { code?: string } }[] }): void {
+  #note({ data, errors }: { data?: Json; errors?: { extensions?: { code?: string } }[] }): void {
     if (!data) {
       // Only what cannot be reached just now may be said to a subscriber whose cursor is good.
       if (errors?.[0]?.extensions?.code !== 'QUEUE_UNAVAILABLE') this.faults.push(JSON.stringify(errors))
       return
     }
-    const { cursor, content } = data.saved
+    const { cursor, id } = this.#feed.read(data)
     if (cursor <= this.#after) this.faults.push(`${cursor} after ${this.#after}`)
     this.#after = cursor
-    this.seen.push(`${cursor} ${content.id}`)
-    this.ids.add(content.id)
+    this.seen.push(`${cursor} ${id}`)
+    this.ids.add(id)
+    this.onEvent(id)
   }
 
   async #overSse(url: string): Promise<void> {
-    const client = await SseClient.open(url, savedQuery, { after: this.#after })
+    const client = await SseClient.open(url, this.#feed.query, { after: this.#after })
     client.onFrame = ({ event, data }) => {
       if (event === 'next') this.#note(JSON.parse(data))
       client.frames.length = 0
@@ -105,7 +117,7 @@ export class Subscriber {
     this.connections += 1
     this.#drop = () => client.close()
     if (this.#stopping.signal.aborted) client.close()
-    client.subscribe('1', savedQuery, { after: this.#after })
+    client.subscribe('1', this.#feed.query, { after: this.#after })
     await client.closed
   }
 }

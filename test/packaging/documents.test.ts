@@ -13,6 +13,7 @@ const documents = [
   'docs/operations.md',
   'docs/faults.md',
   'docs/glossary.md',
+  'docs/models.md',
 ]
 const read = (path: string) => readFileSync(join(root, path), 'utf8')
 

@@ -55,7 +55,7 @@ afterAll(() => rmSync(dir, { recursive: true }))
 
 /** What Spillway's own code tells: metric -> its labels. */
 async function told(): Promise<Map<string, Set<string>>> {
-  const metrics = new Metrics()
+  const metrics = new Metrics(['Content'])
   metrics.watchSubscribers(() => ({ sse: 1 }))
   metrics.watchLog(() => 1)
   metrics.watchBytes(new Bytes())
@@ -69,12 +69,12 @@ async function told(): Promise<Map<string, Set<string>>> {
       durability: 'FSYNC',
     }),
   })
-  metrics.enqueued(1, 1)
-  metrics.rejected(1, 'QUEUE_FULL')
-  metrics.cacheRequest('hit')
+  metrics.enqueued('Content', 1, 1)
+  metrics.rejected('Content', 1, 'QUEUE_FULL')
+  metrics.cacheRequest('Content', 'hit')
   metrics.delivered(1)
   metrics.stage('insert', 1)
-  metrics.committed(1, 1)
+  metrics.committed('Content', 1, 1)
   const found = new Map<string, Set<string>>()
   for (const [, name, labels = ''] of (await metrics.text()).matchAll(/^(\w+)(\{.*\})? \S+$/gm)) {
     const known = found.get(name!) ?? new Set()
@@ -252,7 +252,7 @@ test('a Prometheus that scrapes a running Spillway has a line for every panel', 
         await system.client.graphql('{ contents(first: 1) { edges { node { id } } } }')
         const id = crypto.randomUUID()
         const { body } = await system.client.graphql(
-          'mutation ($id: ID!) { saveMany(inputs: [{ id: $id, content: "one" }, { id: $id, content: "other" }]) { id } }',
+          'mutation ($id: ID!) { saveMany(inputs: [{ id: $id, content: "one" }, { id: $id, content: "other" }]) { saveId } }',
           { id },
         )
         expect(body.errors[0].extensions.code).toBe('ID_CONFLICT')

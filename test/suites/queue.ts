@@ -661,6 +661,29 @@ export function queueSuite<B extends QueueBench>(
         expect((await queue.status()).depth).toBe(0)
       })
 
+      test('returns released entries again when their lease has ended, to the same consumer or to another one', {
+        timeout: 60_000,
+      }, async () => {
+        const all = items(3)
+        await enqueue(...all)
+        const consumer = queue.consumer('a')
+        let entries = await receiveSome(consumer)
+        for (const deliveries of [2, 3]) {
+          consumer.release(entries)
+          expect(await consumer.receive(lots, 0)).toEqual([])
+          entries = await receiveSome(consumer)
+          entries.push(...(await receiveAll(consumer)))
+          expect(entries.map((one) => [one.id, one.deliveries])).toEqual(all.map(({ id }) => [id, deliveries]))
+        }
+        consumer.release(entries)
+        const other = (await bench.open()).consumer('b')
+        const received = await receiveSome(other)
+        received.push(...(await receiveAll(other)))
+        expect(received.map((one) => [one.id, one.deliveries])).toEqual(all.map(({ id }) => [id, 4]))
+        await other.ack(received)
+        expect(await queue.status()).toMatchObject({ depth: 0, inFlight: 0 })
+      })
+
       test('resolves when its consumer closes', async () => {
         const consumer = queue.consumer('w')
         const since = performance.now()

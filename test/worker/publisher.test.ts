@@ -171,6 +171,7 @@ describe.each([
         extendLease: consumer.extendLease.bind(consumer),
         countAttempt: consumer.countAttempt.bind(consumer),
         withdrawAttempt: consumer.withdrawAttempt.bind(consumer),
+        release: consumer.release.bind(consumer),
         probe: () => consumer.probe(),
         close: () => consumer.close(),
         markSaved: (entries) => step('markSaved', () => consumer.markSaved(entries)),

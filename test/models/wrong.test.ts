@@ -1,0 +1,280 @@
+/** A definition that is wrong stops the start with one error: which file, which column, and what to do. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type Definition, listModels, modelsOf } from '../../src/model/define.ts'
+import type { Row } from '../../src/model/model.ts'
+import type { Table, TableColumn } from '../../src/model/table.ts'
+import { column, table } from '../harness/models.ts'
+import { spawnSpillway } from '../harness/process.ts'
+import { copyTree, type Tree } from '../harness/tree.ts'
+import { addToIndex } from './every.ts'
+
+// biome-ignore lint/suspicious/noExplicitAny: definitions that types would refuse.
+type Any = any
+
+/** `defineModel` for one table, which is Comment unless it has another name. */
+function define(definition: Definition<Any> = {}, given: Table = comment()) {
+  return modelsOf<Record<string, Row>, Any>({ [given.name]: given })(given.name, definition as Any)
+}
+
+const body = column('body', 'String', { native: ['Text'] })
+const postId = column('postId', 'String', { native: ['Char', '36'] })
+const comment = (...more: TableColumn[]) => table('Comment', [postId, body, ...more], [[], ['postId']])
+const without = (name: string) => {
+  const whole = comment()
+  return { ...whole, columns: whole.columns.filter((one) => one.name !== name) }
+}
+const instead = (name: string, change: Partial<TableColumn>) => {
+  const whole = comment()
+  return { ...whole, columns: whole.columns.map((one) => (one.name === name ? { ...one, ...change } : one)) }
+}
+
+type Wrong = readonly [title: string, make: () => unknown, message: RegExp]
+const file = /^The model Comment \(test\/models\/wrong\.test\.ts\): /
+
+const wrong: Wrong[] = [
+  [
+    'a column that the schema lacks',
+    () => define({ columns: { colour: {} } }),
+    /there is no column colour in prisma\/schema.prisma; it has postId, body/,
+  ],
+  ['a column of Spillway', () => define({ columns: { savedAt: {} } }), /savedAt is set by Spillway; remove it/],
+  ['`by` with a column that the schema lacks', () => define({ by: [['colour']] }), /there is no column colour/],
+  [
+    '`by` without an index',
+    () => define({ by: [['postId', 'body']] }, table('Comment', [postId, column('body', 'Int')])),
+    /body and postId, and no index is fit .*@@index\(\[body, postId, createdAt, id\]\)/,
+  ],
+  [
+    '`by` of a type that cannot be searched',
+    () => define({ by: [['ratio']] }, comment(column('ratio', 'Float'))),
+    /column ratio is in by or visibleTo and has the type Float; expected String/,
+  ],
+  [
+    '`visibleTo` without an index',
+    () => define({ visibleTo: { postId: 'tenant' } }, table('Comment', [postId])),
+    /postId, and no index is fit/,
+  ],
+  [
+    '`visibleTo` with two columns',
+    () => define({ visibleTo: { postId: 'a', body: 'b' } }),
+    /visibleTo names 2 columns; name one/,
+  ],
+  ['no id', () => define({}, without('id')), /lacks the column id; add "id String @id @db.Char\(36\)"/],
+  [
+    'no createdAt',
+    () => define({}, without('createdAt')),
+    /lacks the column createdAt; add "createdAt DateTime @db.DateTime\(3\)"/,
+  ],
+  ['no savedAt', () => define({}, without('savedAt')), /lacks the column savedAt/],
+  [
+    'an id that is a number',
+    () => define({}, instead('id', { type: 'Int' })),
+    /column id must be declared as "id String @id/,
+  ],
+  [
+    'an id that is too short',
+    () => define({}, instead('id', { native: ['Char', ['35']] })),
+    /column id must be declared/,
+  ],
+  [
+    'createdAt with seconds',
+    () => define({}, instead('createdAt', { native: ['DateTime', ['0']] })),
+    /column createdAt must be declared/,
+  ],
+  [
+    'createdAt that is nullable',
+    () => define({}, instead('createdAt', { nullable: true })),
+    /column createdAt must be declared/,
+  ],
+  [
+    'savedAt that Prisma sets',
+    () => define({}, instead('savedAt', { generated: 'updatedAt' })),
+    /column savedAt must be declared/,
+  ],
+  [
+    'savedAt under another name',
+    () => define({}, instead('savedAt', { dbName: 'saved_at' })),
+    /column savedAt must be declared/,
+  ],
+  ['another primary key', () => define({}, { ...comment(), primaryKey: ['postId', 'id'] }), /primary key must be id/],
+  [
+    'a unique index',
+    () => define({}, { ...comment(), unique: [['postId']] }),
+    /postId must not be unique: .*replace it by @@index/,
+  ],
+  [
+    'a list',
+    () => define({}, comment(column('tags', 'String', { list: true }))),
+    /column tags has the type String\[\]; expected one of String, Int/,
+  ],
+  [
+    'a type that Prisma does not support',
+    () => define({}, comment(column('place', 'Unsupported' as Any))),
+    /column place has the type Unsupported/,
+  ],
+  [
+    '@updatedAt',
+    () => define({}, comment(column('seen', 'DateTime', { generated: 'updatedAt' }))),
+    /column seen gets its value from updatedAt/,
+  ],
+  [
+    'autoincrement()',
+    () => define({}, comment(column('number', 'Int', { generated: 'autoincrement' }))),
+    /column number gets its value from autoincrement/,
+  ],
+  [
+    '@db.Float',
+    () => define({}, comment(column('ratio', 'Float', { native: ['Float'] }))),
+    /column ratio has the type @db.Float, which rounds; use @db.Double/,
+  ],
+  [
+    '@db.Timestamp',
+    () => define({}, comment(column('seen', 'DateTime', { native: ['Timestamp', '3'] }))),
+    /column seen has the type @db.Timestamp; expected one of @db.DateTime/,
+  ],
+  [
+    '@db.DateTime without milliseconds',
+    () => define({}, comment(column('seen', 'DateTime', { native: ['DateTime', '0'] }))),
+    /column seen .*rounds; use @db.DateTime\(3\)/,
+  ],
+  [
+    'a rule of another type',
+    () => define({ columns: { body: { min: 1 } } }),
+    /column body has the type String, which the rule min is not for/,
+  ],
+  [
+    'a rule that there is not',
+    () => define({ columns: { body: { length: 1 } } } as Any),
+    /column body has the rule length; expected one of maxBytes/,
+  ],
+  [
+    'maxBytes of 0',
+    () => define({ columns: { body: { maxBytes: 0 } } }),
+    /column body has the rule maxBytes: 0; expected a whole number from 1/,
+  ],
+  [
+    'a pattern with the flag g',
+    () => define({ columns: { body: { pattern: /a/g } } }),
+    /column body has a pattern with the flag g/,
+  ],
+  [
+    'min beyond the type',
+    () => define({ columns: { rating: { max: 200 } } }, comment(column('rating', 'Int', { native: ['TinyInt'] }))),
+    /column rating has the rule max: 200, which must be at least -128 and at most 127/,
+  ],
+  [
+    'min above max',
+    () => define({ columns: { rating: { min: 5, max: 1 } } }, comment(column('rating', 'Int'))),
+    /column rating has the rules min: 5 and max: 1/,
+  ],
+  [
+    'a default that breaks a rule',
+    () => define({ columns: { rating: { min: 1 } } }, comment(column('rating', 'Int', { default: 0 }))),
+    /column rating has the default 0, which must be at least 1/,
+  ],
+  [
+    'a column named like an argument of lists',
+    () => define({ by: [['after']] }, table('Comment', [column('after', 'Int')], [['after']])),
+    /column after has a name that Spillway uses itself; rename it/,
+  ],
+  [
+    'a column named like a field of REST',
+    () => define({}, comment(column('created_at', 'Int'))),
+    /column created_at has a name that Spillway uses itself/,
+  ],
+  [
+    'a column named like what each object has',
+    () => define({}, comment(column('constructor', 'Int'))),
+    /column constructor has a name/,
+  ],
+]
+
+describe('defineModel', () => {
+  test.each(wrong)('refuses %s, and names file, column and cure', (_title, make, message) => {
+    expect(make).toThrow(message)
+    expect(make).toThrow(file)
+  })
+
+  test('refuses a model that the schema lacks, and lists those it has', () => {
+    const defineModel = modelsOf<Record<string, Row>, Any>({ Comment: comment() })
+    expect(() => defineModel('Remark', {} as Any)).toThrow(
+      /The model Remark \(test\/models\/wrong\.test\.ts\) is not in prisma\/schema.prisma, which has Comment; add it there/,
+    )
+  })
+
+  test('refuses a name that is too long', () => {
+    expect(() => define({}, table('C'.repeat(41), [body]))).toThrow(/its name has 41 characters; at most 40/)
+  })
+})
+
+describe('listModels', () => {
+  const named = (name: string, definition: Definition<Any> = {}) => define(definition, table(name, [body]))
+  test.each([
+    [
+      'a name of a mutation',
+      [named('Comment'), named('Remark', { names: { save: 'saveComment' } })],
+      /the model Remark and the model Comment both claim the root field saveComment; rename one/,
+    ],
+    [
+      'a name of a list',
+      [named('Comment'), named('Remark', { names: { many: 'comments' } })],
+      /both claim the root field comments/,
+    ],
+    [
+      'a path',
+      [named('Comment'), named('Remark', { names: { savePath: '/comments' } })],
+      /both claim the path \/comments/,
+    ],
+    [
+      'a GraphQL type',
+      [named('Comment'), named('CommentInput')],
+      /the model CommentInput and the model Comment both claim the GraphQL type CommentInput/,
+    ],
+    ['a type of Spillway', [named('Queue')], /the model Queue and Spillway both claim/],
+    [
+      'a path of Spillway',
+      [named('Comment', { names: { listPath: '/metrics' } })],
+      /the model Comment and Spillway both claim the path \/metrics/,
+    ],
+    ['its own list', [named('Sheep', { names: { many: 'sheep' } })], /both claim the root field sheep/],
+    ['the same model', [named('Comment'), named('Comment')], /the model Comment and the model Comment both claim/],
+    [
+      'a field of receipts',
+      [named('Status')],
+      /the model Status has the name status, which is a field of receipts or events; give it another/,
+    ],
+  ])('refuses models that claim %s twice', (_title, models, message) => {
+    expect(() => listModels(models)).toThrow(message)
+  })
+})
+
+describe('npm start', () => {
+  let tree: Tree
+  beforeAll(async () => {
+    tree = await copyTree(`
+model Remark {
+  id        String   @id @db.Char(36)
+  postId    String   @db.Char(36)
+  createdAt DateTime @db.DateTime(3)
+  savedAt   DateTime @db.DateTime(3)
+}
+`)
+    await tree.write(
+      'src/models/remark.ts',
+      "import { defineModel } from './prisma.ts'\n\nexport const Remark = defineModel('Remark', { by: [['postId']] })\n",
+    )
+    await addToIndex(tree, 'Remark')
+    await tree.generate()
+  }, 120_000)
+  afterAll(() => tree?.[Symbol.asyncDispose]())
+
+  test.each(['api', 'worker'] as const)('of a wrong model ends with one message (%s)', async (role) => {
+    const process = await spawnSpillway(role, {}, { ready: false, tree: tree.path, cwd: tree.path })
+    expect(await process.exited).toBe(1)
+    const lines = process.logs().trim().split('\n')
+    expect(lines).toHaveLength(1)
+    expect(lines[0]).toMatch(
+      /The model Remark \(src\/models\/remark\.ts\): lists can be narrowed to postId, and no index is fit for that; add @@index\(\[postId, createdAt, id\]\) to it in prisma\/schema.prisma, and a migration \(npm run migration -- NAME\)/,
+    )
+  })
+})
