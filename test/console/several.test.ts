@@ -316,7 +316,7 @@ test.each([
   ['light', { colorScheme: 'light' as const }],
   ['dark', { colorScheme: 'dark' as const }],
   ['a phone', { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true }],
-])('the form of every type is accessible and fits the viewport: %s', async (name, options) => {
+])('the form of every type is accessible and fits the viewport: %s', async (_, options) => {
   const window = await openWindow(browser, consoles.open.url, options)
   const { page } = window
   for (const model of ['Comment', 'Every']) {
