@@ -1,5 +1,5 @@
 /** The whole server, with the console and REST, over the models of model-server.ts: open to everybody, and to tokens only. */
-import { serve } from '../../src/server/server.ts'
+import { type ServerOptions, serve } from '../../src/server/server.ts'
 import { Metrics } from '../../src/telemetry/metrics.ts'
 import { type ModelServer, serveModels } from '../harness/model-server.ts'
 import { datamodelOf, models } from '../harness/models.ts'
@@ -23,7 +23,7 @@ export interface Consoles {
 /** Over the app of `served`. */
 export function serveAll(
   { app, store }: ModelServer,
-  options: { introspection?: boolean; auth?: { secret?: string; devClaims?: Record<string, string> } } = {},
+  options: Partial<Pick<ServerOptions, 'introspection' | 'operations' | 'auth'>> = {},
 ): Promise<Served> {
   return serve(
     app,

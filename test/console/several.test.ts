@@ -254,6 +254,42 @@ test('the console shows a refusal of one model where it arises, and goes on with
   await context.close()
 })
 
+test('the console of a server with an allow-list of documents says so, or works where its documents are listed', async () => {
+  const documents = new Set<string>()
+  const listen = await browser.newContext()
+  const heard = await listen.newPage()
+  heard.on('request', (request) => {
+    if (request.url().endsWith('/graphql') && request.method() === 'POST') documents.add(request.postDataJSON().query)
+  })
+  await heard.goto(consoles.open.url)
+  await heard.locator('.connection.live').waitFor()
+  await choose({ page: heard }, 'Memo')
+  await heard.getByLabel('topic').fill('1')
+  await heard.getByLabel('text').fill('heard')
+  await heard.getByLabel('text').press('Enter')
+  await heard.locator('.rows li', { hasText: 'text: heard' }).waitFor()
+  await listen.close()
+
+  const auth = { devClaims: { sub: 'dev', tenant: 'a' } }
+  const strict = await serveAll(consoles.served, { auth, operations: new Set() })
+  const context = await browser.newContext()
+  const page = await context.newPage()
+  await page.goto(strict.url)
+  await page.locator('.feed .bad', { hasText: 'PERSISTED_OPERATIONS' }).waitFor()
+  await page.locator('[data-banner=trouble]', { hasText: 'PERSISTED_OPERATIONS' }).waitFor()
+  expect(await page.getByLabel('Token').count()).toBe(0)
+  await context.close()
+  await strict.close()
+
+  const listed = await serveAll(consoles.served, { auth, operations: documents })
+  const window = await openWindow(browser, listed.url)
+  await choose(window, 'Memo')
+  await window.page.locator('.rows li', { hasText: 'text: heard' }).waitFor()
+  window.check()
+  await window.close()
+  await listed.close()
+})
+
 test('after a reload, the console sends a save to the model that it was typed for, under the same id', async () => {
   const window = await openWindow(browser, consoles.open.url)
   const { page } = window
