@@ -117,7 +117,17 @@ export class Worker {
       this.#changed()
     }
     const isBusy = () => this.#isBusy
-    const laneOptions = { batch: options.batch, maxAttempts, retryForMs, log, meter, signal, stopping, onChange, isBusy }
+    const laneOptions = {
+      batch: options.batch,
+      maxAttempts,
+      retryForMs,
+      log,
+      meter,
+      signal,
+      stopping,
+      onChange,
+      isBusy,
+    }
     this.#lanes = new Map(
       [...models.values()].map((model) => [model, new Lane(model, { store, slots, onFinished }, laneOptions)]),
     )
