@@ -24,9 +24,15 @@ export class Refusal extends Error {
 
 export const unreachable = (error: unknown): boolean => error instanceof Refusal && error.code === 'UNREACHABLE'
 
+interface ResponseError {
+  message: string
+  path?: unknown
+  extensions?: { code?: string; retryAfterMs?: number }
+}
+
 interface Answer<Data> {
   data?: Data | null
-  errors?: { message: string; extensions?: { code?: string; retryAfterMs?: number } }[]
+  errors?: ResponseError[]
 }
 
 /** How far the server's clock is ahead of this one's, as far as the Date headers tell; 0 where they may well be the same. */
@@ -152,9 +158,16 @@ function dataOf<Data>({ data, errors }: Answer<Data>, right: Right, response?: R
     return data
   }
   const { code = 'INTERNAL_SERVER_ERROR', retryAfterMs } = error.extensions ?? {}
-  if (code === 'UNAUTHENTICATED' || code === 'FORBIDDEN') denied(right, code, error.message)
+  if (isAboutToken(error)) denied(right, code, error.message)
   const header = Number(response?.headers.get('retry-after') ?? Number.NaN)
   throw new Refusal(code, error.message, retryAfterMs ?? (Number.isFinite(header) ? header * 1_000 : undefined))
+}
+
+/** Or else the refusal is of one model, whose rows or columns need a claim: another model may do. */
+function isAboutToken({ message, path, extensions }: ResponseError): boolean {
+  if (extensions?.code === 'FORBIDDEN') return message.includes('a token with the scope')
+  // The token is checked before any field is.
+  return extensions?.code === 'UNAUTHENTICATED' && path === undefined
 }
 
 const lost = () => new Refusal('UNREACHABLE', 'The server cannot be reached.', 1_000)

@@ -21,13 +21,14 @@ const keptRows = 10_000
 const anchorEvery = 2_500
 const page = 100
 const hiddenMs = 60_000
+const refusedMs = 15_000
 const keyOf = (model: Model) => `spillway.cursor.${model.name}`
 
 export const feed = makeStore({
   /** Oldest first; shown the other way round. Changed in place: `version` tells. */
   rows: [] as Row[],
   version: 0,
-  state: 'connecting' as 'connecting' | 'live' | 'catching up' | 'lost' | 'paused',
+  state: 'connecting' as 'connecting' | 'live' | 'catching up' | 'refused' | 'lost' | 'paused',
   /** What came at once after the page was away; -1: the place was lost, and the list was read anew. */
   caughtUp: 0,
   tail: undefined as Tail | undefined,
@@ -76,6 +77,9 @@ export async function watchFeed(): Promise<never> {
         await readAnew().catch(() => {})
         feed.patch({ caughtUp: -1 })
         say('Too many rows were missed: the list was read again.')
+      } else if (error.code === 'FORBIDDEN' && access.get().may.read) {
+        feed.patch({ state: 'refused', problem: error.message })
+        await pause(refusedMs, stream.signal)
       } else if (feed.get().state !== 'paused') {
         feed.patch({ state: 'lost' })
         if (!stream.signal.aborted)
@@ -127,7 +131,7 @@ function taker(began: number) {
     if (id) cursor = id
     if (first) {
       first = false
-      feed.patch({ state: catching ? 'catching up' : 'live', caughtUp: 0 })
+      feed.patch({ state: catching ? 'catching up' : 'live', caughtUp: 0, problem: '' })
       // After the subscription has begun, so that nothing falls in between.
       if (feed.get().rows.length === 0) void readAnew().catch(showProblem)
     }

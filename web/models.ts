@@ -2,6 +2,7 @@
  * The models of this Spillway, as `/console/models.json` lists them, and the chosen one, whose rows the feed shows and the form saves. The
  * operations of a model are made here, for no file of the console names one.
  */
+import { access } from './access.ts'
 import { get, pause, Refusal } from './api.ts'
 import type { Operation } from './operations.ts'
 import { makeStore } from './store.ts'
@@ -80,7 +81,7 @@ export async function loadModels(): Promise<void> {
     } catch (error) {
       if (!(error instanceof Refusal)) throw error
       // A refusal of the token is shown beside the token.
-      models.patch({ problem: ['UNAUTHENTICATED', 'FORBIDDEN'].includes(error.code) ? '' : error.message })
+      models.patch({ problem: access.get().may.read ? error.message : '' })
       await pause(Math.min(5_000, 500 * 2 ** tries), wake.signal)
     }
   }

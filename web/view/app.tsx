@@ -54,6 +54,7 @@ const words = {
   connecting: 'Connecting',
   live: 'Live',
   'catching up': 'Catching up',
+  refused: 'Not allowed',
   lost: 'Reconnecting',
   paused: 'Paused',
 }

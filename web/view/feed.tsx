@@ -58,9 +58,7 @@ export function Feed() {
           onScroll={() => setTop(box.current!.scrollTop)}
         >
           {rows.length === 0 ? (
-            <p class="empty">
-              {state === 'connecting' ? 'Connecting …' : 'Nothing is saved yet. Save something, or make a spike.'}
-            </p>
+            <p class="empty">{emptyText(state)}</p>
           ) : (
             <ul style={{ height: `${rows.length * rowHeight}px` }}>
               {visible.map((row, i) => (
@@ -91,6 +89,11 @@ export function Feed() {
       {model && shown && <Whole model={model} row={shown} close={() => show(undefined)} />}
     </section>
   )
+}
+
+function emptyText(state: ReturnType<typeof feed.get>['state']): string {
+  if (state === 'connecting') return 'Connecting …'
+  return state === 'refused' ? 'No row can be shown.' : 'Nothing is saved yet. Save something, or make a spike.'
 }
 
 function wordsFor(state: ReturnType<typeof feed.get>['state'], caughtUp: number): string {

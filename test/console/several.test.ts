@@ -1,0 +1,373 @@
+/** The console over several models, in a real browser: form, feed, spike, dead letters, tokens. */
+import { randomUUID } from 'node:crypto'
+import axe from 'axe-core'
+import type { Browser, Page } from 'playwright-core'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { launchBrowser } from '../harness/browser.ts'
+import { holds } from '../harness/eventually.ts'
+import { models } from '../harness/models.ts'
+import { tokenOf } from '../harness/tenants.ts'
+import { type Consoles, serveAll, serveConsoles } from './consoles.ts'
+import { numberOf, openWindow } from './window.ts'
+
+let consoles: Consoles
+let browser: Browser
+beforeAll(async () => {
+  ;[consoles, browser] = await Promise.all([serveConsoles(), launchBrowser()])
+})
+afterAll(async () => {
+  await browser?.close()
+  await consoles?.close()
+})
+
+const choose = async ({ page }: { page: Page }, model: string) => {
+  await page.getByLabel('Model', { exact: true }).selectOption(model)
+  await page.locator('.connection.live').waitFor()
+}
+const rowsOf = async (model: string) =>
+  (await consoles.served.store.page(models.get(model)!, { take: 100, skip: 0, where: {} }))!
+
+test('the console saves a row of the chosen model from a form of its columns, and shows it in the feed', async () => {
+  const window = await openWindow(browser, consoles.open.url)
+  const { page } = window
+  await choose(window, 'Comment')
+  await page.getByText('From the token: author').waitFor()
+  expect(await page.locator('form.save label').allInnerTexts()).toEqual([
+    expect.stringMatching(/^postId\s+text, at most 36 characters$/),
+    expect.stringMatching(/^body\s+text$/),
+    expect.stringMatching(/^rating\s+a whole number, from 1 to 5, optional$/),
+    expect.stringMatching(/^mood\s+default HAPPY$/),
+  ])
+  await page.getByLabel('postId').fill('post 1')
+  await page.getByLabel('postId').press('Enter')
+  await page.getByText('body is missing.').waitFor()
+  expect(await page.evaluate(() => document.activeElement?.id)).toBe('column-body')
+  await page.getByLabel('body').fill('a comment')
+  await page.getByLabel('rating').fill('many')
+  await page.getByLabel('body').press('Enter')
+  await page.getByText('rating must be a whole number.').waitFor()
+  await page.getByLabel('rating').fill('9')
+  await page.getByLabel('body').press('Enter')
+  const failed = page.locator('.sent li[data-state=failed]')
+  await failed.locator('.reason', { hasText: 'rating of Comment must be at least 1 and at most 5, got 9' }).waitFor()
+  expect(await page.getByLabel('body').inputValue()).toBe('')
+  await choose(window, 'Memo')
+  // It comes back to the model, and to what was typed.
+  await failed.getByRole('button', { name: 'Edit' }).click()
+  await holds(async () => expect(await page.locator('#column-body').inputValue()).toBe('a comment'))
+  expect(await page.getByLabel('Model', { exact: true }).inputValue()).toBe('Comment')
+  await page.getByLabel('rating').fill('')
+  await page.getByLabel('mood').selectOption('SAD')
+  await page.getByRole('button', { name: 'Save', exact: true }).click()
+  await page
+    .locator('.sent li[data-state=saved]', { hasText: 'postId: post 1 · body: a comment · mood: SAD' })
+    .waitFor()
+  const row = page.locator('.rows li', { hasText: 'postId: post 1 · author: dev · body: a comment · mood: SAD' })
+  await row.click()
+  expect(await page.locator('dialog .values').textContent()).toMatch(/ratingnull/)
+  await page.keyboard.press('Escape')
+  expect(await rowsOf('Comment')).toMatchObject([{ postId: 'post 1', author: 'dev', body: 'a comment', rating: null }])
+  window.check(/status of 400/)
+  await window.close()
+})
+
+test('the console shows the rows of one model at a time, and what was missed of the others meanwhile', async () => {
+  const save = (field: string, input: string, text: string) =>
+    fetch(`${consoles.open.url}/graphql`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ query: `mutation { ${field}(${input}: "${text}", waitMs: 20000) { status } }` }),
+    }).then(async (response) => expect(JSON.stringify(await response.json())).toContain('SAVED'))
+  const memo = (text: string) =>
+    fetch(`${consoles.open.url}/memos`, { method: 'POST', body: JSON.stringify({ topic: 1, text }) }).then(
+      ({ status }) => expect(status).toBe(202),
+    )
+  const window = await openWindow(browser, consoles.open.url)
+  const { page } = window
+  await page.locator('.rows[aria-label="Saved contents"]').waitFor()
+  // The socket that counts is open.
+  await holds(async () => expect(await page.locator('[data-number="saves"]').textContent()).toMatch(/^\d/))
+  await save('save', 'content', 'the first content')
+  await page.locator('.rows li', { hasText: 'the first content' }).waitFor()
+  await choose(window, 'Memo')
+  await page.locator('.rows[aria-label="Saved memos"]').waitFor()
+  await page.getByText('Nothing is saved yet.').waitFor()
+  await memo('a memo')
+  await page.locator('.rows li', { hasText: 'topic: 1 · text: a memo' }).waitFor()
+  await save('save', 'content', 'missed content')
+  expect(await page.locator('.rows li').count()).toBe(1)
+  // The numbers are those of all models.
+  await holds(async () => expect(await numberOf(page, 'total')).toBe(3))
+  await choose(window, 'Content')
+  await page.locator('.feed .hint', { hasText: 'caught up 1 missed' }).waitFor()
+  await holds(async () =>
+    expect(await page.locator('.rows .text').allInnerTexts()).toEqual(['missed content', 'the first content']),
+  )
+  await choose(window, 'Memo')
+  await page.reload()
+  await page.locator('.rows li', { hasText: 'topic: 1 · text: a memo' }).waitFor()
+  window.check()
+  await window.close()
+})
+
+test('the form of a model has a field for each type of column, and each value is saved as it was typed', async () => {
+  const window = await openWindow(browser, consoles.open.url, { timezoneId: 'America/New_York' })
+  const { page } = window
+  await choose(window, 'Every')
+  const texts = {
+    text: 'ten chars!',
+    whole: '-2147483648',
+    big: '9007199254740993',
+    ratio: '0.1',
+    price: '-12345678901234567890.000000000000000001',
+    at: '2026-02-01T07:30:00.125',
+    data: '{"a": [1, null, "x"]}',
+    bytes: 'AP8=',
+  }
+  for (const [name, text] of Object.entries(texts)) await page.locator(`#column-${name}`).fill(text)
+  await page.locator('#column-flag').check()
+  await page.locator('#column-mood').selectOption('Mixed_1')
+  await page.locator('#column-maybeFlag').selectOption('false')
+  await page.locator('#column-maybeAt').fill('1969-12-31T19:00:00.000')
+  await page.getByRole('button', { name: 'Save', exact: true }).click()
+  await page.locator('.sent li[data-state=saved]').waitFor()
+  const [row] = await rowsOf('Every')
+  expect(row).toMatchObject({
+    text: texts.text,
+    whole: -2147483648,
+    big: 9007199254740993n,
+    ratio: 0.1,
+    flag: true,
+    at: new Date('2026-02-01T12:30:00.125Z'),
+    data: { a: [1, null, 'x'] },
+    bytes: new Uint8Array([0, 255]),
+    mood: 'Mixed_1',
+    maybeFlag: false,
+    maybeAt: new Date(0),
+    maybeText: null,
+    maybeData: null,
+    usualText: 'a text',
+    seldomWhole: 7,
+  })
+  expect(String(row!.price)).toBe('-12345678901234567890.000000000000000001')
+  window.check()
+  await window.close()
+})
+
+test('a spike saves rows of the chosen model', async () => {
+  const window = await openWindow(browser, consoles.open.url)
+  const { page } = window
+  await choose(window, 'Every')
+  await page.click('button[aria-label="Save 1,000"]')
+  await page.locator('[data-spike=done]', { hasText: '1,000 accepted in' }).waitFor({ timeout: 30_000 })
+  await choose(window, 'Memo')
+  await page.getByText('So many saves at once.').waitFor()
+  window.check()
+  await window.close()
+})
+
+test('the console shows dead letters of all models, or of one, and retries those that it shows', async () => {
+  const letters = { Content: { content: 'in the way' }, Memo: { tenantId: 'a', topic: 2, text: 'in the way' } }
+  for (const [name, values] of Object.entries(letters)) {
+    const model = models.get(name)!
+    const id = randomUUID()
+    await consoles.served.store.insert(model, [{ id, createdAt: new Date(), savedAt: new Date(), ...values }])
+    const { columns, names } = model
+    const own = Object.fromEntries(columns.map((column) => [column.name, values[column.name as keyof typeof values]]))
+    const { tenantId: _, ...input } = { ...own, [columns.at(-1)!.name]: `a letter of ${name}` }
+    await fetch(consoles.open.url + names.savePath, { method: 'POST', body: JSON.stringify({ ...input, id }) })
+  }
+  const window = await openWindow(browser, consoles.open.url)
+  const { page } = window
+  const shown = () => page.locator('.letters .text').allInnerTexts()
+  await page.locator('.badge', { hasText: '2' }).waitFor()
+  await holds(async () => expect((await shown()).sort()).toHaveLength(2))
+  const filter = page.getByLabel('Dead letters of the model')
+  await filter.selectOption('Memo')
+  await holds(async () => expect(await shown()).toEqual([expect.stringContaining('a letter of Memo')]))
+  await filter.selectOption('Comment')
+  await page.getByText('None of Comment.').waitFor()
+  await filter.selectOption('Memo')
+  await holds(async () => expect(await shown()).toHaveLength(1))
+  consoles.served.store.clear(models.get('Memo')!)
+  await page.getByRole('button', { name: 'Retry all' }).click()
+  await page.getByText('None of Memo.').waitFor({ timeout: 30_000 })
+  await filter.selectOption('All models')
+  await holds(async () => expect(await shown()).toEqual([expect.stringContaining('a letter of Content')]))
+  window.check()
+  await window.close()
+})
+
+test('the console asks for a token before it shows a model, and what the token may do with it', async () => {
+  const context = await browser.newContext()
+  const page = await context.newPage()
+  await page.goto(consoles.locked.url)
+  const use = async (claims: Record<string, string>) => {
+    await page.getByLabel('Token').fill(await tokenOf(claims))
+    await page.getByRole('button', { name: 'Use' }).click()
+  }
+  await page.getByText('This server asks for a token.').waitFor()
+  expect(await page.getByLabel('Model', { exact: true }).count()).toBe(0)
+  await use({ scope: '' })
+  await holds(async () => expect(await page.locator('#token-state').textContent()).toContain('may not read rows'))
+  expect(await page.getByLabel('Model', { exact: true }).count()).toBe(0)
+  await use({ scope: 'read write', sub: 'ann', tenant: 'a' })
+  await page.getByLabel('Model', { exact: true }).selectOption('Memo')
+  await page.getByLabel('topic').fill('3')
+  await page.getByLabel('text').fill('of ann')
+  await page.getByLabel('text').press('Enter')
+  await page.locator('.rows li', { hasText: 'tenantId: a · topic: 3 · text: of ann' }).waitFor()
+  await context.close()
+})
+
+test('the console shows a refusal of one model where it arises, and goes on with the others', async () => {
+  const bare = await serveAll(consoles.served)
+  const window = await openWindow(browser, bare.url)
+  await choose(window, 'Comment')
+  await window.page.getByLabel('postId').fill('p')
+  await window.page.getByLabel('body').fill('of nobody')
+  await window.page.getByLabel('body').press('Enter')
+  const failed = window.page.locator('.sent li[data-state=failed]')
+  await failed.locator('.reason', { hasText: 'author of Comment is set from the claim "sub"' }).waitFor()
+  expect(await window.page.locator('.panel h2').count()).toBe(5)
+  expect(await window.page.getByLabel('Token').count()).toBe(0)
+  window.check(/status of 401/)
+  await window.close()
+  await bare.close()
+
+  const context = await browser.newContext()
+  const page = await context.newPage()
+  await page.goto(consoles.locked.url)
+  await page.getByLabel('Token').fill(await tokenOf({ scope: 'read write' }))
+  await page.getByRole('button', { name: 'Use' }).click()
+  const model = page.getByLabel('Model', { exact: true })
+  await model.selectOption('Memo')
+  await page.locator('.feed .bad', { hasText: 'visible only to tokens with the claim "tenant"' }).waitFor()
+  await page.locator('.connection', { hasText: 'Not allowed' }).waitFor()
+  await page.getByLabel('topic').fill('1')
+  await page.getByLabel('text').fill('of no tenant')
+  await page.getByLabel('text').press('Enter')
+  await page.locator('.sent .reason', { hasText: 'tenantId of Memo is set from the claim "tenant"' }).waitFor()
+  await model.selectOption('Content')
+  await page.locator('.connection.live').waitFor()
+  expect(await page.locator('.feed .bad').count()).toBe(0)
+  await context.close()
+})
+
+test('the console of a server with an allow-list of documents says so, or works where its documents are listed', async () => {
+  const documents = new Set<string>()
+  const listen = await browser.newContext()
+  const heard = await listen.newPage()
+  heard.on('request', (request) => {
+    if (request.url().endsWith('/graphql') && request.method() === 'POST') documents.add(request.postDataJSON().query)
+  })
+  await heard.goto(consoles.open.url)
+  await heard.locator('.connection.live').waitFor()
+  await choose({ page: heard }, 'Memo')
+  await heard.getByLabel('topic').fill('1')
+  await heard.getByLabel('text').fill('heard')
+  await heard.getByLabel('text').press('Enter')
+  await heard.locator('.rows li', { hasText: 'text: heard' }).waitFor()
+  await listen.close()
+
+  const auth = { devClaims: { sub: 'dev', tenant: 'a' } }
+  const strict = await serveAll(consoles.served, { auth, operations: new Set() })
+  const context = await browser.newContext()
+  const page = await context.newPage()
+  await page.goto(strict.url)
+  await page.locator('.feed .bad', { hasText: 'PERSISTED_OPERATIONS' }).waitFor()
+  await page.locator('[data-banner=trouble]', { hasText: 'PERSISTED_OPERATIONS' }).waitFor()
+  expect(await page.getByLabel('Token').count()).toBe(0)
+  await context.close()
+  await strict.close()
+
+  const listed = await serveAll(consoles.served, { auth, operations: documents })
+  const window = await openWindow(browser, listed.url)
+  await choose(window, 'Memo')
+  await window.page.locator('.rows li', { hasText: 'text: heard' }).waitFor()
+  window.check()
+  await window.close()
+  await listed.close()
+})
+
+test('after a reload, the console sends a save to the model that it was typed for, under the same id', async () => {
+  const window = await openWindow(browser, consoles.open.url)
+  const { page } = window
+  await choose(window, 'Comment')
+  const ids: string[] = []
+  await page.route('**/graphql', async (route) => {
+    const { query, variables } = route.request().postDataJSON()
+    if (!query.startsWith('mutation Save(')) return await route.fallback()
+    ids.push(variables.id)
+    await (ids.length === 1 ? route.abort('connectionrefused') : route.fallback())
+  })
+  await page.getByLabel('postId').fill('p')
+  await page.getByLabel('body').fill('typed before the reload')
+  await page.getByLabel('body').press('Enter')
+  await page.locator('.sent li[data-state=retrying]').waitFor()
+  await choose(window, 'Content')
+  await page.reload()
+  await page.locator('.sent li[data-state=saved]', { hasText: 'typed before the reload' }).waitFor()
+  expect(await page.getByLabel('Model', { exact: true }).inputValue()).toBe('Content')
+  const rows = (await rowsOf('Comment')).filter(({ body }) => body === 'typed before the reload')
+  expect(rows.map(({ id }) => id)).toEqual([...new Set(ids)])
+  window.check(/net::ERR_/)
+  await window.close()
+})
+
+test('the console does not take a long queue that moves for one that stands still, where it sees no rows', async () => {
+  const context = await browser.newContext()
+  const page = await context.newPage()
+  let answers = 0
+  let stoppedAt: number | undefined
+  await page.route('**/graphql', async (route) => {
+    if (!route.request().postDataJSON().query.startsWith('query Queue')) return await route.fallback()
+    const response = await route.fetch()
+    const { data } = await response.json()
+    if (!data) return await route.fulfill({ response })
+    answers += 1
+    const oldestAgeMs = 20_000 + (stoppedAt === undefined ? 0 : Date.now() - stoppedAt)
+    await route.fulfill({
+      response,
+      json: { data: { queue: { ...data.queue, depth: 100, inFlight: 10, oldestAgeMs } } },
+    })
+  })
+  await page.goto(consoles.locked.url)
+  await page.getByLabel('Token').fill(await tokenOf({ scope: 'admin' }))
+  await page.getByRole('button', { name: 'Use' }).click()
+  await page.locator('[data-number=depth]', { hasText: '100' }).waitFor()
+  // The first answer alone says nothing of movement.
+  const from = answers + 2
+  await holds(() => expect(answers).toBeGreaterThan(from), { timeoutMs: 30_000 })
+  const banner = page.locator('[data-banner=stuck]')
+  expect(await banner.count()).toBe(0)
+  await holds(() => expect(answers).toBeGreaterThan(from + 8), { timeoutMs: 30_000 })
+  expect(await banner.count()).toBe(0)
+  stoppedAt = Date.now()
+  await banner.getByText('No rows are written.').waitFor()
+  await context.close()
+})
+
+test.each([
+  ['light', { colorScheme: 'light' as const }],
+  ['dark', { colorScheme: 'dark' as const }],
+  ['a phone', { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true }],
+])('the form of every type is accessible and fits the viewport: %s', async (_, options) => {
+  const window = await openWindow(browser, consoles.open.url, options)
+  const { page } = window
+  for (const model of ['Comment', 'Every']) {
+    await choose(window, model)
+    await page.getByRole('button', { name: 'Save', exact: true }).click()
+    await page.getByText('is missing.').first().waitFor()
+    const beyond = await page.evaluate(
+      () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+    )
+    expect(beyond).toBe(0)
+    await page.evaluate(axe.source)
+    const { violations } = await page.evaluate(() => (globalThis as unknown as { axe: typeof axe }).axe.run())
+    const serious = violations.filter(({ impact }) => impact === 'serious' || impact === 'critical')
+    expect(serious.map(({ id, nodes }) => [id, nodes.map(({ html }) => html)])).toEqual([])
+  }
+  window.check()
+  await window.close()
+})
