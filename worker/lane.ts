@@ -21,6 +21,8 @@ export interface LaneOptions {
   batch: number
   maxAttempts: number
   retryForMs: number | undefined
+  /** Whether the worker receives nothing because its batches are not done. */
+  isBusy: () => boolean
   log: Log
   meter: Meter
   /** After it aborts, nothing is awaited. */

@@ -42,6 +42,8 @@ export interface PersisterOptions {
   meter?: Meter | undefined
   /** For how long a row is retried whose parent is missing, or whose error has an unknown code. */
   retryForMs?: number | undefined
+  /** Whether the worker receives nothing because its batches are not done: as `seesBacklog`. */
+  isBusy?: (() => boolean) | undefined
 }
 
 interface PersisterDeps {
@@ -221,7 +223,8 @@ export class Persister {
 
   /** Undefined as long as the row may still be saved. */
   #failureCode({ kind, index }: StoreFault, failures: number, since: number): FailureCode | undefined {
-    const { maxAttempts, retryForMs = defaultRetryForMs } = this.#options
+    const { maxAttempts, retryForMs = defaultRetryForMs, isBusy } = this.#options
+    if (isBusy?.()) this.seesBacklog()
     const enough = failures >= maxAttempts
     const longEnough = performance.now() - Math.max(since, this.#backlogAt) >= retryForMs
     if (kind === 'rejected') return 'REJECTED'

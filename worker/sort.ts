@@ -38,7 +38,7 @@ export class Sorter {
       if (message instanceof Undecodable) {
         const { problem } = message
         if (message.newer) newer.push({ entry, problem })
-        else deadLetters.push(deadLetter(entry, 'UNDECODABLE', problem))
+        else deadLetters.push(deadLetter(entry, message.code, problem))
         continue
       }
       const { model, id, at, values } = message

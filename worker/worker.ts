@@ -99,6 +99,8 @@ export class Worker {
   #spread = 1
   /** Resolves at the next change of the batches in flight, the parked rows or the tables. */
   #change = Promise.withResolvers<void>()
+  /** As many batches as may be are in flight, so that it receives no more: the queue may hold the parents of their rows. */
+  #isBusy = false
   #loop: Promise<void> | undefined
   #extendingLease: NodeJS.Timeout | undefined
 
@@ -114,7 +116,18 @@ export class Worker {
       slots.next()
       this.#changed()
     }
-    const laneOptions = { batch: options.batch, maxAttempts, retryForMs, log, meter, signal, stopping, onChange }
+    const isBusy = () => this.#isBusy
+    const laneOptions = {
+      batch: options.batch,
+      maxAttempts,
+      retryForMs,
+      log,
+      meter,
+      signal,
+      stopping,
+      onChange,
+      isBusy,
+    }
     this.#lanes = new Map(
       [...models.values()].map((model) => [model, new Lane(model, { store, slots, onFinished }, laneOptions)]),
     )
@@ -151,7 +164,10 @@ export class Worker {
     const { batch, concurrency, log } = this.#options
     // For each statement one batch that waits for its slot, and some committed ones that are being published.
     const maxInFlight = concurrency * 2 + 4
-    const isFull = () => this.#moving() >= maxInFlight || this.#holdsTooMuch()
+    const isFull = () => {
+      this.#isBusy = this.#moving() >= maxInFlight
+      return this.#isBusy || this.#holdsTooMuch()
+    }
     while (!this.#stopping.signal.aborted) {
       while (isFull() && !this.#stopping.signal.aborted) await this.#change.promise
       if (this.#stopping.signal.aborted) return

@@ -45,18 +45,20 @@ export function decode(body: string, models: Models): Message | Undecodable {
   const { v, id, at } = value
   if (v !== 1 && v !== 2) {
     const problem = `the message has version ${JSON.stringify(v)}; this worker understands versions 1 and 2`
-    return new Undecodable(problem, typeof v === 'number' && v > 2)
+    return new Undecodable(problem, { newer: typeof v === 'number' && v > 2 })
   }
   const [name, data] = v === 1 ? firstVersion(value) : [value.model, value.data]
   const model = typeof name === 'string' ? models.get(name) : undefined
   if (!model) {
     const problem = `the message is of the model ${JSON.stringify(name)}, which this worker does not have`
-    return new Undecodable(problem, typeof name === 'string')
+    return new Undecodable(problem, { newer: typeof name === 'string' })
   }
   if (typeof id !== 'string' || typeof at !== 'number' || !Number.isFinite(at))
     return new Undecodable('the message lacks a well-formed id or at')
   const values = readData(model, data)
-  return values instanceof Undecodable ? values : { model, id, at, values }
+  if (!(values instanceof Undecodable)) return { model, id, at, values }
+  // No newer release writes version 1.
+  return v === 1 ? new Undecodable(values.problem, { code: values.code }) : values
 }
 
 function firstVersion({ type, content }: Record<string, unknown>): [model: unknown, data: unknown] {

@@ -102,10 +102,13 @@ export class Undecodable {
   readonly problem: string
   /** A newer release may decode it. */
   readonly newer: boolean
+  /** REJECTED: it is a save, whose values cannot be a row. */
+  readonly code: 'UNDECODABLE' | 'REJECTED'
 
-  constructor(problem: string, newer = false) {
+  constructor(problem: string, { newer = false, code = 'UNDECODABLE' as Undecodable['code'] } = {}) {
     this.problem = problem
     this.newer = newer
+    this.code = code
   }
 }
 
@@ -120,15 +123,17 @@ export function readData(model: Model, data: unknown): Values | Undecodable {
     if (json !== undefined) known += 1
     const value = json === undefined ? (column.default ?? null) : json === null ? null : codecs[type].read(json, column)
     if (value === undefined || (value === null && !nullable)) {
-      const problem = json === undefined ? 'is missing' : 'has an invalid value'
-      return new Undecodable(`${name} of ${model.name} ${problem}`, type === 'Enum' && typeof json === 'string')
+      const problem = json === undefined ? 'is missing' : `has a value that is none of its type ${type}`
+      // A newer release may have dropped a column, or have more values of an enum.
+      const newer = json === undefined || (type === 'Enum' && typeof json === 'string')
+      return new Undecodable(`${name} of ${model.name} ${problem}`, { newer, code: 'REJECTED' })
     }
     values[name] = value
   }
   for (const _ in data) known -= 1
   if (known < 0) {
     const unknown = Object.keys(data).find((name) => !model.columns.some((column) => column.name === name))
-    return new Undecodable(`${model.name} has no column ${JSON.stringify(unknown)} in this release`, true)
+    return new Undecodable(`${model.name} has no column ${JSON.stringify(unknown)} in this release`, { newer: true })
   }
   return values
 }

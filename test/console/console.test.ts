@@ -24,13 +24,13 @@ describe.each(setUps)('the console (%s)', (setUp) => {
   test('shows a save at once, then SAVED, in both windows', async () => {
     const [mine, other] = await Promise.all([open(), open()])
     const row = mine.page.locator('.sent li', { hasText: 'from one window' })
-    await mine.page.fill('#content', 'from one window')
+    await mine.page.fill('#column-content', 'from one window')
     await mine.page.click('button[type=submit]')
     expect(await row.getAttribute('data-state')).toMatch(/sending|queued|saved/)
     await row.locator('.state', { hasText: /^saved [\d.]+ (ms|s)$/ }).waitFor()
-    expect(await mine.page.inputValue('#content')).toBe('')
-    await other.page.fill('#content', 'from the other one')
-    await other.page.press('#content', 'Enter')
+    expect(await mine.page.inputValue('#column-content')).toBe('')
+    await other.page.fill('#column-content', 'from the other one')
+    await other.page.press('#column-content', 'Enter')
     for (const { page } of [mine, other]) {
       await page.locator('.rows li', { hasText: 'from one window' }).waitFor()
       await page.locator('.rows li', { hasText: 'from the other one' }).waitFor()
@@ -44,12 +44,12 @@ describe.each(setUps)('the console (%s)', (setUp) => {
   test('shows why a save failed, and gives the text back', async () => {
     const window = await open()
     const text = 'x'.repeat(70_000)
-    await window.page.fill('#content', text)
-    await window.page.press('#content', 'Enter')
+    await window.page.fill('#column-content', text)
+    await window.page.press('#column-content', 'Enter')
     const row = window.page.locator('.sent li[data-state=failed]')
     await row.locator('.reason', { hasText: 'content is 70000 bytes of UTF-8; at most 65536 are allowed' }).waitFor()
     await row.getByRole('button', { name: 'Edit' }).click()
-    expect(await window.page.inputValue('#content')).toBe(text)
+    expect(await window.page.inputValue('#column-content')).toBe(text)
     // The browser logs a line for each response with status 400.
     window.check(/status of 400/)
     await window.close()
@@ -91,7 +91,7 @@ describe.each(setUps)('the console (%s)', (setUp) => {
       }).observe({ type: 'longtask' })
     })
     await page.click('button[aria-label="Save 10,000"]')
-    await page.fill('#content', 'typed meanwhile')
+    await page.fill('#column-content', 'typed meanwhile')
     await page.locator('[data-spike=done]', { hasText: '10,000 accepted in' }).waitFor({ timeout: 60_000 })
     expect(await page.locator('.bar').allInnerTexts()).toEqual([
       expect.stringContaining('10,000 of 10,000'),
@@ -111,7 +111,7 @@ describe.each(setUps)('the console (%s)', (setUp) => {
     expect(await page.evaluate(() => (globalThis as unknown as { longest: { ms: number } }).longest.ms)).toBeLessThan(
       500,
     )
-    expect(await page.inputValue('#content')).toBe('typed meanwhile')
+    expect(await page.inputValue('#column-content')).toBe('typed meanwhile')
     window.check()
     await window.close()
   })
@@ -187,14 +187,17 @@ describe.each(setUps)('the console (%s)', (setUp) => {
     const { page } = window
     await page.locator('.badge', { hasText: '25' }).waitFor()
     await page.getByRole('button', { name: 'Load more' }).click()
-    await holds(async () => expect(await page.locator('.letters li').count()).toBe(25))
+    await holds(async () => expect(await page.locator('.letters li').count()).toBe(25), { timeoutMs: 30_000 })
     for (const id of ids) await removeRow(system.env.DATABASE_URL!, id)
     await page.getByRole('button', { name: 'Retry all' }).click()
     await page.getByText('None. What the database refuses').waitFor()
-    await holds(async () => {
-      const rows = (await system.client.contents()).filter(({ id }) => ids.includes(id))
-      expect(rows.map(({ content }) => content)).toEqual(ids.map(() => 'second'))
-    })
+    await holds(
+      async () => {
+        const rows = (await system.client.contents()).filter(({ id }) => ids.includes(id))
+        expect(rows.map(({ content }) => content)).toEqual(ids.map(() => 'second'))
+      },
+      { timeoutMs: 30_000 },
+    )
     window.check()
     await window.close()
   })
@@ -215,7 +218,7 @@ describe.each(setUps)('the console (%s)', (setUp) => {
       })
     const seen: { name: string; visible: boolean }[] = []
     await press('Tab')
-    expect(await focused()).toMatchObject({ name: 'content', visible: true })
+    expect(await focused()).toMatchObject({ name: 'column-content', visible: true })
     await page.keyboard.type('by keyboard')
     await press('Enter')
     await page.locator('.sent li[data-state=saved]', { hasText: 'by keyboard' }).waitFor()
@@ -245,8 +248,8 @@ describe.each(setUps)('the console (%s)', (setUp) => {
     const window = await open(options)
     const { page } = window
     await page.locator('.rows li').first().waitFor()
-    await page.fill('#content', 'a'.repeat(300))
-    await page.press('#content', 'Enter')
+    await page.fill('#column-content', 'a'.repeat(300))
+    await page.press('#column-content', 'Enter')
     await page.locator('.sent li[data-state=saved]').waitFor()
     const beyond = await page.evaluate(
       () => document.documentElement.scrollWidth - document.documentElement.clientWidth,

@@ -2,9 +2,14 @@
 import { randomUUID } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import axe from 'axe-core'
+import { parse, validate } from 'graphql'
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import type { Column } from '../../src/model/columns.ts'
+import type { Model } from '../../src/model/model.ts'
 import { models as ours } from '../../src/models/index.ts'
+import { welcomeOf } from '../../src/server/graphiql.ts'
+import { sampleOf } from '../../src/server/samples.ts'
 import { serve } from '../../src/server/server.ts'
 import { Metrics } from '../../src/telemetry/metrics.ts'
 import { launchBrowser } from '../harness/browser.ts'
@@ -139,6 +144,39 @@ test(`GET ${path} has the columns of each model in their form for clients, and n
   expect(usual.map((column: { default: unknown }) => column.default)).toEqual(defaults)
   // Claims, and names in the database.
   expect(text).not.toMatch(/"(sub|tenant|dbName|table|happy)"/)
+})
+
+test.each([...models.values()].map((model) => [model.name, model] as const))(
+  'the first document of GraphiQL is valid, and its save is accepted: %s',
+  async (name, model) => {
+    const document = parse(welcomeOf(model))
+    expect(validate(served.schema, document)).toEqual([])
+    expect(document.definitions.map((one) => 'name' in one && one.name?.value)).toEqual(['Save', 'List', 'Saved'])
+    const response = await fetch(`${open.url}/graphql`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ query: welcomeOf(model), operationName: 'Save' }),
+    })
+    const { data, errors } = await response.json()
+    expect(errors, name).toBeUndefined()
+    expect(data[model.names.save]).toMatchObject({ status: 'SAVED' })
+    served.store.clear(model)
+  },
+)
+
+test('a column has no sample where the token gives it, where it names a row, or where no value at hand fits its rules', () => {
+  const samplesOf = (model: Model) => model.columns.map((column) => sampleOf(model, column))
+  const comment = models.get('Comment')!
+  expect(samplesOf(comment)).toEqual(['something', undefined, 'something', 1, 'HAPPY'])
+  const reference = { columns: ['postId'], model: 'Content', parentColumns: ['id'] }
+  expect(samplesOf({ ...comment, references: [reference] })[0]).toBeUndefined()
+  const ruled = (rules: Partial<Column>) =>
+    sampleOf(comment, { ...comment.columns.find(({ name }) => name === 'body')!, ...rules })
+  expect(ruled({ pattern: /^\d+$/ })).toBeUndefined()
+  expect(ruled({ pattern: /^[a-z]+$/ })).toBe('something')
+  expect(ruled({ maxLength: 4 })).toBe('some')
+  expect(ruled({ type: 'Int', min: 10, max: 20 })).toBe(10)
+  expect(ruled({ type: 'Bytes', exactBytes: 3 })).toBe('AAAA')
 })
 
 test('no file of the console names a model', () => {

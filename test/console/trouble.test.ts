@@ -34,14 +34,14 @@ describe.each(setUps)('the console (%s), after the server was killed and started
   test('saves once what was typed, and shows what happened meanwhile', async () => {
     const window = await openWindow(browser, system.url)
     const { page } = window
-    await page.fill('#content', 'before')
-    await page.press('#content', 'Enter')
+    await page.fill('#column-content', 'before')
+    await page.press('#column-content', 'Enter')
     await page.locator('.rows li', { hasText: 'before' }).waitFor()
     await system.kill(system.api)
     await banner(page, 'lost').waitFor()
     await page.locator('.connection.lost').waitFor()
-    await page.fill('#content', 'while it was away')
-    await page.press('#content', 'Enter')
+    await page.fill('#column-content', 'while it was away')
+    await page.press('#column-content', 'Enter')
     await page.locator('.sent li[data-state=retrying]', { hasText: 'while it was away' }).waitFor()
     await system.startApi()
     await page.locator('.sent li[data-state=saved]', { hasText: 'while it was away' }).waitFor()
@@ -57,8 +57,8 @@ describe.each(setUps)('the console (%s), after the server was killed and started
   test('shows what it missed, after sleep and after a reload', async () => {
     const window = await openWindow(browser, system.url)
     const { page } = window
-    await page.fill('#content', 'the last one it saw')
-    await page.press('#content', 'Enter')
+    await page.fill('#column-content', 'the last one it saw')
+    await page.press('#column-content', 'Enter')
     await page.locator('.rows li', { hasText: 'the last one it saw' }).waitFor()
     // Only this page is offline.
     await page.context().setOffline(true)
@@ -101,8 +101,8 @@ describe.each(setUps)('the console (%s), after the server was killed and started
       await route.abort('connectionreset')
       await page.unroute('**/graphql')
     })
-    await page.fill('#content', 'not sent at first')
-    await page.press('#content', 'Enter')
+    await page.fill('#column-content', 'not sent at first')
+    await page.press('#column-content', 'Enter')
     await page.locator('.sent li[data-state=retrying]').waitFor()
     await page.route('**/console/assets/*.js', async (route) => {
       reloaded = true
@@ -133,8 +133,8 @@ describe('the console of a queue without a worker', () => {
       await saveMany(system, 'waiting still', 20)
       await banner(page, 'full').getByText('Saves are refused.').waitFor()
       expect(await banner(page, 'high').count()).toBe(0)
-      await page.fill('#content', 'refused at first')
-      await page.press('#content', 'Enter')
+      await page.fill('#column-content', 'refused at first')
+      await page.press('#column-content', 'Enter')
       await page.locator('.sent li[data-state=retrying] .reason').waitFor()
       await system.startWorker()
       await page.locator('.sent li[data-state=saved]', { hasText: 'refused at first' }).waitFor()
@@ -213,8 +213,8 @@ describe('the console of a server with authentication', () => {
 
     await use(await token('read write'))
     await holds(async () => expect(await panels()).toEqual(['Save', 'Spike', 'Live feed']))
-    await page.fill('#content', 'with a token')
-    await page.press('#content', 'Enter')
+    await page.fill('#column-content', 'with a token')
+    await page.press('#column-content', 'Enter')
     await page.locator('.rows li', { hasText: 'with a token' }).waitFor()
 
     await use(await token('read write admin'))

@@ -19,7 +19,7 @@ export async function openWindow(
 ): Promise<ConsoleWindow> {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options })
   // Shorter than the test's own timeout, so that the error names the locator.
-  context.setDefaultTimeout(15_000)
+  context.setDefaultTimeout(30_000)
   const page = await context.newPage()
   const problems: string[] = []
   page.on('console', (message) => {
