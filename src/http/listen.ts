@@ -76,7 +76,7 @@ export async function listen(deps: RouterDeps, options: HttpOptions): Promise<Ht
       const id = requestId(request)
       setRequestId(response, id)
       if (tracer === undefined) serve(request, response, id)
-      else trace(tracer, request, response, id, () => serve(request, response, id))
+      else trace({ tracer, route: deps.route }, request, response, id, () => serve(request, response, id))
     },
   )
   server.setTimeout(options.idleTimeoutMs ?? 90_000)
@@ -147,11 +147,9 @@ async function close(server: Server): Promise<void> {
   clearTimeout(timer)
 }
 
-const tracedRoutes = new Set(['/graphql', '/save'])
-
-/** Traces the requests that may save. Reads, probes and files of the console are no part of a save's path. */
+/** Traces the requests that may save: each POST. Reads, probes and files of the console are no part of a save's path. */
 function trace(
-  tracer: Tracer,
+  { tracer, route: find }: { tracer: Tracer; route: RouterDeps['route'] },
   request: IncomingMessage,
   response: ServerResponse,
   id: string,
@@ -159,7 +157,7 @@ function trace(
 ): void {
   const { method = 'GET', url = '/' } = request
   const route = url.split('?', 1)[0]!
-  if (method !== 'POST' || !tracedRoutes.has(route)) {
+  if (method !== 'POST' || !find(route, request)?.POST) {
     serve()
     return
   }

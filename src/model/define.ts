@@ -307,6 +307,7 @@ const reservedPaths = ['/graphql', '/livez', '/readyz', '/metrics', '/receipts',
 
 /** The models of a release by name. Throws if two claim one name. */
 export function listModels(models: readonly Model[]): ReadonlyMap<string, Model> {
+  if (models.length === 0) throw new ModelError('There is no model; list at least one in src/models/index.ts')
   const owners = new Map<string, string>()
   const claim = (kind: string, name: string, owner: string) => {
     const other = owners.get(`${kind} ${name}`)

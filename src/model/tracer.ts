@@ -30,7 +30,7 @@ export interface Sending {
 
 export interface Processing {
   /** The insert of rows of messages of this context succeeded or failed. */
-  inserted(context: string, step: Step): void
+  inserted(context: string, step: Step & { table: string }): void
   /** The publishing of events of messages of this context succeeded or failed. */
   published(context: string, step: Step & { failure: string | undefined }): void
   end(): void

@@ -153,10 +153,10 @@ export class OtelTracer implements Tracer {
     }
     return {
       inserted: (context, outcome) =>
-        step('INSERT Content', SpanKind.CLIENT, context, outcome, {
+        step(`INSERT ${outcome.table}`, SpanKind.CLIENT, context, outcome, {
           'db.system.name': this.#options.store,
           'db.operation.name': 'INSERT',
-          'db.collection.name': 'Content',
+          'db.collection.name': outcome.table,
           // The conventions exclude a batch of one.
           ...(outcome.count > 1 ? { 'db.operation.batch.size': outcome.count } : {}),
         }),

@@ -62,7 +62,7 @@ export function traced({ consumer, store, events }: Traceable, tracer: Tracer): 
         return step(
           () => store.insert(model, rows),
           (outcome) => {
-            const inserted = { ...outcome, count: rows.length }
+            const inserted = { ...outcome, count: rows.length, table: model.table }
             for (const { batch, context } of all.keys()) batch.processing.inserted(context, inserted)
           },
         )

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Spillway, setUps } from '../harness/boot.ts'
 import type { Json } from '../harness/client.ts'
 import { holds } from '../harness/eventually.ts'
+import { type Receiver, startReceiver } from '../harness/otlp.ts'
 import { statement } from '../harness/rows.ts'
 import { copyTree, type Tree } from '../harness/tree.ts'
 import { bootTree } from './every.ts'
@@ -56,10 +57,16 @@ const ask = `query ($id: ID!) { receipt(id: $id) { status conflicts failure { co
 
 describe.each(setUps)('Spillway with another model in place of Content (%s)', (setUp) => {
   let system: Spillway
+  let receiver: Receiver
   beforeAll(async () => {
-    system = await bootTree(tree, setUp)
+    receiver = await startReceiver()
+    const env = { OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url }
+    system = await bootTree(tree, setUp, { env, intervals: { delayMs: 100 } })
   }, 120_000)
-  afterAll(() => system?.stop())
+  afterAll(async () => {
+    await system?.stop()
+    await receiver?.close()
+  })
 
   test('saves, sends the event, and returns the row in lists, by its id and in receipts (P2, P4, P5)', async () => {
     const all = await system.client.sse(`subscription { voteSaved { cursor vote { ${fields} } } }`)
@@ -159,6 +166,23 @@ describe.each(setUps)('Spillway with another model in place of Content (%s)', (s
     expect(retried.data.retryDeadLetters).toEqual({ count: 1 })
     await holds(async () => expect(await of()).toMatchObject({ status: 'SAVED', vote: { choice: 'YES' } }))
     expect(await letters()).toEqual([])
+  })
+
+  test('has traces of the model, with its table', async () => {
+    const traceId = randomUUID().replaceAll('-', '')
+    const headers = { traceparent: `00-${traceId}-${traceId.slice(0, 16)}-01` }
+    const response = await system.client.fetch('/votes', { method: 'POST', headers, body: '{"poll":5,"choice":"NO"}' })
+    expect(response.status).toBe(202)
+    await holds(() =>
+      expect(
+        receiver
+          .of(traceId)
+          .map(({ name }) => name)
+          .sort(),
+      ).toEqual(['INSERT votes', 'POST /votes', 'process spillway', 'publish saved', 'send spillway']),
+    )
+    const insert = receiver.of(traceId).find(({ name }) => name === 'INSERT votes')
+    expect(insert?.attributes).toMatchObject({ 'db.collection.name': 'votes' })
   })
 
   test('has metrics of the model, and no trace of Content', async () => {

@@ -248,6 +248,10 @@ describe('listModels', () => {
   })
 })
 
+test('listModels refuses a list without a model', () => {
+  expect(() => listModels([])).toThrow('There is no model; list at least one in src/models/index.ts')
+})
+
 describe('npm start', () => {
   let tree: Tree
   beforeAll(async () => {
