@@ -287,7 +287,7 @@ describe('Spillway on Redis:', { timeout: 60_000 }, () => {
   const keys = ['~{spillway:*', 'resetchannels', '&{spillway:*']
   const common =
     '+eval +evalsha +xadd +xdel +xlen +xrange +xpending +hset +hget +hmget +hdel +hlen +hexists +hsetnx +zadd +zrem +zcard ' +
-    '+zrangebylex +zlexcount +exists +rpush +lpop +lindex +llen +time +publish +get +set +del'
+    '+zrangebylex +zlexcount +exists +rpush +lpop +lindex +llen +time +publish +get +mget +set +del'
   const rights = {
     api: `${common} +xrevrange +subscribe`,
     worker: `${common} +xack +xclaim +xautoclaim +xreadgroup +xgroup +xinfo +rename +unlink`,
@@ -372,7 +372,7 @@ describe('Spillway on Redis:', { timeout: 60_000 }, () => {
       ready(url).then(({ status, body }) => `${status} ${JSON.stringify(body)}`)
     for (const one of [api, worker]) await holds(async () => expect(await state(one)).toMatch(/^200/), patience)
     // Of a cache version beside the queue, of the names of workers that are gone, and of the list of dead letters: saves go on without them.
-    const spared = ['get', 'set', 'del', 'xinfo', 'xrevrange']
+    const spared = ['get', 'mget', 'set', 'del', 'xinfo', 'xrevrange']
     const commands = (name: 'api' | 'worker') =>
       rights[name]
         .split(' ')
