@@ -103,7 +103,7 @@ test('operations explains every metric of Spillway, and no other', () => {
   expect(told.length).toBeGreaterThan(15)
   const text = read('docs/operations.md')
   const [, table] = /^## Metrics$([\s\S]*?)^## /m.exec(text)!
-  const explained = [...table!.matchAll(/`(spillway_[a-z_]+[a-z])(?:\{\w+\})?`/g)].map(([, name]) => name!)
+  const explained = [...table!.matchAll(/`(spillway_[a-z_]+[a-z])(?:\{[\w,]+\})?`/g)].map(([, name]) => name!)
   expect([...new Set(explained)].sort()).toEqual([...new Set(told)].sort())
 })
 
