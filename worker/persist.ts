@@ -69,7 +69,7 @@ const attemptsBeforeProbe = 3
 const evidenceMs = 2_000
 /** So many parked rows of a round are tried one by one while the table takes no rows. */
 const maxRowsInOutage = 4
-const defaultRetryForMs = 60_000
+export const defaultRetryForMs = 60_000
 
 export class Persister {
   readonly #model: Model

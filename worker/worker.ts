@@ -24,7 +24,7 @@ import { Stopped } from './backoff.ts'
 import { Lane } from './lane.ts'
 import { NewerEntries } from './newer.ts'
 import type { Outcome } from './outcome.ts'
-import type { Persisted } from './persist.ts'
+import { defaultRetryForMs, type Persisted } from './persist.ts'
 import { Publisher } from './publisher.ts'
 import { Slots } from './slots.ts'
 import { type PendingRow, type Sorted, Sorter } from './sort.ts'
@@ -116,7 +116,7 @@ export class Worker {
       slots.next()
       this.#changed()
     }
-    const isBusy = () => this.#isBusy
+    const isBusy = () => this.#isBusy || this.#hasBatchFor((retryForMs ?? defaultRetryForMs) / 4)
     const laneOptions = {
       batch: options.batch,
       maxAttempts,
@@ -169,7 +169,11 @@ export class Worker {
       return this.#isBusy || this.#holdsTooMuch()
     }
     while (!this.#stopping.signal.aborted) {
-      while (isFull() && !this.#stopping.signal.aborted) await this.#change.promise
+      while (isFull() && !this.#stopping.signal.aborted) {
+        await this.#change.promise
+        // What it receives next may have waited for that.
+        if (this.#isBusy) this.#seesBacklog()
+      }
       if (this.#stopping.signal.aborted) return
       try {
         const startedAt = performance.now()
@@ -193,6 +197,16 @@ export class Worker {
     let moving = 0
     for (const { lane } of this.#inFlight) if (!lane?.failing) moving += 1
     return moving
+  }
+
+  #seesBacklog(): void {
+    for (const { persister } of this.#lanes.values()) persister.seesBacklog()
+  }
+
+  /** Whether rows have been in flight for so long, on a table that takes rows: they may be the parents of others. */
+  #hasBatchFor(ms: number): boolean {
+    const since = performance.now() - ms
+    return [...this.#inFlight].some((batch) => batch.lane && !batch.lane.failing && batch.since < since)
   }
 
   #holdsTooMuch(): boolean {
@@ -235,7 +249,7 @@ export class Worker {
     const sorted = this.#sorter.sort(others)
     this.#finishUnsaved(sorted)
     this.#spread = Math.max(1, sorted.rows.size)
-    if (isFull || isLate(sorted)) for (const { persister } of this.#lanes.values()) persister.seesBacklog()
+    if (isFull || isLate(sorted)) this.#seesBacklog()
     const persisted = new Map<Model, Promise<unknown>>()
     for (const [model, rows] of sorted.rows) {
       const lane = this.#lanes.get(model)!
