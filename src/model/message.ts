@@ -51,7 +51,7 @@ export function decode(body: string, models: Models): Message | Undecodable {
   const model = typeof name === 'string' ? models.get(name) : undefined
   if (!model) {
     const problem = `the message is of the model ${JSON.stringify(name)}, which this worker does not have`
-    return new Undecodable(problem, { newer: typeof name === 'string' })
+    return new Undecodable(problem, { newer: v === 2 && typeof name === 'string' })
   }
   if (typeof id !== 'string' || typeof at !== 'number' || !Number.isFinite(at))
     return new Undecodable('the message lacks a well-formed id or at')

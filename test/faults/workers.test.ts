@@ -93,7 +93,7 @@ async function withTableLocked(work: () => Promise<void>): Promise<void> {
 /** INSERTs that the database is at, as it tells. */
 async function insertsUnderWay(): Promise<number> {
   const rows = await stack.mariadb.sql(
-    "SELECT id FROM information_schema.processlist WHERE info LIKE 'INSERT INTO Content%'",
+    "SELECT id FROM information_schema.processlist WHERE info LIKE 'INSERT INTO `Content`%'",
   )
   return rows.length
 }
