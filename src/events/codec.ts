@@ -3,7 +3,7 @@
  * version, a model that this release does not have) becomes `unknown`; a text with a damaged event decodes to undefined.
  *
  * Version 2: `{ v: 2, type: 'saved', model, row }`, `row` as model.ts' rowText. Version 1: `{ v: 1, type: 'failed', id, failure }`, dates as
- * milliseconds since 1970; and `{ v: 1, type: 'saved', content }` of the model Content, which release 0.1 wrote, also without `v`.
+ * milliseconds since 1970; and `{ v: 1, type: 'saved', content }`, which release 0.1 wrote, also without `v`.
  */
 import type { Failure } from '../model/error.ts'
 import { type Models, readRow, rowText } from '../model/model.ts'
@@ -41,10 +41,15 @@ function readEvent(item: unknown, models: Models): Event | undefined {
   if (!isObject(item)) return undefined
   const { v = 1, type } = item
   if (type === 'saved' && (v === 1 || v === 2)) {
-    const name = v === 1 ? 'Content' : item.model
+    // Version 1 names the row, and not the model.
+    const first = v === 1 ? [...models.values()].find(({ names }) => isObject(item[names.one])) : undefined
+    const name = v === 1 ? first?.name : item.model
     const model = typeof name === 'string' ? models.get(name) : undefined
-    if (!model) return typeof name === 'string' ? { type: 'unknown' } : undefined
-    const row = readRow(model, v === 1 ? item.content : item.row)
+    if (!model)
+      return typeof name === 'string' || (v === 1 && Object.values(item).some(isObject))
+        ? { type: 'unknown' }
+        : undefined
+    const row = readRow(model, v === 1 ? item[model.names.one] : item.row)
     return row && { type, model, row }
   }
   if (v === 1 && type === 'failed') {

@@ -3,7 +3,7 @@
  * another release recognises a message that it cannot decode. docs/glossary.md defines the terms.
  *
  * Version 2: `{ v: 2, model, id, at, data, trace? }`; `data` as model.ts' dataText. Version 1, of release 0.1: `{ v: 1, type: 'content', id,
- * at, content, trace? }`, a save of the model Content.
+ * at, content, trace? }`, a save of the model whose row has that name.
  */
 import { type Model, type Models, readData, Undecodable, type Values } from './model.ts'
 import { isObject, parseJson } from './parse.ts'
@@ -47,7 +47,7 @@ export function decode(body: string, models: Models): Message | Undecodable {
     const problem = `the message has version ${JSON.stringify(v)}; this worker understands versions 1 and 2`
     return new Undecodable(problem, { newer: typeof v === 'number' && v > 2 })
   }
-  const [name, data] = v === 1 ? firstVersion(value) : [value.model, value.data]
+  const [name, data] = v === 1 ? firstVersion(value, models) : [value.model, value.data]
   const model = typeof name === 'string' ? models.get(name) : undefined
   if (!model) {
     const problem = `the message is of the model ${JSON.stringify(name)}, which this worker does not have`
@@ -61,6 +61,9 @@ export function decode(body: string, models: Models): Message | Undecodable {
   return v === 1 ? new Undecodable(values.problem, { code: values.code }) : values
 }
 
-function firstVersion({ type, content }: Record<string, unknown>): [model: unknown, data: unknown] {
-  return type === 'content' ? ['Content', { content }] : [type, undefined]
+/** Version 1 has one column, and its type, the column and the row of the model have one name. */
+function firstVersion(value: Record<string, unknown>, models: Models): [model: unknown, data: unknown] {
+  const { type } = value
+  const model = [...models.values()].find(({ names }) => names.one === type)
+  return model ? [model.name, { [model.names.one]: value[model.names.one] }] : [type, undefined]
 }
