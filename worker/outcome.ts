@@ -1,7 +1,7 @@
 /** What became of entries: rows, or dead letters. */
 import type { StoreFault } from '../src/db/store.ts'
 import type { FailureCode } from '../src/model/error.ts'
-import { digestOfRow, type Model, type Row } from '../src/model/model.ts'
+import { digestOf, type Model, type Row } from '../src/model/model.ts'
 import type { DeadLetterInput, Entry } from '../src/queue/queue.ts'
 
 export interface RejectedEntry extends DeadLetterInput {
@@ -27,7 +27,7 @@ export function deadLetter(entry: Entry, code: FailureCode, message: string, att
 
 /** Names the existing row to the queue, so that the queue refuses the next conflict. */
 export function conflictWith(model: Model, row: Row, entry: Entry): RejectedEntry {
-  const existing = { digest: digestOfRow(model, row), at: +row.createdAt }
+  const existing = { digest: digestOf(model, row), at: +row.createdAt }
   return { ...deadLetter(entry, 'ID_CONFLICT', conflict(row.id)), existing }
 }
 

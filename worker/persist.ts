@@ -12,7 +12,7 @@ import { StoreFault, type Writer } from '../src/db/store.ts'
 import type { FailureCode } from '../src/model/error.ts'
 import type { Log } from '../src/model/log.ts'
 import { type Meter, noMeter } from '../src/model/meter.ts'
-import { digestOfRow, type Model, type Row, sizeOf } from '../src/model/model.ts'
+import { digestOf, type Model, type Row, sizeOf } from '../src/model/model.ts'
 import { conflictWith, deadLetter, describeFault, type Outcome, type RejectedEntry } from './outcome.ts'
 import type { PendingRow } from './sort.ts'
 import { TableState } from './table-state.ts'
@@ -259,7 +259,7 @@ export class Persister {
     return rows.filter(({ row, entries }) => {
       const existing = found.get(row.id)
       if (!existing) return true
-      if (digestOfRow(model, existing) === digestOfRow(model, row)) round.saved.push({ row: existing, entries })
+      if (digestOf(model, existing) === digestOf(model, row)) round.saved.push({ row: existing, entries })
       else round.deadLetters.push(...entries.map((entry) => conflictWith(model, existing, entry)))
       return false
     })

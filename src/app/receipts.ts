@@ -7,7 +7,7 @@
  */
 import type { Follower } from '../events/follower.ts'
 import { type Failure, SpillwayError } from '../model/error.ts'
-import { digestOfRow, type Model, type Models, modelNameOf, type Row } from '../model/model.ts'
+import { digestOf, type Model, type Models, modelNameOf, type Row } from '../model/model.ts'
 import type { Enqueued, Item, Queue, SaveState } from '../queue/queue.ts'
 import { IdWatch } from './id-watch.ts'
 import type { Rows } from './rows.ts'
@@ -69,7 +69,7 @@ export class Receipts {
       if (!receipt || failure?.code === 'ID_CONFLICT' || !(error instanceof SpillwayError)) throw error
       return undefined
     })
-    if (!found || (digest !== undefined && digestOfRow(found.model, found.row) !== digest)) return receipt
+    if (!found || (digest !== undefined && digestOf(found.model, found.row) !== digest)) return receipt
     return {
       id,
       model: found.model,
@@ -99,7 +99,7 @@ export class Receipts {
       const found = await this.#rows.findAny(receipt.id)
       if (!found) return receipt
       const { model, row } = found
-      const isSame = digestOfRow(model, row) === saveState.digest
+      const isSame = digestOf(model, row) === saveState.digest
       const isBefore = isSame ? +row.createdAt !== saveState.at : receipt.digest === undefined
       if (isBefore) return { ...receipt, model, status: 'SAVED', acceptedAt: row.createdAt, row }
     } catch (error) {
@@ -123,7 +123,7 @@ export class Receipts {
       if (saveState?.digest === digest) known.set(item, { ...saveState, duplicate: true })
       if (!saveState || saveState.digest === digest || saveState.status === 'SAVED') return
       const row = await this.#row(model, id)
-      if (!row || digestOfRow(model, row) !== digest) return
+      if (!row || digestOf(model, row) !== digest) return
       const { conflicts } = saveState
       known.set(item, { status: 'SAVED', digest, at: +row.createdAt, conflicts, duplicate: true })
     }
@@ -167,7 +167,7 @@ export class Receipts {
       if (receipt.status !== 'QUEUED') return receipt
       for (let news = await watch.next(signal); news; news = await watch.next(signal)) {
         const { saved } = news
-        const isSaved = saved && (digest === undefined || digestOfRow(saved.model, saved.row) === digest)
+        const isSaved = saved && (digest === undefined || digestOf(saved.model, saved.row) === digest)
         if (isSaved) return { ...receipt, model: saved.model, status: 'SAVED', row: saved.row }
         const now = await this.#find(id, digest).catch(() => undefined)
         if (now && now.status !== 'QUEUED') return { ...now, duplicate }

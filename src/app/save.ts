@@ -146,13 +146,14 @@ export class Saves {
 }
 
 function itemOf({ model, grant }: Saving, input: SaveInput, path: string, sending: Sending | undefined): Item {
-  const data = dataText(model, parseInput(model, input.values, grant, path))
+  const values = parseInput(model, input.values, grant, path)
+  const data = dataText(model, values)
   const fresh = input.id === undefined || input.id === null
   const id = fresh ? newId() : parseId(input.id)
   if (id === undefined) throw badInput(`${path}id must be a UUID, such as ${newId()}; leave it out to be given one`)
   const at = Date.now()
   const body = encode({ model, id, at, data, trace: sending?.context })
-  return { id, digest: digestOf(model, data), at, body, fresh }
+  return { id, digest: digestOf(model, values, data), at, body, fresh }
 }
 
 /** The package asks the system for random bytes at every other id; asking for a page of them at once makes a save 2 % cheaper. */

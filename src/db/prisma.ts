@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type Column, codecs } from '../model/columns.ts'
 import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
-import { digestOfRow, type Model, type Models, type Row, sizeOf } from '../model/model.ts'
+import { digestOf, type Model, type Models, type Row, sizeOf } from '../model/model.ts'
 import { type Client, type Clients, cautious, type Dialect } from './dialect.ts'
 import { classifyMysql, classifySqlite, type Fault, isHangUp } from './faults.ts'
 import { migrate } from './migrate.ts'
@@ -212,8 +212,8 @@ export class PrismaStore implements Store {
     for (let i = 0; i < rows.length; i += LOOK_UP_ROWS) {
       const some = rows.slice(i, i + LOOK_UP_ROWS)
       const ids = some.map(({ id }) => id)
-      const found = new Map((await this.existing(model, ids)).map((row) => [row.id, digestOfRow(model, row)]))
-      same += some.filter((row) => found.get(row.id) === digestOfRow(model, row)).length
+      const found = new Map((await this.existing(model, ids)).map((row) => [row.id, digestOf(model, row)]))
+      same += some.filter((row) => found.get(row.id) === digestOf(model, row)).length
     }
     if (same !== rows.length) throw dropped(same, rows.length)
   }

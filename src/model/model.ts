@@ -67,29 +67,39 @@ export function dataText(model: Model, values: Values): string {
   return `{${membersText(model, values)}}`
 }
 
-function membersText({ columns }: Model, values: Values): string {
+function membersText(
+  { columns }: Model,
+  values: Values,
+  isLeftOut?: (column: Column, text: string) => boolean,
+): string {
   let text = ''
   for (let i = 0; i < columns.length; i += 1) {
-    const { name, type, default: given } = columns[i]!
+    const column = columns[i]!
+    const { name, type, default: given } = column
     const value = values[name]
     // A reader takes the default for a value that is missing.
     if (value === null && given === undefined) continue
     const part = value === null ? 'null' : codecs[type].text(value)
+    if (isLeftOut?.(column, part)) continue
     text += text === '' ? `"${name}":${part}` : `,"${name}":${part}`
   }
   return text
 }
 
 /**
- * Equal digests mean equal models and values. 132 bits of SHA-256 of dataText, as 22 characters of base64url, and the model's name: the queue
- * keeps the digest, and so the model, of an id.
+ * Equal digests mean equal models and values. 132 bits of SHA-256, as 22 characters of base64url, and the model's name: the queue keeps the
+ * digest, and so the model, of an id. Hashed is dataText (`data`, if it is known) without the values that are their column's default, so
+ * that a digest stays the same when a column with a default is added.
  */
-export function digestOf(model: Model, data: string): string {
-  return `${hash('sha256', data, 'base64url').slice(0, 22)}.${model.name}`
+export function digestOf(model: Model, values: Values, data = dataText(model, values)): string {
+  const text = model.columns.some(hasDefault) ? `{${membersText(model, values, isDefault)}}` : data
+  return `${hash('sha256', text, 'base64url').slice(0, 22)}.${model.name}`
 }
 
-export function digestOfRow(model: Model, row: Row): string {
-  return digestOf(model, dataText(model, row))
+const hasDefault = (column: Column) => column.default !== undefined
+
+function isDefault({ type, default: value }: Column, text: string): boolean {
+  return value !== undefined && codecs[type].text(value) === text
 }
 
 /** The name of the model in a digest; undefined in a digest of release 0.1. */

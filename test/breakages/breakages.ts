@@ -250,7 +250,13 @@ export const breakages: Breakage[] = [
   },
   {
     name: 'a digest of the trace, too: a retry would be a conflict',
-    changes: [change('src/app/save.ts', 'digestOf(model, data)', "digestOf(model, data + (sending?.context ?? ''))")],
+    changes: [
+      change(
+        'src/app/save.ts',
+        'digestOf(model, values, data)',
+        "digestOf(model, values, data + (sending?.context ?? ''))",
+      ),
+    ],
     test: { file: 'test/e2e/traces.test.ts', name: 'treats a retry of another trace as a duplicate' },
   },
 ]

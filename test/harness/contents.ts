@@ -22,7 +22,7 @@ export function contentRow(content: string, row: Partial<ContentRow> = {}): Cont
 }
 
 /** The digest of a save of this text. */
-export const digestOfContent = (content: string): string => digestOf(Content, dataText(Content, { content }))
+export const digestOfContent = (content: string): string => digestOf(Content, { content })
 
 /** The message of a save of this text. */
 export function contentMessage(id: string, content: string, at = Date.now(), trace?: string): string {

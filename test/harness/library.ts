@@ -60,9 +60,10 @@ export async function openLibrary(): Promise<Library> {
     clients: prisma,
     model,
     item(name, { id = randomUUID(), ...values } = {}) {
-      const data = dataText(model(name), { name: `a ${name}`, parentId: null, ...values })
+      const row = { name: `a ${name}`, parentId: null, ...values }
+      const data = dataText(model(name), row)
       const at = Date.now()
-      return { id, digest: digestOf(model(name), data), at, body: encode({ model: model(name), id, at, data }) }
+      return { id, digest: digestOf(model(name), row, data), at, body: encode({ model: model(name), id, at, data }) }
     },
     [Symbol.asyncDispose]: () => copy[Symbol.asyncDispose](),
   }

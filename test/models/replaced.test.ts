@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Spillway, setUps } from '../harness/boot.ts'
 import type { Json } from '../harness/client.ts'
 import { holds } from '../harness/eventually.ts'
+import { filesUnder, withoutComments } from '../harness/imports.ts'
 import { type Receiver, startReceiver } from '../harness/otlp.ts'
 import { statement } from '../harness/rows.ts'
 import { copyTree, type Tree } from '../harness/tree.ts'
@@ -50,6 +51,14 @@ beforeAll(async () => {
   await tree.node(['src/commands/migration.ts', 'init'])
 }, 180_000)
 afterAll(() => tree?.[Symbol.asyncDispose]())
+
+test('no file of src/, worker/ and web/ names a model, but those of src/models/', () => {
+  const files = ['src', 'worker', 'web'].flatMap((folder) => filesUnder(folder, /(?<!\.d)\.tsx?$/))
+  const others = files.filter(({ path }) => !path.startsWith('src/models/') && !path.startsWith('web/dist/'))
+  expect(others.length).toBeGreaterThan(100)
+  const named = others.filter(({ text }) => /(?<![\w-])(Content|contents)(?![\w-])/.test(withoutComments(text)))
+  expect(named.map(({ path }) => path)).toEqual([])
+})
 
 const fields = 'id poll choice weight'
 const save = `mutation ($input: VoteInput!, $id: ID) { saveVote(input: $input, id: $id, waitMs: 30000) { saveId model status duplicate conflicts failure { code } vote { ${fields} } } }`

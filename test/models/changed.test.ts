@@ -1,4 +1,7 @@
-/** A value that an enum no longer has, in rows of the last release: it is refused, and no outage of the database. */
+/**
+ * A schema that changed between two starts: rows, receipts and retries of before hold beside new columns; a value that its enum no longer
+ * has is refused, and is no outage of the database.
+ */
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Spillway, setUps } from '../harness/boot.ts'
@@ -41,6 +44,9 @@ beforeAll(async () => {
       expect((await system.client.graphql(save, { kind, id: ids[kind] })).data.saveTag).toEqual({ status: 'SAVED' })
     await Promise.all([...system.apis, ...system.workers].map((process) => system.kill(process, 'SIGTERM')))
   }
+  const added = '  note String @default("a note") @db.VarChar(10)\n  more Int?\n'
+  await tree.replace('prisma/schema.prisma', '  kind      Kind\n', `  kind      Kind\n${added}`)
+  await tree.node(['src/commands/migration.ts', 'more'])
   await tree.replace('prisma/schema.prisma', '  GONE\n', '')
   await tree.generate()
   for (const system of systems.values()) await system.start(1, 1)
@@ -48,6 +54,24 @@ beforeAll(async () => {
 afterAll(async () => {
   for (const system of systems.values()) await system.stop()
   await tree?.[Symbol.asyncDispose]()
+})
+
+describe.each(setUps)('A save of before the columns were added (%s)', (setUp) => {
+  test('keeps its receipt, and a retry of it is a duplicate (P3)', async () => {
+    const { client } = systems.get(setUp)!
+    const row = { id: ids.KEPT, kind: 'KEPT', note: 'a note', more: null }
+    expect(await client.receipt(ids.KEPT)).toMatchObject({ status: 'SAVED', conflicts: 0, tag: row })
+    const again =
+      'mutation ($id: ID!) { saveTag(input: { kind: KEPT }, id: $id) { duplicate status tag { note more } } }'
+    const { data, errors } = await client.graphql(again, { id: ids.KEPT })
+    expect(errors).toBeUndefined()
+    expect(data.saveTag).toEqual({ duplicate: true, status: 'SAVED', tag: { note: 'a note', more: null } })
+    const response = await client.fetch('/tags', {
+      method: 'POST',
+      body: JSON.stringify({ id: ids.KEPT, kind: 'KEPT', note: 'another' }),
+    })
+    expect(response.status).toBe(409)
+  })
 })
 
 describe.each(setUps)('A value that its enum no longer has (%s)', (setUp) => {
