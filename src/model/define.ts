@@ -111,7 +111,7 @@ function modelOf(table: Table, definition: Definition<Row>, problem: Fail): Mode
     by: by.map((set) => [...set]),
     visibleTo: first && { column: first[0], claim: first[1]! },
     references: table.references,
-    names: { ...namesOf(name), ...definition.names },
+    names: namesOf(name, definition.names ?? {}, problem),
     check: definition.check as Model['check'],
     fields: definition.fields,
   }
@@ -267,19 +267,27 @@ function checkNarrowings(model: Model, { indexes }: Table, problem: Fail): void 
   }
 }
 
-function namesOf(name: string): Names {
-  const one = name[0]!.toLowerCase() + name.slice(1)
-  const many = plural(one)
-  return {
+/** Those that are not given are made of the model's name, `one` and `many`. */
+function namesOf(name: string, given: Partial<Names>, problem: Fail): Names {
+  const { one = name[0]!.toLowerCase() + name.slice(1), many = plural(one) } = given
+  const names: Names = {
     one,
     many,
     save: `save${name}`,
-    saveMany: `save${many[0]!.toUpperCase()}${many.slice(1)}`,
+    saveMany: `save${many.slice(0, 1).toUpperCase()}${many.slice(1)}`,
     saved: `${one}Saved`,
     savePath: `/${many}`,
     listPath: `/${many}`,
     flat: false,
+    ...given,
   }
+  for (const [key, value] of Object.entries(names)) {
+    const isPath = key.endsWith('Path')
+    const isFit = typeof value === 'boolean' || (isPath ? /^\/[\w.-]*$/ : /^(?!__)[A-Za-z_]\w*$/).test(value)
+    const expected = isPath ? 'a / and then letters, digits, _ . and -' : 'letters, digits and _, as GraphQL has names'
+    if (!isFit) throw problem(`names has ${key}: ${JSON.stringify(value)}; expected ${expected}`)
+  }
+  return names
 }
 
 function plural(word: string): string {

@@ -33,6 +33,16 @@ const file = /^The model Comment \(test\/models\/wrong\.test\.ts\): /
 
 const wrong: Wrong[] = [
   [
+    'a name that GraphQL lacks',
+    () => define({ names: { many: 'all comments' } }),
+    /names has many: "all comments"; expected letters, digits and _/,
+  ],
+  [
+    'a path without a slash',
+    () => define({ names: { listPath: 'comments' } }),
+    /names has listPath: "comments"; expected a \/ and then letters/,
+  ],
+  [
     'a column that the schema lacks',
     () => define({ columns: { colour: {} } }),
     /there is no column colour in prisma\/schema.prisma; it has postId, body/,
@@ -204,6 +214,20 @@ describe('defineModel', () => {
 
   test('refuses a name that is too long', () => {
     expect(() => define({}, table('C'.repeat(41), [body]))).toThrow(/its name has 41 characters; at most 40/)
+  })
+})
+
+test('defineModel makes the names that are not given of those that are', () => {
+  const { names } = define({ names: { many: 'remarks' } })
+  expect(names).toEqual({
+    one: 'comment',
+    many: 'remarks',
+    save: 'saveComment',
+    saveMany: 'saveRemarks',
+    saved: 'commentSaved',
+    savePath: '/remarks',
+    listPath: '/remarks',
+    flat: false,
   })
 })
 
