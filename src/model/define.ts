@@ -5,6 +5,7 @@
 import { type Column, codecs, Problem, parseDateTime } from './columns.ts'
 import type { Grant } from './grant.ts'
 import type { Model, Names, Row } from './model.ts'
+import { isReserved, namesOf, reservedFields, reservedNames, reservedPaths, reservedTypes } from './names.ts'
 import { setsOf } from './narrow.ts'
 import { nativeLimits } from './native.ts'
 import type { ColumnType, Table, TableColumn } from './table.ts'
@@ -103,6 +104,7 @@ function modelOf(table: Table, definition: Definition<Row>, problem: Fail): Mode
       columnOf(column, { rules: rules[column.name] ?? {}, narrows: narrowed.has(column.name), table }, problem),
     )
   const [first] = visible
+  if (first) checkVisibleTo(first, columns, problem)
   const model: Model = {
     name,
     table: table.dbName,
@@ -117,6 +119,21 @@ function modelOf(table: Table, definition: Definition<Row>, problem: Fail): Mode
   }
   checkNarrowings(model, table, problem)
   return model
+}
+
+/** A claim is a text or a number; the rows that a token saves are those that it sees. */
+function checkVisibleTo(
+  [name, claim]: readonly [string, string | undefined],
+  columns: readonly Column[],
+  problem: Fail,
+) {
+  const { type, fromToken } = columns.find((column) => column.name === name)!
+  if (!rulesOf.fromToken.includes(type)) {
+    const types = rulesOf.fromToken.map((one) => (one === 'Enum' ? 'an enum' : one)).join(', ')
+    throw problem(`the column ${name} is in visibleTo and has the type ${type}; expected one of ${types}`)
+  }
+  if (fromToken !== undefined && fromToken !== claim)
+    throw problem(`the column ${name} has fromToken: '${fromToken}' and visibleTo: '${claim}'; remove fromToken`)
 }
 
 function checkOurs(table: Table, problem: Fail): void {
@@ -214,13 +231,6 @@ function columnOf(column: TableColumn, { rules, narrows, table }: Use, problem: 
   return resolved
 }
 
-/** `created_at` is in the lists of REST, `waitMs` an argument beside columns; the others are arguments of lists. */
-function isReserved(name: string, narrows: boolean): boolean {
-  // Such as `constructor`: every object has it.
-  if (name in {} || name === 'created_at' || name === 'waitMs') return true
-  return narrows && ['first', 'last', 'before', 'after'].includes(name)
-}
-
 function defaultOf(type: ColumnType, given: string | number | boolean): unknown {
   return type === 'Json' ? JSON.parse(String(given)) : given
 }
@@ -267,52 +277,6 @@ function checkNarrowings(model: Model, { indexes }: Table, problem: Fail): void 
   }
 }
 
-/** Those that are not given are made of the model's name, `one` and `many`. */
-function namesOf(name: string, given: Partial<Names>, problem: Fail): Names {
-  const { one = name[0]!.toLowerCase() + name.slice(1), many = plural(one) } = given
-  const names: Names = {
-    one,
-    many,
-    save: `save${name}`,
-    saveMany: `save${many.slice(0, 1).toUpperCase()}${many.slice(1)}`,
-    saved: `${one}Saved`,
-    savePath: `/${many}`,
-    listPath: `/${many}`,
-    flat: false,
-    ...given,
-  }
-  for (const [key, value] of Object.entries(names)) {
-    const isPath = key.endsWith('Path')
-    const isFit = typeof value === 'boolean' || (isPath ? /^\/[\w.-]*$/ : /^(?!__)[A-Za-z_]\w*$/).test(value)
-    const expected = isPath ? 'a / and then letters, digits, _ . and -' : 'letters, digits and _, as GraphQL has names'
-    if (!isFit) throw problem(`names has ${key}: ${JSON.stringify(value)}; expected ${expected}`)
-  }
-  return names
-}
-
-function plural(word: string): string {
-  if (/[^aeiou]y$/.test(word)) return `${word.slice(0, -1)}ies`
-  return /(s|x|z|ch|sh)$/.test(word) ? `${word}es` : `${word}s`
-}
-
-const reservedNames = [
-  'node',
-  'receipt',
-  'receipts',
-  'queue',
-  'deadLetters',
-  'retryDeadLetters',
-  'discardDeadLetters',
-  'deadLettered',
-]
-const reservedTypes =
-  'Query Mutation Subscription Node Receipt ReceiptStatus Failure Queue Durability DeadLetter DeadLetterConnection DeadLetterEdge DeadLetterFilter DeadLetterChange PageInfo DateTime JSON BigInt Decimal Bytes String Int Float Boolean ID'.split(
-    ' ',
-  )
-/** Fields beside the row, in receipts and events. */
-const reservedFields = ['id', 'saveId', 'model', 'status', 'duplicate', 'acceptedAt', 'conflicts', 'failure', 'cursor']
-const reservedPaths = ['/graphql', '/livez', '/readyz', '/metrics', '/receipts', '/console/models.json']
-
 /** The models of a release by name. Throws if two claim one name. */
 export function listModels(models: readonly Model[]): ReadonlyMap<string, Model> {
   if (models.length === 0) throw new ModelError('There is no model; list at least one in src/models/index.ts')
@@ -326,7 +290,7 @@ export function listModels(models: readonly Model[]): ReadonlyMap<string, Model>
     }
     owners.set(`${kind} ${name}`, owner)
   }
-  for (const name of reservedNames) claim('root field', name, 'Spillway')
+  for (const kind of ['root field', 'subscription']) for (const name of reservedNames) claim(kind, name, 'Spillway')
   for (const name of reservedTypes) claim('GraphQL type', name, 'Spillway')
   for (const path of reservedPaths) claim('path', path, 'Spillway')
   for (const { name, names, columns } of models) {

@@ -1,8 +1,13 @@
 /** A definition that is wrong stops the start with one error: which file, which column, and what to do. */
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { buildSchema, type GraphQLInterfaceType, getNamedType } from 'graphql'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Definition, listModels, modelsOf } from '../../src/model/define.ts'
 import type { Row } from '../../src/model/model.ts'
+import { reservedFields, reservedNames, reservedTypes } from '../../src/model/names.ts'
 import type { Table, TableColumn } from '../../src/model/table.ts'
+import { root } from '../harness/imports.ts'
 import { column, table } from '../harness/models.ts'
 import { spawnSpillway } from '../harness/process.ts'
 import { copyTree, type Tree } from '../harness/tree.ts'
@@ -32,6 +37,16 @@ type Wrong = readonly [title: string, make: () => unknown, message: RegExp]
 const file = /^The model Comment \(test\/models\/wrong\.test\.ts\): /
 
 const wrong: Wrong[] = [
+  [
+    '`visibleTo` of a type that is no claim',
+    () => define({ visibleTo: { isOpen: 'open' } }, table('Comment', [column('isOpen', 'Boolean')], [['isOpen']])),
+    /column isOpen is in visibleTo and has the type Boolean; expected one of String, Int/,
+  ],
+  [
+    '`visibleTo` and `fromToken` with two claims',
+    () => define({ columns: { postId: { fromToken: 'sub' } }, visibleTo: { postId: 'tenant' } }),
+    /column postId has fromToken: 'sub' and visibleTo: 'tenant'; remove fromToken/,
+  ],
   [
     'a name that GraphQL lacks',
     () => define({ names: { many: 'all comments' } }),
@@ -274,6 +289,19 @@ describe('listModels', () => {
 
 test('listModels refuses a list without a model', () => {
   expect(() => listModels([])).toThrow('There is no model; list at least one in src/models/index.ts')
+})
+
+test('listModels reserves each type and root field of schema.graphql that is no model of its own', async () => {
+  const schema = buildSchema(await readFile(join(root, 'schema.graphql'), 'utf8'))
+  const isContents = (name: string) => /^Content/.test(name)
+  const types = Object.keys(schema.getTypeMap()).filter((name) => !name.startsWith('__') && !isContents(name))
+  expect(types.filter((name) => !reservedTypes.includes(name))).toEqual([])
+  const roots = [schema.getQueryType(), schema.getMutationType(), schema.getSubscriptionType()]
+  const fields = roots.flatMap((type) => Object.values(type!.getFields()))
+  const others = fields.filter(({ type }) => !isContents(getNamedType(type).name)).map(({ name }) => name)
+  expect(others.filter((name) => !reservedNames.includes(name))).toEqual([])
+  const receipt = Object.keys((schema.getType('Receipt') as GraphQLInterfaceType).getFields())
+  expect(receipt.filter((name) => !reservedFields.includes(name))).toEqual([])
 })
 
 describe('npm start', () => {
