@@ -37,7 +37,7 @@ export interface Definition<R, F = unknown> {
   /** Column -> claim: rows are visible only to tokens whose claim has the column's value, and saves set it. */
   visibleTo?: { [C in Own<R>]?: string }
   /** What is wrong with a valid input; undefined: nothing. */
-  check?: (input: Pick<R, Own<R>>, grant: Grant) => string | undefined
+  check?: (input: Readonly<Pick<R, Own<R>>>, grant: Grant) => string | undefined
   /** Names other than those made of the model's name. */
   names?: Partial<Names>
   fields?: F
@@ -57,7 +57,7 @@ export function modelsOf<Rows, Fields extends Record<keyof Rows, unknown>>(
     const table = (tables as Readonly<Record<string, Table>>)[name]
     if (!table) {
       throw new ModelError(
-        `${where} is not in prisma/schema.prisma, which has ${Object.keys(tables).join(', ')}; add it there and run npm install`,
+        `${where} is not in prisma/schema.prisma, which has ${Object.keys(tables).join(', ')}; add it there and run npm run generate`,
       )
     }
     const problem = (text: string) => new ModelError(`${where}: ${text}`)

@@ -167,8 +167,10 @@ describe.each(setUps)('Two models under kill -9 (%s)', (setUp) => {
   })
 
   async function isListed(url: string, list: List, id: string): Promise<boolean> {
+    // Each narrowing has cached pages of its own.
+    const narrowed = list === 'comments' && Math.random() < 0.5 ? ', author: "dev"' : ''
     const body = JSON.stringify({
-      query: `{ ${list}(first: 100) { edges { node { id } } } ${models[list].one}(id: "${id}") { id } }`,
+      query: `{ ${list}(first: 100${narrowed}) { edges { node { id } } } ${models[list].one}(id: "${id}") { id } }`,
     })
     const headers = { 'content-type': 'application/json' }
     const answer: Json = await fetch(`${url}/graphql`, { method: 'POST', headers, body }).then(

@@ -223,7 +223,7 @@ describe('defineModel', () => {
   test('refuses a model that the schema lacks, and lists those it has', () => {
     const defineModel = modelsOf<Record<string, Row>, Any>({ Comment: comment() })
     expect(() => defineModel('Remark', {} as Any)).toThrow(
-      /The model Remark \(test\/models\/wrong\.test\.ts\) is not in prisma\/schema.prisma, which has Comment; add it there/,
+      /The model Remark \(test\/models\/wrong\.test\.ts\) is not in prisma\/schema.prisma, which has Comment; add it there and run npm run generate/,
     )
   })
 
