@@ -29,6 +29,8 @@ export interface Column {
   values: readonly EnumValue[] | undefined
   /** String, Json and Bytes: the most bytes (of UTF-8). */
   maxBytes: number
+  /** Whether the model has a rule for it, so that CONTENT_MAX_BYTES does not lower it. */
+  hasMaxBytes: boolean
   /** String: the most characters (code points). */
   maxLength: number | undefined
   /** Bytes: the only length. */

@@ -4,7 +4,7 @@
  */
 import { type Column, codecs, Problem, parseDateTime } from './columns.ts'
 import type { Grant } from './grant.ts'
-import type { Model, Names, Row } from './model.ts'
+import { type Model, maxSizeOf, type Names, type Row } from './model.ts'
 import { isReserved, namesOf, reservedFields, reservedNames, reservedPaths, reservedTypes } from './names.ts'
 import { setsOf } from './narrow.ts'
 import { nativeLimits } from './native.ts'
@@ -202,6 +202,7 @@ function columnOf(column: TableColumn, { rules, narrows, table }: Use, problem: 
     values,
     // Without a rule, CONTENT_MAX_BYTES is the limit, which is set later.
     maxBytes: least(rules.maxBytes, limits.maxBytes) ?? mostUnbounded,
+    hasMaxBytes: rules.maxBytes !== undefined,
     maxLength: least(rules.maxLength, limits.maxLength),
     exactBytes: limits.exactBytes,
     min: limits.min,
@@ -319,11 +320,23 @@ function claimEnum(owners: Map<string, string>, name: string): void {
   owners.set(`GraphQL type ${name}`, owner)
 }
 
-/** Sets the limit of columns without one (CONTENT_MAX_BYTES). */
+/** Even a server with a low max_allowed_packet takes a statement with such a row. */
+const mostOfRow = 4 * 1_048_576
+
+/** Sets the limit of columns without a rule of their own (CONTENT_MAX_BYTES). Throws if a row may be larger than a statement. */
 export function limitColumns(models: ReadonlyMap<string, Model>, maxBytes: number): ReadonlyMap<string, Model> {
-  const limited = (model: Model): Model => ({
-    ...model,
-    columns: model.columns.map((column) => (column.maxBytes > maxBytes ? { ...column, maxBytes } : column)),
-  })
-  return new Map([...models].map(([name, model]) => [name, limited(model)]))
+  const limit = (column: Column): Column =>
+    !column.hasMaxBytes && column.maxBytes > maxBytes ? { ...column, maxBytes } : column
+  return new Map(
+    [...models].map(([name, model]) => {
+      const limited = { ...model, columns: model.columns.map(limit) }
+      const most = maxSizeOf(limited)
+      if (most > mostOfRow) {
+        throw new ModelError(
+          `The columns of the model ${name} may have ${most} bytes together, and a row may have at most ${mostOfRow}; lower maxBytes of some of them, or CONTENT_MAX_BYTES`,
+        )
+      }
+      return [name, limited]
+    }),
+  )
 }

@@ -183,10 +183,11 @@ export function sizeOf({ columns }: Model, row: Values): number {
 
 /** The most bytes that `sizeOf` returns for a row that `parseInput` accepted. */
 export function maxSizeOf({ columns }: Model): number {
-  return columns.reduce(
-    (sum, { type, maxBytes }) => sum + (['String', 'Json', 'Bytes'].includes(type) ? maxBytes : 70),
-    0,
-  )
+  const most = ({ type, maxBytes, maxLength = maxBytes }: Column) => {
+    if (type === 'String') return Math.min(maxBytes, maxLength * 4)
+    return type === 'Json' || type === 'Bytes' ? maxBytes : 70
+  }
+  return columns.reduce((sum, column) => sum + most(column), 0)
 }
 
 /** The values as clients get them in JSON. */

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { buildSchema, type GraphQLInterfaceType, getNamedType } from 'graphql'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type Definition, listModels, modelsOf } from '../../src/model/define.ts'
+import { type Definition, limitColumns, listModels, modelsOf } from '../../src/model/define.ts'
 import type { Row } from '../../src/model/model.ts'
 import { reservedFields, reservedNames, reservedTypes } from '../../src/model/names.ts'
 import type { Table, TableColumn } from '../../src/model/table.ts'
@@ -243,6 +243,28 @@ test('defineModel makes the names that are not given of those that are', () => {
     savePath: '/remarks',
     listPath: '/remarks',
     flat: false,
+  })
+})
+
+describe('limitColumns', () => {
+  const long = column('long', 'String', { native: ['LongText'] })
+  const maxBytesOf = (definition: Definition<Any>, given: TableColumn[], most: number) =>
+    limitColumns(listModels([define(definition, table('Comment', given))]), most)
+      .get('Comment')!
+      .columns.map(({ maxBytes }) => maxBytes)
+
+  test('sets the limit of columns that have no rule maxBytes, and of no others', () => {
+    expect(maxBytesOf({ columns: { long: { maxBytes: 200_000 } } }, [long, body], 65_000)).toEqual([200_000, 65_000])
+  })
+
+  test('refuses a model whose row may be larger than a statement, and says what to lower', () => {
+    const many = Array.from({ length: 5 }, (_, i) => ({ ...long, name: `long${i}` }))
+    expect(() => maxBytesOf({}, many, 1_048_576)).toThrow(
+      'The columns of the model Comment may have 5242880 bytes together, and a row may have at most 4194304; lower maxBytes of some of them, or CONTENT_MAX_BYTES',
+    )
+    expect(maxBytesOf({}, many.slice(1), 1_048_576)).toEqual([1_048_576, 1_048_576, 1_048_576, 1_048_576])
+    const short = Array.from({ length: 100 }, (_, i) => column(`short${i}`, 'String', { native: ['VarChar', '100'] }))
+    expect(maxBytesOf({}, short, 1_048_576)).toHaveLength(100)
   })
 })
 
