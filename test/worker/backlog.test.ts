@@ -11,8 +11,8 @@ import { testSqlite } from '../harness/sqlite.ts'
 import { mariadbStore } from '../harness/stores.ts'
 import { item } from '../suites/queue.ts'
 
-const retryForMs = 1_500
-const statementMs = 600
+const retryForMs = 1_000
+const statementMs = 700
 
 const save = (content: string, id: string = randomUUID(), at = Date.now()): Item =>
   item(id, content, digestOfContent(content), at)
@@ -25,7 +25,7 @@ test.each([
 ])(
   'FA5: Worker dead-letters no row whose parent waits in the queue behind it, %s',
   {
-    timeout: 120_000,
+    timeout: 150_000,
   },
   async (_, { batch, at }) => {
     const stored = await mariadbStore()
@@ -36,7 +36,7 @@ test.each([
       ADD CONSTRAINT descent FOREIGN KEY (parent) REFERENCES Content (id)`)
       const queue = await sqlite.queue()
       const parent: string = randomUUID()
-      const children = Array.from({ length: 16 }, (_, n) =>
+      const children = Array.from({ length: 24 }, (_, n) =>
         save(`child of ${parent} ${n}`, randomUUID(), Date.now() + at),
       )
       const all = [...children, save('a parent', parent, Date.now() + at)]
@@ -64,7 +64,7 @@ test.each([
       worker.start()
       try {
         await holds(async () => expect(await queue.status()).toMatchObject({ depth: 0, deadLetters: 0 }), {
-          timeoutMs: 90_000,
+          timeoutMs: 100_000,
           intervalMs: 100,
         })
       } finally {
