@@ -201,7 +201,7 @@ function parsePage(model: Model, text: string, atMost: number): Row[] | undefine
   const rows: Row[] = []
   for (const value of parsed) {
     const row = readRow(model, value)
-    if (!row) return undefined
+    if (typeof row !== 'object') return undefined
     rows.push(row)
   }
   return rows

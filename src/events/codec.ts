@@ -50,6 +50,7 @@ function readEvent(item: unknown, models: Models): Event | undefined {
         ? { type: 'unknown' }
         : undefined
     const row = readRow(model, v === 1 ? item[model.names.one] : item.row)
+    if (row === 'newer') return v === 1 ? undefined : { type: 'unknown' }
     return row && { type, model, row }
   }
   if (v === 1 && type === 'failed') {

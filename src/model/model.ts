@@ -154,8 +154,11 @@ export function rowText(model: Model, row: Row): string {
   return `{"id":"${row.id}","createdAt":${+row.createdAt},"savedAt":${+row.savedAt}${members && `,${members}`}}`
 }
 
-/** The row of parsed rowText; columns of a newer release are left out. Undefined: another release or program wrote it, and it is no row. */
-export function readRow({ columns }: Model, value: unknown): Row | undefined {
+/**
+ * The row of parsed rowText; columns of a newer release are left out. `newer`: a newer release wrote it, which has dropped a column or has
+ * more values of an enum. Undefined: another program wrote it, and it is no row.
+ */
+export function readRow({ columns }: Model, value: unknown): Row | 'newer' | undefined {
   if (!isObject(value) || typeof value.id !== 'string') return undefined
   const createdAt = readDate(value.createdAt)
   const savedAt = readDate(value.savedAt)
@@ -165,7 +168,8 @@ export function readRow({ columns }: Model, value: unknown): Row | undefined {
     const json = value[column.name]
     const part =
       json === undefined ? (column.default ?? null) : json === null ? null : codecs[column.type].read(json, column)
-    if (part === undefined || (part === null && !column.nullable)) return undefined
+    if (part === undefined || (part === null && !column.nullable))
+      return json === undefined || (column.type === 'Enum' && typeof json === 'string') ? 'newer' : undefined
     row[column.name] = part
   }
   return row

@@ -95,7 +95,7 @@ async function saveInBulk(stack: Stack, count: number): Promise<void> {
       for (let attempt = 0; ; attempt++) {
         const api = stack.apis[(n + attempt) % Math.max(1, stack.apis.length)]
         const answer = api && (await api.client.saveMany(inputs).catch(() => undefined))
-        if (answer?.data) break
+        if (answer?.data?.saveMany) break
         await new Promise((resolve) => setTimeout(resolve, 50))
       }
       for (const { id } of inputs) stack.acknowledged.add(id)
