@@ -115,7 +115,7 @@ export class TableState {
     this.#lastLogged.set(code, now)
     this.#options.log.warn(
       { model: this.#name, code, reason, waitedMs: Date.now() - since },
-      'the database takes no rows; the worker waits for it and saves nothing meanwhile',
+      'the database takes no rows of this model; the worker waits for it and saves none of them meanwhile',
     )
   }
 

@@ -120,7 +120,13 @@ export class PrismaStore implements Store {
     } catch (error) {
       const { kind, vendorCode: code, message } = this.#classify(error)
       if (kind !== 'unavailable') throw error
-      this.#log.error({ code }, `the database accepts no rows of ${model.name} until this is fixed: ${message}`)
+      const advice = /no such table|doesn't exist|no column/.test(message)
+        ? '; write its migration (npm run migration -- NAME)'
+        : ''
+      this.#log.error(
+        { code },
+        `the database accepts no rows of ${model.name} until this is fixed: ${message}${advice}`,
+      )
     }
   }
 

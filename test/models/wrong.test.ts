@@ -7,11 +7,12 @@ import { type Definition, limitColumns, listModels, modelsOf } from '../../src/m
 import type { Row } from '../../src/model/model.ts'
 import { reservedFields, reservedNames, reservedTypes } from '../../src/model/names.ts'
 import type { Table, TableColumn } from '../../src/model/table.ts'
+import { setUps } from '../harness/boot.ts'
 import { root } from '../harness/imports.ts'
 import { column, table } from '../harness/models.ts'
 import { spawnSpillway } from '../harness/process.ts'
 import { copyTree, type Tree } from '../harness/tree.ts'
-import { addToIndex } from './every.ts'
+import { addToIndex, bootTree } from './every.ts'
 
 // biome-ignore lint/suspicious/noExplicitAny: definitions that types would refuse.
 type Any = any
@@ -354,5 +355,26 @@ model Remark {
     expect(lines[0]).toMatch(
       /The model Remark \(src\/models\/remark\.ts\): lists can be narrowed to postId, and no index is fit for that; add @@index\(\[postId, createdAt, id\]\) to it in prisma\/schema.prisma, and a migration \(npm run migration -- NAME\)/,
     )
+  })
+
+  test.each(setUps)('of a model without its migration says so, and saves rows of others (%s)', async (setUp) => {
+    await tree.write(
+      'src/models/remark.ts',
+      "import { defineModel } from './prisma.ts'\n\nexport const Remark = defineModel('Remark', {})\n",
+    )
+    const system = await bootTree(tree, setUp)
+    try {
+      expect(system.api.logs()).toMatch(
+        /the database accepts no rows of Remark until this is fixed: .*Remark.*; write its migration \(npm run migration -- NAME\)/,
+      )
+      const save =
+        'mutation { saveRemark(input: { postId: "a" }) { status } save(content: "a", waitMs: 30000) { status } }'
+      expect((await system.client.graphql(save)).data).toEqual({
+        saveRemark: { status: 'QUEUED' },
+        save: { status: 'SAVED' },
+      })
+    } finally {
+      await system.stop()
+    }
   })
 })

@@ -423,7 +423,9 @@ describe.each([
       const persisting = persisted(batch)
       // More attempts than a row gets that fails alone.
       await holds(() => expect(store.inserts.length).toBeGreaterThan(4))
-      expect(log.said).toContain('the database takes no rows; the worker waits for it and saves nothing meanwhile')
+      expect(log.said).toContain(
+        'the database takes no rows of this model; the worker waits for it and saves none of them meanwhile',
+      )
       await trouble.back(made)
       const { saved, deadLetters } = await persisting
       expect(saved).toHaveLength(50)
