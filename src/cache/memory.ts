@@ -78,6 +78,7 @@ export class SharedVersions implements Versions {
   }
 
   current(cacheKeys: readonly string[]): string {
+    if (cacheKeys.length === 1) return String(Atomics.load(this.#counters, counterOf(cacheKeys[0]!)))
     return cacheKeys.map((key) => Atomics.load(this.#counters, counterOf(key))).join()
   }
 

@@ -36,8 +36,10 @@ export class RedisCache implements Cache {
     return { version, value: undefined, readAt: 0, ...pageOf(page, version) }
   }
 
-  async version(cacheKeys: readonly string[]): Promise<string | undefined> {
-    return joined(await Promise.all(cacheKeys.map((key) => this.#version(key))))
+  version(cacheKeys: readonly string[]): Promise<string | undefined> {
+    // Most responses have one key.
+    if (cacheKeys.length === 1) return this.#version(cacheKeys[0]!)
+    return Promise.all(cacheKeys.map((key) => this.#version(key))).then(joined)
   }
 
   async #version(cacheKey: string): Promise<string | undefined> {
@@ -130,8 +132,10 @@ export class RedisVersions implements Versions {
     this.#prefix = `{${address.prefix}:cache}:version:`
   }
 
-  async current(cacheKeys: readonly string[]): Promise<string | undefined> {
-    return joined(await Promise.all(cacheKeys.map((key) => this.#version(key))))
+  current(cacheKeys: readonly string[]): Promise<string | undefined> {
+    // Most responses have one key.
+    if (cacheKeys.length === 1) return this.#version(cacheKeys[0]!)
+    return Promise.all(cacheKeys.map((key) => this.#version(key))).then(joined)
   }
 
   async #read(keys: string[]): Promise<(string | undefined)[]> {
