@@ -226,8 +226,8 @@ export const breakages: Breakage[] = [
     changes: [
       change(
         'src/events/codec.ts',
-        "return typeof name === 'string' ? { type: 'unknown' } : undefined",
-        'return undefined',
+        "return typeof name === 'string' || (v === 1 && Object.values(item).some(isObject))",
+        'return v === 3',
       ),
     ],
     test: { file: 'test/e2e/releases.test.ts', name: 'its streams skip the events of the unknown model' },
