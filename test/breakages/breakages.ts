@@ -237,8 +237,8 @@ export const breakages: Breakage[] = [
     changes: [
       change(
         'src/queue/redis-consumer.ts',
-        'release(entries: readonly Entry[]): void {\n    this.#forget(entries)',
-        'release(_entries: readonly Entry[]): void {',
+        'release(entries: readonly Entry[]): Promise<void> {\n    this.#forget(entries)',
+        'release(entries: readonly Entry[]): Promise<void> {',
       ),
     ],
     test: { file: 'test/queue/redis.test.ts', name: 'returns released entries again when their lease has ended' },
