@@ -2,7 +2,7 @@
  * `defineModel`: a model from its table in the Prisma schema and the rules of a file in src/models/. A definition that is wrong stops the
  * start with one error, which names the file, the column and what to do.
  */
-import { type Column, codecs, Problem, parseDateTime } from './columns.ts'
+import { type Column, codecs, Problem } from './columns.ts'
 import type { Grant } from './grant.ts'
 import { type Model, maxSizeOf, type Names, type Row } from './model.ts'
 import { isReserved, namesOf, reservedFields, reservedNames, reservedPaths, reservedTypes } from './names.ts'
@@ -26,12 +26,31 @@ export interface Rules {
   description?: string
 }
 
+type Bounds<V> = Pick<Rules, 'fromToken' | 'description'> & { min?: V; max?: V }
+
+/** The rules of a column whose values have the type `V` in Prisma's client. */
+type RulesFor<V> = unknown extends V
+  ? Rules
+  : [V] extends [string]
+    ? Pick<Rules, 'fromToken' | 'description'> &
+        (string extends V ? Pick<Rules, 'maxBytes' | 'maxLength' | 'pattern'> : unknown)
+    : [V] extends [number]
+      ? Bounds<number>
+      : [V] extends [boolean]
+        ? Pick<Rules, 'description'>
+        : [V] extends [Date]
+          ? Omit<Bounds<string>, 'fromToken'>
+          : // A value of Json may be a text, too.
+            [Extract<V, string | Uint8Array>] extends [never]
+            ? Bounds<string> // BigInt and Decimal
+            : Pick<Rules, 'maxBytes' | 'description'>
+
 type Own<R> = Exclude<keyof R & string, keyof Row & ('id' | 'createdAt' | 'savedAt')>
 
 /** `R`: a row, as the Prisma client returns it. `F`: fields of the GraphQL type. */
 export interface Definition<R, F = unknown> {
   description?: string
-  columns?: { [C in Own<R>]?: Rules }
+  columns?: { [C in Own<R>]?: RulesFor<NonNullable<R[C]>> }
   /** Sets of columns that lists and subscriptions can be narrowed to. */
   by?: readonly (readonly Own<R>[])[]
   /** Column -> claim: rows are visible only to tokens whose claim has the column's value, and saves set it. */
@@ -57,7 +76,7 @@ export function modelsOf<Rows, Fields extends Record<keyof Rows, unknown>>(
     const table = (tables as Readonly<Record<string, Table>>)[name]
     if (!table) {
       throw new ModelError(
-        `${where} is not in prisma/schema.prisma, which has ${Object.keys(tables).join(', ')}; add it there and run npm run generate`,
+        `${where} is not in prisma/schema.prisma, which has ${Object.keys(tables).join(', ')}; add it there, then run npm run migration -- NAME, or npm run generate if its migration is written`,
       )
     }
     const problem = (text: string) => new ModelError(`${where}: ${text}`)
@@ -76,6 +95,16 @@ function callerOf(): string {
 
 type Fail = (text: string) => Error
 
+const options: Record<keyof Definition<Row>, true> = {
+  description: true,
+  columns: true,
+  by: true,
+  visibleTo: true,
+  check: true,
+  names: true,
+  fields: true,
+}
+
 const ours: Record<string, ColumnType> = { id: 'String', createdAt: 'DateTime', savedAt: 'DateTime' }
 const mostOfName = 40
 const mostUnbounded = 1_048_576
@@ -84,6 +113,9 @@ function modelOf(table: Table, definition: Definition<Row>, problem: Fail): Mode
   const { name } = table
   if (name.length > mostOfName)
     throw problem(`its name has ${name.length} characters; at most ${mostOfName} are allowed`)
+  const misspelt = Object.keys(definition).find((option) => !Object.hasOwn(options, option))
+  if (misspelt !== undefined)
+    throw problem(`the option ${misspelt} is unknown; expected one of ${Object.keys(options).join(', ')}`)
   checkOurs(table, problem)
   const { by = [], visibleTo = {}, columns: rules = {} } = definition as Definition<Record<string, unknown>>
   const names = table.columns.map((column) => column.name)
@@ -91,7 +123,7 @@ function modelOf(table: Table, definition: Definition<Row>, problem: Fail): Mode
     if (Object.hasOwn(ours, column)) throw problem(`${column} is set by Spillway; remove it from the definition`)
     if (!names.includes(column)) {
       throw problem(
-        `there is no column ${column} in prisma/schema.prisma; it has ${names.filter((one) => !Object.hasOwn(ours, one)).join(', ')}`,
+        `there is no column ${column}; it has ${names.filter((one) => !Object.hasOwn(ours, one)).join(', ')}; add ${column} to prisma/schema.prisma, then npm run migration -- NAME, or mend its name`,
       )
     }
   }
@@ -215,7 +247,7 @@ function columnOf(column: TableColumn, { rules, narrows, table }: Use, problem: 
   }
   const bound = (input: number | string | undefined, rule: string) => {
     if (input === undefined) return undefined
-    const value = codecs[type].parse(type === 'DateTime' ? parseDateTime(input) : input, resolved)
+    const value = codecs[type].parse(input, resolved)
     if (value instanceof Problem) throw wrong(`has the rule ${rule}: ${input}, which ${value.text}`)
     return value
   }
@@ -250,7 +282,10 @@ function checkRules(type: ColumnType, rules: Rules, wrong: Fail): void {
   for (const rule of Object.keys(rules) as (keyof Rules)[]) {
     if (!Object.hasOwn(rulesOf, rule))
       throw wrong(`has the rule ${rule}; expected one of ${Object.keys(rulesOf).join(', ')}`)
-    if (!rulesOf[rule].includes(type)) throw wrong(`has the type ${type}, which the rule ${rule} is not for`)
+    if (!rulesOf[rule].includes(type)) {
+      const fit = Object.entries(rulesOf).flatMap(([name, types]) => (types.includes(type) ? [name] : []))
+      throw wrong(`has the type ${type}, which the rule ${rule} is not for; its rules are ${fit.join(', ')}`)
+    }
   }
   for (const rule of ['maxBytes', 'maxLength'] as const) {
     const value = rules[rule]
@@ -281,6 +316,8 @@ function checkNarrowings(model: Model, { indexes }: Table, problem: Fail): void 
 /** The models of a release by name. Throws if two claim one name. */
 export function listModels(models: readonly Model[]): ReadonlyMap<string, Model> {
   if (models.length === 0) throw new ModelError('There is no model; list at least one in src/models/index.ts')
+  const twice = models.find(({ name }, i) => models.findIndex((other) => other.name === name) !== i)
+  if (twice) throw new ModelError(`src/models/index.ts lists the model ${twice.name} twice; remove one`)
   const owners = new Map<string, string>()
   const claim = (kind: string, name: string, owner: string) => {
     const other = owners.get(`${kind} ${name}`)

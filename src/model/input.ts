@@ -76,6 +76,8 @@ function fromClaim(model: Model, column: Column, claim: string, grant: Grant): u
 
 function unknownColumn(model: Model, input: Readonly<Record<string, unknown>>, path: string): SpillwayError {
   const unknown = Object.keys(input).find((name) => !model.columns.some((column) => column.name === name)) ?? ''
+  if (unknown === 'createdAt' || unknown === 'savedAt')
+    return badInput(`${path}${unknown} of ${model.name} is set by Spillway; leave it out`)
   const names = model.columns.filter((column) => claimNameOf(model, column) === undefined).map(({ name }) => name)
   return badInput(
     `${path}${JSON.stringify(unknown.slice(0, 50))} is no column of ${model.name}; it has id, ${names.join(', ')}`,

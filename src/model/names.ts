@@ -4,7 +4,7 @@ import type { Names } from './model.ts'
 /** Those that are not given are made of the model's name, `one` and `many`. */
 export function namesOf(name: string, given: Partial<Names>, problem: (text: string) => Error): Names {
   const { one = name[0]!.toLowerCase() + name.slice(1), many = plural(one) } = given
-  const names: Names = {
+  const made: Names = {
     one,
     many,
     save: `save${name}`,
@@ -13,8 +13,13 @@ export function namesOf(name: string, given: Partial<Names>, problem: (text: str
     savePath: `/${many}`,
     listPath: `/${many}`,
     flat: false,
-    ...given,
   }
+  const misspelt = Object.keys(given).find((key) => !Object.hasOwn(made, key))
+  if (misspelt !== undefined) {
+    const known = Object.keys(made).filter((key) => key !== 'flat')
+    throw problem(`names has ${misspelt}; expected one of ${known.join(', ')}`)
+  }
+  const names = { ...made, ...given }
   for (const [key, value] of Object.entries(names)) {
     const isPath = key.endsWith('Path')
     const isFit = typeof value === 'boolean' || (isPath ? /^\/[\w.-]*$/ : /^(?!__)[A-Za-z_]\w*$/).test(value)

@@ -7,10 +7,9 @@ import { wantsPage } from '../http/accept.ts'
 import { sendText } from '../http/respond.ts'
 import type { Call } from '../http/route.ts'
 import type { Column } from '../model/columns.ts'
-import { claimNameOf } from '../model/input.ts'
 import type { Model } from '../model/model.ts'
 import { pageHeaders } from './console.ts'
-import { sampleOf } from './samples.ts'
+import { isRequired, sampleOf } from './samples.ts'
 
 interface Page {
   body: Buffer
@@ -87,10 +86,6 @@ subscription Saved {
   ${saved} { cursor ${one} { ${row} } }
 }
 `
-}
-
-function isRequired(model: Model, column: Column): boolean {
-  return !column.nullable && column.default === undefined && claimNameOf(model, column) === undefined
 }
 
 /** A GraphQL literal. The samples of JSON columns are empty objects. */

@@ -12,9 +12,9 @@ import { jsonType, sendJson, sendText } from '../http/respond.ts'
 import type { Rendered, Responses } from '../http/responses.ts'
 import { badInput } from '../model/error.ts'
 import type { Grant } from '../model/grant.ts'
-import { claimNameOf } from '../model/input.ts'
 import { jsonOf, type Model, type Row } from '../model/model.ts'
 import { cacheKeyOf, isVisible, type Narrowing, narrowingOf, visibleValue } from '../model/narrow.ts'
+import { isRequired, sampleOf } from './samples.ts'
 
 /** POST /comments: reads the body as JSON whatever its Content-Type, since `curl -d` sets another one. */
 export async function postSave(
@@ -28,19 +28,23 @@ export async function postSave(
 }
 
 function parseSave(model: Model, body: string): SaveInput {
-  const columns = model.columns.filter((column) => claimNameOf(model, column) === undefined).map(({ name }) => name)
-  const expected = `expected JSON such as ${JSON.stringify(Object.fromEntries(columns.map((name) => [name, 'something'])))}`
-  if (body.trim() === '') throw badInput(`the body is empty; ${expected}`)
+  const wrong = (problem: string) => badInput(`${problem}; expected JSON such as ${JSON.stringify(exampleOf(model))}`)
+  if (body.trim() === '') throw wrong('the body is empty')
   let value: unknown
   try {
     value = JSON.parse(body)
   } catch {
-    throw badInput(`the body is not JSON; ${expected}`)
+    throw wrong('the body is not JSON')
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw badInput(`the body is not a JSON object; ${expected}`)
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong('the body is not a JSON object')
   const { id, ...values } = value as Record<string, unknown>
   return { values, id }
+}
+
+/** The columns that an input must have. */
+function exampleOf(model: Model): Record<string, unknown> {
+  const required = model.columns.filter((column) => isRequired(model, column))
+  return Object.fromEntries(required.map((column) => [column.name, sampleOf(model, column) ?? '…']))
 }
 
 interface List {

@@ -1,4 +1,4 @@
-/** A valid value of a column in a client's form: for the first document of GraphiQL, and for rows that the console makes in numbers. */
+/** A valid value of a column in a client's form: for the first document of GraphiQL, errors of REST, and rows that the console makes in numbers. */
 import { type Column, codecs, Problem } from '../model/columns.ts'
 import { claimNameOf } from '../model/input.ts'
 import type { Model } from '../model/model.ts'
@@ -9,6 +9,11 @@ export function sampleOf(model: Model, column: Column): unknown {
   const names = ({ columns }: { columns: readonly string[] }) => columns.includes(column.name)
   if (claimNameOf(model, column) !== undefined || model.references.some(names)) return undefined
   return candidatesOf(column).find((one) => !(codecs[column.type].parse(one, column) instanceof Problem))
+}
+
+/** Whether an input must have the column. */
+export function isRequired(model: Model, column: Column): boolean {
+  return !column.nullable && column.default === undefined && claimNameOf(model, column) === undefined
 }
 
 function candidatesOf(column: Column): unknown[] {

@@ -56,6 +56,12 @@ type Case = readonly [title: string, model: 'Comment' | 'Note', input: Json, nam
 const cases: Case[] = [
   ['a column that is missing', 'Comment', { body: 'a' }, ['postId']],
   ['null in a required column', 'Comment', { ...comment, body: null }, ['body', 'null']],
+  [
+    'a column that Spillway sets',
+    'Comment',
+    { ...comment, createdAt: 'x' },
+    ['createdAt', /set by Spillway; leave it out|not defined/],
+  ],
   ['a column that there is not', 'Comment', { ...comment, colour: 'red' }, ['colour']],
   ['a number in place of a text', 'Comment', { ...comment, body: 1 }, ['body', /string/i]],
   ['a text in place of a number', 'Comment', { ...comment, rating: '5' }, ['rating', /whole number|integer/]],
@@ -114,6 +120,15 @@ describe.each(setUps)('Bad input (%s)', (setUp) => {
       expect(await accepted()).toEqual(before)
     },
   )
+
+  test.each([
+    ['Comment', '{"postId":"…","body":"something"}'],
+    ['Note', '{"kind":"QUESTION","topic":"something"}'],
+  ])('a body that is no JSON is refused, with one that %s would accept', async (model, example) => {
+    const response = await acme.fetch(path(model), { method: 'POST', body: 'hello' })
+    expect(response.status).toBe(400)
+    expect((await response.json()).errors[0].message).toBe(`the body is not JSON; expected JSON such as ${example}`)
+  })
 
   test.each([
     ['a column that is missing', { kind: 'ANSWER' }, ['topic', 'NoteInput']],

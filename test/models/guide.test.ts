@@ -156,6 +156,20 @@ defineModel('Comment', {
     body: { longest: 1 },
   },
 })
+defineModel('Comment', {
+  columns: {
+    // @ts-expect-error a text has no least value
+    body: { min: 1 },
+    // @ts-expect-error a number has no length
+    rating: { maxLength: 1 },
+  },
+})
+defineModel('Comment', {
+  columns: {
+    // @ts-expect-error the least value of a number is a number
+    rating: { min: '1' },
+  },
+})
 // @ts-expect-error there is no such model
 defineModel('Remark', {})
 // @ts-expect-error there is no such column

@@ -39,6 +39,21 @@ const file = /^The model Comment \(test\/models\/wrong\.test\.ts\): /
 
 const wrong: Wrong[] = [
   [
+    'a misspelt option, such as `visibleto`, which would show every row',
+    () => define({ visibleto: { postId: 'tenant' } } as Any),
+    /the option visibleto is unknown; expected one of description, columns, by, visibleTo, check, names, fields/,
+  ],
+  [
+    'a misspelt name',
+    () => define({ names: { mny: 'remarks' } } as Any),
+    /names has mny; expected one of one, many, save, saveMany, saved, savePath, listPath/,
+  ],
+  [
+    'a least time without a zone',
+    () => define({ columns: { at: { min: '2020' } } }, comment(column('at', 'DateTime'))),
+    /column at has the rule min: 2020, which must be a time with its offset, such as "2026-01-31T12:00:00.000Z" \(RFC 3339\)$/,
+  ],
+  [
     '`visibleTo` of a type that is no claim',
     () => define({ visibleTo: { isOpen: 'open' } }, table('Comment', [column('isOpen', 'Boolean')], [['isOpen']])),
     /column isOpen is in visibleTo and has the type Boolean; expected one of String, Int/,
@@ -61,7 +76,7 @@ const wrong: Wrong[] = [
   [
     'a column that the schema lacks',
     () => define({ columns: { colour: {} } }),
-    /there is no column colour in prisma\/schema.prisma; it has postId, body/,
+    /there is no column colour; it has postId, body; add colour to prisma\/schema.prisma, then npm run migration -- NAME/,
   ],
   ['a column of Spillway', () => define({ columns: { savedAt: {} } }), /savedAt is set by Spillway; remove it/],
   ['`by` with a column that the schema lacks', () => define({ by: [['colour']] }), /there is no column colour/],
@@ -166,7 +181,7 @@ const wrong: Wrong[] = [
   [
     'a rule of another type',
     () => define({ columns: { body: { min: 1 } } }),
-    /column body has the type String, which the rule min is not for/,
+    /column body has the type String, which the rule min is not for; its rules are maxBytes, maxLength, pattern, fromToken, description/,
   ],
   [
     'a rule that there is not',
@@ -224,7 +239,7 @@ describe('defineModel', () => {
   test('refuses a model that the schema lacks, and lists those it has', () => {
     const defineModel = modelsOf<Record<string, Row>, Any>({ Comment: comment() })
     expect(() => defineModel('Remark', {} as Any)).toThrow(
-      /The model Remark \(test\/models\/wrong\.test\.ts\) is not in prisma\/schema.prisma, which has Comment; add it there and run npm run generate/,
+      /The model Remark \(test\/models\/wrong\.test\.ts\) is not in prisma\/schema.prisma, which has Comment; add it there, then run npm run migration -- NAME, or npm run generate if its migration is written/,
     )
   })
 
@@ -299,7 +314,11 @@ describe('listModels', () => {
       /the model Comment and Spillway both claim the path \/metrics/,
     ],
     ['its own list', [named('Sheep', { names: { many: 'sheep' } })], /both claim the root field sheep/],
-    ['the same model', [named('Comment'), named('Comment')], /the model Comment and the model Comment both claim/],
+    [
+      'the same model',
+      [named('Comment'), named('Comment')],
+      /^src\/models\/index\.ts lists the model Comment twice; remove one/,
+    ],
     [
       'a field of receipts',
       [named('Status')],
