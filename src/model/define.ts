@@ -2,6 +2,7 @@
  * `defineModel`: a model from its table in the Prisma schema and the rules of a file in src/models/. A definition that is wrong stops the
  * start with one error, which names the file, the column and what to do.
  */
+import { checkDefinition } from './check-definition.ts'
 import { type Column, codecs, Problem } from './columns.ts'
 import type { Grant } from './grant.ts'
 import { type Model, maxSizeOf, type Names, type Row } from './model.ts'
@@ -80,6 +81,7 @@ export function modelsOf<Rows, Fields extends Record<keyof Rows, unknown>>(
       )
     }
     const problem = (text: string) => new ModelError(`${where}: ${text}`)
+    checkDefinition(definition, problem)
     return modelOf(table, definition as unknown as Definition<Row>, problem)
   }
 }
@@ -95,16 +97,6 @@ function callerOf(): string {
 
 type Fail = (text: string) => Error
 
-const options: Record<keyof Definition<Row>, true> = {
-  description: true,
-  columns: true,
-  by: true,
-  visibleTo: true,
-  check: true,
-  names: true,
-  fields: true,
-}
-
 const ours: Record<string, ColumnType> = { id: 'String', createdAt: 'DateTime', savedAt: 'DateTime' }
 const mostOfName = 40
 const mostUnbounded = 1_048_576
@@ -113,9 +105,6 @@ function modelOf(table: Table, definition: Definition<Row>, problem: Fail): Mode
   const { name } = table
   if (name.length > mostOfName)
     throw problem(`its name has ${name.length} characters; at most ${mostOfName} are allowed`)
-  const misspelt = Object.keys(definition).find((option) => !Object.hasOwn(options, option))
-  if (misspelt !== undefined)
-    throw problem(`the option ${misspelt} is unknown; expected one of ${Object.keys(options).join(', ')}`)
   checkOurs(table, problem)
   const { by = [], visibleTo = {}, columns: rules = {} } = definition as Definition<Record<string, unknown>>
   const names = table.columns.map((column) => column.name)
@@ -128,7 +117,7 @@ function modelOf(table: Table, definition: Definition<Row>, problem: Fail): Mode
     }
   }
   const visible = Object.entries(visibleTo)
-  if (visible.length > 1) throw problem(`visibleTo names ${visible.length} columns; name one`)
+  if (visible.length !== 1 && definition.visibleTo) throw problem(`visibleTo names ${visible.length} columns; name one`)
   const narrowed = new Set([...by.flat(), ...Object.keys(visibleTo)])
   const columns = table.columns
     .filter((column) => !Object.hasOwn(ours, column.name))
@@ -219,6 +208,12 @@ function columnOf(column: TableColumn, { rules, narrows, table }: Use, problem: 
     )
   if (narrows && !['String', 'Int', 'BigInt', 'Boolean', 'Enum'].includes(type))
     throw wrong(`is in by or visibleTo and has the type ${type}; expected String, Int, BigInt, Boolean or an enum`)
+  const unspeakable = values?.find((value) => ['true', 'false', 'null'].includes(value.name))
+  if (unspeakable) {
+    throw wrong(
+      `has an enum with the value ${unspeakable.name}, which GraphQL reserves; rename it, and keep its name in the database by @map`,
+    )
+  }
   const limits = nativeLimits(type, column.native)
   if (typeof limits === 'string') throw wrong(limits)
   checkRules(type, rules, wrong)

@@ -228,6 +228,56 @@ const wrong: Wrong[] = [
     () => define({}, comment(column('constructor', 'Int'))),
     /column constructor has a name/,
   ],
+  [
+    'no object',
+    () => modelsOf<Record<string, Row>, Any>({ Comment: comment() })('Comment', undefined as Any),
+    /must be an object/,
+  ],
+  ['`visibleTo` without a column', () => define({ visibleTo: {} }), /visibleTo names 0 columns; name one/],
+  [
+    '`visibleTo` without a claim',
+    () => define({ visibleTo: { postId: undefined } } as Any),
+    /visibleTo.postId must be the name of a claim, such as 'sub'; got undefined/,
+  ],
+  [
+    '`visibleTo` with a claim of no characters',
+    () => define({ visibleTo: { postId: '' } }),
+    /visibleTo.postId must be the name of a claim/,
+  ],
+  [
+    '`fromToken` without a claim',
+    () => define({ columns: { body: { fromToken: '' } } }),
+    /fromToken of the column body must be the name of a claim/,
+  ],
+  [
+    'rules that are no object',
+    () => define({ columns: { body: null } } as Any),
+    /the rules of the column body must be an object; got null/,
+  ],
+  [
+    'a pattern that is a text',
+    () => define({ columns: { body: { pattern: '^a$' } } } as Any),
+    /pattern of the column body must be a regular expression; got "\^a\$"/,
+  ],
+  ['`by` that is no list of lists', () => define({ by: ['postId'] } as Any), /by must be lists of columns/],
+  ['`by` with a set of no columns', () => define({ by: [[]] }), /by must be lists of columns/],
+  [
+    '`by` with a column twice',
+    () => define({ by: [['postId', 'postId']] }),
+    /names a column twice in \[postId, postId\]/,
+  ],
+  ['`by` with a set twice', () => define({ by: [['postId'], ['postId']] }), /has the columns \[postId\] twice/],
+  [
+    '`check` that returns a promise',
+    () => define({ check: async () => undefined } as Any),
+    /check must be a function that is not async/,
+  ],
+  ['`fields` that are no function', () => define({ fields: {} }), /fields must be a function; got an object/],
+  [
+    'an enum with a value that GraphQL reserves',
+    () => define({}, comment(column('kind', 'Enum', { enumName: 'Kind', values: [{ name: 'null', dbName: 'null' }] }))),
+    /column kind has an enum with the value null, which GraphQL reserves/,
+  ],
 ]
 
 describe('defineModel', () => {
