@@ -64,7 +64,7 @@ export class Receipts {
     const { conflicts = 0, failure } = receipt ?? {}
     // A dead letter may have the content of a later sender. Without a digest the row decides.
     if (receipt && !(receipt.status === 'FAILED' && digest === undefined)) return receipt
-    const found = await this.#rows.findAny(id).catch((error) => {
+    const found = await this.#rows.findAny(id, model).catch((error) => {
       // A dead letter ID_CONFLICT proves that there is a row; with other dead letters there is hardly ever one.
       if (!receipt || failure?.code === 'ID_CONFLICT' || !(error instanceof SpillwayError)) throw error
       return undefined
@@ -92,16 +92,16 @@ export class Receipts {
   /**
    * A pending id is QUEUED, unless it was saved long ago and the pending message is a retry, or has the content of a later sender: then
    * the receipt stays SAVED. A row that the pending message itself wrote does not count: cached pages may lack it until the queue says
-   * SAVED.
+   * SAVED. Tables of other models are not asked: one that is locked must not delay the receipts of every pending save.
    */
   async #pending(receipt: Receipt, saveState: SaveState): Promise<Receipt> {
     try {
-      const found = await this.#rows.findAny(receipt.id)
-      if (!found) return receipt
-      const { model, row } = found
+      const { model } = receipt
+      const row = await this.#rows.find(model, receipt.id)
+      if (!row) return receipt
       const isSame = digestOf(model, row) === saveState.digest
       const isBefore = isSame ? +row.createdAt !== saveState.at : receipt.digest === undefined
-      if (isBefore) return { ...receipt, model, status: 'SAVED', acceptedAt: row.createdAt, row }
+      if (isBefore) return { ...receipt, status: 'SAVED', acceptedAt: row.createdAt, row }
     } catch (error) {
       // While the database is unavailable, the receipt says what the queue knows.
       if (!(error instanceof SpillwayError)) throw error
@@ -121,7 +121,9 @@ export class Receipts {
     const check = async (item: Item, saveState: SaveState | undefined) => {
       const { id, digest } = item
       if (saveState?.digest === digest) known.set(item, { ...saveState, duplicate: true })
-      if (!saveState || saveState.digest === digest || saveState.status === 'SAVED') return
+      if (!saveState || saveState.digest === digest) return
+      // Of this model, the content that the queue remembers as saved is the row's.
+      if (saveState.status === 'SAVED' && this.#modelOf(saveState) === model) return
       const row = await this.#row(model, id)
       if (!row || digestOf(model, row) !== digest) return
       const { conflicts } = saveState

@@ -60,12 +60,21 @@ export class Rows {
     return this.#finds.get(model)!(id)
   }
 
-  /** As `find`, of whichever model has the id: an id names one row. */
-  async findAny(id: string): Promise<{ model: Model; row: Row } | undefined> {
-    for (const model of this.#models.values()) {
-      const row = await this.find(model, id)
-      if (row) return { model, row }
+  /**
+   * As `find`, of whichever model has the id: an id names one row. `first` is asked first. A table that cannot be read keeps no row of
+   * another one away.
+   */
+  async findAny(id: string, first?: Model): Promise<{ model: Model; row: Row } | undefined> {
+    const failures: unknown[] = []
+    for (const model of new Set([...(first ? [first] : []), ...this.#models.values()])) {
+      try {
+        const row = await this.find(model, id)
+        if (row) return { model, row }
+      } catch (error) {
+        failures.push(error)
+      }
     }
+    if (failures.length > 0) throw failures[0]
     return undefined
   }
 

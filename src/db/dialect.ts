@@ -32,6 +32,8 @@ export interface Dialect {
   readonly primary: Client
   /** For reads that may lag behind: the primary itself if there is no replica. */
   readonly replica: Client
+  /** The most reads of one model at once: fewer than there are connections. */
+  readonly readsOfOneModel: number
   /** A date as Prisma's own client writes it into this database: as text, which is the fastest type of parameter. */
   timestamp(date: Date): string
   /** Asks the server for its limits, and checks that it stores text unchanged. Throws an error that waiting cannot fix. */

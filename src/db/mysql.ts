@@ -21,6 +21,9 @@ const ACQUIRE_MS = 2_000
 /** Beside the connections of the workers' inserts: for reads, and for questions about the server. */
 const SPARE_CONNECTIONS = 4
 
+/** Which the reads of one model leave to the others. */
+const CONNECTIONS_OF_OTHERS = 2
+
 /** Of a prepared statement. */
 const MAX_PLACEHOLDERS = 65_535
 /** The bytes of a row besides its values: id, two dates, punctuation; 99, rounded up. */
@@ -58,6 +61,7 @@ export function mysqlDialect({ url, readUrl, concurrency, client, tables, log }:
   return {
     primary,
     replica,
+    readsOfOneModel: concurrency + SPARE_CONNECTIONS - CONNECTIONS_OF_OTHERS,
     timestamp: (date) => date.toISOString().slice(0, -1).replace('T', ' '),
     async limits() {
       const limits = await askLimits(primary)

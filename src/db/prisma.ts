@@ -13,6 +13,7 @@ import { classifyMysql, classifySqlite, type Fault, isHangUp } from './faults.ts
 import { migrate } from './migrate.ts'
 import { mysqlDialect } from './mysql.ts'
 import { pageOf, rowsIn } from './page.ts'
+import { ReadTurns } from './read-turns.ts'
 import { SESSION_FAULT } from './session.ts'
 import { sqliteDialect } from './sqlite.ts'
 import { type Limits, type PageQuery, type Store, StoreFault } from './store.ts'
@@ -55,6 +56,7 @@ export class PrismaStore implements Store {
   readonly #classify: (error: unknown) => Fault
   readonly #log: Log
   readonly #tables: ReadonlyMap<Model, Known>
+  readonly #turns: ReadTurns
   #limits = cautious
   #closed: Promise<void> | undefined
 
@@ -72,6 +74,7 @@ export class PrismaStore implements Store {
       throw new Error('DATABASE_URL must begin with mysql:// or file:')
     }
     this.prisma = this.#dialect.replica
+    this.#turns = new ReadTurns(this.#dialect.readsOfOneModel)
     this.#tables = new Map(
       [...models.values()].map((model) => {
         const guard = new TableGuard(model.table, this.#dialect.table(model.table))
@@ -142,7 +145,7 @@ export class PrismaStore implements Store {
   /** A page comes from one server. A replica may lag: its page is used only if it has rows and, after a cursor, the cursor's own row; else
    *  the primary is read. */
   page(model: Model, query: PageQuery): Promise<Row[] | undefined> {
-    return this.#read(async () => {
+    return this.#read(model, async () => {
       const { primary, replica } = this.#dialect
       if (replica !== primary) {
         const rows = await pageOf(rowsIn(replica, model), query)
@@ -153,7 +156,7 @@ export class PrismaStore implements Store {
   }
 
   find(model: Model, ids: readonly string[]): Promise<Row[]> {
-    return this.#read(() => this.#rowsOf(model, ids))
+    return this.#read(model, () => this.#rowsOf(model, ids))
   }
 
   async existing(model: Model, ids: readonly string[]): Promise<Row[]> {
@@ -292,10 +295,11 @@ export class PrismaStore implements Store {
     return rows > limits.rows || bytes > limits.bytes
   }
 
-  async #read<T>(work: () => Promise<T>): Promise<T> {
+  async #read<T>(model: Model, work: () => Promise<T>): Promise<T> {
     try {
-      return await work()
+      return await this.#turns.run(model, work)
     } catch (error) {
+      if (error instanceof SpillwayError) throw error
       const { vendorCode, message } = this.#classify(error)
       // An error without a code is not the database's: it is a defect.
       if (vendorCode === undefined) throw error

@@ -43,6 +43,8 @@ export function sqliteDialect(url: string, PrismaClient: ClientClass, log: Log):
   return {
     primary: client,
     replica: client,
+    // No read waits for a lock.
+    readsOfOneModel: Number.POSITIVE_INFINITY,
     timestamp: sqliteTimestamp,
     async limits(): Promise<ServerLimits> {
       if (!checked) {
