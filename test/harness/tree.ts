@@ -18,7 +18,7 @@ const copied = [
   'prisma',
   'src',
   'worker',
-  'web/dist',
+  'web',
   'test/harness',
   'examples',
 ]

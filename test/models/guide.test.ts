@@ -142,6 +142,15 @@ async function freePort(): Promise<number> {
   return port
 }
 
+test('docs/models.md shows a model with visibleTo, by, check and fields that defineModel accepts', async () => {
+  const example = (language: string) =>
+    blocks.find((block) => block.language === language && block.file === undefined)!.text
+  await tree.append('prisma/schema.prisma', `\n${example('prisma')}`)
+  await tree.write('src/models/parcel.ts', example('ts'))
+  await tree.generate()
+  await tree.node(['src/models/parcel.ts'])
+}, 120_000)
+
 const wrongTypes = `import { defineModel } from './prisma.ts'
 
 defineModel('Comment', {
