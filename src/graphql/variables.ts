@@ -36,6 +36,11 @@ export function variableErrors(
     const name = definition.variable.name.value
     const type = typeFromAST(schema, definition.type as never) as GraphQLInputType | undefined
     if (!isInputType(type)) continue
+    if (name === '__proto__') {
+      // Libraries collect variables in plain objects, where its value is lost: a list would not be narrowed.
+      errors.push(problem(`A variable cannot have the name "$${name}"; give it another one.`, definition))
+      continue
+    }
     const given = Object.hasOwn(variables, name)
     if (given && variables[name] != null) {
       new Check(name, definition, errors).value(variables[name], type, [])

@@ -3,10 +3,11 @@
  * `visibleTo`, or both. Each narrowing has a key, by which pages are cached and invalidated.
  */
 import { hash } from 'node:crypto'
-import { codecs, Problem } from './columns.ts'
+import { type Column, codecs, Problem } from './columns.ts'
 import { badInput, SpillwayError } from './error.ts'
 import { claimOf, type Grant } from './grant.ts'
 import type { Model, Row, Values } from './model.ts'
+import { nativeLimits } from './native.ts'
 
 /** Values by column: all are equal to the row's; {}: every row. */
 export type Narrowing = Readonly<Values>
@@ -30,12 +31,19 @@ export function narrowingOf(model: Model, args: Values, grant: Grant): Narrowing
   const narrowing: Values = {}
   for (const [name, input] of given) {
     const column = model.columns.find((one) => one.name === name)!
-    // A rule of the model for new rows does not hold for what is searched.
-    const value = codecs[column.type].parse(input, { ...column, min: undefined, max: undefined, pattern: undefined })
+    const value = codecs[column.type].parse(input, searched(column))
     if (value instanceof Problem) throw badInput(`${name} of ${model.name} ${value.text}`)
     narrowing[name] = value
   }
   return visibleTo(model, narrowing, grant)
+}
+
+/** A rule of the model for new rows does not hold for what is searched; a number beyond the type is an error in some databases. */
+function searched(column: Column): Column {
+  const limits = nativeLimits(column.type, undefined)
+  const { min, max }: Pick<Column, 'min' | 'max'> =
+    typeof limits === 'string' ? { min: undefined, max: undefined } : { min: limits.min, max: limits.max }
+  return { ...column, min, max, pattern: undefined }
 }
 
 function visibleTo(model: Model, narrowing: Values, grant: Grant): Narrowing {

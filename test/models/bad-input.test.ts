@@ -18,6 +18,7 @@ model Note {
   kind      Kind
   topic     String   @db.VarChar(10)
   code      String?  @db.VarChar(8)
+  number    BigInt?
   createdAt DateTime @db.DateTime(3)
   savedAt   DateTime @db.DateTime(3)
 
@@ -25,6 +26,8 @@ model Note {
   @@index([tenantId, createdAt, id])
   @@index([tenantId, topic, createdAt, id])
   @@index([topic, createdAt, id])
+  @@index([tenantId, number, createdAt, id])
+  @@index([number, createdAt, id])
 }
 
 enum Kind {
@@ -37,7 +40,7 @@ const noteModel = `import { defineModel } from './prisma.ts'
 export const Note = defineModel('Note', {
   columns: { code: { pattern: /^[a-z]+$/ } },
   visibleTo: { tenantId: 'tenant' },
-  by: [['topic'], ['tenantId']],
+  by: [['topic'], ['tenantId'], ['number']],
 })
 `
 
@@ -154,7 +157,7 @@ describe.each(setUps)('Bad input (%s)', (setUp) => {
       extensions: { code: 'FORBIDDEN' },
     })
     expect((await list('(tenantId: "acme", topic: "a")')).errors[0]).toMatchObject({
-      message: 'notes cannot be narrowed by tenantId and topic; expected: by topic, or by tenantId',
+      message: 'notes cannot be narrowed by tenantId and topic; expected: by topic, or by tenantId, or by number',
       extensions: { code: 'BAD_USER_INPUT' },
     })
     const get = async (query: string) => {
@@ -167,6 +170,12 @@ describe.each(setUps)('Bad input (%s)', (setUp) => {
     expect(await get('topic=a&topic=b')).toEqual([400, expect.stringContaining('topic')])
     expect(await get(`topic=${'x'.repeat(11)}`)).toEqual([400, expect.stringContaining('at most 10')])
     expect(await get('topic=a')).toEqual([200, undefined])
+    expect(await get(`number=${2n ** 63n}`)).toEqual([400, expect.stringContaining('at most 9223372036854775807')])
+    expect(await get(`number=${2n ** 63n - 1n}`)).toEqual([200, undefined])
+    expect((await list(`(number: "${-(2n ** 63n) - 1n}")`)).errors[0]).toMatchObject({
+      message: expect.stringContaining('number of Note must be at least -9223372036854775808'),
+      extensions: { code: 'BAD_USER_INPUT' },
+    })
   })
 
   test('a token without the claim of visibleTo saves and reads nothing; one without the claim of fromToken saves nothing', async () => {

@@ -220,6 +220,10 @@ describe('The fast path', () => {
       ],
     ),
     ['the alias __proto__ of a save', query('mutation { __proto__: save(content: "x") { __proto__: status } }')],
+    [
+      'the variable __proto__',
+      `{"query":"query ($__proto__: Int) { contents(first: $__proto__) { edges { node { id } } } }","variables":{"__proto__":1}}`,
+    ],
     ['introspection', query('{ __schema { queryType { name } } __type(name: "Content") { name } }')],
     ['__typename', query('{ __typename contents(first: 0) { __typename } }')],
   ]
@@ -232,6 +236,15 @@ describe('The fast path', () => {
   test('returns a field with the alias __proto__ as any other (FC12)', async () => {
     const { body } = await same(query(`{ __proto__: content(id: "${id}1") { __proto__: id } a: __typename }`))
     expect(body).toBe(`{"data":{"__proto__":{"__proto__":"${id}1"},"a":"Query"}}`)
+  })
+
+  test('refuses the variable __proto__, whose value would be lost', async () => {
+    const text = 'query ($__proto__: Int) { contents(first: $__proto__) { edges { node { id } } } }'
+    const { body } = await same(`{"query":${JSON.stringify(text)},"variables":{"__proto__":1}}`)
+    expect(JSON.parse(body).errors[0]).toMatchObject({
+      message: 'A variable cannot have the name "$__proto__"; give it another one.',
+      extensions: { code: 'BAD_USER_INPUT' },
+    })
   })
 
   test('does not share cached pages with REST (FC12)', async () => {
