@@ -164,10 +164,10 @@ describe('JSON', () => {
     ['as a field', '{"query":"{ __proto__ { polluted } constructor { polluted } }"}', 400],
     ['as an operation', '{"query":"query a { __typename }","operationName":"__proto__"}', 400],
     [
-      // To GraphQL it is a name like any other; it stays unset.
+      // To GraphQL it is a name like any other, but its value would be lost.
       'as a variable',
       '{"query":"query ($__proto__: Int) { contents(first: $__proto__) { edges { cursor } } }","variables":{"__proto__":-1}}',
-      200,
+      400,
     ],
     [
       'in an input',
