@@ -3,6 +3,7 @@ import type { FieldMap } from '@pothos/core'
 import { pageDefault, pageLimit } from '../app/rows.ts'
 import { formatCursor } from '../events/events.ts'
 import { checkId, checkPage } from '../http/input.ts'
+import { ModelError } from '../model/define.ts'
 import type { Model, Row } from '../model/model.ts'
 import { isVisible, visibleValue } from '../model/narrow.ts'
 import type { Builder } from './builder.ts'
@@ -19,7 +20,18 @@ export function addRow(builder: Builder, model: Model, { types, Node }: { types:
     description: model.description,
     extensions: { scope: 'read' },
     interfaces: [Node],
-    fields: (t) => ({ ...rowFields(t, model, types), ...(model.fields as OwnFields | undefined)?.(t, builder) }),
+    fields: (t) => {
+      const columns = rowFields(t, model, types)
+      const own = (model.fields as OwnFields | undefined)?.(t, builder) ?? {}
+      // In REST and in saves it would still be the column.
+      const replaced = Object.keys(own).find((name) => Object.hasOwn(columns, name))
+      if (replaced !== undefined) {
+        throw new ModelError(
+          `The model ${model.name}: fields has ${replaced}, which is a column; give the field another name`,
+        )
+      }
+      return { ...columns, ...own }
+    },
   })
 }
 

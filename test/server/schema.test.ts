@@ -12,8 +12,9 @@ import {
 import { describe, expect, test } from 'vitest'
 import { makeSchema } from '../../src/graphql/schema.ts'
 import { listModels } from '../../src/model/define.ts'
+import type { Model } from '../../src/model/model.ts'
 import { models as listed, prisma } from '../../src/models/index.ts'
-import { models as contents, given } from '../harness/contents.ts'
+import { Content, models as contents, given } from '../harness/contents.ts'
 import { datamodelOf, models } from '../harness/models.ts'
 
 const schema = makeSchema(contents, given.prisma)
@@ -27,6 +28,16 @@ const typesOf = (of: GraphQLSchema) =>
 
 test('schema.graphql equals the schema of the models in src/models/index.ts (npm run docs writes it)', () => {
   expect(readFileSync('schema.graphql', 'utf8')).toBe(`${printSchema(makeSchema(listModels(listed), prisma))}\n`)
+})
+
+test.each(['content', 'id', 'savedAt'])('makeSchema refuses a field of a model that replaces the column %s', (name) => {
+  const replaced: Model = {
+    ...Content,
+    fields: (t: { boolean(options: object): unknown }) => ({ [name]: t.boolean({ resolve: () => true }) }),
+  }
+  expect(() => makeSchema(new Map([['Content', replaced]]), given.prisma)).toThrow(
+    `The model Content: fields has ${name}, which is a column; give the field another name`,
+  )
 })
 
 describe.each(schemas)('The schema of %s', (_name, of) => {
