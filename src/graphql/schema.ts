@@ -11,6 +11,7 @@ import { addQueue } from './queue.ts'
 import { addFailure, addReceipt } from './receipt.ts'
 import { addSaves } from './saves.ts'
 import { addScalars } from './scalars.ts'
+import { checkVisibility } from './visible.ts'
 
 export interface SchemaOptions {
   /** Of the Prisma schema that has the models: `getDatamodel()` of the file that prisma-pothos-types generates. */
@@ -38,5 +39,5 @@ export function makeSchema(models: Models, { datamodel }: SchemaOptions): GraphQ
   }
   addQueue(builder)
   addDeadLetters(builder, Failure)
-  return builder.toSchema()
+  return checkVisibility(builder.toSchema(), models)
 }
