@@ -35,8 +35,18 @@ const options = {
 type Command = { name: 'list'; filter: DeadLetterFilter } | Change
 type Change = { name: 'retry' | 'discard'; selection: Selection; dryRun: boolean }
 
+function readArguments() {
+  try {
+    return parseArgs({ allowPositionals: true, options })
+  } catch (error) {
+    // Its second sentence is about positional arguments that begin with "-"; there are none here.
+    const [problem] = (error as Error).message.split('. ')
+    throw new Error(`${problem}\n${usage}`)
+  }
+}
+
 function readCommand(): Command {
-  const { positionals, values } = parseArgs({ allowPositionals: true, options })
+  const { positionals, values } = readArguments()
   const { model, code, all, 'dry-run': dryRun } = values
   const filter = { model, code, failedAfter: time('after', values.after), failedBefore: time('before', values.before) }
   const [name, ...ids] = positionals

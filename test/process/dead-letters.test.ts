@@ -136,8 +136,9 @@ describe.each([
       [['discard', '--before', '2026-01-01T00:00:00'], /^--before must be a time in ISO 8601 with its zone/],
       [['discard', '--after', '2026-02-31'], /^--after must be a time/],
       [['discard', '--after', hour(2), '--before', hour(1)], /^failedAfter must be before failedBefore/],
-      [['discard', '--after'], /argument missing/],
-      [['discard', '--since', hour(1)], /Unknown option '--since'/],
+      [['discard', '--after'], /argument missing\nusage: /],
+      [['discard', '--since', hour(1)], /^Unknown option '--since'\nusage: /],
+      [['--help'], /^Unknown option '--help'\nusage: /],
     ]
     for (const [args, message] of cases)
       expect(await command(url, ...args), args.join(' ')).toMatchObject({
