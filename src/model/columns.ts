@@ -229,7 +229,7 @@ const dateTime: Codec<Date> = {
   output: (value) => value.toISOString(),
 }
 
-const rfc3339 = /^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/
+const rfc3339 = /^\d{4}-\d\d-\d\d[Tt](?:[01]\d|2[0-3]):\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/
 
 /** RFC 3339, at most milliseconds. */
 export function parseDateTime(input: unknown): Date | Problem {

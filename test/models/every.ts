@@ -125,6 +125,7 @@ export const types: Record<string, Type> = {
     refused: [
       ['2026-01-31T12:00:00.123456Z', /more exact than a millisecond/],
       ['2026-02-30T00:00:00.000Z', /RFC 3339/],
+      ['2026-01-01T24:00:00.000Z', /RFC 3339/],
       ['0999-12-31T23:59:59.999Z', /at of Every must be at least 1000-01-01T00:00:00.000Z/],
       ['2026-01-31', /RFC 3339/],
       [0, /text such as|must be/],
