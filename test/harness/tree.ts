@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { removeModels } from './own-models.ts'
 
 const run = promisify(execFile)
 const root = fileURLToPath(new URL('../../', import.meta.url))
@@ -85,6 +86,7 @@ export async function copyTree(models = ''): Promise<Tree> {
     },
     [Symbol.asyncDispose]: () => rm(path, { recursive: true, maxRetries: 3 }),
   }
+  await removeModels(tree)
   await tree.append('prisma/schema.prisma', models)
   return tree
 }

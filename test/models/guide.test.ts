@@ -10,6 +10,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Child, launch } from '../harness/child.ts'
 import { eventually, holds } from '../harness/eventually.ts'
 import { root } from '../harness/imports.ts'
+import { removeModels } from '../harness/own-models.ts'
 import { inherited } from '../harness/process.ts'
 import { copyTree, type Tree } from '../harness/tree.ts'
 import { example } from './comments.ts'
@@ -217,4 +218,11 @@ test('a wrong name or type in a definition is a compile error, and a right one n
     .shell('tsc --noEmit -p tsconfig.models.json')
     .catch((error: { stdout: string }) => ({ stdout: error.stdout }))
   expect(stdout).toBe('')
+}, 120_000)
+
+test('removeModels takes the models of the guide out of a tree, so that tests hold beside added models', async () => {
+  await removeModels(tree)
+  const { stdout } = await tree.node(['src/commands/migration.ts', 'nothing'])
+  expect(stdout).toMatch(/has nothing that the migrations lack/)
+  expect(await tree.read('src/models/index.ts')).toContain('models = [Content]')
 }, 120_000)

@@ -1,14 +1,13 @@
 /** A definition that is wrong stops the start with one error: which file, which column, and what to do. */
-import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
-import { buildSchema, type GraphQLInterfaceType, getNamedType } from 'graphql'
+import { type GraphQLInterfaceType, getNamedType } from 'graphql'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { makeSchema } from '../../src/graphql/schema.ts'
 import { type Definition, limitColumns, listModels, modelsOf } from '../../src/model/define.ts'
 import type { Row } from '../../src/model/model.ts'
 import { reservedFields, reservedNames, reservedTypes } from '../../src/model/names.ts'
 import type { Table, TableColumn } from '../../src/model/table.ts'
 import { setUps } from '../harness/boot.ts'
-import { root } from '../harness/imports.ts'
+import { models as contents, given } from '../harness/contents.ts'
 import { column, table } from '../harness/models.ts'
 import { spawnSpillway } from '../harness/process.ts'
 import { copyTree, type Tree } from '../harness/tree.ts'
@@ -383,8 +382,8 @@ test('listModels refuses a list without a model', () => {
   expect(() => listModels([])).toThrow('There is no model; list at least one in src/models/index.ts')
 })
 
-test('listModels reserves each type and root field of schema.graphql that is no model of its own', async () => {
-  const schema = buildSchema(await readFile(join(root, 'schema.graphql'), 'utf8'))
+test('listModels reserves each type and root field of the GraphQL schema that is not of a model', () => {
+  const schema = makeSchema(contents, given.prisma)
   const isContents = (name: string) => /^Content/.test(name)
   const types = Object.keys(schema.getTypeMap()).filter((name) => !name.startsWith('__') && !isContents(name))
   expect(types.filter((name) => !reservedTypes.includes(name))).toEqual([])
