@@ -1,7 +1,7 @@
 /**
  * Entries that only a newer release can decode, during a rolling upgrade. The worker releases them, so that one of the newer release receives
  * them when their lease has ended. Invariant: an entry becomes a dead letter only when this worker has just received it once more, and has
- * known it for `buryAfterMs`; and the memory for known entries is bounded.
+ * known it for `deadLetterAfterMs`; and the memory for known entries is bounded.
  */
 import type { Log } from '../src/model/log.ts'
 import type { Entry } from '../src/queue/queue.ts'
@@ -9,7 +9,7 @@ import { deadLetter, type RejectedEntry } from './outcome.ts'
 
 export interface NewerOptions {
   log: Log
-  buryAfterMs?: number | undefined
+  deadLetterAfterMs?: number | undefined
 }
 
 /** performance.now() of the first delivery, and of the last one. */
@@ -18,7 +18,7 @@ interface Known {
   seenAt: number
 }
 
-const defaultBuryAfterMs = 600_000
+const defaultDeadLetterAfterMs = 600_000
 /** Of those that are not kept the time begins again with each delivery. */
 const mostKept = 50_000
 /** Longer than a lease: an entry that was not received again for so long is saved. */
@@ -42,7 +42,7 @@ export class NewerEntries {
 
   /** Those whose time is over, and the others, which the worker should release. */
   add(received: readonly { entry: Entry; problem: string }[]): { due: RejectedEntry[]; released: Entry[] } {
-    const { buryAfterMs = defaultBuryAfterMs } = this.#options
+    const { deadLetterAfterMs = defaultDeadLetterAfterMs } = this.#options
     const due: RejectedEntry[] = []
     const released: Entry[] = []
     if (received.length === 0) return { due, released }
@@ -51,7 +51,7 @@ export class NewerEntries {
     for (const { entry, problem } of received) {
       const since = this.#known.get(entry.handle)?.since ?? now
       this.#known.delete(entry.handle)
-      if (now - since >= buryAfterMs) {
+      if (now - since >= deadLetterAfterMs) {
         due.push(deadLetter(entry, 'UNDECODABLE', problem))
         continue
       }

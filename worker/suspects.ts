@@ -7,19 +7,19 @@ import type { Model } from '../src/model/model.ts'
 import { sleep } from '../src/model/sleep.ts'
 import type { Consumer, Entry } from '../src/queue/queue.ts'
 import { backoffMs, retry, Stopped } from './backoff.ts'
-import type { Lane } from './lane.ts'
 import { deadLetter } from './outcome.ts'
+import type { Partition } from './partition.ts'
 import type { Persisted } from './persist.ts'
 import type { Publisher } from './publisher.ts'
 import type { Sorted, Sorter } from './sort.ts'
 
 interface Deps {
   consumer: Pick<Consumer, 'countAttempt' | 'withdrawAttempt'>
-  lanes: ReadonlyMap<Model, Lane>
+  partitions: ReadonlyMap<Model, Partition>
   sorter: Sorter
   publisher: Pick<Publisher, 'publish'>
   /** Gets rows after the attempt with them has ended. */
-  finish: (lane: Lane, persisted: Persisted) => Promise<void>
+  finish: (partition: Partition, persisted: Persisted) => Promise<void>
   /** Gets sorted entries, of which some may be no rows. */
   finishUnsaved: (sorted: Sorted) => void
 }
@@ -50,29 +50,29 @@ export class Suspects {
   }
 
   /** By the model that the beginning of a message names; a message without one is tried with the first model's. */
-  byLane(entries: readonly Entry[]): Map<Lane, Entry[]> {
-    const { lanes } = this.#deps
-    const byLane = new Map<Lane, Entry[]>()
-    const [first] = lanes.values()
-    const byName = new Map([...lanes].map(([{ name }, lane]) => [name, lane]))
+  byPartition(entries: readonly Entry[]): Map<Partition, Entry[]> {
+    const { partitions } = this.#deps
+    const byPartition = new Map<Partition, Entry[]>()
+    const [first] = partitions.values()
+    const byName = new Map([...partitions].map(([{ name }, partition]) => [name, partition]))
     for (const entry of entries) {
       const [, name = ''] = /^\{"v":2,"model":"(\w+)"/.exec(entry.body) ?? []
-      const lane = byName.get(name) ?? first!
-      const some = byLane.get(lane)
+      const partition = byName.get(name) ?? first!
+      const some = byPartition.get(partition)
       if (some) some.push(entry)
-      else byLane.set(lane, [entry])
+      else byPartition.set(partition, [entry])
     }
-    return byLane
+    return byPartition
   }
 
-  async process(lane: Lane, entries: readonly Entry[]): Promise<void> {
+  async process(partition: Partition, entries: readonly Entry[]): Promise<void> {
     for (let i = 0; i < entries.length; i += suspectsPerAttempt)
-      await this.#processTogether(lane, entries.slice(i, i + suspectsPerAttempt))
+      await this.#processTogether(partition, entries.slice(i, i + suspectsPerAttempt))
   }
 
   /** Tries the entries together, unless an attempt with one of them crashed its worker before: then that one alone. */
-  async #processTogether(lane: Lane, entries: readonly Entry[]): Promise<void> {
-    const { crashed, persisted } = await this.#exclusively(lane, async () => {
+  async #processTogether(partition: Partition, entries: readonly Entry[]): Promise<void> {
+    const { crashed, persisted } = await this.#exclusively(partition, async () => {
       const counts = await this.#countAttempts(entries)
       const crashed = entries.filter((_, i) => counts[i]! > 1)
       if (crashed.length === 0) return { crashed, persisted: await this.#tryCounted(entries) }
@@ -81,19 +81,19 @@ export class Suspects {
     })
     if (persisted) return await this.#finish(persisted)
     const others = entries.filter((entry) => !crashed.includes(entry))
-    if (others.length > 0 && others.length < entries.length) await this.#processTogether(lane, others)
-    for (const entry of crashed.length > 0 ? crashed : entries) await this.processAlone(lane, entry)
+    if (others.length > 0 && others.length < entries.length) await this.#processTogether(partition, others)
+    for (const entry of crashed.length > 0 ? crashed : entries) await this.processAlone(partition, entry)
   }
 
-  async #finish(persisted: readonly [Lane, Persisted][]): Promise<void> {
-    for (const [lane, one] of persisted) await this.#deps.finish(lane, one)
+  async #finish(persisted: readonly [Partition, Persisted][]): Promise<void> {
+    for (const [partition, one] of persisted) await this.#deps.finish(partition, one)
   }
 
   /** Dead-letters the entry after it crashed the worker `maxAttempts` times alone; crashes in a batch do not count. */
-  async processAlone(lane: Lane, entry: Entry): Promise<void> {
+  async processAlone(partition: Partition, entry: Entry): Promise<void> {
     const { maxAttempts, log, signal } = this.#options
     for (let attempt = 1; ; attempt += 1) {
-      const { crashes, persisted } = await this.#exclusively(lane, async () => {
+      const { crashes, persisted } = await this.#exclusively(partition, async () => {
         const [count] = await this.#countAttempts([entry])
         // Less this attempt and the first one, which was with others.
         const crashes = count! - 2
@@ -115,15 +115,15 @@ export class Suspects {
 
   /** Persists entries whose attempt is counted. The count is withdrawn unless the attempt crashes the worker or fails with an unexpected
    *  error, which is logged; then it returns undefined. */
-  async #tryCounted(entries: readonly Entry[]): Promise<[Lane, Persisted][] | undefined> {
-    const { sorter, lanes, finishUnsaved } = this.#deps
-    const persisted: [Lane, Persisted][] = []
+  async #tryCounted(entries: readonly Entry[]): Promise<[Partition, Persisted][] | undefined> {
+    const { sorter, partitions, finishUnsaved } = this.#deps
+    const persisted: [Partition, Persisted][] = []
     try {
       const sorted = sorter.sort(entries)
       finishUnsaved(sorted)
       for (const [model, rows] of sorted.rows) {
-        const lane = lanes.get(model)!
-        persisted.push([lane, await lane.persister.persist(rows, { waits: false })])
+        const partition = partitions.get(model)!
+        persisted.push([partition, await partition.persister.persist(rows, { waits: false })])
       }
     } catch (error) {
       if (error instanceof Stopped) {
@@ -154,8 +154,8 @@ export class Suspects {
     return Promise.all(entries.map((entry) => retry(() => act(entry), signal, warn)))
   }
 
-  /** Runs `act` after every counted attempt before it has ended, where a statement on the lane's table has just succeeded. */
-  async #exclusively<T>({ table }: Lane, act: () => Promise<T>): Promise<T> {
+  /** Runs `act` after every counted attempt before it has ended, where a statement on the partition's table has just succeeded. */
+  async #exclusively<T>({ table }: Partition, act: () => Promise<T>): Promise<T> {
     for (;;) {
       // Not while other attempts wait: they may be of other models.
       await table.untilTakesRows(evidenceMs)

@@ -10,7 +10,7 @@
  * 5. for a table that takes rows (`TableState.backOff`)
  * 6. with suspects: for the counted attempts before it, and for a statement that has just succeeded (suspects.ts)
  *
- * Each model has a lane (lane.ts): a table that takes no rows holds up the rows of its own model only.
+ * Each model has a partition (partition.ts): a table that takes no rows holds up the rows of its own model only.
  */
 import type { Cache } from '../src/cache/cache.ts'
 import type { Writer } from '../src/db/store.ts'
@@ -21,9 +21,9 @@ import type { Model, Models } from '../src/model/model.ts'
 import { sleep } from '../src/model/sleep.ts'
 import type { Consumer, Entry } from '../src/queue/queue.ts'
 import { Stopped } from './backoff.ts'
-import { Lane } from './lane.ts'
 import { NewerEntries } from './newer.ts'
 import type { Outcome } from './outcome.ts'
+import { Partition } from './partition.ts'
 import { defaultRetryForMs, type Persisted } from './persist.ts'
 import { Publisher } from './publisher.ts'
 import { Slots } from './slots.ts'
@@ -47,7 +47,7 @@ export interface WorkerOptions {
   /** Bounds of the rows that are held for tables that take no rows, or parked. */
   held?: typeof mostHeld
   /** For how long an entry of a newer release is left to its workers. */
-  buryAfterMs?: number | undefined
+  deadLetterAfterMs?: number | undefined
 }
 
 interface WorkerDeps {
@@ -74,9 +74,9 @@ const backlogMs = 5_000
 /** Beyond, the worker receives no more entries. Characters of messages. */
 const mostHeld = { rows: 20_000, characters: 32 * 1024 * 1024 }
 
-/** Entries that are being processed together; without a lane, they need no table. */
+/** Entries that are being processed together; without a partition, they need no table. */
 interface Batch {
-  lane: Lane | undefined
+  partition: Partition | undefined
   entries: readonly Entry[]
   since: number
   done: Promise<void>
@@ -85,7 +85,7 @@ interface Batch {
 export class Worker {
   readonly #consumer: Consumer
   readonly #options: WorkerOptions
-  readonly #lanes: ReadonlyMap<Model, Lane>
+  readonly #partitions: ReadonlyMap<Model, Partition>
   readonly #sorter: Sorter
   readonly #newer: NewerEntries
   readonly #publisher: Publisher
@@ -105,7 +105,16 @@ export class Worker {
   #extendingLease: NodeJS.Timeout | undefined
 
   constructor({ consumer, store, cache, events }: WorkerDeps, options: WorkerOptions) {
-    const { models, concurrency, log, maxAttempts, cacheTtlMs, retryForMs, buryAfterMs, meter = noMeter } = options
+    const {
+      models,
+      concurrency,
+      log,
+      maxAttempts,
+      cacheTtlMs,
+      retryForMs,
+      deadLetterAfterMs,
+      meter = noMeter,
+    } = options
     const signal = this.#aborting.signal
     this.#consumer = consumer
     this.#options = options
@@ -117,7 +126,7 @@ export class Worker {
       this.#changed()
     }
     const isBusy = () => this.#isBusy || this.#hasBatchFor((retryForMs ?? defaultRetryForMs) / 4)
-    const laneOptions = {
+    const partitionOptions = {
       batch: options.batch,
       maxAttempts,
       retryForMs,
@@ -128,19 +137,22 @@ export class Worker {
       onChange,
       isBusy,
     }
-    this.#lanes = new Map(
-      [...models.values()].map((model) => [model, new Lane(model, { store, slots, onFinished }, laneOptions)]),
+    this.#partitions = new Map(
+      [...models.values()].map((model) => [
+        model,
+        new Partition(model, { store, slots, onFinished }, partitionOptions),
+      ]),
     )
     this.#sorter = new Sorter(models)
-    this.#newer = new NewerEntries({ log, buryAfterMs })
+    this.#newer = new NewerEntries({ log, deadLetterAfterMs })
     this.#publisher = new Publisher({ cache, events, consumer }, { cacheTtlMs, log, signal, meter })
     this.#suspects = new Suspects(
       {
         consumer,
-        lanes: this.#lanes,
+        partitions: this.#partitions,
         sorter: this.#sorter,
         publisher: this.#publisher,
-        finish: (lane, persisted) => this.#finish(lane, persisted),
+        finish: (partition, persisted) => this.#finish(partition, persisted),
         finishUnsaved: (sorted) => this.#finishUnsaved(sorted),
       },
       { maxAttempts, log, signal },
@@ -195,30 +207,30 @@ export class Worker {
   /** The number of batches in flight that do not wait for a table that takes no rows. */
   #moving(): number {
     let moving = 0
-    for (const { lane } of this.#inFlight) if (!lane?.failing) moving += 1
+    for (const { partition } of this.#inFlight) if (!partition?.failing) moving += 1
     return moving
   }
 
   #seesBacklog(): void {
-    for (const { persister } of this.#lanes.values()) persister.seesBacklog()
+    for (const { persister } of this.#partitions.values()) persister.seesBacklog()
   }
 
   /** Whether rows have been in flight for so long, on a table that takes rows: they may be the parents of others. */
   #hasBatchFor(ms: number): boolean {
     const since = performance.now() - ms
-    return [...this.#inFlight].some((batch) => batch.lane && !batch.lane.failing && batch.since < since)
+    return [...this.#inFlight].some((batch) => batch.partition && !batch.partition.failing && batch.since < since)
   }
 
   #holdsTooMuch(): boolean {
     const most = this.#options.held ?? mostHeld
     let rows = 0
     let characters = 0
-    for (const { parking } of this.#lanes.values()) {
+    for (const { parking } of this.#partitions.values()) {
       rows += parking.rows
       characters += parking.characters
     }
-    for (const { lane, entries } of this.#inFlight) {
-      if (!lane?.failing) continue
+    for (const { partition, entries } of this.#inFlight) {
+      if (!partition?.failing) continue
       rows += entries.length
       for (const { body } of entries) characters += body.length
     }
@@ -226,8 +238,8 @@ export class Worker {
   }
 
   /** Runs `act` as a batch in flight with these entries. */
-  #track(lane: Lane | undefined, entries: readonly Entry[], act: () => Promise<void>): void {
-    const batch = { lane, entries, since: performance.now(), done: Promise.resolve() }
+  #track(partition: Partition | undefined, entries: readonly Entry[], act: () => Promise<void>): void {
+    const batch = { partition, entries, since: performance.now(), done: Promise.resolve() }
     this.#inFlight.add(batch)
     batch.done = act()
       .catch((error: Error) => {
@@ -252,15 +264,15 @@ export class Worker {
     if (isFull || isLate(sorted)) this.#seesBacklog()
     const persisted = new Map<Model, Promise<unknown>>()
     for (const [model, rows] of sorted.rows) {
-      const lane = this.#lanes.get(model)!
+      const partition = this.#partitions.get(model)!
       const parents = this.#afterParents(model, persisted)
       const done = Promise.withResolvers<void>()
       persisted.set(model, done.promise)
-      this.#track(lane, entriesOf(rows), () => this.#processRows(lane, rows, parents, done.resolve))
+      this.#track(partition, entriesOf(rows), () => this.#processRows(partition, rows, parents, done.resolve))
     }
     // Not decoded before their attempt is counted.
-    for (const [lane, some] of this.#suspects.byLane(suspects))
-      this.#track(lane, some, () => this.#suspects.process(lane, some))
+    for (const [partition, some] of this.#suspects.byPartition(suspects))
+      this.#track(partition, some, () => this.#suspects.process(partition, some))
   }
 
   /** Of sorted entries, those that are no rows. */
@@ -287,41 +299,46 @@ export class Worker {
       void inserted.then(() => {
         done = true
       })
-      const lane = this.#lanes.get(parent)!
-      while (!done && !lane.failing) await Promise.race([inserted, this.#change.promise])
+      const partition = this.#partitions.get(parent)!
+      while (!done && !partition.failing) await Promise.race([inserted, this.#change.promise])
     }
   }
 
-  async #processRows(lane: Lane, rows: PendingRow[], parents: Promise<void>, inserted: () => void): Promise<void> {
+  async #processRows(
+    partition: Partition,
+    rows: PendingRow[],
+    parents: Promise<void>,
+    inserted: () => void,
+  ): Promise<void> {
     let persisted: Persisted
     try {
       await parents
-      persisted = await lane.persister.persist(rows)
+      persisted = await partition.persister.persist(rows)
     } catch (error) {
       if (error instanceof Stopped) throw error
       // A bug that one of the entries triggers. Alone, each is tried a bounded number of times.
       const entries = entriesOf(rows)
       this.#options.log.error(
-        { err: error, model: lane.model.name, entries: entries.length },
+        { err: error, model: partition.model.name, entries: entries.length },
         'a batch failed with an unexpected error; trying its entries one by one',
       )
-      for (const entry of entries) await this.#suspects.processAlone(lane, entry)
+      for (const entry of entries) await this.#suspects.processAlone(partition, entry)
       return
     } finally {
       inserted()
     }
-    await this.#finish(lane, persisted)
+    await this.#finish(partition, persisted)
   }
 
-  async #finish(lane: Lane, { parked, ...outcome }: Persisted): Promise<void> {
-    lane.parking.add(parked)
-    if (outcome.saved.length > 0) for (const { parking } of this.#lanes.values()) parking.retryReferences()
+  async #finish(partition: Partition, { parked, ...outcome }: Persisted): Promise<void> {
+    partition.parking.add(parked)
+    if (outcome.saved.length > 0) for (const { parking } of this.#partitions.values()) parking.retryReferences()
     // The events of saved rows do not wait for the parked rows of their batch.
     if (outcome.entries.length + outcome.deadLetters.length > 0) await this.#publisher.publish(outcome)
   }
 
   #publishParked(outcome: Outcome): void {
-    if (outcome.saved.length > 0) for (const { parking } of this.#lanes.values()) parking.retryReferences()
+    if (outcome.saved.length > 0) for (const { parking } of this.#partitions.values()) parking.retryReferences()
     const entries = [...outcome.entries, ...outcome.deadLetters.map(({ entry }) => entry)]
     this.#track(undefined, entries, () => this.#publisher.publish(outcome))
   }
@@ -329,7 +346,7 @@ export class Worker {
   async #extendLease(): Promise<void> {
     const old = performance.now() - 1_000
     const entries = [...this.#inFlight].filter(({ since }) => since < old).flatMap((batch) => batch.entries)
-    for (const { parking } of this.#lanes.values()) entries.push(...parking.entries)
+    for (const { parking } of this.#partitions.values()) entries.push(...parking.entries)
     if (entries.length === 0) return
     // Where it fails, another worker may receive the entries, too: that costs double work, never a double row.
     await this.#consumer.extendLease(entries).catch(() => {})
@@ -340,7 +357,7 @@ export class Worker {
     this.#stopping.abort()
     const timer = setTimeout(() => this.#aborting.abort(), graceMs)
     this.#changed()
-    for (const { parking } of this.#lanes.values()) await parking.stopped()
+    for (const { parking } of this.#partitions.values()) await parking.stopped()
     await this.#loop
     while (this.#inFlight.size > 0) await Promise.all([...this.#inFlight].map(({ done }) => done))
     clearInterval(this.#extendingLease)

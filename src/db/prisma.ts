@@ -335,7 +335,7 @@ function sampleValue({ type, min, maxLength, maxBytes, exactBytes, values, defau
   if (type === 'Boolean') return false
   if (type === 'DateTime') return new Date(0)
   if (type === 'Json') return {}
-  if (type === 'Decimal') return codecs.Decimal.read('1', {} as Column)
+  if (type === 'Decimal') return codecs.Decimal.read('0', {} as Column)
   const least = (min ?? 0) as number | bigint
   return least > 0 ? least : type === 'BigInt' ? 0n : 0
 }

@@ -22,8 +22,8 @@ export const breakages: Breakage[] = [
     changes: [
       change(
         'worker/worker.ts',
-        'persisted = await lane.persister.persist(rows)',
-        'await this.#consumer.ack(entriesOf(rows))\n      persisted = await lane.persister.persist(rows)',
+        'persisted = await partition.persister.persist(rows)',
+        'await this.#consumer.ack(entriesOf(rows))\n      persisted = await partition.persister.persist(rows)',
       ),
     ],
     test: inOrder,
@@ -39,9 +39,9 @@ export const breakages: Breakage[] = [
       ),
       change(
         'worker/worker.ts',
-        'persisted = await lane.persister.persist(rows)',
-        `await this.#early.append([rows.map(({ row }) => ({ type: 'saved', model: lane.model, row }))])
-      persisted = await lane.persister.persist(rows)`,
+        'persisted = await partition.persister.persist(rows)',
+        `await this.#early.append([rows.map(({ row }) => ({ type: 'saved', model: partition.model, row }))])
+      persisted = await partition.persister.persist(rows)`,
       ),
     ],
     test: inOrder,

@@ -265,8 +265,8 @@ test('Rolling restarts from one release to the next and back, under load, lose n
 test('A worker dead-letters a message that it cannot decode only after it has waited for a newer worker, and a retry saves it', {
   timeout: 120_000,
 }, async () => {
-  const buryAfterMs = 4_000
-  const system = await bootNothing({ defaultBuryAfterMs: buryAfterMs, reclaimMs: 1_000 })
+  const deadLetterAfterMs = 4_000
+  const system = await bootNothing({ defaultDeadLetterAfterMs: deadLetterAfterMs, reclaimMs: 1_000 })
   await system.startWorker()
   const api = await system.startApi({}, newer.path)
   const since = performance.now()
@@ -277,7 +277,7 @@ test('A worker dead-letters a message that it cannot decode only after it has wa
   await holds(async () => expect(await system.client.deadLetters()).toHaveLength(load.saved.memo.size), {
     timeoutMs: 60_000,
   })
-  expect(performance.now() - since).toBeGreaterThan(buryAfterMs)
+  expect(performance.now() - since).toBeGreaterThan(deadLetterAfterMs)
   const failure = { code: 'UNDECODABLE', message: expect.stringContaining('"Memo"') }
   for (const one of await system.client.deadLetters()) expect(one).toMatchObject({ failure })
   await system.startWorker({}, newer.path)

@@ -381,7 +381,7 @@ fault('C12', 'one row that the table rejects in a batch of 1,000', async () => {
     ])
     const rows = await stack.rows()
     expect(ids.filter((id) => !rows.has(id))).toEqual([ids[617]])
-    // Where nothing has changed, a retry changes nothing: it is buried again, and once.
+    // Where nothing has changed, a retry changes nothing: it becomes a dead letter again, and once.
     expect(await mutate('retryDeadLetters', [ids[617]!])).toBe(1)
     await holds(async () => expect(await stack.client.deadLetters()).toMatchObject([{ id: ids[617] }]))
   })

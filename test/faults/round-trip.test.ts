@@ -218,10 +218,10 @@ async function saveMany(system: Spillway, inputs: Sent[]): Promise<void> {
 /** A few at a time. */
 async function eachOf<T>(all: readonly T[], act: (one: T, n: number) => Promise<void>): Promise<void> {
   let next = 0
-  const lane = async () => {
+  const partition = async () => {
     for (let n = next++; n < all.length; n = next++) await act(all[n]!, n)
   }
-  await Promise.all(Array.from({ length: 12 }, lane))
+  await Promise.all(Array.from({ length: 12 }, partition))
 }
 
 /** In requests of so many characters of JSON. */

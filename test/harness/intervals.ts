@@ -9,7 +9,7 @@ const places = {
   /** How often a worker gives such a sign. */
   defaultExtendLeaseEveryMs: 'worker/worker.ts',
   /** For so long a worker leaves a message that it cannot decode to workers of a newer release. */
-  defaultBuryAfterMs: 'worker/newer.ts',
+  defaultDeadLetterAfterMs: 'worker/newer.ts',
   /** For so long an answer of /readyz stands. */
   sharedMs: 'src/server/health.ts',
   /** So long spans wait to be sent together. */

@@ -78,7 +78,7 @@ describe.each([
   const older = (names: string[] = ['Author']): Models =>
     new Map([...library.models].filter(([name]) => names.includes(name)))
 
-  function start(models: Models, buryAfterMs: number) {
+  function start(models: Models, deadLetterAfterMs: number) {
     const log = quiet()
     const worker = new Worker(
       {
@@ -94,7 +94,7 @@ describe.each([
         maxAttempts: 2,
         cacheTtlMs: 1_000,
         log,
-        buryAfterMs,
+        deadLetterAfterMs,
         extendLeaseEveryMs: 300,
       },
     )
@@ -150,9 +150,9 @@ describe.each([
   })
 
   test('dead-letters no message that a newer worker is saving, however long that takes', async () => {
-    const buryAfterMs = 3_000
+    const deadLetterAfterMs = 3_000
     const loans = items('Loan', 5)
-    const { log } = start(older(), buryAfterMs)
+    const { log } = start(older(), deadLetterAfterMs)
     await enqueue(loans)
     await waits(log)
     await database.sql('RENAME TABLE Loan TO Elsewhere')
@@ -160,7 +160,7 @@ describe.each([
     const newer = start(library.models, 600_000)
     await holds(() => expect(newer.log.said.join()).toContain('the database takes no rows'), { timeoutMs: 40_000 })
     // The test is about the time: that of the older worker is over.
-    await new Promise((resolve) => setTimeout(resolve, buryAfterMs * 2))
+    await new Promise((resolve) => setTimeout(resolve, deadLetterAfterMs * 2))
     expect(await statuses(loans)).toEqual(['QUEUED'])
     await database.sql('RENAME TABLE Elsewhere TO Loan')
     await holds(async () => expect(await statuses(loans)).toEqual(['SAVED']), { timeoutMs: 40_000 })
@@ -191,7 +191,7 @@ describe('NewerEntries', () => {
     Array.from({ length: count }, (_, i) => ({ entry: entry(from + i), problem: 'of a newer release' }))
 
   test('remembers a bounded number of entries, and returns each of the others to be released', () => {
-    const newer = new NewerEntries({ log: quiet(), buryAfterMs: 0 })
+    const newer = new NewerEntries({ log: quiet(), deadLetterAfterMs: 0 })
     const waiting = new NewerEntries({ log: quiet() })
     for (let from = 0; from < 60_000; from += 1_000)
       expect(waiting.add(received(from, 1_000))).toMatchObject({ due: [], released: { length: 1_000 } })
@@ -201,7 +201,7 @@ describe('NewerEntries', () => {
   })
 
   test('returns the dead letter of an entry at the first delivery after its time', async () => {
-    const newer = new NewerEntries({ log: quiet(), buryAfterMs: 200 })
+    const newer = new NewerEntries({ log: quiet(), deadLetterAfterMs: 200 })
     const since = performance.now()
     let due: unknown[] = []
     while (due.length === 0) {

@@ -9,14 +9,14 @@ import { Persister } from './persist.ts'
 import type { Client, Slots } from './slots.ts'
 import { TableState } from './table-state.ts'
 
-export interface LaneDeps {
+export interface PartitionDeps {
   store: Writer
   slots: Slots
   /** Gets parked rows that are saved or are to be dead-lettered. */
   onFinished: (outcome: Outcome) => void
 }
 
-export interface LaneOptions {
+export interface PartitionOptions {
   /** Rows per statement. */
   batch: number
   maxAttempts: number
@@ -33,13 +33,13 @@ export interface LaneOptions {
   onChange: () => void
 }
 
-export class Lane implements Client {
+export class Partition implements Client {
   readonly model: Model
   readonly table: TableState
   readonly persister: Persister
   readonly parking: Parking
 
-  constructor(model: Model, { store, slots, onFinished }: LaneDeps, options: LaneOptions) {
+  constructor(model: Model, { store, slots, onFinished }: PartitionDeps, options: PartitionOptions) {
     const { log, meter, signal, stopping, onChange } = options
     this.model = model
     this.table = new TableState(
