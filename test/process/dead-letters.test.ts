@@ -131,7 +131,7 @@ describe.each([
       [['list', '--dry-run'], /^usage: /],
       [['discard', '--code', 'rejected'], /^code must be one of ID_CONFLICT, .*, got "rejected"/],
       [['discard', '--code='], /^code must be one of .*, got ""/],
-      [['discard', '--model', 'Comment'], /^model must be one of Content, got "Comment"/],
+      [['discard', '--model', 'Unknown'], /^model must be one of Content.*, got "Unknown"/],
       [['discard', '--after', 'yesterday'], /^--after must be a time in ISO 8601 .* got "yesterday"/],
       [['discard', '--before', '2026-01-01T00:00:00'], /^--before must be a time in ISO 8601 with its zone/],
       [['discard', '--after', '2026-02-31'], /^--after must be a time/],
