@@ -2,7 +2,6 @@
 
 import { readFileSync } from 'node:fs'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { Content } from '../harness/contents.ts'
 import { eventually, holds } from '../harness/eventually.ts'
 import { exchange, Raw } from '../harness/raw.ts'
 import { Target } from '../harness/target.ts'
@@ -205,7 +204,7 @@ describe('a slow connection', () => {
     try {
       const now = new Date()
       await ways.store.insert(
-        Content,
+        ways.app.models.get('Content')!,
         Array.from({ length: 100 }, (_, i) => ({
           id: `00000000-0000-7000-8000-${String(i).padStart(12, '0')}`,
           content: 'x'.repeat(65_000),

@@ -245,7 +245,10 @@ export const breakages: Breakage[] = [
   },
   {
     name: 'no backlog seen while the worker is too busy to receive',
-    changes: [change('worker/persist.ts', 'if (isBusy?.()) this.seesBacklog()', 'void isBusy')],
+    changes: [
+      change('worker/persist.ts', 'if (isBusy?.()) this.seesBacklog()', 'void isBusy'),
+      change('worker/worker.ts', 'if (this.#isBusy) this.#seesBacklog()', 'void 0'),
+    ],
     test: { file: 'test/worker/backlog.test.ts', name: 'in a worker that is busy with a slow store' },
   },
   {

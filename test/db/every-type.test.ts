@@ -24,10 +24,17 @@ afterAll(async () => {
 /** Of the copy, whose Prisma clients know the model. */
 async function open(kind: string): Promise<Dialect> {
   const source = await import(pathToFileURL(join(copy.path, `src/db/${kind}.ts`)).href)
+  const { prisma } = await import(pathToFileURL(join(copy.path, 'src/models/prisma.ts')).href)
   const dialect: Dialect =
     kind === 'mysql'
-      ? source.mysqlDialect({ url: await server.createDatabase(), concurrency: 1, log: quiet() })
-      : source.sqliteDialect(`file:${join(copy.path, 'every.db')}`, quiet())
+      ? source.mysqlDialect({
+          url: await server.createDatabase(),
+          concurrency: 1,
+          client: prisma.mysql,
+          tables: [],
+          log: quiet(),
+        })
+      : source.sqliteDialect(`file:${join(copy.path, 'every.db')}`, prisma.sqlite, quiet())
   const database = await dialect.migratable(AbortSignal.timeout(20_000))
   try {
     expect(await migrate(database, quiet())).toEqual([expect.stringMatching(/^\d{14}_every_type$/)])
