@@ -61,7 +61,9 @@ async function saysThatItWaits(code: string): Promise<void> {
     expect(answer.status).toBe(200)
     expect(((await answer.json()) as { worker?: object }).worker).toMatchObject({ code })
   })
-  expect(await (await fetch(`${url}/metrics`)).text()).toMatch(/^spillway_store_waiting_seconds (?!0$)/m)
+  expect(await (await fetch(`${url}/metrics`)).text()).toMatch(
+    /^spillway_store_waiting_seconds\{model="Content"\} (?!0$)/m,
+  )
 }
 
 fault('FA1', 'a trigger drops every row without an error', async () => {
