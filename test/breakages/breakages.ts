@@ -244,10 +244,12 @@ export const breakages: Breakage[] = [
     test: { file: 'test/queue/redis.test.ts', name: 'returns released entries again when their lease has ended' },
   },
   {
-    name: 'no backlog seen while the worker is too busy to receive',
+    name: 'a backlog seen in full batches alone',
     changes: [
       change('worker/persist.ts', 'if (isBusy?.()) this.seesBacklog()', 'void isBusy'),
       change('worker/worker.ts', 'if (this.#isBusy) this.#seesBacklog()', 'void 0'),
+      // Either of the two saves the rows of the test.
+      change('worker/worker.ts', 'if (isFull || isLate(sorted))', 'if (isFull)'),
     ],
     test: { file: 'test/worker/backlog.test.ts', name: 'in a worker that is busy with a slow store' },
   },
