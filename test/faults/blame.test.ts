@@ -127,12 +127,12 @@ for (const [code, signal, when] of [
   fault('FA3', `every statement fails with ${code} (${when} INSERT)`, async () => {
     await save('one that is there already')
     await stack.drained()
-    const before = occurrences('the database takes no rows;')
+    const before = occurrences('the database takes no rows of this model;')
     await withEveryInsertFailing(signal, when, async () => {
       // A lone one, and then many.
       const lone = await save('alone')
       await nothingIsBlamedFor(3_000)
-      await holds(() => expect(occurrences('the database takes no rows;')).toBeGreaterThan(before))
+      await holds(() => expect(occurrences('the database takes no rows of this model;')).toBeGreaterThan(before))
       stack.write(4)
       await untilEachWaits(code)
       await stack.more(50)
@@ -144,7 +144,7 @@ for (const [code, signal, when] of [
       )
       for (const text of metrics) expect(text).toMatch(/^spillway_store_waiting_seconds\{model="Content"\} [1-9]/m)
       // Once at the beginning, and not with every try.
-      expect(occurrences('the database takes no rows;') - before).toBeLessThanOrEqual(4)
+      expect(occurrences('the database takes no rows of this model;') - before).toBeLessThanOrEqual(4)
     })
     await stack.drained()
     await holds(async () => expect((await readiness()).map(({ status }) => status)).toEqual([200, 200]))
