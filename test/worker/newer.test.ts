@@ -150,7 +150,8 @@ describe.each([
   })
 
   test('dead-letters no message that a newer worker is saving, however long that takes', async () => {
-    const deadLetterAfterMs = 3_000
+    // Both workers compete for them, once a lease: long enough for the newer one to be first some time.
+    const deadLetterAfterMs = 12_000
     const loans = items('Loan', 5)
     const { log } = start(older(), deadLetterAfterMs)
     await enqueue(loans)
@@ -160,7 +161,7 @@ describe.each([
     const newer = start(library.models, 600_000)
     await holds(() => expect(newer.log.said.join()).toContain('the database takes no rows'), { timeoutMs: 40_000 })
     // The test is about the time: that of the older worker is over.
-    await new Promise((resolve) => setTimeout(resolve, deadLetterAfterMs * 2))
+    await new Promise((resolve) => setTimeout(resolve, deadLetterAfterMs + 2_000))
     expect(await statuses(loans)).toEqual(['QUEUED'])
     await database.sql('RENAME TABLE Elsewhere TO Loan')
     await holds(async () => expect(await statuses(loans)).toEqual(['SAVED']), { timeoutMs: 40_000 })
