@@ -6,7 +6,7 @@ import type { Model } from '../src/model/model.ts'
 import type { Outcome } from './outcome.ts'
 import { Parking } from './parking.ts'
 import { Persister } from './persist.ts'
-import type { Client, Slots } from './slots.ts'
+import type { Caller, Slots } from './slots.ts'
 import { TableState } from './table-state.ts'
 
 export interface PartitionDeps {
@@ -21,7 +21,7 @@ export interface PartitionOptions {
   batch: number
   maxAttempts: number
   retryForMs: number | undefined
-  /** Whether the worker receives nothing because its batches are not done. */
+  /** See PersisterOptions. */
   isBusy: () => boolean
   log: Log
   meter: Meter
@@ -33,7 +33,7 @@ export interface PartitionOptions {
   onChange: () => void
 }
 
-export class Partition implements Client {
+export class Partition implements Caller {
   readonly model: Model
   readonly table: TableState
   readonly persister: Persister

@@ -42,7 +42,7 @@ export interface PersisterOptions {
   meter?: Meter | undefined
   /** For how long a row is retried whose parent is missing, or whose error has an unknown code. */
   retryForMs?: number | undefined
-  /** Whether the worker receives nothing because its batches are not done: as `seesBacklog`. */
+  /** Whether the queue, or a batch that is long in flight, may hold the missing parents of rows: as `seesBacklog`. */
   isBusy?: (() => boolean) | undefined
 }
 

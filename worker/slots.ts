@@ -3,7 +3,7 @@
  * rows has one slot at most, and leaves the last free slot alone for a while after each of its statements, if other models have used the
  * slots lately: its statements may wait for a lock until they fail, and the others get most of the time all the same.
  */
-export interface Client {
+export interface Caller {
   /** Whether the table takes no rows. */
   readonly failing: boolean
 }
@@ -11,22 +11,22 @@ export interface Client {
 interface Use {
   running: number
   waiting: { start: () => void; order: number }[]
-  /** performance.now() of the last end of a statement, and until when the client rests if it is failing. */
+  /** performance.now() of the last end of a statement, and until when the caller rests if it is failing. */
   usedAt: number
   restsUntil: number
 }
 
-/** A failing client rests this many times as long as its last statement took, and at most `mostRestMs`. */
+/** A failing caller rests this many times as long as its last statement took, and at most `mostRestMs`. */
 const restFactor = 2
 const mostRestMs = 10_000
-/** A client that used a slot within this time may do so again. */
+/** A caller that used a slot within this time may do so again. */
 const latelyMs = 30_000
 
 export class Slots {
   readonly #concurrency: number
-  /** After it aborts, no client rests. */
+  /** After it aborts, no caller rests. */
   readonly #stopping: AbortSignal | undefined
-  readonly #uses = new Map<Client, Use>()
+  readonly #uses = new Map<Caller, Use>()
   #running = 0
   #order = 0
   #timer: NodeJS.Timeout | undefined
@@ -38,8 +38,8 @@ export class Slots {
   }
 
   /** Runs `act` as soon as a slot is free. */
-  async run<T>(client: Client, act: () => Promise<T>): Promise<T> {
-    const use = this.#useOf(client)
+  async run<T>(caller: Caller, act: () => Promise<T>): Promise<T> {
+    const use = this.#useOf(caller)
     await new Promise<void>((start) => {
       this.#order += 1
       use.waiting.push({ start, order: this.#order })
@@ -70,14 +70,14 @@ export class Slots {
     }
   }
 
-  /** The client with the fewest slots; of equal ones, the one that waits longest. */
+  /** The caller with the fewest slots; of equal ones, the one that waits longest. */
   #nextUse(): Use | undefined {
     if (this.#running >= this.#concurrency) return undefined
     let next: Use | undefined
     let rest = Number.POSITIVE_INFINITY
-    for (const [client, use] of this.#uses) {
-      if (use.waiting.length === 0 || (client.failing && use.running > 0)) continue
-      const restMs = client.failing ? this.#restMs(use) : 0
+    for (const [caller, use] of this.#uses) {
+      if (use.waiting.length === 0 || (caller.failing && use.running > 0)) continue
+      const restMs = caller.failing ? this.#restMs(use) : 0
       if (restMs > 0) rest = Math.min(rest, restMs)
       else if (!next || isBefore(use, next)) next = use
     }
@@ -89,16 +89,16 @@ export class Slots {
     if (this.#stopping?.aborted || this.#running < this.#concurrency - 1) return 0
     const now = performance.now()
     const areOthers = [...this.#uses].some(
-      ([client, other]) =>
+      ([caller, other]) =>
         other !== use &&
-        !client.failing &&
+        !caller.failing &&
         (other.running > 0 || other.waiting.length > 0 || now - other.usedAt < latelyMs),
     )
     return areOthers ? use.restsUntil - now : 0
   }
 
-  #useOf(client: Client): Use {
-    let use = this.#uses.get(client)
+  #useOf(caller: Caller): Use {
+    let use = this.#uses.get(caller)
     if (!use) {
       use = {
         running: 0,
@@ -106,7 +106,7 @@ export class Slots {
         usedAt: Number.NEGATIVE_INFINITY,
         restsUntil: Number.NEGATIVE_INFINITY,
       }
-      this.#uses.set(client, use)
+      this.#uses.set(caller, use)
     }
     return use
   }

@@ -1,10 +1,11 @@
 /** A folder with this project's Prisma generators and sources, and with the test's own models in the place of the project's. */
 import { execFile } from 'node:child_process'
-import { appendFile, cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { appendFile, cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { linkModules } from './tree.ts'
 
 const run = promisify(execFile)
 const root = fileURLToPath(new URL('../../', import.meta.url))
@@ -51,13 +52,4 @@ export async function copyPrisma(models: string, { beside = false } = {}): Promi
 async function replaceModels(schema: string, models: string): Promise<void> {
   const [head] = /^[\s\S]*?^datasource \w+ \{[^}]*\}\n/m.exec(await readFile(schema, 'utf8'))!
   await writeFile(schema, head + models)
-}
-
-async function linkModules(path: string) {
-  const [from, to] = [join(root, 'node_modules'), join(path, 'node_modules')]
-  await mkdir(join(to, '.bin'), { recursive: true })
-  for (const name of await readdir(from)) if (!name.startsWith('.')) await symlink(join(from, name), join(to, name))
-  for (const name of await readdir(join(from, '.bin')))
-    if (name !== 'node') await symlink(join(from, '.bin', name), join(to, '.bin', name))
-  await symlink(process.execPath, join(to, '.bin/node'))
 }

@@ -91,7 +91,8 @@ export async function copyTree(models = ''): Promise<Tree> {
   return tree
 }
 
-async function linkModules(path: string) {
+/** Gives a folder the project's modules, with this process' own Node. */
+export async function linkModules(path: string): Promise<void> {
   const [from, to] = [join(root, 'node_modules'), join(path, 'node_modules')]
   await mkdir(join(to, '.bin'), { recursive: true })
   for (const name of await readdir(from)) if (!name.startsWith('.')) await symlink(join(from, name), join(to, name))
