@@ -117,7 +117,8 @@ export class RedisConsumer implements Consumer {
       )) as [string, Raw[]]
       this.#claimFrom = next
       if (next === '0-0') {
-        this.#claimAt = performance.now() + reclaimMs / 4
+        // At a random time: otherwise the same consumer would be the first each time, also for what only another one can decode.
+        this.#claimAt = performance.now() + reclaimMs * (0.15 + Math.random() / 5)
         this.#unregisterIdle()
       }
       const claimed = await this.#withDeliveries(raw)
