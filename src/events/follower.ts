@@ -5,7 +5,7 @@
  */
 import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
-import { type Cursor, compare, type EventLog, type LogEntry } from './events.ts'
+import { type Cursor, compare, type EventLog, type LogEntry, type Position } from './events.ts'
 import { type Feed, Feeds } from './feeds.ts'
 import { follows, Ring } from './ring.ts'
 import { type Watcher, Watchers } from './watchers.ts'
@@ -15,7 +15,7 @@ export type { Feed, FeedEvent } from './feeds.ts'
 const readEntries = 16
 /** The log is also read this often: a wake-up may be lost. */
 const refreshEveryMs = 3_000
-/** A subscription without a cursor waits this long for the first read of the log. */
+/** How long `end` waits for the first read of the log. */
 const startTimeoutMs = 2_000
 
 export class Follower {
@@ -125,14 +125,24 @@ export class Follower {
   /** A feed from behind `after`, or from the end of the log. Throws CURSOR_EXPIRED; QUEUE_UNAVAILABLE where the end cannot be read in time. */
   async feed(after?: Cursor): Promise<Feed> {
     if (after) await this.#feeds.check(after)
-    else if (!this.#ring.tail) await this.#untilStarted()
-    return this.#feeds.open(after ?? { position: this.#ring.tail!, index: 0 })
+    return this.#feeds.open(after ?? { position: await this.end(), index: 0 })
+  }
+
+  /** The end of the log as this process knows it; undefined until the log was read for the first time. */
+  get tail(): Position | undefined {
+    return this.#ring.tail
+  }
+
+  /** The tail; waits for the first read of the log. Throws QUEUE_UNAVAILABLE where that takes too long. */
+  async end(): Promise<Position> {
+    if (!this.#ring.tail) await this.#untilStarted()
+    return this.#ring.tail!
   }
 
   async #untilStarted(): Promise<void> {
     let timer: NodeJS.Timeout | undefined
     const timeout = new Promise<never>((_, reject) => {
-      const message = 'The events log cannot be reached; subscribe again shortly.'
+      const message = 'The events log cannot be reached; try again shortly.'
       const refuse = () => reject(new SpillwayError('QUEUE_UNAVAILABLE', message, { retryAfterMs: 1_000 }))
       timer = setTimeout(refuse, startTimeoutMs)
     })
