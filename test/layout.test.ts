@@ -12,8 +12,9 @@ const interfaces = [
   'src/cache/cache.ts',
   'src/queue/queue.ts',
   'src/events/events.ts',
-  // It reads any EventLog.
+  // They read any EventLog.
   'src/events/follower.ts',
+  'src/events/topics.ts',
 ]
 const model = 'src/model/'
 const config = ['src/config.ts', 'src/config/']

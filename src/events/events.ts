@@ -5,7 +5,19 @@
 import { type Failure, SpillwayError } from '../model/error.ts'
 import type { Model, Row } from '../model/model.ts'
 
-export type KnownEvent = { type: 'saved'; model: Model; row: Row } | { type: 'failed'; id: string; failure: Failure }
+export interface SavedEvent {
+  type: 'saved'
+  model: Model
+  row: Row
+}
+
+export interface FailedEvent {
+  type: 'failed'
+  id: string
+  failure: Failure
+}
+
+export type KnownEvent = SavedEvent | FailedEvent
 
 /** `unknown`: of a type, version, model or column of another release. Readers skip it, but count it, so that a cursor means the same place in an entry to
  *  every release. */
@@ -54,6 +66,11 @@ export interface EventLog {
 /** Below zero when a comes before b in one log. */
 export function compare(a: Position, b: Position): number {
   return a.major - b.major || a.minor - b.minor
+}
+
+/** The position before an entry. */
+export function placeBefore({ position, previous }: LogEntry): Position {
+  return previous ?? { epoch: position.epoch, major: 0, minor: 0 }
 }
 
 /**

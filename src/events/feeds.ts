@@ -1,35 +1,42 @@
 /**
- * Feeds: any number of readers of the log, each at its own pace. A feed is no more than a cursor; entries come from the ring, and older
- * ones from the log, one read for all feeds at the same position. Invariant: a feed returns every event behind its cursor, in the order
- * of the log, or fails with CURSOR_EXPIRED; it never skips one.
+ * Feeds: any number of readers of the log, each of one topic and at its own pace. A feed is no more than a cursor; entries come from the
+ * ring, and older ones from the log. Invariants: a feed returns every event of its topic behind its cursor, in the order of the log, or
+ * fails with CURSOR_EXPIRED; it never skips one. An entry wakes the feeds that have events in it; the place of a feed that waits at the end
+ * of the log is the end, wherever that is.
  */
+import { setImmediate as turn } from 'node:timers/promises'
 import { SpillwayError } from '../model/error.ts'
-import { SingleFlight } from '../model/single-flight.ts'
-import { type Cursor, type Event, type EventLog, expired, type LogEntry, type Position } from './events.ts'
+import { CatchUp } from './catch-up.ts'
+import { type Cursor, type EventLog, expired, type LogEntry, type Position, placeBefore } from './events.ts'
 import type { Ring } from './ring.ts'
-
-export interface FeedEvent {
-  /** The position behind this event: a client resumes with it. */
-  cursor: Cursor
-  event: Event
-}
+import { type FeedEvent, type Topic, TopicIndex, topicsOf } from './topics.ts'
 
 export interface Feed {
   /** Behind all events that the feed returned. */
   readonly cursor: Cursor
-  /** The next events, at least one, at most an entry's; waits for them. Undefined once closed. Rejects with CURSOR_EXPIRED. One call at a time. */
+  /** The end of the log while the feed waits there: it has returned all events of its topic. Undefined otherwise. The same object until the log grows. */
+  readonly end: Cursor | undefined
+  /** The next events of the topic, at least one, at most an entry's; waits for them. Undefined once closed. Rejects with CURSOR_EXPIRED. One
+   *  call at a time. */
   next(): Promise<readonly FeedEvent[] | undefined>
   /** May be called twice. A pending `next` resolves with undefined. */
   close(): void
 }
 
+/** Continues a feed that waits, from this cursor, or from its own. */
+type Wake = (from?: Cursor) => void
+
+/** A feed skips so many entries in one turn of the event loop. */
+const skipsInTurn = 64
+
 export class Feeds {
-  readonly #events: Pick<EventLog, 'read'>
   readonly #ring: Ring
-  /** By position. */
-  readonly #reads = new SingleFlight<LogEntry[]>()
-  readonly #whole = new WeakMap<LogEntry, readonly FeedEvent[]>()
-  #waiting = new Set<() => void>()
+  readonly #catchUp: CatchUp
+  /** The feeds that wait at the end of the ring. */
+  readonly #atEnd = new TopicIndex<Wake>()
+  /** The feeds that wait at their own cursors: the log could not be read, or this process does not have its newest entries yet. */
+  #elsewhere = new Set<Wake>()
+  #end: Cursor | undefined
   /** How often the feeds were woken: a feed that was reading meanwhile reads again before it waits. */
   #wakes = 0
   #closed = false
@@ -37,22 +44,42 @@ export class Feeds {
   #readFailed = false
 
   constructor(deps: { events: Pick<EventLog, 'read'>; ring: Ring }) {
-    this.#events = deps.events
     this.#ring = deps.ring
+    this.#catchUp = new CatchUp(deps)
   }
 
-  /** The log has more, or may have. */
-  wake(): void {
-    this.#wakes += 1
-    const waiting = this.#waiting
-    this.#waiting = new Set()
-    for (const wake of waiting) wake()
+  /** The ring has these entries now. */
+  push(entries: readonly LogEntry[]): void {
+    for (const entry of entries) {
+      const from = { position: placeBefore(entry), index: 0 }
+      for (const feeds of this.#atEnd.take(entry)) for (const wake of feeds) wake(from)
+    }
+    this.#wakeElsewhere()
+  }
+
+  /** Call before the ring is emptied: feeds that wait at its end continue from there. */
+  reset(): void {
+    this.#catchUp.forget()
+    this.#wakeAll()
   }
 
   /** The log can be read: wakes the feeds whose own read failed. */
   retry(): void {
-    if (this.#readFailed) this.wake()
+    if (this.#readFailed) this.#wakeElsewhere()
     this.#readFailed = false
+  }
+
+  #wakeAll(): void {
+    const from = this.#endOfRing()
+    for (const feeds of this.#atEnd.takeAll()) for (const wake of feeds) wake(from)
+    this.#wakeElsewhere()
+  }
+
+  #wakeElsewhere(): void {
+    this.#wakes += 1
+    const waiting = this.#elsewhere
+    this.#elsewhere = new Set()
+    for (const wake of waiting) wake()
   }
 
   /** Throws CURSOR_EXPIRED if events after the cursor are missing. While the log is unavailable, every cursor is accepted. */
@@ -62,65 +89,76 @@ export class Feeds {
     if (entry !== 'unavailable' && index > (entry?.events.length ?? 0)) throw expired()
   }
 
-  open(start: Cursor): Feed {
+  open(topic: Topic, start: Cursor): Feed {
     let cursor = start
     let closed = false
-    let wakeUp = () => {}
+    let stopWaiting: (() => void) | undefined
+    let atEnd = false
+    const wait = () =>
+      new Promise<void>((resolve) => {
+        const wake: Wake = (from = cursor) => {
+          cursor = from
+          atEnd = false
+          stopWaiting = undefined
+          resolve()
+        }
+        // Inside an entry that this process does not have yet, the feed must remember which events it has returned.
+        atEnd = cursor.index === 0 && this.#ring.endsAt(cursor.position)
+        if (atEnd) this.#atEnd.add(topic, wake)
+        else this.#elsewhere.add(wake)
+        stopWaiting = () => {
+          const from = atEnd ? this.#endOfRing() : cursor
+          this.#atEnd.delete(topic, wake)
+          this.#elsewhere.delete(wake)
+          wake(from)
+        }
+      })
     const next = async (): Promise<readonly FeedEvent[] | undefined> => {
+      let skipped = 0
       while (!closed && !this.#closed) {
         const wakes = this.#wakes
-        const entry = this.#ring.after(cursor.position) ?? (await this.#fromLog(cursor.position))
+        const entry = this.#ring.after(cursor.position) ?? (await this.#fromLog(cursor.position, skipped > 0))
         if (closed) break
         if (entry && entry !== 'unavailable') {
-          if (cursor.index > entry.events.length) throw expired()
-          const events = this.#eventsBehind(cursor, entry)
+          const events = eventsBehind(cursor, entry, topic)
           cursor = { position: entry.position, index: 0 }
           if (events.length > 0) return events
-        } else if (wakes === this.#wakes) {
-          await new Promise<void>((resolve) => {
-            wakeUp = resolve
-            this.#waiting.add(resolve)
-          })
-        }
+          skipped += 1
+          if (skipped % skipsInTurn === 0) await turn()
+        } else if (wakes === this.#wakes) await wait()
       }
       return undefined
     }
+    const endOfRing = () => this.#endOfRing()
     return {
       get cursor() {
-        return cursor
+        return (atEnd && endOfRing()) || cursor
+      },
+      get end() {
+        return atEnd ? endOfRing() : undefined
       },
       next,
       close: () => {
         closed = true
-        this.#waiting.delete(wakeUp)
-        wakeUp()
+        stopWaiting?.()
       },
     }
   }
 
-  /** The events of an entry behind a cursor. All feeds that read the entry from its beginning share one array, so that it is rendered once. */
-  #eventsBehind({ position, index }: Cursor, entry: LogEntry): readonly FeedEvent[] {
-    const whole = index === 0 ? this.#whole.get(entry) : undefined
-    if (whole) return whole
-    const events = entry.events.slice(index).map((event, i): FeedEvent => {
-      const seen = index + i + 1
-      const isLast = seen === entry.events.length
-      return { event, cursor: isLast ? { position: entry.position, index: 0 } : { position, index: seen } }
-    })
-    if (index === 0) this.#whole.set(entry, events)
-    return events
+  #endOfRing(): Cursor | undefined {
+    const { tail } = this.#ring
+    if (tail && tail !== this.#end?.position) this.#end = { position: tail, index: 0 }
+    return this.#end
   }
 
   /** The entry that follows a position; undefined at the log's end. The log is not read where the position is the tail. */
-  async #fromLog(position: Position): Promise<LogEntry | 'unavailable' | undefined> {
-    return this.#ring.endsAt(position) ? undefined : await this.#read(position)
+  async #fromLog(position: Position, skips = false): Promise<LogEntry | 'unavailable' | undefined> {
+    return this.#ring.endsAt(position) ? undefined : await this.#read(position, skips)
   }
 
-  async #read(position: Position): Promise<LogEntry | 'unavailable' | undefined> {
-    const key = `${position.epoch} ${position.major} ${position.minor}`
+  async #read(position: Position, skips = false): Promise<LogEntry | 'unavailable' | undefined> {
     try {
-      const [entry] = await this.#reads.run(key, () => this.#events.read(position, 1))
-      return entry
+      return await (skips ? this.#catchUp.skip(position) : this.#catchUp.next(position))
     } catch (error) {
       if (!(error instanceof SpillwayError) || error.code === 'CURSOR_EXPIRED') throw error
       this.#readFailed = true
@@ -131,6 +169,16 @@ export class Feeds {
   /** Every pending `next` resolves with undefined. */
   close(): void {
     this.#closed = true
-    this.wake()
+    this.#wakeAll()
   }
+}
+
+/** All feeds of a topic that read the entry from its beginning get one array, so that it is rendered once. */
+function eventsBehind({ index }: Cursor, entry: LogEntry, topic: Topic): readonly FeedEvent[] {
+  const { length } = entry.events
+  if (index > length) throw expired()
+  const events = topicsOf(entry).of(topic)
+  if (index === 0) return events
+  // The cursor behind the last event of an entry has the index 0.
+  return events.filter(({ cursor }) => (cursor.index || length) > index)
 }

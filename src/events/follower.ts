@@ -1,6 +1,6 @@
 /**
  * The follower: one per API process. It reads the log once for the whole process, puts the newest entries into the ring, and wakes the
- * feeds and the watchers. Invariant: an entry enters the ring only after its predecessor; where a wake-up brings an entry whose
+ * feeds and the watchers that they concern. Invariant: an entry enters the ring only after its predecessor; where a wake-up brings an entry whose
  * predecessor is not the tail, the entries between are read from the log first.
  */
 import { SpillwayError } from '../model/error.ts'
@@ -8,9 +8,10 @@ import type { Log } from '../model/log.ts'
 import { type Cursor, compare, type EventLog, type LogEntry, type Position } from './events.ts'
 import { type Feed, Feeds } from './feeds.ts'
 import { follows, Ring } from './ring.ts'
+import type { Topic } from './topics.ts'
 import { type Watcher, Watchers } from './watchers.ts'
 
-export type { Feed, FeedEvent } from './feeds.ts'
+export type { Feed } from './feeds.ts'
 
 const readEntries = 16
 /** The log is also read this often: a wake-up may be lost. */
@@ -106,15 +107,16 @@ export class Follower {
 
   /** Empties the ring. A feed whose next events are lost gets CURSOR_EXPIRED at its next read; each watcher reads the state of its id. */
   async #skipToEnd(): Promise<void> {
-    this.#ring.reset(await this.#events.tail())
+    const tail = await this.#events.tail()
+    this.#feeds.reset()
+    this.#ring.reset(tail)
     this.#watchers.missed()
-    this.#feeds.wake()
   }
 
   #push(entries: readonly LogEntry[]): void {
     this.#ring.push(entries)
     this.#watchers.notify(entries)
-    this.#feeds.wake()
+    this.#feeds.push(entries)
   }
 
   /** Calls back with every event of an id until the returned function is called. */
@@ -122,10 +124,10 @@ export class Follower {
     return this.#watchers.watch(id, watcher)
   }
 
-  /** A feed from behind `after`, or from the end of the log. Throws CURSOR_EXPIRED; QUEUE_UNAVAILABLE where the end cannot be read in time. */
-  async feed(after?: Cursor): Promise<Feed> {
+  /** A feed of a topic from behind `after`, or from the end of the log. Throws CURSOR_EXPIRED; QUEUE_UNAVAILABLE where the end cannot be read in time. */
+  async feed(topic: Topic, after?: Cursor): Promise<Feed> {
     if (after) await this.#feeds.check(after)
-    return this.#feeds.open(after ?? { position: await this.end(), index: 0 })
+    return this.#feeds.open(topic, after ?? { position: await this.end(), index: 0 })
   }
 
   /** The end of the log as this process knows it; undefined until the log was read for the first time. */

@@ -3,7 +3,7 @@
  * events and of bytes is bounded.
  */
 import { sizeOf } from '../model/model.ts'
-import { compare, type LogEntry, type Position } from './events.ts'
+import { compare, type LogEntry, type Position, placeBefore } from './events.ts'
 
 const maxEntries = 1_024
 const maxEvents = 50_000
@@ -78,11 +78,10 @@ export class Ring {
 /** Whether nothing is between the position and the entry. */
 export function follows(entry: LogEntry, position: Position): boolean {
   if (entry.position.epoch !== position.epoch) return false
-  return entry.previous
-    ? compare(entry.previous, position) === 0
-    : compare(position, { ...position, major: 0, minor: 0 }) === 0
+  return compare(placeBefore(entry), position) === 0
 }
 
-function bytesOf({ events }: LogEntry): number {
+/** Of the rows' values. */
+export function bytesOf({ events }: LogEntry): number {
   return events.reduce((sum, event) => sum + (event.type === 'saved' ? sizeOf(event.model, event.row) : 0), 0)
 }

@@ -1,7 +1,8 @@
 /** A model in GraphQL: its type, and the queries and the subscription of its rows. saves.ts adds its mutations. */
 import type { FieldMap } from '@pothos/core'
 import { pageDefault, pageLimit } from '../app/rows.ts'
-import { formatCursor } from '../events/events.ts'
+import { formatCursor, type SavedEvent } from '../events/events.ts'
+import { savedRows } from '../events/topics.ts'
 import { checkId, checkPage } from '../http/input.ts'
 import { ModelError } from '../model/define.ts'
 import type { Model, Row } from '../model/model.ts'
@@ -116,7 +117,10 @@ export function addSubscription(
       [names.one]: t.expose('row' as never, { type: Row as never, description: 'The row that was saved.' }),
     }),
   })
-  const feed: FeedField = { model, root: (cursor, row): SavedShape => ({ cursor: formatCursor(cursor), row }) }
+  const feed: FeedField = {
+    topic: (args, grant) => savedRows(model, narrowingOfArgs(model, args, grant)),
+    root: (cursor, event): SavedShape => ({ cursor: formatCursor(cursor), row: (event as SavedEvent).row }),
+  }
   builder.subscriptionField(names.saved, (t) =>
     t.field({
       type: Saved,

@@ -1,6 +1,6 @@
 /**
  * The root fields of an operation, as graphql-js collects them: through fragments, type conditions, directives, aliases and repetitions. The
- * `extensions` of a root field define its kind, never its name: `feed` for the events of a model, `list` for a page of its rows from the cache.
+ * `extensions` of a root field define its kind, never its name: `feed` for events of the log, `list` for a page of its rows from the cache.
  */
 import {
   type DocumentNode,
@@ -14,17 +14,20 @@ import {
   type OperationDefinitionNode,
 } from 'graphql'
 import { collectFields } from 'graphql/execution/collectFields.js'
-import type { Cursor } from '../events/events.ts'
-import type { Model, Row } from '../model/model.ts'
+import type { Cursor, KnownEvent } from '../events/events.ts'
+import type { Topic } from '../events/topics.ts'
+import type { Grant } from '../model/grant.ts'
+import type { Model } from '../model/model.ts'
 
 /**
- * `extensions: { feed }` of a field of Subscription: it streams the saved rows of a model. It has the model's narrowing arguments, and an
- * argument `after`.
+ * `extensions: { feed }` of a field of Subscription: it streams the events of a topic, and has an argument `after`. The topic follows from
+ * the other arguments and the grant.
  */
 export interface FeedField {
-  model: Model
-  /** The root value for a saved row; `cursor` is the position behind its event. */
-  root(cursor: Cursor, row: Row): unknown
+  /** The events that the feed takes. Throws BAD_USER_INPUT, FORBIDDEN. */
+  topic(args: Readonly<Record<string, unknown>>, grant: Grant): Topic
+  /** The root value for an event; `cursor` is the position behind it. */
+  root(cursor: Cursor, event: KnownEvent): unknown
 }
 
 export interface Root {

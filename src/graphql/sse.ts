@@ -109,7 +109,6 @@ export class SseServer {
         if (!batch) break
         if (response.destroyed) return
         const { frames, results } = batch
-        if (frames.length === 0) continue
         this.#deps.meter.delivered(results.length)
         if (!response.write(frames)) {
           const sent = connection.sending(response.writableLength, frames)

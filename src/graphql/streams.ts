@@ -1,21 +1,20 @@
 /**
  * Streams of feeds (`saved`, `commentSaved`). A subscriber has a position in the events log. Each batch of events is rendered once for all
- * subscribers with the same document, variables (except `after`) and narrowing, however many there are and however far apart their positions
+ * subscribers with the same document, variables (except `after`) and topic, however many there are and however far apart their positions
  * are. If a selected field depends on the grant, each subscriber has a rendering of its own. Invariant: a subscriber holds no more than the batch being sent; for one
  * that does not read its stream, the log is not read.
  */
 import { type ExecutionResult, type FormattedExecutionResult, Kind, valueFromASTUntyped, visit } from 'graphql'
 import type { Bytes } from '../app/bytes.ts'
-import { type Cursor, formatCursor, parseCursor } from '../events/events.ts'
-import type { FeedEvent, Follower } from '../events/follower.ts'
+import { type Cursor, formatCursor, type KnownEvent, parseCursor } from '../events/events.ts'
+import type { Follower } from '../events/follower.ts'
+import { type FeedEvent, type Topic, topicText } from '../events/topics.ts'
 import { type MaskError, shownResult } from '../http/errors.ts'
 import { badInput } from '../model/error.ts'
 import type { Grant } from '../model/grant.ts'
-import { type Model, type Row, sizeOf } from '../model/model.ts'
-import { matches, type Narrowing } from '../model/narrow.ts'
+import { sizeOf } from '../model/model.ts'
 import type { Context } from './builder.ts'
 import type { Document } from './documents.ts'
-import { narrowingOfArgs, narrowingText } from './narrowing.ts'
 import type { GraphQLParams } from './params.ts'
 import type { FeedField, Root } from './roots.ts'
 
@@ -62,8 +61,8 @@ export interface FeedRequest {
 }
 
 /** A feed as one client sees it. */
-interface NarrowedRequest extends FeedRequest {
-  narrowing: Narrowing
+interface TopicRequest extends FeedRequest {
+  topic: Topic
 }
 
 export interface FeedStreamsDeps {
@@ -88,10 +87,10 @@ export class FeedStreams {
    */
   async open(feedRequest: FeedRequest, grant: Grant, lastEventId?: string): Promise<Stream> {
     const { args } = feedRequest.root
-    const narrowing = narrowingOfArgs(feedRequest.feed.model, args, grant)
-    const request: NarrowedRequest = { ...feedRequest, narrowing }
+    const topic = feedRequest.feed.topic(args, grant)
+    const request: TopicRequest = { ...feedRequest, topic }
     const { after } = args as { after?: string | null }
-    const feed = await this.#deps.follower.feed(cursorOf(lastEventId || (after ?? undefined)))
+    const feed = await this.#deps.follower.feed(topic, cursorOf(lastEventId || (after ?? undefined)))
     const shared = request.document.shared ? this.#share(request, grant) : undefined
     const render = shared?.render ?? this.#rendererOf(request, grant)
     return {
@@ -111,7 +110,7 @@ export class FeedStreams {
   }
 
   /** Shares a renderer until `leave` is called, which may be called twice. */
-  #share(request: NarrowedRequest, grant: Grant): { render: SharedRenderer['render']; leave(): void } {
+  #share(request: TopicRequest, grant: Grant): { render: SharedRenderer['render']; leave(): void } {
     const key = keyOf(request)
     const renderer = this.#renderers.get(key) ?? {
       subscribers: 0,
@@ -131,7 +130,7 @@ export class FeedStreams {
     }
   }
 
-  #rendererOf({ document, params, feed, narrowing }: NarrowedRequest, grant: Grant): SharedRenderer['render'] {
+  #rendererOf({ document, params, feed }: TopicRequest, grant: Grant): SharedRenderer['render'] {
     const { contextOf, maskError, bytes } = this.#deps
     const variables = declaredVariables(document, params)
     const shown = (result: ExecutionResult) => shownResult(result, maskError)
@@ -140,16 +139,16 @@ export class FeedStreams {
       const executed = document.execute(event, contextOf(grant), variables)
       return executed instanceof Promise ? executed.then(shown) : shown(executed)
     }
-    return (events) => renderBatch(resolve, savedRows(events, feed, narrowing), feed.model, bytes)
+    return (events) => renderBatch(resolve, events, feed, bytes)
   }
 }
 
-/** The key of a shared renderer: the request except the position where it begins, and the rows that the client may see. */
-function keyOf({ document, params, root, feed, narrowing }: NarrowedRequest): string {
+/** The key of a shared renderer: the request except the position where it begins, and the events that the client may see. */
+function keyOf({ document, params, root, topic }: TopicRequest): string {
   const variables = declaredVariables(document, params)
   const cursor = cursorVariable(document, root)
   if (cursor !== undefined) delete variables[cursor]
-  const parts = [params.operationName, params.query, variables, narrowingText(feed.model, narrowing)]
+  const parts = [params.operationName, params.query, variables, topicText(topic)]
   return JSON.stringify(parts)
 }
 
@@ -229,29 +228,18 @@ function renderedOnce(renderNow: SharedRenderer['render'], recent: Recent): Shar
   }
 }
 
-/** The root value of a saved row, and where its event stands. */
-interface Saved {
-  cursor: Cursor
-  row: Row
-  root: unknown
-}
-
-/** Those of the events that belong to the feed, narrowed. */
-function savedRows(events: readonly FeedEvent[], { model, root }: FeedField, narrowing: Narrowing): Saved[] {
-  const saved: Saved[] = []
-  for (const { cursor, event } of events) {
-    if (event.type !== 'saved' || event.model.name !== model.name || !matches(narrowing, event.row)) continue
-    saved.push({ cursor, row: event.row, root: root(cursor, event.row) })
-  }
-  return saved
-}
-async function renderBatch(resolve: Resolve, saved: readonly Saved[], model: Model, bytes: Bytes): Promise<Batch> {
+async function renderBatch(
+  resolve: Resolve,
+  events: readonly FeedEvent[],
+  { root }: FeedField,
+  bytes: Bytes,
+): Promise<Batch> {
   const results: FormattedExecutionResult[] = []
   const frames: string[] = []
   // Every renderer renders the events, and there may be many renderers.
-  if (bytesOf(model, saved) > turnBytes) await bytes.turn()
-  for (const { cursor, root } of saved) {
-    const resolved = resolve(root)
+  if (bytesOf(events) > turnBytes) await bytes.turn()
+  for (const { cursor, event } of events) {
+    const resolved = resolve(root(cursor, event))
     const result = resolved instanceof Promise ? await resolved : resolved
     results.push(result)
     frames.push(`id: ${formatCursor(cursor)}\n${frameOf(result)}`)
@@ -259,14 +247,15 @@ async function renderBatch(resolve: Resolve, saved: readonly Saved[], model: Mod
   return { results, frames: Buffer.from(frames.join('')) }
 }
 
-/** Each row's size is measured once, whatever the number of renderers. */
-const sizes = new WeakMap<Row, number>()
+/** Each event's size is measured once, whatever the number of renderers. */
+const sizes = new WeakMap<KnownEvent, number>()
 
-function bytesOf(model: Model, saved: readonly Saved[]): number {
+function bytesOf(events: readonly FeedEvent[]): number {
   let sum = 0
-  for (const { row } of saved) {
-    const size = sizes.get(row) ?? sizeOf(model, row)
-    sizes.set(row, size)
+  for (const { event } of events) {
+    const size =
+      sizes.get(event) ?? (event.type === 'saved' ? sizeOf(event.model, event.row) : event.failure.message.length)
+    sizes.set(event, size)
     sum += size
   }
   return sum

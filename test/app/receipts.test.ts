@@ -18,6 +18,7 @@ import { Sorter } from '../../worker/sort.ts'
 import { Worker } from '../../worker/worker.ts'
 import { Content, contentRow, digestOfContent, models } from '../harness/contents.ts'
 import { retryIds } from '../harness/dead-letters.ts'
+import { contents } from '../harness/events.ts'
 import { eventually, holds } from '../harness/eventually.ts'
 import { freshRedisUrl } from '../harness/fresh.ts'
 import { startProxy } from '../harness/proxy.ts'
@@ -105,7 +106,7 @@ describe.each([
     const follower = new Follower({ events, log: quiet() })
     follower.start()
     closers.push(() => follower.close())
-    await follower.feed()
+    await follower.feed(contents)
     const cache = new MemoryCache({ ttlMs: 1_000, versions: new SharedVersions() })
     return new Receipts({ models, queue, rows: new Rows({ models, store: stored.store, cache }), follower })
   }
@@ -191,7 +192,7 @@ describe.each([
     const follower = new Follower({ events, log: quiet() })
     follower.start()
     closers.push(() => follower.close())
-    const feed = await follower.feed()
+    const feed = await follower.feed(contents)
     const listening = (async () => {
       for (let events = await feed.next(); events; events = await feed.next()) {
         for (const { event } of events) if (event.type === 'saved') know(event.row.id)

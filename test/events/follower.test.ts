@@ -3,12 +3,13 @@ import { randomUUID } from 'node:crypto'
 import { Redis } from 'ioredis'
 import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest'
 import type { Event, EventLog, KnownEvent, LogEntry, Position } from '../../src/events/events.ts'
-import { type Feed, type FeedEvent, Follower } from '../../src/events/follower.ts'
+import { type Feed, Follower } from '../../src/events/follower.ts'
 import { RedisEventLog } from '../../src/events/redis.ts'
 import { SqliteEventLog } from '../../src/events/sqlite.ts'
+import type { FeedEvent } from '../../src/events/topics.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
 import { models } from '../harness/contents.ts'
-import { contentOf, savedEvent } from '../harness/events.ts'
+import { contentOf, contents, savedEvent } from '../harness/events.ts'
 import { eventually, holds } from '../harness/eventually.ts'
 import { freshRedisUrl } from '../harness/fresh.ts'
 import { startProxy } from '../harness/proxy.ts'
@@ -96,7 +97,7 @@ describe.each([
   async function following(hear?: Parameters<typeof recorded>[1]) {
     const log = recorded(await bench.open(), hear)
     const follower = await follow(log.source)
-    await follower.feed()
+    await follower.feed(contents)
     await untilQuiet(log.reads)
     return { follower, reads: log.reads }
   }
@@ -130,7 +131,7 @@ describe.each([
   test('A feed without a cursor returns later events in order, without a read of the log', async () => {
     await append(0, 3)
     const { follower, reads } = await following()
-    const feed = await follower.feed()
+    const feed = await follower.feed(contents)
     const before = reads()
     await append(3, 20)
     expect(await collect(feed, 17)).toEqual(numbers(3, 20))
@@ -143,8 +144,8 @@ describe.each([
     const [, , third] = await other.read(start, 10)
     const { follower } = await following()
     const feeds = [
-      await follower.feed({ position: start, index: 0 }),
-      await follower.feed({ position: third!.position, index: 0 }),
+      await follower.feed(contents, { position: start, index: 0 }),
+      await follower.feed(contents, { position: third!.position, index: 0 }),
     ]
     await append(10, 20)
     expect(await collect(feeds[0]!, 20)).toEqual(numbers(0, 20))
@@ -154,12 +155,12 @@ describe.each([
   test('A feed from a cursor inside an entry returns the rest of it, each event with the cursor behind it', async () => {
     await other.append([[saved('a'), saved('b'), saved('c')], [saved('d')]])
     const { follower } = await following()
-    const whole = await follower.feed({ position: start, index: 0 })
+    const whole = await follower.feed(contents, { position: start, index: 0 })
     const seen = [...(await whole.next())!, ...(await whole.next())!]
     expect(seen.map(({ event }) => textOf(event))).toEqual(['a', 'b', 'c', 'd'])
     expect(seen.map(({ cursor }) => cursor.index)).toEqual([1, 2, 0, 0])
     for (const [n, { cursor }] of seen.entries()) {
-      const rest = await follower.feed(cursor)
+      const rest = await follower.feed(contents, cursor)
       await other.append([[saved('live')]])
       expect((await collect(rest, 4 - n)).slice(0, 3 - n)).toEqual(['a', 'b', 'c', 'd'].slice(n + 1))
       rest.close()
@@ -182,7 +183,7 @@ describe.each([
       const watched: string[] = []
       const ids = numbers(0, 60).map(() => randomUUID())
       for (const id of ids) follower.watch(id, (event) => event && watched.push(textOf(event)))
-      const feed = await follower.feed()
+      const feed = await follower.feed(contents)
       for (const [n, id] of ids.entries()) await other.append([[saved(String(n), id)]])
       expect(await collect(feed, 60)).toEqual(numbers(0, 60))
       expect(watched).toEqual(numbers(0, 60))
@@ -198,14 +199,14 @@ describe.each([
         waiting = []
         for (const one of all) wake(one)
       })
-      const feed = await follower.feed()
+      const feed = await follower.feed(contents)
       for (const text of numbers(0, 40)) await other.append([[saved(text)]])
       expect(await collect(feed, 40)).toEqual(numbers(0, 40))
     })
 
     test('are all lost reads the log by itself', async () => {
       const { follower, reads } = await following(() => {})
-      const feed = await follower.feed()
+      const feed = await follower.feed(contents)
       const before = reads()
       await append(0, 40)
       expect(await collect(feed, 40)).toEqual(numbers(0, 40))
@@ -227,7 +228,7 @@ describe.each([
         seen += entries.length
         position = entries.at(-1)!.position
       }
-      const feed = await follower.feed({ position, index: 0 })
+      const feed = await follower.feed(contents, { position, index: 0 })
       expect(await collect(feed, total - from)).toEqual(numbers(from, total))
       feed.close()
       return from
@@ -253,7 +254,7 @@ describe.each([
       { timeout: 60_000 },
       async (_, entries, events, length, kept) => {
         const { follower, reads } = await following()
-        const live = await follower.feed()
+        const live = await follower.feed(contents)
         const positions: Position[] = []
         for (let n = 0; n < entries; n += 100) {
           const some = Array.from({ length: Math.min(100, entries - n) }, () =>
@@ -266,11 +267,11 @@ describe.each([
           positions.push((await within(live.next(), `entry ${n}`))!.at(-1)!.cursor.position)
         await untilQuiet(reads)
         const before = reads()
-        const near = await follower.feed({ position: positions.at(-kept)!, index: 0 })
+        const near = await follower.feed(contents, { position: positions.at(-kept)!, index: 0 })
         for (let n = 1; n < kept; n++) await within(near.next(), 'an entry of the ring')
         expect(reads()).toBe(before)
         // From before its oldest entry.
-        const far = await follower.feed({ position: positions.at(-kept - 2)!, index: 0 })
+        const far = await follower.feed(contents, { position: positions.at(-kept - 2)!, index: 0 })
         await within(far.next(), 'an entry of the log')
         expect(reads()).toBeGreaterThan(before)
         for (let n = 0; n < kept; n++) await within(far.next(), 'an entry of the ring')
@@ -281,7 +282,7 @@ describe.each([
 
   test('A thousand waiting feeds share one entry and read nothing', async () => {
     const { follower, reads } = await following()
-    const feeds = await Promise.all(Array.from({ length: 1_000 }, () => follower.feed()))
+    const feeds = await Promise.all(Array.from({ length: 1_000 }, () => follower.feed(contents)))
     const waiting = feeds.map((feed) => feed.next())
     const before = reads()
     await other.append([[saved('to all'), saved('of them')]])
@@ -291,10 +292,12 @@ describe.each([
     // A thousand feeds that begin at one old position share its read.
     expect(reads() - before).toBeLessThanOrEqual(2)
     await append(0, 1_100)
-    const live = await follower.feed({ position: await other.tail(), index: 0 })
+    const live = await follower.feed(contents, { position: await other.tail(), index: 0 })
     await other.append([[saved('fence')]])
     await collect(live, 1)
-    const old = await Promise.all(Array.from({ length: 1_000 }, () => follower.feed({ position: start, index: 0 })))
+    const old = await Promise.all(
+      Array.from({ length: 1_000 }, () => follower.feed(contents, { position: start, index: 0 })),
+    )
     const readsBefore = reads()
     const firsts = await Promise.all(old.map((feed) => feed.next()))
     expect(new Set(firsts.map((events) => textOf(events![0]!.event)))).toEqual(new Set(['to all']))
@@ -315,9 +318,9 @@ describe.each([
         { position: start, index: 3 },
         { position: tail, index: 1 },
       ]) {
-        await expect(follower.feed(cursor), JSON.stringify(cursor)).rejects.toMatchObject(expired)
+        await expect(follower.feed(contents, cursor), JSON.stringify(cursor)).rejects.toMatchObject(expired)
       }
-      await expect(follower.feed({ position: start, index: 2 })).resolves.toBeDefined()
+      await expect(follower.feed(contents, { position: start, index: 2 })).resolves.toBeDefined()
     })
 
     test('for what was trimmed, at the start of a feed and under one that is slow', { timeout: 60_000 }, async () => {
@@ -328,16 +331,16 @@ describe.each([
         const follower = new Follower({ events: await small.open(), log: quiet() })
         followers.push(follower)
         follower.start()
-        const slow = await follower.feed({ position: begin, index: 0 })
+        const slow = await follower.feed(contents, { position: begin, index: 0 })
         await log.append([[saved('first')]])
         expect(await collect(slow, 1)).toEqual(['first'])
-        const fast = await follower.feed({ position: begin, index: 0 })
+        const fast = await follower.feed(contents, { position: begin, index: 0 })
         // More than the log keeps, and more than the ring keeps.
         for (let n = 0; n < 60; n++) {
           await log.append([[saved(`${n} ${'x'.repeat(500_000)}`)]])
         }
         // Once the ring has moved on, too.
-        await holds(() => expect(follower.feed({ position: begin, index: 0 })).rejects.toMatchObject(expired))
+        await holds(() => expect(follower.feed(contents, { position: begin, index: 0 })).rejects.toMatchObject(expired))
         const outcome = async (feed: Feed) => {
           for (let n = 0; ; n++) {
             const events = await within(feed.next(), 'an event or the error')
@@ -347,7 +350,7 @@ describe.each([
         // The events that a feed returned before are complete; this feed is too far behind.
         await expect(outcome(slow)).rejects.toMatchObject(expired)
         await expect(outcome(fast)).rejects.toMatchObject(expired)
-        const again = await follower.feed()
+        const again = await follower.feed(contents)
         await log.append([[saved('59 afterwards')]])
         expect(await outcome(again)).toBe(0)
       } finally {
@@ -364,7 +367,7 @@ describe.each([
     const twice: (string | undefined)[] = []
     const stop = follower.watch(id, (event) => seen.push(event && textOf(event)))
     const stopTwice = follower.watch(id, (event) => twice.push(event && textOf(event)))
-    const feed = await follower.feed()
+    const feed = await follower.feed(contents)
     await other.append([[saved('one', id), saved('else', elsewhere)], [saved('two', id)]])
     await collect(feed, 3)
     expect([seen, twice]).toEqual([
@@ -382,7 +385,7 @@ describe.each([
 
   test('A feed ends when it or its follower is closed', async () => {
     const { follower } = await following()
-    const [closed, goesOn] = [await follower.feed(), await follower.feed()]
+    const [closed, goesOn] = [await follower.feed(contents), await follower.feed(contents)]
     const waiting = [closed.next(), goesOn.next()]
     closed.close()
     closed.close()
@@ -418,9 +421,12 @@ describe('A follower whose Redis is unavailable', () => {
     const { proxy, other, follower } = await throughProxy()
     proxy.set('cut')
     follower.start()
-    await expect(follower.feed()).rejects.toMatchObject({ code: 'QUEUE_UNAVAILABLE', retryAfterMs: expect.any(Number) })
+    await expect(follower.feed(contents)).rejects.toMatchObject({
+      code: 'QUEUE_UNAVAILABLE',
+      retryAfterMs: expect.any(Number),
+    })
     proxy.set('pass')
-    const feed = await holds(() => follower.feed(), { timeoutMs: 20_000 })
+    const feed = await holds(() => follower.feed(contents), { timeoutMs: 20_000 })
     await other.append([[saved('one')]])
     expect((await within(feed.next(), 'an event'))!.map(({ event }) => textOf(event))).toEqual(['one'])
   })
@@ -429,7 +435,7 @@ describe('A follower whose Redis is unavailable', () => {
     const { proxy, other, follower } = await throughProxy()
     const begin = await other.tail()
     follower.start()
-    const feed = await holds(() => follower.feed({ position: begin, index: 0 }))
+    const feed = await holds(() => follower.feed(contents, { position: begin, index: 0 }))
     for (let round = 0; round < 3; round++) {
       const waiting = feed.next()
       // The feed returns entries of the ring, and then waits.
@@ -446,7 +452,7 @@ describe('A follower whose Redis is unavailable', () => {
   test('and comes back empty expires feeds, calls watchers with undefined, and opens new feeds', async () => {
     const { other, follower, prefix } = await throughProxy()
     follower.start()
-    const feed = await holds(() => follower.feed())
+    const feed = await holds(() => follower.feed(contents))
     await other.append([[saved('before')]])
     await within(feed.next(), 'an event')
     const calls: unknown[] = []
@@ -459,7 +465,7 @@ describe('A follower whose Redis is unavailable', () => {
     await other.append([[saved('after')]])
     await within(expired, 'CURSOR_EXPIRED')
     expect(calls).toContain(undefined)
-    const next = await follower.feed()
+    const next = await follower.feed(contents)
     await other.append([[saved('later')]])
     expect((await within(next.next(), 'an event'))!.map(({ event }) => textOf(event))).toEqual(['later'])
   })

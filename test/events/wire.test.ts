@@ -14,7 +14,7 @@ import { type EventsCalls, eventsQuestions } from '../../src/events/sqlite-table
 import { parseRedisUrl } from '../../src/redis/address.ts'
 import { RpcClient } from '../../src/sqlite/rpc-client.ts'
 import { models } from '../harness/contents.ts'
-import { contentOf, savedEvent } from '../harness/events.ts'
+import { contentOf, contents, savedEvent } from '../harness/events.ts'
 import { holds } from '../harness/eventually.ts'
 import { freshRedisUrl } from '../harness/fresh.ts'
 import { type SpillwayProcess, spawnSpillway } from '../harness/process.ts'
@@ -130,7 +130,7 @@ describe.each([
   }
 
   test('reads the entries of release 0.1, which have no version', async () => {
-    const feed = await follower.feed()
+    const feed = await follower.feed(contents)
     await wire.raw(JSON.stringify([old('one'), old('two')]))
     await wire.log.append([[saved('three')]])
     expect(await read(feed, 3)).toEqual(['one', 'two', 'three'])
@@ -150,7 +150,7 @@ describe.each([
   })
 
   test('skips events of a later release, and its position moves on', async () => {
-    const feed = await follower.feed()
+    const feed = await follower.feed(contents)
     await wire.raw(JSON.stringify(later))
     await wire.raw(JSON.stringify([later[0], old('one'), later[1], old('two')]), JSON.stringify(later))
     await wire.log.append([[saved('three')]])
@@ -158,8 +158,8 @@ describe.each([
     // A client can also resume from an entry that this release does not know.
     const tail = await wire.log.tail()
     await wire.raw(JSON.stringify(later))
-    const behind = await follower.feed({ position: await wire.log.tail(), index: 0 })
-    const before = await follower.feed({ position: tail, index: 0 })
+    const behind = await follower.feed(contents, { position: await wire.log.tail(), index: 0 })
+    const before = await follower.feed(contents, { position: tail, index: 0 })
     await wire.log.append([[saved('four')]])
     expect(await read(behind, 1)).toEqual(['four'])
     expect(await read(before, 1)).toEqual(['four'])
@@ -174,22 +174,24 @@ describe.each([
       [2, ['two']],
       [4, ['two']],
     ] as const) {
-      expect(await read(await follower.feed({ position: start, index }), texts.length)).toEqual(texts)
+      expect(await read(await follower.feed(contents, { position: start, index }), texts.length)).toEqual(texts)
     }
-    await expect(follower.feed({ position: start, index: 6 })).rejects.toMatchObject({ code: 'CURSOR_EXPIRED' })
+    await expect(follower.feed(contents, { position: start, index: 6 })).rejects.toMatchObject({
+      code: 'CURSOR_EXPIRED',
+    })
   })
 
   test.each(damaged)('reports a damaged entry as CURSOR_EXPIRED, and goes on behind it: %s', async (text) => {
-    const feed = await follower.feed()
+    const feed = await follower.feed(contents)
     const start = await wire.log.tail()
     await wire.log.append([[saved('one')]])
     expect(await read(feed, 1)).toEqual(['one'])
     await wire.raw(text)
     await expect(feed.next()).rejects.toMatchObject({ code: 'CURSOR_EXPIRED' })
-    const next = await holds(() => follower.feed({ position: start, index: 0 }))
+    const next = await holds(() => follower.feed(contents, { position: start, index: 0 }))
     expect(await read(next, 1)).toEqual(['one'])
     const fresh = await holds(async () => {
-      const feed = await follower.feed()
+      const feed = await follower.feed(contents)
       expect(feed.cursor.position).toEqual(await wire.log.tail())
       return feed
     })
@@ -222,7 +224,7 @@ test('Follower goes on from the end of a log whose meta was damaged, and asks fo
     reads = 0
     follower.start()
     await holds(async () => expect(reads).toBeGreaterThan(0))
-    await holds(() => follower.feed())
+    await holds(() => follower.feed(contents))
     expect(reads).toBeLessThan(6)
     await follower.close()
   }

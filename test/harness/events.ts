@@ -1,6 +1,10 @@
 /** Events made for the log itself, where a test needs no database. */
 import type { Event, KnownEvent } from '../../src/events/events.ts'
+import { savedRows } from '../../src/events/topics.ts'
 import { Content, type ContentRow, contentRow } from './contents.ts'
+
+/** The topic of every saved content. */
+export const contents = savedRows(Content)
 
 /** A `saved` event of a row with this content. */
 export function savedEvent(content: string, row: Partial<ContentRow> = {}): KnownEvent {

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { formatCursor } from '../../src/events/events.ts'
+import { failures } from '../../src/events/topics.ts'
 import { holds } from '../harness/eventually.ts'
 import { type ModelServer, serveModels } from '../harness/model-server.ts'
 import { type Asked, openStream, type Transport, transports, type Written, written } from '../harness/ways.ts'
@@ -40,7 +41,7 @@ beforeAll(async () => {
 afterAll(() => server?.close())
 
 async function tail() {
-  const feed = await server.app.follower.feed()
+  const feed = await server.app.follower.feed(failures)
   const { position } = feed.cursor
   feed.close()
   return position
