@@ -99,7 +99,7 @@ const settings = {
     url(['file:', 'mysql:'], `file:PATH or ${database}`).default('file:./data/spillway.db'),
   ).describe(`The store: file:PATH (SQLite) or ${database} (MySQL 8, MariaDB 10.6 or newer).`),
   databaseReadUrl: secret('DATABASE_READ_URL', url(['mysql:'], database).optional()).describe(
-    'A replica to read lists from. Reads are then as old as the replica lags.',
+    'A replica to read pages of lists from, as old as it lags. Pages with savedCursor, and those of REST, come from the primary.',
   ),
   queueUrl: secret(
     'QUEUE_URL',

@@ -39,6 +39,8 @@ export interface Running {
 
 /** How long the API waits for the database before it accepts saves without it. */
 const storeWaitMs = 3_000
+/** How long it waits for the events log before it serves without it. */
+const eventsWaitMs = 2_000
 const durabilityRetryMs = 1_000
 
 /** The API and, with an embedded queue, its worker. Rejects, with everything closed, when it cannot start or `stop` aborts before it has. */
@@ -97,6 +99,9 @@ export function startApi(
       await closed
     })
     app.follower.start()
+    // So that the first pages have their savedCursor at once. Without the events log, everything else is served.
+    await Promise.race([app.savedCursor.known().catch(() => {}), sleep(eventsWaitMs, signal)])
+    signal.throwIfAborted()
     server = await serve(
       app,
       { client: store.prisma, datamodel: given.prisma.datamodel },

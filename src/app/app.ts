@@ -15,6 +15,7 @@ import { Reads } from './reads.ts'
 import { Receipts } from './receipts.ts'
 import { Rows } from './rows.ts'
 import { Saves } from './save.ts'
+import { SavedCursor } from './saved-cursor.ts'
 
 export interface App {
   models: Models
@@ -23,6 +24,7 @@ export interface App {
   receipts: Receipts
   deadLetters: DeadLetters
   follower: Follower
+  savedCursor: SavedCursor
   queue: Queue
   cache: Cache
   bytes: Bytes
@@ -56,6 +58,7 @@ export function makeApp(deps: {
       within: (deadLetters, read) => reads.page(deadLetters * Math.max(...[...models.values()].map(maxSizeOf)), read),
     }),
     follower,
+    savedCursor: new SavedCursor({ follower }),
     queue,
     cache,
     bytes,

@@ -79,7 +79,7 @@ export class Rows {
   }
 
   /**
-   * A page of the rows of a narrowing, newest first. `onRead` gets the time at which the store was read, from which the time to live of a cached response counts.
+   * A page of the rows of a narrowing, newest first; of the primary if the query says so, also from the cache. `onRead` gets the time at which the store was read, from which the time to live of a cached response counts.
    * `operation` is the same object for all pages of one operation: they share one bound. Throws BAD_USER_INPUT for a cursor that names no
    * row and for too many rows or bytes, STORE_UNAVAILABLE, OVERLOADED.
    */
@@ -92,7 +92,8 @@ export class Rows {
     if (query.cursor !== undefined && parseId(query.cursor) !== query.cursor) throw unknownCursor(model)
     const count = Math.abs(query.take)
     this.#reads.ask(operation, Math.max(0, count - 1))
-    const key = pageKeyOf(model, query)
+    const replica = this.#store.hasReplica && !query.primary
+    const key = pageKeyOf(model, query, replica ? 'replica' : 'primary')
     let waiting = this.#waiting.get(key)
     const joins = waiting !== undefined
     if (!waiting) {
@@ -153,7 +154,8 @@ export class Rows {
    * The page and its text, read in as many statements as bound the rows of each, whatever the size of a row. Throws BAD_USER_INPUT as soon
    * as it has more bytes than an operation may read.
    */
-  async #read(model: Model, { take, skip, cursor, where }: PageQuery): Promise<Page & { text: string }> {
+  async #read(model: Model, query: PageQuery): Promise<Page & { text: string }> {
+    const { take, skip, cursor, where } = query
     const readAt = performance.now()
     const sign = Math.sign(take)
     const atOnce = rowsAtOnce(maxSizeOf(model))
@@ -163,7 +165,7 @@ export class Rows {
     let from = { skip, ...(cursor === undefined ? {} : { cursor }) }
     for (let left = Math.abs(take); left > 0; ) {
       const count = Math.min(left, atOnce)
-      const rows = await this.#store.page(model, { take: sign * count, where, ...from })
+      const rows = await this.#store.page(model, { ...query, take: sign * count, ...from })
       if (rows === undefined) throw unknownCursor(model)
       // The database may compare text by rules of its own (a collation without case): then a row of another value is left out.
       const matching = rows.filter((row) => matches(where, row))
@@ -197,10 +199,13 @@ export class Rows {
 /** In bytes where the text is long; else its length, which is close enough. */
 const sizeOf = (text: string) => (text.length > 1_000 ? Buffer.byteLength(text) : text.length)
 
-/** Also distinct among models, whose cursors may be equal. */
-function pageKeyOf(model: Model, { take, skip, cursor, where }: PageQuery): string {
+/**
+ * Also distinct among models, whose cursors may be equal; and by the server that is read, since processes with another configuration, or of
+ * another release, may share the cache.
+ */
+function pageKeyOf(model: Model, { take, skip, cursor, where }: PageQuery, server: 'primary' | 'replica'): string {
   const narrowed = JSON.stringify(where, (_, value) => (typeof value === 'bigint' ? String(value) : value))
-  return `${model.name},${take},${skip},${cursor ?? ''},${narrowed}`
+  return `${model.name},${server},${take},${skip},${cursor ?? ''},${narrowed}`
 }
 
 /** Undefined where the text is no page: another release, or another program, may have written it to the cache. */

@@ -84,6 +84,10 @@ export class PrismaStore implements Store {
     this.#log = log
   }
 
+  get hasReplica(): boolean {
+    return this.#dialect.replica !== this.#dialect.primary
+  }
+
   limits({ columns }: Model): Limits {
     return this.#limits(columns.length + 3)
   }
@@ -147,7 +151,7 @@ export class PrismaStore implements Store {
   page(model: Model, query: PageQuery): Promise<Row[] | undefined> {
     return this.#read(model, async () => {
       const { primary, replica } = this.#dialect
-      if (replica !== primary) {
+      if (this.hasReplica && !query.primary) {
         const rows = await pageOf(rowsIn(replica, model), query)
         if (rows !== undefined && rows.length > 0) return rows
       }

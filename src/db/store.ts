@@ -13,9 +13,13 @@ export interface PageQuery {
   /** The id of the row to start from. */
   cursor?: string
   where: Narrowing
+  /** Read the primary: a replica may lack rows whose events were published. */
+  primary?: boolean
 }
 
 export interface Reader {
+  /** Pages may be those of a replica, which lags, unless they are asked of the primary. */
+  readonly hasReplica: boolean
   /** undefined: the cursor names no row of the narrowing. Throws STORE_UNAVAILABLE. */
   page(model: Model, query: PageQuery): Promise<Row[] | undefined>
   /** The existing rows of these ids, in no order. At most 1,000 ids. Throws STORE_UNAVAILABLE. */

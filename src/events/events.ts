@@ -41,7 +41,7 @@ export interface LogEntry {
 export function expired(): SpillwayError {
   return new SpillwayError(
     'CURSOR_EXPIRED',
-    'The log no longer has the events after this cursor, or the cursor is from another log. Read a page, then subscribe without `after`.',
+    'The log no longer has the events after this cursor, or the cursor is from another log. Read a page, then subscribe with its savedCursor.',
   )
 }
 

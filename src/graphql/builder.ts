@@ -17,6 +17,8 @@ export interface Context<PrismaClient = any> {
   grant: Grant
   /** When the oldest part of the response was read (performance.now()); a context is created before anything is read for it. */
   readAt: number
+  /** Of all pages of the operation (app/saved-cursor.ts): taken before anything is read for it; undefined if it was unknown then. */
+  savedCursor: string | undefined
   /** The client that waits for the response; undefined if a disconnect does not matter. */
   client?: Client | undefined
 }

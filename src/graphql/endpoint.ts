@@ -69,11 +69,18 @@ export function makeGraphQL(deps: GraphQLDeps, options: GraphQLOptions): GraphQL
     grant,
     client,
     readAt: performance.now(),
+    savedCursor: app.savedCursor.now,
   })
   const { yoga, respondByYoga } = makeYoga({ schema, contextOf, maskError: mask, log }, options)
   const shared = { contextOf, maskError: mask }
   const documents = new Documents(yoga)
-  const fast = new FastPath({ ...shared, documents, responses, sights: new Sights(app.models) })
+  const fast = new FastPath({
+    ...shared,
+    documents,
+    responses,
+    savedCursor: app.savedCursor,
+    sights: new Sights(app.models),
+  })
   const feeds = new FeedStreams({ ...shared, follower: app.follower, bytes })
   const subscriptions = new Subscriptions({ yoga, documents, feeds, maskError: mask })
   const sse = new SseServer({ ...shared, subscriptions, auth, limit, meter: metrics })

@@ -5,9 +5,10 @@
  */
 import type { ServerResponse } from 'node:http'
 import type { Client } from '../app/save.ts'
+import type { SavedCursor } from '../app/saved-cursor.ts'
 import { isFailure, type MaskError, shownErrors } from '../http/errors.ts'
 import { sendText } from '../http/respond.ts'
-import type { Responses } from '../http/responses.ts'
+import { cursorMark, type Responses } from '../http/responses.ts'
 import type { Call } from '../http/route.ts'
 import type { Grant } from '../model/grant.ts'
 import type { Context } from './builder.ts'
@@ -23,6 +24,7 @@ export interface FastPathDeps {
   documents: Documents
   contextOf: (grant: Grant, client?: Client) => Context
   responses: Responses
+  savedCursor: SavedCursor
   sights: Sights
   maskError: MaskError
 }
@@ -80,14 +82,16 @@ export class FastPath {
       const page = asked()
       return (page && cacheKeysOf(page.document, page.params.variables, grant)) ?? []
     }
-    const page = await this.#deps.responses.get(key, keysOf, async () => {
+    const render = async () => {
       const { document, params } = asked() ?? {}
       if (!document || !params) return undefined
-      const context = this.#deps.contextOf(grant)
+      const context = { ...this.#deps.contextOf(grant), savedCursor: cursorMark }
       const result = await document.execute(undefined, context, params.variables)
       if (result.errors || result.data === undefined) return undefined
       return { text: JSON.stringify(result), readAt: context.readAt }
-    })
+    }
+    const { now } = this.#deps.savedCursor
+    const page = await this.#deps.responses.get(key, keysOf, render, now && JSON.stringify(now))
     if (page) sendText(response, 200, type, page)
     return page !== undefined
   }

@@ -11,7 +11,7 @@ import type { Builder } from './builder.ts'
 import { type ColumnTypes, narrowingArgs, rowFields } from './columns.ts'
 import { narrowingOfArgs } from './narrowing.ts'
 import type { NodeRef } from './node.ts'
-import type { FeedField } from './roots.ts'
+import { type FeedField, selects } from './roots.ts'
 
 export type RowRef = ReturnType<typeof addRow>
 
@@ -74,22 +74,39 @@ export function addQueries(builder: Builder, model: Model, { types, Row }: { typ
           checkPage(args)
           return pageLimit
         },
-        resolve: ({ take, skip, cursor }, _root, args, context) =>
-          context.app.rows.page(
+        resolve: async ({ take, skip, cursor }, _root, args, context, info) => {
+          const where = narrowingOfArgs(model, args, context.grant)
+          const primary = selects(info, 'savedCursor')
+          if (primary && context.savedCursor === undefined) {
+            const known = await context.app.savedCursor.known()
+            // That of the page which is read first.
+            context.savedCursor ??= known
+          }
+          return await context.app.rows.page(
             model,
-            {
-              take,
-              skip,
-              ...(cursor ? { cursor: String((cursor as { id: unknown }).id) } : {}),
-              where: narrowingOfArgs(model, args, context.grant),
-            },
+            { take, skip, ...(cursor ? { cursor: String((cursor as { id: unknown }).id) } : {}), where, primary },
             (readAt) => {
               context.readAt = Math.min(context.readAt, readAt)
             },
             context,
-          ),
+          )
+        },
       },
-      { name: `${name}Connection`, description: `A page of rows of ${name}.`, extensions: { scope: 'read' } },
+      {
+        name: `${name}Connection`,
+        description: `A page of rows of ${name}.`,
+        extensions: { scope: 'read' },
+        fields: (t) => ({
+          savedCursor: t.string({
+            extensions: { shared: true },
+            description: `Where the events stood before this page was read: \`${names.saved}(after: savedCursor)\` misses no row that the page lacks, and may repeat rows that it has. A page that selects it is read from the primary database, never from a read replica.`,
+            resolve: (_page, _args, { savedCursor }) => {
+              if (savedCursor === undefined) throw new Error('savedCursor was not taken before the page was read')
+              return savedCursor
+            },
+          }),
+        }),
+      },
       { name: `${name}Edge`, description: `A row of ${name} in a page.`, extensions: { scope: 'read' } },
     ),
   )
@@ -129,7 +146,7 @@ export function addSubscription(
       args: {
         ...narrowingArgs(model, types, (options) => t.arg(options as never)),
         after: t.arg.string({
-          description: 'The cursor of the last event received. Without it the stream begins now.',
+          description: `The cursor of the last event received; at first, the \`savedCursor\` of a page of \`${names.many}\`. Without it the stream begins now.`,
         }),
       },
       subscribe: () => {

@@ -7,13 +7,16 @@ import {
   type FieldNode,
   type FragmentDefinitionNode,
   type GraphQLField,
+  type GraphQLObjectType,
+  type GraphQLResolveInfo,
   type GraphQLSchema,
   getArgumentValues,
+  getNamedType,
   getVariableValues,
   Kind,
   type OperationDefinitionNode,
 } from 'graphql'
-import { collectFields } from 'graphql/execution/collectFields.js'
+import { collectFields, collectSubfields } from 'graphql/execution/collectFields.js'
 import type { Cursor, KnownEvent } from '../events/events.ts'
 import type { Topic } from '../events/topics.ts'
 import type { Grant } from '../model/grant.ts'
@@ -65,4 +68,12 @@ export function feedOf({ field }: Root): FeedField | undefined {
 /** `extensions: { list }` of a field of Query: it returns a page of rows of this model, and has the model's narrowing arguments. */
 export function listOf({ field }: Pick<Root, 'field'>): Model | undefined {
   return field.extensions.list as Model | undefined
+}
+
+/** Whether the operation selects this field of the object that the resolver returns. */
+export function selects(info: GraphQLResolveInfo, name: string): boolean {
+  const { schema, fragments, variableValues, returnType, fieldNodes } = info
+  const type = getNamedType(returnType) as GraphQLObjectType
+  const fields = collectSubfields(schema, fragments, variableValues, type, fieldNodes)
+  return [...fields.values()].some(([node]) => node!.name.value === name)
 }

@@ -1,9 +1,11 @@
 /**
  * A cache of response bodies that depend on nothing but rows. A body is valid while the versions of its cache keys are unchanged, and no longer
- * than a cached page.
+ * than a cached page. Its `savedCursor`s are not part of it: each response gets those of its own request, so that they do not expire in
+ * a list to which nothing is written.
  * Invariants: a response is rendered after its version was read, so that it is never older than an event that a client has received (P5); its
  * time to live counts from when the store was read, even if the page itself came from the cache.
  */
+import { randomBytes } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import type { Cache } from '../cache/cache.ts'
 import { SingleFlight } from '../model/single-flight.ts'
@@ -12,7 +14,11 @@ const responsesCached = 1_000
 /** Of all bodies, and of the characters of their keys. */
 const bytesCached = 16 * 1024 * 1024
 
-/** A body that may be cached, and when its oldest part was read (performance.now()). */
+/** A rendered text has this in place of each `savedCursor`. Random, and never sent: no row has it. */
+export const cursorMark = randomBytes(18).toString('base64url')
+const markedString = JSON.stringify(cursorMark)
+
+/** A body that may be cached, as JSON, and when its oldest part was read (performance.now()). */
 export interface Rendered {
   text: string
   readAt: number
@@ -21,9 +27,12 @@ export interface Rendered {
 interface Response {
   cacheKeys: readonly string[]
   version: string
-  body: Buffer
+  body: Body
   expiresAt: number
 }
+
+/** What is between the marks. */
+type Body = readonly Buffer[]
 
 /** One instance per kind of request: a key may be any text, so that two kinds must not share an instance. */
 export class Responses {
@@ -31,11 +40,11 @@ export class Responses {
   readonly #cached = new LRUCache<string, Response>({
     max: responsesCached,
     maxSize: bytesCached,
-    sizeCalculation: ({ body }, key) => key.length + body.length,
+    sizeCalculation: ({ body }, key) => body.reduce((sum, part) => sum + part.length, key.length),
   })
   /** The lengths of all keys so far: a lookup, which hashes the key, is skipped for a key of another length. */
   readonly #lengths = new Set<number>()
-  readonly #renders = new SingleFlight<Buffer | undefined>()
+  readonly #renders = new SingleFlight<Body | undefined>()
 
   constructor(cache: Pick<Cache, 'version' | 'ttlMs'>) {
     this.#cache = cache
@@ -48,32 +57,54 @@ export class Responses {
 
   /**
    * The response under `key`: cached, or rendered now, once for all concurrent calls. `cacheKeysOf` returns the cache keys of its pages, which
-   * must follow from `key`. If that or `render` returns undefined, so does this, and nothing is cached.
+   * must follow from `key`. If that or `render` returns undefined, so does this, and nothing is cached. `savedCursor`: as JSON, taken before
+   * this call; without one, a response that has a `savedCursor` is not returned.
    */
   async get(
     key: string,
     cacheKeysOf: () => readonly string[] | undefined,
     render: () => Promise<Rendered | undefined>,
+    savedCursor: string | undefined,
   ): Promise<Buffer | undefined> {
+    const body = await this.#body(key, cacheKeysOf, render)
+    return body && withCursor(body, savedCursor)
+  }
+
+  async #body(
+    key: string,
+    cacheKeysOf: () => readonly string[] | undefined,
+    render: () => Promise<Rendered | undefined>,
+  ): Promise<Body | undefined> {
     const cached = this.#cached.get(key)
     const cacheKeys = cached?.cacheKeys ?? cacheKeysOf()
     if (!cacheKeys) return undefined
     const version = await this.#cache.version(cacheKeys)
     if (cached !== undefined && cached.version === version && cached.expiresAt > performance.now()) return cached.body
     // Without a version, a response that is being rendered for another request may be too old for this one.
-    if (version === undefined) return (await bytes(render()))?.body
+    if (version === undefined) return (await split(render()))?.body
     return await this.#renders.run(`${version} ${key}`, async () => {
-      const rendered = await bytes(render())
+      const rendered = await split(render())
       if (!rendered) return undefined
+      const { body } = rendered
       const expiresAt = rendered.readAt + this.#cache.ttlMs
-      this.#cached.set(key, { cacheKeys, version, body: rendered.body, expiresAt })
+      this.#cached.set(key, { cacheKeys, version, body, expiresAt })
       this.#lengths.add(key.length)
-      return rendered.body
+      return body
     })
   }
 }
 
-async function bytes(rendering: Promise<Rendered | undefined>): Promise<{ body: Buffer; readAt: number } | undefined> {
+async function split(rendering: Promise<Rendered | undefined>): Promise<{ body: Body; readAt: number } | undefined> {
   const rendered = await rendering
-  return rendered && { body: Buffer.from(rendered.text), readAt: rendered.readAt }
+  if (!rendered) return undefined
+  const parts = rendered.text.split(markedString)
+  return { body: parts.map((part) => Buffer.from(part)), readAt: rendered.readAt }
+}
+
+/** A body without marks is not copied. */
+function withCursor(body: Body, cursor: string | undefined): Buffer | undefined {
+  if (body.length === 1) return body[0]
+  if (cursor === undefined) return undefined
+  const inserted = Buffer.from(cursor)
+  return Buffer.concat(body.flatMap((part, i) => (i === 0 ? [part] : [inserted, part])))
 }

@@ -21,7 +21,7 @@ export const codes = [
   'STORE_UNAVAILABLE',
   /** The id has other content. */
   'ID_CONFLICT',
-  /** The cursor is too old, or from another log: events after it are missing. Read `contents` and subscribe again. */
+  /** The cursor is too old, or from another log: events after it are missing. Read a page and subscribe with its savedCursor. */
   'CURSOR_EXPIRED',
   'INTERNAL_SERVER_ERROR',
 ] as const

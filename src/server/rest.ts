@@ -9,7 +9,7 @@ import { checkOnce } from '../graphql/params.ts'
 import { HttpError, truncate } from '../http/errors.ts'
 import { checkId, checkPage } from '../http/input.ts'
 import { jsonType, sendJson, sendText } from '../http/respond.ts'
-import type { Rendered, Responses } from '../http/responses.ts'
+import { cursorMark, type Rendered, type Responses } from '../http/responses.ts'
 import { badInput } from '../model/error.ts'
 import type { Grant } from '../model/grant.ts'
 import { jsonOf, type Model, type Row } from '../model/model.ts'
@@ -54,7 +54,7 @@ interface List {
   query: string
 }
 
-/** GET /comments?postId=…: a page of rows, newest first. */
+/** GET /comments?postId=…: a page of rows, newest first. `saved_cursor` is null only until this process has reached the events log once. */
 export async function getList(app: App, responses: Responses, response: ServerResponse, list: List): Promise<void> {
   const { model, grant, query } = list
   const visible = visibleValue(model, grant)
@@ -64,10 +64,12 @@ export async function getList(app: App, responses: Responses, response: ServerRe
     asked ??= askedOf(list)
     return asked
   }
+  const { now = null } = app.savedCursor
   const page = await responses.get(
     key,
     () => [cacheKeyOf(model, ask().where)],
     () => renderList(app, model, ask()),
+    JSON.stringify(now),
   )
   sendText(response, 200, jsonType, page!)
 }
@@ -114,12 +116,13 @@ function parameterOf({ columns }: Model, name: string, text: string): unknown {
 async function renderList(app: App, model: Model, { first, after, where }: Asked): Promise<Rendered> {
   let readAt = performance.now()
   const cursor = after === null ? {} : { cursor: cursorId(after) }
-  const rows = await app.rows.page(model, { take: first + 1, skip: after === null ? 0 : 1, where, ...cursor }, (at) => {
+  const query = { take: first + 1, skip: after === null ? 0 : 1, where, ...cursor, primary: true }
+  const rows = await app.rows.page(model, query, (at) => {
     readAt = Math.min(readAt, at)
   })
   const results = rows.slice(0, first).map((row) => resultOf(model, row))
   const next = rows.length > first && results.length > 0 ? formatPrismaCursor({ id: results.at(-1)!.id }, 'id') : null
-  return { text: JSON.stringify({ results, next }), readAt }
+  return { text: JSON.stringify({ results, next, saved_cursor: cursorMark }), readAt }
 }
 
 function resultOf(model: Model, row: Row) {

@@ -64,6 +64,7 @@ function slow(store: Reader) {
       }
     },
     reader: {
+      hasReplica: store.hasReplica,
       async page(model, query) {
         seen.pages += 1
         running += 1
@@ -93,7 +94,7 @@ describe.each(caches)('with the cache %s', (_, make) => {
   let clock = Date.UTC(2026, 0, 1)
   const first = { take: 20, skip: 0, where: {} }
   /** The page `first` in the cache. */
-  const page = 'Content,20,0,,{}'
+  const page = 'Content,primary,20,0,,{}'
   const current = (key = page, cache = cached.caches[0]) => cache.get('Content', key)
 
   beforeEach(async () => {

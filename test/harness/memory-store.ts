@@ -4,6 +4,7 @@ import type { Model, Row } from '../../src/model/model.ts'
 import { matches } from '../../src/model/narrow.ts'
 
 export class MemoryStore implements Store {
+  readonly hasReplica = false
   /** How often a page was read. */
   pages = 0
   readonly #rows = new Map<string, Map<string, Row>>()

@@ -25,8 +25,9 @@ export interface TwoWays {
   close(): Promise<void>
 }
 
+/** `follows: false`: the test starts the follower. */
 export async function serveTwoWays(
-  given: { contentMaxBytes?: number; idleTimeoutMs?: number; auth?: AuthOptions } = {},
+  given: { contentMaxBytes?: number; idleTimeoutMs?: number; auth?: AuthOptions; follows?: boolean } = {},
 ): Promise<TwoWays> {
   const limited = limitColumns(models, given.contentMaxBytes ?? 1_000)
   const dir = await mkdtemp(join(tmpdir(), 'spillway-two-ways-'))
@@ -44,7 +45,7 @@ export async function serveTwoWays(
   await store.prepare(new AbortController().signal)
   const cache = new MemoryCache({ ttlMs: 1e6, versions: new SharedVersions() })
   const app = makeApp({ models: limited, queue, store, cache, events, log })
-  app.follower.start()
+  if (given.follows !== false) app.follower.start()
   const options = {
     host: '127.0.0.1',
     port: 0,

@@ -1,4 +1,5 @@
 /** The fast path responds as Yoga does: both get the same requests, on one application, and status, headers and body are compared. */
+import { formatPrismaCursor } from '@pothos/plugin-prisma'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { App } from '../../src/app/app.ts'
@@ -65,6 +66,7 @@ describe('The fast path', () => {
       body: body
         .replace(/[0-9a-f]{8}-[0-9a-f]{4}-[1-9a-f][0-9a-f]{3}-[89ab][0-9a-f]{3}-(?!0{11})[0-9a-f]{12}/g, 'an id')
         .replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z/g, 'a time')
+        .replace(/(?<=")[\w-]{1,32}\.\d{14}\.\d{6}\.\d{6}(?=")/g, 'a cursor of events')
         .replace(/"requestId":"[^"]+"/g, '"requestId":some')
         .replace(/"retryAfterMs":\d+/g, '"retryAfterMs":some')
         .replace(/"(depth|oldestAgeMs)":\d+/g, '"$1":some'),
@@ -134,6 +136,40 @@ describe('The fast path', () => {
     ['an empty name', query('query A { __typename }', {}, '')],
     ['a name of null', query('query A { __typename }', null, null)],
     ['default values', query('query ($first: Int = 1) { contents(first: $first) { edges { node { id } } } }')],
+    ['savedCursor', query('{ contents(first: 2) { savedCursor edges { node { id } } } }')],
+    ['savedCursor alone', query('{ contents { savedCursor } }')],
+    ['savedCursor of no rows', query('{ contents(first: 0) { edges { cursor } savedCursor } }')],
+    [
+      'savedCursor after and before a cursor, and of the last rows',
+      query(
+        `query ($cursor: String) { a: contents(first: 2, after: $cursor) { savedCursor edges { cursor } } b: contents(last: 2, before: $cursor) { edges { cursor } savedCursor } c: contents(last: 1) { savedCursor } }`,
+        { cursor: formatPrismaCursor({ id: `${id}2` }, 'id') },
+      ),
+    ],
+    [
+      'savedCursor twice in two lists',
+      query(
+        '{ a: contents(first: 1) { s: savedCursor t: savedCursor } b: contents(first: 2) { ...S ...S } } fragment S on ContentConnection { savedCursor edges { node { content } } }',
+      ),
+    ],
+    [
+      'savedCursor by directives',
+      query(
+        'query ($yes: Boolean!, $no: Boolean!) { contents(first: 1) { a: savedCursor @include(if: $yes) b: savedCursor @skip(if: $yes) ... @include(if: $no) { c: savedCursor } } }',
+        { yes: true, no: false },
+      ),
+    ],
+    [
+      'savedCursor left out by directives',
+      query('query ($no: Boolean!) { contents(first: 1) { savedCursor @include(if: $no) edges { cursor } } }', {
+        no: false,
+      }),
+    ],
+    ['savedCursor beside another field', query('{ contents(first: 1) { savedCursor } queue { capacity } }')],
+    [
+      'savedCursor of a page that fails',
+      query('{ contents(first: -1) { savedCursor } b: contents(first: 1) { savedCursor } }'),
+    ],
     ['backwards', query('{ contents(last: 2) { edges { node { id } } pageInfo { hasPreviousPage startCursor } } }')],
     ['a node', query(`{ node(id: "${id}1") { __typename id ... on Content { content } } }`)],
     ['no node', query(`{ node(id: "${id}9") { __typename id ... on Content { content } } }`)],
@@ -447,7 +483,7 @@ describe('The fast path', () => {
       fc.constant([]),
     )
     const page = fc.tuple(row, value, value).map(([fields, first, last]) => ({
-      query: `query ($first: Int, $last: Int) { contents(first: $first, last: $last) { edges { node { ${fields} } } pageInfo { hasNextPage hasPreviousPage } } }`,
+      query: `query ($first: Int, $last: Int) { contents(first: $first, last: $last) { edges { node { ${fields} } } savedCursor pageInfo { hasNextPage hasPreviousPage } } }`,
       variables: { first, last },
     }))
     const save = fc

@@ -1,0 +1,166 @@
+/** P11: the savedCursor of a page, in each way that a client can ask for one. test/live/snapshot.test.ts follows pages under load. */
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { formatCursor } from '../../src/events/events.ts'
+import { client } from '../harness/client.ts'
+import { contentRow } from '../harness/contents.ts'
+import { savedEvent } from '../harness/events.ts'
+import { holds } from '../harness/eventually.ts'
+import { PageReader, pageWays } from '../harness/pages.ts'
+import { SseClient } from '../harness/sse.ts'
+import { serveTwoWays, type TwoWays } from '../harness/two-ways.ts'
+
+const savedQuery = 'subscription ($after: String) { saved(after: $after) { content { id } } }'
+
+/** Rows without events, as if another process had saved them. */
+async function insert({ app, store }: TwoWays, contents: readonly string[]): Promise<void> {
+  await store.insert(
+    app.models.get('Content')!,
+    contents.map((content) => contentRow(content)),
+  )
+  await app.cache.invalidate(['Content'])
+}
+
+describe('The savedCursor of a page', () => {
+  let ways: TwoWays
+  let pages: PageReader
+  beforeAll(async () => {
+    ways = await serveTwoWays()
+    pages = new PageReader(ways.fast)
+  })
+  beforeEach(async () => {
+    await ways.app.follower.end()
+  })
+  afterAll(async () => {
+    await pages?.close()
+    await ways?.close()
+  })
+
+  const end = async () => formatCursor({ position: await ways.events.tail(), index: 0 })
+
+  /** Appends an event to the log, as a worker that saves a row of another list does, and waits until this process knows of it. */
+  async function append(): Promise<string> {
+    const row = contentRow('elsewhere')
+    await ways.events.append([[savedEvent('elsewhere', row)]])
+    const last = await end()
+    await holds(() => expect(ways.app.savedCursor.now).toBe(last))
+    return row.id
+  }
+
+  test.each(pageWays)('is the end of the events log, and a subscription goes on from there (%s)', async (way) => {
+    await append()
+    const last = await end()
+    // Seen twice, a document is on the fast path; its third response is a kept one.
+    for (let i = 0; i < 4; i++) expect(await pages.read(way)).toMatchObject({ savedCursor: last })
+    const ids = [await append(), await append()]
+    const stream = await SseClient.open(ways.fast, savedQuery, { after: last })
+    await holds(() => expect(stream.results.map(({ data }) => data.saved.content.id)).toEqual(ids))
+    stream.close()
+  })
+
+  test.each(pageWays)('moves on with the log although the page stays the same (%s)', async (way) => {
+    await insert(ways, ['kept'])
+    for (let i = 0; i < 4; i++) await pages.read(way)
+    const { store } = ways
+    const read = store.page
+    let reads = 0
+    store.page = (...args) => {
+      reads += 1
+      return read.apply(store, args)
+    }
+    try {
+      const before = await pages.read(way)
+      for (let i = 0; i < 3; i++) {
+        await append()
+        const after = await pages.read(way)
+        expect(after).toEqual({ ...before, savedCursor: await end() })
+        expect(after.savedCursor! > before.savedCursor!).toBe(true)
+      }
+      expect(reads).toBe(0)
+    } finally {
+      store.page = read
+    }
+  })
+
+  test('is the same for all pages of an operation, and does not depend on where a page is in its list', async () => {
+    await insert(ways, ['row 1', 'row 2', 'row 3'])
+    const fields = 'savedCursor edges { cursor }'
+    const { data } = await client(ways.plain).graphql(`{ contents { ${fields} } }`)
+    const cursor = JSON.stringify(data.contents.edges[1].cursor)
+    const document = `{ a: contents(first: 1) { ${fields} } b: contents(after: ${cursor}) { ${fields} } c: contents(before: ${cursor}) { ${fields} }
+      d: contents(last: 2) { ${fields} } e: contents(first: 0) { ${fields} } }`
+    for (const url of [ways.plain, ways.fast, ways.fast, ways.fast, ways.fast]) {
+      await append()
+      const last = await end()
+      const { data: answer } = await client(url).graphql(document)
+      expect(Object.values<{ savedCursor: string }>(answer).map(({ savedCursor }) => savedCursor)).toEqual(
+        Array(5).fill(last),
+      )
+    }
+  })
+
+  test('is sent as written where rows have texts like it', async () => {
+    const last = await end()
+    await insert(ways, [`"${last}"`, '"savedCursor":"', last])
+    const document = '{ contents(first: 3) { savedCursor edges { node { content } } } }'
+    const expected = await client(ways.plain).graphql(document)
+    for (let i = 0; i < 4; i++) expect((await client(ways.fast).graphql(document)).body).toEqual(expected.body)
+  })
+})
+
+describe('While this process has not read the events log yet', () => {
+  let ways: TwoWays
+  beforeAll(async () => {
+    ways = await serveTwoWays({ follows: false })
+    await insert(ways, ['row'])
+  })
+  afterAll(() => ways?.close())
+
+  const page = '{ contents { edges { node { content } } } }'
+  const expected = { data: { contents: { edges: [{ node: { content: 'row' } }] } } }
+  const withCursor =
+    '{ followed: contents { savedCursor edges { node { content } } } contents { edges { node { content } } } }'
+
+  test('a page without savedCursor is returned, and REST returns null in its place', async () => {
+    for (const url of [ways.fast, ways.plain]) {
+      for (let i = 0; i < 4; i++) expect((await client(url).graphql(page)).body).toEqual(expected)
+      for (let i = 0; i < 2; i++)
+        expect(await (await fetch(url)).json()).toEqual({
+          results: [expect.anything()],
+          next: null,
+          saved_cursor: null,
+        })
+    }
+  })
+
+  test('a page with savedCursor waits for the log, then fails with QUEUE_UNAVAILABLE beside pages without', async () => {
+    for (const url of [ways.plain, ways.fast, ways.fast, ways.fast]) {
+      const { data, errors } = await client(url).graphql(withCursor)
+      expect(data).toEqual({ followed: null, ...expected.data })
+      expect(errors).toMatchObject([{ path: ['followed'], extensions: { code: 'QUEUE_UNAVAILABLE' } }])
+    }
+    const skipped = `query ($no: Boolean = false) { contents { savedCursor @include(if: $no) edges { node { content } } } }`
+    for (const url of [ways.plain, ways.fast, ways.fast, ways.fast])
+      expect((await client(url).graphql(skipped)).body).toEqual(expected)
+  }, 30_000)
+
+  test('a page with savedCursor is read when the log has been read', async () => {
+    const { rows } = ways.app
+    const read = rows.page
+    let known: string | undefined
+    rows.page = (...args) => {
+      known = ways.app.savedCursor.now
+      return read.apply(rows, args)
+    }
+    try {
+      const waiting = client(ways.fast).graphql('{ contents { savedCursor } }')
+      ways.app.follower.start()
+      const { data } = await waiting
+      expect(data).toEqual({
+        contents: { savedCursor: formatCursor({ position: await ways.events.tail(), index: 0 }) },
+      })
+      expect(known).toBe(data.contents.savedCursor)
+    } finally {
+      rows.page = read
+    }
+  })
+})
