@@ -39,6 +39,7 @@ interface Options {
 }
 
 type Raw = [handle: string, fields: string[] | null]
+type PendingEntry = [handle: string, consumer: string, idleMs: number, deliveries: number]
 
 /** Added to the deadline of the blocking read. A late answer costs a reconnect, and a busy server may need one second more than BLOCK. */
 const graceMs = 2_000
@@ -182,7 +183,7 @@ export class RedisConsumer implements Consumer {
         withMessage.length + this.#received.size,
         name,
       ),
-    )) as [string, string, number, number][]
+    )) as PendingEntry[]
     const deliveries = new Map(pending.map(([handle, , , count]) => [handle, count]))
     return withMessage.map(([handle, fields]) => entry(handle, fields!, deliveries.get(handle) ?? 2))
   }
@@ -376,12 +377,9 @@ export class RedisConsumer implements Consumer {
     const { keys, acking } = this.#deps
     const { group, name } = this.#options
     for (let from = '-'; ; ) {
-      const pending = (await acking.ask((client) => client.xpending(keys.stream, group, from, '+', 1_000, name))) as [
-        string,
-        string,
-        number,
-        number,
-      ][]
+      const pending = (await acking.ask((client) =>
+        client.xpending(keys.stream, group, from, '+', 1_000, name),
+      )) as PendingEntry[]
       const unseen = pending.filter(([handle]) => !this.#received.has(handle))
       await this.#return(unseen.map(([handle, , , count]) => [handle, count]))
       if (pending.length < 1_000) return

@@ -27,7 +27,7 @@ export async function holds<T>(fn: () => T | Promise<T>, patience?: Patience): P
 
 async function poll<T>(
   fn: () => Promise<T>,
-  { timeoutMs = 10_000, intervalMs = 20, progress }: Patience = {},
+  { timeoutMs = 20_000, intervalMs = 20, progress }: Patience = {},
 ): Promise<T> {
   let until = performance.now() + timeoutMs
   let reached = progress?.()

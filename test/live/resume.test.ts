@@ -313,5 +313,5 @@ test.each(setUps)(
       await system.stop()
     }
   },
-  60_000,
+  120_000,
 )
