@@ -20,7 +20,7 @@ interface Skipping extends PromiseWithResolvers<LogEntry | undefined> {
 
 export class CatchUp {
   readonly #events: Pick<EventLog, 'read'>
-  readonly #reads = new SingleFlight<LogEntry[]>()
+  #reads = new SingleFlight<LogEntry[]>()
   /** By place; the one that has waited longest is first. */
   readonly #skipping = new Map<string, Skipping>()
   /** The entries of the latest long reads, by the places before them. */
@@ -52,8 +52,9 @@ export class CatchUp {
     return await skipping.promise
   }
 
-  /** The log was replaced or trimmed: what was read of it before is not returned any more. */
+  /** The log was replaced or trimmed: what was read of it before, or is being read, is returned to no feed that asks later. */
   forget(): void {
+    this.#reads = new SingleFlight()
     this.#read.clear()
     this.#bytes = 0
   }
@@ -75,11 +76,12 @@ export class CatchUp {
   }
 
   async #readFor({ position, resolve, reject }: Skipping): Promise<void> {
+    // A feed that comes here while the log is read may know more of the log than this read.
+    this.#skipping.delete(textOf(position))
     try {
       const entries = await this.#events.read(position, longRead)
       this.#keep(entries)
       resolve(entries[0])
-      this.#skipping.delete(textOf(position))
       for (const entry of entries) {
         const place = textOf(placeBefore(entry))
         this.#skipping.get(place)?.resolve(entry)
@@ -87,7 +89,6 @@ export class CatchUp {
       }
     } catch (error) {
       reject(error)
-      this.#skipping.delete(textOf(position))
       // The log cannot be read at the moment, from whichever position.
       if (!isExpired(error)) this.#rejectAll(error)
     }
