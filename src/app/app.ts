@@ -46,7 +46,7 @@ export function makeApp(deps: {
   const bytes = new Bytes()
   const reads = new Reads({ bytes })
   const rows = new Rows({ models, store, cache, meter, reads })
-  const receipts = new Receipts({ models, queue, rows, follower })
+  const receipts = new Receipts({ models, queue, rows, follower, bytes })
   return {
     models,
     saves: new Saves({ batcher: new EnqueueBatcher({ queue }), receipts, bytes, meter, tracer, log }),

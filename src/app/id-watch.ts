@@ -1,49 +1,60 @@
-/** Watches one id: collects the news from its events until its receipt is read again. */
+/** Watches ids: collects the news from their events until their receipts are read again. Invariant: it keeps a bounded number of bytes. */
 import type { Follower } from '../events/follower.ts'
-import type { Model, Row } from '../model/model.ts'
+import { type Model, type Row, sizeOf } from '../model/model.ts'
+import { largeBytes } from './bytes.ts'
 
-/** The row of a `saved` event; undefined: the state of the id must be read from the queue. */
 export interface News {
-  saved: { model: Model; row: Row } | undefined
+  /** The rows of `saved` events. */
+  saved: readonly { model: Model; row: Row }[]
+  /** The ids whose state must be read from the queue. */
+  stale: readonly string[]
 }
 
 export class IdWatch {
   /** Ends the watch. May be called twice. */
   readonly stop: () => void
-  #saved: News['saved']
-  /** True at first: the id may have been saved before the watch began. */
-  #stale = true
+  readonly #ids: readonly string[]
+  #saved = new Map<string, { model: Model; row: Row }>()
+  #bytes = 0
+  #stale = new Set<string>()
   #wake = () => {}
 
-  constructor(follower: Pick<Follower, 'watch'>, id: string) {
-    this.stop = follower.watch(id, (event) => {
-      if (event?.type === 'saved') {
-        this.#saved = event
-        this.#wake()
-      } else {
-        // Events were missed; or a message failed, which may have had other content than the save that is waited for.
-        this.refresh()
-      }
+  constructor(follower: Pick<Follower, 'watch'>, ids: readonly string[]) {
+    this.#ids = ids
+    this.stop = follower.watch(ids, (event) => {
+      if (event?.type === 'saved') this.#add(event)
+      // A message failed, which may have had other content than the save that is waited for; or events of any id were missed.
+      else this.refresh(event?.type === 'failed' ? [event.id] : this.#ids)
     })
   }
 
-  /** Makes `next` return, so that its caller asks the queue. */
-  refresh(): void {
-    this.#stale = true
+  /** Of more rows than it may keep, the states are read from the queue, and the rows from the store. */
+  #add(saved: { model: Model; row: Row }): void {
+    const { model, row } = saved
+    this.#bytes += sizeOf(model, row)
+    if (this.#bytes > largeBytes && this.#saved.size > 0) this.refresh([row.id])
+    else this.#saved.set(row.id, saved)
     this.#wake()
   }
 
-  /** Resolves when there is news, at once the first time; with undefined when the signal aborts. */
+  /** Makes `next` return, so that its caller asks the queue for the state of these ids. */
+  refresh(ids: readonly string[]): void {
+    for (const id of ids) this.#stale.add(id)
+    this.#wake()
+  }
+
+  /** Resolves when there is news; with undefined when the signal aborts. */
   async next(signal: AbortSignal): Promise<News | undefined> {
     const abort = () => this.#wake()
     signal.addEventListener('abort', abort)
     try {
       while (!signal.aborted) {
-        if (this.#saved || this.#stale) {
-          const saved = this.#saved
-          this.#saved = undefined
-          this.#stale = false
-          return { saved }
+        if (this.#saved.size > 0 || this.#stale.size > 0) {
+          const news = { saved: [...this.#saved.values()], stale: [...this.#stale] }
+          this.#saved = new Map()
+          this.#stale = new Set()
+          this.#bytes = 0
+          return news
         }
         await new Promise<void>((resolve) => {
           this.#wake = resolve

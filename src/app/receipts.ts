@@ -7,8 +7,9 @@
  */
 import type { Follower } from '../events/follower.ts'
 import { type Failure, SpillwayError } from '../model/error.ts'
-import { digestOf, type Model, type Models, modelNameOf, type Row } from '../model/model.ts'
+import { digestOf, type Model, type Models, modelNameOf, type Row, sizeOf } from '../model/model.ts'
 import type { Enqueued, Item, Queue, SaveState } from '../queue/queue.ts'
+import { Bytes, largeBytes } from './bytes.ts'
 import { IdWatch } from './id-watch.ts'
 import type { Rows } from './rows.ts'
 
@@ -31,36 +32,56 @@ export interface Receipt {
 
 /** Not every failure has an event: a worker may crash after it dead-lettered a message and before it published that. */
 const refreshEveryMs = 5_000
+/** What the process keeps of an id that a client watches: the id, its receipt, its places in two maps and a set. */
+const bytesOfWatchedId = 600
 
 export class Receipts {
   readonly #queue: Pick<Queue, 'find'>
   readonly #models: Models
   readonly #rows: Pick<Rows, 'find' | 'findAny'>
   readonly #follower: Follower
+  readonly #bytes: Bytes
 
   constructor(deps: {
     models: Models
     queue: Pick<Queue, 'find'>
     rows: Pick<Rows, 'find' | 'findAny'>
     follower: Follower
+    bytes?: Bytes
   }) {
     this.#models = deps.models
     this.#queue = deps.queue
     this.#rows = deps.rows
     this.#follower = deps.follower
+    this.#bytes = deps.bytes ?? new Bytes()
   }
 
   /** The receipt of the id's first content; undefined for an id that was never enqueued. Throws QUEUE_UNAVAILABLE, OUTCOME_UNKNOWN,
    *  STORE_UNAVAILABLE. */
-  find(id: string): Promise<Receipt | undefined> {
-    return this.#find(id, undefined)
+  async find(id: string): Promise<Receipt | undefined> {
+    const [receipt] = await this.findAll([id])
+    return await receipt
   }
 
-  async #find(id: string, digest: string | undefined): Promise<Receipt | undefined> {
-    const [saveState] = await this.#queue.find([id], digest)
+  /**
+   * As `find`, of each of the ids, in order: one call of the queue, and one read of the store for each model that is asked (Rows.find). An
+   * id whose receipt depends on a table that cannot be read rejects by itself. With a digest: of that content.
+   */
+  async findAll(ids: readonly string[], digest?: string): Promise<Promise<Receipt | undefined>[]> {
+    const states = await this.#queue.find(ids, digest)
+    const kept = new Kept()
+    return ids.map((id, i) => this.#receipt(id, states[i], digest, kept))
+  }
+
+  async #receipt(
+    id: string,
+    saveState: SaveState | undefined,
+    digest: string | undefined,
+    kept: Kept,
+  ): Promise<Receipt | undefined> {
     const model = saveState && this.#modelOf(saveState)
     const receipt = model && { ...receiptOf(id, model, saveState), digest }
-    if (receipt?.status === 'QUEUED') return await this.#pending(receipt, saveState!)
+    if (receipt?.status === 'QUEUED') return await this.#pending(receipt, saveState!, kept)
     const { conflicts = 0, failure } = receipt ?? {}
     // A dead letter may have the content of a later sender. Without a digest the row decides.
     if (receipt && !(receipt.status === 'FAILED' && digest === undefined)) return receipt
@@ -78,7 +99,7 @@ export class Receipts {
       acceptedAt: found.row.createdAt,
       conflicts,
       digest,
-      row: found.row,
+      row: kept.keep(found.model, found.row),
       failure: undefined,
     }
   }
@@ -94,14 +115,14 @@ export class Receipts {
    * the receipt stays SAVED. A row that the pending message itself wrote does not count: cached pages may lack it until the queue says
    * SAVED. Tables of other models are not asked: one that is locked must not delay the receipts of every pending save.
    */
-  async #pending(receipt: Receipt, saveState: SaveState): Promise<Receipt> {
+  async #pending(receipt: Receipt, saveState: SaveState, kept: Kept): Promise<Receipt> {
     try {
       const { model } = receipt
       const row = await this.#rows.find(model, receipt.id)
       if (!row) return receipt
       const isSame = digestOf(model, row) === saveState.digest
       const isBefore = isSame ? +row.createdAt !== saveState.at : receipt.digest === undefined
-      if (isBefore) return { ...receipt, status: 'SAVED', acceptedAt: row.createdAt, row }
+      if (isBefore) return { ...receipt, status: 'SAVED', acceptedAt: row.createdAt, row: kept.keep(model, row) }
     } catch (error) {
       // While the database is unavailable, the receipt says what the queue knows.
       if (!(error instanceof SpillwayError)) throw error
@@ -146,45 +167,119 @@ export class Receipts {
     }
   }
 
-  /** The receipt, then each change up to SAVED or FAILED. Yields nothing for an id that was never enqueued. */
-  async *changes(id: string, signal: AbortSignal): AsyncGenerator<Receipt> {
-    const first = await this.find(id)
-    if (!first) return
-    yield first
-    if (first.status !== 'QUEUED') return
-    const last = await this.final(first, signal)
-    if (last.status !== 'QUEUED') yield last
+  /**
+   * The receipts of those ids that are known, then those that changed, up to SAVED or FAILED of all: what is known at the same time comes
+   * together. Ids that were never enqueued are left out; if all were, it yields nothing. Throws as `find`, and OVERLOADED.
+   */
+  async *changes(ids: readonly string[], signal: AbortSignal): AsyncGenerator<Receipt[]> {
+    const distinct = [...new Set(ids)]
+    const bytes = distinct.length * bytesOfWatchedId
+    this.#bytes.subscriptions.hold(bytes, bytes)
+    const pending = new Map<string, Receipt>()
+    // Before the first look, so that nothing is missed between the two.
+    const watch = this.#refreshed(this.watch(distinct), pending)
+    try {
+      const found = await Promise.all(await this.findAll(distinct))
+      const known = found.filter((receipt) => receipt !== undefined)
+      for (const receipt of known) if (receipt.status === 'QUEUED') pending.set(receipt.id, receipt)
+      if (known.length > 0) yield known
+      while (pending.size > 0) {
+        const ended = await this.#next(watch, pending, signal)
+        if (!ended) return
+        if (ended.length > 0) yield ended
+      }
+    } finally {
+      watch.stop()
+      this.#bytes.subscriptions.release(bytes)
+    }
   }
 
-  /** Begins to watch an id. Called before the enqueue, it misses nothing between the enqueue and `final`. */
-  watch(id: string): IdWatch {
-    return new IdWatch(this.#follower, id)
+  /** Begins to watch ids. Called before the enqueue, it misses nothing between the enqueue and `final`. */
+  watch(ids: readonly string[]): IdWatch {
+    return new IdWatch(this.#follower, ids)
   }
 
   /** The receipt as soon as it is SAVED or FAILED; unchanged when `signal` aborts before. Ends the watch. */
-  async final(receipt: Receipt, signal: AbortSignal, watch = this.watch(receipt.id)): Promise<Receipt> {
-    const { id, digest, duplicate } = receipt
-    const timer = setInterval(() => this.#refresh(watch, id, digest), refreshEveryMs)
+  async final(receipt: Receipt, signal: AbortSignal, watching = this.watch([receipt.id])): Promise<Receipt> {
+    const pending = new Map([[receipt.id, receipt]])
+    const watch = this.#refreshed(watching, pending)
+    // It may have been saved before the watch began.
+    watching.refresh([receipt.id])
     try {
       if (receipt.status !== 'QUEUED') return receipt
-      for (let news = await watch.next(signal); news; news = await watch.next(signal)) {
-        const { saved } = news
-        const isSaved = saved && (digest === undefined || digestOf(saved.model, saved.row) === digest)
-        if (isSaved) return { ...receipt, model: saved.model, status: 'SAVED', row: saved.row }
-        const now = await this.#find(id, digest).catch(() => undefined)
-        if (now && now.status !== 'QUEUED') return { ...now, duplicate }
+      for (;;) {
+        const ended = await this.#next(watch, pending, signal)
+        if (!ended) return receipt
+        if (ended.length > 0) return ended[0]!
       }
-      return receipt
     } finally {
-      clearInterval(timer)
       watch.stop()
     }
   }
 
-  /** Asks the queue alone, so that waiting clients cost the database nothing. */
-  async #refresh(watch: IdWatch, id: string, digest: string | undefined): Promise<void> {
-    const [saveState] = await this.#queue.find([id], digest).catch(() => [])
-    if (saveState?.status !== 'QUEUED') watch.refresh()
+  /** Waits for news, and moves those receipts out of `pending` that are SAVED or FAILED. Undefined when the signal aborts. */
+  async #next(
+    watch: Pick<IdWatch, 'next'>,
+    pending: Map<string, Receipt>,
+    signal: AbortSignal,
+  ): Promise<Receipt[] | undefined> {
+    const news = await watch.next(signal)
+    if (!news) return undefined
+    const ended: Receipt[] = []
+    const unclear = new Set(news.stale)
+    for (const { model, row } of news.saved) {
+      const receipt = pending.get(row.id)
+      if (!receipt) continue
+      const { digest } = receipt
+      const isSaved = digest === undefined || digestOf(model, row) === digest
+      if (isSaved) ended.push({ ...receipt, model, status: 'SAVED', row })
+      if (isSaved) unclear.delete(row.id)
+      else unclear.add(row.id)
+    }
+    ended.push(...(await this.#ended([...unclear].flatMap((id) => pending.get(id) ?? []))))
+    for (const { id } of ended) pending.delete(id)
+    return ended
+  }
+
+  /** Those that are SAVED or FAILED by now; they are of one digest, or of none. One that cannot be looked up is left out. */
+  async #ended(receipts: readonly Receipt[]): Promise<Receipt[]> {
+    if (receipts.length === 0) return []
+    const ids = receipts.map(({ id }) => id)
+    const found = await this.findAll(ids, receipts[0]!.digest).catch(() => [])
+    const looked = await Promise.allSettled(found)
+    return looked.flatMap((result, i) => {
+      const now = result.status === 'fulfilled' ? result.value : undefined
+      return now && now.status !== 'QUEUED' ? [{ ...now, duplicate: receipts[i]!.duplicate }] : []
+    })
+  }
+
+  /** Asks the queue alone for what is pending, now and then, so that waiting clients cost the database nothing. */
+  #refreshed(watch: IdWatch, pending: ReadonlyMap<string, Receipt>): Pick<IdWatch, 'next' | 'stop'> {
+    const refresh = async () => {
+      const [first] = pending.values()
+      if (!first) return
+      const ids = [...pending.keys()]
+      const states = await this.#queue.find(ids, first.digest).catch(() => undefined)
+      if (states) watch.refresh(ids.filter((_, i) => states[i]?.status !== 'QUEUED'))
+    }
+    const timer = setInterval(refresh, refreshEveryMs)
+    return {
+      next: (signal) => watch.next(signal),
+      stop: () => {
+        clearInterval(timer)
+        watch.stop()
+      },
+    }
+  }
+}
+
+/** The rows that the receipts of one call keep, up to a total size. Further ones are looked up again where they are asked for. */
+class Kept {
+  #bytes = 0
+
+  keep(model: Model, row: Row): Row | undefined {
+    this.#bytes += sizeOf(model, row)
+    return this.#bytes > largeBytes ? undefined : row
   }
 }
 

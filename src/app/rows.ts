@@ -26,6 +26,21 @@ interface Page {
   readAt: number
 }
 
+/** A row that an operation asks for. */
+export interface Selected {
+  model: Model
+  id: string
+  /** Where it was read already. */
+  row?: Row | undefined
+}
+
+type Find = (model: Model, ids: string[]) => Promise<(Row | undefined)[]>
+
+/** So many bytes of rows are read together with those of other operations. */
+const fewBytes = 1024 * 1024
+/** Rows of receipts in one statement: a hundred of the longest contents are as many bytes as an operation may read. */
+const selectedAtOnce = 100
+
 export class Rows {
   readonly #models: Models
   readonly #store: Reader
@@ -38,6 +53,8 @@ export class Rows {
   readonly #cacheableReads = new SingleFlight<Page>()
   /** By page: reads while the cache is unavailable. */
   readonly #uncachedReads = new Map<string, { running: Promise<Page>; next: Promise<Page> | undefined }>()
+  /** By operation. */
+  readonly #selects = new WeakMap<object, (wanted: Selected) => Promise<Row | undefined | Error>>()
   readonly #finds: ReadonlyMap<Model, (id: string) => Promise<Row | undefined>>
 
   constructor(deps: { models: Models; store: Reader; cache: Cache; meter?: Meter; reads?: Reads }) {
@@ -58,6 +75,66 @@ export class Rows {
   /** One row; undefined when there is none. All ids of a tick are one query. Rejects with STORE_UNAVAILABLE, OVERLOADED. */
   find(model: Model, id: string): Promise<Row | undefined> {
     return this.#finds.get(model)!(id)
+  }
+
+  /**
+   * As `find`, for an operation that returns rows of receipts. All rows that an operation asks for in a tick are read together. Throws BAD_USER_INPUT for those that are too many bytes.
+   */
+  async select(operation: object, wanted: Selected): Promise<Row | undefined> {
+    if (wanted.row) {
+      this.#count(operation, wanted.model, wanted.row)
+      return wanted.row
+    }
+    let select = this.#selects.get(operation)
+    if (!select) {
+      select = coalesce((all) => this.#select(operation, all))
+      this.#selects.set(operation, select)
+    }
+    const found = await select(wanted)
+    if (found instanceof Error) throw found
+    return found
+  }
+
+  async #select(operation: object, wanted: readonly Selected[]): Promise<(Row | undefined | Error)[]> {
+    const most = wanted.reduce((sum, { model }) => sum + maxSizeOf(model), 0)
+    // Few rows are read together with those of other operations.
+    const find: Find = (model, ids) => Promise.all(ids.map((id) => this.find(model, id)))
+    if (most <= fewBytes) return await this.#selectBy(find, operation, wanted)
+    return await this.#reads.page(most, async () => {
+      const found = await this.#selectBy((model, ids) => this.#byIds(model, ids), operation, wanted)
+      // They are rendered in the same turn of the event loop.
+      await this.#reads.bytes.turn()
+      return found
+    })
+  }
+
+  async #selectBy(find: Find, operation: object, wanted: readonly Selected[]): Promise<(Row | undefined | Error)[]> {
+    const found = new Map<Selected, Row | undefined | Error>()
+    for (const [model, ofModel] of Map.groupBy(wanted, ({ model }) => model)) {
+      const atOnce = Math.min(selectedAtOnce, rowsAtOnce(maxSizeOf(model)))
+      for (let i = 0; i < ofModel.length; i += atOnce) {
+        try {
+          const some = ofModel.slice(i, i + atOnce)
+          const rows = await find(
+            model,
+            some.map(({ id }) => id),
+          )
+          for (const [j, row] of rows.entries()) {
+            if (row) this.#count(operation, model, row)
+            found.set(some[j]!, row)
+          }
+        } catch (error) {
+          // Nothing more is read for an operation that has too many bytes already, nor of a table that cannot be read.
+          for (const one of ofModel.slice(i)) if (!found.has(one)) found.set(one, error as Error)
+          break
+        }
+      }
+    }
+    return wanted.map((one) => found.get(one))
+  }
+
+  #count(operation: object, model: Model, row: Row): void {
+    this.#reads.got(operation, sizeOf(rowText(model, row)))
   }
 
   /**
@@ -189,8 +266,12 @@ export class Rows {
     return { rows: all, bytes, readAt, text: `[${texts.join(',')}]` }
   }
 
-  async #rows(model: Model, ids: string[]): Promise<(Row | undefined)[]> {
-    const found = await this.#reads.some(ids.length * maxSizeOf(model), () => this.#store.find(model, ids))
+  #rows(model: Model, ids: string[]): Promise<(Row | undefined)[]> {
+    return this.#reads.some(ids.length * maxSizeOf(model), () => this.#byIds(model, ids))
+  }
+
+  async #byIds(model: Model, ids: string[]): Promise<(Row | undefined)[]> {
+    const found = await this.#store.find(model, ids)
     const rows = new Map(found.map((row) => [row.id, row]))
     return ids.map((id) => rows.get(id))
   }

@@ -69,7 +69,7 @@ export class Saves {
     if (waitMs < 0 || waitMs > waitLimitMs) throw badInput(`waitMs must be from 0 to ${waitLimitMs}, got ${waitMs}`)
     const sending = this.#deps.tracer?.send()
     const item = itemOf(saving, input, '', sending)
-    const watch = this.#deps.receipts.watch(item.id)
+    const watch = this.#deps.receipts.watch([item.id])
     try {
       const [enqueued] = await this.#enqueue(saving, [item], sending)
       const receipt = receiptOf(item.id, saving.model, enqueued!, enqueued!.duplicate)

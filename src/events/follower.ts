@@ -119,9 +119,9 @@ export class Follower {
     this.#feeds.push(entries)
   }
 
-  /** Calls back with every event of an id until the returned function is called. */
-  watch(id: string, watcher: Watcher): () => void {
-    return this.#watchers.watch(id, watcher)
+  /** Calls back with every event of the ids until the returned function is called. */
+  watch(ids: readonly string[], watcher: Watcher): () => void {
+    return this.#watchers.watch(ids, watcher)
   }
 
   /** A feed of a topic from behind `after`, or from the end of the log. Throws CURSOR_EXPIRED; QUEUE_UNAVAILABLE where the end cannot be read in time. */

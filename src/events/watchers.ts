@@ -1,19 +1,23 @@
 /** Callbacks for the events of single ids: receipts wait with them. */
 import type { Event, LogEntry } from './events.ts'
 
-/** Called with each event of the id, and with undefined when events may have been missed: then the watcher must look up the state itself. */
+/** Called with each event of its ids, and with undefined when events may have been missed: then the watcher must look up the states itself. */
 export type Watcher = (event: Event | undefined) => void
 
 export class Watchers {
   readonly #byId = new Map<string, Set<Watcher>>()
 
-  /** Calls back until the returned function is called. */
-  watch(id: string, watcher: Watcher): () => void {
-    const watchers = this.#byId.get(id) ?? new Set()
-    this.#byId.set(id, watchers.add(watcher))
+  /** Calls back until the returned function is called, which may be called twice. */
+  watch(ids: readonly string[], watcher: Watcher): () => void {
+    for (const id of ids) {
+      const watchers = this.#byId.get(id) ?? new Set()
+      this.#byId.set(id, watchers.add(watcher))
+    }
     return () => {
-      watchers.delete(watcher)
-      if (watchers.size === 0 && this.#byId.get(id) === watchers) this.#byId.delete(id)
+      for (const id of ids) {
+        const watchers = this.#byId.get(id)
+        if (watchers?.delete(watcher) && watchers.size === 0) this.#byId.delete(id)
+      }
     }
   }
 
@@ -29,7 +33,8 @@ export class Watchers {
 
   /** Events of any id may have been missed. */
   missed(): void {
-    for (const watchers of this.#byId.values()) for (const watcher of watchers) watcher(undefined)
+    const all = new Set([...this.#byId.values()].flatMap((watchers) => [...watchers]))
+    for (const watcher of all) watcher(undefined)
   }
 }
 

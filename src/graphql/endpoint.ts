@@ -82,7 +82,7 @@ export function makeGraphQL(deps: GraphQLDeps, options: GraphQLOptions): GraphQL
     sights: new Sights(app.models),
   })
   const feeds = new FeedStreams({ ...shared, follower: app.follower, bytes })
-  const subscriptions = new Subscriptions({ yoga, documents, feeds, maskError: mask })
+  const subscriptions = new Subscriptions({ ...shared, documents, feeds })
   const sse = new SseServer({ ...shared, subscriptions, auth, limit, meter: metrics })
   const ws = new WsServer(
     { ...shared, yoga, documents, subscriptions, auth, rateLimit, limit, bytes, meter: metrics, log },

@@ -1,9 +1,10 @@
 /** The receipt of a save, whatever its model. Its fields do not depend on the model; a type of each model adds the row (model.ts). */
+import { receiptsOfOperation } from '../app/reads.ts'
 import type { Receipt as ReceiptShape } from '../app/receipts.ts'
-import { checkId } from '../http/input.ts'
+import { checkId, checkIds } from '../http/input.ts'
 import type { Failure as FailureShape } from '../model/error.ts'
 import { asyncIterator } from './async-iterator.ts'
-import type { Builder } from './builder.ts'
+import type { Builder, Context } from './builder.ts'
 
 export type FailureRef = ReturnType<typeof addFailure>
 export type ReceiptRef = ReturnType<typeof addReceipt>
@@ -24,7 +25,9 @@ export function addFailure(builder: Builder) {
   })
 }
 
-/** The interface, its query and its subscription. */
+const count = receiptsOfOperation.toLocaleString('en')
+
+/** The interface, its queries and its subscriptions. */
 export function addReceipt(builder: Builder, Failure: FailureRef) {
   const ReceiptStatus = builder.enumType('ReceiptStatus', {
     description: 'How far a save has come.',
@@ -69,32 +72,69 @@ export function receiptTypeOf({ name }: { name: string }): string {
   return `${name}Receipt`
 }
 
+const idsArg = {
+  required: true,
+  description: `The ids of the saves; at most ${count}, repeated ones included.`,
+} as const
+
 function addReceiptFields(builder: Builder, Receipt: ReceiptRef): void {
-  builder.queryField('receipt', (t) =>
-    t.field({
+  const read = { extensions: { scope: 'read' } }
+  builder.queryFields((t) => ({
+    receipt: t.field({
+      ...read,
       type: Receipt,
-      extensions: { scope: 'read' },
       nullable: true,
       description: 'The receipt of a save of any model; null if neither the queue nor the database knows the id.',
       args: { id: t.arg.id({ required: true, description: 'The id of the save.' }) },
       resolve: async (_root, { id }, { app }) => (await app.receipts.find(checkId(id))) ?? null,
     }),
-  )
-  builder.subscriptionField('receipt', (t) =>
-    t.field({
-      type: Receipt,
-      extensions: { scope: 'read' },
-      description: 'The receipt now, then after each change. Completes at SAVED or FAILED.',
-      args: { id: t.arg.id({ required: true, description: 'The id of the save.' }) },
-      subscribe: (_root, { id }, { app }) => {
-        const stopped = new AbortController()
-        const changes = app.receipts.changes(checkId(id), stopped.signal)
-        return asyncIterator(
-          async () => (await changes.next()).value as ReceiptShape | undefined,
-          () => stopped.abort(),
-        )
+    receipts: t.field({
+      ...read,
+      type: [Receipt],
+      nullable: { list: true, items: true },
+      description: `The receipts of saves of any models, in the order of the ids; null for an id that neither the queue nor the database knows. One operation may ask for ${count}.`,
+      args: { ids: t.arg.idList(idsArg) },
+      resolve: async (_root, args, context) => {
+        const ids = checkIds(args.ids, receiptsOfOperation)
+        context.app.reads.askReceipts(context, ids.length)
+        const distinct = [...new Set(ids)]
+        const found = await context.app.receipts.findAll(distinct)
+        const receipts = new Map(distinct.map((id, i) => [id, found[i]!]))
+        return ids.map((id) => receipts.get(id)!)
       },
-      resolve: (receipt) => receipt,
     }),
+  }))
+  builder.subscriptionFields((t) => ({
+    receipt: t.field({
+      ...read,
+      type: Receipt,
+      description:
+        'The receipt now, then after each change. Completes at SAVED or FAILED, and at once for an id that was never enqueued.',
+      args: { id: t.arg.id({ required: true, description: 'The id of the save.' }) },
+      subscribe: (_root, { id }, context) => changesOf([checkId(id)], context),
+      resolve: ([receipt]: readonly ReceiptShape[]) => receipt!,
+    }),
+    receipts: t.field({
+      ...read,
+      type: [Receipt],
+      description:
+        'The receipts of the saves that are known now, in the order of the ids and each once; then those that changed, together where they changed together. Completes when all of them are SAVED or FAILED. An id that was never enqueued is left out, also if it is enqueued later; if all ids are, it completes without a message.',
+      args: { ids: t.arg.idList(idsArg) },
+      subscribe: (_root, { ids }, context) => changesOf(checkIds(ids, receiptsOfOperation), context),
+      resolve: (receipts: readonly ReceiptShape[]) => receipts,
+    }),
+  }))
+}
+
+function changesOf(ids: readonly string[], { app }: Context): AsyncIterableIterator<readonly ReceiptShape[]> {
+  const stopped = new AbortController()
+  const changes = app.receipts.changes(ids, stopped.signal)
+  return asyncIterator(
+    async () => (await changes.next()).value as readonly ReceiptShape[] | undefined,
+    () => {
+      stopped.abort()
+      // Between two messages nothing else ends it.
+      void changes.return(undefined)
+    },
   )
 }

@@ -80,10 +80,10 @@ function addModelReceipt(builder: Builder, model: Model, { Row, Receipt }: { Row
         nullable: true,
         description:
           'The row, once it is committed; null if this client may not see it. It needs the scope `read`, because a client may name the id of another save.',
-        resolve: async ({ id, row, status }, _args, { app, grant }: Context) => {
+        resolve: async ({ id, row, status }, _args, context: Context) => {
           if (status === 'QUEUED') return null
-          const found = row ?? (await app.rows.find(model, id))
-          return found && isVisible(model, found, grant) ? found : null
+          const found = await context.app.rows.select(context, { model, id, row })
+          return found && isVisible(model, found, context.grant) ? found : null
         },
       }),
     }),

@@ -153,7 +153,7 @@ function keyOf({ document, params, root, topic }: TopicRequest): string {
 }
 
 /** The variables that the operation declares: others may be as large as a body. Compiled code needs the defaults filled in. */
-function declaredVariables({ operation }: Document, { variables }: GraphQLParams): Record<string, unknown> {
+export function declaredVariables({ operation }: Document, { variables }: GraphQLParams): Record<string, unknown> {
   const declared: Record<string, unknown> = {}
   for (const { variable, defaultValue } of operation.variableDefinitions ?? []) {
     const name = variable.name.value

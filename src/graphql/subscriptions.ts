@@ -1,22 +1,23 @@
 /**
  * Opens subscriptions as streams, for SSE and WebSocket. A feed is a position in the events log and can be resumed; every other subscription
- * runs in Yoga's pipeline. Both pass the same checks.
+ * has a source of its own. Both pass the same checks.
  */
-import type { ExecutionResult } from 'graphql'
+import { createSourceEventStream } from 'graphql'
 import { isAsyncIterable } from 'graphql-yoga'
+import type { Client } from '../app/save.ts'
 import { type MaskError, shownResult } from '../http/errors.ts'
+import type { Grant } from '../model/grant.ts'
 import type { Context } from './builder.ts'
 import type { Document, Documents } from './documents.ts'
 import type { GraphQLParams } from './params.ts'
 import { feedOf } from './roots.ts'
 import { checkScopes } from './scopes.ts'
-import { type FeedStreams, frameOf, type Stream } from './streams.ts'
-import type { Yoga } from './yoga.ts'
+import { declaredVariables, type FeedStreams, frameOf, type Stream } from './streams.ts'
 
 export interface SubscriptionsDeps {
-  yoga: Yoga
   documents: Documents
   feeds: FeedStreams
+  contextOf: (grant: Grant, client?: Client) => Context
   maskError: MaskError
 }
 
@@ -39,16 +40,19 @@ export class Subscriptions {
     if (errors.length > 0) throw new AggregateError(errors)
     const [root] = document.roots(params.variables)
     const feed = root && feedOf(root)
-    if (!feed) return await this.#openByYoga(document, params, context)
+    if (!feed) return await this.#openSource(document, params, context)
     return await this.#deps.feeds.open({ document, params, root, feed }, context.grant, lastEventId)
   }
 
-  async #openByYoga(document: Document, params: GraphQLParams, contextValue: Context): Promise<Stream> {
-    const { yoga, maskError } = this.#deps
-    const source: AsyncIterable<ExecutionResult> | ExecutionResult = await yoga.getEnveloped({ params }).subscribe({
+  /** Executes the document on each value of the field's own source. */
+  async #openSource(document: Document, params: GraphQLParams, contextValue: Context): Promise<Stream> {
+    const { contextOf, maskError } = this.#deps
+    const { grant, client } = contextValue
+    const variables = declaredVariables(document, params)
+    const source = await createSourceEventStream({
       schema: document.schema,
       document: document.node,
-      variableValues: params.variables,
+      variableValues: variables,
       operationName: params.operationName,
       contextValue,
     })
@@ -60,7 +64,8 @@ export class Subscriptions {
       next: async () => {
         const { done, value } = await iterator.next()
         if (done) return undefined
-        const result = shownResult(value, maskError)
+        // Each message has a context of its own, and so the bounds of one operation (Reads).
+        const result = shownResult(await document.execute(value, contextOf(grant, client), variables), maskError)
         return { results: [result], frames: Buffer.from(frameOf(result)) }
       },
       close: () => void iterator.return?.(),

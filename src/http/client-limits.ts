@@ -63,8 +63,8 @@ export class StreamLimit {
   }
 }
 
-/** In characters. The server keeps the request of a subscription for as long as the stream lasts. */
-const maxSubscriptionLength = 32 * 1024
+/** In characters: a thousand ids have 40,000. The server keeps the request of a subscription for as long as the stream lasts. */
+const maxSubscriptionLength = 64 * 1024
 
 /** Throws BAD_USER_INPUT. */
 export function checkSubscription(length: number): void {

@@ -4,10 +4,18 @@ import { pageLimit } from '../app/rows.ts'
 import { badInput } from '../model/error.ts'
 import { parseId } from '../model/input.ts'
 
-export function checkId(id: string): string {
+export function checkId(id: string, name = 'id'): string {
   const parsed = parseId(id)
-  if (!parsed) throw badInput(`id must be a UUID, got ${JSON.stringify(id.slice(0, 50))}`)
+  if (!parsed) throw badInput(`${name} must be a UUID, got ${JSON.stringify(id.slice(0, 50))}`)
   return parsed
+}
+
+/** Throws BAD_USER_INPUT, which names the first wrong id by its position. */
+export function checkIds(ids: readonly string[], most: number): string[] {
+  if (ids.length === 0) throw badInput('ids is empty; give the id of at least one save')
+  if (ids.length > most)
+    throw badInput(`at most ${most.toLocaleString('en')} ids may be given at once, got ${ids.length}`)
+  return ids.map((id, i) => checkId(id, `ids[${i}]`))
 }
 
 /** A page's cursor has about fifty characters. */

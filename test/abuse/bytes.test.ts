@@ -6,6 +6,7 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
+import type { Json } from '../harness/client.ts'
 import { eventually, holds } from '../harness/eventually.ts'
 import { type Probe, probe } from '../harness/probe.ts'
 import { Raw } from '../harness/raw.ts'
@@ -23,6 +24,8 @@ const row = 'x'.repeat(65_536)
 let target: Target
 let turns: Turns
 let others: Probe
+/** The ids of 120 rows of 64 KiB; each time `receipts` names one, it counts as a row. */
+const rows: string[] = []
 /** Behind it are 120 rows of 64 KiB. */
 let after: string
 beforeAll(async () => {
@@ -30,6 +33,7 @@ beforeAll(async () => {
   target = await Target.start(turns.env(heapMb), 'redis + mariadb')
   for (let i = 0; i < 4; i++) {
     const inputs = Array.from({ length: 30 }, () => ({ content: row, id: randomUUID() }))
+    rows.push(...inputs.map(({ id }) => id))
     const { body } = await target.client.graphql(
       'mutation ($i: [ContentInput!]!) { saveMany(inputs: $i) { status } }',
       {
@@ -155,6 +159,75 @@ describe('a page', () => {
     const text = await raw.closed
     expect(text.length).toBeGreaterThan(6_500_000)
   }, 60_000)
+})
+
+describe('receipts', () => {
+  const query = '($ids: [ID!]!) { receipts(ids: $ids) { status ... on ContentReceipt { content { content } } } }'
+  const ids = () => Array.from({ length: 1_000 }, (_, i) => rows[i % rows.length]!)
+
+  test('of rows of more than 8 MiB together have the first of them, and an error in place of each further one', async () => {
+    for (let i = 0; i < 3; i++) {
+      const { data, errors } = await target.client.graphql(`query ${query}`, { ids: ids() })
+      const contents = data.receipts.map((receipt: Json) => receipt.content?.content)
+      const found = contents.filter((content: unknown) => content === row).length
+      expect(found).toBe(127)
+      expect(errors).toHaveLength(1_000 - found)
+      expect(errors[0]).toMatchObject({
+        message: expect.stringMatching(/more than 8 MiB; ask for fewer/),
+        path: ['receipts', expect.any(Number), 'content'],
+        extensions: { code: 'BAD_USER_INPUT' },
+      })
+      expect(data.receipts.every(({ status }: Json) => status === 'SAVED')).toBe(true)
+    }
+  })
+
+  test('under several aliases are 1,000 in one operation', async () => {
+    const aliased = `query ($ids: [ID!]!) { a: receipts(ids: $ids) { status } b: receipts(ids: $ids) { status } }`
+    const { data, errors } = await target.client.graphql(aliased, { ids: rows.slice(0, 60) })
+    expect([errors, data.a.length, data.b.length]).toEqual([undefined, 60, 60])
+    const { body } = await target.client.graphql(aliased, { ids: ids() })
+    expect(body).toMatchObject({
+      data: { a: expect.any(Array), b: null },
+      errors: [{ message: 'one operation may ask for 1000 receipts at most, got 2000', path: ['b'] }],
+    })
+  })
+
+  test('with their rows, asked for by sixty clients at once that never read, leave others served', async () => {
+    const opened = await many(60, () => Raw.open(target.url))
+    for (const raw of opened) raw.socket.pause()
+    await many(60, (i) => {
+      const mine = rows.toSpliced(i, 1)
+      return opened[i]!.send(
+        postText(JSON.stringify({ query: `query ${query} # ${i}`, variables: { ids: mine } })).repeat(2),
+      )
+    })
+    const rest = async () => {
+      const { body } = await target.client.graphql('query ($ids: [ID!]!) { receipts(ids: $ids) { status } }', {
+        ids: ids(),
+      })
+      expect(body.data?.receipts).toHaveLength(1_000)
+    }
+    await holds(rest)
+    await holds(async () => expect((await held()).out).toBe(0), { timeoutMs: 40_000 })
+    for (const raw of opened) raw.close()
+  }, 90_000)
+
+  test('that are followed four hundred times at once, a thousand each, are sent or refused', async () => {
+    const opened = await many(20, () => WsClient.connect(target.url))
+    const unknown = Array.from({ length: 1_000 }, () => randomUUID())
+    await many(20, (n) => {
+      for (let i = 0; i < 20; i++)
+        opened[n]!.subscribe(`${i}`, `subscription ${query}`, { ids: [rows[0], ...unknown.slice(1)] })
+    })
+    await holds(
+      () => {
+        for (const client of opened)
+          expect(client.messages.filter(({ type }) => type === 'complete' || type === 'error')).toHaveLength(20)
+      },
+      { timeoutMs: 60_000 },
+    )
+    for (const client of opened) client.close()
+  }, 90_000)
 })
 
 describe('a body', () => {

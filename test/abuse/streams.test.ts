@@ -139,7 +139,7 @@ describe('an event stream', () => {
       headers: { 'content-type': 'application/json', accept: 'text/event-stream' },
       body: JSON.stringify({ query, variables: { x: 'x'.repeat(1_000_000) } }),
     })
-    expect(await response.text()).toMatch(/the request for a subscription has 10000\d\d characters; at most 32768/)
+    expect(await response.text()).toMatch(/the request for a subscription has 10000\d\d characters; at most 65536/)
   })
 })
 

@@ -1,6 +1,7 @@
 /** Receipts of two API processes, read at every moment of a save: an enqueued save always has one, and its state never goes back. */
 import { randomUUID } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest'
+import { Bytes } from '../../src/app/bytes.ts'
 import { type Receipt, Receipts, receiptOf } from '../../src/app/receipts.ts'
 import { Rows } from '../../src/app/rows.ts'
 import { MemoryCache, SharedVersions } from '../../src/cache/memory.ts'
@@ -152,9 +153,9 @@ describe.each([
 
   const never = () => new AbortController().signal
 
-  async function received(changes: AsyncGenerator<Receipt>): Promise<Receipt[]> {
-    const all: Receipt[] = []
-    for await (const receipt of changes) all.push(receipt)
+  async function received(changes: AsyncGenerator<Receipt[]>): Promise<Receipt[][]> {
+    const all: Receipt[][] = []
+    for await (const receipts of changes) all.push(receipts)
     return all
   }
 
@@ -263,12 +264,12 @@ describe.each([
       const saved = { status: 'SAVED', acceptedAt: new Date(at), row: { content: 'old' } }
       expect(await both(id)).toMatchObject({ ...saved, conflicts: 0 })
       const waiting = receipts[0].final(receiptOf(id, Content, { ...late, status: 'QUEUED', conflicts: 0 }), never())
-      const following = received(receipts[1].changes(id, never()))
+      const following = received(receipts[1].changes([id], never()))
       startWorker()
       expect(await waiting).toMatchObject({ status: 'FAILED', conflicts: 1, failure: { code: 'ID_CONFLICT' } })
       // From the queue, which knows of the conflict; the row is not read for that.
       expect(await both(id)).toMatchObject({ status: 'SAVED', acceptedAt: new Date(at), conflicts: 1 })
-      expect(await following).toMatchObject([saved])
+      expect(await following).toMatchObject([[saved]])
       expect(await stored.store.find(Content, [id])).toMatchObject([{ content: 'old' }])
     })
 
@@ -322,7 +323,7 @@ describe.each([
       // The first sender's retry is in the queue: the failure of the other content is not its own.
       const retry = save('old', id)
       await enqueue(retry)
-      const watch = receipts[0].watch(id)
+      const watch = receipts[0].watch([id])
       await events.append([[{ type: 'failed', id, failure: conflict }]])
       const waiting = receipts[0].final(
         receiptOf(id, Content, { ...retry, status: 'QUEUED', conflicts: 1 }),
@@ -402,17 +403,114 @@ describe.each([
     test('and Receipts.changes yields the state, then the change, then ends', async () => {
       const one = save()
       await enqueue(one)
-      const seen: string[] = []
-      const signal = new AbortController().signal
-      for await (const receipt of receipts[1].changes(one.id, signal)) {
-        seen.push(receipt.status)
+      const seen: string[][] = []
+      for await (const changed of receipts[1].changes([one.id], never())) {
+        seen.push(changed.map(({ status }) => status))
         if (seen.length === 1) startWorker()
       }
-      expect(seen).toEqual(['QUEUED', 'SAVED'])
-      const again: string[] = []
-      for await (const { status } of receipts[0].changes(one.id, signal)) again.push(status)
-      expect(again).toEqual(['SAVED'])
-      for await (const receipt of receipts[0].changes(randomUUID(), signal)) expect(receipt).toBeUndefined()
+      expect(seen).toEqual([['QUEUED'], ['SAVED']])
+      expect(await received(receipts[0].changes([one.id], never()))).toMatchObject([[{ status: 'SAVED' }]])
+      expect(await received(receipts[0].changes([randomUUID()], never()))).toEqual([])
+    })
+  })
+
+  describe('Receipts of 1,000 ids', () => {
+    /** Counts the calls of the queue and of the store, and passes them on. */
+    async function counted() {
+      const { queue, events } = await queued.open()
+      const calls = { find: 0, store: 0 }
+      const follower = new Follower({ events, log: quiet() })
+      follower.start()
+      closers.push(() => follower.close())
+      await follower.feed(contents)
+      const cache = new MemoryCache({ ttlMs: 1_000, versions: new SharedVersions() })
+      const store = {
+        hasReplica: stored.store.hasReplica,
+        page: stored.store.page.bind(stored.store),
+        find: (...args: Parameters<typeof stored.store.find>) => {
+          calls.store += 1
+          return stored.store.find(...args)
+        },
+      }
+      const find: Queue['find'] = (...args) => {
+        calls.find += 1
+        return queue.find(...args)
+      }
+      const bytes = new Bytes()
+      const rows = new Rows({ models, store, cache })
+      return { calls, bytes, receipts: new Receipts({ models, queue: { find }, rows, follower, bytes }) }
+    }
+    const items = (count: number) => Array.from({ length: count }, (_, i) => save(`content ${i}`))
+    const idsOf = (all: readonly Item[]) => all.map(({ id }) => id)
+
+    test('are found by one call of the queue and a few reads of the store', async () => {
+      const { calls, receipts } = await counted()
+      const [pending, unknown] = [items(500), items(500)]
+      await enqueue(...pending)
+      const found = await Promise.all(await receipts.findAll(idsOf([...unknown, ...pending])))
+      expect(found.map((receipt) => receipt?.status)).toEqual([
+        ...Array<undefined>(500).fill(undefined),
+        ...Array<string>(500).fill('QUEUED'),
+      ])
+      expect(calls.find).toBe(1)
+      // A statement reads at most 16 MiB of rows of 64 KiB.
+      expect(calls.store).toBeLessThanOrEqual(4)
+    })
+
+    test('change to SAVED or FAILED in a few messages, and cost the queue one call in five seconds meanwhile', async () => {
+      const { calls, bytes, receipts } = await counted()
+      const all = [...items(997), save('\ud800')]
+      await enqueue(...all)
+      const messages: Receipt[][] = []
+      const done = (async () => {
+        for await (const message of receipts.changes([...idsOf(all), randomUUID(), all[0]!.id], never()))
+          messages.push(message)
+      })()
+      await holds(() => expect(messages.map(({ length }) => length)).toEqual([998]))
+      expect(messages[0]!.map(({ id, status }) => [id, status])).toEqual(idsOf(all).map((id) => [id, 'QUEUED']))
+      expect(bytes.subscriptions.held).toBe(999 * 600)
+      expect(calls.find).toBe(1)
+      await holds(() => expect(calls.find).toBe(2))
+      const { store } = calls
+      startWorker()
+      await done
+      const last = messages.slice(1).flat()
+      expect(new Map(last.map(({ id, status }) => [id, status]))).toEqual(
+        new Map(idsOf(all).map((id, i) => [id, i < 997 ? 'SAVED' : 'FAILED'])),
+      )
+      expect(last).toHaveLength(998)
+      expect(last.find(({ status }) => status === 'FAILED')).toMatchObject({ failure: { code: 'REJECTED' } })
+      // A worker publishes at most 20 rows at once here.
+      expect(messages.length).toBeLessThan(120)
+      // A failure is looked up, a saved row comes with its event.
+      expect(calls.store - store).toBeLessThan(5)
+      expect(bytes.subscriptions.held).toBe(0)
+    })
+
+    test('are watched until their reader returns, also between two messages', async () => {
+      const { bytes, receipts } = await counted()
+      const all = items(1_000)
+      await enqueue(...all)
+      const changes = receipts.changes(idsOf(all), never())
+      expect((await changes.next()).value).toHaveLength(1_000)
+      await changes.return(undefined)
+      expect(bytes.subscriptions.held).toBe(0)
+      const stopped = new AbortController()
+      const waiting = receipts.changes(idsOf(all), stopped.signal)
+      await waiting.next()
+      const next = waiting.next()
+      stopped.abort()
+      expect(await next).toEqual({ done: true, value: undefined })
+      expect(bytes.subscriptions.held).toBe(0)
+    })
+
+    test('are refused with OVERLOADED where too many ids are watched already', async () => {
+      const { bytes, receipts } = await counted()
+      const all = items(10)
+      await enqueue(...all)
+      bytes.subscriptions.force(bytes.subscriptions.most)
+      await expect(receipts.changes(idsOf(all), never()).next()).rejects.toMatchObject({ code: 'OVERLOADED' })
+      expect(bytes.subscriptions.held).toBe(bytes.subscriptions.most)
     })
   })
 })

@@ -182,7 +182,7 @@ describe.each([
       })
       const watched: string[] = []
       const ids = numbers(0, 60).map(() => randomUUID())
-      for (const id of ids) follower.watch(id, (event) => event && watched.push(textOf(event)))
+      for (const id of ids) follower.watch([id], (event) => event && watched.push(textOf(event)))
       const feed = await follower.feed(contents)
       for (const [n, id] of ids.entries()) await other.append([[saved(String(n), id)]])
       expect(await collect(feed, 60)).toEqual(numbers(0, 60))
@@ -365,8 +365,8 @@ describe.each([
     const [id, elsewhere] = [randomUUID(), randomUUID()]
     const seen: (string | undefined)[] = []
     const twice: (string | undefined)[] = []
-    const stop = follower.watch(id, (event) => seen.push(event && textOf(event)))
-    const stopTwice = follower.watch(id, (event) => twice.push(event && textOf(event)))
+    const stop = follower.watch([id], (event) => seen.push(event && textOf(event)))
+    const stopTwice = follower.watch([id], (event) => twice.push(event && textOf(event)))
     const feed = await follower.feed(contents)
     await other.append([[saved('one', id), saved('else', elsewhere)], [saved('two', id)]])
     await collect(feed, 3)
@@ -456,7 +456,7 @@ describe('A follower whose Redis is unavailable', () => {
     await other.append([[saved('before')]])
     await within(feed.next(), 'an event')
     const calls: unknown[] = []
-    follower.watch(randomUUID(), (event) => calls.push(event))
+    follower.watch([randomUUID()], (event) => calls.push(event))
     const waiting = feed.next()
     const expired = expect(waiting).rejects.toMatchObject({ code: 'CURSOR_EXPIRED' })
     const client = new Redis(inject('redisUrl'))

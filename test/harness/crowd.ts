@@ -1,13 +1,13 @@
 /**
- * Many subscribers in a process of their own, which a test can freeze or kill: `node crowd.ts URL SSE WEBSOCKETS`. Says "open" when all
- * are subscribed; on SIGUSR2 half of them end politely and half break off, and it says "gone".
+ * Many subscribers in a process of their own, which a test can freeze or kill: `node crowd.ts URL SSE WEBSOCKETS [DOCUMENT]`. Says "open" when
+ * all are subscribed; on SIGUSR2 half of them end politely and half break off, and it says "gone".
  */
 import { type EventEmitter, once } from 'node:events'
 import { type Agent, get, type IncomingMessage } from 'node:http'
 import { WebSocket } from 'ws'
 
-const [url = '', sse, webSockets] = process.argv.slice(2)
-const query = encodeURIComponent('subscription { saved { cursor content { id content } } }')
+const [url = '', sse, webSockets, query = 'subscription { saved { cursor content { id content } } }'] =
+  process.argv.slice(2)
 const leave: (() => Promise<unknown>)[] = []
 
 /** However it comes to it: a server that is left in the middle of a frame may answer with a reset. */
@@ -17,7 +17,7 @@ function closing(connection: EventEmitter): Promise<void> {
 }
 
 async function overSse(polite: boolean): Promise<void> {
-  const sent = get(`${url}/graphql?query=${query}`, {
+  const sent = get(`${url}/graphql?query=${encodeURIComponent(query)}`, {
     agent: false as unknown as Agent,
     headers: { accept: 'text/event-stream' },
   })
@@ -41,7 +41,7 @@ async function overWs(polite: boolean): Promise<void> {
     JSON.stringify({
       id: '1',
       type: 'subscribe',
-      payload: { query: 'subscription { saved { cursor content { id } } }' },
+      payload: { query },
     }),
   )
   // Answered behind the subscription: it is open by then.

@@ -2,6 +2,7 @@
  * P9: what subscribers cost is given back when they go, however they go: sockets, timers and heap return to where they were. So does
  * what a whole API holds, when it is closed.
  */
+import { randomUUID } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -39,7 +40,7 @@ afterEach(async () => {
 
 const embedded = () => ({ DATABASE_URL: `file:${dir}/spillway.db`, QUEUE_URL: `file:${dir}/queue.db` })
 
-async function crowd(url: string, sse: number, webSockets: number): Promise<Child> {
+async function crowd(url: string, sse: number, webSockets: number, document?: string): Promise<Child> {
   const script = fileURLToPath(new URL('../harness/crowd.ts', import.meta.url))
   const child = launch(process.execPath, [
     '--disable-warning=ExperimentalWarning',
@@ -47,6 +48,7 @@ async function crowd(url: string, sse: number, webSockets: number): Promise<Chil
     url,
     `${sse}`,
     `${webSockets}`,
+    ...(document === undefined ? [] : [document]),
   ])
   crowds.push(child)
   await said(child, 'open')
@@ -131,6 +133,27 @@ test('an API closes the half-open connections of a frozen client, with and witho
   expect((await api.holding()).webSockets).toBe(200)
   await fill(api.url, redis)
   await expectGivenBack(api, before, 150_000)
+}, 300_000)
+
+test('an API keeps nothing of 200 subscribers to the receipts of 100 pending saves each', async () => {
+  const database = await freshDatabase()
+  api = await inspect({ DATABASE_URL: database.url, QUEUE_URL: freshRedisUrl(), CACHE_URL: freshRedisUrl() })
+  const ids = Array.from({ length: 100 }, () => randomUUID())
+  const saved = await client(api.url).saveMany(ids.map((id) => ({ id, content: 'pending' })))
+  expect(saved.errors).toBeUndefined()
+  const document = `subscription { receipts(ids: ${JSON.stringify(ids)}) { saveId status } }`
+  await leave(await crowd(api.url, 20, 20, document))
+  const before = await api.holding()
+  const first = await crowd(api.url, 100, 100, document)
+  const open = await api.holding()
+  expect([open.responses - before.responses, open.webSockets]).toEqual([100, 100])
+  const each = Math.round((open.bytes - before.bytes) / 200)
+  console.log(`${each} bytes of heap and buffers for each of 200 subscribers to 100 receipts`)
+  expect(each).toBeLessThan(100 * 600 + 60_000)
+  await leave(first)
+  await kill(await crowd(api.url, 100, 100, document))
+  await expectGivenBack(api, before, 60_000)
+  expect((await api.holding()).resources.Timeout).toBeLessThan((before.resources.Timeout ?? 0) + 20)
 }, 300_000)
 
 /** More events than the buffers of two kernels take. */
