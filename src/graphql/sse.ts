@@ -5,6 +5,9 @@
  * A server that stops ends the stream without `complete`: to a client, complete means that no more events will follow.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Writable } from 'node:stream'
+import type { Hold } from '../app/bytes.ts'
 import type { Client } from '../app/save.ts'
 import type { Auth } from '../http/auth.ts'
 import { checkSubscription, clientOf, type StreamLimit } from '../http/client-limits.ts'
@@ -27,9 +30,13 @@ const beat = ':\n\n'
 const complete = 'event: complete\ndata:\n\n'
 const cursorErrors = ['CURSOR_EXPIRED', 'BAD_USER_INPUT']
 
-/** An open stream. */
+/** An open stream. What it refers to stays in memory while nothing happens. */
 interface Open {
-  stream: Stream
+  readonly socket: Socket
+  readonly connection: Connection
+  readonly stream: Stream
+  /** The request id. */
+  readonly id: string
   /** Since when its socket does not drain; undefined: it drains. */
   stuckSince: number | undefined
 }
@@ -45,7 +52,7 @@ export interface SseDeps {
 
 export class SseServer {
   readonly #deps: SseDeps
-  readonly #open = new Map<ServerResponse, Open>()
+  readonly #open = new Set<Open>()
   readonly #heartbeat = setInterval(() => this.#beat(), heartbeatMs)
   #closing = false
 
@@ -57,100 +64,110 @@ export class SseServer {
     return this.#open.size
   }
 
-  /** Serves the subscription until either side ends it. Throws RATE_LIMITED and BAD_USER_INPUT; other errors are sent in the stream. */
+  /** Opens the subscription; either side may end it. Throws RATE_LIMITED and BAD_USER_INPUT; other errors are sent in the stream. */
   async handle(call: Call, document: Document, params: GraphQLParams): Promise<void> {
-    const { request, response, grant, connection, id } = call
-    this.#enter(call)
+    const { request, response, connection, id } = call
+    await connection.turnOf(response)
+    if (connection.gone) return
+    const leave = this.#enter(call)
     let stream: Stream
     try {
-      const context = this.#deps.contextOf(grant, connection)
+      const context = this.#deps.contextOf(call.grant, connection)
       stream = await this.#deps.subscriptions.open(document, params, context, headerOf(request, 'last-event-id'))
     } catch (error) {
+      leave()
       begin(response)
       this.#fail(response, error, id)
       return
     }
     // The client may have disconnected while the log was read; and HEAD gets the headers only.
     if (response.destroyed || request.method === 'HEAD') {
+      leave()
       stream.close()
       begin(response).end()
       return
     }
     // A cursor to resume from before the first event, and the first bytes that some proxies and browsers wait for.
     begin(response).write(stream.cursor === undefined ? beat : `id: ${stream.cursor}\n\n`)
-    const open: Open = { stream, stuckSince: undefined }
-    this.#open.set(response, open)
-    response.on('close', () => {
-      this.#open.delete(response)
-      stream.close()
-    })
-    await this.#pump(response, open, connection, id)
+    const held = call.held
+    call.held = undefined
+    const socket = connection.takeOver(response)
+    this.#serve({ socket, connection, stream, id, stuckSince: undefined }, call.grant, leave, held)
   }
 
-  /** Counts the stream that the call becomes, and closes it when its token expires. */
-  #enter({ request, response, grant, body, connection, held }: Call): void {
-    const { auth, limit } = this.#deps
+  /** Counts the stream that the call becomes; call the returned function when it ends. */
+  #enter({ request, grant, body, connection, held }: Call): () => void {
     checkSubscription(body.length)
-    if (response.destroyed) return
     connection.stream = true
     held?.subscribe()
-    response.once('close', limit.enter(clientOf(grant, request)))
-    response.once(
-      'close',
-      auth.watch(grant, () => response.destroy()),
-    )
+    return this.#deps.limit.enter(clientOf(grant, request))
   }
 
-  async #pump(response: ServerResponse, open: Open, connection: Connection, id: string): Promise<void> {
-    const { stream } = open
+  #serve(open: Open, grant: Grant, leave: () => void, held: Hold | undefined): void {
+    const unwatch = this.#deps.auth.watch(grant, () => open.socket.destroy())
+    this.#open.add(open)
+    open.socket.on('close', () => {
+      this.#open.delete(open)
+      unwatch()
+      leave()
+      held?.release()
+      open.stream.close()
+    })
+    void this.#pump(open)
+  }
+
+  async #pump(open: Open): Promise<void> {
+    const { socket, connection, stream, id } = open
     try {
       for (;;) {
         const batch = await stream.next()
         if (!batch) break
-        if (response.destroyed) return
+        if (socket.destroyed) return
         const { frames, results } = batch
         this.#deps.meter.delivered(results.length)
-        if (!response.write(frames)) {
-          const sent = connection.sending(response.writableLength, frames)
-          await this.#drained(response, open)
+        if (!socket.write(frames)) {
+          const sent = connection.sending(socket.writableLength, frames)
+          await this.#drained(open)
           sent()
         }
       }
-      response.end(stream.completes && !this.#closing ? complete : undefined)
+      if (stream.completes && !this.#closing) socket.write(complete)
     } catch (error) {
-      this.#fail(response, error, id)
+      this.#fail(socket, error, id)
     }
+    socket.destroySoon()
   }
 
-  async #drained(response: ServerResponse, open: Open): Promise<void> {
+  async #drained(open: Open): Promise<void> {
+    const { socket } = open
     open.stuckSince = performance.now()
     await new Promise<void>((resolve) => {
       const done = () => {
-        response.off('drain', done)
-        response.off('close', done)
+        socket.off('drain', done)
+        socket.off('close', done)
         resolve()
       }
-      response.on('drain', done)
-      response.on('close', done)
-      if (response.destroyed) done()
+      socket.on('drain', done)
+      socket.on('close', done)
+      if (socket.destroyed) done()
     })
     open.stuckSince = undefined
   }
 
   /** Sends the errors, and `complete` unless the client should retry later. */
-  #fail(response: ServerResponse, error: unknown, id: string): void {
+  #fail(out: Writable, error: unknown, id: string): void {
     const { errors } = shownErrors(thrownErrors(error), this.#deps.maskError, id)
     const isFinal = errors.every(({ extensions }) => extensions?.retryAfterMs === undefined)
     // An empty id replaces an invalid or expired cursor in the browser, so that it does not reconnect with that cursor.
     const resetsCursor = errors.some(({ extensions }) => cursorErrors.includes(String(extensions?.code)))
-    response.end(`${resetsCursor ? 'id:\n' : ''}${frameOf({ errors })}${isFinal ? complete : ''}`)
+    out.end(`${resetsCursor ? 'id:\n' : ''}${frameOf({ errors })}${isFinal ? complete : ''}`)
   }
 
   #beat(): void {
     const now = performance.now()
-    for (const [response, { stuckSince }] of this.#open) {
-      if (stuckSince === undefined) response.write(beat)
-      else if (now - stuckSince > stuckMs) response.destroy()
+    for (const { socket, stuckSince } of this.#open) {
+      if (stuckSince === undefined) socket.write(beat)
+      else if (now - stuckSince > stuckMs) socket.destroy()
     }
   }
 
@@ -158,7 +175,7 @@ export class SseServer {
   close(): void {
     this.#closing = true
     clearInterval(this.#heartbeat)
-    for (const { stream } of this.#open.values()) stream.close()
+    for (const { stream } of this.#open) stream.close()
   }
 }
 

@@ -8,7 +8,7 @@ import type { Socket } from 'node:net'
 import { type Bytes, type ConnectionBytes, Hold } from '../app/bytes.ts'
 import type { Client } from '../app/save.ts'
 import { SpillwayError } from '../model/error.ts'
-import { Share } from './share.ts'
+import { pieceCost, Share } from './share.ts'
 
 /** Surplus connections that are accepted, to respond 503; above them, a connection is closed without a response. */
 const maxSurplus = 500
@@ -25,6 +25,32 @@ const slowStreamMs = 45_000
 /** When memory runs out, connections whose clients have read nothing for so long are closed first. */
 const stalledMs = 1_000
 const refreshEveryMs = 2_500
+
+/** Bytes that a client may send after a request whose response ends the connection. */
+const maxDiscardedBytes = 64 * 1024
+
+/** Node's HTTP parser of a socket. */
+interface Parser {
+  remove(): void
+  close(): void
+}
+
+/** Not while the parser may be running: it reads the request that began the stream. */
+function freeParser(parser: Parser): void {
+  parser.remove()
+  parser.close()
+}
+
+function endSocket(this: Socket): void {
+  this.end()
+}
+
+function destroySocket(this: Socket): void {
+  this.destroy()
+}
+
+/** The socket closes after an error. */
+function ignoreError(): void {}
 
 interface Pending {
   bytes: number
@@ -46,14 +72,17 @@ export class Connection implements ConnectionBytes, Client {
   readonly #socket: Socket
   readonly #connections: Connections
   #unread = 0
-  readonly #pending = new Set<Pending>()
+  #pending: Set<Pending> | undefined
+  /** Bytes that the client sent after the socket was taken over. */
+  #discarded = 0
   gone = false
   #closeListeners: Set<() => void> | undefined
   /** How many bytes the client had read when the number last grew, and when that was. */
   #read = 0
   #readAt = 0
   /** The same at the beginning of the time in which the client must read `slowBytes`. */
-  #window = { read: 0, at: 0 }
+  #windowRead = 0
+  #windowAt = 0
 
   constructor(connections: Connections, socket: Socket, surplus: boolean) {
     this.#connections = connections
@@ -91,17 +120,60 @@ export class Connection implements ConnectionBytes, Client {
     if (this.#unread === 0) {
       this.#read = this.#readBytes()
       this.#readAt = performance.now()
-      this.#window = { read: this.#read, at: this.#readAt }
+      this.#windowRead = this.#read
+      this.#windowAt = this.#readAt
     }
     const pending = { bytes, body }
+    this.#pending ??= new Set()
     this.#pending.add(pending)
     this.#unread += bytes
     this.#connections.sending(this, pending)
     return () => this.#sent(pending)
   }
 
+  /** Resolves when all earlier requests of the connection have their responses, or when it has closed. */
+  async turnOf(response: ServerResponse): Promise<void> {
+    if (response.socket || this.gone) return
+    await new Promise<void>((resolve) => {
+      const forget = this.onLeave(resolve)
+      response.once('socket', () => {
+        forget()
+        resolve()
+      })
+    })
+  }
+
+  /**
+   * Takes the socket over from Node's HTTP server for a response whose head is written and whose end is the connection's end, as Node does
+   * for an upgrade: Node's parser, request and response take more memory than everything else of a stream that waits for events. What the
+   * client sends from now on is not read as requests: the head says `Connection: close`. The response is done: it emits `close`.
+   */
+  takeOver(response: ServerResponse): Socket {
+    const socket = this.#socket as Socket & { parser: Parser | null }
+    const { parser } = socket
+    response.detachSocket(socket)
+    socket.removeAllListeners()
+    // Node's HTTP server stops reading the socket itself when it gets a listener to its data.
+    socket.on('data', (piece) => this.#discard(piece.length))
+    socket.on('end', endSocket)
+    socket.on('error', ignoreError)
+    socket.on('timeout', destroySocket)
+    socket.on('close', this.#connections.closed)
+    socket.parser = null
+    if (parser) setImmediate(freeParser, parser)
+    this.share.takenOver()
+    response.emit('close')
+    return socket
+  }
+
+  #discard(bytes: number): void {
+    this.share.use(pieceCost)
+    this.#discarded += bytes
+    if (this.#discarded > maxDiscardedBytes) this.#socket.destroy()
+  }
+
   #sent(pending: Pending): void {
-    if (!this.#pending.delete(pending)) return
+    if (!this.#pending?.delete(pending)) return
     this.#unread -= pending.bytes
     this.#connections.sent(this, pending)
   }
@@ -154,11 +226,12 @@ export class Connection implements ConnectionBytes, Client {
   tooSlow(now: number): boolean {
     if (this.#unread < slowBytes) return false
     const read = this.#readBytes()
-    if (read - this.#window.read >= slowBytes) {
-      this.#window = { read, at: now }
+    if (read - this.#windowRead >= slowBytes) {
+      this.#windowRead = read
+      this.#windowAt = now
       return false
     }
-    return now - this.#window.at > (this.stream ? slowStreamMs : slowMs)
+    return now - this.#windowAt > (this.stream ? slowStreamMs : slowMs)
   }
 
   destroy(): void {
@@ -172,13 +245,15 @@ export class Connection implements ConnectionBytes, Client {
     this.#connections.bytes.releaseAll(this)
     this.gone = true
     this.share.close()
-    for (const pending of [...this.#pending]) this.#sent(pending)
+    for (const pending of [...(this.#pending ?? [])]) this.#sent(pending)
     for (const listener of this.#closeListeners ?? []) listener()
   }
 }
 
 export class Connections {
   readonly bytes: Bytes
+  /** The listener to the close of a socket: one for all of them, because idle ones take memory, too. */
+  readonly closed: (this: Socket) => void
   readonly #open = new Map<Socket, Connection>()
   readonly #max: number
   /** The connections with unread bytes. */
@@ -190,17 +265,19 @@ export class Connections {
   constructor(max: number, bytes: Bytes) {
     this.#max = max
     this.bytes = bytes
+    const open = this.#open
+    this.closed = function () {
+      const connection = open.get(this)
+      open.delete(this)
+      connection?.close()
+    }
   }
 
   watch(server: Server): void {
     server.maxConnections = this.#max + maxSurplus
     server.on('connection', (socket: Socket) => {
-      const connection = new Connection(this, socket, this.#open.size >= this.#max)
-      this.#open.set(socket, connection)
-      socket.once('close', () => {
-        this.#open.delete(socket)
-        connection.close()
-      })
+      this.#open.set(socket, new Connection(this, socket, this.#open.size >= this.#max))
+      socket.on('close', this.closed)
     })
     const timer = setInterval(() => this.#refresh(), refreshEveryMs)
     server.once('close', () => clearInterval(timer))
@@ -235,6 +312,11 @@ export class Connections {
     }
     this.bytes.out.release(bytes)
     this.#sendingBytes -= bytes
+  }
+
+  /** Closes every connection: Node's HTTP server knows only those that were not taken over. */
+  destroyAll(): void {
+    for (const connection of this.#open.values()) connection.destroy()
   }
 
   #refresh(): void {

@@ -117,7 +117,7 @@ export async function listen(deps: RouterDeps, options: HttpOptions): Promise<Ht
   return {
     url: `http://${name}:${address.port}`,
     close: () => {
-      closed ??= close(server)
+      closed ??= close(server, connections)
       return closed
     },
   }
@@ -138,11 +138,11 @@ function bind(server: Server, { host, port, portSetting = 'PORT' }: HttpOptions)
   })
 }
 
-async function close(server: Server): Promise<void> {
+async function close(server: Server, connections: Connections): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()))
   server.closeIdleConnections()
   // Requests in progress may take three seconds more; GraphQL ends its streams itself.
-  const timer = setTimeout(() => server.closeAllConnections(), 3_000)
+  const timer = setTimeout(() => connections.destroyAll(), 3_000)
   await closed
   clearTimeout(timer)
 }
@@ -164,7 +164,8 @@ function trace(
   // Node joins two of these headers with a comma, which makes the value invalid.
   const traceparent = request.headers.traceparent as string | undefined
   tracer.request({ method, route, id, traceparent }, (done) => {
-    response.once('close', () => done(response.writableFinished ? response.statusCode : undefined))
+    // A response that was sent, or whose socket was taken over, has no socket any more.
+    response.once('close', () => done(response.socket === null ? response.statusCode : undefined))
     serve()
   })
 }

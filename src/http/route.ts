@@ -23,7 +23,7 @@ export interface Call {
   query: string
   grant: Grant
   connection: Connection
-  /** Counts the bytes of the body until the response is sent. */
+  /** Counts the bytes of the body until the handler is done; a handler that keeps them longer takes it away. */
   held: Hold | undefined
   /** The request id: in x-request-id of the response, in log lines, and in an unexpected error. */
   id: string
@@ -109,14 +109,15 @@ export async function handleRequest(
     return
   }
   const held = connection.receive()
+  const call: Call = { request, response, body: '', query, grant, connection, held, id }
   try {
-    const body = decode(await readBody(request, options.maxBodyBytes, held, connection.share))
-    if (body.length > largeBytes) {
+    call.body = decode(await readBody(request, options.maxBodyBytes, held, connection.share))
+    if (call.body.length > largeBytes) {
       await options.bytes.turn()
-      checkValues(body)
+      checkValues(call.body)
     }
-    await handler({ request, response, body, query, grant, connection, held, id })
+    await handler(call)
   } finally {
-    held.release()
+    call.held?.release()
   }
 }

@@ -56,6 +56,9 @@ function endTurn(): void {
   if (line.size > 0) currentTurn()
 }
 
+const isNotPaused = () => false
+const hasNoRest = () => {}
+
 export class Share {
   readonly #socket: Socket
   #turn = -1
@@ -66,9 +69,9 @@ export class Share {
   /** Whether the connection used up the last turn in which it was read. */
   #heavy = false
   /** Whether the socket must stay paused for another reason when its turn comes. */
-  paused: () => boolean = () => false
+  paused: () => boolean = isNotPaused
   /** Handles what has been read and not handled, before more is read. */
-  handleRest: () => void = () => {}
+  handleRest: () => void = hasNoRest
 
   constructor(socket: Socket) {
     this.#socket = socket
@@ -110,6 +113,12 @@ export class Share {
     this.#waits = false
     this.handleRest()
     if (!this.#waits && !this.paused()) this.#socket.resume()
+  }
+
+  /** Call after all listeners were removed from the socket. */
+  takenOver(): void {
+    this.#listens = false
+    if (this.#waits) this.#pause()
   }
 
   close(): void {
