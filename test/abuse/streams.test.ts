@@ -143,6 +143,48 @@ describe('an event stream', () => {
   })
 })
 
+describe('a connection', () => {
+  const host = 'Host: localhost'
+  const subscribe = `GET /graphql?query=${encodeURIComponent(saved)} HTTP/1.1\r\n${host}\r\nAccept: text/event-stream\r\n\r\n`
+  const read = `GET / HTTP/1.1\r\n${host}\r\n\r\n`
+
+  test('gets the responses to earlier requests before its event stream, and none to later ones', async () => {
+    const raw = await Raw.open(target.url)
+    await raw.send(`${read}${read}${subscribe}${read}`)
+    await eventually(() => raw.text.includes('\n\nid: ') || raw.text.includes('\r\n\r\nid: '))
+    const { body } = await target.client.graphql(
+      'mutation { save(content: "after requests", waitMs: 10000) { saveId } }',
+    )
+    expect(body.errors).toBeUndefined()
+    await eventually(() => raw.text.includes('event: next'))
+    await raw.send(read)
+    await target.client.graphql('mutation { save(content: "and more requests", waitMs: 10000) { saveId } }')
+    await eventually(() => raw.text.split('event: next').length === 3)
+    expect(raw.statuses).toEqual([200, 200, 200])
+    const [, events = ''] = raw.text.split('text/event-stream')
+    expect(events).not.toContain('HTTP/1.1')
+    raw.close()
+  })
+
+  test('with an event stream is closed when its client sends requests without end', async () => {
+    const raw = await Raw.open(target.url)
+    await raw.send(subscribe)
+    await eventually(() => raw.text.includes('text/event-stream'))
+    for (let i = 0; i < 100; i++) if (!(await raw.send(read.repeat(100)))) break
+    await raw.closed
+    expect(raw.statuses).toEqual([200])
+  })
+
+  test('with an event stream is closed when its client ends its side', async () => {
+    const raw = await Raw.open(target.url)
+    await raw.send(subscribe)
+    await eventually(() => raw.text.includes('text/event-stream'))
+    raw.socket.end()
+    await raw.closed
+    expect(raw.text).not.toContain('event: complete')
+  })
+})
+
 describe('one client', () => {
   let system: Spillway
   beforeAll(async () => {

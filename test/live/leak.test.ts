@@ -106,7 +106,7 @@ test('an API keeps nothing of 2,000 subscribers that close, disconnect or die', 
 
   const first = await crowd(api.url, 500, 500)
   const open = await api.holding()
-  expect(open.responses - before.responses).toBeGreaterThanOrEqual(500)
+  expect(open.sockets - before.sockets).toBeGreaterThanOrEqual(1_000)
   expect(open.webSockets).toBe(500)
   const each = Math.round((open.bytes - before.bytes) / 1_000)
   console.log(`${each} bytes of heap and buffers for each of 1,000 subscribers`)
@@ -119,6 +119,20 @@ test('an API keeps nothing of 2,000 subscribers that close, disconnect or die', 
   await kill(second)
   await expectGivenBack(api, before, 60_000)
 }, 300_000)
+
+test('an idle subscriber over SSE takes less than 8 KiB of heap, and no HTTP response of Node', async () => {
+  api = await inspect(embedded())
+  await crowd(api.url, 500, 0)
+  const before = await api.holding()
+  await crowd(api.url, 2_000, 0)
+  const open = await api.holding()
+  const each = Math.round((open.bytes - before.bytes) / 2_000)
+  console.log(`${each} bytes of heap and buffers for each of 2,000 subscribers over SSE`)
+  expect(open.sockets - before.sockets).toBeGreaterThanOrEqual(2_000)
+  // 12 to 15 KiB with the parser, the request and the response of Node.
+  expect(each).toBeLessThan(8 * 1_024)
+  expect(open.responses - before.responses).toBeLessThan(10)
+}, 120_000)
 
 test('an API closes the half-open connections of a frozen client, with and without events', async () => {
   const database = await freshDatabase()
