@@ -52,13 +52,15 @@ export async function startPeer(
   }
 }
 
+/** `main`: a file in place of the role's own. */
 export async function startSpillway(
   role: 'api' | 'worker',
   env: Record<string, string>,
   execArgv: string[] = [],
+  main?: URL,
 ): Promise<Process> {
   // More than any scenario fills: the capacity is not what is measured.
-  const child = await spawnSpillway(role, { QUEUE_CAPACITY: '100000000', ...env }, { execArgv })
+  const child = await spawnSpillway(role, { QUEUE_CAPACITY: '100000000', ...env }, { execArgv, main })
   return {
     url: child.url ?? '',
     pid: child.pid,

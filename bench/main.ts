@@ -15,10 +15,13 @@ import { markdown, terminalTable } from './report.ts'
 import { type Result, runScenario, type Scenario } from './scenario.ts'
 import { acceptGraphql, acceptMany, acceptRest, metered } from './scenarios/accept.ts'
 import { contents } from './scenarios/contents.ts'
+import { delivery } from './scenarios/delivery.ts'
 import { draining } from './scenarios/drain.ts'
 import { embedded } from './scenarios/embedded.ts'
-import { delivery, fanOut, idle } from './scenarios/fan-out.ts'
+import { documents, fanOut, fanOutSingle } from './scenarios/fan-out.ts'
+import { idle } from './scenarios/idle.ts'
 import { latency } from './scenarios/latency.ts'
+import { rooms } from './scenarios/rooms.ts'
 import { spiking } from './scenarios/spike.ts'
 import { picture } from './svg.ts'
 
@@ -33,6 +36,9 @@ const all: Scenario[] = [
   spiking,
   embedded,
   fanOut,
+  fanOutSingle,
+  documents,
+  rooms,
   delivery,
   idle,
 ]

@@ -51,7 +51,11 @@ const profileNote =
   "CPU profiles of Spillway's process (of the busiest thread) under the same load, taken apart from the rounds above; shares of the time in which the process was not idle."
 
 function rowsOf(results: readonly Result[]): string[][] {
-  return results.flatMap(({ lines }) => lines.map((line, i) => cellsOf(line, i === 0)))
+  return results.flatMap(({ scenario, lines, unable }) =>
+    unable === undefined
+      ? lines.map((line, i) => cellsOf(line, i === 0))
+      : [columns.map((_, i) => [scenario.title, 'not measured'][i] ?? '')],
+  )
 }
 
 function cellsOf({ scenario, what, ours, unit, beside, ratio, target, reached }: Line, first: boolean): string[] {
@@ -73,7 +77,8 @@ function withUnit(value: number, unit: string): string {
   return unit.startsWith('/') ? `${number(value)}${unit}` : `${number(value)} ${unit}`.trim()
 }
 
-function detailsOf({ scenario, figures }: Result): string[] {
+function detailsOf({ scenario, figures, unable }: Result): string[] {
+  if (unable !== undefined) return [`### ${scenario.title}`, '', `Not measured: ${unable}.`, '']
   const names = [...new Set([...figures.values()].flatMap((measured) => Object.keys(measured)))]
   const rows = [...figures].map(([name, measured]) => [
     name,

@@ -3,7 +3,7 @@
  * same round, minutes apart at most; a ratio is the median of the rounds' ratios.
  */
 import type { Contender, Figures, Running } from './contender.ts'
-import type { Parts } from './parts.ts'
+import type { Pace, Parts } from './parts.ts'
 import { median } from './samples.ts'
 
 export interface Scenario {
@@ -19,13 +19,16 @@ export interface Scenario {
   targets: Target[]
   /** Whose process is profiled in a full run: the first contender's. */
   profile?: boolean
+  /** Why it cannot be measured on this machine, if it cannot. */
+  unable?(pace: Pace): string | undefined
   /** What runs beside all contenders; returns what ends it. */
   stage?(parts: Parts): Promise<() => Promise<void>>
 }
 
 export type Target =
-  /** The first contender's figure is at least so many times this one's. */
-  { beside: string; atLeast?: number } | { figure: string; unit: string; atLeast?: number; atMost?: number }
+  | /** The first contender's figure is at least, or at most, so many times this one's. Without `figure`: the scenario's own. */
+  { beside: string; figure?: string; unit?: string; atLeast?: number; atMost?: number }
+  | { figure: string; unit: string; atLeast?: number; atMost?: number }
 
 export interface Line {
   scenario: string
@@ -44,9 +47,16 @@ export interface Result {
   /** Medians, by contender. */
   figures: Map<string, Figures>
   lines: Line[]
+  /** Why there are no figures. */
+  unable?: string
 }
 
 export async function runScenario(scenario: Scenario, parts: Parts, progress: (text: string) => void): Promise<Result> {
+  const unable = scenario.unable?.(parts.pace)
+  if (unable !== undefined) {
+    progress(`${scenario.name}: not measured: ${unable}`)
+    return { scenario, figures: new Map(), lines: [], unable }
+  }
   const rounds: Map<string, Figures>[] = []
   const running = new Map<string, Running>()
   const leave = await scenario.stage?.(parts)
@@ -88,34 +98,24 @@ function summarise(scenario: Scenario, rounds: readonly Map<string, Figures>[]):
   const ours = figures.get(first.name)!
   const clean = !ours.errors
   const lines = scenario.targets.map((target): Line => {
+    const { figure = scenario.figure, unit = scenario.unit, atLeast, atMost } = target
+    const bound = atLeast !== undefined ? `≥ ${number(atLeast)}` : atMost !== undefined ? `≤ ${number(atMost)}` : ''
+    const reached = (value: number) =>
+      bound === '' ? undefined : clean && value >= (atLeast ?? -Infinity) && value <= (atMost ?? Infinity)
+    const line = { scenario: scenario.title, what: figure, ours: ours[figure]!, unit }
     if ('beside' in target) {
-      const value = figures.get(target.beside)![scenario.figure]!
-      const ratio = median(
-        rounds.map((round) => round.get(first.name)![scenario.figure]! / round.get(target.beside)![scenario.figure]!),
-      )
+      const value = figures.get(target.beside)![figure]!
+      const ratio = median(rounds.map((round) => round.get(first.name)![figure]! / round.get(target.beside)![figure]!))
       const { role } = scenario.contenders.find(({ name }) => name === target.beside)!
       return {
-        scenario: scenario.title,
-        what: scenario.figure,
-        ours: ours[scenario.figure]!,
-        unit: scenario.unit,
+        ...line,
         beside: { name: target.beside, role, value },
         ratio,
-        target: target.atLeast === undefined ? '' : role === 'limit' ? `≥ ${target.atLeast}` : `≥ ${target.atLeast} ×`,
-        reached: target.atLeast === undefined ? undefined : clean && ratio >= target.atLeast,
+        target: bound === '' || role === 'limit' ? bound : `${bound} ×`,
+        reached: reached(ratio),
       }
     }
-    const value = ours[target.figure]!
-    const { atLeast, atMost, unit } = target
-    const bound = atLeast !== undefined ? `≥ ${number(atLeast)}` : atMost !== undefined ? `≤ ${number(atMost)}` : ''
-    return {
-      scenario: scenario.title,
-      what: target.figure,
-      ours: value,
-      unit,
-      target: bound === '' ? '' : `${bound} ${unit}`.trim(),
-      reached: bound === '' ? undefined : clean && value >= (atLeast ?? -Infinity) && value <= (atMost ?? Infinity),
-    }
+    return { ...line, target: bound === '' ? '' : `${bound} ${unit}`.trim(), reached: reached(line.ours) }
   })
   return { scenario, figures, lines }
 }

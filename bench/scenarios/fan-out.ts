@@ -1,256 +1,139 @@
-/** `saved` to many subscribers who asked the same: deliveries a second, how late they come, and what an idle one costs. */
-import { readFileSync } from 'node:fs'
-import { Redis } from 'ioredis'
+/** `saved` to 1,000 subscribers: deliveries a second, where all sent the same document and where each sent another. */
 import { uuidv7 } from 'uuidv7'
-import type { KnownEvent } from '../../src/events/events.ts'
-import { RedisEventLog } from '../../src/events/redis.ts'
-import { parseRedisUrl } from '../../src/redis/address.ts'
-import { Content, contentRow, models } from '../../test/harness/contents.ts'
-import { type Contender, type Process, type Running, startPeer, startSpillway } from '../contender.ts'
-import type { Parts } from '../parts.ts'
-import { Samples } from '../samples.ts'
+import { Content, contentRow } from '../../test/harness/contents.ts'
+import { type Contender, type Running, startPeer, startSpillway } from '../contender.ts'
+import { LocalCrowd } from '../crowd.ts'
+import { deliver, type FanOut, openFanOut } from '../fanning-out.ts'
+import type { Pace } from '../parts.ts'
+import { channelPublisher, logPublisher } from '../publish.ts'
 import { contentOf } from '../save.ts'
 import type { Scenario } from '../scenario.ts'
-import { Crowd } from '../subscribers.ts'
+import type { Subscription } from '../subscriber.ts'
 
-const document = 'subscription { saved { cursor content { id content } } }'
+export const savedDocument = 'subscription { saved { cursor content { id content } } }'
 const subscribers = 1_000
 /** Events of one log entry; a worker under load publishes more at once. */
 const batch = 20
-const patienceMs = 120_000
 
-type Publish = (events: number) => Promise<void>
+const same: Subscription[] = [{ query: savedDocument }]
+/** Of one length, so that all events are. */
+const different: Subscription[] = Array.from({ length: subscribers }, (_, n) => {
+  const alias = `content${String(n >> 1).padStart(3, '0')}`
+  return { query: `subscription { saved { cursor ${alias}: content { ${n % 2 ? 'id content' : 'content id'} } } }` }
+})
 
-/**
- * The length of one event, as every subscriber is sent it: measured until two agree, since a heartbeat may come in between, and since a
- * peer may have answered before it was subscribed itself.
- */
-async function lengthOfOne(crowd: Crowd, publish: Publish): Promise<number> {
-  let before = 0
-  for (let tries = 1; tries <= 20; tries++) {
-    await crowd.quiet()
-    crowd.restart()
-    await publish(1)
-    await crowd.quiet()
-    const length = crowd.total / crowd.size
-    if (length > 0 && length === before && Number.isInteger(length)) return length
-    before = length
-  }
-  throw new Error('the subscribers do not get events of one length')
-}
+/** Events of one round. */
+type Events = (pace: Pace) => number
 
-function fanningOut(
-  crowd: Crowd,
-  length: number,
-  events: number,
-  publish: Publish,
-  stop: () => Promise<void>,
-): Running {
-  return {
-    async measure() {
-      await crowd.quiet()
-      crowd.restart()
-      const since = performance.now()
-      await Promise.all([publish(events), crowd.hasReceived(events * length * crowd.size, patienceMs)])
-      return { rate: ((events * crowd.size) / (performance.now() - since)) * 1_000 }
-    },
-    stop: async () => {
-      crowd.close()
-      await stop()
-    },
-  }
-}
+export const contentLog = (redisUrl: string, entrySize = 1) =>
+  logPublisher(redisUrl, Content, (n) => contentRow(contentOf(n), { id: uuidv7() }), entrySize)
 
-/** Appends to the events log what a worker would: `batch` events an entry. */
-function publisher(parts: Parts): { publish: Publish; close(): Promise<void> } {
-  const log = new RedisEventLog(parseRedisUrl(parts.redis.url), {
-    retentionMs: 3_600_000,
-    retentionBytes: 268_435_456,
-    models,
-    log: { info() {}, warn() {}, error() {} },
+export const contentChannel = (redisUrl: string) =>
+  channelPublisher(redisUrl, (n) => {
+    const saved = { cursor: `mDfe1pzOdSJE.${'0'.repeat(28)}`, content: { id: uuidv7(), content: contentOf(n) } }
+    return ['saved', { saved }]
   })
-  const publish = async (events: number) => {
-    const entries = Array.from({ length: Math.ceil(events / batch) }, (_, i) =>
-      entry(Math.min(batch, events - i * batch)),
-    )
-    // A few to a call, so that the subscribers never wait for the publisher.
-    for (let i = 0; i < entries.length; i += 10) await log.append(entries.slice(i, i + 10))
-  }
-  return { publish, close: () => log.close() }
+
+/** Warms up with the events of one round. */
+async function measuring(stack: AsyncDisposableStack, fanOut: FanOut, events: number): Promise<Running> {
+  await deliver(fanOut, events)
+  const opened = stack.move()
+  return { measure: () => deliver(fanOut, events), stop: () => opened.disposeAsync() }
 }
 
-function entry(size: number): KnownEvent[] {
-  return Array.from({ length: size }, (_, n) => ({
-    type: 'saved',
-    model: Content,
-    row: contentRow(contentOf(n), { id: uuidv7() }),
-  }))
-}
+const crowdOf = (subscriptions: Subscription[]) => (url: string) =>
+  LocalCrowd.open({ url, subscriptions, size: subscribers })
 
-let ourLength = 0
-
-const spillway: Contender = {
+const spillway = (
+  subscriptions: Subscription[],
+  eventsOf: Events,
+  { entrySize = 1, onLength = (_length: number) => {} } = {},
+): Contender => ({
   name: 'Spillway',
   role: 'ours',
   start: async (parts, execArgv) => {
     await parts.reset()
-    const api = await startSpillway('api', parts.env, execArgv)
-    const { publish, close } = publisher(parts)
-    const crowd = await Crowd.open(api.url, document, subscribers)
-    ourLength = await lengthOfOne(crowd, publish)
-    return fanningOut(crowd, ourLength, parts.pace.quick ? 400 : 2_000, publish, async () => {
-      await close()
-      await api.stop()
+    await using stack = new AsyncDisposableStack()
+    const fanOut = await openFanOut(stack, {
+      server: startSpillway('api', parts.env, execArgv),
+      publisher: () => contentLog(parts.redis.url, entrySize),
+      crowd: crowdOf(subscriptions),
     })
+    onLength(fanOut.length)
+    return await measuring(stack, fanOut, eventsOf(parts.pace))
   },
-}
+})
+
+const yogaName = 'stock Yoga + graphql-redis-subscriptions'
+
+const yoga = (subscriptions: Subscription[]): Contender => ({
+  name: yogaName,
+  role: 'peer',
+  start: async (parts) => {
+    await using stack = new AsyncDisposableStack()
+    const fanOut = await openFanOut(stack, {
+      server: startPeer('yoga-pubsub', parts.env),
+      publisher: () => contentChannel(parts.redis.url),
+      crowd: crowdOf(subscriptions),
+    })
+    return await measuring(stack, fanOut, parts.pace.quick ? 40 : 200)
+  },
+})
+
+const manyEvents: Events = ({ quick }) => (quick ? 400 : 2_000)
+let ourLength = 0
 
 const constant: Contender = {
   name: 'constant bytes to the same sockets',
   role: 'limit',
   start: async (parts) => {
-    const peer = await startPeer('sse-constant', parts.env)
-    const crowd = await Crowd.open(peer.url, document, subscribers)
-    const publish: Publish = async (events) => {
-      await fetch(`${peer.url}/write?times=${events / batch}&length=${ourLength * batch}`)
-    }
-    return fanningOut(crowd, ourLength, parts.pace.quick ? 400 : 2_000, publish, peer.stop)
+    await using stack = new AsyncDisposableStack()
+    const fanOut = await openFanOut(stack, {
+      server: startPeer('sse-constant', parts.env),
+      publisher: (url) => ({
+        async publish(events) {
+          await fetch(`${url}/write?times=${events / batch}&length=${ourLength * batch}`)
+        },
+        close: async () => {},
+      }),
+      crowd: crowdOf(same),
+      length: ourLength,
+    })
+    return await measuring(stack, fanOut, manyEvents(parts.pace))
   },
 }
 
-const yoga: Contender = {
-  name: 'stock Yoga + graphql-redis-subscriptions',
-  role: 'peer',
-  start: async (parts) => {
-    const peer = await startPeer('yoga-pubsub', parts.env)
-    const redis = new Redis(parts.redis.url)
-    const publish: Publish = async (events) => {
-      const messages = Array.from({ length: events }, (_, n) => {
-        const saved = { cursor: `mDfe1pzOdSJE.${'0'.repeat(28)}`, content: { id: uuidv7(), content: contentOf(n) } }
-        return redis.publish('saved', JSON.stringify({ saved }))
-      })
-      await Promise.all(messages)
-    }
-    const crowd = await Crowd.open(peer.url, document, subscribers)
-    const length = await lengthOfOne(crowd, publish)
-    return fanningOut(crowd, length, parts.pace.quick ? 40 : 200, publish, async () => {
-      redis.disconnect()
-      await peer.stop()
-    })
-  },
+const onLength = (length: number) => {
+  ourLength = length
 }
 
 export const fanOut: Scenario = {
   name: 'fan-out',
-  title: 'deliveries to 1,000 identical subscribers over SSE',
+  title: 'deliveries to 1,000 identical subscribers over SSE, 20 events an entry',
   figure: 'rate',
   unit: '/s',
-  note: `Published to Spillway in log entries of ${batch} events, as its worker publishes batches; published to the peer one by one. The limit writes bytes of the length of ${batch} events to each socket as often.`,
+  note: `Published in log entries of ${batch} events, as a worker publishes a batch. The limit writes bytes of the length of ${batch} events to each socket as often.`,
   profile: true,
-  contenders: [spillway, constant, yoga],
-  targets: [
-    { beside: yoga.name, atLeast: 5 },
-    { beside: constant.name, atLeast: 0.6 },
-  ],
+  contenders: [spillway(same, manyEvents, { entrySize: batch, onLength }), constant],
+  targets: [{ beside: constant.name, atLeast: 0.8 }],
 }
 
-const pacedPerSecond = 10
-
-export const delivery: Scenario = {
-  name: 'delivery',
-  title: 'delivery of a batch at 20,000 deliveries/s',
-  figure: 'p99',
-  unit: 'ms',
-  note: `${subscribers.toLocaleString('en-US')} subscribers, ${pacedPerSecond} log entries of 2 events a second; from the append to the arrival at each subscriber.`,
-  contenders: [
-    {
-      name: 'Spillway',
-      role: 'ours',
-      start: async (parts) => {
-        await parts.reset()
-        const api = await startSpillway('api', parts.env)
-        const { publish, close } = publisher(parts)
-        const crowd = await Crowd.open(api.url, document, subscribers)
-        const length = await lengthOfOne(crowd, publish)
-        return {
-          async measure() {
-            await pacedDelivery(crowd, length, publish, parts.pace.warmUpSeconds)
-            return await pacedDelivery(crowd, length, publish, parts.pace.seconds)
-          },
-          stop: async () => {
-            crowd.close()
-            await close()
-            await api.stop()
-          },
-        }
-      },
-    },
-  ],
-  targets: [{ figure: 'p99', unit: 'ms', atMost: 100 }],
+export const fanOutSingle: Scenario = {
+  name: 'fan-out-single',
+  title: 'deliveries to 1,000 identical subscribers over SSE, one event a publish',
+  figure: 'rate',
+  unit: '/s',
+  note: 'Each event is published alone: to Spillway as a log entry, which is on disk before the answer, to the peer by PUBLISH. Both are warmed up with the events of one round.',
+  contenders: [spillway(same, manyEvents), yoga(same)],
+  targets: [{ beside: yogaName, atLeast: 30 }],
 }
 
-async function pacedDelivery(crowd: Crowd, length: number, publish: Publish, seconds: number) {
-  await crowd.quiet()
-  crowd.restart()
-  const times = Math.ceil(seconds * pacedPerSecond)
-  const size = 2 * length
-  const appendedAt: number[] = []
-  const samples = new Samples()
-  crowd.onBytes = (bytes) => {
-    // Whole batches only; what is left over is on its way.
-    const since = appendedAt[Math.floor(bytes / size + 0.01) - 1]
-    if (since !== undefined) samples.add(performance.now() - since)
-  }
-  for (let i = 0; i < times; i++) {
-    appendedAt.push(performance.now())
-    await publish(2)
-    const rest = appendedAt[0]! + ((i + 1) * 1_000) / pacedPerSecond - performance.now()
-    await new Promise((resolve) => setTimeout(resolve, Math.max(0, rest)))
-  }
-  await crowd.hasReceived(times * size * crowd.size, 30_000)
-  crowd.onBytes = () => {}
-  return { p50: samples.quantile(0.5), p99: samples.quantile(0.99) }
-}
-
-const idling = (name: string, role: 'ours' | 'peer', start: (parts: Parts) => Promise<Process>): Contender => ({
-  name,
-  role,
-  start: async (parts) => ({
-    async measure() {
-      await parts.reset()
-      const server = await start(parts)
-      const size = parts.pace.quick ? 2_000 : 10_000
-      // The first ones compile and warm up what all share.
-      const first = await Crowd.open(server.url, document, 200)
-      await first.quiet()
-      const before = residentKiB(server.pid)
-      const crowd = await Crowd.open(server.url, document, size)
-      await crowd.quiet()
-      const after = residentKiB(server.pid)
-      first.close()
-      crowd.close()
-      await server.stop()
-      return { memory: (after - before) / size, subscribers: size }
-    },
-    stop: async () => {},
-  }),
-})
-
-function residentKiB(pid: number): number {
-  return Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1])
-}
-
-const idleYoga = 'stock Yoga + graphql-redis-subscriptions'
-
-export const idle: Scenario = {
-  name: 'idle',
-  title: '10,000 idle subscribers in one process, memory of each',
-  figure: 'memory',
-  unit: 'KiB',
-  note: 'Resident memory of the process after less before, by the number of subscribers; sockets included.',
-  contenders: [
-    idling('Spillway', 'ours', (parts) => startSpillway('api', parts.env)),
-    idling(idleYoga, 'peer', (parts) => startPeer('yoga-pubsub', parts.env)),
-  ],
-  targets: [{ figure: 'memory', unit: 'KiB' }, { beside: idleYoga }],
+export const documents: Scenario = {
+  name: 'documents',
+  title: 'deliveries to 1,000 subscribers with 1,000 documents over SSE',
+  figure: 'rate',
+  unit: '/s',
+  note: 'The documents differ in an alias and in the order of two fields. One event a publish, both sides warmed up.',
+  contenders: [spillway(different, ({ quick }) => (quick ? 40 : 200)), yoga(different)],
+  targets: [{ beside: yogaName, atLeast: 5 }],
 }

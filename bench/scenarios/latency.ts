@@ -4,7 +4,7 @@ import { startPeer, startSpillway } from '../contender.ts'
 import { Samples } from '../samples.ts'
 import { checkGraphqlSave as check, checkGraphqlSave, contentOf, graphqlSaves } from '../save.ts'
 import type { Scenario } from '../scenario.ts'
-import { subscribe } from '../subscribers.ts'
+import { subscribe } from '../subscriber.ts'
 import { accepting } from './accept.ts'
 import { drained } from './embedded.ts'
 
@@ -95,8 +95,8 @@ export const latency: Scenario = {
     },
   ],
   targets: [
-    { figure: 'p50', unit: 'ms', atMost: 10 },
-    { figure: 'p99', unit: 'ms', atMost: 100 },
+    { figure: 'p50', unit: 'ms', atMost: 6 },
+    { figure: 'p99', unit: 'ms', atMost: 25 },
     { figure: 'rate', unit: 'saves/s' },
   ],
 }

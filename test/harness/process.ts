@@ -46,6 +46,8 @@ export async function spawnSpillway(
     cwd?: string
     /** A copy of the project (tree.ts), in place of the project. */
     tree?: string | undefined
+    /** A file in place of the role's own. */
+    main?: URL | undefined
     execArgv?: string[]
     stdout?: number
     stderr?: number
@@ -63,7 +65,7 @@ export async function spawnSpillway(
       '--disable-warning=ExperimentalWarning',
       ...(env.SPILLWAY_FAILPOINT === undefined ? [] : ['--import', failpoints]),
       ...(options.execArgv ?? []),
-      join(tree, file),
+      options.main ? fileURLToPath(options.main) : join(tree, file),
     ],
     {
       cwd,

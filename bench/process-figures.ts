@@ -1,0 +1,28 @@
+/** What a process takes of the machine, from /proc. */
+import { readFileSync } from 'node:fs'
+
+/** Of a second: what Linux counts CPU time in (USER_HZ). */
+const ticksPerSecond = 100
+
+export function residentKiB(pid: number): number {
+  return Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1])
+}
+
+/** The CPU time of all threads so far, in user and kernel mode. */
+export function cpuMs(pid: number): number {
+  // The name, in parentheses, may have blanks.
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    .replace(/^.*\) /s, '')
+    .split(' ')
+  return ((Number(fields[11]) + Number(fields[12])) / ticksPerSecond) * 1_000
+}
+
+/** The most files that a process may have open. Node raises its own limit to it. */
+export function openFilesLimit(): number {
+  const [, hard] = /^Max open files\s+\S+\s+(\S+)/m.exec(readFileSync('/proc/self/limits', 'utf8')) ?? []
+  return hard === 'unlimited' ? Number.POSITIVE_INFINITY : Number(hard)
+}
+
+export function availableMiB(): number {
+  return Number(/^MemAvailable:\s+(\d+) kB/m.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1]) / 1_024
+}
