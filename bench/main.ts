@@ -20,6 +20,7 @@ import { draining } from './scenarios/drain.ts'
 import { embedded } from './scenarios/embedded.ts'
 import { documents, fanOut, fanOutSingle } from './scenarios/fan-out.ts'
 import { idle } from './scenarios/idle.ts'
+import { idle100k } from './scenarios/idle-100k.ts'
 import { latency } from './scenarios/latency.ts'
 import { rooms } from './scenarios/rooms.ts'
 import { spiking } from './scenarios/spike.ts'
@@ -41,6 +42,7 @@ const all: Scenario[] = [
   rooms,
   delivery,
   idle,
+  idle100k,
 ]
 
 const { values } = parseArgs({

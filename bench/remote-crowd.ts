@@ -80,3 +80,49 @@ export class RemoteCrowd implements Crowd {
     this.#child.kill()
   }
 }
+
+/** Several crowds as one. */
+export class CrowdGroup implements Crowd {
+  readonly size: number
+  readonly #crowds: readonly Crowd[]
+
+  private constructor(crowds: readonly Crowd[]) {
+    this.#crowds = crowds
+    this.size = crowds.reduce((sum, { size }) => sum + size, 0)
+  }
+
+  /** Where one cannot be opened, none stays open. */
+  static async open(opening: readonly Promise<Crowd>[]): Promise<CrowdGroup> {
+    const crowds = await Promise.allSettled(opening)
+    const group = new CrowdGroup(crowds.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : [])))
+    const failed = crowds.find((one) => one.status === 'rejected')
+    if (!failed) return group
+    group.close()
+    throw failed.reason
+  }
+
+  async restart(): Promise<void> {
+    await Promise.all(this.#crowds.map((one) => one.restart()))
+  }
+
+  async quiet(): Promise<void> {
+    await Promise.all(this.#crowds.map((one) => one.quiet()))
+  }
+
+  async received(bytes: number, stalledMs: number): Promise<number> {
+    return Math.max(...(await Promise.all(this.#crowds.map((one) => one.received(bytes, stalledMs)))))
+  }
+
+  async state(): Promise<CrowdState> {
+    const states = await Promise.all(this.#crowds.map((one) => one.state()))
+    return {
+      least: Math.min(...states.map(({ least }) => least)),
+      most: Math.max(...states.map(({ most }) => most)),
+      dropped: states.reduce((sum, { dropped }) => sum + dropped, 0),
+    }
+  }
+
+  close(): void {
+    for (const crowd of this.#crowds) crowd.close()
+  }
+}
