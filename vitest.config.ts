@@ -11,6 +11,7 @@ const longest = [
   'live/slow',
   'live/leak',
   'live/gap',
+  'live/snapshot',
   'live/read-after-event',
   'models/two-models',
   'models/changed',

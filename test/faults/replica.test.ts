@@ -1,7 +1,9 @@
-/** A page after a cursor, read from a MariaDB replica whose replication stands still (FA17). */
+/** Pages of an API process whose MariaDB replica stands still: after a cursor (FA17), and with savedCursor (P11). */
+import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { holds } from '../harness/eventually.ts'
 import { startMariadb, type TestMariadb } from '../harness/mariadb.ts'
+import { PageReader, pageWays } from '../harness/pages.ts'
 import type { SpillwayProcess } from '../harness/process.ts'
 import { expectSound, Stack } from '../harness/stack.ts'
 import { record } from './table.ts'
@@ -33,6 +35,13 @@ afterAll(async () => {
 
 const rowsOf = async (server: TestMariadb) =>
   Number((await server.sql('SELECT COUNT(*) AS n FROM Content', new URL(stack.database).pathname.slice(1)))[0]!.n)
+
+/** Newest first. */
+const idsOf = async (server: TestMariadb): Promise<string[]> => {
+  const database = new URL(stack.database).pathname.slice(1)
+  const rows = await server.sql('SELECT id FROM Content ORDER BY createdAt DESC, id DESC', database)
+  return rows.map(({ id }) => id)
+}
 
 /** The ids of all pages, newest first, each page from the API that `from` names. */
 async function crawl(from: (page: number) => SpillwayProcess): Promise<string[]> {
@@ -67,12 +76,34 @@ test('FA17: a crawl meets every row while the replica lags behind its cursor', {
   const verdict = await stack.verdict('a crawl over a replica that lags behind its cursor')
   record('FA17', 'redis + mariadb', verdict)
   expectSound(verdict)
-  const ids = await stack.mariadb.sql(
-    'SELECT id FROM Content ORDER BY createdAt DESC, id DESC',
-    new URL(stack.database).pathname.slice(1),
-  )
-  const all = ids.map(({ id }) => id)
+  const all = await idsOf(stack.mariadb)
   expect(await crawl((page) => (page === 0 ? onPrimary : onReplica))).toEqual(all)
   // The pages of before are in the cache now, for both.
   expect(await crawl(() => onPrimary)).toEqual(all)
+})
+
+test.each(pageWays)('P11: a page with savedCursor has rows that the replica lacks (%s)', async (way) => {
+  await replica.sql('STOP SLAVE SQL_THREAD')
+  await stack.save(randomUUID(), `by ${way}`)
+  await stack.drained()
+  const [newest, lagging] = [await idsOf(stack.mariadb), await idsOf(replica)].map((ids) => ids.slice(0, 5))
+  expect(lagging).not.toEqual(newest)
+
+  const pages = new PageReader(onReplica.url!)
+  const withoutCursor = async (api: SpillwayProcess) => {
+    const { data } = await api.client.graphql('{ contents(first: 5) { edges { node { id } } } }')
+    return data.contents.edges.map((edge: { node: { id: string } }) => edge.node.id)
+  }
+  for (let i = 0; i < 4; i++) {
+    // The page of the replica is in the cache, which the process without a replica shares.
+    expect(await withoutCursor(onReplica)).toEqual(lagging)
+    expect(await withoutCursor(onPrimary)).toEqual(newest)
+    // 3: a page that the other process has not read for it.
+    for (const first of [5, 3]) {
+      const { keys, savedCursor } = await pages.read(way, { args: { first } })
+      expect(keys.map(({ id }) => id)).toEqual(newest!.slice(0, first))
+      expect(savedCursor).toEqual(expect.any(String))
+    }
+  }
+  await pages.close()
 })

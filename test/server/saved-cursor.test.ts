@@ -57,6 +57,49 @@ describe('The savedCursor of a page', () => {
     stream.close()
   })
 
+  test.each(pageWays)('is taken before the page is read (%s)', async (way) => {
+    const { store } = ways
+    const read = store.page
+    store.page = async (...args) => {
+      const rows = await read.apply(store, args)
+      await append()
+      return rows
+    }
+    try {
+      for (let i = 0; i < 4; i++) {
+        await insert(ways, ['new'])
+        const before = await end()
+        expect(await pages.read(way)).toMatchObject({ savedCursor: before })
+        expect(await end()).not.toBe(before)
+      }
+    } finally {
+      store.page = read
+    }
+  })
+
+  test.each(pageWays)('is taken before the version of a kept page is looked up (%s)', async (way) => {
+    for (let i = 0; i < 4; i++) await pages.read(way)
+    const { cache } = ways.app
+    const { get, version } = cache
+    cache.get = async (...keys) => {
+      const found = await get.apply(cache, keys)
+      await append()
+      return found
+    }
+    cache.version = async (keys) => {
+      const found = await version.call(cache, keys)
+      await append()
+      return found
+    }
+    try {
+      const before = await end()
+      expect(await pages.read(way)).toMatchObject({ savedCursor: before })
+      expect(await end()).not.toBe(before)
+    } finally {
+      Object.assign(cache, { get, version })
+    }
+  })
+
   test.each(pageWays)('moves on with the log although the page stays the same (%s)', async (way) => {
     await insert(ways, ['kept'])
     for (let i = 0; i < 4; i++) await pages.read(way)
