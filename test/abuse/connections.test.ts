@@ -173,11 +173,12 @@ describe('very many connections:', () => {
     })
     await target.work()
     raw.socket.resume()
-    await eventually(() => ended, { timeoutMs: 20_000 })
-    await holds(() => expect(raw.statuses.length).toBe(20_000), { timeoutMs: 20_000 })
+    const progress = () => raw.statuses.length
+    await eventually(() => ended, { timeoutMs: 20_000, progress })
+    await holds(() => expect(raw.statuses.length).toBe(20_000), { timeoutMs: 20_000, progress })
     expect(raw.statuses.filter((status) => status === 429).length).toBeGreaterThan(100)
     raw.close()
-  })
+  }, 120_000)
 })
 
 describe('an ambiguous request', () => {
