@@ -19,22 +19,20 @@ import type { Grant } from '../model/grant.ts'
 import type { Meter } from '../model/meter.ts'
 import type { Context } from './builder.ts'
 import type { Document } from './documents.ts'
+import { heartbeatFrame, heartbeatMs, type Known } from './heartbeat.ts'
 import type { GraphQLParams } from './params.ts'
 import { frameOf, type Stream } from './streams.ts'
 import type { Subscriptions } from './subscriptions.ts'
 
-const heartbeatMs = 12_000
 /** A socket that drains nothing for so long is closed. Its client can reconnect and resume with its cursor. */
 const stuckMs = 45_000
-const beat = ':\n\n'
 const complete = 'event: complete\ndata:\n\n'
 const cursorErrors = ['CURSOR_EXPIRED', 'BAD_USER_INPUT']
 
 /** An open stream. What it refers to stays in memory while nothing happens. */
-interface Open {
+interface Open extends Known {
   readonly socket: Socket
   readonly connection: Connection
-  readonly stream: Stream
   /** The request id. */
   readonly id: string
   /** Since when its socket does not drain; undefined: it drains. */
@@ -87,12 +85,13 @@ export class SseServer {
       begin(response).end()
       return
     }
+    const { cursor } = stream
     // A cursor to resume from before the first event, and the first bytes that some proxies and browsers wait for.
-    begin(response).write(stream.cursor === undefined ? beat : `id: ${stream.cursor}\n\n`)
+    begin(response).write(cursor === undefined ? ':\n\n' : `id: ${cursor}\n\n`)
     const held = call.held
     call.held = undefined
     const socket = connection.takeOver(response)
-    this.#serve({ socket, connection, stream, id, stuckSince: undefined }, call.grant, leave, held)
+    this.#serve({ socket, connection, stream, sent: cursor, id, stuckSince: undefined }, call.grant, leave, held)
   }
 
   /** Counts the stream that the call becomes; call the returned function when it ends. */
@@ -123,8 +122,9 @@ export class SseServer {
         const batch = await stream.next()
         if (!batch) break
         if (socket.destroyed) return
-        const { frames, results } = batch
+        const { frames, results, cursor } = batch
         this.#deps.meter.delivered(results.length)
+        open.sent = cursor
         if (!socket.write(frames)) {
           const sent = connection.sending(socket.writableLength, frames)
           await this.#drained(open)
@@ -165,9 +165,10 @@ export class SseServer {
 
   #beat(): void {
     const now = performance.now()
-    for (const { socket, stuckSince } of this.#open) {
-      if (stuckSince === undefined) socket.write(beat)
-      else if (now - stuckSince > stuckMs) socket.destroy()
+    for (const open of this.#open) {
+      if (open.stuckSince === undefined) {
+        if (!open.socket.write(heartbeatFrame(open))) void this.#drained(open)
+      } else if (now - open.stuckSince > stuckMs) open.socket.destroy()
     }
   }
 

@@ -26,6 +26,8 @@ const turnBytes = 64 * 1024
 
 /** Some results, and the same results as frames of Server-Sent Events. */
 export interface Batch {
+  /** Behind its last event; undefined if the stream cannot be resumed. */
+  cursor: string | undefined
   results: readonly FormattedExecutionResult[]
   frames: Buffer
 }
@@ -34,6 +36,8 @@ export interface Batch {
 export interface Stream {
   /** The cursor to resume from; undefined if the stream cannot be resumed. */
   readonly cursor: string | undefined
+  /** The cursor while the stream waits at the end of the log and has returned all events before it; undefined otherwise. */
+  readonly end: string | undefined
   /** Whether the end of the stream is `complete` for the client: a feed never completes. */
   readonly completes: boolean
   /** Waits for the next results; undefined at the end. One call at a time. */
@@ -76,6 +80,7 @@ export class FeedStreams {
   readonly #deps: FeedStreamsDeps
   readonly #renderers = new Map<string, SharedRenderer>()
   readonly #recent = new Recent(maxRenderedBytes)
+  #end: { cursor: Cursor; text: string } | undefined
 
   constructor(deps: FeedStreamsDeps) {
     this.#deps = deps
@@ -93,9 +98,13 @@ export class FeedStreams {
     const feed = await this.#deps.follower.feed(topic, cursorOf(lastEventId || (after ?? undefined)))
     const shared = request.document.shared ? this.#share(request, grant) : undefined
     const render = shared?.render ?? this.#rendererOf(request, grant)
+    const endText = () => feed.end && this.#endText(feed.end)
     return {
       get cursor() {
         return formatCursor(feed.cursor)
+      },
+      get end() {
+        return endText()
       },
       completes: false,
       next: async () => {
@@ -107,6 +116,12 @@ export class FeedStreams {
         shared?.leave()
       },
     }
+  }
+
+  /** Feeds that wait at the end of the log share its text. */
+  #endText(end: Cursor): string {
+    if (end !== this.#end?.cursor) this.#end = { cursor: end, text: formatCursor(end) }
+    return this.#end.text
   }
 
   /** Shares a renderer until `leave` is called, which may be called twice. */
@@ -238,13 +253,15 @@ async function renderBatch(
   const frames: string[] = []
   // Every renderer renders the events, and there may be many renderers.
   if (bytesOf(events) > turnBytes) await bytes.turn()
+  let last = ''
   for (const { cursor, event } of events) {
     const resolved = resolve(root(cursor, event))
     const result = resolved instanceof Promise ? await resolved : resolved
     results.push(result)
-    frames.push(`id: ${formatCursor(cursor)}\n${frameOf(result)}`)
+    last = formatCursor(cursor)
+    frames.push(`id: ${last}\n${frameOf(result)}`)
   }
-  return { results, frames: Buffer.from(frames.join('')) }
+  return { cursor: last, results, frames: Buffer.from(frames.join('')) }
 }
 
 /** Each event's size is measured once, whatever the number of renderers. */

@@ -60,13 +60,14 @@ export class Subscriptions {
     const iterator = source[Symbol.asyncIterator]()
     return {
       cursor: undefined,
+      end: undefined,
       completes: true,
       next: async () => {
         const { done, value } = await iterator.next()
         if (done) return undefined
         // Each message has a context of its own, and so the bounds of one operation (Reads).
         const result = shownResult(await document.execute(value, contextOf(grant, client), variables), maskError)
-        return { results: [result], frames: Buffer.from(frameOf(result)) }
+        return { cursor: undefined, results: [result], frames: Buffer.from(frameOf(result)) }
       },
       close: () => void iterator.return?.(),
     }

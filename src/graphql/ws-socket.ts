@@ -18,9 +18,9 @@ import { frameCost } from '../http/share.ts'
 import { IncompleteMessage, sliceReads } from '../http/ws-reads.ts'
 import type { Grant } from '../model/grant.ts'
 import type { Log } from '../model/log.ts'
+import { heartbeatMs, SocketCursors } from './heartbeat.ts'
 import { completedId, isServerMessage, Operations, subscribeId, withQuery } from './ws-messages.ts'
 
-const heartbeatMs = 12_000
 /** Pings without a pong before the socket is closed. With fewer, clients that only read slowly would be closed, too. */
 const maxUnanswered = 3
 /** Try again later (RFC 6455's registry): clients of graphql-ws do so. */
@@ -82,6 +82,7 @@ export class WsSocket {
   /** Payloads of pings that are not sent back. */
   readonly largePings = new WeakSet<object>()
   readonly operations = new Operations()
+  readonly cursors = new SocketCursors()
   /** Whether an operation with this id is in progress. The protocol sets it. */
   isInProgress: (id: string) => boolean = () => false
 
@@ -140,6 +141,9 @@ export class WsSocket {
       if (this.#unanswered >= maxUnanswered) return socket.terminate()
       this.#unanswered += 1
       socket.ping()
+      // A client that does not read gets no more, and keeps the cursors that it has.
+      const ping = socket.bufferedAmount === 0 ? this.cursors.ping() : undefined
+      if (ping) void this.#send(ping)
     }, heartbeatMs)
     socket.on('pong', (data) => {
       if (!this.#useFrame()) return
@@ -159,7 +163,7 @@ export class WsSocket {
       {
         protocol: socket.protocol,
         send: (data) => this.#send(data),
-        onPong: () => void this.#count(),
+        onPong: () => void (this.cursors.isAnswer() || this.#count()),
         onPing: (payload) => {
           void this.#count()
           const echo = payload && !this.largePings.has(payload)

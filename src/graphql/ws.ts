@@ -17,6 +17,7 @@ import type { Meter } from '../model/meter.ts'
 import { asyncIterator } from './async-iterator.ts'
 import type { Context } from './builder.ts'
 import type { Documents } from './documents.ts'
+import type { SocketCursors } from './heartbeat.ts'
 import type { Stream } from './streams.ts'
 import type { Subscriptions } from './subscriptions.ts'
 import { type Protocol, WsSocket, type WsSocketDeps } from './ws-socket.ts'
@@ -38,12 +39,16 @@ export interface WsDeps extends WsSocketDeps {
   meter: Meter
 }
 
-/** A subscription has a stream; every other operation is executed. */
-type Args = ExecutionArgs & {
-  stream?: Stream
-  opened?: () => void
-  execute?: ReturnType<Yoga['getEnveloped']>['execute']
+interface Subscribed {
+  stream: Stream
+  id: string
+  socket: WsSocket
+  opened: () => void
 }
+
+/** A subscription has a stream; every other operation is executed. */
+type Args = ExecutionArgs & Partial<Subscribed> & { execute?: ReturnType<Yoga['getEnveloped']>['execute'] }
+type SubscriptionArgs = ExecutionArgs & Subscribed
 
 export class WsServer {
   readonly #deps: WsDeps
@@ -69,9 +74,9 @@ export class WsServer {
       onSubscribe: ({ extra }, id, payload) => this.#prepare(extra, id, payload),
       execute: (args) => (args as Args).execute!(args),
       subscribe: (args) => {
-        const { stream, opened } = args as Args
-        opened!()
-        return results(stream!, deps.meter)
+        const { stream, opened, id, socket } = args as SubscriptionArgs
+        opened()
+        return results(socket.cursors.open(id, stream), deps.meter)
       },
       // The results of a stream are in their public form already.
       onNext: (_ctx, _id, _payload, args, result) =>
@@ -119,7 +124,7 @@ export class WsServer {
         socket.subscribed()
         const stream = await subscriptions.open(subscription, params, contextValue)
         const { schema, node: document } = subscription
-        return { schema, document, operationName, stream, opened }
+        return { schema, document, operationName, stream, id, socket, opened }
       }
       opened()
       const { schema, node: document } = documents.parse(params)
@@ -156,15 +161,20 @@ function tooManyOperations(): SpillwayError {
   return new SpillwayError('RATE_LIMITED', message, { retryAfterMs: 1_000 })
 }
 
-function results(stream: Stream, meter: Meter): AsyncIterableIterator<ExecutionResult> {
+function results(known: ReturnType<SocketCursors['open']>, meter: Meter): AsyncIterableIterator<ExecutionResult> {
   let ready: ExecutionResult[] = []
-  return asyncIterator<ExecutionResult>(async () => {
+  const next = async () => {
     while (ready.length === 0) {
-      const batch = await stream.next()
+      const batch = await known.stream.next()
       if (!batch) return undefined
       ready = [...(batch.results as readonly ExecutionResult[])]
+      known.sent = batch.cursor
       meter.delivered(ready.length)
     }
     return ready.shift()
-  }, stream.close)
+  }
+  return asyncIterator<ExecutionResult>(next, () => {
+    known.close()
+    known.stream.close()
+  })
 }

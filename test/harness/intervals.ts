@@ -12,6 +12,8 @@ const places = {
   defaultDeadLetterAfterMs: 'worker/newer.ts',
   /** For so long an answer of /readyz stands. */
   sharedMs: 'src/server/health.ts',
+  /** How often streams get a heartbeat. */
+  heartbeatMs: 'src/graphql/heartbeat.ts',
   /** So long spans wait to be sent together. */
   delayMs: 'src/telemetry/otel.ts',
 } as const

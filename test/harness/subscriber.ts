@@ -1,6 +1,6 @@
 /**
- * A subscriber to `saved` as the README asks for one: it keeps the cursor of the last event it saw, and comes back with it wherever it
- * is let in. Invariant: it notes every event in the order it came, and every way in which the server broke the order.
+ * A subscriber to `saved` as the README asks for one: it keeps the cursor of the last event or heartbeat, and subscribes with it again wherever
+ * a server accepts it. Invariant: it notes every event in the order it came, and every way in which the server broke the order.
  */
 import type { Json } from './client.ts'
 import { SseClient } from './sse.ts'
@@ -29,6 +29,8 @@ export class Subscriber {
   /** What it saw that it should not have. */
   readonly faults: string[] = []
   connections = 0
+  /** How many heartbeats had a later cursor. */
+  heartbeats = 0
   readonly wire: Wire
   readonly #where: () => string | undefined
   readonly #stopping = new AbortController()
@@ -91,10 +93,18 @@ export class Subscriber {
     this.onEvent(id)
   }
 
+  /** A heartbeat has the cursor of a later place, or of this one. */
+  #moved(cursor: string): void {
+    if (cursor < this.#after) this.faults.push(`heartbeat ${cursor} after ${this.#after}`)
+    if (cursor > this.#after) this.heartbeats += 1
+    this.#after = cursor
+  }
+
   async #overSse(url: string): Promise<void> {
     const client = await SseClient.open(url, this.#feed.query, { after: this.#after })
-    client.onFrame = ({ event, data }) => {
+    client.onFrame = ({ id, event, data }) => {
       if (event === 'next') this.#note(JSON.parse(data))
+      else if (event === undefined && id !== undefined) this.#moved(id)
       client.frames.length = 0
     }
     for (const frame of client.frames.splice(0)) client.onFrame(frame)
@@ -108,6 +118,10 @@ export class Subscriber {
     const client = await WsClient.connect(url)
     client.onMessage = ({ type, payload }) => {
       if (type === 'next') this.#note(payload)
+      if (type === 'ping') {
+        client.send({ type: 'pong', payload })
+        this.#moved(payload.cursors['1'])
+      }
       if (type === 'error') {
         this.#note({ errors: payload })
         client.close()
