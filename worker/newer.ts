@@ -52,7 +52,7 @@ export class NewerEntries {
       const since = this.#known.get(entry.handle)?.since ?? now
       this.#known.delete(entry.handle)
       if (now - since >= deadLetterAfterMs) {
-        due.push(deadLetter(entry, 'UNDECODABLE', problem))
+        due.push(deadLetter(entry, 'UNDECODABLE', problem, { model: undefined }))
         continue
       }
       if (this.#known.size < mostKept) this.#known.set(entry.handle, { since, seenAt: now })

@@ -5,8 +5,10 @@ import { digestOf, type Model, type Row } from '../src/model/model.ts'
 import type { DeadLetterInput, Entry } from '../src/queue/queue.ts'
 
 export interface RejectedEntry extends DeadLetterInput {
-  /** The id that the event of the failure names; undefined for a message without one. */
-  id: string | undefined
+  /** The id that the event of the failure names: of the save, or the handle, as the dead letter. */
+  id: string
+  /** The model that it names; undefined if the message cannot be decoded. */
+  model: string | undefined
 }
 
 export interface SavedRow {
@@ -21,14 +23,20 @@ export interface Outcome {
   deadLetters: RejectedEntry[]
 }
 
-export function deadLetter(entry: Entry, code: FailureCode, message: string, attempts = 1): RejectedEntry {
-  return { entry, id: entry.id, failure: { code, message, attempts, failedAt: new Date() } }
+export function deadLetter(
+  entry: Entry,
+  code: FailureCode,
+  message: string,
+  { model, attempts = 1 }: { model: Model | undefined; attempts?: number },
+): RejectedEntry {
+  const failure = { code, message, attempts, failedAt: new Date() }
+  return { entry, id: entry.id ?? entry.handle, model: model?.name, failure }
 }
 
 /** Names the existing row to the queue, so that the queue refuses the next conflict. */
 export function conflictWith(model: Model, row: Row, entry: Entry): RejectedEntry {
   const existing = { digest: digestOf(model, row), at: +row.createdAt }
-  return { ...deadLetter(entry, 'ID_CONFLICT', conflict(row.id)), existing }
+  return { ...deadLetter(entry, 'ID_CONFLICT', conflict(row.id), { model }), existing }
 }
 
 export function conflict(id: string): string {

@@ -236,13 +236,13 @@ export class Persister {
   }
 
   #reject({ row, entries }: PendingRow, fault: StoreFault, code: FailureCode, attempts: number, round: Round): void {
-    const { name } = this.#model
+    const model = this.#model
     this.#options.log.error(
-      { model: name, reason: fault.message, code: fault.vendorCode, id: row.id },
+      { model: model.name, reason: fault.message, code: fault.vendorCode, id: row.id },
       'the database rejected a row; dead-lettering it',
     )
-    const message = describeFault(this.#model, fault)
-    round.deadLetters.push(...entries.map((entry) => deadLetter(entry, code, message, attempts)))
+    const message = describeFault(model, fault)
+    round.deadLetters.push(...entries.map((entry) => deadLetter(entry, code, message, { model, attempts })))
   }
 
   #count(rows: readonly PendingRow[], startedAt: number): void {

@@ -145,7 +145,7 @@ function reject(batch: readonly Pending[], error: unknown): void {
 
 function logEntries(saved: readonly SavedRow[], deadLetters: readonly RejectedEntry[]): KnownEvent[][] {
   const all: KnownEvent[] = saved.map(({ model, row }) => ({ type: 'saved', model, row }))
-  for (const { id, failure } of deadLetters) if (id !== undefined) all.push({ type: 'failed', id, failure })
+  for (const { id, model, failure } of deadLetters) all.push({ type: 'failed', id, model, failure })
   const entries: KnownEvent[][] = []
   let bytes = Number.POSITIVE_INFINITY
   for (const event of all) {

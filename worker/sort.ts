@@ -28,6 +28,12 @@ export class Sorter {
     this.#ordered = parentsFirst(models)
   }
 
+  /** Undefined if the message cannot be decoded. */
+  modelOf({ body }: Entry): Model | undefined {
+    const message = decode(body, this.#models)
+    return message instanceof Undecodable ? undefined : message.model
+  }
+
   sort(entries: readonly Entry[]): Sorted {
     const byId = new Map<string, { model: Model; pending: PendingRow }>()
     const deadLetters: RejectedEntry[] = []
@@ -39,13 +45,13 @@ export class Sorter {
         // It may quote a name that any program has written.
         const problem = message.problem.slice(0, 300).toWellFormed()
         if (message.newer) newer.push({ entry, problem })
-        else deadLetters.push(deadLetter(entry, message.code, problem))
+        else deadLetters.push(deadLetter(entry, message.code, problem, { model: undefined }))
         continue
       }
       const { model, id, at, values } = message
       // The API checked the same; the queue may hold messages that no API enqueued.
       if (parseId(id) !== id) {
-        deadLetters.push(deadLetter(entry, 'REJECTED', 'the id is not a lower-case UUID'))
+        deadLetters.push(deadLetter(entry, 'REJECTED', 'the id is not a lower-case UUID', { model }))
         continue
       }
       const known = byId.get(id)
@@ -57,7 +63,7 @@ export class Sorter {
         byId.set(id, { model, pending: { row, entries: [entry] } })
       } else if (known.model === model && dataText(model, known.pending.row) === dataText(model, values)) {
         known.pending.entries.push(entry)
-      } else deadLetters.push(deadLetter(entry, 'ID_CONFLICT', conflict(id)))
+      } else deadLetters.push(deadLetter(entry, 'ID_CONFLICT', conflict(id), { model }))
     }
     const rows = new Map<Model, PendingRow[]>()
     for (const { model, pending } of byId.values()) {

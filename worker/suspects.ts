@@ -105,7 +105,8 @@ export class Suspects {
           { id: entry.id, attempts: crashes },
           'the worker crashed at every attempt with this message alone; dead-lettering it',
         )
-        const crashed = deadLetter(entry, 'CRASHED', 'the worker crashed while processing it', crashes)
+        const details = { model: this.#deps.sorter.modelOf(entry), attempts: crashes }
+        const crashed = deadLetter(entry, 'CRASHED', 'the worker crashed while processing it', details)
         return await this.#deps.publisher.publish({ saved: [], entries: [], deadLetters: [crashed] })
       }
       await sleep(backoffMs(attempt), signal)

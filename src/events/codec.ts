@@ -2,8 +2,8 @@
  * Events as text. Invariant: decoding never throws, and every decoded event is whole. An event of another release (another type, a later
  * version, a model that this release does not have) becomes `unknown`; a text with a damaged event decodes to undefined.
  *
- * Version 2: `{ v: 2, type: 'saved', model, row }`, `row` as model.ts' rowText. Version 1: `{ v: 1, type: 'failed', id, failure }`, dates as
- * milliseconds since 1970; and `{ v: 1, type: 'saved', content }`, which release 0.1 wrote, also without `v`.
+ * Version 2: `{ v: 2, type: 'saved', model, row }`, `row` as model.ts' rowText. Version 1: `{ v: 1, type: 'failed', id, model?, failure }`,
+ * dates as milliseconds since 1970 (release 0.1 wrote no model, and reads events with one); and `{ v: 1, type: 'saved', content }`, which release 0.1 wrote, also without `v`.
  */
 import type { Failure } from '../model/error.ts'
 import { type Models, readRow, rowText } from '../model/model.ts'
@@ -55,7 +55,8 @@ function readEvent(item: unknown, models: Models): Event | undefined {
   }
   if (v === 1 && type === 'failed') {
     const failure = readFailure(item.failure)
-    return failure && typeof item.id === 'string' ? { type, id: item.id, failure } : undefined
+    if (!failure || typeof item.id !== 'string') return undefined
+    return { type, id: item.id, ...(typeof item.model === 'string' ? { model: item.model } : {}), failure }
   }
   return (v !== 1 && v !== 2) || typeof type === 'string' ? { type: 'unknown' } : undefined
 }

@@ -13,7 +13,10 @@ export interface SavedEvent {
 
 export interface FailedEvent {
   type: 'failed'
+  /** Of the save; for a message without one, the handle that its dead letter has for an id. */
   id: string
+  /** The name of the model; undefined if the message cannot be decoded, and in an event of release 0.1. */
+  model?: string | undefined
   failure: Failure
 }
 

@@ -9,12 +9,15 @@ import {
   saveIdsLimit,
 } from '../app/dead-letters.ts'
 import { pageDefault } from '../app/rows.ts'
+import { type FailedEvent, formatCursor } from '../events/events.ts'
+import { failures } from '../events/topics.ts'
 import { checkPage } from '../http/input.ts'
 import { badInput, failureCodes } from '../model/error.ts'
 import { parseId } from '../model/input.ts'
 import type { DeadLetterRange } from '../queue/queue.ts'
 import type { Builder, Context } from './builder.ts'
 import type { FailureRef } from './receipt.ts'
+import type { FeedField } from './roots.ts'
 
 const scope = { extensions: { scope: 'admin' } }
 /** What a page or a count by a filter is worth in the limit of rows of an operation: it may read all dead letters. */
@@ -31,6 +34,7 @@ interface Page {
 const filterOf = (filter: FilterShape | null | undefined): FilterShape => filter ?? {}
 
 export function addDeadLetters(builder: Builder, Failure: FailureRef): void {
+  addFeed(builder, Failure)
   const types = deadLetterTypes(builder, Failure)
   addList(builder, types)
   addChanges(builder, types)
@@ -100,6 +104,51 @@ function deadLetterTypes(builder: Builder, Failure: FailureRef) {
   )
 
   return { DeadLetterFilter, DeadLetterConnection }
+}
+
+type DeadLetteredShape = FailedEvent & { cursor: string }
+
+/** Every failure, from the client's cursor on. The worker dead-letters a message before it appends the event. */
+function addFeed(builder: Builder, Failure: FailureRef): void {
+  const DeadLettered = builder.objectRef<DeadLetteredShape>('DeadLettered').implement({
+    ...scope,
+    description:
+      'A message became a dead letter. `deadLetters` of every process lists it until it is retried or discarded.',
+    fields: (t) => ({
+      cursor: t.exposeString('cursor', { description: 'The position after this event, for `deadLettered(after:)`.' }),
+      saveId: t.exposeID('id', {
+        description:
+          'The id of the save; for a message without one, the handle that the queue gave it, as in `deadLetters`.',
+      }),
+      model: t.exposeString('model', {
+        nullable: true,
+        description: 'The model of the save; null if the message cannot be decoded.',
+      }),
+      failure: t.expose('failure', { type: Failure, description: 'Why the message could not become a row.' }),
+    }),
+  })
+  const feed: FeedField = {
+    topic: () => failures,
+    root: (cursor, event): DeadLetteredShape => ({ ...(event as FailedEvent), cursor: formatCursor(cursor) }),
+  }
+  builder.subscriptionField('deadLettered', (t) =>
+    t.field({
+      type: DeadLettered,
+      extensions: { scope: 'admin', shared: true, feed },
+      description:
+        'Every message that became a dead letter, in the order of the events log. A message that fails again after a retry comes again. To miss none, subscribe first, then read `deadLetters`. A worker that crashes between a dead letter and its event sends no event: `queue { deadLetters }` counts those, too.',
+      args: {
+        after: t.arg.string({
+          description:
+            'The cursor of the last event received, or the `savedCursor` of a page. Without it the stream begins now.',
+        }),
+      },
+      subscribe: () => {
+        throw new Error('FeedStreams serves this field')
+      },
+      resolve: (deadLettered: unknown) => deadLettered as DeadLetteredShape,
+    }),
+  )
 }
 
 type Types = ReturnType<typeof deadLetterTypes>

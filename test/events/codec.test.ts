@@ -34,3 +34,18 @@ test.each([
   expect(changed).not.toBe(text)
   expect(decodeEvents(changed, models)).toBeUndefined()
 })
+
+test('An event of a failure decodes to what was encoded, with a model and without', () => {
+  const failure = { code: 'REJECTED' as const, message: 'no', attempts: 1, failedAt: now }
+  const [named, unnamed] = [
+    { type: 'failed' as const, id: 'a', model: 'Comment', failure },
+    { type: 'failed' as const, id: 'b', failure },
+  ]
+  expect(decodeEvents(encodeEvents([named, unnamed]), models)).toEqual([named, unnamed])
+  // Release 0.1 wrote no model; it reads these fields, and no other one.
+  const text = '[{"v":1,"type":"failed","id":"b","failure":{"code":"REJECTED","message":"no","attempts":1,"failedAt":'
+  expect(encodeEvents([{ ...unnamed, model: undefined }])).toBe(`${text}${+now}}}]`)
+  expect(JSON.parse(encodeEvents([named]))).toEqual([
+    { v: 1, type: 'failed', id: 'a', model: 'Comment', failure: { ...failure, failedAt: +now } },
+  ])
+})

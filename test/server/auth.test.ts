@@ -41,6 +41,7 @@ const needs: Record<string, string> = {
   'Query.content': 'read',
   'Query.node': 'read',
   'Query.receipt': 'read',
+  'Query.receipts': 'read',
   'Query.queue': 'admin',
   'Query.deadLetters': 'admin',
   'Mutation.save': 'write',
@@ -48,7 +49,9 @@ const needs: Record<string, string> = {
   'Mutation.retryDeadLetters': 'admin',
   'Mutation.discardDeadLetters': 'admin',
   'Subscription.saved': 'read',
+  'Subscription.deadLettered': 'admin',
   'Subscription.receipt': 'read',
+  'Subscription.receipts': 'read',
   'Subscription.queue': 'admin',
 }
 
@@ -62,6 +65,7 @@ const shows: Record<string, string | undefined> = {
   DeadLetterChange: 'admin',
   DeadLetterConnection: 'admin',
   DeadLetterEdge: 'admin',
+  DeadLettered: 'admin',
   Queue: 'admin',
   ContentReceipt: undefined,
   Failure: undefined,

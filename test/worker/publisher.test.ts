@@ -260,17 +260,25 @@ describe.each([
     expect(await parts.queue.status()).toMatchObject({ depth: 0, deadLetters: 1 })
   })
 
-  test('Publisher dead-letters a message without an id and appends no event of it', async () => {
+  test('Publisher dead-letters a message, and appends the event of it with the id and the model that it is given', async () => {
     const spied = observed()
     const [entry] = (await received(items(1))) as [Entry]
     const failure = { code: 'UNDECODABLE' as const, message: 'no message', attempts: 1, failedAt: new Date() }
     await new Publisher(spied, options()).publish({
       saved: [],
       entries: [],
-      deadLetters: [{ entry, id: undefined, failure }],
+      deadLetters: [
+        { entry, id: entry.handle, model: undefined, failure },
+        { entry, id: entry.id!, model: 'Content', failure },
+      ],
     })
-    expect(spied.seen).toEqual(['deadLetter begins', 'deadLetter is done'])
-    expect(await log()).toEqual([])
+    expect(spied.seen.filter((step) => !step.startsWith('deadLetter'))).toEqual(['append begins', 'append is done'])
+    expect((await log()).map(({ events }) => events)).toEqual([
+      [
+        { type: 'failed', id: entry.handle, failure },
+        { type: 'failed', id: entry.id, model: 'Content', failure },
+      ],
+    ])
   })
 
   test('Publisher publishes together what comes while it publishes', async () => {
