@@ -133,6 +133,7 @@ export const documents: Scenario = {
   title: 'deliveries to 1,000 subscribers with 1,000 documents over SSE',
   figure: 'rate',
   unit: '/s',
+  profile: true,
   note: 'The documents differ in an alias and in the order of two fields. One event a publish, both sides warmed up.',
   contenders: [spillway(different, ({ quick }) => (quick ? 40 : 200)), yoga(different)],
   targets: [{ beside: yogaName, atLeast: 5 }],
