@@ -4,9 +4,11 @@
  */
 import { type Connection, listen, type Subscriber, type Subscription } from './subscriber.ts'
 
-export interface CrowdOptions extends Connection {
+export interface CrowdOptions extends Omit<Connection, 'localAddress'> {
   /** Taken in turns. */
   subscriptions: readonly Subscription[]
+  /** To connect from, taken in turns. */
+  localAddresses?: readonly string[]
   size: number
 }
 
@@ -54,7 +56,7 @@ export class LocalCrowd implements Crowd {
     this.#received = new Float64Array(size)
   }
 
-  static async open({ size, subscriptions, ...connection }: CrowdOptions): Promise<LocalCrowd> {
+  static async open({ size, subscriptions, localAddresses = [], ...options }: CrowdOptions): Promise<LocalCrowd> {
     const crowd = new LocalCrowd(size)
     for (let opened = 0; opened < size; opened += openedAtOnce) {
       const some = Array.from({ length: Math.min(openedAtOnce, size - opened) }, async (_, i) => {
@@ -62,6 +64,7 @@ export class LocalCrowd implements Crowd {
         const received = (bytes: number) => crowd.#count(n, bytes)
         const dropped = () => crowd.#count(n, Number.POSITIVE_INFINITY)
         const subscription = subscriptions[n % subscriptions.length]!
+        const connection = { ...options, localAddress: localAddresses[n % localAddresses.length] }
         crowd.#subscribers.push(await listen(connection, subscription, { received, dropped }))
       })
       await Promise.all(some)

@@ -11,7 +11,7 @@ export interface Subscription {
 export interface Connection {
   url: string
   protocol?: 'SSE' | 'WebSocket'
-  /** To connect from: each address has some 28,000 ports. */
+  /** To connect from. */
   localAddress?: string | undefined
 }
 
