@@ -60,7 +60,8 @@ export interface WsSocketDeps {
 export class WsSocket {
   readonly #deps: WsSocketDeps
   readonly #socket: WebSocket
-  readonly #request: IncomingMessage
+  /** The upgrade, until its client is known: an idle socket needs no more of it. */
+  #request: IncomingMessage | undefined
   readonly #connection: Connection
   readonly #incomplete: IncompleteMessage
   /** The bytes that were read and wait for a later turn. */
@@ -102,14 +103,15 @@ export class WsSocket {
 
   /** The Authorization header of the upgrade; connection_init may hold one, too. */
   get authorization(): string | undefined {
-    return this.#request.headers.authorization
+    return this.#request?.headers.authorization
   }
 
   /** Call when the token was accepted. Throws RATE_LIMITED. */
   granted(grant: Grant): void {
     // The client may have disconnected while its token was verified.
     if (this.#socket.readyState !== this.#socket.OPEN) return
-    this.client = clientOf(grant, this.#request)
+    this.client = clientOf(grant, this.#request!)
+    this.#request = undefined
     this.#leaveLimit = this.#deps.limit.enter(this.client)
     this.#unwatchToken = this.#deps.auth.watch(grant, () =>
       this.#socket.close(CloseCode.Unauthorized, 'The token is not valid any more.'),

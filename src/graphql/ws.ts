@@ -6,7 +6,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { ExecutionArgs, ExecutionResult, FormattedExecutionResult, GraphQLError } from 'graphql'
 import { handleProtocols, makeServer, type SubscribePayload, type Context as WsContext } from 'graphql-ws'
-import { WebSocketServer } from 'ws'
+import { type WebSocket, WebSocketServer } from 'ws'
 import type { Client } from '../app/save.ts'
 import { checkSubscription } from '../http/client-limits.ts'
 import type { Connection } from '../http/connections.ts'
@@ -138,11 +138,15 @@ export class WsServer {
 
   upgrade(request: IncomingMessage, raw: Duplex, head: Buffer, connection: Connection): void {
     this.#server.handleUpgrade(request, raw, head, (client) => {
-      const socket = new WsSocket(this.#deps, client, request, raw, connection)
-      this.#open.add(socket)
-      client.once('close', () => this.#open.delete(socket))
-      socket.serve(this.#protocol)
+      this.#serve(new WsSocket(this.#deps, client, request, raw, connection), client)
     })
+  }
+
+  /** A method of its own: a listener made in `upgrade` would keep the request for as long as the socket is open. */
+  #serve(socket: WsSocket, client: WebSocket): void {
+    this.#open.add(socket)
+    client.once('close', () => this.#open.delete(socket))
+    socket.serve(this.#protocol)
   }
 
   get open(): number {
