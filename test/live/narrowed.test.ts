@@ -11,9 +11,11 @@ import { models } from '../harness/contents.ts'
 import { savedEvent } from '../harness/events.ts'
 import { holds } from '../harness/eventually.ts'
 import { quiet } from '../harness/quiet.ts'
-import { roomQuery, treeWithRooms } from '../harness/rooms.ts'
+import { type Random, seeded } from '../harness/random.ts'
+import { roomFeed, roomQuery, treeWithRooms } from '../harness/rooms.ts'
 import { SseClient } from '../harness/sse.ts'
-import { cursorNow, type Wire, wires } from '../harness/subscriber.ts'
+import { Stack } from '../harness/stack.ts'
+import { cursorNow, Subscriber, type Wire, wires } from '../harness/subscriber.ts'
 import type { Tree } from '../harness/tree.ts'
 
 let tree: Tree
@@ -111,6 +113,144 @@ describe.each(setUps)('A narrowed subscription (%s)', (setUp) => {
     await holds(() => expect(resumed.map(({ ids }) => ids)).toEqual([[next], [next]]))
     expect(resumed.map(({ code }) => code())).toEqual([undefined, undefined])
   }, 90_000)
+})
+
+const rooms = Array.from({ length: 20 }, (_, n) => `room ${n}`)
+const authors = ['ann', 'bob']
+
+interface Message {
+  id: string
+  room: string
+  author: string
+  body: string
+}
+
+/** Saves messages until it is stopped; each call is repeated with its ids until it is acknowledged. */
+class Writer {
+  readonly acknowledged: Message[] = []
+  readonly #stopping = new AbortController()
+  readonly #clients: Promise<void>[]
+
+  constructor(system: Spillway, random: Random) {
+    this.#clients = [0, 1, 2].map(async () => {
+      while (!this.#stopping.signal.aborted) {
+        const message = () => ({ id: randomUUID(), room: random.pick(rooms), author: random.pick(authors), body: 'x' })
+        const inputs = Array.from({ length: 1 + random.whole(20) }, message)
+        const query = 'mutation ($inputs: [MessageInput!]!) { saveMessages(inputs: $inputs) { saveId } }'
+        for (let saved: Json; !saved; ) {
+          const api = system.apis[random.whole(system.apis.length)]
+          saved = (await api?.client.graphql(query, { inputs }).catch(() => undefined))?.data?.saveMessages
+          // Nothing depends on this pause but the load.
+          await new Promise((resolve) => setTimeout(resolve, 30))
+        }
+        this.acknowledged.push(...inputs)
+      }
+    })
+  }
+
+  async more(count: number): Promise<void> {
+    const goal = this.acknowledged.length + count
+    const progress = () => this.acknowledged.length
+    await holds(() => expect(progress()).toBeGreaterThan(goal), { timeoutMs: 60_000, progress })
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort()
+    await Promise.all(this.#clients)
+  }
+}
+
+/** P5: whether the list of the room, of whichever process answers, has the row. A list of 100 newer rows says nothing. */
+async function isListed(system: Spillway, random: Random, room: string, id: string): Promise<boolean> {
+  const api = system.apis[random.whole(system.apis.length)]
+  const query = `{ messages(room: "${room}", first: 100) { edges { node { id } } } }`
+  const answer = await api?.client.graphql(query).catch(() => undefined)
+  const edges: Json[] | undefined = answer?.data?.messages?.edges
+  return !edges || edges.length === 100 || edges.some(({ node }) => node.id === id)
+}
+
+/** Subscribers of some rooms that drop and resume at random, while messages are saved and the faults happen. */
+async function missNothing(system: Spillway, faults: (() => Promise<void>)[]): Promise<void> {
+  const random = seeded()
+  console.log(`SEED=${random.seed}`)
+  const start = await cursorNow(system.url)
+  const url = () => system.apis[random.whole(system.apis.length)]?.url
+  const reads: Promise<void>[] = []
+  const stale: string[] = []
+  const topics = [
+    ...rooms.slice(0, 4).map((room) => ({ room, author: undefined })),
+    ...authors.map((author) => ({ room: rooms[0]!, author })),
+    { room: 'a room of nobody', author: undefined },
+  ]
+  const groups = topics.map(({ room, author }) => {
+    const subscribers = wires.map((wire) => new Subscriber(wire, start, url, roomFeed(room, author)).start())
+    for (const subscriber of subscribers) {
+      dispose.push(() => subscriber.stop())
+      subscriber.onEvent = (id) => {
+        reads.push(isListed(system, random, room, id).then((is) => void (is || stale.push(`${room} ${id}`))))
+      }
+    }
+    return { room, author, subscribers }
+  })
+  const all = groups.flatMap(({ subscribers }) => subscribers)
+  await holds(() => expect(all.every(({ connections }) => connections > 0)).toBe(true))
+  const dropping = setInterval(() => random.pick(all).drop(), 150)
+  const writer = new Writer(system, random)
+  for (const fault of faults) {
+    await writer.more(200)
+    await fault()
+  }
+  await writer.more(200)
+  await writer.stop()
+  clearInterval(dropping)
+
+  for (const { room, author, subscribers } of groups) {
+    const own = writer.acknowledged.filter((one) => one.room === room && (author ?? one.author) === one.author)
+    const ids = own.map(({ id }) => id).sort()
+    await holds(() => expect(subscribers.map((one) => [...one.ids].sort())).toEqual([ids, ids]), {
+      timeoutMs: 30_000,
+      progress: () => subscribers.map(({ seen }) => seen.length).join(),
+    })
+    // One order, also of events that were published twice.
+    await holds(() => expect(subscribers[0]!.seen).toEqual(subscribers[1]!.seen))
+  }
+  await Promise.all(reads)
+  expect(stale).toEqual([])
+  expect(all.flatMap(({ faults }) => faults)).toEqual([])
+  const sum = (count: (subscriber: Subscriber) => number) => all.reduce((total, one) => total + count(one), 0)
+  const [connections, heartbeats] = [sum((one) => one.connections), sum((one) => one.heartbeats)]
+  expect(connections, 'subscribers that do not resume prove nothing').toBeGreaterThan(all.length * 2)
+  expect(heartbeats, 'nor those that resume from events only').toBeGreaterThan(all.length)
+  console.log(
+    `${writer.acknowledged.length} saves, ${connections} connections, ${heartbeats} heartbeats, ${reads.length} reads`,
+  )
+}
+
+describe('P4 and P5: narrowed subscriptions that drop and resume miss nothing, and their lists have the rows,', () => {
+  test('while APIs, Redis and its pub/sub are killed', async () => {
+    const stack = await Stack.start({ tree: tree.path, apis: 2, workers: 1, intervals: { heartbeatMs: 100 } })
+    system = stack
+    const killApi = async () => {
+      await stack.kill(stack.apis[0]!)
+      await stack.startApi()
+    }
+    const killRedis = async () => {
+      await stack.redis.stop('SIGKILL')
+      await stack.redis.restart()
+    }
+    const killPubSub = async () => void (await stack.redis.cli('CLIENT', 'KILL', 'TYPE', 'pubsub'))
+    await missNothing(stack, [killPubSub, killApi, killRedis, killPubSub, killApi])
+  }, 180_000)
+
+  test('while the embedded process is killed', async () => {
+    const stack = await Stack.start({ tree: tree.path, embedded: true, intervals: { heartbeatMs: 100 } })
+    system = stack
+    const killApi = async () => {
+      await stack.kill(stack.apis[0]!)
+      await stack.startApi()
+    }
+    await missNothing(stack, [killApi, killApi])
+  }, 120_000)
 })
 
 test('A pong that answers a heartbeat does not count for the rate limit', async () => {
