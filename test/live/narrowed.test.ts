@@ -82,7 +82,14 @@ async function follow(wire: Wire, url: string, room: string, after?: string) {
   })
   client.subscribe(
     { query: roomQuery(room), variables },
-    { next: note, error: (errors) => note({ errors }), complete: () => {} },
+    {
+      next: note,
+      error: (errors) => {
+        if (Array.isArray(errors)) note({ errors })
+        else code = `closed with ${(errors as CloseEvent).code}`
+      },
+      complete: () => {},
+    },
   )
   dispose.push(() => client.dispose())
   return { cursors, ids, code: () => code, close: () => client.dispose() }
@@ -254,7 +261,7 @@ describe('P4 and P5: narrowed subscriptions that drop and resume miss nothing, a
 })
 
 test('A pong that answers a heartbeat does not count for the rate limit', async () => {
-  const { env, url } = await start('redis + mariadb', { REQUESTS_PER_SECOND: '5' }, 50)
+  const { env, url } = await start('redis + mariadb', { RATE_LIMIT: '5' }, 50)
   const log = new RedisEventLog(parseRedisUrl(env.QUEUE_URL!), {
     retentionMs: 60_000,
     retentionBytes: 1_048_576,
