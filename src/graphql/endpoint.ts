@@ -88,7 +88,7 @@ export function makeGraphQL(deps: GraphQLDeps, options: GraphQLOptions): GraphQL
     { ...shared, yoga, documents, subscriptions, auth, rateLimit, limit, bytes, meter: metrics, log },
     options,
   )
-  metrics.watchSubscribers(() => ({ sse: sse.open, websocket: ws.open }))
+  metrics.watchSubscribers(() => ({ ...sse.open, websocket: ws.open }))
   return {
     handle: async (call) => {
       const { request, body, query } = call
@@ -103,7 +103,7 @@ export function makeGraphQL(deps: GraphQLDeps, options: GraphQLOptions): GraphQL
       const subscription = params && subscriptions.find(params)
       if (subscription) {
         if (!accepted.stream) throw new HttpError(406, notAcceptable)
-        return await sse.handle(call, subscription, params)
+        return await sse.handle(call, subscription, params, accepted.stream)
       }
       if (type && params && (await fast.handle(call, params, type))) return
       await respondByYoga(call, accepted)

@@ -1,6 +1,6 @@
 /**
- * Subscriptions over Server-Sent Events (GraphQL over SSE, distinct connections): by POST, and by GET for a browser's own EventSource, which
- * resumes by itself with Last-Event-ID. Invariant: at most one batch per socket waits to be sent; the next one is read after it has drained.
+ * Subscriptions over HTTP: as Server-Sent Events (GraphQL over SSE, distinct connections), by POST, and by GET for a browser's own EventSource,
+ * which resumes by itself with Last-Event-ID; or as multipart responses (stream-formats.ts). Invariant: at most one batch per socket waits to be sent; the next one is read after it has drained.
  *
  * A server that stops ends the stream without `complete`: to a client, complete means that no more events will follow.
  */
@@ -9,6 +9,7 @@ import type { Socket } from 'node:net'
 import type { Writable } from 'node:stream'
 import type { Hold } from '../app/bytes.ts'
 import type { Client } from '../app/save.ts'
+import type { StreamType } from '../http/accept.ts'
 import type { Auth } from '../http/auth.ts'
 import { checkSubscription, clientOf, type StreamLimit } from '../http/client-limits.ts'
 import type { Connection } from '../http/connections.ts'
@@ -19,24 +20,30 @@ import type { Grant } from '../model/grant.ts'
 import type { Meter } from '../model/meter.ts'
 import type { Context } from './builder.ts'
 import type { Document } from './documents.ts'
-import { heartbeatFrame, heartbeatMs, type Known } from './heartbeat.ts'
+import { heartbeatMs, type Known } from './heartbeat.ts'
 import type { GraphQLParams } from './params.ts'
-import { frameOf, type Stream } from './streams.ts'
+import { formats, type StreamFormat } from './stream-formats.ts'
+import type { Stream } from './streams.ts'
 import type { Subscriptions } from './subscriptions.ts'
 
 /** A socket that drains nothing for so long is closed. Its client can reconnect and resume with its cursor. */
 const stuckMs = 45_000
-const complete = 'event: complete\ndata:\n\n'
-const cursorErrors = ['CURSOR_EXPIRED', 'BAD_USER_INPUT']
 
 /** An open stream. What it refers to stays in memory while nothing happens. */
 interface Open extends Known {
   readonly socket: Socket
   readonly connection: Connection
+  readonly format: StreamFormat
   /** The request id. */
   readonly id: string
   /** Since when its socket does not drain; undefined: it drains. */
   stuckSince: number | undefined
+}
+
+interface Failing {
+  format: StreamFormat
+  id: string
+  isFirst: boolean
 }
 
 export interface SseDeps {
@@ -58,13 +65,17 @@ export class SseServer {
     this.#deps = deps
   }
 
-  get open(): number {
-    return this.#open.size
+  /** How many streams are open, by their types. */
+  get open(): Record<StreamType, number> {
+    let multipart = 0
+    for (const { format } of this.#open) if (format === formats.multipart) multipart += 1
+    return { sse: this.#open.size - multipart, multipart }
   }
 
   /** Opens the subscription; either side may end it. Throws RATE_LIMITED and BAD_USER_INPUT; other errors are sent in the stream. */
-  async handle(call: Call, document: Document, params: GraphQLParams): Promise<void> {
+  async handle(call: Call, document: Document, params: GraphQLParams, type: StreamType): Promise<void> {
     const { request, response, connection, id } = call
+    const format = formats[type]
     await connection.turnOf(response)
     if (connection.gone) return
     const leave = this.#enter(call)
@@ -74,24 +85,27 @@ export class SseServer {
       stream = await this.#deps.subscriptions.open(document, params, context, headerOf(request, 'last-event-id'))
     } catch (error) {
       leave()
-      begin(response)
-      this.#fail(response, error, id)
+      this.#fail(begin(response, format), error, { format, id, isFirst: true })
       return
     }
     // The client may have disconnected while the log was read; and HEAD gets the headers only.
     if (response.destroyed || request.method === 'HEAD') {
       leave()
       stream.close()
-      begin(response).end()
+      begin(response, format).end()
       return
     }
     const { cursor } = stream
-    // A cursor to resume from before the first event, and the first bytes that some proxies and browsers wait for.
-    begin(response).write(cursor === undefined ? ':\n\n' : `id: ${cursor}\n\n`)
+    begin(response, format).write(format.begin(cursor))
     const held = call.held
     call.held = undefined
     const socket = connection.takeOver(response)
-    this.#serve({ socket, connection, stream, sent: cursor, id, stuckSince: undefined }, call.grant, leave, held)
+    this.#serve(
+      { socket, connection, format, stream, sent: cursor, id, stuckSince: undefined },
+      call.grant,
+      leave,
+      held,
+    )
   }
 
   /** Counts the stream that the call becomes; call the returned function when it ends. */
@@ -116,24 +130,26 @@ export class SseServer {
   }
 
   async #pump(open: Open): Promise<void> {
-    const { socket, connection, stream, id } = open
+    const { socket, connection, format, stream, id } = open
+    let isFirst = true
     try {
       for (;;) {
         const batch = await stream.next()
         if (!batch) break
         if (socket.destroyed) return
-        const { frames, results, cursor } = batch
-        this.#deps.meter.delivered(results.length)
-        open.sent = cursor
+        const frames = format.frames(batch)
+        isFirst = false
+        this.#deps.meter.delivered(batch.results.length)
+        open.sent = batch.cursor
         if (!socket.write(frames)) {
           const sent = connection.sending(socket.writableLength, frames)
           await this.#drained(open)
           sent()
         }
       }
-      if (stream.completes && !this.#closing) socket.write(complete)
+      if (stream.completes && !this.#closing) socket.write(format.complete)
     } catch (error) {
-      this.#fail(socket, error, id)
+      this.#fail(socket, error, { format, id, isFirst })
     }
     socket.destroySoon()
   }
@@ -155,19 +171,17 @@ export class SseServer {
   }
 
   /** Sends the errors, and `complete` unless the client should retry later. */
-  #fail(out: Writable, error: unknown, id: string): void {
+  #fail(out: Writable, error: unknown, { format, id, isFirst }: Failing): void {
     const { errors } = shownErrors(thrownErrors(error), this.#deps.maskError, id)
     const isFinal = errors.every(({ extensions }) => extensions?.retryAfterMs === undefined)
-    // An empty id replaces an invalid or expired cursor in the browser, so that it does not reconnect with that cursor.
-    const resetsCursor = errors.some(({ extensions }) => cursorErrors.includes(String(extensions?.code)))
-    out.end(`${resetsCursor ? 'id:\n' : ''}${frameOf({ errors })}${isFinal ? complete : ''}`)
+    out.end(format.errors({ errors, isFirst, isFinal }))
   }
 
   #beat(): void {
     const now = performance.now()
     for (const open of this.#open) {
       if (open.stuckSince === undefined) {
-        if (!open.socket.write(heartbeatFrame(open))) void this.#drained(open)
+        if (!open.socket.write(open.format.heartbeat(open))) void this.#drained(open)
       } else if (now - open.stuckSince > stuckMs) open.socket.destroy()
     }
   }
@@ -180,12 +194,12 @@ export class SseServer {
   }
 }
 
-function begin(response: ServerResponse): ServerResponse {
+function begin(response: ServerResponse, { contentType }: StreamFormat): ServerResponse {
   // The end of the connection ends the response: without chunk sizes between the frames, all sockets get the same bytes.
   response.useChunkedEncodingByDefault = false
   setCommonHeaders(response)
   response.writeHead(200, {
-    'content-type': 'text/event-stream; charset=utf-8',
+    'content-type': contentType,
     'cache-control': 'no-cache, no-store, no-transform',
     // Otherwise some proxies buffer the stream.
     'x-accel-buffering': 'no',

@@ -32,7 +32,7 @@ export interface Batch {
   frames: Buffer
 }
 
-/** A subscription as SSE and WebSocket serve it. */
+/** A subscription as HTTP and WebSocket serve it. */
 export interface Stream {
   /** The cursor to resume from; undefined if the stream cannot be resumed. */
   readonly cursor: string | undefined
@@ -229,8 +229,8 @@ function renderedOnce(renderNow: SharedRenderer['render'], recent: Recent): Shar
   const renderings = new WeakMap<readonly FeedEvent[], Promise<Batch>>()
   const render = async (events: readonly FeedEvent[]): Promise<Batch> => {
     const rendering = await renderNow(events)
-    // The bytes, and about as much again for the objects.
-    recent.add(rendering.frames.length * 2 + 1_000, () => renderings.delete(events))
+    // The bytes, and about as much again for the objects, and for the parts of multipart subscriptions.
+    recent.add(rendering.frames.length * 3 + 1_000, () => renderings.delete(events))
     return rendering
   }
   return (events) => {

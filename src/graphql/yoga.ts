@@ -182,7 +182,7 @@ async function relay(yoga: Yoga, request: IncomingMessage, response: ServerRespo
 }
 
 export const notAcceptable =
-  'None of the media types in Accept can be given: use application/json or application/graphql-response+json, and text/event-stream for a subscription.'
+  'None of the media types in Accept can be given: use application/json or application/graphql-response+json, and text/event-stream, or multipart/mixed;subscriptionSpec=1.0, for a subscription.'
 
 const messages: Record<number, string> = {
   405: '/graphql takes mutations by POST only, and queries by GET and POST.',

@@ -5,6 +5,8 @@ interface Range {
   type: string
   quality: number
   place: number
+  /** Of Apollo's multipart subscriptions: it has the parameter subscriptionSpec=1.0. */
+  subscriptions: boolean
 }
 
 interface Match {
@@ -16,16 +18,28 @@ interface Match {
 
 /** One range of the list; a comma in quotes does not end it. */
 const rangeForm = /(?:[^,"]|"(?:[^"\\]|\\.)*"?)+/g
-const qualityForm = /;\s*q\s*=\s*(\d*\.?\d*)\s*(?:;|$)/i
+const parameterForm = /;\s*([^\s=;]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)/g
 
-/** Ignores parameters other than q: no media type of this server has another one to choose. */
+/** Ignores parameters other than q and subscriptionSpec: no media type of this server has another one to choose. */
 function rangesOf(accept: string): Range[] {
   return (accept.match(rangeForm) ?? []).flatMap((text, place) => {
     const type = text.split(';', 1)[0]!.trim().toLowerCase()
     if (type === '') return []
-    const quality = Number.parseFloat(qualityForm.exec(text)?.[1] ?? '1')
-    return [{ type, place, quality: Number.isNaN(quality) ? 1 : Math.min(quality, 1) }]
+    const parameters = parametersOf(text)
+    const q = parameters.get('q') ?? ''
+    const quality = /^(?:\d+\.?\d*|\.\d+)$/.test(q) ? Math.min(Number(q), 1) : 1
+    const subscriptions = type === multipart && parameters.get('subscriptionspec') === '1.0'
+    return [{ type, place, quality, subscriptions }]
   })
+}
+
+/** By name in lower case; of several with one name the first. */
+function parametersOf(text: string): ReadonlyMap<string, string> {
+  const all = [...text.matchAll(parameterForm)].map(([, name, value]): [string, string] => [
+    name!.toLowerCase(),
+    value!.trim().replace(/^"(.*)"$/, '$1'),
+  ])
+  return new Map(all.reverse())
 }
 
 /** The most specific range that matches the type; undefined if none does. */
@@ -48,7 +62,10 @@ export function acceptable(accept: string | undefined, offers: readonly string[]
 }
 
 function orderOf(accept: string, offers: readonly string[]): string[] {
-  const ranges = rangesOf(accept)
+  return order(rangesOf(accept), offers)
+}
+
+function order(ranges: readonly Range[], offers: readonly string[]): string[] {
   return offers
     .flatMap((type) => {
       const match = matchOf(ranges, type)
@@ -77,7 +94,11 @@ export function wantsEventStream(accept: string | undefined): boolean {
 
 export const json = ['application/json', 'application/graphql-response+json']
 const eventStream = 'text/event-stream'
-const offered = [...json, eventStream, 'multipart/mixed']
+const multipart = 'multipart/mixed'
+const offered = [...json, eventStream, multipart]
+
+/** Server-Sent Events, or Apollo's multipart subscriptions. */
+export type StreamType = 'sse' | 'multipart'
 
 /** The media types that a GraphQL response may have. */
 export interface Accepted {
@@ -85,8 +106,9 @@ export interface Accepted {
   types: readonly string[]
   /** The Content-Type of a JSON response; undefined if JSON is not acceptable. */
   json: string | undefined
-  /** Whether an event stream is acceptable, the only response to a subscription; a range that covers it is enough. */
-  stream: boolean
+  /** How a subscription is streamed; undefined if neither way is acceptable. For an event stream, a range that covers it is enough; the other
+   *  one must be named. */
+  stream: StreamType | undefined
 }
 
 const headersCached = 100
@@ -105,7 +127,21 @@ export function acceptedOf(accept = ''): Accepted {
 }
 
 function read(accept: string): Accepted {
-  const types = acceptable(accept, offered)
+  if (accept.trim() === '') return { types: offered, json: `${json[0]}; charset=utf-8`, stream: 'sse' }
+  const ranges = rangesOf(accept)
+  const named = ranges.filter((range) => range.subscriptions)
+  const others = ranges.filter((range) => !range.subscriptions)
+  // A range with `*` covers the media type without its parameter.
+  const takesMultipart = order(named, [multipart]).length > 0
+  const offers = takesMultipart ? [eventStream, multipart] : [eventStream]
+  const [stream] = order([...others.filter(({ type }) => type !== multipart), ...named], offers)
+  const types = order(others, offered)
+  // After JSON: the errors of an invalid document are one response.
+  if (takesMultipart && !types.includes(multipart)) types.push(multipart)
   const first = types.find((type) => json.includes(type))
-  return { types, json: first && `${first}; charset=utf-8`, stream: types.includes(eventStream) }
+  return {
+    types,
+    json: first && `${first}; charset=utf-8`,
+    stream: stream === undefined ? undefined : stream === eventStream ? 'sse' : 'multipart',
+  }
 }

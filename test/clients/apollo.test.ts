@@ -1,6 +1,6 @@
 /**
  * Apollo Client, unchanged, with its default normalisation: it stores an object under its type and `id`, merges pages as Relay's, and follows a
- * subscription over WebSocket.
+ * subscription over WebSocket and over HTTP.
  */
 import { ApolloClient, ApolloLink, CombinedGraphQLErrors, gql, HttpLink, InMemoryCache } from '@apollo/client'
 import { GraphQLWsLink } from '@apollo/client/link/subscriptions'
@@ -154,6 +154,39 @@ describe.each(setUps)('Apollo Client on %s', (setUp: SetUp) => {
     )
     stop()
     subscription.unsubscribe()
+  })
+
+  test('follows a subscription over HttpLink as a multipart response, resumes it, and gets its errors by their codes', async () => {
+    const overHttp = new ApolloClient({
+      link: new HttpLink({ uri: `${system.url}/graphql` }),
+      cache: new InMemoryCache(),
+    })
+    const follow = (variables: Record<string, unknown>) => {
+      const got: Json[] = []
+      let ended = false
+      const subscription = overHttp.subscribe<Json>({ query: saved, variables }).subscribe({
+        next: (result) => got.push(result),
+        complete: () => {
+          ended = true
+        },
+      })
+      return { got, ended: () => ended, stop: () => subscription.unsubscribe() }
+    }
+    const contents = ['over multipart', 'and more "🙂"\r\n--graphql--']
+    const after = await cursorNow(system.url)
+    const first = follow({ after })
+    for (const content of contents) await saveRow(system.client, content)
+    const contentsOf = (got: Json[]) => got.map(({ data }) => data.saved.content.content)
+    await holds(() => expect(contentsOf(first.got)).toEqual(contents))
+    first.stop()
+    const back = follow({ after: first.got[0].data.saved.cursor })
+    await holds(() => expect(contentsOf(back.got)).toEqual(contents.slice(1)))
+    back.stop()
+    const wrong = follow({ after: 'nonsense' })
+    await holds(() => expect([wrong.got.length, wrong.ended()]).toEqual([1, true]))
+    const { error } = wrong.got[0]
+    expect(CombinedGraphQLErrors.is(error) && error.errors[0]!.extensions?.code).toBe('BAD_USER_INPUT')
+    overHttp.stop()
   })
 
   test('keeps the result of a mutation beside one that fails (FE2)', async () => {
