@@ -29,6 +29,29 @@ type Wake = (from?: Cursor) => void
 /** A feed skips so many entries in one turn of the event loop. */
 const skipsInTurn = 64
 
+/** A class, since an object literal with getters has a hidden class of its own: a kilobyte for each feed. */
+class OpenFeed implements Feed {
+  readonly #cursor: () => Cursor
+  readonly #end: () => Cursor | undefined
+  readonly next: Feed['next']
+  readonly close: Feed['close']
+
+  constructor(cursor: () => Cursor, end: () => Cursor | undefined, next: Feed['next'], close: Feed['close']) {
+    this.#cursor = cursor
+    this.#end = end
+    this.next = next
+    this.close = close
+  }
+
+  get cursor(): Cursor {
+    return this.#cursor()
+  }
+
+  get end(): Cursor | undefined {
+    return this.#end()
+  }
+}
+
 export class Feeds {
   readonly #ring: Ring
   readonly #catchUp: CatchUp
@@ -129,20 +152,12 @@ export class Feeds {
       }
       return undefined
     }
-    const endOfRing = () => this.#endOfRing()
-    return {
-      get cursor() {
-        return (atEnd && endOfRing()) || cursor
-      },
-      get end() {
-        return atEnd ? endOfRing() : undefined
-      },
-      next,
-      close: () => {
-        closed = true
-        stopWaiting?.()
-      },
+    const close = () => {
+      closed = true
+      stopWaiting?.()
     }
+    const end = () => (atEnd ? this.#endOfRing() : undefined)
+    return new OpenFeed(() => end() ?? cursor, end, next, close)
   }
 
   #endOfRing(): Cursor | undefined {

@@ -7,6 +7,7 @@
 import { type ExecutionResult, type FormattedExecutionResult, Kind, valueFromASTUntyped, visit } from 'graphql'
 import type { Bytes } from '../app/bytes.ts'
 import { type Cursor, formatCursor, type KnownEvent, parseCursor } from '../events/events.ts'
+import type { Feed } from '../events/feeds.ts'
 import type { Follower } from '../events/follower.ts'
 import { type FeedEvent, type Topic, topicText } from '../events/topics.ts'
 import { type MaskError, shownResult } from '../http/errors.ts'
@@ -69,6 +70,46 @@ interface TopicRequest extends FeedRequest {
   topic: Topic
 }
 
+/** A class, since an object literal with getters has a hidden class of its own: a kilobyte for each stream. */
+class FeedStream implements Stream {
+  readonly completes = false
+  readonly #feed: Feed
+  readonly #render: SharedRenderer['render']
+  readonly #leave: (() => void) | undefined
+  readonly #textOf: (end: Cursor) => string
+
+  constructor(
+    feed: Feed,
+    render: SharedRenderer['render'],
+    leave: (() => void) | undefined,
+    textOf: (end: Cursor) => string,
+  ) {
+    this.#feed = feed
+    this.#render = render
+    this.#leave = leave
+    this.#textOf = textOf
+  }
+
+  get cursor(): string {
+    return formatCursor(this.#feed.cursor)
+  }
+
+  get end(): string | undefined {
+    const { end } = this.#feed
+    return end && this.#textOf(end)
+  }
+
+  async next(): Promise<Batch | undefined> {
+    const events = await this.#feed.next()
+    return events && (await this.#render(events))
+  }
+
+  close(): void {
+    this.#feed.close()
+    this.#leave?.()
+  }
+}
+
 export interface FeedStreamsDeps {
   follower: Follower
   contextOf: (grant: Grant) => Context
@@ -98,24 +139,7 @@ export class FeedStreams {
     const feed = await this.#deps.follower.feed(topic, cursorOf(lastEventId || (after ?? undefined)))
     const shared = request.document.shared ? this.#share(request, grant) : undefined
     const render = shared?.render ?? this.#rendererOf(request, grant)
-    const endText = () => feed.end && this.#endText(feed.end)
-    return {
-      get cursor() {
-        return formatCursor(feed.cursor)
-      },
-      get end() {
-        return endText()
-      },
-      completes: false,
-      next: async () => {
-        const events = await feed.next()
-        return events && (await render(events))
-      },
-      close: () => {
-        feed.close()
-        shared?.leave()
-      },
-    }
+    return new FeedStream(feed, render, shared?.leave, (end) => this.#endText(end))
   }
 
   /** Feeds that wait at the end of the log share its text. */
