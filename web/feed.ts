@@ -61,27 +61,32 @@ export async function watchFeed(): Promise<never> {
   onChosen(showModel)
   pauseWhileHidden()
   let tries = 0
+  /** The stream goes on from the page that was just read: there was nothing to miss. */
+  let fromPage = false
   for (;;) {
     stream = new AbortController()
     const began = Date.now()
     try {
       if (document.hidden && feed.get().state === 'paused') await pause(2 ** 30, stream.signal)
       else if (!model || !access.get().may.read) await pause(1_000, stream.signal)
-      else await follow(operationsOf(model).saved, 'read', { after: cursor ?? null }, taker(began), stream.signal)
+      else if (cursor === undefined) {
+        await readAnew(stream.signal)
+        fromPage = true
+      } else await follow(operationsOf(model).saved, 'read', { after: cursor }, taker(began, !fromPage), stream.signal)
     } catch (error) {
       if (!(error instanceof Refusal)) throw error
+      fromPage = false
       if (Date.now() - began > 10_000) tries = 0
       tries += 1
       if (error.code === 'CURSOR_EXPIRED' || error.code === 'BAD_USER_INPUT') {
         forgetCursor()
-        await readAnew().catch(() => {})
         feed.patch({ caughtUp: -1 })
-        say('Too many rows were missed: the list was read again.')
+        say('Too many rows were missed: the list is read again.')
       } else if (error.code === 'FORBIDDEN' && access.get().may.read) {
         feed.patch({ state: 'refused', problem: error.message })
         await pause(refusedMs, stream.signal)
       } else if (feed.get().state !== 'paused') {
-        feed.patch({ state: 'lost' })
+        feed.patch({ state: 'lost', problem: error.code === 'UNREACHABLE' ? '' : error.message })
         if (!stream.signal.aborted)
           await pause(Math.min(5_000, 250 * 2 ** tries) * (0.5 + Math.random() / 2), stream.signal)
       }
@@ -110,10 +115,9 @@ function showModel(): void {
   stream.abort()
 }
 
-/** Takes what a stream brings. What was saved before the stream began, and comes at its beginning, was missed. */
-function taker(began: number) {
+/** Takes what a stream brings. Where it goes on from an earlier stream, what was saved before it began was missed. */
+function taker(began: number, resuming: boolean) {
   const mine = stream
-  const resuming = cursor !== undefined
   const missedUpTo = began + serverAhead()
   let missed = 0
   let done: ReturnType<typeof setTimeout> | undefined
@@ -131,9 +135,9 @@ function taker(began: number) {
     if (id) cursor = id
     if (first) {
       first = false
-      feed.patch({ state: catching ? 'catching up' : 'live', caughtUp: 0, problem: '' })
-      // After the subscription has begun, so that nothing falls in between.
-      if (feed.get().rows.length === 0) void readAnew().catch(showProblem)
+      feed.patch({ state: catching ? 'catching up' : 'live', problem: '', ...(resuming && { caughtUp: 0 }) })
+      // After a reload: the stream goes on from before this page.
+      if (resuming && feed.get().rows.length === 0) void readAnew().catch(showProblem)
     }
     const rows = results.map(({ saved }) => saved.row)
     if (catching) {
@@ -172,10 +176,10 @@ function add(rows: readonly Row[]): void {
 }
 
 /** A page of the chosen model's list; undefined where another model was chosen meanwhile. */
-async function readPage(first: number, after?: string) {
+async function readPage(first: number, { after, signal }: { after?: string; signal?: AbortSignal } = {}) {
   const of = model
   if (!of) return undefined
-  const { page } = await ask(operationsOf(of).page, 'read', after === undefined ? { first } : { first, after })
+  const { page } = await ask(operationsOf(of).page, 'read', after === undefined ? { first } : { first, after }, signal)
   return of === model ? page! : undefined
 }
 
@@ -216,10 +220,14 @@ function isBehind(row: Row, tail: Pick<Row, 'id' | 'createdAt'>): boolean {
   return row.createdAt < tail.createdAt || (row.createdAt === tail.createdAt && row.id < tail.id)
 }
 
-/** The list from the newest page on: at the start, and where what lies between is not known. */
-export async function readAnew(): Promise<void> {
-  const list = await readPage(page)
+/**
+ * The list from the newest page on: at the start, and where what lies between is not known. Without a place in the log, the stream begins
+ * where the page says: nothing that the page lacks is missed.
+ */
+async function readAnew(signal?: AbortSignal): Promise<void> {
+  const list = await readPage(page, signal && { signal })
   if (!list) return
+  cursor ??= list.savedCursor
   const nodes = list.edges.map(({ node }) => node)
   const known = new Set(nodes.map(({ id }) => id))
   const last = list.edges.at(-1)
@@ -243,7 +251,7 @@ export async function loadOlder(): Promise<void> {
   feed.patch({ loadingOlder: true, problem: '' })
   try {
     if (!tail) return await readAnew()
-    const list = await readPage(page, tail.cursor)
+    const list = await readPage(page, { after: tail.cursor })
     const now = feed.get()
     // It was cut meanwhile: this page is not the next one any more.
     if (!list || now.tail !== tail) return

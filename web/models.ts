@@ -102,7 +102,13 @@ interface Failure {
 
 export interface Operations {
   page: Operation<
-    { page: { edges: { cursor: string; node: Row }[]; pageInfo: { hasNextPage: boolean } } | null },
+    {
+      page: {
+        savedCursor: string
+        edges: { cursor: string; node: Row }[]
+        pageInfo: { hasNextPage: boolean }
+      } | null
+    },
     { first: number; after?: string }
   >
   saved: Operation<{ saved: { cursor: string; row: Row } }, { after: string | null }>
@@ -127,7 +133,7 @@ function makeOperations(model: Model): Operations {
   const declared = inputs ? inputs.map(([name, type]) => `$${name}:${type}`).join(' ') : `$input:${name}Input!`
   const passed = inputs ? inputs.map(([name]) => `${name}:$${name}`).join(' ') : 'input:$input'
   return {
-    page: `query Page($first:Int$after:String){page:${names.many}(first:$first after:$after){edges{cursor node{${row}}}pageInfo{hasNextPage}}}`,
+    page: `query Page($first:Int$after:String){page:${names.many}(first:$first after:$after){savedCursor edges{cursor node{${row}}}pageInfo{hasNextPage}}}`,
     saved: `subscription Saved($after:String){saved:${names.saved}(after:$after){cursor row:${names.one}{${row}}}}`,
     written: `subscription Written{saved:${names.saved}{row:${names.one}{savedAt}}}`,
     save: `mutation Save($id:ID ${declared}){save:${names.save}(id:$id ${passed}){status failure{code message}}}`,

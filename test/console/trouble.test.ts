@@ -85,6 +85,50 @@ describe.each(setUps)('the console (%s), after the server was killed and started
     await window.close()
   })
 
+  test('shows what is saved between its first page and its stream, and counts none of it as missed (P11)', async () => {
+    const window = await openWindow(browser, system.url)
+    const { page } = window
+    await page.evaluate('sessionStorage.clear()')
+    await page.goto('about:blank')
+    let streams = 0
+    await page.route('**/graphql', async (route) => {
+      const { query, variables } = route.request().postDataJSON()
+      if (query.startsWith('subscription Saved(') && streams++ === 0) {
+        expect(variables.after).toEqual(expect.any(String))
+        await saveMany(system, 'in between', 3)
+        await holds(async () => expect((await system.client.queue()).depth).toBe(0))
+      }
+      await route.fallback()
+    })
+    // What the page stored as it was left would be where the stream goes on.
+    await page.addInitScript('sessionStorage.clear()')
+    await page.goto(system.url)
+    await page.locator('.rows li', { hasText: 'in between 2' }).waitFor()
+    await page.locator('.connection.live').waitFor()
+    expect(await page.locator('.rows li', { hasText: /in between \d/ }).count()).toBe(3)
+    expect(await page.locator('.feed .hint').textContent()).not.toContain('missed')
+    window.check(/net::ERR_|a request to about:blank/)
+    await window.close()
+  })
+
+  test('reads its list again when its place in the log has expired, and says so', async () => {
+    const window = await openWindow(browser, system.url)
+    const { page } = window
+    await saveMany(system, 'of today', 2)
+    await page.goto('about:blank')
+    await page.addInitScript(
+      `sessionStorage.setItem('spillway.cursor.Content', 'anotherEpoch.00000000000001.000000.000000')`,
+    )
+    await page.goto(system.url)
+    await page.locator('.feed .hint', { hasText: 'too many rows were missed: the list was read again' }).waitFor()
+    await page.locator('.connection.live').waitFor()
+    await page.locator('.rows li', { hasText: 'of today' }).first().waitFor()
+    await saveMany(system, 'of now', 1)
+    await page.locator('.rows li', { hasText: 'of now' }).waitFor()
+    window.check(/net::ERR_|a request to about:blank|status of 410/)
+    await window.close()
+  })
+
   test('sends what was not saved yet after a reload, under the same id', async () => {
     const window = await openWindow(browser, system.url)
     const { page } = window

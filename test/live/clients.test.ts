@@ -1,4 +1,5 @@
-/** The clients that people use, unchanged: graphql-sse, graphql-ws, urql over both, a browser's EventSource, and the README's ten lines. */
+/** The clients that people use, unchanged: graphql-sse, graphql-ws, urql over both, a browser's EventSource, and the README's lines. */
+import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { Client, fetchExchange, gql, subscriptionExchange } from '@urql/core'
@@ -14,7 +15,7 @@ import { cursorNow } from '../harness/subscriber.ts'
 
 const savedQuery = 'subscription ($after: String) { saved(after: $after) { cursor content { id content } } }'
 /** As they stand, but for `export`: a page's own script has no exports. */
-const tenLines = readFileSync(new URL('../harness/ten-lines.js', import.meta.url), 'utf8').replace('export ', '')
+const readmeLines = readFileSync(new URL('../harness/ten-lines.js', import.meta.url), 'utf8').replaceAll('export ', '')
 
 interface Saved {
   saved: { cursor: string; content: { id: string } }
@@ -273,15 +274,20 @@ describe('a browser', () => {
     await expectAll(() => seenIn(page), ['01a21300-0000-7000-8000-000000000001'])
   }, 180_000)
 
-  test("with the README's ten lines misses nothing through a restart and a proxy that answers 502", async () => {
+  test("with the README's lines shows a page, and misses nothing after it through a restart and a proxy that answers 502", async () => {
     stack = await Stack.start({ embedded: true })
     const url = stack.apis[0]!.url!
-    const start = await cursorNow(url)
     const page = await open(url)
-    await page.evaluate(`${tenLines}
+    await stack.save('01a21300-0000-7000-8000-000000000001', 'before')
+    await stack.drained()
+    // What is saved between the page and the stream comes by the stream.
+    const meanwhile = Array.from({ length: 20 }, (_, i) => stack.save(randomUUID(), `meanwhile ${i}`))
+    await page.evaluate(`${readmeLines}
       window.seen = []
-      window.expired = 0
-      follow(location.origin, ${JSON.stringify(start)}, ({ id }) => seen.push(id), () => expired++)`)
+      window.pages = 0
+      const onPage = (rows) => (pages++, seen.push(...rows.map(({ id }) => id)))
+      show(location.origin, onPage, ({ id }) => seen.push(id))`)
+    await Promise.all(meanwhile)
     const ids = await throughARestart(async (port) => {
       // To a 502, EventSource gives up for good.
       let asked = 0
@@ -295,13 +301,37 @@ describe('a browser', () => {
       await new Promise((resolve) => proxy.close(resolve))
     })
     await expectAll(() => seenIn(page), ids)
-    expect(await page.evaluate('window.expired')).toBe(0)
+    expect(await page.evaluate('window.pages')).toBe(1)
   }, 180_000)
 
-  test("with the README's ten lines reports an expired cursor once", async () => {
+  test("with the README's lines reads a page again when its cursor has expired", async () => {
+    stack = await Stack.start({ embedded: true })
+    await stack.save('01a21300-0000-7000-8000-000000000001', 'before')
+    await stack.drained()
+    const page = await open(stack.apis[0]!.url!)
+    // The first page is one of long ago.
+    await page.evaluate(`${readmeLines}
+      window.seen = []
+      window.pages = 0
+      const original = window.fetch
+      window.fetch = async (url) => {
+        const text = await (await original(url)).text()
+        return new Response(pages > 0 ? text : text.replace(/"savedCursor":"[^.]*/, '"savedCursor":"anotherEpoch'))
+      }
+      show(location.origin, (rows) => (pages++, seen.push(...rows.map(({ id }) => id))), ({ id }) => seen.push(id))`)
+    await holds(async () => expect(await page.evaluate('window.pages')).toBe(2))
+    await stack.save('01a21300-0000-7000-8000-000000000002', 'after')
+    await expectAll(
+      () => seenIn(page),
+      [1, 2].map((n) => `01a21300-0000-7000-8000-00000000000${n}`),
+    )
+    expect(await page.evaluate('window.pages')).toBe(2)
+  }, 180_000)
+
+  test("with the README's lines reports an expired cursor once", async () => {
     stack = await Stack.start({ embedded: true })
     const page = await open(stack.apis[0]!.url!)
-    await page.evaluate(`${tenLines}
+    await page.evaluate(`${readmeLines}
       window.seen = []
       window.expired = 0
       follow(location.origin, 'anotherEpoch.00000000000001.000000.000000', ({ id }) => seen.push(id), () => expired++)`)

@@ -180,6 +180,6 @@ describe('found out:', () => {
   })
 })
 
-test("the README's ten lines are the ones that test/live/clients.test.ts runs", () => {
+test("the README's client code is what test/live/clients.test.ts runs", () => {
   expect(read('README.md')).toContain(read('test/harness/ten-lines.js'))
 })
