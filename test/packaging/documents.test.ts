@@ -1,6 +1,7 @@
 /** What is written for people: that links lead somewhere, and that settings, codes, metrics, scripts and files named in it exist. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { buildSchema, parse, validate } from 'graphql'
 import { describe, expect, test } from 'vitest'
 import { envExample } from '../../src/config.ts'
 import { root } from '../harness/imports.ts'
@@ -14,6 +15,7 @@ const documents = [
   'docs/faults.md',
   'docs/glossary.md',
   'docs/models.md',
+  'docs/protocol.md',
 ]
 const read = (path: string) => readFileSync(join(root, path), 'utf8')
 
@@ -68,6 +70,13 @@ function missing(path: string, markdown: string): string[] {
 
 test.each(documents)('%s names only what there is', (path) => {
   expect(missing(path, read(path))).toEqual([])
+})
+
+test('docs/protocol.md has operations that are valid', () => {
+  const schema = buildSchema(read('schema.graphql'))
+  const operations = [...read('docs/protocol.md').matchAll(/`((?:subscription |query )?\{ \w[^`…]*(?:"…"[^`…]*)*\})`/g)]
+  expect(operations.length).toBeGreaterThanOrEqual(3)
+  for (const [, operation] of operations) expect(validate(schema, parse(operation!)), operation!).toEqual([])
 })
 
 test('README.md has the defaults of .env.example in its table of settings', () => {
