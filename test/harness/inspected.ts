@@ -6,6 +6,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { ServerResponse } from 'node:http'
 import { Socket } from 'node:net'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { queryObjects } from 'node:v8'
 import { WebSocket } from 'ws'
@@ -34,8 +35,10 @@ export interface Inspected {
   stop(): Promise<void>
 }
 
-export async function inspect(env: Record<string, string>): Promise<Inspected> {
-  const child = fork(fileURLToPath(import.meta.url), {
+/** `tree`: the path of a copy of the project (tree.ts), in place of the project. */
+export async function inspect(env: Record<string, string>, tree?: string): Promise<Inspected> {
+  const file = tree ? join(tree, 'test/harness/inspected.ts') : fileURLToPath(import.meta.url)
+  const child = fork(file, {
     execArgv: ['--expose-gc', '--disable-warning=ExperimentalWarning'],
     env: { ...inherited(), PORT: '0', ...env },
   })

@@ -1,4 +1,10 @@
 /** A copy of the tree with a model whose subscriptions can be narrowed: messages of rooms. */
+import { randomUUID } from 'node:crypto'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import type { KnownEvent } from '../../src/events/events.ts'
+import { listModels } from '../../src/model/define.ts'
+import type { Model } from '../../src/model/model.ts'
 import { addToIndex } from '../models/every.ts'
 import type { Json } from './client.ts'
 import type { Feed } from './subscriber.ts'
@@ -40,4 +46,22 @@ export function roomFeed(room: string, author?: string): Feed {
     query: roomQuery(room, author),
     read: ({ messageSaved }: Json) => ({ cursor: messageSaved.cursor, id: messageSaved.message.id }),
   }
+}
+
+/** The model as the tree defines it, and a `saved` event of a message of about this many bytes, which begins with its number. */
+export async function roomEvents(tree: Tree) {
+  const url = pathToFileURL(join(tree.path, 'src/models/index.ts')).href
+  const { models: given } = (await import(url)) as { models: Model[] }
+  const models = listModels(given)
+  const model = models.get('Message')!
+  const event = (room: string, number: number, bytes = 50_000): KnownEvent => {
+    const now = new Date()
+    const body = `${number} ${'x'.repeat(bytes)}`
+    return {
+      type: 'saved',
+      model,
+      row: { id: randomUUID(), createdAt: now, savedAt: now, room, author: 'ann', body },
+    }
+  }
+  return { models, event }
 }

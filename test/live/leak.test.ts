@@ -18,6 +18,7 @@ import { eventually, holds } from '../harness/eventually.ts'
 import { freshDatabase, freshRedisUrl } from '../harness/fresh.ts'
 import { type Holding, type Inspected, inspect } from '../harness/inspected.ts'
 import { quiet } from '../harness/quiet.ts'
+import { treeWithRooms } from '../harness/rooms.ts'
 
 /** What a heap may be larger by, from one look to the next, without anything being kept: compiled code, pools that fill. */
 const noise = 3 * 1024 * 1024
@@ -169,6 +170,31 @@ test('an API keeps nothing of 200 subscribers to the receipts of 100 pending sav
   await kill(await crowd(api.url, 100, 100, document))
   await expectGivenBack(api, before, 60_000)
   expect((await api.holding()).resources.Timeout).toBeLessThan((before.resources.Timeout ?? 0) + 20)
+}, 300_000)
+
+test('an API keeps nothing of 1,000 subscribers of 500 rooms that close, disconnect or die', async () => {
+  await using tree = await treeWithRooms()
+  api = await inspect(embedded(), tree.path)
+  const document = 'subscription ($room: String) { messageSaved(room: $room) { cursor message { id } } }'
+  await leave(await crowd(api.url, 50, 50, document))
+  const save = async (room: string) => {
+    const query =
+      'mutation ($room: String!) { saveMessage(input: { room: $room, author: "ann", body: "x" }) { status } }'
+    expect((await client(api!.url).graphql(query, { room })).data.saveMessage.status).toBe('QUEUED')
+  }
+  await save('room 7')
+  const before = await api.holding()
+  const first = await crowd(api.url, 500, 500, document)
+  const open = await api.holding()
+  expect(open.webSockets).toBe(500)
+  const each = Math.round((open.bytes - before.bytes) / 1_000)
+  console.log(`${each} bytes of heap and buffers for each of 1,000 subscribers of 500 rooms`)
+  // Or the heap would not show that they stayed.
+  expect(each * 1_000).toBeGreaterThan(noise)
+  await save('room 7')
+  await leave(first)
+  await kill(await crowd(api.url, 500, 500, document))
+  await expectGivenBack(api, before, 60_000)
 }, 300_000)
 
 /** More events than the buffers of two kernels take. */
