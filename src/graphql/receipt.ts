@@ -98,9 +98,13 @@ function addReceiptFields(builder: Builder, Receipt: ReceiptRef): void {
         const ids = checkIds(args.ids, receiptsOfOperation)
         context.app.reads.askReceipts(context, ids.length)
         const distinct = [...new Set(ids)]
-        const found = await context.app.receipts.findAll(distinct)
+        // Settled, because graphql-jit adds a null to the list for an item that rejects.
+        const found = await Promise.allSettled(await context.app.receipts.findAll(distinct))
         const receipts = new Map(distinct.map((id, i) => [id, found[i]!]))
-        return ids.map((id) => receipts.get(id)!)
+        return ids.map((id) => {
+          const result = receipts.get(id)!
+          return result.status === 'fulfilled' ? result.value : result.reason
+        })
       },
     }),
   }))

@@ -6,6 +6,7 @@ import { createSourceEventStream } from 'graphql'
 import { isAsyncIterable } from 'graphql-yoga'
 import type { Client } from '../app/save.ts'
 import { type MaskError, shownResult } from '../http/errors.ts'
+import { badInput } from '../model/error.ts'
 import type { Grant } from '../model/grant.ts'
 import type { Context } from './builder.ts'
 import type { Document, Documents } from './documents.ts'
@@ -39,7 +40,8 @@ export class Subscriptions {
     const errors = document.errorsOf(params.variables)
     if (errors.length > 0) throw new AggregateError(errors)
     const [root] = document.roots(params.variables)
-    const feed = root && feedOf(root)
+    if (!root) throw badInput('the subscription selects no field: @skip or @include leaves out all of them')
+    const feed = feedOf(root)
     if (!feed) return await this.#openSource(document, params, context)
     return await this.#deps.feeds.open({ document, params, root, feed }, context.grant, lastEventId)
   }

@@ -1,4 +1,5 @@
 /** The fast path responds as Yoga does: both get the same requests, on one application, and status, headers and body are compared. */
+import { randomUUID } from 'node:crypto'
 import { formatPrismaCursor } from '@pothos/plugin-prisma'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -6,6 +7,7 @@ import type { App } from '../../src/app/app.ts'
 import { Rows } from '../../src/app/rows.ts'
 import { httpStatus } from '../../src/http/errors.ts'
 import { codes, SpillwayError } from '../../src/model/error.ts'
+import type { Json } from '../harness/client.ts'
 import { exchange } from '../harness/raw.ts'
 import { serveTwoWays } from '../harness/two-ways.ts'
 import { type Asked, unalias, written } from '../harness/ways.ts'
@@ -25,6 +27,8 @@ describe('The fast path', () => {
   let fast: string
   let plain: string
   let close: () => Promise<void>
+  /** Runs it while the table cannot be read. */
+  let unavailable: (act: () => Promise<void>) => Promise<void>
 
   beforeAll(async () => {
     const ways = await serveTwoWays()
@@ -32,6 +36,16 @@ describe('The fast path', () => {
     fast = ways.fast
     plain = ways.plain
     close = ways.close
+    const sql = (text: string) =>
+      (ways.store.prisma as { $executeRawUnsafe(sql: string): Promise<number> }).$executeRawUnsafe(text)
+    unavailable = async (act) => {
+      await sql('ALTER TABLE Content RENAME TO Elsewhere')
+      try {
+        await act()
+      } finally {
+        await sql('ALTER TABLE Elsewhere RENAME TO Content')
+      }
+    }
     await ways.store.insert(
       ways.app.models.get('Content')!,
       Array.from({ length: 5 }, (_, i) => ({
@@ -345,6 +359,25 @@ describe('The fast path', () => {
   ])('Accept: %s gets %s', async (accept, expected) => {
     const { status, headers } = await same(query('{ queue { capacity } }'), { accept })
     expect(status === 200 ? headers['content-type'] : status).toBe(expected)
+  })
+
+  test('returns the receipts that the queue knows, and an error for each other one, while a table cannot be read', async () => {
+    const pending = randomUUID()
+    await send(plain, query('mutation ($id: ID!) { save(id: $id, content: "x") { status } }', { id: pending }), {})
+    const ids = [pending, `${id}1`, pending, randomUUID()]
+    const text = 'query ($ids: [ID!]!) { receipts(ids: $ids) { status ... on ContentReceipt { content { id } } } }'
+    await unavailable(async () => {
+      const { status, body } = await same(query(text, { ids }))
+      const { data, errors } = JSON.parse(body.replaceAll(':some', ':1'))
+      const queued = { status: 'QUEUED', content: null }
+      expect([status, data.receipts]).toEqual([200, [queued, null, queued, null]])
+      expect(errors.map(({ path, extensions }: Json) => [path, extensions.code])).toEqual([
+        [['receipts', 1], 'STORE_UNAVAILABLE'],
+        [['receipts', 3], 'STORE_UNAVAILABLE'],
+      ])
+    })
+    const { data } = JSON.parse((await same(query(text, { ids }))).body)
+    expect(data.receipts.map((receipt: Json) => receipt?.status)).toEqual(['QUEUED', 'SAVED', 'QUEUED', undefined])
   })
 
   test('refuses a mutation before it runs if no media type is acceptable', async () => {

@@ -253,6 +253,45 @@ describe('saveComment', () => {
   })
 })
 
+describe('receipts of several models', () => {
+  const selection =
+    '{ __typename saveId model status ... on ContentReceipt { content { content } } ... on CommentReceipt { comment { body } } ... on MemoReceipt { memo { text } } }'
+
+  test('are returned and followed together, with the rows that the client may see', async () => {
+    const client = await server.as(ann)
+    const other = await server.as({ sub: 'eve', tenant: 'blue' })
+    const comment = await saved(ann, { postId: post, body: 'a comment' })
+    const content = (await client.saveAndWait('a content')).data.save.saveId
+    const memos = await Promise.all(
+      [client, other].map(async (one) => {
+        const input = { topic: 1, text: 'a memo' }
+        const query = 'mutation ($input: MemoInput!) { saveMemo(input: $input, waitMs: 20000) { saveId } }'
+        return (await one.graphql(query, { input })).data.saveMemo.saveId
+      }),
+    )
+    const ids = [memos[0], comment, randomUUID(), content, memos[1]]
+    const row = (saveId: string, model: string, rest: object) => ({
+      __typename: `${model}Receipt`,
+      ...{ saveId, model, status: 'SAVED', ...rest },
+    })
+    const expected = [
+      row(memos[0], 'Memo', { memo: { text: 'a memo' } }),
+      row(comment, 'Comment', { comment: { body: 'a comment' } }),
+      null,
+      row(content, 'Content', { content: { content: 'a content' } }),
+      row(memos[1], 'Memo', { memo: null }),
+    ]
+    const variables = { ids }
+    expect(await ask(ann, `query ($ids: [ID!]!) { receipts(ids: $ids) ${selection} }`, variables)).toEqual({
+      data: { receipts: expected },
+    })
+    const sse = await client.sse(`subscription ($ids: [ID!]!) { receipts(ids: $ids) ${selection} }`, variables)
+    await sse.ended
+    expect(sse.results).toEqual([{ data: { receipts: expected.filter((receipt) => receipt !== null) } }])
+    expect(sse.frames.at(-1)?.event).toBe('complete')
+  })
+})
+
 describe('A list and a subscription of a model', () => {
   const list = (args: string) =>
     `{ comments(${args}) { edges { node { body } } pageInfo { hasNextPage hasPreviousPage } } }`

@@ -181,6 +181,22 @@ test.each(['application/json', 'text/event-stream;q=0, */*', 'multipart/mixed', 
   },
 )
 
+test.each(['saved @skip(if: true) { cursor }', 'queue @include(if: false) { depth }'])(
+  'A subscription of %s selects nothing, and is refused with BAD_USER_INPUT',
+  async (field) => {
+    for (const url of [served.fast, served.plain]) {
+      for (const wire of ['POST', 'WebSocket'] as const) {
+        const what = { query: `subscription { ${field} }`, variables: {} }
+        const stream = await openStream(url, what, { wire, accept: 'text/event-stream', extra: {} })
+        const message = 'the subscription selects no field: @skip or @include leaves out all of them'
+        const errors = [{ message, extensions: { code: 'BAD_USER_INPUT' } }]
+        await holds(() => expect(stream.results()).toEqual([{ errors }]))
+        stream.close()
+      }
+    }
+  },
+)
+
 /** Opens streams in several ways at once: of `saved`, and of a subscription that is no feed. */
 async function openAll(url: string, authorization?: string): Promise<Stream[]> {
   const queue: Asked = {
