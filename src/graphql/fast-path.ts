@@ -90,8 +90,7 @@ export class FastPath {
       if (result.errors || result.data === undefined) return undefined
       return { text: JSON.stringify(result), readAt: context.readAt }
     }
-    const { now } = this.#deps.savedCursor
-    const page = await this.#deps.responses.get(key, keysOf, render, now && JSON.stringify(now))
+    const page = await this.#deps.responses.get(key, keysOf, render, this.#deps.savedCursor.now)
     if (page) sendText(response, 200, type, page)
     return page !== undefined
   }

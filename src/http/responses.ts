@@ -57,32 +57,24 @@ export class Responses {
 
   /**
    * The response under `key`: cached, or rendered now, once for all concurrent calls. `cacheKeysOf` returns the cache keys of its pages, which
-   * must follow from `key`. If that or `render` returns undefined, so does this, and nothing is cached. `savedCursor`: as JSON, taken before
-   * this call; without one, a response that has a `savedCursor` is not returned.
+   * must follow from `key`. If that or `render` returns undefined, so does this, and nothing is cached. `savedCursor` was taken before this
+   * call, and takes the place of each mark; while it is undefined, a response with marks is not returned.
    */
   async get(
     key: string,
     cacheKeysOf: () => readonly string[] | undefined,
     render: () => Promise<Rendered | undefined>,
-    savedCursor: string | undefined,
+    savedCursor: string | null | undefined,
   ): Promise<Buffer | undefined> {
-    const body = await this.#body(key, cacheKeysOf, render)
-    return body && withCursor(body, savedCursor)
-  }
-
-  async #body(
-    key: string,
-    cacheKeysOf: () => readonly string[] | undefined,
-    render: () => Promise<Rendered | undefined>,
-  ): Promise<Body | undefined> {
     const cached = this.#cached.get(key)
     const cacheKeys = cached?.cacheKeys ?? cacheKeysOf()
     if (!cacheKeys) return undefined
     const version = await this.#cache.version(cacheKeys)
-    if (cached !== undefined && cached.version === version && cached.expiresAt > performance.now()) return cached.body
+    if (cached !== undefined && cached.version === version && cached.expiresAt > performance.now())
+      return withCursor(cached.body, savedCursor)
     // Without a version, a response that is being rendered for another request may be too old for this one.
-    if (version === undefined) return (await split(render()))?.body
-    return await this.#renders.run(`${version} ${key}`, async () => {
+    if (version === undefined) return withCursor((await split(render()))?.body, savedCursor)
+    const body = await this.#renders.run(`${version} ${key}`, async () => {
       const rendered = await split(render())
       if (!rendered) return undefined
       const { body } = rendered
@@ -91,6 +83,7 @@ export class Responses {
       this.#lengths.add(key.length)
       return body
     })
+    return withCursor(body, savedCursor)
   }
 }
 
@@ -102,9 +95,9 @@ async function split(rendering: Promise<Rendered | undefined>): Promise<{ body: 
 }
 
 /** A body without marks is not copied. */
-function withCursor(body: Body, cursor: string | undefined): Buffer | undefined {
-  if (body.length === 1) return body[0]
+function withCursor(body: Body | undefined, cursor: string | null | undefined): Buffer | undefined {
+  if (!body || body.length === 1) return body?.[0]
   if (cursor === undefined) return undefined
-  const inserted = Buffer.from(cursor)
+  const inserted = Buffer.from(JSON.stringify(cursor))
   return Buffer.concat(body.flatMap((part, i) => (i === 0 ? [part] : [inserted, part])))
 }

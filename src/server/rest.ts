@@ -64,12 +64,11 @@ export async function getList(app: App, responses: Responses, response: ServerRe
     asked ??= askedOf(list)
     return asked
   }
-  const { now = null } = app.savedCursor
   const page = await responses.get(
     key,
     () => [cacheKeyOf(model, ask().where)],
     () => renderList(app, model, ask()),
-    JSON.stringify(now),
+    app.savedCursor.now ?? null,
   )
   sendText(response, 200, jsonType, page!)
 }

@@ -264,4 +264,36 @@ export const breakages: Breakage[] = [
     ],
     test: { file: 'test/e2e/traces.test.ts', name: 'treats a retry of another trace as a duplicate' },
   },
+  {
+    name: 'savedCursor taken after its page',
+    changes: [
+      change(
+        'src/graphql/model.ts',
+        'resolve: (_page, _args, { savedCursor }) => {',
+        'resolve: (_page, _args, { app }) => {\n              const savedCursor = app.savedCursor.now',
+      ),
+    ],
+    test: { file: 'test/server/saved-cursor.test.ts', name: 'is taken before the page is read (GraphQL by GET)' },
+  },
+  {
+    name: 'a kept response with the savedCursor of its first request',
+    changes: [
+      change('src/graphql/fast-path.ts', 'savedCursor: cursorMark }', 'savedCursor: this.#deps.savedCursor.now }'),
+    ],
+    test: {
+      file: 'test/server/saved-cursor.test.ts',
+      name: 'moves on with the log although the page stays the same (GraphQL by POST)',
+    },
+  },
+  {
+    name: 'a page with savedCursor from a replica',
+    changes: [
+      change(
+        'src/app/rows.ts',
+        'const replica = this.#store.hasReplica && !query.primary',
+        'const replica = this.#store.hasReplica',
+      ),
+    ],
+    test: { file: 'test/faults/replica.test.ts', name: 'P11: a page with savedCursor has rows that the replica lacks' },
+  },
 ]

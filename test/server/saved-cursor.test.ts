@@ -5,6 +5,7 @@ import { client } from '../harness/client.ts'
 import { contentRow } from '../harness/contents.ts'
 import { savedEvent } from '../harness/events.ts'
 import { holds } from '../harness/eventually.ts'
+import { type ModelServer, serveModels } from '../harness/model-server.ts'
 import { PageReader, pageWays } from '../harness/pages.ts'
 import { SseClient } from '../harness/sse.ts'
 import { serveTwoWays, type TwoWays } from '../harness/two-ways.ts'
@@ -206,4 +207,48 @@ describe('While this process has not read the events log yet', () => {
       rows.page = read
     }
   })
+})
+
+describe('The savedCursor of a page of a model with visibleTo, narrowed', () => {
+  const tenants = ['red', 'blue']
+  let server: ModelServer
+  beforeAll(async () => {
+    server = await serveModels()
+    await server.app.follower.end()
+  })
+  afterAll(() => server?.close())
+
+  const save = async (tenant: string, topic: number): Promise<string> => {
+    const query = 'mutation ($input: MemoInput!) { saveMemo(input: $input, waitMs: 20000) { saveId status } }'
+    const { data } = await (await server.as({ tenant })).graphql(query, { input: { topic, text: 'a memo' } })
+    expect(data.saveMemo.status).toBe('SAVED')
+    return data.saveMemo.saveId
+  }
+
+  test.each(pageWays.filter((way) => way !== 'REST'))(
+    "is followed by the client's own rows of that narrowing, and kept pages are its own (%s)",
+    async (way) => {
+      const readers = await Promise.all(
+        tenants.map(async (tenant) => new PageReader(server.fast, await server.token({ tenant }))),
+      )
+      const read = () =>
+        Promise.all(readers.map((reader) => reader.read(way, { list: 'memos', args: { first: 1, topic: 1 } })))
+      // The last of these are kept pages; the memo of another topic leaves them valid.
+      for (let i = 0; i < 4; i++) await read()
+      await save('red', 2)
+      const before = await read()
+      const saved = [await save('red', 1), await save('blue', 1)]
+      for (const [i, tenant] of tenants.entries()) {
+        const query = 'subscription ($after: String) { memoSaved(topic: 1, after: $after) { memo { id } } }'
+        const authorization = `Bearer ${await server.token({ tenant })}`
+        const stream = await SseClient.open(server.plain, query, { after: before[i]!.savedCursor }, { authorization })
+        await holds(() => expect(stream.results.map(({ data }) => data.memoSaved.memo.id)).toEqual([saved[i]]))
+        stream.close()
+      }
+      const after = await read()
+      expect(after.map(({ keys }) => keys.map(({ id }) => id))).toEqual(saved.map((id) => [id]))
+      expect(after[0]!.savedCursor! > before[0]!.savedCursor!).toBe(true)
+      await Promise.all(readers.map((reader) => reader.close()))
+    },
+  )
 })
