@@ -5,29 +5,47 @@
 import { once } from 'node:events'
 import { get, type IncomingMessage } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import type { EventLog } from '../../src/events/events.ts'
 import { RedisEventLog } from '../../src/events/redis.ts'
+import type { Models } from '../../src/model/model.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
 import type { SetUp } from '../harness/boot.ts'
-import { models } from '../harness/contents.ts'
+import type { Json } from '../harness/client.ts'
+import { models as contentModels } from '../harness/contents.ts'
 import { largeEvent } from '../harness/events.ts'
 import { holds } from '../harness/eventually.ts'
 import { freshDatabase, freshRedisUrl } from '../harness/fresh.ts'
 import { type Inspected, inspect } from '../harness/inspected.ts'
 import { quiet } from '../harness/quiet.ts'
+import { roomEvents, treeWithRooms } from '../harness/rooms.ts'
 import { testSqlite } from '../harness/sqlite.ts'
+import type { Tree } from '../harness/tree.ts'
 
 const megabyte = 1024 * 1024
 /** The ring, and what was rendered last for all: what the events themselves may take, whoever reads. */
 const ringBytes = 32 * megabyte + 32 * megabyte
-const query = 'subscription { saved { cursor content { content } } }'
-
-interface Saved {
-  data?: { saved: { cursor: string; content: { content: string } } }
+interface Result {
+  data?: Json
   errors?: { extensions?: { code: string } }[]
 }
+
+/** A subscription, and of each result the cursor and the text that begins with a number. */
+interface Asked {
+  query: string
+  read(data: Json): { cursor: string; text: string }
+}
+
+const contents: Asked = {
+  query: 'subscription { saved { cursor content { content } } }',
+  read: ({ saved }) => ({ cursor: saved.cursor, text: saved.content.content }),
+}
+
+const messagesOf = (room: string): Asked => ({
+  query: `subscription { messageSaved(room: "${room}") { cursor message { body } } }`,
+  read: ({ messageSaved }) => ({ cursor: messageSaved.cursor, text: messageSaved.message.body }),
+})
 
 /** Reads frames by hand, so that it can stop: its socket is paused, and then nothing is taken from the kernel any more. */
 interface Reader {
@@ -41,26 +59,27 @@ interface Reader {
   close(): void
 }
 
-function notes(): Omit<Reader, 'pause' | 'resume' | 'close'> & { note(result: Saved): void } {
+function notes({ read }: Asked): Omit<Reader, 'pause' | 'resume' | 'close'> & { note(result: Result): void } {
   const reader = {
     numbers: [] as number[],
     at: [] as number[],
     cursors: [] as string[],
     error: undefined as string | undefined,
-    note({ data, errors }: Saved) {
+    note({ data, errors }: Result) {
       if (errors) reader.error = errors[0]!.extensions?.code ?? 'no code'
       if (!data) return
-      reader.numbers.push(Number.parseInt(data.saved.content.content, 10))
+      const { cursor, text } = read(data)
+      reader.numbers.push(Number.parseInt(text, 10))
       reader.at.push(performance.now())
-      reader.cursors.push(data.saved.cursor)
+      reader.cursors.push(cursor)
     },
   }
   return reader
 }
 
-async function overSse(url: string): Promise<Reader> {
-  const reader = notes()
-  const sent = get(`${url}/graphql?query=${encodeURIComponent(query)}`, {
+async function overSse(url: string, asked = contents): Promise<Reader> {
+  const reader = notes(asked)
+  const sent = get(`${url}/graphql?query=${encodeURIComponent(asked.query)}`, {
     agent: false as never,
     headers: { accept: 'text/event-stream' },
   })
@@ -82,8 +101,8 @@ async function overSse(url: string): Promise<Reader> {
   })
 }
 
-async function overWs(url: string): Promise<Reader> {
-  const reader = notes()
+async function overWs(url: string, asked = contents): Promise<Reader> {
+  const reader = notes(asked)
   const socket = new WebSocket(`${url.replace('http', 'ws')}/graphql`, 'graphql-transport-ws')
   await once(socket, 'open')
   socket.on('message', (data) => {
@@ -93,7 +112,7 @@ async function overWs(url: string): Promise<Reader> {
   })
   socket.send(JSON.stringify({ type: 'connection_init' }))
   await once(socket, 'message')
-  socket.send(JSON.stringify({ id: '1', type: 'subscribe', payload: { query } }))
+  socket.send(JSON.stringify({ id: '1', type: 'subscribe', payload: { query: asked.query } }))
   // Answered behind the subscription: it is open by then.
   const ponged = new Promise<void>((resolve) =>
     socket.on('message', function pong(data) {
@@ -122,21 +141,25 @@ afterEach(async () => {
 })
 
 /** The API, and its events log to append to: what passes is events, and no database has to write 200 MB. */
-async function start(setUp: SetUp, retentionBytes: number): Promise<{ api: Inspected; log: EventLog }> {
+async function start(
+  setUp: SetUp,
+  retentionBytes: number,
+  { tree, models = contentModels }: { tree?: string; models?: Models } = {},
+): Promise<{ api: Inspected; log: EventLog }> {
   const env = { EVENTS_RETENTION_BYTES: String(retentionBytes) }
   const retention = { retentionMs: 3_600_000, retentionBytes }
   if (setUp === 'embedded') {
     const sqlite = await testSqlite(retention)
     cleanups.push(() => sqlite.cleanup())
     const log = await sqlite.events()
-    api = await inspect({ ...env, DATABASE_URL: `file:${sqlite.path}.store`, QUEUE_URL: `file:${sqlite.path}` })
+    api = await inspect({ ...env, DATABASE_URL: `file:${sqlite.path}.store`, QUEUE_URL: `file:${sqlite.path}` }, tree)
     return { api, log }
   }
   const database = await freshDatabase()
   const redis = freshRedisUrl()
   const log = new RedisEventLog(parseRedisUrl(redis), { ...retention, models, log: quiet() })
   cleanups.push(() => log.close())
-  api = await inspect({ ...env, DATABASE_URL: database.url, QUEUE_URL: redis })
+  api = await inspect({ ...env, DATABASE_URL: database.url, QUEUE_URL: redis }, tree)
   await holds(() => log.tail())
   return { api, log }
 }
@@ -234,4 +257,52 @@ describe.each<SetUp>(['redis + mariadb', 'embedded'])('Spillway (%s)', (setUp) =
     }
     others.close()
   }, 180_000)
+})
+
+describe('Narrowed subscribers', () => {
+  let tree: Tree
+  beforeAll(async () => {
+    tree = await treeWithRooms()
+  }, 180_000)
+  afterAll(() => tree?.[Symbol.asyncDispose]())
+
+  test.each<SetUp>(['redis + mariadb', 'embedded'])(
+    'that do not read hold little while 50 MB of several rooms pass, and miss nothing (%s)',
+    async (setUp) => {
+      const { models, event } = await roomEvents(tree)
+      const { api, log } = await start(setUp, 400 * megabyte, { tree: tree.path, models })
+      const other = await overSse(api.url, messagesOf('busy'))
+      const slow = [await overSse(api.url, messagesOf('busy')), await overWs(api.url, messagesOf('busy'))]
+      const rare = [await overSse(api.url, messagesOf('rare')), await overWs(api.url, messagesOf('rare'))]
+      let busyEvents = 0
+      let rareEvents = 0
+      const append = async (entries: number) => {
+        for (let n = 0; n < entries; n += 1) {
+          const busy = Array.from({ length: 3 }, () => event('busy', busyEvents++))
+          const own = n % 40 === 39 ? [event('rare', rareEvents++)] : []
+          await log.append([[event('elsewhere', 0), ...busy, ...own]])
+        }
+      }
+      await append(40)
+      await receives([other, ...slow], busyEvents)
+      const before = await api.holding()
+      for (const reader of [...slow, ...rare]) reader.pause()
+      await append(250)
+      await receives([other], busyEvents)
+      const during = await api.holding()
+      console.log(`heap and buffers +${((during.bytes - before.bytes) / megabyte).toFixed(1)} MB`)
+      for (const { numbers } of slow) expect(numbers.length, 'it read on').toBeLessThan(busyEvents - 300)
+      expect(during.bytes).toBeLessThan(before.bytes + ringBytes / 2 + 8 * megabyte)
+      for (const reader of [...slow, ...rare]) reader.resume()
+      await receives([other, ...slow], busyEvents)
+      await receives(rare, rareEvents)
+      for (const reader of [other, ...slow]) expect(reader.numbers).toEqual(upTo(busyEvents))
+      for (const reader of rare) expect(reader.numbers).toEqual(upTo(rareEvents))
+      for (const reader of [other, ...slow, ...rare]) {
+        expect(reader.error).toBeUndefined()
+        reader.close()
+      }
+    },
+    180_000,
+  )
 })
