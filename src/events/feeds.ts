@@ -9,7 +9,8 @@ import { SpillwayError } from '../model/error.ts'
 import { CatchUp } from './catch-up.ts'
 import { type Cursor, type EventLog, expired, type LogEntry, type Position, placeBefore } from './events.ts'
 import type { Ring } from './ring.ts'
-import { type FeedEvent, type Topic, TopicIndex, topicsOf } from './topics.ts'
+import { TopicIndex } from './topic-index.ts'
+import { type FeedEvent, type Topic, topicsOf } from './topics.ts'
 
 export interface Feed {
   /** Behind all events that the feed returned. */
@@ -107,8 +108,11 @@ export class Feeds {
 
   /** Throws CURSOR_EXPIRED if events after the cursor are missing. While the log is unavailable, every cursor is accepted. */
   async check({ position, index }: Cursor): Promise<void> {
-    // A cursor inside an entry is valid only if the entry exists; another process may have seen it before this one does.
-    const entry = this.#ring.after(position) ?? (await (index > 0 ? this.#read(position) : this.#fromLog(position)))
+    let entry = this.#ring.after(position) ?? (await (index > 0 ? this.#read(position) : this.#fromLog(position)))
+    if (index === 0) return
+    // A cursor inside an entry is valid only if the entry exists. Another process may have sent the cursor before this one has the entry, and
+    // after the read began that this one shares.
+    entry ??= await this.#unlessUnavailable(this.#catchUp.readNow(position))
     if (entry !== 'unavailable' && index > (entry?.events.length ?? 0)) throw expired()
   }
 
@@ -136,11 +140,18 @@ export class Feeds {
           wake(from)
         }
       })
+    const skip = async () => {
+      const { promise, resolve } = this.#catchUp.skip(topic, cursor.position)
+      stopWaiting = () => resolve(cursor.position)
+      const position = await this.#unlessUnavailable(promise)
+      stopWaiting = undefined
+      if (position && position !== 'unavailable') cursor = { position, index: 0 }
+    }
     const next = async (): Promise<readonly FeedEvent[] | undefined> => {
       let skipped = 0
       while (!closed && !this.#closed) {
         const wakes = this.#wakes
-        const entry = this.#ring.after(cursor.position) ?? (await this.#fromLog(cursor.position, skipped > 0))
+        const entry = this.#ring.after(cursor.position) ?? (await this.#fromLog(cursor.position))
         if (closed) break
         if (entry && entry !== 'unavailable') {
           const events = eventsBehind(cursor, entry, topic)
@@ -148,6 +159,7 @@ export class Feeds {
           if (events.length > 0) return events
           skipped += 1
           if (skipped % skipsInTurn === 0) await turn()
+          if (!closed && this.#isBehindRing(cursor.position)) await skip()
         } else if (wakes === this.#wakes) await wait()
       }
       return undefined
@@ -166,14 +178,22 @@ export class Feeds {
     return this.#end
   }
 
-  /** The entry that follows a position; undefined at the log's end. The log is not read where the position is the tail. */
-  async #fromLog(position: Position, skips = false): Promise<LogEntry | 'unavailable' | undefined> {
-    return this.#ring.endsAt(position) ? undefined : await this.#read(position, skips)
+  #isBehindRing(position: Position): boolean {
+    return !this.#ring.endsAt(position) && !this.#ring.after(position)
   }
 
-  async #read(position: Position, skips = false): Promise<LogEntry | 'unavailable' | undefined> {
+  /** The entry that follows a position; undefined at the log's end. The log is not read where the position is the tail. */
+  async #fromLog(position: Position): Promise<LogEntry | 'unavailable' | undefined> {
+    return this.#ring.endsAt(position) ? undefined : await this.#read(position)
+  }
+
+  #read(position: Position): Promise<LogEntry | 'unavailable' | undefined> {
+    return this.#unlessUnavailable(this.#catchUp.next(position))
+  }
+
+  async #unlessUnavailable<T>(reading: Promise<T>): Promise<T | 'unavailable'> {
     try {
-      return await (skips ? this.#catchUp.skip(position) : this.#catchUp.next(position))
+      return await reading
     } catch (error) {
       if (!(error instanceof SpillwayError) || error.code === 'CURSOR_EXPIRED') throw error
       this.#readFailed = true
@@ -184,6 +204,7 @@ export class Feeds {
   /** Every pending `next` resolves with undefined. */
   close(): void {
     this.#closed = true
+    this.#catchUp.close()
     this.#wakeAll()
   }
 }

@@ -183,6 +183,7 @@ class System {
   readonly log = new MemoryLog()
   readonly follower = new Follower({ events: this.log, log: quiet() })
   readers: Reader[] = []
+  readonly #closed: Reader[] = []
 
   async open(n: number, from: number | undefined): Promise<void> {
     const { topic } = taken[n]!
@@ -222,6 +223,7 @@ class System {
       this.log.wake()
       await this.#quiet()
     }
+    for (const reader of this.#closed) expect(reader.isReading).toBe(false)
     for (const reader of this.readers) {
       reader.check()
       if (!reader.isReading) continue
@@ -247,6 +249,7 @@ class System {
     else if (step.do === 'read') reader?.read()
     else if (step.do === 'close') {
       reader?.feed.close()
+      if (reader) this.#closed.push(reader)
       this.readers = this.readers.filter((one) => one !== reader)
     } else if (step.do === 'turns') for (let n = step.turns; n > 0; n -= 1) await turn()
     else if (step.do === 'trim') this.log.trim(Math.round(step.to * this.log.entries.length))
