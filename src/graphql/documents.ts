@@ -15,6 +15,7 @@ import {
 } from 'graphql'
 import { compileQuery, isCompiledQuery } from 'graphql-jit'
 import { LRUCache } from 'lru-cache'
+import type { Share } from '../http/share.ts'
 import type { GraphQLParams } from './params.ts'
 import { isShared, reachedFields } from './reach.ts'
 import { listOf, type Root, rootsOf } from './roots.ts'
@@ -38,6 +39,8 @@ export interface Document {
   needs: Needs
   /** Whether the result is the same for every client that may read it: no selected field depends on the grant. */
   shared: boolean
+  /** The memory that it takes, about. */
+  bytes: number
   /** Whether the operation is a shared query of pages of lists, and of nothing else: its response can be cached. */
   page: boolean
 }
@@ -52,6 +55,11 @@ const documentsLength = 250_000
 /** Documents that were sent once. A document is compiled the second time, so that ever new documents cost no compilation. */
 const seenCached = 2_000
 const seenLength = 2_000_000
+/** The part of a connection's share of a turn that a new document uses; to that comes a half for each character. */
+const newDocumentCost = 200
+/** What a compiled document takes, and what each node of it takes more, its tokens included: measured with documents of 14 to 1,150 nodes. */
+const documentBytes = 10_240
+const nodeBytes = 320
 const lengthOfKey = (_: unknown, key: string) => key.length || 1
 
 export class Documents {
@@ -84,14 +92,15 @@ export class Documents {
 
   /**
    * The document if its operation is a subscription; undefined otherwise, and if it is invalid. It is compiled the first time, since a stream
-   * executes it many times, and interpreted if it cannot be compiled.
+   * executes it many times, and interpreted if it cannot be compiled. `share`: of the connection that sent it.
    */
-  subscription(params: GraphQLParams): Document | undefined {
+  subscription(params: GraphQLParams, share: Pick<Share, 'use'>): Document | undefined {
     // A cheap test before the document is parsed: without this word it has no subscription, also where it has fragments.
     if (!params.query.includes('subscription')) return undefined
     const key = keyOf(params)
     const cached = this.#documents.get(key)
     if (cached) return cached.operation.operation === 'subscription' ? cached : undefined
+    share.use(newDocumentCost + params.query.length / 2)
     const parsed = this.#parse(params)
     if (parsed?.operation.operation !== 'subscription') return undefined
     if (params.query.length > maxDocumentLength) return interpreted(parsed)
@@ -168,8 +177,19 @@ function described(parsed: Parsed, execute: Document['execute']): Document {
     roots: (variables) => rootsOf(schema, node, operation, variables),
     needs,
     shared,
+    bytes: bytesOf(node),
     page: operation.operation === 'query' && shared && lists && [...needs.keys()].every((scope) => scope === 'read'),
   }
+}
+
+function bytesOf(document: DocumentNode): number {
+  let bytes = documentBytes
+  visit(document, {
+    enter() {
+      bytes += nodeBytes
+    },
+  })
+  return bytes
 }
 
 /** Whether the document is an introspection, or has the alias `__proto__`, which compiled code would set as an object's prototype. */

@@ -82,7 +82,7 @@ export function makeGraphQL(deps: GraphQLDeps, options: GraphQLOptions): GraphQL
     sights: new Sights(app.models),
   })
   const feeds = new FeedStreams({ ...shared, follower: app.follower, bytes })
-  const subscriptions = new Subscriptions({ ...shared, documents, feeds })
+  const subscriptions = new Subscriptions({ ...shared, documents, feeds, bytes })
   const sse = new SseServer({ ...shared, subscriptions, auth, limit, meter: metrics })
   const ws = new WsServer(
     { ...shared, yoga, documents, subscriptions, auth, rateLimit, limit, bytes, meter: metrics, log },
@@ -100,7 +100,7 @@ export function makeGraphQL(deps: GraphQLDeps, options: GraphQLOptions): GraphQL
       if (cached && (await cached)) return
       if (!isPost) checkQuery(query)
       const params = isPost ? paramsOfBody(body) : paramsOfQuery(query)
-      const subscription = params && subscriptions.find(params)
+      const subscription = params && subscriptions.find(params, call.connection.share)
       if (subscription) {
         if (!accepted.stream) throw new HttpError(406, notAcceptable)
         return await sse.handle(call, subscription, params, accepted.stream)

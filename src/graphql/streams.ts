@@ -62,6 +62,8 @@ export interface FeedRequest {
   params: GraphQLParams
   root: Root
   feed: FeedField
+  /** To be called once the subscription has ended. */
+  leave: () => void
 }
 
 /** A feed as one client sees it. */
@@ -74,15 +76,10 @@ class FeedStream implements Stream {
   readonly completes = false
   readonly #feed: Feed
   readonly #render: SharedRenderer['render']
-  readonly #leave: (() => void) | undefined
+  readonly #leave: () => void
   readonly #textOf: (end: Cursor) => string
 
-  constructor(
-    feed: Feed,
-    render: SharedRenderer['render'],
-    leave: (() => void) | undefined,
-    textOf: (end: Cursor) => string,
-  ) {
+  constructor(feed: Feed, render: SharedRenderer['render'], leave: () => void, textOf: (end: Cursor) => string) {
     this.#feed = feed
     this.#render = render
     this.#leave = leave
@@ -105,7 +102,7 @@ class FeedStream implements Stream {
 
   close(): void {
     this.#feed.close()
-    this.#leave?.()
+    this.#leave()
   }
 }
 
@@ -138,7 +135,7 @@ export class FeedStreams {
     const feed = await this.#deps.follower.feed(topic, cursorOf(lastEventId || (after ?? undefined)))
     const shared = request.document.shared ? this.#share(request, grant) : undefined
     const render = shared?.render ?? this.#rendererOf(request, grant)
-    return new FeedStream(feed, render, shared?.leave, (end) => this.#endText(end))
+    return new FeedStream(feed, render, shared?.leave ?? request.leave, (end) => this.#endText(end))
   }
 
   /** Feeds that wait at the end of the log share its text. */
@@ -156,12 +153,14 @@ export class FeedStreams {
     }
     renderer.subscribers += 1
     this.#renderers.set(key, renderer)
+    const { leave } = request
     let open = true
     return {
       render: renderer.render,
       leave: () => {
         if (!open) return
         open = false
+        leave()
         renderer.subscribers -= 1
         if (renderer.subscribers === 0) this.#renderers.delete(key)
       },

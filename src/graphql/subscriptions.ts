@@ -4,12 +4,15 @@
  */
 import { createSourceEventStream } from 'graphql'
 import { isAsyncIterable } from 'graphql-yoga'
+import type { Bytes } from '../app/bytes.ts'
 import type { Client } from '../app/save.ts'
 import { type MaskError, shownResult } from '../http/errors.ts'
+import type { Share } from '../http/share.ts'
 import { badInput } from '../model/error.ts'
 import type { Grant } from '../model/grant.ts'
 import type { Context } from './builder.ts'
 import type { Document, Documents } from './documents.ts'
+import { OpenDocuments } from './open-documents.ts'
 import type { GraphQLParams } from './params.ts'
 import { feedOf } from './roots.ts'
 import { checkScopes } from './scopes.ts'
@@ -18,20 +21,23 @@ import { declaredVariables, type FeedStreams, frameOf, type Stream } from './str
 export interface SubscriptionsDeps {
   documents: Documents
   feeds: FeedStreams
+  bytes: Bytes
   contextOf: (grant: Grant, client?: Client) => Context
   maskError: MaskError
 }
 
 export class Subscriptions {
   readonly #deps: SubscriptionsDeps
+  readonly #open: OpenDocuments
 
   constructor(deps: SubscriptionsDeps) {
     this.#deps = deps
+    this.#open = new OpenDocuments(deps.bytes.subscriptions)
   }
 
   /** The document if its operation is a subscription; undefined otherwise, and for an invalid document, which Yoga refuses. */
-  find(params: GraphQLParams): Document | undefined {
-    return this.#deps.documents.subscription(params)
+  find(params: GraphQLParams, share: Pick<Share, 'use'>): Document | undefined {
+    return this.#deps.documents.subscription(params, share)
   }
 
   /** Throws a SpillwayError, or an AggregateError of GraphQLErrors. */
@@ -42,12 +48,23 @@ export class Subscriptions {
     const [root] = document.roots(params.variables)
     if (!root) throw badInput('the subscription selects no field: @skip or @include leaves out all of them')
     const feed = feedOf(root)
-    if (!feed) return await this.#openSource(document, params, context)
-    return await this.#deps.feeds.open({ document, params, root, feed }, context.grant, lastEventId)
+    const leave = this.#open.enter(document)
+    try {
+      if (!feed) return await this.#openSource(document, params, context, leave)
+      return await this.#deps.feeds.open({ document, params, root, feed, leave }, context.grant, lastEventId)
+    } catch (error) {
+      leave()
+      throw error
+    }
   }
 
   /** Executes the document on each value of the field's own source. */
-  async #openSource(document: Document, params: GraphQLParams, contextValue: Context): Promise<Stream> {
+  async #openSource(
+    document: Document,
+    params: GraphQLParams,
+    contextValue: Context,
+    leave: () => void,
+  ): Promise<Stream> {
     const { contextOf, maskError } = this.#deps
     const { grant, client } = contextValue
     const variables = declaredVariables(document, params)
@@ -71,7 +88,10 @@ export class Subscriptions {
         const result = shownResult(await document.execute(value, contextOf(grant, client), variables), maskError)
         return { cursor: undefined, results: [result], frames: Buffer.from(frameOf(result)) }
       },
-      close: () => void iterator.return?.(),
+      close: () => {
+        leave()
+        void iterator.return?.()
+      },
     }
   }
 }

@@ -14,7 +14,7 @@ import { clientOf, type RateLimit, type StreamLimit } from '../http/client-limit
 import type { Connection } from '../http/connections.ts'
 import { type MaskError, shownErrors, truncate } from '../http/errors.ts'
 import { checkValues } from '../http/input.ts'
-import { frameCost } from '../http/share.ts'
+import { frameCost, type Share } from '../http/share.ts'
 import { IncompleteMessage, sliceReads } from '../http/ws-reads.ts'
 import type { Grant } from '../model/grant.ts'
 import type { Log } from '../model/log.ts'
@@ -104,6 +104,10 @@ export class WsSocket {
   /** The Authorization header of the upgrade; connection_init may hold one, too. */
   get authorization(): string | undefined {
     return this.#request?.headers.authorization
+  }
+
+  get share(): Share {
+    return this.#connection.share
   }
 
   /** Call when the token was accepted. Throws RATE_LIMITED. */

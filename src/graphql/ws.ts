@@ -117,7 +117,7 @@ export class WsServer {
       if (query === '' && extensions?.persistedQuery) throw notPersisted()
       // The protocol accepts no subscribe before a connection_init that was accepted.
       const contextValue = contextOf(socket.grant!, socket.operations.client(id))
-      const subscription = subscriptions.find(params)
+      const subscription = subscriptions.find(params, socket.share)
       if (subscription) {
         checkSubscription(length)
         held.subscribe()

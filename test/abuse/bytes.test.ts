@@ -336,6 +336,25 @@ describe('a WebSocket', () => {
 })
 
 describe('subscribers', () => {
+  test('of a thousand long documents of their own are sent or refused', async () => {
+    const opened = await many(20, () => WsClient.connect(target.url))
+    // 370 KB when it is compiled.
+    const fragments = '...{id}'.repeat(280)
+    for (const [n, client] of opened.entries())
+      for (let i = 0; i < 50; i++)
+        client.subscribe(`${i}`, `subscription S${n}_${i} { saved { content { ${fragments} } } }`)
+    const refused = () => opened.flatMap(({ messages }) => messages.filter(({ type }) => type === 'error'))
+    await holds(() => expect(refused().length).toBeGreaterThan(900), { timeoutMs: 100_000 })
+    expect(JSON.stringify(refused().at(-1))).toContain('OVERLOADED')
+    for (const client of opened) client.close()
+    await holds(async () => expect((await held()).subscriptions).toBe(0))
+    const again = await WsClient.connect(target.url)
+    again.subscribe('1', `subscription { saved { content { ${fragments} } } }`)
+    await target.work()
+    await holds(() => expect(again.of('1').map(({ type }) => type)).toContain('next'))
+    again.close()
+  }, 120_000)
+
   test('of a hundred documents that do not read 64 KiB rows cost bounded memory', async () => {
     const sockets = await many(100, async (i) => {
       const socket = new WebSocket(`${target.url.replace('http', 'ws')}/graphql`, 'graphql-transport-ws')
