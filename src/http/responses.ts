@@ -18,6 +18,9 @@ const bytesCached = 16 * 1024 * 1024
 export const cursorMark = randomBytes(18).toString('base64url')
 const markedString = JSON.stringify(cursorMark)
 
+/** A buffer, and a cursor. */
+const bytesOfPart = 200
+
 /** A body that may be cached, as JSON, and when its oldest part was read (performance.now()). */
 export interface Rendered {
   text: string
@@ -31,8 +34,35 @@ interface Response {
   expiresAt: number
 }
 
-/** What is between the marks. */
-type Body = readonly Buffer[]
+/** A rendered body. All responses with one cursor share their bytes, as all of a body without marks do. */
+class Body {
+  /** What is between the marks. */
+  readonly #parts: readonly Buffer[]
+  #latest: { cursor: string | null; bytes: Buffer } | undefined
+
+  constructor(text: string) {
+    this.#parts = text.split(markedString).map((part) => Buffer.from(part))
+  }
+
+  /** The bytes that it keeps in memory, about. */
+  get size(): number {
+    const { length } = this.#parts
+    const size = this.#parts.reduce((sum, part) => sum + part.length, 0)
+    return length === 1 ? size : 2 * size + length * bytesOfPart
+  }
+
+  /** With the cursor in place of each mark; undefined if it has marks and there is no cursor. */
+  with(cursor: string | null | undefined): Buffer | undefined {
+    if (this.#parts.length === 1) return this.#parts[0]
+    if (cursor === undefined) return undefined
+    if (this.#latest?.cursor !== cursor) {
+      const inserted = Buffer.from(JSON.stringify(cursor))
+      const bytes = Buffer.concat(this.#parts.flatMap((part, i) => (i === 0 ? [part] : [inserted, part])))
+      this.#latest = { cursor, bytes }
+    }
+    return this.#latest.bytes
+  }
+}
 
 /** One instance per kind of request: a key may be any text, so that two kinds must not share an instance. */
 export class Responses {
@@ -40,7 +70,7 @@ export class Responses {
   readonly #cached = new LRUCache<string, Response>({
     max: responsesCached,
     maxSize: bytesCached,
-    sizeCalculation: ({ body }, key) => body.reduce((sum, part) => sum + part.length, key.length),
+    sizeCalculation: ({ body }, key) => key.length + body.size,
   })
   /** The lengths of all keys so far: a lookup, which hashes the key, is skipped for a key of another length. */
   readonly #lengths = new Set<number>()
@@ -71,33 +101,21 @@ export class Responses {
     if (!cacheKeys) return undefined
     const version = await this.#cache.version(cacheKeys)
     if (cached !== undefined && cached.version === version && cached.expiresAt > performance.now())
-      return withCursor(cached.body, savedCursor)
+      return cached.body.with(savedCursor)
     // Without a version, a response that is being rendered for another request may be too old for this one.
-    if (version === undefined) return withCursor((await split(render()))?.body, savedCursor)
+    if (version === undefined) {
+      const rendered = await render()
+      return rendered && new Body(rendered.text).with(savedCursor)
+    }
     const body = await this.#renders.run(`${version} ${key}`, async () => {
-      const rendered = await split(render())
+      const rendered = await render()
       if (!rendered) return undefined
-      const { body } = rendered
+      const body = new Body(rendered.text)
       const expiresAt = rendered.readAt + this.#cache.ttlMs
       this.#cached.set(key, { cacheKeys, version, body, expiresAt })
       this.#lengths.add(key.length)
       return body
     })
-    return withCursor(body, savedCursor)
+    return body?.with(savedCursor)
   }
-}
-
-async function split(rendering: Promise<Rendered | undefined>): Promise<{ body: Body; readAt: number } | undefined> {
-  const rendered = await rendering
-  if (!rendered) return undefined
-  const parts = rendered.text.split(markedString)
-  return { body: parts.map((part) => Buffer.from(part)), readAt: rendered.readAt }
-}
-
-/** A body without marks is not copied. */
-function withCursor(body: Body | undefined, cursor: string | null | undefined): Buffer | undefined {
-  if (!body || body.length === 1) return body?.[0]
-  if (cursor === undefined) return undefined
-  const inserted = Buffer.from(JSON.stringify(cursor))
-  return Buffer.concat(body.flatMap((part, i) => (i === 0 ? [part] : [inserted, part])))
 }

@@ -142,6 +142,17 @@ describe('The savedCursor of a page', () => {
     }
   })
 
+  test('is sent to every reader of a kept page, whatever the others got', async () => {
+    for (let i = 0; i < 4; i++) await pages.read('GraphQL by POST')
+    for (let i = 0; i < 5; i++) {
+      await append()
+      const last = await end()
+      // At once, so that they share the bytes.
+      const read = await Promise.all(Array.from({ length: 20 }, () => pages.read('GraphQL by POST')))
+      expect(new Set(read.map(({ savedCursor }) => savedCursor))).toEqual(new Set([last]))
+    }
+  })
+
   test('is sent as written where rows have texts like it', async () => {
     const last = await end()
     await insert(ways, [`"${last}"`, '"savedCursor":"', last])
