@@ -35,6 +35,8 @@ export async function openFanOut<C extends Crowd>(
 }
 
 const patienceMs = 120_000
+/** Events that were published and have not reached all subscribers. A multiple of all numbers of topics. */
+export const mostUnderWay = 1_000
 /** Without a byte for so long, nothing more will come. */
 const stalledMs = 30_000
 const stalledProbeMs = 2_000
@@ -69,23 +71,27 @@ async function probe(crowd: Crowd, publish: Publisher['publish'], topics: number
   return await crowd.state()
 }
 
-/** Publishes so many events at once; of the deliveries of all of them. */
+/** Publishes so many events, as fast as they arrive; of the deliveries of all of them. */
 export async function deliver(fanOut: FanOut, events: number): Promise<{ rate: number; errors: number }> {
   const { crowd, publish, topics } = fanOut
-  const since = clock()
-  const until = await receiving(fanOut, events, () => publish(events))
+  let ms = 0
+  for (let rest = events; rest > 0; rest -= mostUnderWay) {
+    const some = Math.min(rest, mostUnderWay)
+    ms += await receiving(fanOut, some, () => publish(some))
+  }
   const { dropped } = await crowd.state()
-  return { rate: (((events / topics) * crowd.size) / (until - since)) * 1_000, errors: dropped }
+  return { rate: (((events / topics) * crowd.size) / ms) * 1_000, errors: dropped }
 }
 
-/** Resolves, with the time of `clock`, when every subscriber has received what `publish` publishes. */
+/** Resolves when every subscriber has received what `publish` publishes, with the milliseconds since it was called. */
 export async function receiving(
-  { crowd, topics, length }: FanOut,
+  { crowd, topics, length }: Pick<FanOut, 'crowd' | 'topics' | 'length'>,
   events: number,
   publish: () => Promise<void>,
 ): Promise<number> {
   await crowd.quiet()
   await crowd.restart()
+  const since = clock()
   const [until] = await Promise.all([crowd.received((events / topics) * length, stalledMs), publish()])
-  return until
+  return until - since
 }

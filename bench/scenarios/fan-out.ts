@@ -3,7 +3,7 @@ import { uuidv7 } from 'uuidv7'
 import { Content, contentRow } from '../../test/harness/contents.ts'
 import { type Contender, type Running, startPeer, startSpillway } from '../contender.ts'
 import { LocalCrowd } from '../crowd.ts'
-import { deliver, type FanOut, openFanOut } from '../fanning-out.ts'
+import { deliver, type FanOut, mostUnderWay, openFanOut } from '../fanning-out.ts'
 import type { Pace } from '../parts.ts'
 import { channelPublisher, logPublisher } from '../publish.ts'
 import { contentOf } from '../save.ts'
@@ -123,7 +123,7 @@ export const fanOutSingle: Scenario = {
   title: 'deliveries to 1,000 identical subscribers over SSE, one event a publish',
   figure: 'rate',
   unit: '/s',
-  note: 'Each event is published alone: to Spillway as a log entry, which is on disk before the answer, to the peer by PUBLISH. Both are warmed up with the events of one round.',
+  note: `Each event is published alone: to Spillway as a log entry, which is on disk before the answer, to the peer by PUBLISH. At most ${mostUnderWay.toLocaleString('en-US')} events are under way. Both are warmed up with the events of one round.`,
   contenders: [spillway(same, manyEvents), yoga(same)],
   targets: [{ beside: yogaName, atLeast: 30 }],
 }

@@ -1,7 +1,6 @@
 /** 100,000 idle subscribers on one machine: what they take, and when an event has reached all of them. */
 import { type Process, startSpillway } from '../contender.ts'
-import { clock } from '../crowd.ts'
-import { lengthOfEvent } from '../fanning-out.ts'
+import { lengthOfEvent, receiving } from '../fanning-out.ts'
 import type { Pace } from '../parts.ts'
 import { availableMiB, openFilesLimit, residentKiB } from '../process-figures.ts'
 import { CrowdGroup, RemoteCrowd } from '../remote-crowd.ts'
@@ -78,12 +77,9 @@ export const idle100k: Scenario = {
         const opened = stack.move()
         return {
           async measure() {
-            await crowd.quiet()
-            await crowd.restart()
-            const since = clock()
-            const [until] = await Promise.all([crowd.received(length, 30_000), publish(1)])
+            const ms = await receiving({ crowd, topics: 1, length }, 1, () => publish(1))
             const { dropped } = await crowd.state()
-            return { 'reached all': until - since, memory: ofEach, subscribers: crowd.size, processes, dropped }
+            return { 'reached all': ms, memory: ofEach, subscribers: crowd.size, processes, dropped }
           },
           stop: () => opened.disposeAsync(),
         }

@@ -4,7 +4,7 @@ import { uuidv7 } from 'uuidv7'
 import { models } from '../../test/harness/models.ts'
 import { type Contender, type Figures, type Process, startPeer, startSpillway } from '../contender.ts'
 import { clock } from '../crowd.ts'
-import { deliver, type FanOut, openFanOut, receiving } from '../fanning-out.ts'
+import { deliver, type FanOut, mostUnderWay, openFanOut, receiving } from '../fanning-out.ts'
 import type { Parts } from '../parts.ts'
 import { cpuMs } from '../process-figures.ts'
 import { channelPublisher, logPublisher, type Publisher } from '../publish.ts'
@@ -105,7 +105,7 @@ export const rooms: Scenario = {
   title: 'deliveries to 10,000 subscribers in 1,000 rooms over SSE',
   figure: 'rate',
   unit: '/s',
-  note: `${subscribersOfRoom} subscribers in each room, and each event is of the next room. One event a publish, both sides warmed up. The CPU time is that of the server's process (user and kernel, heartbeats of all subscribers included), at ${pacedPerSecond.toLocaleString('en-US')} events a second. With ${fewRooms} rooms there are ${fewRooms * subscribersOfRoom} subscribers, so that an event has ${subscribersOfRoom} deliveries there, too.`,
+  note: `${subscribersOfRoom} subscribers in each room, and each event is of the next room. One event a publish, at most ${mostUnderWay.toLocaleString('en-US')} of them under way, both sides warmed up. The CPU time is that of the server's process (user and kernel, heartbeats of all subscribers included), at ${pacedPerSecond.toLocaleString('en-US')} events a second. With ${fewRooms} rooms there are ${fewRooms * subscribersOfRoom} subscribers, so that an event has ${subscribersOfRoom} deliveries there, too.`,
   profile: true,
   contenders: [
     spillway('Spillway', manyRooms),
