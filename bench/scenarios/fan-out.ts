@@ -123,6 +123,7 @@ export const fanOutSingle: Scenario = {
   title: 'deliveries to 1,000 identical subscribers over SSE, one event a publish',
   figure: 'rate',
   unit: '/s',
+  profile: true,
   note: `Each event is published alone: to Spillway as a log entry, which is on disk before the answer, to the peer by PUBLISH. At most ${mostUnderWay.toLocaleString('en-US')} events are under way. Both are warmed up with the events of one round.`,
   contenders: [spillway(same, manyEvents), yoga(same)],
   targets: [{ beside: yogaName, atLeast: 30 }],
