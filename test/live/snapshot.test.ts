@@ -72,6 +72,39 @@ function commentFeed(postId?: string): Feed {
   }
 }
 
+test('P11: an API process that is started while Redis is unavailable serves pages, and gives them cursors when Redis is back', async () => {
+  stack = await Stack.start({ apis: 0, workers: 0 })
+  await stack.redis.stop('SIGKILL')
+  const { client, url } = await stack.startApi()
+  const rest = async () => await (await fetch(url!)).json()
+  for (let i = 0; i < 3; i++) {
+    expect((await client.graphql('{ contents { edges { cursor } } }')).body).toEqual({
+      data: { contents: { edges: [] } },
+    })
+    expect(await rest()).toEqual({ results: [], next: null, saved_cursor: null })
+  }
+  const { data, errors } = await client.graphql('{ contents { savedCursor } node(id: "") { id } }')
+  expect(data).toEqual({ contents: null, node: null })
+  const codes = errors.map(({ path, extensions }: Json) => [path[0], extensions.code]).sort()
+  expect(codes).toEqual([
+    ['contents', 'QUEUE_UNAVAILABLE'],
+    ['node', 'BAD_USER_INPUT'],
+  ])
+  await stack.redis.restart()
+  const { savedCursor } = await holds(async () => {
+    const answer = await client.graphql('{ contents { savedCursor } }')
+    expect(answer.errors).toBeUndefined()
+    return answer.data.contents
+  })
+  expect(await rest()).toEqual({ results: [], next: null, saved_cursor: savedCursor })
+  await stack.startWorker()
+  const id = randomUUID()
+  await stack.save(id, 'the first one')
+  const subscriber = new Subscriber('SSE', savedCursor, () => url, feeds.contents).start()
+  await holds(() => expect([...subscriber.ids]).toEqual([id]))
+  await subscriber.stop()
+})
+
 type List = 'contents' | 'comments'
 const lists: List[] = ['contents', 'comments']
 
