@@ -38,8 +38,8 @@ type Find = (model: Model, ids: string[]) => Promise<(Row | undefined)[]>
 
 /** So many bytes of rows are read together with those of other operations. */
 const fewBytes = 1024 * 1024
-/** Rows of receipts in one statement: a hundred of the longest contents are as many bytes as an operation may read. */
-const selectedAtOnce = 100
+/** Of the rows of receipts that one statement may read: its result is decoded in one turn of the event loop. */
+const bytesAtOnce = 4 * 1024 * 1024
 
 export class Rows {
   readonly #models: Models
@@ -100,7 +100,8 @@ export class Rows {
     // Few rows are read together with those of other operations.
     const find: Find = (model, ids) => Promise.all(ids.map((id) => this.find(model, id)))
     if (most <= fewBytes) return await this.#selectBy(find, operation, wanted)
-    return await this.#reads.page(most, async () => {
+    // Twice the bytes of a page, because no other operation shares what is decoded, counted and rendered.
+    return await this.#reads.page(2 * most, async () => {
       const found = await this.#selectBy((model, ids) => this.#byIds(model, ids), operation, wanted)
       // They are rendered in the same turn of the event loop.
       await this.#reads.bytes.turn()
@@ -111,7 +112,7 @@ export class Rows {
   async #selectBy(find: Find, operation: object, wanted: readonly Selected[]): Promise<(Row | undefined | Error)[]> {
     const found = new Map<Selected, Row | undefined | Error>()
     for (const [model, ofModel] of Map.groupBy(wanted, ({ model }) => model)) {
-      const atOnce = Math.min(selectedAtOnce, rowsAtOnce(maxSizeOf(model)))
+      const atOnce = Math.min(1_000, Math.max(1, Math.floor(bytesAtOnce / maxSizeOf(model))))
       for (let i = 0; i < ofModel.length; i += atOnce) {
         try {
           const some = ofModel.slice(i, i + atOnce)

@@ -192,11 +192,11 @@ describe('receipts', () => {
     })
   })
 
-  test('with their rows, asked for by sixty clients at once that never read, leave others served', async () => {
-    const opened = await many(60, () => Raw.open(target.url))
+  test('with their rows, asked for by forty clients at once that never read, leave others served', async () => {
+    const opened = await many(40, () => Raw.open(target.url))
     for (const raw of opened) raw.socket.pause()
-    await many(60, (i) => {
-      const mine = rows.toSpliced(i, 1)
+    await many(40, (i) => {
+      const mine = rows.slice(i, i + 40)
       return opened[i]!.send(
         postText(JSON.stringify({ query: `query ${query} # ${i}`, variables: { ids: mine } })).repeat(2),
       )
