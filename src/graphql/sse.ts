@@ -141,7 +141,7 @@ export class SseServer {
         isFirst = false
         this.#deps.meter.delivered(batch.results.length)
         open.sent = batch.cursor
-        if (!socket.write(frames)) {
+        if (!writeTogether(socket, frames)) {
           const sent = connection.sending(socket.writableLength, frames)
           await this.#drained(open)
           sent()
@@ -193,6 +193,17 @@ export class SseServer {
     for (const { stream } of this.#open) stream.close()
   }
 }
+
+/** The frames that a socket gets before the event loop goes on leave in one system call, as with Node's own HTTP response. */
+function writeTogether(socket: Socket, frames: Buffer): boolean {
+  if (socket.writableCorked === 0) {
+    socket.cork()
+    process.nextTick(uncork, socket)
+  }
+  return socket.write(frames)
+}
+
+const uncork = (socket: Socket) => socket.uncork()
 
 function begin(response: ServerResponse, { contentType }: StreamFormat): ServerResponse {
   // The end of the connection ends the response: without chunk sizes between the frames, all sockets get the same bytes.
