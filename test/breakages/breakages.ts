@@ -296,4 +296,38 @@ export const breakages: Breakage[] = [
     ],
     test: { file: 'test/faults/replica.test.ts', name: 'P11: a page with savedCursor has rows that the replica lacks' },
   },
+  {
+    name: 'a feed that continues behind the entry that wakes it',
+    changes: [
+      change(
+        'src/events/feeds.ts',
+        'const from = { position: placeBefore(entry)',
+        'const from = { position: entry.position',
+      ),
+    ],
+    test: { file: 'test/events/feeds.test.ts', name: 'P4: each returns exactly the events of its topic' },
+  },
+  {
+    name: 'a heartbeat with a cursor behind events that were not sent',
+    changes: [change('src/events/feeds.ts', '(atEnd ? this.#endOfRing() : undefined)', 'this.#endOfRing()')],
+    test: { file: 'test/events/feeds.test.ts', name: 'P4: each returns exactly the events of its topic' },
+  },
+  {
+    name: 'a feed that skips entries and loses its events on the way',
+    changes: [
+      change(
+        'src/events/catch-up.ts',
+        'for (const { resolve } of skips) resolve(group.position)',
+        'for (const { resolve } of skips) resolve(entry.position)',
+      ),
+    ],
+    test: { file: 'test/events/feeds.test.ts', name: 'P4: each returns exactly the events of its topic' },
+  },
+  {
+    name: 'a quiet subscription that keeps its first cursor',
+    changes: [
+      change('src/graphql/heartbeat.ts', 'return end === sent ? undefined : end', 'return sent && end && undefined'),
+    ],
+    test: { file: 'test/live/narrowed.test.ts', name: 'that is quiet gets cursors by heartbeats' },
+  },
 ]

@@ -1,7 +1,7 @@
 /** A Spillway to be abused: how much memory it takes is measured from outside, and whether it still does its work is asked. */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { expect } from 'vitest'
-import { boot, type SetUp, type Spillway, unique } from './boot.ts'
+import { type BootOptions, boot, type SetUp, type Spillway, unique } from './boot.ts'
 import type { Client } from './client.ts'
 import { holds } from './eventually.ts'
 
@@ -13,8 +13,12 @@ export class Target {
     this.system = system
   }
 
-  static async start(env: Record<string, string> = {}, setUp: SetUp = 'embedded'): Promise<Target> {
-    const target = new Target(await boot(setUp, { env, workers: 1 }))
+  static async start(
+    env: Record<string, string> = {},
+    setUp: SetUp = 'embedded',
+    options: Pick<BootOptions, 'tree' | 'intervals'> = {},
+  ): Promise<Target> {
+    const target = new Target(await boot(setUp, { ...options, env, workers: 1 }))
     // What it loads with its first requests, whoever sends them, is no abuse.
     await target.work()
     return target
