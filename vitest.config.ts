@@ -12,6 +12,7 @@ const longest = [
   'live/leak',
   'live/gap',
   'live/snapshot',
+  'live/narrowed',
   'live/read-after-event',
   'models/two-models',
   'models/changed',
