@@ -225,7 +225,9 @@ function cursorOf(text: string | undefined): Cursor | undefined {
 /** The latest renderings, up to a total size; older ones are dropped. */
 class Recent {
   readonly #max: number
-  #entries: { size: number; drop: () => void }[] = []
+  #entries: ({ size: number; drop: () => void } | undefined)[] = []
+  /** The entries before this one were dropped: to shift an array of thousands of them copies it. */
+  #oldest = 0
   #total = 0
 
   constructor(max: number) {
@@ -236,10 +238,14 @@ class Recent {
     this.#entries.push({ size, drop })
     this.#total += size
     while (this.#total > this.#max) {
-      const oldest = this.#entries.shift()!
-      this.#total -= oldest.size
-      oldest.drop()
+      const { size: dropped, drop: dropOldest } = this.#entries[this.#oldest]!
+      this.#entries[this.#oldest++] = undefined
+      this.#total -= dropped
+      dropOldest()
     }
+    if (this.#oldest <= this.#entries.length / 2) return
+    this.#entries = this.#entries.slice(this.#oldest)
+    this.#oldest = 0
   }
 }
 
