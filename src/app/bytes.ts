@@ -17,16 +17,20 @@ const mostWaiting = 1_000
 
 export type AccountName = 'in' | 'out' | 'subscriptions'
 
-export class Account {
-  readonly name: AccountName
+/** A number of bytes, or of something else that is bounded, that may be held at once. */
+export class Account<Name extends string = AccountName> {
+  readonly name: Name
   readonly most: number
+  /** What the process does at the bound, in the words of the error. */
+  readonly #at: string
   #held = 0
   #refused = 0
   #waiting: { bytes: number; enter: () => void }[] = []
 
-  constructor(name: AccountName, most: number) {
+  constructor(name: Name, most: number, at = 'using all memory that it may use for requests') {
     this.name = name
     this.most = most
+    this.#at = at
   }
 
   get held(): number {
@@ -86,7 +90,7 @@ export class Account {
 
   refuse(): SpillwayError {
     this.#refused += 1
-    return overloaded('using all memory that it may use for requests')
+    return overloaded(this.#at)
   }
 }
 

@@ -9,7 +9,7 @@ import type { Follower } from '../events/follower.ts'
 import { type Failure, SpillwayError } from '../model/error.ts'
 import { digestOf, type Model, type Models, modelNameOf, type Row, sizeOf } from '../model/model.ts'
 import type { Enqueued, Item, Queue, SaveState } from '../queue/queue.ts'
-import { Bytes, largeBytes } from './bytes.ts'
+import { Account, Bytes, largeBytes } from './bytes.ts'
 import { IdWatch } from './id-watch.ts'
 import type { Rows } from './rows.ts'
 
@@ -34,6 +34,10 @@ export interface Receipt {
 const refreshEveryMs = 5_000
 /** What the process keeps of an id that a client watches: the id, its receipt, its places in two maps and a set. */
 const bytesOfWatchedId = 600
+/** Looking up so many ids takes the event loop no time that others would notice. */
+const fewIds = 50
+/** Ids that are looked up at once, of those who ask for more than a few. */
+const mostIds = 4_000
 
 export class Receipts {
   readonly #queue: Pick<Queue, 'find'>
@@ -41,6 +45,7 @@ export class Receipts {
   readonly #rows: Pick<Rows, 'find' | 'findAny'>
   readonly #follower: Follower
   readonly #bytes: Bytes
+  readonly #lookUps = new Account('receipts', mostIds, 'looking up as many receipts as it may at once')
 
   constructor(deps: {
     models: Models
@@ -65,10 +70,25 @@ export class Receipts {
 
   /**
    * As `find`, of each of the ids, in order: one call of the queue, and one read of the store for each model that is asked (Rows.find). An
-   * id whose receipt depends on a table that cannot be read rejects by itself. With a digest: of that content.
+   * id whose receipt depends on a table that cannot be read rejects by itself. With a digest: of that content. Many ids wait for a turn of the
+   * event loop and for those that are looked up already, so that saves do not wait for them. Throws OVERLOADED where that takes too long.
    */
   async findAll(ids: readonly string[], digest?: string): Promise<Promise<Receipt | undefined>[]> {
+    if (ids.length <= fewIds) return await this.#look(ids, digest)
+    await this.#lookUps.reserve(ids.length)
+    let found: Promise<Receipt | undefined>[] = []
+    try {
+      await this.#bytes.turn()
+      found = await this.#look(ids, digest)
+    } finally {
+      void Promise.allSettled(found).then(() => this.#lookUps.release(ids.length))
+    }
+    return found
+  }
+
+  async #look(ids: readonly string[], digest: string | undefined): Promise<Promise<Receipt | undefined>[]> {
     const states = await this.#queue.find(ids, digest)
+    if (ids.length > fewIds) await this.#bytes.turn()
     const kept = new Kept()
     return ids.map((id, i) => this.#receipt(id, states[i], digest, kept))
   }

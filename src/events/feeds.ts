@@ -151,7 +151,13 @@ export class Feeds {
       let skipped = 0
       while (!closed && !this.#closed) {
         const wakes = this.#wakes
-        const entry = this.#ring.after(cursor.position) ?? (await this.#fromLog(cursor.position))
+        const known = cursor.index === 0 ? this.#ring.next(topic, cursor.position) : this.#ring.after(cursor.position)
+        if (known === 'none') {
+          cursor = this.#endOfRing()!
+          await wait()
+          continue
+        }
+        const entry = known ?? (await this.#fromLog(cursor.position))
         if (closed) break
         if (entry && entry !== 'unavailable') {
           const events = eventsBehind(cursor, entry, topic)

@@ -128,7 +128,7 @@ export function narrowingArgs<Field>(
       make({
         type: types.of(column),
         required: false,
-        description: `Only the rows with this value of ${column.name}. Rows can be narrowed by: ${sets.join('; ')}.`,
+        description: `Only the rows with this value of ${column.name}; null counts as left out. Rows can be narrowed by: ${sets.join('; ')}.`,
       }),
     ]),
   )

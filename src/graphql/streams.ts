@@ -218,7 +218,7 @@ function cursorVariable({ node }: Document, { nodes }: Root): string | undefined
 function cursorOf(text: string | undefined): Cursor | undefined {
   if (text === undefined) return undefined
   const cursor = parseCursor(text)
-  if (!cursor) throw badInput('after is not a cursor; use one that an event gave')
+  if (!cursor) throw badInput('after is not a cursor; use the savedCursor of a page, or the cursor of an event')
   return cursor
 }
 

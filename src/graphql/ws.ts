@@ -4,7 +4,13 @@
  */
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import type { ExecutionArgs, ExecutionResult, FormattedExecutionResult, GraphQLError } from 'graphql'
+import {
+  type ExecutionArgs,
+  type ExecutionResult,
+  type FormattedExecutionResult,
+  GraphQLError,
+  getOperationAST,
+} from 'graphql'
 import { handleProtocols, makeServer, type SubscribePayload, type Context as WsContext } from 'graphql-ws'
 import { type WebSocket, WebSocketServer } from 'ws'
 import type { Client } from '../app/save.ts'
@@ -128,6 +134,7 @@ export class WsServer {
       }
       opened()
       const { schema, node: document } = documents.parse(params)
+      if (!getOperationAST(document, operationName)) throw noOperation()
       const { execute } = yoga.getEnveloped({ params })
       return { schema, document, variableValues: params.variables, operationName, contextValue, execute }
     } catch (error) {
@@ -158,6 +165,13 @@ export class WsServer {
     for (const socket of this.#open) socket.closeAndTerminate(serviceRestart, 'The server stops; connect again.')
     this.#server.close()
   }
+}
+
+/** As Yoga has it over HTTP. */
+function noOperation(): GraphQLError {
+  return new GraphQLError('Could not determine what operation to execute.', {
+    extensions: { code: 'OPERATION_RESOLUTION_FAILURE' },
+  })
 }
 
 function tooManyOperations(): SpillwayError {

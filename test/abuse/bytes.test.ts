@@ -192,6 +192,24 @@ describe('receipts', () => {
     })
   })
 
+  test('of a thousand ids that nobody knows, asked for two hundred times at once, delay no save and fail none', async () => {
+    const asked = 'query ($ids: [ID!]!) { receipts(ids: $ids) { status } }'
+    const opened = await many(200, () => Raw.open(target.url))
+    const requests = opened.map(() => {
+      const unknown = Array.from({ length: 1_000 }, () => crypto.randomUUID())
+      return postText(JSON.stringify({ query: asked, variables: { ids: unknown } }))
+    })
+    const beside = probe(target.url)
+    await many(200, (i) => opened[i]!.send(requests[i]!))
+    const answered = () => opened.filter(({ statuses }) => statuses.length === 1).length
+    await holds(() => expect(answered()).toBe(200), { timeoutMs: 30_000, intervalMs: 100, progress: answered })
+    const { failed, tookMs } = await beside.stop()
+    expect(failed).toEqual([])
+    expect(tookMs.at(-1)).toBeLessThan(2_000)
+    for (const { text } of opened) expect(text).toMatch(/\{"data":\{"receipts":\[null,|"code":"OVERLOADED"/)
+    for (const raw of opened) raw.close()
+  }, 120_000)
+
   test('with their rows, asked for by forty clients at once that never read, leave others served', async () => {
     const opened = await many(40, () => Raw.open(target.url))
     for (const raw of opened) raw.socket.pause()

@@ -34,6 +34,7 @@ test('800 subscriptions that skip up to 100,000 events each, from 800 cursors, k
     models,
     log: quiet(),
   })
+  await holds(() => log.tail())
   const { position: start } = parseCursor(await cursorNow(target.url))!
   const entry = Array.from({ length: 20 }, (_, n) => event(`room ${n}`, n, 20))
   for (let n = 0; n < 500; n += 1) await log.append(Array.from({ length: 10 }, () => entry))

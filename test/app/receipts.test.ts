@@ -418,7 +418,7 @@ describe.each([
     /** Counts the calls of the queue and of the store, and passes them on. */
     async function counted() {
       const { queue, events } = await queued.open()
-      const calls = { find: 0, store: 0 }
+      const calls = { find: 0, store: 0, mostAsked: 0 }
       const follower = new Follower({ events, log: quiet() })
       follower.start()
       closers.push(() => follower.close())
@@ -432,9 +432,14 @@ describe.each([
           return stored.store.find(...args)
         },
       }
-      const find: Queue['find'] = (...args) => {
+      let asked = 0
+      const find: Queue['find'] = async (ids, digest) => {
         calls.find += 1
-        return queue.find(...args)
+        asked += ids.length
+        calls.mostAsked = Math.max(calls.mostAsked, asked)
+        return await queue.find(ids, digest).finally(() => {
+          asked -= ids.length
+        })
       }
       const bytes = new Bytes()
       const rows = new Rows({ models, store, cache })
@@ -455,6 +460,16 @@ describe.each([
       expect(calls.find).toBe(1)
       // A statement reads at most 16 MiB of rows of 64 KiB.
       expect(calls.store).toBeLessThanOrEqual(4)
+    })
+
+    test('are at most 4,000 that are looked up at once, whoever asks', async () => {
+      const { calls, receipts } = await counted()
+      const all = await Promise.all(
+        Array.from({ length: 20 }, () => receipts.findAll(Array.from({ length: 1_000 }, () => randomUUID()))),
+      )
+      for (const found of all) expect(await Promise.all(found)).toEqual(Array(1_000).fill(undefined))
+      expect(calls.find).toBe(20)
+      expect(calls.mostAsked).toBeLessThanOrEqual(4_000)
     })
 
     test('change to SAVED or FAILED in a few messages, and cost the queue one call in five seconds meanwhile', async () => {

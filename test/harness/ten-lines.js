@@ -1,4 +1,5 @@
-// Calls back with a page of the newest contents, then with every content that is saved: none is missed. One may come twice; it has an id.
+// Calls back with a page of the newest contents, then with every content that is saved. One may come twice; it has an id. If the cursor has
+// expired (an hour offline), it calls back with a new page.
 export async function show(url, onPage, onSaved) {
   const again = () => setTimeout(show, 1000, url, onPage, onSaved)
   const query = '{ page: contents(first: 50) { savedCursor edges { node { id content } } } }'

@@ -64,7 +64,7 @@ async function leave(crowd: Child): Promise<void> {
 }
 
 async function said(crowd: Child, word: string): Promise<void> {
-  await eventually(() => crowd.logs().includes(word) || !crowd.running(), { timeoutMs: 90_000 })
+  await eventually(() => crowd.logs().includes(word) || !crowd.running(), { timeoutMs: 180_000 })
   expect(crowd.logs()).toContain(word)
 }
 
@@ -119,7 +119,7 @@ test('an API keeps nothing of 2,000 subscribers that close, disconnect or die', 
   await save(api.url, 'to all')
   await kill(second)
   await expectGivenBack(api, before, 60_000)
-}, 300_000)
+}, 600_000)
 
 test('an idle subscriber over SSE takes less than 8 KiB of heap, and no HTTP response of Node', async () => {
   api = await inspect(embedded())
@@ -148,7 +148,7 @@ test('an API closes the half-open connections of a frozen client, with and witho
   expect((await api.holding()).webSockets).toBe(200)
   await fill(api.url, redis)
   await expectGivenBack(api, before, 150_000)
-}, 300_000)
+}, 600_000)
 
 test('an API keeps nothing of 200 subscribers to the receipts of 100 pending saves each', async () => {
   const database = await freshDatabase()
@@ -170,7 +170,7 @@ test('an API keeps nothing of 200 subscribers to the receipts of 100 pending sav
   await kill(await crowd(api.url, 100, 100, document))
   await expectGivenBack(api, before, 60_000)
   expect((await api.holding()).resources.Timeout).toBeLessThan((before.resources.Timeout ?? 0) + 20)
-}, 300_000)
+}, 600_000)
 
 test('an API keeps nothing of 1,000 subscribers of 500 rooms that close, disconnect or die', async () => {
   await using tree = await treeWithRooms()
@@ -195,7 +195,7 @@ test('an API keeps nothing of 1,000 subscribers of 500 rooms that close, disconn
   await leave(first)
   await kill(await crowd(api.url, 500, 500, document))
   await expectGivenBack(api, before, 60_000)
-}, 300_000)
+}, 600_000)
 
 /** More events than the buffers of two kernels take. */
 async function fill(url: string, redis: string): Promise<void> {
@@ -221,4 +221,4 @@ test('a process keeps nothing of 20 APIs that were started and closed with subsc
   const before = await api.holding()
   await api.cycle(20)
   await expectGivenBack(api, before, 60_000)
-}, 300_000)
+}, 600_000)

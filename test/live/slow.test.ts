@@ -110,6 +110,9 @@ async function overWs(url: string, asked = contents): Promise<Reader> {
     if (type === 'next') reader.note(payload)
     if (type === 'error') reader.note({ errors: payload })
   })
+  socket.on('close', (code) => {
+    reader.error ??= `closed with ${code}`
+  })
   socket.send(JSON.stringify({ type: 'connection_init' }))
   await once(socket, 'message')
   socket.send(JSON.stringify({ id: '1', type: 'subscribe', payload: { query: asked.query } }))
@@ -179,7 +182,7 @@ async function pass(log: EventLog, from: number, entries: number, everyMs: numbe
 
 /** Waits as long as more of them come. */
 async function receives(readers: readonly Reader[], count: number): Promise<void> {
-  const lengths = () => readers.map(({ numbers }) => numbers.length)
+  const lengths = () => readers.map(({ numbers, error }) => error ?? numbers.length)
   const all = readers.map(() => count)
   await holds(() => expect(lengths()).toEqual(all), { timeoutMs: 30_000, progress: () => lengths().join() })
 }
@@ -187,7 +190,7 @@ async function receives(readers: readonly Reader[], count: number): Promise<void
 const upTo = (count: number) => Array.from({ length: count }, (_, i) => i)
 
 describe.each<SetUp>(['redis + mariadb', 'embedded'])('Spillway (%s)', (setUp) => {
-  test('holds its memory and delays no other subscriber while two do not read for 30 s and 200 MB pass, and they miss nothing', async () => {
+  test('holds its memory and delays no other subscriber while two do not read for 20 s and 200 MB pass, and they miss nothing', async () => {
     const { api, log } = await start(setUp, 400 * megabyte)
     const others = await overSse(api.url)
     const slow = [await overSse(api.url), await overWs(api.url)]
@@ -199,8 +202,8 @@ describe.each<SetUp>(['redis + mariadb', 'embedded'])('Spillway (%s)', (setUp) =
     for (const reader of slow) reader.pause()
     const appended = [...warmUp]
     const passing = pass(log, 400, 400, 35)
-    // The time itself is what is tested: a WebSocket that answers no ping for longer is closed.
-    await sleep(30_000)
+    // The time itself is what is tested: a WebSocket that answers no ping for 36 s is closed, and a busy machine needs some of them to measure.
+    await sleep(20_000)
     const during = await api.holding()
     const behind = slow.map(({ numbers }) => numbers.length)
     const ahead = others.numbers.length
@@ -220,8 +223,8 @@ describe.each<SetUp>(['redis + mariadb', 'embedded'])('Spillway (%s)', (setUp) =
     console.log(
       `heap and buffers +${((during.bytes - before.bytes) / megabyte).toFixed(1)} MB, RSS +${((during.rss - before.rss) / megabyte).toFixed(1)} MB; p95 of the others ${p95Before.toFixed(0)} ms before, ${p95During.toFixed(0)} ms during; ${ahead - 400} of 4,000 events passed`,
     )
-    // Without load it is all of them, 200 MB; a busy machine passes less in 30 s.
-    expect(ahead).toBeGreaterThan(1_400)
+    // Without load it is all of them, 200 MB; a busy machine passes less in 20 s.
+    expect(ahead).toBeGreaterThan(1_000)
     for (const count of behind) expect(count, 'it read on').toBeLessThan(ahead - 500)
     // The ring may have had room left before; the rest is two batches and some change.
     expect(during.bytes).toBeLessThan(before.bytes + ringBytes / 2 + 8 * megabyte)

@@ -68,7 +68,12 @@ describe('an error over WebSocket has a code and nothing of HTTP:', () => {
       {},
     ],
     ['an id that is refused', 'BAD_USER_INPUT', 'subscription { receipt(id: "x") { saveId } }', {}],
-    ['two operations and no name', undefined, 'query A { queue { depth } } query B { queue { depth } }', {}],
+    [
+      'two operations and no name',
+      'OPERATION_RESOLUTION_FAILURE',
+      'query A { queue { depth } } query B { queue { depth } }',
+      {},
+    ],
   ])('%s', async (_, code, query, variables) => {
     const client = await WsClient.connect(system.url)
     client.subscribe('1', query, variables)
@@ -82,6 +87,31 @@ describe('an error over WebSocket has a code and nothing of HTTP:', () => {
     await holds(() => expect(client.of('2').at(-1)?.type).toBe('complete'))
     client.close()
   })
+})
+
+test('a WebSocket refuses a document of which it cannot tell the operation with the code that HTTP has', async () => {
+  const query = 'query A { __typename } query B { __typename }'
+  const expected = [
+    {
+      message: 'Could not determine what operation to execute.',
+      extensions: { code: 'OPERATION_RESOLUTION_FAILURE' },
+    },
+  ]
+  const client = await WsClient.connect(system.url)
+  for (const [id, operationName] of [['none'], ['unknown', 'C']] as const) {
+    const response = await fetch(`${system.url}/graphql`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ query, operationName }),
+    })
+    expect((await response.json()).errors).toMatchObject(expected)
+    client.send({ id, type: 'subscribe', payload: { query, operationName } })
+    await holds(() => expect(client.of(id)).toHaveLength(1))
+    expect(client.of(id)[0]).toMatchObject({ type: 'error', payload: expected })
+  }
+  client.send({ id: 'B', type: 'subscribe', payload: { query, operationName: 'B' } })
+  await holds(() => expect(client.of('B')[0]).toMatchObject({ type: 'next' }))
+  client.close()
 })
 
 test('a WebSocket answers a document named by its hash alone as HTTP does', async () => {

@@ -29,6 +29,10 @@ const known = new Set([
   ...['src/redis/setup.ts', 'src/sqlite/fault.ts'].flatMap((path) =>
     [...read(path).matchAll(/'([A-Z]+(?:_[A-Z]+)+)'/g)].map(([, code]) => code!),
   ),
+  'GRAPHQL_PARSE_FAILED',
+  'GRAPHQL_VALIDATION_FAILED',
+  'OPERATION_RESOLUTION_FAILURE',
+  'BAD_REQUEST',
   'NODE_ENV',
   'TEST_REDIS_URL',
   'TEST_DATABASE_URL',
