@@ -4,14 +4,34 @@
  * of a topic get the same array.
  */
 import { type Column, codecs } from '../model/columns.ts'
-import type { Model, Values } from '../model/model.ts'
+import { type Model, sizeOf, type Values } from '../model/model.ts'
 import type { Narrowing } from '../model/narrow.ts'
-import { type Cursor, type KnownEvent, type LogEntry, placeBefore } from './events.ts'
+import { type Cursor, formatCursor, type KnownEvent, type LogEntry, placeBefore } from './events.ts'
 
-export interface FeedEvent {
+/** An event of the log for all feeds that take it: what each would compute of it is computed once. */
+export class FeedEvent {
   /** The position behind this event: a client resumes with it. */
-  cursor: Cursor
-  event: KnownEvent
+  readonly cursor: Cursor
+  readonly event: KnownEvent
+  #cursorText: string | undefined
+  #size: number | undefined
+
+  constructor(cursor: Cursor, event: KnownEvent) {
+    this.cursor = cursor
+    this.event = event
+  }
+
+  get cursorText(): string {
+    this.#cursorText ??= formatCursor(this.cursor)
+    return this.#cursorText
+  }
+
+  /** In bytes, roughly. */
+  get size(): number {
+    const { event } = this
+    this.#size ??= event.type === 'saved' ? sizeOf(event.model, event.row) : event.failure.message.length
+    return this.#size
+  }
 }
 
 /** Of one model, or of all failures. Compared by identity. */
@@ -94,8 +114,9 @@ class EntryTopics {
       const cursor = i + 1 === length ? { position: entry.position, index: 0 } : { position: before, index: i + 1 }
       const model = event.type === 'saved' ? event.model.name : undefined
       const events = this.#byModel.get(model)
-      if (events) events.push({ cursor, event })
-      else this.#byModel.set(model, [{ cursor, event }])
+      const one = new FeedEvent(cursor, event)
+      if (events) events.push(one)
+      else this.#byModel.set(model, [one])
     }
   }
 

@@ -9,7 +9,7 @@ import {
   saveIdsLimit,
 } from '../app/dead-letters.ts'
 import { pageDefault } from '../app/rows.ts'
-import { type FailedEvent, formatCursor } from '../events/events.ts'
+import type { FailedEvent } from '../events/events.ts'
 import { failures } from '../events/topics.ts'
 import { checkPage } from '../http/input.ts'
 import { badInput, failureCodes } from '../model/error.ts'
@@ -129,7 +129,7 @@ function addFeed(builder: Builder, Failure: FailureRef): void {
   })
   const feed: FeedField = {
     topic: () => failures,
-    root: (cursor, event): DeadLetteredShape => ({ ...(event as FailedEvent), cursor: formatCursor(cursor) }),
+    root: (cursor, event): DeadLetteredShape => ({ ...(event as FailedEvent), cursor }),
   }
   builder.subscriptionField('deadLettered', (t) =>
     t.field({

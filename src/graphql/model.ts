@@ -1,7 +1,7 @@
 /** A model in GraphQL: its type, and the queries and the subscription of its rows. saves.ts adds its mutations. */
 import type { FieldMap } from '@pothos/core'
 import { pageDefault, pageLimit } from '../app/rows.ts'
-import { formatCursor, type SavedEvent } from '../events/events.ts'
+import type { SavedEvent } from '../events/events.ts'
 import { savedRows } from '../events/topics.ts'
 import { checkId, checkPage } from '../http/input.ts'
 import { ModelError } from '../model/define.ts'
@@ -136,7 +136,7 @@ export function addSubscription(
   })
   const feed: FeedField = {
     topic: (args, grant) => savedRows(model, narrowingOfArgs(model, args, grant)),
-    root: (cursor, event): SavedShape => ({ cursor: formatCursor(cursor), row: (event as SavedEvent).row }),
+    root: (cursor, event): SavedShape => ({ cursor, row: (event as SavedEvent).row }),
   }
   builder.subscriptionField(names.saved, (t) =>
     t.field({

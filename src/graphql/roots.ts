@@ -17,7 +17,7 @@ import {
   type OperationDefinitionNode,
 } from 'graphql'
 import { collectFields, collectSubfields } from 'graphql/execution/collectFields.js'
-import type { Cursor, KnownEvent } from '../events/events.ts'
+import type { KnownEvent } from '../events/events.ts'
 import type { Topic } from '../events/topics.ts'
 import type { Grant } from '../model/grant.ts'
 import type { Model } from '../model/model.ts'
@@ -30,7 +30,7 @@ export interface FeedField {
   /** The events that the feed takes. Throws BAD_USER_INPUT, FORBIDDEN. */
   topic(args: Readonly<Record<string, unknown>>, grant: Grant): Topic
   /** The root value for an event; `cursor` is the position behind it. */
-  root(cursor: Cursor, event: KnownEvent): unknown
+  root(cursor: string, event: KnownEvent): unknown
 }
 
 export interface Root {

@@ -6,13 +6,12 @@
  */
 import { type ExecutionResult, type FormattedExecutionResult, Kind, valueFromASTUntyped, visit } from 'graphql'
 import type { Bytes } from '../app/bytes.ts'
-import { type Cursor, formatCursor, type KnownEvent, parseCursor } from '../events/events.ts'
+import { type Cursor, formatCursor, parseCursor } from '../events/events.ts'
 import type { Feed, Follower } from '../events/follower.ts'
 import { type FeedEvent, type Topic, topicText } from '../events/topics.ts'
 import { type MaskError, shownResult } from '../http/errors.ts'
 import { badInput } from '../model/error.ts'
 import type { Grant } from '../model/grant.ts'
-import { sizeOf } from '../model/model.ts'
 import type { Context } from './builder.ts'
 import type { Document } from './documents.ts'
 import type { GraphQLParams } from './params.ts'
@@ -50,11 +49,7 @@ export function frameOf(result: FormattedExecutionResult): string {
   return `event: next\ndata: ${JSON.stringify(result)}\n\n`
 }
 
-/** Renders a feed for all subscribers that sent the same request. */
-interface SharedRenderer {
-  subscribers: number
-  render(events: readonly FeedEvent[]): Promise<Batch>
-}
+type Render = (events: readonly FeedEvent[]) => Promise<Batch>
 
 /** A subscription whose root field is a feed. */
 export interface FeedRequest {
@@ -75,11 +70,11 @@ interface TopicRequest extends FeedRequest {
 class FeedStream implements Stream {
   readonly completes = false
   readonly #feed: Feed
-  readonly #render: SharedRenderer['render']
+  readonly #render: Render
   readonly #leave: () => void
   readonly #textOf: (end: Cursor) => string
 
-  constructor(feed: Feed, render: SharedRenderer['render'], leave: () => void, textOf: (end: Cursor) => string) {
+  constructor(feed: Feed, render: Render, leave: () => void, textOf: (end: Cursor) => string) {
     this.#feed = feed
     this.#render = render
     this.#leave = leave
@@ -145,18 +140,16 @@ export class FeedStreams {
   }
 
   /** Shares a renderer until `leave` is called, which may be called twice. */
-  #share(request: TopicRequest, grant: Grant): { render: SharedRenderer['render']; leave(): void } {
+  #share(request: TopicRequest, grant: Grant): { render: Render; leave(): void } {
     const key = keyOf(request)
-    const renderer = this.#renderers.get(key) ?? {
-      subscribers: 0,
-      render: renderedOnce(this.#rendererOf(request, grant), this.#recent),
-    }
+    const known = this.#renderers.get(key)
+    const renderer = known ?? new SharedRenderer(this.#rendererOf(request, grant), this.#recent)
     renderer.subscribers += 1
-    this.#renderers.set(key, renderer)
+    if (!known) this.#renderers.set(key, renderer)
     const { leave } = request
     let open = true
     return {
-      render: renderer.render,
+      render: (events) => renderer.render(events),
       leave: () => {
         if (!open) return
         open = false
@@ -167,7 +160,7 @@ export class FeedStreams {
     }
   }
 
-  #rendererOf({ document, params, feed }: TopicRequest, grant: Grant): SharedRenderer['render'] {
+  #rendererOf({ document, params, feed }: TopicRequest, grant: Grant): Render {
     const { contextOf, maskError, bytes } = this.#deps
     const variables = declaredVariables(document, params)
     const shown = (result: ExecutionResult) => shownResult(result, maskError)
@@ -252,22 +245,34 @@ class Recent {
 /** Executes the document on an event. */
 type Resolve = (event: unknown) => FormattedExecutionResult | Promise<FormattedExecutionResult>
 
-/** Renders each batch once: the follower returns the same array to every reader of an entry. */
-function renderedOnce(renderNow: SharedRenderer['render'], recent: Recent): SharedRenderer['render'] {
-  const renderings = new WeakMap<readonly FeedEvent[], Promise<Batch>>()
-  const render = async (events: readonly FeedEvent[]): Promise<Batch> => {
-    const rendering = await renderNow(events)
-    // The bytes, and about as much again for the objects, and for the parts of multipart subscriptions.
-    recent.add(rendering.frames.length * 3 + 1_000, () => renderings.delete(events))
+/** Renders a feed for all subscribers that sent the same request: each batch once, since all of them get the same array of events. */
+class SharedRenderer {
+  readonly #render: Render
+  readonly #recent: Recent
+  readonly #renderings = new WeakMap<readonly FeedEvent[], Promise<Batch>>()
+  subscribers = 0
+
+  constructor(render: Render, recent: Recent) {
+    this.#render = render
+    this.#recent = recent
+  }
+
+  render(events: readonly FeedEvent[]): Promise<Batch> {
+    // Nobody else would take the rendering, and to keep it costs about as much as to make it.
+    if (this.subscribers === 1) return this.#render(events)
+    let rendering = this.#renderings.get(events)
+    if (!rendering) {
+      rendering = this.#renderAndKeep(events)
+      this.#renderings.set(events, rendering)
+    }
     return rendering
   }
-  return (events) => {
-    let promise = renderings.get(events)
-    if (!promise) {
-      promise = render(events)
-      renderings.set(events, promise)
-    }
-    return promise
+
+  async #renderAndKeep(events: readonly FeedEvent[]): Promise<Batch> {
+    const batch = await this.#render(events)
+    // The bytes, and about as much again for the objects, and for the parts of multipart subscriptions.
+    this.#recent.add(batch.frames.length * 3 + 1_000, () => this.#renderings.delete(events))
+    return batch
   }
 }
 
@@ -280,28 +285,12 @@ async function renderBatch(
   const results: FormattedExecutionResult[] = []
   const frames: string[] = []
   // Every renderer renders the events, and there may be many renderers.
-  if (bytesOf(events) > turnBytes) await bytes.turn()
-  let last = ''
-  for (const { cursor, event } of events) {
-    const resolved = resolve(root(cursor, event))
+  if (events.reduce((sum, { size }) => sum + size, 0) > turnBytes) await bytes.turn()
+  for (const { cursorText, event } of events) {
+    const resolved = resolve(root(cursorText, event))
     const result = resolved instanceof Promise ? await resolved : resolved
     results.push(result)
-    last = formatCursor(cursor)
-    frames.push(`id: ${last}\n${frameOf(result)}`)
+    frames.push(`id: ${cursorText}\n${frameOf(result)}`)
   }
-  return { cursor: last, results, frames: Buffer.from(frames.join('')) }
-}
-
-/** Each event's size is measured once, whatever the number of renderers. */
-const sizes = new WeakMap<KnownEvent, number>()
-
-function bytesOf(events: readonly FeedEvent[]): number {
-  let sum = 0
-  for (const { event } of events) {
-    const size =
-      sizes.get(event) ?? (event.type === 'saved' ? sizeOf(event.model, event.row) : event.failure.message.length)
-    sizes.set(event, size)
-    sum += size
-  }
-  return sum
+  return { cursor: events.at(-1)!.cursorText, results, frames: Buffer.from(frames.join('')) }
 }

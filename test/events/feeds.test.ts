@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type Cursor, compare, type Event, type Position } from '../../src/events/events.ts'
 import { type Feed, Follower } from '../../src/events/follower.ts'
-import { type FeedEvent, failures, savedRows, type Topic } from '../../src/events/topics.ts'
+import { FeedEvent, failures, savedRows, type Topic } from '../../src/events/topics.ts'
 import { SpillwayError } from '../../src/model/error.ts'
 import type { Model, Values } from '../../src/model/model.ts'
 import { matches, type Narrowing } from '../../src/model/narrow.ts'
@@ -158,7 +158,7 @@ class Reader {
           i + 1 === events.length
             ? { position, index: 0 }
             : { position: previous ?? { ...position, major: 0 }, index: i + 1 }
-        if (isBehind && this.taken.takes(event)) all.push({ cursor, event: event as FeedEvent['event'] })
+        if (isBehind && this.taken.takes(event)) all.push(new FeedEvent(cursor, event as FeedEvent['event']))
       }
     }
     return all
