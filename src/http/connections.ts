@@ -41,6 +41,14 @@ function freeParser(parser: Parser): void {
   parser.close()
 }
 
+/** Node's HTTP server stops the handle of a paused socket, and after the takeover starts it no more. */
+function startReading(this: Socket): void {
+  const { _handle: handle } = this as unknown as { _handle?: { reading: boolean; readStart(): void } }
+  if (!handle || handle.reading) return
+  handle.reading = true
+  handle.readStart()
+}
+
 function endSocket(this: Socket): void {
   this.end()
 }
@@ -152,16 +160,19 @@ export class Connection implements ConnectionBytes, Client {
     const socket = this.#socket as Socket & { parser: Parser | null }
     const { parser } = socket
     response.detachSocket(socket)
-    socket.removeAllListeners()
+    // Those of the share stay: the socket may be paused at the moment.
+    for (const event of socket.eventNames()) {
+      if (event !== 'pause' && event !== 'resume') socket.removeAllListeners(event)
+    }
     // Node's HTTP server stops reading the socket itself when it gets a listener to its data.
     socket.on('data', (piece) => this.#discard(piece.length))
+    socket.on('resume', startReading)
     socket.on('end', endSocket)
     socket.on('error', ignoreError)
     socket.on('timeout', destroySocket)
     socket.on('close', this.#connections.closed)
     socket.parser = null
     if (parser) setImmediate(freeParser, parser)
-    this.share.takenOver()
     response.emit('close')
     return socket
   }

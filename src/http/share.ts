@@ -115,12 +115,6 @@ export class Share {
     if (!this.#waits && !this.paused()) this.#socket.resume()
   }
 
-  /** Call after all listeners were removed from the socket. */
-  takenOver(): void {
-    this.#listens = false
-    if (this.#waits) this.#pause()
-  }
-
   close(): void {
     open.delete(this)
     line.delete(this)

@@ -52,7 +52,7 @@ export const reservedNames = [
   'deadLettered',
 ]
 export const reservedTypes =
-  'Query Mutation Subscription Node Receipt ReceiptStatus Failure Queue Durability DeadLetter DeadLetterConnection DeadLetterEdge DeadLetterFilter DeadLetterChange PageInfo DateTime JSON BigInt Decimal Bytes String Int Float Boolean ID'.split(
+  'Query Mutation Subscription Node Receipt ReceiptStatus Failure Queue Durability DeadLetter DeadLetterConnection DeadLetterEdge DeadLetterFilter DeadLetterChange DeadLettered PageInfo DateTime JSON BigInt Decimal Bytes String Int Float Boolean ID'.split(
     ' ',
   )
 /** Fields beside the row, in receipts and events. */

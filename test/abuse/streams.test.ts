@@ -175,9 +175,13 @@ describe('a connection', () => {
     expect(raw.statuses).toEqual([200])
   })
 
-  test('with an event stream is closed when its client ends its side', async () => {
+  test.each([
+    ['a document', subscribe],
+    // Compiling it uses up the connection's share, so that the socket is paused when the server takes it over.
+    ['a long document', subscribe.replace('?query=', `?query=%23${'x'.repeat(5_000)}%0A`)],
+  ])('with an event stream of %s is closed when its client ends its side', async (_, request) => {
     const raw = await Raw.open(target.url)
-    await raw.send(subscribe)
+    await raw.send(request)
     await eventually(() => raw.text.includes('text/event-stream'))
     raw.socket.end()
     await raw.closed

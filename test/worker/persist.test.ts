@@ -407,7 +407,7 @@ describe.each([
           failure: { code, message: expect.stringMatching(message), attempts: 1, failedAt: expect.any(Date) },
         },
       ])
-      expect(deadLetters[0]!.id).toBe(broken.id)
+      expect(deadLetters[0]!.id).toBe(broken.id ?? broken.handle)
       expect(saved.map(({ row }) => row.id)).toEqual(good.map(({ id }) => id))
       expect(done).toEqual(good)
       await expectRows(good)
