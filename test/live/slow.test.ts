@@ -228,8 +228,8 @@ describe.each<SetUp>(['redis + mariadb', 'embedded'])('Spillway (%s)', (setUp) =
     for (const count of behind) expect(count, 'it read on').toBeLessThan(ahead - 500)
     // The ring may have had room left before; the rest is two batches and some change.
     expect(during.bytes).toBeLessThan(before.bytes + ringBytes / 2 + 8 * megabyte)
-    // Kept waiting, they would wait for the two to read on. The seconds are those of a busy machine.
-    expect(p95During).toBeLessThan(p95Before * 3 + 5_000)
+    // Kept waiting, they would wait up to 20 s for the two to read on. A busy machine takes some of them by itself.
+    expect(p95During).toBeLessThan(15_000)
 
     for (const reader of slow) {
       expect(reader.numbers).toEqual(upTo(4_400))
