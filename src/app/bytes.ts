@@ -23,14 +23,16 @@ export class Account<Name extends string = AccountName> {
   readonly most: number
   /** What the process does at the bound, in the words of the error. */
   readonly #at: string
+  readonly #waitMs: number
   #held = 0
   #refused = 0
   #waiting: { bytes: number; enter: () => void }[] = []
 
-  constructor(name: Name, most: number, at = 'using all memory that it may use for requests') {
+  constructor(name: Name, most: number, at = 'using all memory that it may use for requests', patienceMs = waitMs) {
     this.name = name
     this.most = most
     this.#at = at
+    this.#waitMs = patienceMs
   }
 
   get held(): number {
@@ -78,7 +80,7 @@ export class Account<Name extends string = AccountName> {
       const timer = setTimeout(() => {
         this.#waiting = this.#waiting.filter((other) => other !== caller)
         reject(this.refuse())
-      }, waitMs)
+      }, this.#waitMs)
       this.#waiting.push(caller)
     })
   }

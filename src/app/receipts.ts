@@ -37,7 +37,9 @@ const bytesOfWatchedId = 600
 /** Looking up so many ids takes the event loop no time that others would notice. */
 const fewIds = 50
 /** Ids that are looked up at once, of those who ask for more than a few. */
-const mostIds = 4_000
+const mostIds = 10_000
+/** For how long the others wait. */
+const patienceMs = 10_000
 
 export class Receipts {
   readonly #queue: Pick<Queue, 'find'>
@@ -45,7 +47,7 @@ export class Receipts {
   readonly #rows: Pick<Rows, 'find' | 'findAny'>
   readonly #follower: Follower
   readonly #bytes: Bytes
-  readonly #lookUps = new Account('receipts', mostIds, 'looking up as many receipts as it may at once')
+  readonly #lookUps = new Account('receipts', mostIds, 'looking up as many receipts as it may at once', patienceMs)
 
   constructor(deps: {
     models: Models
