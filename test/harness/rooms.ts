@@ -5,10 +5,9 @@ import { pathToFileURL } from 'node:url'
 import type { KnownEvent } from '../../src/events/events.ts'
 import { listModels } from '../../src/model/define.ts'
 import type { Model } from '../../src/model/model.ts'
-import { addToIndex } from '../models/every.ts'
 import type { Json } from './client.ts'
 import type { Feed } from './subscriber.ts'
-import { copyTree, type Tree } from './tree.ts'
+import { addToIndex, copyTree, type Tree } from './tree.ts'
 
 const schema = `
 model Message {

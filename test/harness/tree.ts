@@ -100,3 +100,12 @@ export async function linkModules(path: string): Promise<void> {
     if (name !== 'node') await symlink(join(from, '.bin', name), join(to, '.bin', name))
   await symlink(process.execPath, join(to, '.bin/node'))
 }
+
+/** The line in the list of models. */
+export async function addToIndex(tree: Tree, ...names: string[]): Promise<void> {
+  const index = 'src/models/index.ts'
+  for (const name of names) {
+    await tree.replace(index, 'import ', `import { ${name} } from './${name.toLowerCase()}.ts'\nimport `)
+    await tree.replace(index, 'models = [Content', `models = [Content, ${name}`)
+  }
+}

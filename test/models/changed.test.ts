@@ -5,8 +5,8 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Spillway, setUps } from '../harness/boot.ts'
-import { copyTree, type Tree } from '../harness/tree.ts'
-import { addToIndex, bootTree } from './every.ts'
+import { addToIndex, copyTree, type Tree } from '../harness/tree.ts'
+import { bootTree } from './every.ts'
 
 const schema = `
 model Tag {

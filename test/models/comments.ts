@@ -1,7 +1,6 @@
 /** A copy of the tree with the models of examples/comments, and others. */
 import { readFile } from 'node:fs/promises'
-import { copyTree, type Tree } from '../harness/tree.ts'
-import { addToIndex } from './every.ts'
+import { addToIndex, copyTree, type Tree } from '../harness/tree.ts'
 
 export const example = (file: string) => readFile(new URL(`../../examples/comments/${file}`, import.meta.url), 'utf8')
 

@@ -1,7 +1,7 @@
 /** A model with a column of every type for a copy of the tree: required, nullable, and with a default; and values of each type. */
 import { type BootOptions, boot, type SetUp, type Spillway } from '../harness/boot.ts'
 import type { Json } from '../harness/client.ts'
-import { copyTree, type Tree } from '../harness/tree.ts'
+import { addToIndex, copyTree, type Tree } from '../harness/tree.ts'
 
 export interface Type {
   /** In the Prisma schema. */
@@ -219,15 +219,6 @@ export async function treeWithEvery(): Promise<Tree> {
   await addToIndex(tree, 'Every')
   await tree.node(['src/commands/migration.ts', 'every_type'])
   return tree
-}
-
-/** The line in the list of models. */
-export async function addToIndex(tree: Tree, ...names: string[]): Promise<void> {
-  const index = 'src/models/index.ts'
-  for (const name of names) {
-    await tree.replace(index, 'import ', `import { ${name} } from './${name.toLowerCase()}.ts'\nimport `)
-    await tree.replace(index, 'models = [Content', `models = [Content, ${name}`)
-  }
 }
 
 /** Starts processes of the copy. */

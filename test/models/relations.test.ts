@@ -3,8 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { boot, type Spillway } from '../harness/boot.ts'
 import type { Json } from '../harness/client.ts'
 import { makeTenants, secret, type Tenant } from '../harness/tenants.ts'
-import { copyTree, type Tree } from '../harness/tree.ts'
-import { addToIndex } from './every.ts'
+import { addToIndex, copyTree, type Tree } from '../harness/tree.ts'
 
 const schema = `
 model Memo {

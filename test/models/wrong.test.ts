@@ -10,8 +10,8 @@ import { setUps } from '../harness/boot.ts'
 import { models as contents, given } from '../harness/contents.ts'
 import { column, table } from '../harness/models.ts'
 import { spawnSpillway } from '../harness/process.ts'
-import { copyTree, type Tree } from '../harness/tree.ts'
-import { addToIndex, bootTree } from './every.ts'
+import { addToIndex, copyTree, type Tree } from '../harness/tree.ts'
+import { bootTree } from './every.ts'
 
 // biome-ignore lint/suspicious/noExplicitAny: definitions that types would refuse.
 type Any = any
