@@ -10,8 +10,8 @@ import { Target } from '../harness/target.ts'
 import { cpuMs, Turns } from '../harness/turns-of.ts'
 import { WsClient } from '../harness/ws.ts'
 
-/** CPU time of one turn of the event loop, which a busy machine does not change. */
-const mostMs = 250
+/** CPU time of one turn of the event loop. A busy machine changes it little, but by its caches: 120 ms were seen alone, 360 beside other work. */
+const mostMs = 400
 const floodMs = 2_000
 
 let target: Target
