@@ -24,7 +24,7 @@ export function makeSchema(models: Models, { datamodel }: SchemaOptions): GraphQ
   builder.queryType({ description: 'Reads. Reads of rows never wait for the queue.' })
   builder.mutationType({ description: 'Writes. A save returns when the queue has it on disk.' })
   builder.subscriptionType({
-    description: 'Events, over Server-Sent Events or WebSocket (graphql-transport-ws).',
+    description: 'Events, over Server-Sent Events, WebSocket (graphql-transport-ws) or multipart responses.',
   })
   addScalars(builder)
   const Node = addNode(builder)
