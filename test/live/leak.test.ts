@@ -77,6 +77,16 @@ async function save(url: string, content: string): Promise<void> {
   expect((await client(url).save(content)).status).toBe(202)
 }
 
+/** What it holds when all subscribers have left, which it notices a moment later. A look stops its event loop, so looks are apart. */
+async function empty(api: Inspected): Promise<Holding> {
+  const look = async () => {
+    const now = await api.holding()
+    expect(now.webSockets).toBe(0)
+    return now
+  }
+  return await holds(look, { timeoutMs: 60_000, intervalMs: 500 })
+}
+
 /** Waits until it holds no more than before. */
 async function expectGivenBack(api: Inspected, before: Holding, timeoutMs: number): Promise<void> {
   await holds(
@@ -102,8 +112,7 @@ test('an API keeps nothing of 2,000 subscribers that close, disconnect or die', 
   // Once, so that what is made at first use is there.
   await leave(await crowd(api.url, 50, 50))
   await save(api.url, 'before')
-  const before = await api.holding()
-  expect(before.webSockets).toBe(0)
+  const before = await empty(api)
 
   const first = await crowd(api.url, 500, 500)
   const open = await api.holding()
@@ -142,7 +151,7 @@ test('an API closes the half-open connections of a frozen client, with and witho
   await leave(await crowd(api.url, 20, 20))
   // The follower keeps what came last, with or without anybody there: that is no leak.
   await fill(api.url, redis)
-  const before = await api.holding()
+  const before = await empty(api)
   const frozen = await crowd(api.url, 4, 200)
   frozen.kill('SIGSTOP')
   expect((await api.holding()).webSockets).toBe(200)
@@ -158,12 +167,7 @@ test('an API keeps nothing of 200 subscribers to the receipts of 100 pending sav
   expect(saved.errors).toBeUndefined()
   const document = `subscription { receipts(ids: ${JSON.stringify(ids)}) { saveId status } }`
   await leave(await crowd(api.url, 20, 20, document))
-  // The server notices a moment later that they left.
-  const before = await holds(async () => {
-    const now = await api!.holding()
-    expect(now.webSockets).toBe(0)
-    return now
-  })
+  const before = await empty(api)
   const first = await crowd(api.url, 100, 100, document)
   const open = await api.holding()
   expect(open.sockets - before.sockets).toBeGreaterThanOrEqual(200)
@@ -188,7 +192,7 @@ test('an API keeps nothing of 1,000 subscribers of 500 rooms that close, disconn
     expect((await client(api!.url).graphql(query, { room })).data.saveMessage.status).toBe('QUEUED')
   }
   await save('room 7')
-  const before = await api.holding()
+  const before = await empty(api)
   const first = await crowd(api.url, 500, 500, document)
   const open = await api.holding()
   expect(open.webSockets).toBe(500)
