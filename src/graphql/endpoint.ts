@@ -5,7 +5,7 @@
  * 2. root fields, and every other field that the operation reaches: roots.ts, reach.ts
  * 3. scopes and variables: scopes.ts, variables.ts
  * 4. compile: documents.ts, by graphql-jit
- * 5. run: fast-path.ts a query or mutation; subscriptions.ts a subscription, for sse.ts and ws.ts; yoga.ts everything else
+ * 5. run: fast-path.ts a query or mutation; subscriptions.ts a subscription, for http-streams.ts and ws.ts; yoga.ts everything else
  * 6. share: ../http/responses.ts the pages of a list; streams.ts the events of a feed; narrowing.ts says with whom
  *
  * schema.ts makes the schema of the models.
@@ -26,9 +26,9 @@ import type { Context } from './builder.ts'
 import type { LimitOptions } from './document-limits.ts'
 import { Documents } from './documents.ts'
 import { FastPath } from './fast-path.ts'
+import { HttpStreams } from './http-streams.ts'
 import { Sights } from './narrowing.ts'
 import { checkQuery, paramsOfBody, paramsOfQuery } from './params.ts'
-import { SseServer } from './sse.ts'
 import { FeedStreams } from './streams.ts'
 import { Subscriptions } from './subscriptions.ts'
 import { WsServer } from './ws.ts'
@@ -83,12 +83,12 @@ export function makeGraphQL(deps: GraphQLDeps, options: GraphQLOptions): GraphQL
   })
   const feeds = new FeedStreams({ ...shared, follower: app.follower, bytes })
   const subscriptions = new Subscriptions({ ...shared, documents, feeds, bytes })
-  const sse = new SseServer({ ...shared, subscriptions, auth, limit, meter: metrics })
+  const httpStreams = new HttpStreams({ ...shared, subscriptions, auth, limit, meter: metrics })
   const ws = new WsServer(
     { ...shared, yoga, documents, subscriptions, auth, rateLimit, limit, bytes, meter: metrics, log },
     options,
   )
-  metrics.watchSubscribers(() => ({ ...sse.open, websocket: ws.open }))
+  metrics.watchSubscribers(() => ({ ...httpStreams.open, websocket: ws.open }))
   return {
     handle: async (call) => {
       const { request, body, query } = call
@@ -103,14 +103,14 @@ export function makeGraphQL(deps: GraphQLDeps, options: GraphQLOptions): GraphQL
       const subscription = params && subscriptions.find(params, call.connection.share)
       if (subscription) {
         if (!accepted.stream) throw new HttpError(406, notAcceptable)
-        return await sse.handle(call, subscription, params, accepted.stream)
+        return await httpStreams.handle(call, subscription, params, accepted.stream)
       }
       if (type && params && (await fast.handle(call, params, type))) return
       await respondByYoga(call, accepted)
     },
     upgrade: (request, socket, head, connection) => ws.upgrade(request, socket, head, connection),
     close: () => {
-      sse.close()
+      httpStreams.close()
       ws.close()
     },
   }

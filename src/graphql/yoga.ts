@@ -161,7 +161,7 @@ class ReadBody {
 }
 
 /**
- * Rejects where Yoga throws, and with an HttpError where Yoga responds with an error that has no body. sse.ts streams all subscriptions;
+ * Rejects where Yoga throws, and with an HttpError where Yoga responds with an error that has no body. http-streams.ts streams all subscriptions;
  * Yoga sends the one result of a query, a mutation or an invalid document as an event stream if Accept permits no JSON.
  */
 async function relay(yoga: Yoga, request: IncomingMessage, response: ServerResponse): Promise<void> {

@@ -121,7 +121,7 @@ export class Auth {
   }
 
   /**
-   * Calls `end` when the grant's token expires, or is no longer valid: sse.ts then destroys the response, ws-socket.ts closes the socket.
+   * Calls `end` when the grant's token expires, or is no longer valid: http-streams.ts then destroys the response, ws-socket.ts closes the socket.
    * Call the returned function to stop watching.
    */
   watch(grant: Grant, end: () => void): () => void {

@@ -169,7 +169,7 @@ test('CONTRIBUTING.md follows one save through functions that exist, from the bo
   const steps = [...path!.matchAll(/^\d+\. .*?`([\w/.-]+): /gm)].map(([, file]) => file!)
   expect(steps.length).toBeGreaterThan(12)
   expect(steps[0]).toBe('src/http/route.ts')
-  expect(steps.at(-1)).toBe('src/graphql/sse.ts')
+  expect(steps.at(-1)).toBe('src/graphql/http-streams.ts')
 })
 
 describe('found out:', () => {

@@ -46,7 +46,7 @@ interface Failing {
   isFirst: boolean
 }
 
-export interface SseDeps {
+export interface HttpStreamsDeps {
   subscriptions: Subscriptions
   contextOf: (grant: Grant, client?: Client) => Context
   auth: Auth
@@ -55,13 +55,13 @@ export interface SseDeps {
   meter: Meter
 }
 
-export class SseServer {
-  readonly #deps: SseDeps
+export class HttpStreams {
+  readonly #deps: HttpStreamsDeps
   readonly #open = new Set<Open>()
   readonly #heartbeat = setInterval(() => this.#beat(), heartbeatMs)
   #closing = false
 
-  constructor(deps: SseDeps) {
+  constructor(deps: HttpStreamsDeps) {
     this.#deps = deps
   }
 
