@@ -50,7 +50,7 @@ const spillway: Contender = {
       const redis = new Redis(parts.redis.url)
       try {
         await fill(parts.redis.url, messages)
-        const depth = () => redis.xlen(queueKeys('spillway').stream)
+        const depth = () => redis.xlen(queueKeys('{spillway:0}').stream)
         return await drain(parts, messages, depth, () => startSpillway('worker', parts.env, execArgv))
       } finally {
         redis.disconnect()

@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto'
 import { coalesce } from '../model/coalesce.ts'
 import type { Log } from '../model/log.ts'
-import type { RedisAddress } from '../redis/address.ts'
+import { hashTag, type RedisAddress } from '../redis/address.ts'
 import { RedisConnection } from '../redis/connection.ts'
 import type { Cache, Found, Versions } from './cache.ts'
 
@@ -25,8 +25,9 @@ export class RedisCache implements Cache {
   readonly #value = coalesce((keys: string[]) => this.#read(keys))
 
   constructor(address: RedisAddress, options: { ttlMs: number; log: Log }) {
-    this.#connection = new RedisConnection(address, { role: 'cache', log: options.log, deadlineMs: 1_000 })
-    this.#prefix = `{${address.prefix}:cache}:`
+    const tag = hashTag(address, 'cache')
+    this.#connection = new RedisConnection(address, { role: 'cache', tag, log: options.log, deadlineMs: 1_000 })
+    this.#prefix = `${tag}:`
     this.ttlMs = options.ttlMs
   }
 
@@ -128,8 +129,9 @@ export class RedisVersions implements Versions {
   readonly #version = coalesce((keys: string[]) => this.#read(keys))
 
   constructor(address: RedisAddress, options: { log: Log }) {
-    this.#connection = new RedisConnection(address, { role: 'cache version', log: options.log, deadlineMs: 1_000 })
-    this.#prefix = `{${address.prefix}:cache}:version:`
+    const tag = hashTag(address, 'cache')
+    this.#connection = new RedisConnection(address, { role: 'cache version', tag, log: options.log, deadlineMs: 1_000 })
+    this.#prefix = `${tag}:version:`
   }
 
   current(cacheKeys: readonly string[]): Promise<string | undefined> {

@@ -15,7 +15,7 @@ import type { Redis } from 'ioredis'
 import type { Log } from '../model/log.ts'
 import type { Models } from '../model/model.ts'
 import { isObject } from '../model/parse.ts'
-import type { RedisAddress } from '../redis/address.ts'
+import { hashTag, type RedisAddress } from '../redis/address.ts'
 import { RedisConnection } from '../redis/connection.ts'
 import { prove } from '../redis/probe.ts'
 import { scriptOf } from '../redis/script.ts'
@@ -39,6 +39,7 @@ const readScript = scriptOf(new URL('lua/read.lua', import.meta.url))
 
 export class RedisEventLog implements EventLog {
   readonly #address: RedisAddress
+  readonly #tag: string
   readonly #options: RedisEventLogOptions
   readonly #connection: RedisConnection
   readonly #keys: { log: string; meta: string; sizes: string }
@@ -50,11 +51,17 @@ export class RedisEventLog implements EventLog {
   constructor(address: RedisAddress, options: RedisEventLogOptions) {
     this.#address = address
     this.#options = options
-    const key = (name: string) => `{${address.prefix}:events}:${name}`
+    this.#tag = hashTag(address, 'events')
+    const key = (name: string) => `${this.#tag}:${name}`
     this.#keys = { log: key('log'), meta: key('meta'), sizes: key('sizes') }
     this.#channel = key('wake')
     this.#own = key('probe')
-    this.#connection = new RedisConnection(address, { role: 'events log', log: options.log, deadlineMs: 5_000 })
+    this.#connection = new RedisConnection(address, {
+      role: 'events log',
+      tag: this.#tag,
+      log: options.log,
+      deadlineMs: 5_000,
+    })
     this.#connection.client.defineCommand('spillAppend', { numberOfKeys: 3, lua: appendScript })
     this.#connection.client.defineCommand('spillRead', { numberOfKeys: 2, lua: readScript })
   }
@@ -136,7 +143,7 @@ export class RedisEventLog implements EventLog {
   follow(wake: (entry?: LogEntry) => void): () => Promise<void> {
     const { log } = this.#options
     let stopped = false
-    const subscriber = new RedisConnection(this.#address, { role: 'events wake-up', log })
+    const subscriber = new RedisConnection(this.#address, { role: 'events wake-up', tag: this.#tag, log })
     this.#subscribers.add(subscriber)
     // Repeated: the first SUBSCRIBE subscribes; each later one checks that a silent connection is still alive.
     let refused = false

@@ -3,9 +3,9 @@ import type { Redis } from 'ioredis'
 import type { Proof } from '../redis/probe.ts'
 import { scriptOf } from '../redis/script.ts'
 
-/** The keys of one shard. */
-export function queueKeys(prefix: string) {
-  const key = (name: string) => `{${prefix}:0}:${name}`
+/** The keys of one shard: all have its hash tag. */
+export function queueKeys(tag: string) {
+  const key = (name: string) => `${tag}:${name}`
   return {
     stream: key('queue'),
     pending: key('pending'),

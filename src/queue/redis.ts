@@ -15,7 +15,7 @@
 import type { Redis } from 'ioredis'
 import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
-import type { RedisAddress } from '../redis/address.ts'
+import { hashTag, type RedisAddress } from '../redis/address.ts'
 import { RedisConnection, retryAfterMs } from '../redis/connection.ts'
 import { prove } from '../redis/probe.ts'
 import type {
@@ -58,6 +58,7 @@ export interface RedisQueueOptions {
 
 export class RedisQueue implements Queue {
   readonly #address: RedisAddress
+  readonly #tag: string
   readonly #options: RedisQueueOptions
   readonly #connection: RedisConnection
   readonly #scripts: Redis & Scripts
@@ -72,8 +73,9 @@ export class RedisQueue implements Queue {
   constructor(address: RedisAddress, options: RedisQueueOptions) {
     this.#address = address
     this.#options = options
-    this.#keys = queueKeys(address.prefix)
-    this.#connection = new RedisConnection(address, { role: 'queue', log: options.log })
+    this.#tag = hashTag(address, '0')
+    this.#keys = queueKeys(this.#tag)
+    this.#connection = new RedisConnection(address, { role: 'queue', tag: this.#tag, log: options.log })
     this.#scripts = defineScripts(this.#connection.client)
     this.#deadLetters = new RedisDeadLetters({
       connection: this.#connection,
@@ -219,9 +221,10 @@ export class RedisQueue implements Queue {
 
   consumer(name: string): Consumer {
     const { log, reclaimMs = 10_000 } = this.#options
-    const acking = new RedisConnection(this.#address, { role: 'worker', log, deadlineMs: 5_000 })
+    const tag = this.#tag
+    const acking = new RedisConnection(this.#address, { role: 'worker', tag, log, deadlineMs: 5_000 })
     const deps = {
-      reading: new RedisConnection(this.#address, { role: 'worker-reader', log }),
+      reading: new RedisConnection(this.#address, { role: 'worker-reader', tag, log }),
       acking,
       scripts: defineScripts(acking.client),
       keys: this.#keys,

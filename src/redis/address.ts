@@ -15,6 +15,9 @@ export interface RedisAddress {
   prefix: string
 }
 
+/** The hash tag of keys that one script or command touches together: a cluster keeps them on one node. Each such key begins with it. */
+export const hashTag = ({ prefix }: Pick<RedisAddress, 'prefix'>, name: string): string => `{${prefix}:${name}}`
+
 const expected = 'redis://USER:PASSWORD@HOST:6379/0?prefix=NAME (rediss:// for TLS)'
 const encode =
   'percent-encode the special characters of user and password (% is %25, @ is %40, / is %2F, # is %23, ? is %3F)'

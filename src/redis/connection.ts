@@ -33,6 +33,7 @@ const readyDeadlineMs = 3_000
 export class RedisConnection {
   readonly client: Redis
   readonly #role: string
+  readonly #tag: string
   readonly #address: RedisAddress
   readonly #log: Log
   readonly #deadlineMs: number
@@ -51,9 +52,13 @@ export class RedisConnection {
   #settingUp: object | undefined
   #readyTimer: NodeJS.Timeout | undefined
 
-  /** `role` names it in messages and in CLIENT LIST. Connects by itself and tries again without a limit. */
-  constructor(address: RedisAddress, options: { role: string; log: Log; deadlineMs?: number }) {
+  /**
+   * `role` names it in messages and in CLIENT LIST; `tag` is the hash tag of every key that it is used for. Connects by itself and tries
+   * again without a limit.
+   */
+  constructor(address: RedisAddress, options: { role: string; tag: string; log: Log; deadlineMs?: number }) {
     this.#role = options.role
+    this.#tag = options.tag
     this.#address = address
     this.#log = options.log
     this.#deadlineMs = options.deadlineMs ?? 2_000
@@ -95,7 +100,8 @@ export class RedisConnection {
     // Redis allows no space in a name. If the connection breaks meanwhile, `close` handles it.
     let problem: Problem | undefined
     try {
-      problem = await setUp(this.client, this.#address, `spillway-${this.#role.replaceAll(' ', '-')}`)
+      const name = `spillway-${this.#role.replaceAll(' ', '-')}`
+      problem = await setUp(this.client, this.#address, { name, tag: this.#tag })
     } catch {
       return
     }

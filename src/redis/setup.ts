@@ -3,7 +3,7 @@
  * database, another user, or a server that cannot be a queue.
  */
 import type { Redis } from 'ioredis'
-import type { RedisAddress } from './address.ts'
+import { hashTag, type RedisAddress } from './address.ts'
 
 /** Why a connection cannot be used. */
 export interface Problem {
@@ -16,20 +16,26 @@ export interface Problem {
 type Reply = { value: unknown } | { error: Error }
 
 /** Sends all steps at once; undefined if all of them succeed. Rejects if the connection breaks meanwhile. */
-export async function setUp(client: Redis, address: RedisAddress, name: string): Promise<Problem | undefined> {
-  const { username, password, db, prefix } = address
+export async function setUp(
+  client: Redis,
+  address: RedisAddress,
+  { name, tag }: { name: string; tag: string },
+): Promise<Problem | undefined> {
+  const { username, password, db } = address
   const ask = (command: string, ...args: (string | number)[]): Promise<Reply> =>
     // In capitals: the client repeats a `select` in small letters after a reconnect, and ignores its error.
     client.call(command, ...args).then(
       (value) => ({ value }),
       (error: Error) => (error.name === 'ReplyError' ? { error } : Promise.reject(error)),
     )
-  const [auth, select, info, script] = await Promise.all([
+  const [auth, select, info, script, spread] = await Promise.all([
     password === undefined ? undefined : ask('AUTH', ...(username === undefined ? [] : [username]), password),
     db === 0 ? undefined : ask('SELECT', db),
     ask('INFO'),
-    // Every user needs the right to run scripts on these keys; and in a cluster the two keys are on different nodes.
-    ask('EVAL', 'return 1', 2, `{${prefix}:0}:queue`, `{${prefix}:events}:log`),
+    // Every user needs the right to run scripts on the keys.
+    ask('EVAL', 'return 1', 1, `${tag}:probe`),
+    // In a cluster the two keys have different slots. The user may have no right to the second one.
+    ask('EVAL', 'return 1', 2, `${tag}:probe`, `${hashTag(address, 'another')}:probe`),
     // Its failure is ignored.
     ask('CLIENT', 'SETNAME', name),
   ])
@@ -37,13 +43,17 @@ export async function setUp(client: Redis, address: RedisAddress, name: string):
     refusal('AUTH', auth, 'check user and password in the URL') ??
     unfit(info && 'value' in info ? String(info.value) : '') ??
     refusal('SELECT', select, 'check the number of the database, and whether the user may SELECT') ??
-    refusal('EVAL', script, 'docs/operations.md lists the rights that the user needs')
+    refusal('EVAL', script, 'docs/operations.md lists the rights that the user needs') ??
+    (inCluster.test(codeOf(spread)) ? cluster : undefined)
   )
 }
 
+/** The code of an error reply: its first word. */
+const codeOf = (reply: Reply | undefined) => (reply && 'error' in reply ? reply.error.message.split(' ', 1)[0]! : '')
+
 function refusal(step: string, reply: Reply | undefined, advice: string): Problem | undefined {
   if (!reply || !('error' in reply)) return undefined
-  const [code = ''] = reply.error.message.split(' ', 1)
+  const code = codeOf(reply)
   if (inCluster.test(code)) return cluster
   // A server that does not know AUTH repeats the password in its error.
   const answer = step === 'AUTH' ? code : reply.error.message.slice(0, 200)

@@ -12,7 +12,7 @@ import type { Entry, Queue } from '../../src/queue/queue.ts'
 import { RedisQueue } from '../../src/queue/redis.ts'
 import { queueKeys } from '../../src/queue/redis-scripts.ts'
 import { SqliteQueue } from '../../src/queue/sqlite.ts'
-import { parseRedisUrl } from '../../src/redis/address.ts'
+import { hashTag, parseRedisUrl } from '../../src/redis/address.ts'
 import { contentMessage, models } from '../harness/contents.ts'
 import { discardIds, retryIds } from '../harness/dead-letters.ts'
 import { eventually } from '../harness/eventually.ts'
@@ -60,7 +60,7 @@ async function redis({ count, failure, id = '', body }: Given): Promise<[Queue, 
     return queue
   }
   const queue = await open()
-  const { dead, deadIds } = queueKeys(address.prefix)
+  const { dead, deadIds } = queueKeys(hashTag(address, '0'))
   for (let n = 0; n < count; n += 1_000) {
     const args = [n, n + 999, id, body, JSON.stringify(failure), Number(failure.code === 'ID_CONFLICT')]
     await queue.connection.ask((client) => client.eval(fill, 2, dead, deadIds, ...args), 30_000)

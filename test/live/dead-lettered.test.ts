@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { Redis } from 'ioredis'
 import { afterEach, describe, expect, test } from 'vitest'
 import { queueKeys } from '../../src/queue/redis-scripts.ts'
-import { parseRedisUrl } from '../../src/redis/address.ts'
+import { hashTag, parseRedisUrl } from '../../src/redis/address.ts'
 import { boot, type Spillway, setUps } from '../harness/boot.ts'
 import { type Client, client, type Json } from '../harness/client.ts'
 import { eventually, holds } from '../harness/eventually.ts'
@@ -129,7 +129,7 @@ test('deadLettered names a message without an id, and one that is no message, as
   const address = parseRedisUrl(system.env.QUEUE_URL!)
   const redis = new Redis(system.env.QUEUE_URL!)
   try {
-    const { stream } = queueKeys(address.prefix)
+    const { stream } = queueKeys(hashTag(address, '0'))
     await redis.xadd(stream, '*', 'm', 'of another program')
     await redis.xadd(stream, '*', 'something', 'else')
   } finally {

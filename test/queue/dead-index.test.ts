@@ -9,7 +9,7 @@ import type { Failure } from '../../src/model/error.ts'
 import type { Entry, Queue } from '../../src/queue/queue.ts'
 import { RedisQueue } from '../../src/queue/redis.ts'
 import { type QueueKeys, queueKeys } from '../../src/queue/redis-scripts.ts'
-import { parseRedisUrl } from '../../src/redis/address.ts'
+import { hashTag, parseRedisUrl } from '../../src/redis/address.ts'
 import { discardIds, retryIds } from '../harness/dead-letters.ts'
 import { eventually } from '../harness/eventually.ts'
 import { freshRedisUrl } from '../harness/fresh.ts'
@@ -50,7 +50,7 @@ async function scene(url = freshRedisUrl()): Promise<Scene> {
     { entry: entries[0]!, failure },
     { entry: entries[1]!, failure: conflict },
   ])
-  return { queue, client: queue.connection.client, keys: queueKeys(address.prefix), dead, late }
+  return { queue, client: queue.connection.client, keys: queueKeys(hashTag(address, '0')), dead, late }
 }
 
 const changes: Record<string, (scene: Scene) => Promise<unknown>> = {

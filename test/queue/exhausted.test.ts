@@ -7,7 +7,7 @@ import type { Failure } from '../../src/model/error.ts'
 import type { Consumer, Entry } from '../../src/queue/queue.ts'
 import { RedisQueue } from '../../src/queue/redis.ts'
 import { type QueueKeys, queueKeys } from '../../src/queue/redis-scripts.ts'
-import { parseRedisUrl } from '../../src/redis/address.ts'
+import { hashTag, parseRedisUrl } from '../../src/redis/address.ts'
 import { models } from '../harness/contents.ts'
 import { discardIds, retryIds } from '../harness/dead-letters.ts'
 import { savedEvent } from '../harness/events.ts'
@@ -33,7 +33,12 @@ async function scene(): Promise<{ queue: RedisQueue; consumer: Consumer; client:
   const queue = new RedisQueue(address, { capacity: 100, log: quiet() })
   close.push(() => queue.close())
   await queue.connection.whenReady(5_000)
-  return { queue, consumer: queue.consumer('w'), client: queue.connection.client, keys: queueKeys(address.prefix) }
+  return {
+    queue,
+    consumer: queue.consumer('w'),
+    client: queue.connection.client,
+    keys: queueKeys(hashTag(address, '0')),
+  }
 }
 
 const received = (consumer: Consumer, count: number): Promise<Entry[]> => {

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { afterEach, describe, expect, test } from 'vitest'
 import { RedisQueue } from '../../src/queue/redis.ts'
 import { queueKeys } from '../../src/queue/redis-scripts.ts'
-import { parseRedisUrl } from '../../src/redis/address.ts'
+import { hashTag, parseRedisUrl } from '../../src/redis/address.ts'
 import { eventually, holds } from '../harness/eventually.ts'
 import { freshRedisUrl } from '../harness/fresh.ts'
 import { quiet } from '../harness/quiet.ts'
@@ -36,7 +36,14 @@ queueSuite<RedisBench>(
     }
   },
   async ({ queues, prefix }) => {
-    await queues[0]!.connection.client.xadd(queueKeys(prefix).stream, '*', 'colour', 'red', 'who', randomUUID())
+    await queues[0]!.connection.client.xadd(
+      queueKeys(hashTag({ prefix }, '0')).stream,
+      '*',
+      'colour',
+      'red',
+      'who',
+      randomUUID(),
+    )
   },
 )
 
@@ -50,7 +57,7 @@ describe('RedisQueue', () => {
     await queue.connection.whenReady(5_000)
     const consumer = queue.consumer('w')
     const { client } = queue.connection
-    const { stream } = queueKeys(address.prefix)
+    const { stream } = queueKeys(hashTag(address, '0'))
     const all = Array.from({ length: 6 }, (_, n) => item(randomUUID(), `content ${n}`))
     const seen = new Set<string | undefined>()
     const receive = () =>
@@ -86,7 +93,7 @@ describe('RedisQueue', () => {
     queue = new RedisQueue(address, { capacity: 100, reclaimMs: 100, log: quiet() })
     await queue.connection.whenReady(5_000)
     const { client } = queue.connection
-    const { stream } = queueKeys(address.prefix)
+    const { stream } = queueKeys(hashTag(address, '0'))
     const lots = { rows: 10, bytes: 1_000_000 }
     const names = async () =>
       ((await client.xinfo('CONSUMERS', stream, 'workers')) as string[][]).map(([, name]) => name).sort()
@@ -117,7 +124,7 @@ describe('RedisQueue', () => {
     await queue.connection.whenReady(5_000)
     const one = item(randomUUID(), 'something')
     await queue.enqueue([[one]])
-    await queue.connection.client.del(queueKeys(address.prefix).stream)
+    await queue.connection.client.del(queueKeys(hashTag(address, '0')).stream)
     const again = { ...one, at: one.at + 5 }
     expect(await queue.enqueue([[again]])).toMatchObject([[{ status: 'QUEUED', at: again.at, duplicate: false }]])
     expect(await queue.enqueue([[one]])).toMatchObject([[{ status: 'QUEUED', at: again.at, duplicate: true }]])

@@ -5,7 +5,7 @@ import { afterEach, expect, test } from 'vitest'
 import type { Entry, Queue } from '../../src/queue/queue.ts'
 import { RedisQueue } from '../../src/queue/redis.ts'
 import { queueKeys } from '../../src/queue/redis-scripts.ts'
-import { parseRedisUrl } from '../../src/redis/address.ts'
+import { hashTag, parseRedisUrl } from '../../src/redis/address.ts'
 import { discardIds, retryIds } from '../harness/dead-letters.ts'
 import { eventually } from '../harness/eventually.ts'
 import { freshRedisUrl } from '../harness/fresh.ts'
@@ -40,7 +40,7 @@ async function restored() {
   close.push(() => queue.close())
   await queue.connection.whenReady(5_000)
   const { client } = queue.connection
-  const keys = queueKeys(address.prefix)
+  const keys = queueKeys(hashTag(address, '0'))
   const key = (name: string) => `{${address.prefix}:0}:${name}`
   for (const [command, name, ...args] of recorded.commands) await client.call(command, key(name), ...args)
   await client.xgroup('CREATE', keys.stream, 'workers', recorded.received.at(-1)!)

@@ -10,7 +10,7 @@ import { type Failure, SpillwayError } from '../../src/model/error.ts'
 import type { Consumer, Entry } from '../../src/queue/queue.ts'
 import { RedisQueue } from '../../src/queue/redis.ts'
 import { type QueueKeys, queueKeys } from '../../src/queue/redis-scripts.ts'
-import { parseRedisUrl } from '../../src/redis/address.ts'
+import { hashTag, parseRedisUrl } from '../../src/redis/address.ts'
 import { models } from '../harness/contents.ts'
 import { discardIds, retryIds } from '../harness/dead-letters.ts'
 import { savedEvent } from '../harness/events.ts'
@@ -68,7 +68,7 @@ async function scene(url = freshRedisUrl()): Promise<Scene> {
   const entries = (await receive()) as [Entry, Entry]
   await consumer.countAttempt(entries[1])
   await queue.enqueue([[item(pending, 'pending')]])
-  const keys = queueKeys(address.prefix)
+  const keys = queueKeys(hashTag(address, '0'))
   const handles = (await queue.deadLetters(10)).deadLetters.map(({ handle }) => handle)
   return { queue, consumer, client: queue.connection.client, keys, pending, saved, dead, late, entries, handles }
 }

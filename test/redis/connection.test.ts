@@ -26,6 +26,7 @@ function connect(url: string) {
   const add = (fields: object) => void lines.push(fields as (typeof lines)[number])
   const connection = new RedisConnection(parseRedisUrl(url), {
     role: 'queue',
+    tag: '{spillway:0}',
     log: { info: add, warn: add, error: add },
   })
   connections.push(connection)
@@ -56,7 +57,9 @@ async function expectRefused(url: string, code: string, reason: RegExp, attempts
   expect(connection.ready).toBe(false)
   expect(written).toEqual([])
   await expect(ask()).resolves.toBeUndefined()
-  expect(lines).toEqual([expect.objectContaining({ role: 'queue', code, reason: expect.stringMatching(reason) })])
+  expect(lines).toEqual([
+    expect.objectContaining({ role: 'queue', tag: '{spillway:0}', code, reason: expect.stringMatching(reason) }),
+  ])
   expect(JSON.stringify(lines)).not.toMatch(/secret|127\.0\.0\.1/)
 }
 
@@ -230,7 +233,7 @@ describe('RedisConnection, once ready,', () => {
 
   test('logs nothing when it is closed', async () => {
     const log = quiet()
-    const connection = new RedisConnection(parseRedisUrl(redis.url), { role: 'queue', log })
+    const connection = new RedisConnection(parseRedisUrl(redis.url), { role: 'queue', tag: '{spillway:0}', log })
     await eventually(() => connection.ready)
     connection.close()
     await once(connection.client, 'end')

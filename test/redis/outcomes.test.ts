@@ -14,7 +14,7 @@ let connection: RedisConnection
 
 beforeAll(async () => {
   redis = await startRedis()
-  connection = new RedisConnection(parseRedisUrl(redis.url), { role: 'queue', log: quiet() })
+  connection = new RedisConnection(parseRedisUrl(redis.url), { role: 'queue', tag: '{spillway:0}', log: quiet() })
 })
 afterAll(async () => {
   connection.close()
@@ -51,6 +51,7 @@ test('RedisConnection.ask rejects with OUTCOME_UNKNOWN after a script that wrote
   await redis.cli('ACL', 'SETUSER', 'narrow', 'on', '>secret', '~*', '+@all', '-hset')
   const narrow = new RedisConnection(parseRedisUrl(redis.url.replace('//', '//narrow:secret@')), {
     role: 'queue',
+    tag: '{spillway:0}',
     log: quiet(),
   })
   try {
@@ -99,7 +100,7 @@ test('RedisConnection.ask rejects with QUEUE_UNAVAILABLE if the server has too f
 
 test('RedisConnection.ask rejects with QUEUE_UNAVAILABLE after a script that was killed, and for commands during it', async () => {
   await redis.cli('CONFIG', 'SET', 'busy-reply-threshold', '100')
-  const other = new RedisConnection(parseRedisUrl(redis.url), { role: 'other', log: quiet() })
+  const other = new RedisConnection(parseRedisUrl(redis.url), { role: 'other', tag: '{spillway:0}', log: quiet() })
   try {
     await eventually(() => other.ready)
     const endless = connection.ask((client) => client.eval('while true do end', 0), 20_000)
@@ -129,7 +130,11 @@ test('RedisConnection.ask rejects with OUTCOME_UNKNOWN if the answer is not in t
   ).listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
-  const odd = new RedisConnection(parseRedisUrl(`redis://127.0.0.1:${port}`), { role: 'queue', log: quiet() })
+  const odd = new RedisConnection(parseRedisUrl(`redis://127.0.0.1:${port}`), {
+    role: 'queue',
+    tag: '{spillway:0}',
+    log: quiet(),
+  })
   try {
     await eventually(() => odd.ready)
     await expect(odd.ask((client) => client.set('wrote', 1))).rejects.toMatchObject(unknown)
