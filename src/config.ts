@@ -43,6 +43,7 @@ const samplers = [
   'traceidratio',
 ] as const
 const database = 'mysql://USER:PASSWORD@HOST:PORT/DATABASE'
+const severalHosts = 'Several hosts, as in HOST1:PORT,HOST2:PORT'
 
 /** In the order of .env.example. */
 const settings = {
@@ -97,9 +98,11 @@ const settings = {
   databaseUrl: secret(
     'DATABASE_URL',
     url(['file:', 'mysql:'], `file:PATH or ${database}`).default('file:./data/spillway.db'),
-  ).describe(`The store: file:PATH (SQLite) or ${database} (MySQL 8, MariaDB 10.6 or newer).`),
+  ).describe(
+    `The store: file:PATH (SQLite) or ${database} (MySQL 8, MariaDB 10.6 or newer). ${severalHosts}: the first that takes writes is used.`,
+  ),
   databaseReadUrl: secret('DATABASE_READ_URL', url(['mysql:'], database).optional()).describe(
-    'A replica to read pages of lists from, as old as it lags. Pages with savedCursor, and those of REST, come from the primary.',
+    `A replica to read pages of lists from, as old as it lags. Pages with savedCursor, and those of REST, come from the primary. ${severalHosts}: the first that answers is used.`,
   ),
   queueUrl: secret(
     'QUEUE_URL',
@@ -192,13 +195,6 @@ const checks: ((s: Settings) => string | false | undefined)[] = [
     s.databaseReadUrl &&
     !s.databaseUrl.startsWith('mysql:') &&
     'DATABASE_READ_URL names a replica, which DATABASE_URL=file:… cannot have: leave it out, or use mysql://… for both',
-  ...(['databaseUrl', 'databaseReadUrl'] as const).map((field) => (s: Settings) => {
-    const text = s[field]
-    const namesNone = text?.startsWith('mysql:') && !/^\/[^/]+$/.test(new URL(text).pathname)
-    return (
-      namesNone && `${settings[field].name} must name one database behind the host, as in mysql://HOST:3306/spillway`
-    )
-  }),
   (s) =>
     isSameFile(s.databaseUrl, s.queueUrl) &&
     'DATABASE_URL and QUEUE_URL name the same file: the store and the queue need one each',

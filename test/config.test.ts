@@ -237,6 +237,63 @@ describe('readConfig', () => {
       expect(readConfig({ DATABASE_URL }, {}).databaseUrl).toBe(DATABASE_URL)
   })
 
+  test('takes several hosts of a database', () => {
+    for (const url of [
+      'mysql://root:hunter2@a:3306,b/x',
+      'mysql://root@[::1]:3306,[2001:db8::1],10.0.0.1:3307/x?ssl=true',
+      'mysql://a:p%40%2C%2F@h_1.example,h-2.example/x',
+      'mysql://a,b:c,d@h,i/x',
+    ]) {
+      expect(readConfig({ DATABASE_URL: url, DATABASE_READ_URL: url }, {})).toMatchObject({
+        databaseUrl: url,
+        databaseReadUrl: url,
+      })
+    }
+    expect(readConfig({ DATABASE_URL: 'mysql://root:hunter%2C2@a:3306,b/x' }, {}).secrets).toEqual([
+      'hunter%2C2',
+      'hunter,2',
+    ])
+  })
+
+  test.each([
+    ['mysql://root:hunter2@a,/x', 'number 2 is blank'],
+    ['mysql://root:hunter2@,a/x', 'number 1 is blank'],
+    ['mysql://root:hunter2@a,,b/x', 'number 2 is blank'],
+    ['mysql://root:hunter2@a,:3306/x', 'number 2 is blank'],
+    ['mysql://root:hunter2@/x', 'a host that is blank'],
+    ['mysql://root:hunter2@a:3306,b,A/x', 'numbers 1 and 3 are the same'],
+    ['mysql://root:hunter2@[::1],[0:0:0:0:0:0:0:1]:3306/x', 'numbers 1 and 2 are the same'],
+    ['mysql://root:hunter2@a:33O6,b/x', 'number 1 is not followed by a port'],
+    ['mysql://root:hunter2@a,b:0/x', 'number 2 is not followed by a port'],
+    ['mysql://root:hunter2@a,b:65536/x', 'number 2 is not followed by a port'],
+    ['mysql://root:hunter2@a,b:/x', 'number 2 is not followed by a port'],
+    ['mysql://root:hunter2@a,b:1:2/x', 'number 2 is not followed by a port'],
+    ['mysql://root:hunter2@::1,b/x', 'number 1 is blank'],
+    ['mysql://root:hunter2@fe80::1,b/x', 'number 1 is not followed by a port'],
+    ['mysql://root:hunter2@[fe80::x],b/x', 'number 1 has brackets and is no IPv6 address'],
+    ['mysql://root:hunter2@[::1,b/x', 'number 1 is neither a name nor an address'],
+    ['mysql://root:hunter2@a,b%20c/x', 'number 2 is neither a name nor an address'],
+    ['mysql://root:hunter2@a, b/x', 'no spaces'],
+    ['mysql://root:hunter2@a,root:hunter2@b/x', 'share one user and password'],
+    ['mysql://root:hunter2@a/x,mysql://root:hunter2@b/x', 'wrong place'],
+    ['mysql://root:hunter2@a/x,b/x', 'must name one database'],
+    ['mysql://root:hunter2@a/x,b', 'a comma behind its hosts'],
+    ['mysql://root:hunter2@a,b', 'must name one database'],
+    ['mysql://root:hunter2@a,b/', 'must name one database'],
+    ['mysql://root:hunter2@a,b/x?socket=/run/mysqld.sock', 'several hosts and the parameter socket'],
+    ['mysql://root:hunter2@a,b/x?hunter2=1', 'not supported'],
+    ['file:./hunter2.db,mysql://a/x', 'has a comma, and is one file'],
+    ['file:./hunter2.db,./other.db', 'has a comma, and is one file'],
+    ['file://hunter2,b/x.db', 'has a comma, and is one file'],
+    ['mysql://a,b/x', undefined],
+  ])('a list of hosts is checked: %s', (DATABASE_URL, problem) => {
+    if (problem === undefined) return expect(readConfig({ DATABASE_URL }, {}).databaseUrl).toBe(DATABASE_URL)
+    const message = problems({ DATABASE_URL })
+    expect(message).toContain(problem)
+    expect(message.match(/- /g)).toHaveLength(1)
+    if (!DATABASE_URL.includes('?hunter2')) expect(message).not.toContain('hunter2')
+  })
+
   test('returns the texts that must not appear in a log', () => {
     const { secrets } = readConfig(
       {

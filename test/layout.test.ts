@@ -64,7 +64,11 @@ const rules: Rule[] = [
     may: [model, ...interfaces, 'src/app/', 'src/http/', 'src/graphql/'],
     mayTypes: ['src/telemetry/'],
   },
-  { room: 'config', files: /^src\/config(\.ts$|\/)/, may: ['src/redis/address.ts'] },
+  {
+    room: 'config',
+    files: /^src\/config(\.ts$|\/)/,
+    may: ['src/model/hosts.ts', 'src/db/address.ts', 'src/redis/address.ts'],
+  },
   {
     room: 'open',
     files: /^src\/open\.ts$/,

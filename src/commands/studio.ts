@@ -6,11 +6,12 @@ import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { filePath } from '../config/urls.ts'
 import { readConfig } from '../config.ts'
+import { splitHosts } from '../model/hosts.ts'
 import { prismaCli } from './prisma-cli.ts'
 
 /** Studio opens SQLite by an absolute URL only, decodes nothing in it, and would create a missing file. */
 function studioUrl(databaseUrl: string): string {
-  if (!databaseUrl.startsWith('file:')) return databaseUrl
+  if (!databaseUrl.startsWith('file:')) return firstHost(databaseUrl)
   const path = resolve(filePath(databaseUrl))
   if (!existsSync(path))
     throw new Error(`the store's file ${path} does not exist: run "npm run migrate" or "npm start" to create it`)
@@ -18,6 +19,14 @@ function studioUrl(databaseUrl: string): string {
     throw new Error(`${path} is a folder or a device; expected the store's file: set DATABASE_URL=file:PATH to it`)
   }
   return `file://${path}`
+}
+
+/** Studio connects to one host. */
+function firstHost(url: string): string {
+  const { list, single } = splitHosts(url)
+  const [first, ...others] = list.split(',')
+  if (others.length > 0) console.log(`Prisma Studio uses the first host of DATABASE_URL: ${first}`)
+  return single
 }
 
 try {

@@ -2,6 +2,8 @@
 import { realpathSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { mysqlUrlProblem } from '../db/address.ts'
+import { splitHosts } from '../model/hosts.ts'
 import { redisUrlProblem } from '../redis/address.ts'
 
 export interface UrlRule {
@@ -25,6 +27,7 @@ export function urlProblem(text: string, { protocols, expected, credentials }: U
   if (rest.includes('@') || rest.includes('#')) return `has an @, :, /, ? or # in a wrong place: ${encode}`
   if (/%(?![\da-f]{2})/i.test(text) || !isDecodable(text))
     return `has a % that begins no percent-encoded character: ${encode}`
+  if (protocol === 'mysql:') return mysqlUrlProblem(text)
   if (!URL.canParse(text) || new URL(text).host === '') return `must be ${expected}`
   if (credentials !== undefined && authority.includes('@'))
     return `must have no user and password in it: ${credentials}`
@@ -36,6 +39,8 @@ const encode =
   'percent-encode special characters in the user and the password (% is %25, @ is %40, : is %3A, / is %2F, ? is %3F, # is %23)'
 
 function fileProblem(text: string): string | undefined {
+  if (text.includes(','))
+    return 'has a comma, and is one file; only mysql:// takes several hosts. In a path, write file:///PATH with %2C for it'
   if (/[?#]/.test(text)) return 'is a file and takes no parameters: leave out what follows the ? or #'
   if (text.includes(':memory:'))
     return 'must be a file, as in file:./data/spillway.db: a database in memory is lost with the process'
@@ -69,7 +74,12 @@ export const isSameFile = (a: string, b: string): boolean =>
 
 /** One text for one store, however its URL is written; no user, password or parameter. */
 export function storeName(url: string): string {
-  if (!url.startsWith('file:')) return describeUrl(url).toLowerCase()
+  if (!url.startsWith('file:')) {
+    const { list, single } = splitHosts(url)
+    return describeUrl(single)
+      .replace(/(?<=\/\/)[^/]*/, list.split(',').sort().join())
+      .toLowerCase()
+  }
   const path = resolve(filePath(url))
   try {
     return realpathSync(path)
@@ -89,8 +99,9 @@ function existingFolder(path: string): string {
 /** A URL for the log: without user, password and parameters. */
 export function describeUrl(text: string): string {
   if (text.startsWith('file:') || text === 'memory:') return text
-  const { protocol, host, pathname } = new URL(text)
-  return `${protocol}//${host}${pathname.length > 1 ? pathname : ''}`
+  const { list, single } = splitHosts(text)
+  const { protocol, pathname } = new URL(single)
+  return `${protocol}//${list}${pathname.length > 1 ? pathname : ''}`
 }
 
 /** Shorter secrets are words that occur in any log: masking them would garble it. */
@@ -99,9 +110,11 @@ const secretLength = 6
 /** The parts of URLs and other settings that must not appear in a log, as they are written and decoded. */
 export function secretsOf(urls: readonly (string | undefined)[], others: readonly (string | undefined)[]): string[] {
   const passwords = urls.flatMap((text) => {
-    if (text === undefined || !URL.canParse(text)) return []
+    if (text === undefined) return []
+    const { single } = splitHosts(text)
+    if (!URL.canParse(single)) return []
     const written = /:\/\/[^/?#]*?:([^/?#]*)@/.exec(text)?.[1] ?? ''
-    const { password, search } = new URL(text)
+    const { password, search } = new URL(single)
     const values = [...new URLSearchParams(search)].flatMap(([name, value]) =>
       /pass|pwd|secret|token|key/i.test(name) ? value : [],
     )

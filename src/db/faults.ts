@@ -24,12 +24,13 @@ type Code = number | readonly [first: number, last: number]
 // biome-ignore format: one reason a line
 const mysql: Record<Known, readonly Code[]> = {
   duplicate: [1022, 1062, 1169, 1586, 1859],
-  'too-large': [1153, 1162, 1390, 8004, 8025, 45046],
+  'too-large': [1153, 1162, 1390, 8004, 8025, 9500, 45046],
   reference: [1216, 1452],
   rejected: [
     1048, 1263, 1364, // null in a column without null, no value for a column without a default
     1264, 1265, 1292, 1300, 1365, 1366, 1367, 1406, 1411, 1690, 3854, 3988, // does not fit the column, or not its character set
     1118, 1301, 1416, 3140, 3141, 3156, 3903, 3907, [4036, 4041], // row or value too long, no geometry, no JSON
+    [8032, 8034], 8036, 8129, // TiDB: a year, a date or time, a key of JSON that it does not take
     3819, 4025, 1644, 1369, // CHECK (MySQL, MariaDB), a trigger's SIGNAL, a view's CHECK OPTION
   ],
   unavailable: [
@@ -49,7 +50,9 @@ const mysql: Record<Known, readonly Code[]> = {
     1044, 1045, 1095, 1141, 1142, 1143, 1211, 1227, 1251, 1370, 1410, 1524, 1698, 1820, 1862, 3118, 3159, 3879, 3955, 4151, // access
     [1872, 1874], [1477, 1482], 1957, 1958, 3167, 3185, // replication and encryption keys that are missing
     [2000, 2075], // the C client's codes of a lost connection, which proxies use
-    [8000, 8299], [9000, 9999], // TiDB (9001 placement driver, 9002 to 9005 storage); ProxySQL (9001 no server in time)
+    // TiDB: 8001, 8175 memory; 8002, 8005, 8022, 8028, 9007 conflicts of transactions; 8027 schema; 8252 resource group; 9001 placement
+    // driver; 9002 to 9005 storage. ProxySQL: 9001 no server in time.
+    [8000, 8299], [9000, 9999],
     [45001, 45004], [45007, 45015], [45019, 45030], [45032, 45039], 45042, 45044, 45045, 45047, 45048, 45051, [45056, 45064],
   ],
 }
@@ -91,6 +94,9 @@ const unavailableCodes = new Set([
 /** Vitess has one code for all its errors; in these messages a row may be the cause. */
 const vitessRow = /VT0[0-9]{4}|VT12001|INVALID_ARGUMENT|InvalidArgument|ALREADY_EXISTS|AlreadyExists/
 
+/** Errors of TiDB that have the same code. */
+const tidbRow = /(?:key|entry) (?:is )?too large/
+
 /** A connection was lost while a statement was sent: the server may have closed it because the packet is too large. */
 const hangUps = new Set(['ECONNRESET', 'EPIPE', '45009', '45013', '2006', '2013'])
 
@@ -101,10 +107,12 @@ export function classifyMysql(error: unknown): Fault {
   if (network.test(code ?? '') || unavailableCodes.has(code ?? ''))
     return { kind: 'unavailable', vendorCode: code, message }
   const kind = lookUp(mysql, Number(code)) ?? 'unknown'
-  if (code === '1105' && vitessRow.test(message)) return { kind: 'unknown', vendorCode: code, message }
+  if (code === '1105' && (vitessRow.test(message) || tidbRow.test(message)))
+    return { kind: 'unknown', vendorCode: code, message }
   if (kind !== 'duplicate') return { kind, vendorCode: code, message }
-  // "Duplicate entry 'x' for key 'Content.PRIMARY'"; MariaDB leaves out the table.
-  return withIndex({ kind, vendorCode: code, message }, /for key '(?:[^']*\.)?([^'.]*)'$/.exec(message)?.[1], 'PRIMARY')
+  // "Duplicate entry 'x' for key 'Content.PRIMARY'"; MariaDB leaves out the table, and Vitess adds the number.
+  const index = /for key '(?:[^']*\.)?([^'.]*)'(?: \(errno \d+\) \(sqlstate \w+\))?$/.exec(message)?.[1]
+  return withIndex({ kind, vendorCode: code, message }, index, 'PRIMARY')
 }
 
 export function classifySqlite(error: unknown): Fault {
@@ -173,5 +181,7 @@ interface AdapterCause {
   cause?: unknown
 }
 
-const firstLine = (text: string) => text.trim().split('\n')[0] ?? ''
+/** Vitess puts the statement and its values behind the message. */
+const firstLine = (text: string) =>
+  (text.trim().split('\n')[0] ?? '').replace(/(?: \(CallerID: [^)]*\))?: Sql: ".*$/, '')
 const lastLine = (text: string) => text.trim().split('\n').at(-1) ?? ''

@@ -1,23 +1,17 @@
-/**
- * MySQL 8, MariaDB, and other servers with their protocol. Invariants: session.ts sets up every session before a statement is sent; no
- * call waits for a frozen server longer than SILENCE_MS; no error from here holds the password.
- */
-import type { Socket } from 'node:net'
-import { isIP } from 'node:net'
+/** MySQL 8, MariaDB, and other servers with their protocol. Invariant: no error from here holds the password. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { PrismaMariaDb } from '@prisma/adapter-mariadb'
-import { type ConnectionConfig, createConnection, createPool, type Pool, type QueryOptions } from 'mariadb'
+import type { ConnectionConfig, Pool } from 'mariadb'
 import type { Log } from '../model/log.ts'
+import { parseMysqlUrl } from './address.ts'
 import type { Client, ClientClass, Dialect, ServerLimits } from './dialect.ts'
 import type { Migratable } from './migrate.ts'
 import { mysqlTable } from './mysql-table.ts'
-import { beginSession, type Session, SessionFault } from './session.ts'
+import { connectSession, type StorePool } from './pool.ts'
+import { Servers } from './servers.ts'
+import { SessionFault } from './session.ts'
 import type { Limits } from './store.ts'
 
-/** A connection is closed if the server sends nothing for this long while a statement runs. */
-const SILENCE_MS = 7_000
-/** How long a call waits for a free connection, and so for a server that is unavailable. */
-const ACQUIRE_MS = 2_000
 /** Beside the connections of the workers' inserts: for reads, and for questions about the server. */
 const SPARE_CONNECTIONS = 4
 
@@ -44,18 +38,26 @@ export interface MysqlOptions {
 }
 
 export function mysqlDialect({ url, readUrl, concurrency, client, tables, log }: MysqlOptions): Dialect {
-  const config = mysqlConfig(url, 'DATABASE_URL')
-  const pools = [
-    makePool(config, { setting: 'DATABASE_URL', connectionLimit: concurrency + SPARE_CONNECTIONS, tables, log }),
-  ]
-  const primary = makeClient(client, pools[0]!)
+  const servers = new Servers(parseMysqlUrl(url, 'DATABASE_URL'), {
+    setting: 'DATABASE_URL',
+    connectionLimit: concurrency + SPARE_CONNECTIONS,
+    tables,
+    log,
+    writes: true,
+  })
+  const pools = [servers]
+  const primary = makeClient(client, servers)
   let replica = primary
   if (readUrl !== undefined) {
-    const readConfig = mysqlConfig(readUrl, 'DATABASE_READ_URL')
-    pools.push(
-      makePool(readConfig, { setting: 'DATABASE_READ_URL', connectionLimit: 2 * SPARE_CONNECTIONS, tables, log }),
-    )
-    replica = makeClient(client, pools[1]!)
+    const replicas = new Servers(parseMysqlUrl(readUrl, 'DATABASE_READ_URL'), {
+      setting: 'DATABASE_READ_URL',
+      connectionLimit: 2 * SPARE_CONNECTIONS,
+      tables,
+      log,
+      writes: false,
+    })
+    pools.push(replicas)
+    replica = makeClient(client, replicas)
   }
   let replicaTried = readUrl === undefined
   return {
@@ -69,156 +71,18 @@ export function mysqlDialect({ url, readUrl, concurrency, client, tables, log }:
       replicaTried = true
       return limits
     },
-    table: (name) => mysqlTable(name, (sql) => pools[0]!.query({ sql, rowsAsArray: true })),
-    migratable: (signal) => connectMigratable(config, tables, signal),
+    table: (name) => mysqlTable(name, (sql) => servers.query({ sql, rowsAsArray: true })),
+    migratable: (signal) => connectMigratable(servers.config, tables, signal),
     async close() {
       // The adapter does not own the pools: a client that was never used does not end its pool.
       await Promise.all([primary.$disconnect(), replica.$disconnect()])
-      await Promise.all(pools.map((pool) => (pool.closed ? undefined : pool.end())))
+      await Promise.all(pools.map((pool) => pool.end()))
     },
   }
 }
 
-/** Not the driver's own parser: its errors hold the whole URL, with the password. */
-export function mysqlConfig(text: string, name: string): ConnectionConfig {
-  let url: URL
-  try {
-    url = new URL(text)
-  } catch {
-    throw new Error(
-      `${name} is not a URL; expected mysql://user:password@host:3306/database, special characters percent-encoded`,
-    )
-  }
-  const database = decodeURIComponent(url.pathname.slice(1))
-  if (!database) throw new Error(`${name} names no database; expected mysql://user:password@${url.host}/database`)
-  const config: ConnectionConfig = {
-    host: url.hostname.replace(/^\[|\]$/g, ''),
-    port: Number(url.port || 3306),
-    user: decodeURIComponent(url.username) || 'root',
-    database,
-  }
-  if (url.password) config.password = decodeURIComponent(url.password)
-  for (const [key, value] of url.searchParams) {
-    if (key === 'ssl' && (value === 'true' || value === 'false')) {
-      if (value === 'true') config.ssl = true
-    } else if (key === 'sslaccept' && (value === 'strict' || value === 'accept_invalid_certs')) {
-      config.ssl = { rejectUnauthorized: value === 'strict' }
-    } else if (key === 'socket' && value) config.socketPath = value
-    else {
-      throw new Error(
-        `${name} has the parameter ${key}, which is not supported with this value; ` +
-          'supported are ssl=true, sslaccept=strict or accept_invalid_certs, socket=/path/of/the.sock',
-      )
-    }
-  }
-  return config
-}
-
-/** The driver does not pass the host name to the TLS library, which then expects a certificate of localhost. */
-function named({ host = '', ssl = false }: ConnectionConfig): ConnectionConfig {
-  if (!ssl) return {}
-  const name = { host, ...(isIP(host) ? {} : { servername: host }) }
-  return { ssl: { rejectUnauthorized: true, ...(typeof ssl === 'object' && ssl), ...name } }
-}
-
-function connectionOptions(config: ConnectionConfig): ConnectionConfig {
-  return {
-    ...config,
-    ...named(config),
-    connectTimeout: ACQUIRE_MS,
-    charset: 'utf8mb4',
-    // Needed to log in to MySQL 8 without TLS.
-    allowPublicKeyRetrieval: !config.ssl,
-  }
-}
-
-interface PoolOptions {
-  /** With the URL. */
-  setting: string
-  connectionLimit: number
-  tables: readonly string[]
-  log: Log
-}
-
-function makePool(config: ConnectionConfig, { setting, connectionLimit, tables, log }: PoolOptions): Pool {
-  const pool = createPool({
-    ...connectionOptions(config),
-    connectionLimit,
-    // All connections stay open: with a minimum of 0 the pool never opens the first one.
-    minimumIdle: connectionLimit,
-    acquireTimeout: ACQUIRE_MS,
-    initializationTimeout: ACQUIRE_MS,
-  })
-  /** The setup of each session, by the object that a connection and its wrapper share. Kept as long as the connection, so that one without
-   *  a valid session is refused at every acquire. (Not by thread id: two servers behind one address may use the same ids.) */
-  const begun = new WeakMap<object, Promise<void>>()
-  let logged: string | undefined
-  // The driver's socketTimeout also closes idle connections of the pool. So the timeout is set only while a connection is in use.
-  pool.on('acquire', (pooled) => {
-    const connection = pooled as unknown as PooledConnection
-    const socket = connection.getSocket()
-    socket.setTimeout(SILENCE_MS)
-    if (begun.has(connection.info)) return
-    socket.on('timeout', () => socket.destroy(noAnswer()))
-    // Not the driver's own `sessionVariables`: a connection that is lost meanwhile ends the process, by a rejection that nothing can handle.
-    const beginning = beginSession(sessionOf(connection), { database: config.database!, setting, tables })
-    begun.set(connection.info, beginning)
-    beginning.then(
-      () => {
-        logged = undefined
-      },
-      (error) => {
-        if (error instanceof SessionFault && error.message !== logged) {
-          logged = error.message
-          log.error({}, `a database connection cannot be used: ${error.message}`)
-        }
-        socket.destroy(error)
-      },
-    )
-  })
-  pool.on('release', (pooled) => void (pooled as unknown as PooledConnection).getSocket().setTimeout(0))
-  // No statement is sent before the session is set up: until then the driver escapes by the server's default mode.
-  const acquire = pool.getConnection.bind(pool)
-  pool.getConnection = async () => {
-    const connection = await acquire()
-    try {
-      await begun.get((connection as unknown as PooledConnection).info)
-      return connection
-    } catch (error) {
-      await connection.release()
-      throw error
-    }
-  }
-  pool.query = async <T>(sql: string | QueryOptions, values?: unknown): Promise<T> => {
-    const connection = await pool.getConnection()
-    try {
-      return await connection.query<T>(sql, values)
-    } finally {
-      await connection.release()
-    }
-  }
-  return pool
-}
-
-/** The argument of the pool's events, which the driver's types lack. */
-interface PooledConnection {
-  info: object
-  getSocket(): Socket
-  query(
-    command: { sql: string; opts?: Partial<QueryOptions> },
-    resolve: (result: unknown) => void,
-    reject: (error: Error) => void,
-  ): void
-}
-
-function sessionOf(connection: PooledConnection): Session {
-  const query = (sql: string) =>
-    new Promise<unknown>((resolve, reject) => connection.query({ sql, opts: { rowsAsArray: true } }, resolve, reject))
-  return { run: query, read: async (sql) => ((await query(sql)) as unknown[][])[0] }
-}
-
 /** Throws if the sessions of the server cannot be set up. Resolves if the server is unavailable. */
-async function trySession(pool: Pool): Promise<void> {
+async function trySession(pool: StorePool): Promise<void> {
   try {
     await (await pool.getConnection()).release()
   } catch (error) {
@@ -226,12 +90,9 @@ async function trySession(pool: Pool): Promise<void> {
   }
 }
 
-const noAnswer = () =>
-  Object.assign(new Error(`the database server did not answer within ${SILENCE_MS} ms`), { code: 'ETIMEDOUT' })
-
 /** With the text protocol: one round trip, where a prepared statement takes two, and a third more rows a second. */
-function makeClient(PrismaClient: ClientClass, pool: Pool): Client {
-  return new PrismaClient({ adapter: new PrismaMariaDb(pool, { useTextProtocol: true }) }) as Client
+function makeClient(PrismaClient: ClientClass, pool: StorePool): Client {
+  return new PrismaClient({ adapter: new PrismaMariaDb(pool as Pool, { useTextProtocol: true }) }) as Client
 }
 
 async function askLimits(client: Client): Promise<ServerLimits> {
@@ -251,19 +112,7 @@ async function connectMigratable(
   tables: readonly string[],
   signal: AbortSignal,
 ): Promise<Migratable> {
-  const connection = await createConnection({ ...connectionOptions(config), multipleStatements: true })
-  // Without a listener, a connection that is lost between two statements ends the process. The next statement fails anyway.
-  connection.on('error', () => {})
-  const session: Session = {
-    run: (sql) => connection.query(sql),
-    read: async (sql) => (await connection.query<unknown[][]>({ sql, rowsAsArray: true }))[0],
-  }
-  try {
-    await beginSession(session, { database: config.database!, setting: 'DATABASE_URL', tables })
-  } catch (error) {
-    connection.destroy()
-    throw error
-  }
+  const { connection } = await connectSession(config, { setting: 'DATABASE_URL', tables }, { multipleStatements: true })
   const query = (sql: string, ...args: (string | Date)[]) =>
     connection.query(
       sql,

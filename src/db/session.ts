@@ -45,6 +45,8 @@ const REQUIRED: readonly Variable[] = [
   ['sql_safe_updates', '0'],
   ['sql_auto_is_null', '0'],
   ['max_sort_length', '1024'],
+  // Galera: a read waits until the node has all that was committed before it, so that it finds the rows that another node committed.
+  ['wsrep_sync_wait', '1'],
   // The server does not end a statement for its time or its memory.
   ['max_statement_time', '0'],
   ['max_execution_time', '0'],
@@ -126,6 +128,16 @@ function set(session: Session, [name, value]: Variable): Promise<ServerError | u
     () => undefined,
     (error: ServerError) => error,
   )
+}
+
+/** Resolves with undefined if the server does not know the variable that is read. */
+export async function unlessUnknown<T>(reading: Promise<T>): Promise<T | undefined> {
+  try {
+    return await reading
+  } catch (error) {
+    if (UNKNOWN.includes((error as ServerError).errno ?? 0)) return undefined
+    throw error
+  }
 }
 
 /** Numbers by value (0 and 0.000000), sets of words in any order and case. */

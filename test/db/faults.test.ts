@@ -403,12 +403,16 @@ describe('Error codes that a test cannot cause', () => {
     // Of the operating system and the engine; of Galera and group replication; of a table without a partition for new rows.
     ['unavailable', [3, 23, 28, 121, 194, 1026, 1030, 1047, 1135, 1206, 1526, 1598, 1665, 3098, 3100, 3101, 3797]],
     // Of TiDB, ProxySQL and Vitess.
-    ['unavailable', [8002, 8022, 8027, 8028, 8229, 9001, 9002, 9003, 9004, 9005, 9006, 9007, 9999, 1105, 1317, 1205]],
+    [
+      'unavailable',
+      [8001, 8002, 8005, 8022, 8027, 8028, 8175, 8229, 8252, 9001, 9002, 9003, 9004, 9005, 9006, 9007, 9008, 9999],
+    ],
+    ['unavailable', [1105, 1317, 1205, 1815, 3168]],
     ['unavailable', ['ECONNREFUSED', 'EHOSTDOWN', 'EAI_AGAIN', 'EMFILE', 'CERT_HAS_EXPIRED', 'P1001', 'P2024']],
-    ['rejected', [1048, 1264, 1292, 1364, 1366, 1406, 1644, 3819, 4025]],
+    ['rejected', [1048, 1264, 1292, 1364, 1366, 1406, 1644, 3819, 4025, 8032, 8033, 8034, 8036, 8129]],
     ['reference', [1216, 1452]],
     ['duplicate', [1062, 1586]],
-    ['too-large', [1153, 1390, 8004, 8025]],
+    ['too-large', [1153, 1390, 8004, 8025, 9500]],
     ['unknown', [1064, 1242, 29_999]],
   ])('MySQL: %s', (kind, codes) => {
     expect(codes.map((code) => [code, mysql(code)])).toEqual(codes.map((code) => [code, kind]))
@@ -432,6 +436,11 @@ describe('Error codes that a test cannot cause', () => {
     ["Duplicate entry 'a' for key 'Content.PRIMARY'", undefined],
     ["Duplicate entry 'for key 'PRIMARY'' for key 'Content.one_each'", 'one_each'],
     ["Duplicate entry 'a' for key 'one_each'", 'one_each'],
+    [
+      "target: ks.0.primary: desc = Duplicate entry 'a' for key 'Content.one_each' (errno 1062) (sqlstate 23000)",
+      'one_each',
+    ],
+    [`Duplicate entry 'a' for key 'PRIMARY' (errno 1062) (sqlstate 23000) (CallerID: u): Sql: "insert 'x'"`, undefined],
     ['in words of a proxy', undefined],
   ])('a duplicate says of which index it is, unless of the id: %s', (message, index) => {
     const cause = { originalCode: '1062', originalMessage: message }
@@ -446,6 +455,29 @@ describe('Error codes that a test cannot cause', () => {
     expect(kind('target: ks.0.primary: vttablet: rpc error: code = ResourceExhausted')).toBe('unavailable')
     expect(kind('vttablet: rpc error: code = InvalidArgument desc = value')).toBe('unknown')
     expect(kind('VT12001: unsupported: this statement')).toBe('unknown')
+  })
+
+  test('TiDB gives one code to errors of a row and of the server; those of a row are unknown', () => {
+    const kind = (originalMessage: string) =>
+      classifyMysql({ meta: { driverAdapterError: { cause: { originalCode: '1105', originalMessage } } } }).kind
+    expect(kind('key is too large, the size of given key is 4097')).toBe('unknown')
+    expect(kind('other error: unknown error Wire Error')).toBe('unavailable')
+  })
+
+  test('the values that Vitess puts behind its message are left out', () => {
+    const { message, index } = classifyMysql({
+      meta: {
+        driverAdapterError: {
+          cause: {
+            originalCode: '1062',
+            originalMessage: `target: ks.0.primary: vttablet: rpc error: code = AlreadyExists desc = Duplicate entry 'a' for key 'Content.one_each' (errno 1062) (sqlstate 23000) (CallerID: app): Sql: "insert into Content(content) values (:vtg1)", BindVars: {vtg1: "type:VARCHAR value:"hunter2""}`,
+          },
+        },
+      },
+    })
+    expect(message).not.toContain('hunter2')
+    expect(message).toMatch(/\(sqlstate 23000\)$/)
+    expect(index).toBe('one_each')
   })
 
   test('an error that is none of a database is unknown', () => {

@@ -3,7 +3,8 @@ import { uuidv7 } from 'uuidv7'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { Rows } from '../../src/app/rows.ts'
 import { MemoryCache, SharedVersions } from '../../src/cache/memory.ts'
-import { limitsOf, mysqlConfig } from '../../src/db/mysql.ts'
+import { parseMysqlUrl } from '../../src/db/address.ts'
+import { limitsOf } from '../../src/db/mysql.ts'
 import type { PrismaStore } from '../../src/db/prisma.ts'
 import { Content, type ContentRow, models } from '../harness/contents.ts'
 import { startMariadb } from '../harness/mariadb.ts'
@@ -236,19 +237,20 @@ describe('A store on MariaDB', () => {
   })
 
   test('parses its URL, and reports an invalid one without the password', () => {
-    expect(mysqlConfig('mysql://a%40b:p%2Fw@[::1]:3307/my%20db?ssl=true', 'DATABASE_URL')).toEqual({
-      host: '::1',
-      port: 3307,
-      user: 'a@b',
-      password: 'p/w',
-      database: 'my db',
-      ssl: true,
+    expect(parseMysqlUrl('mysql://a%40b:p%2Fw@[::1]:3307,h.example,10.0.0.1:3/my%20db?ssl=true', 'X')).toEqual({
+      hosts: [
+        { host: '::1', port: 3307 },
+        { host: 'h.example', port: 3306 },
+        { host: '10.0.0.1', port: 3 },
+      ],
+      config: { user: 'a@b', password: 'p/w', database: 'my db', ssl: true },
     })
-    expect(mysqlConfig('mysql://h/d?sslaccept=accept_invalid_certs', 'X').ssl).toEqual({ rejectUnauthorized: false })
+    const { config } = parseMysqlUrl('mysql://h/d?sslaccept=accept_invalid_certs', 'X')
+    expect(config.ssl).toEqual({ rejectUnauthorized: false })
     for (const bad of ['mysql://u:hunter2@h:99999/d', 'mysql://u:hunter2@h', 'mysql://u:hunter2@h/d?sslmode=x']) {
       const error = (() => {
         try {
-          mysqlConfig(bad, 'DATABASE_URL')
+          parseMysqlUrl(bad, 'DATABASE_URL')
         } catch (e) {
           return e as Error
         }
