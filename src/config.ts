@@ -3,6 +3,7 @@
  * in one message, which never repeats a value that may hold a secret. Names that belong to other programs are noted and ignored.
  */
 import { isIP } from 'node:net'
+import { availableParallelism } from 'node:os'
 import * as z from 'zod'
 import { checkNames, isServiceAddress } from './config/names.ts'
 import { readEnvFile, valueIn } from './config/sources.ts'
@@ -13,10 +14,12 @@ import {
   headerValues,
   host,
   hostList,
+  maxProcesses,
   number,
   numberOr,
   operations,
   originList,
+  processes,
   ratio,
   url,
 } from './config/values.ts'
@@ -51,6 +54,9 @@ const settings = {
     'The address to listen on. Any other than loopback needs authentication, or AUTH=none.',
   ),
   port: setting('PORT', numberOr(8080, 0, 65535)).describe('The port to listen on; 0: any free one.'),
+  apiProcesses: setting('API_PROCESSES', processes.prefault('1')).describe(
+    'API processes that share PORT on this machine: 1 to 256, or auto: one a core. With an embedded queue only 1; auto is 1.',
+  ),
   openToAll: setting('AUTH', z.literal('none', { error: 'must be none, or left out' }).optional()).describe(
     'none: every client that can reach HOST may read and write.',
   ),
@@ -81,13 +87,13 @@ const settings = {
     'Origins whose pages may call this server, separated by commas, as in https://app.example.',
   ),
   requestsPerSecond: setting('RATE_LIMIT', number(1, 1_000_000).optional()).describe(
-    'Requests a second that one token, or else one address, may make at each API process. Left out: no limit.',
+    'Requests a second that one token, or else one address, may make on one machine. Left out: no limit.',
   ),
   streamsPerClient: setting('STREAM_LIMIT', number(1, 1_000_000).optional()).describe(
-    'Event streams and WebSockets that one token, or else one address, may open at each API process. Left out: no limit.',
+    'Event streams and WebSockets that one token, or else one address, may open on one machine. Left out: no limit.',
   ),
   maxConnections: setting('MAX_CONNECTIONS', numberOr(15_000, 1, 1_000_000)).describe(
-    'Connections to each API process. It takes as many open files (ulimit -n), and 600 more.',
+    'Connections to one machine, in equal parts to its API processes. A part takes as many open files (ulimit -n), and 600 more.',
   ),
   introspection: setting('INTROSPECTION', z.enum(['on', 'off'], { error: 'must be on or off' }).optional()).describe(
     'GraphiQL, and introspection of the schema: on or off. Left out: on, but off with NODE_ENV=production.',
@@ -196,6 +202,11 @@ const checks: ((s: Settings) => string | false | undefined)[] = [
     !s.databaseUrl.startsWith('mysql:') &&
     'DATABASE_READ_URL names a replica, which DATABASE_URL=file:… cannot have: leave it out, or use mysql://… for both',
   (s) =>
+    typeof s.apiProcesses === 'number' &&
+    s.apiProcesses > 1 &&
+    isFile(s.queueUrl) &&
+    `API_PROCESSES=${s.apiProcesses} needs a queue that processes share, and QUEUE_URL=file:… is embedded in one: set QUEUE_URL=redis://…, or leave API_PROCESSES out`,
+  (s) =>
     isSameFile(s.databaseUrl, s.queueUrl) &&
     'DATABASE_URL and QUEUE_URL name the same file: the store and the queue need one each',
 ]
@@ -210,6 +221,7 @@ function resolve(s: Settings, production: boolean) {
     auth: { secret: jwtSecret, jwksUrl, issuer, audience, devClaims },
     /** Empty: all. */
     allowedHosts: namesAll ? s.allowedHosts : loopbackNames(s.host),
+    apiProcesses: s.apiProcesses === 'auto' ? (isFile(s.queueUrl) ? 1 : cores()) : s.apiProcesses,
     introspection: s.introspection ? s.introspection === 'on' : !production,
     traces: endpoint ? { endpoint, headers: tracesHeaders, serviceName, sampler, ratio: samplerRatio } : undefined,
     production,
@@ -225,6 +237,11 @@ export interface Config extends ReturnType<typeof resolve> {
   /** What the operator should know, though it does not stop the start. */
   notes: string[]
 }
+
+const isFile = (address: string) => address.startsWith('file:')
+
+/** Of which this process may use all, and no more than API_PROCESSES may be. */
+const cores = () => Math.min(availableParallelism(), maxProcesses)
 
 const authenticates = (s: Settings) => s.jwtSecret !== undefined || s.jwksUrl !== undefined
 

@@ -2,6 +2,9 @@
  * A process of either role: it listens for signals, reads the settings, starts, and stops within a bound. It imports everything else after
  * it listens for signals, because process 1 of a container loses a signal that it does not listen for.
  */
+import cluster from 'node:cluster'
+import type { Config } from './config.ts'
+import type { Member } from './processes/member.ts'
 import type { Given, Running } from './start.ts'
 import type { ProcessLog } from './telemetry/log.ts'
 
@@ -12,12 +15,17 @@ const stopWithinMs = 9_500
 const flushWithinMs = 500
 
 /**
- * Starts a role with the models that `load` imports, and stops it on SIGTERM or SIGINT. Exits with 0 after a complete stop, else with 1.
+ * Starts a role with the models that `load` imports, and stops it on SIGTERM or SIGINT. Exits with 0 after a complete stop, else with 1. With
+ * API_PROCESSES above 1, this process is the primary, which starts API processes; each of them runs this function, too.
  */
 export async function run(role: 'api' | 'worker', load: () => Promise<Given>): Promise<void> {
   const stop = stopSignals()
-  const { openLog } = await import('./telemetry/log.ts')
+  const [{ openLog }, { cannotRun, joinMachine }] = await Promise.all([
+    import('./telemetry/log.ts'),
+    import('./processes/member.ts'),
+  ])
   const log = openLog()
+  const machine = joinMachine()
   const end = async (code: number) => {
     await log.flush(flushWithinMs)
     process.exit(code)
@@ -34,17 +42,17 @@ export async function run(role: 'api' | 'worker', load: () => Promise<Given>): P
     void end(1)
   })
   stop.addEventListener('abort', () => {
-    log.info({ signal: stop.reason }, 'stopping; a second signal exits at once')
+    log.info({ signal: stop.reason }, machine ? 'stopping' : 'stopping; a second signal exits at once')
     setTimeout(endLate, stopWithinMs)
   })
   let running: Running | undefined
   let code = 0
   try {
-    running = await start(role, load, log, stop)
+    running = await start({ role, load, log, stop, machine })
     await Promise.race([running.failed, aborted(stop)])
   } catch (error) {
     if (!stop.aborted) {
-      code = 1
+      code = machine ? cannotRun : 1
       setTimeout(endLate, stopWithinMs)
       await report(error as Error, log)
     }
@@ -59,17 +67,22 @@ export async function run(role: 'api' | 'worker', load: () => Promise<Given>): P
   await end(code)
 }
 
-async function start(
-  role: 'api' | 'worker',
-  load: () => Promise<Given>,
-  log: ProcessLog,
-  stop: AbortSignal,
-): Promise<Running> {
+interface StartOptions {
+  role: 'api' | 'worker'
+  load: () => Promise<Given>
+  log: ProcessLog
+  stop: AbortSignal
+  /** Undefined: this process is no API process among several. */
+  machine: Member | undefined
+}
+
+async function start({ role, load, log, stop, machine }: StartOptions): Promise<Running> {
   const { readConfig } = await import('./config.ts')
   checkNode()
   const config = readConfig()
   log.configure({ secrets: config.secrets, text: !config.production })
-  for (const note of config.notes) log.warn({}, note)
+  if (!machine) for (const note of config.notes) log.warn({}, note)
+  if (role === 'api' && config.apiProcesses > 1 && cluster.isPrimary) return await startPrimary(config, readConfig, log)
   const given = await load().catch((error: Error) => {
     if (!error.message.includes('/generated/')) throw error
     throw new Error('The Prisma clients are missing, as after "npm ci --ignore-scripts": run "npm run prepare".', {
@@ -77,7 +90,29 @@ async function start(
     })
   })
   const { startApi, startWorker } = await import('./start.ts')
-  return await (role === 'api' ? startApi : startWorker)(config, given, log, stop)
+  return await (role === 'api' ? startApi(config, given, log, stop, machine) : startWorker(config, given, log, stop))
+}
+
+/** What the primary itself uses: other values need a new start. */
+const ofPrimary = {
+  apiProcesses: 'API_PROCESSES',
+  requestsPerSecond: 'RATE_LIMIT',
+  streamsPerClient: 'STREAM_LIMIT',
+} as const satisfies Partial<Record<keyof Config, string>>
+
+async function startPrimary(config: Config, readConfig: () => Config, log: ProcessLog): Promise<Running> {
+  const { Primary } = await import('./processes/primary.ts')
+  const checkSettings = () => {
+    const now = readConfig()
+    log.configure({ secrets: now.secrets, text: !now.production })
+    for (const [field, name] of Object.entries(ofPrimary) as [keyof typeof ofPrimary, string][]) {
+      if (now[field] !== config[field]) throw new Error(`${name} has changed, which takes effect at a new start only`)
+    }
+  }
+  const { apiProcesses: processes, requestsPerSecond, streamsPerClient } = config
+  const primary = new Primary({ processes, requestsPerSecond, streamsPerClient, checkSettings, log })
+  primary.start()
+  return primary
 }
 
 /** As node-version.mjs does at `npm ci`, for a process that is started without npm. */
@@ -102,13 +137,13 @@ async function report(error: Error, log: ProcessLog): Promise<void> {
   await stderr.flush(flushWithinMs)
 }
 
-/** Aborts with the first signal's name. A later signal exits at once. */
+/** Aborts with the first signal's name. A later signal exits at once; that of an API process is for the primary to decide. */
 function stopSignals(): AbortSignal {
   const stop = new AbortController()
   let first = Number.POSITIVE_INFINITY
   const listener = (signal: NodeJS.Signals) => {
     if (stop.signal.aborted) {
-      if (performance.now() - first > sameSignalMs) process.exit(1)
+      if (performance.now() - first > sameSignalMs && cluster.isPrimary) process.exit(1)
       return
     }
     first = performance.now()

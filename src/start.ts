@@ -19,6 +19,7 @@ import {
   openTracer,
   sharedVersionsBytes,
 } from './open.ts'
+import type { Member } from './processes/member.ts'
 import type { Queue } from './queue/queue.ts'
 import type { Metrics } from './telemetry/metrics.ts'
 
@@ -43,12 +44,16 @@ const storeWaitMs = 3_000
 const eventsWaitMs = 2_000
 const durabilityRetryMs = 1_000
 
-/** The API and, with an embedded queue, its worker. Rejects, with everything closed, when it cannot start or `stop` aborts before it has. */
+/**
+ * The API and, with an embedded queue, its worker. Rejects, with everything closed, when it cannot start or `stop` aborts before it has.
+ * `machine`: what it shares with other API processes; undefined: it is the only one.
+ */
 export function startApi(
   config: Config,
   given: Given,
   log: Log,
   stop?: AbortSignal,
+  machine?: Member,
 ): Promise<Running & { url: string }> {
   return opening({ log, stop }, async (stack, signal) => {
     const failure = Promise.withResolvers<never>()
@@ -59,8 +64,10 @@ export function startApi(
       import('./server/server.ts'),
       import('./http/listen.ts'),
     ])
-    const advice = openFilesAdvice(config.maxConnections)
-    if (advice) log.warn({}, advice)
+    // What holds for all processes of the machine is logged once.
+    const isFirst = machine === undefined || machine.place.number === 1
+    const advice = openFilesAdvice(config.maxConnections, machine?.place.of ?? 1)
+    if (advice && isFirst) log.warn({}, advice)
     const models = modelsOf(given, config)
     const deps = { log, stack, models, clients: given.prisma }
     const sharedVersions = new SharedArrayBuffer(sharedVersionsBytes)
@@ -81,6 +88,8 @@ export function startApi(
     signal.throwIfAborted()
 
     const metrics = await openMetrics(models, log)
+    if (machine) stack.defer(machine.shareMetrics(() => metrics.samples()))
+    else metrics.watchProcesses(() => ({ running: 1, silent: 0 }))
     if (file) {
       const ports = { queuePort: file.connect(), eventsPort: file.connect() }
       // Before the server listens: its clients may take all the file descriptors that the thread needs to read its modules.
@@ -114,8 +123,11 @@ export function startApi(
         auth: config.auth,
         requestsPerSecond: config.requestsPerSecond,
         streamsPerClient: config.streamsPerClient,
+        counts: machine?.counts,
         maxConnections: config.maxConnections,
+        others: machine,
         metrics,
+        metricsText: machine && (() => machine.metrics()),
         store,
         events,
         prepared: () => prepared,
@@ -125,9 +137,11 @@ export function startApi(
         log,
       },
     )
-    log.info({ url: server.url, ...describeImplementations(config) }, 'listening')
-    void warnOfDurability(queue, log, signal)
-    return { url: server.url, failed: failure.promise }
+    const { url } = server
+    if (machine) machine.ready({ url, implementations: describeImplementations(config) })
+    else log.info({ url, ...describeImplementations(config) }, 'listening')
+    if (isFirst) void warnOfDurability(queue, log, signal)
+    return { url, failed: failure.promise }
   })
 }
 

@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { parseEnvFile, readEnvFile } from '../src/config/sources.ts'
@@ -30,6 +30,7 @@ describe('readConfig', () => {
     expect(readConfig({}, {})).toEqual({
       host: '127.0.0.1',
       port: 8080,
+      apiProcesses: 1,
       auth: { secret: undefined, jwksUrl: undefined, issuer: undefined, audience: undefined, devClaims: undefined },
       allowedHosts: ['localhost', '127.0.0.1', '::1'],
       corsOrigins: [],
@@ -167,6 +168,21 @@ describe('readConfig', () => {
       {},
     )
     expect([databaseUrl, queueUrl, cacheUrl]).toEqual(['file:./X.db', 'file:./q.db', 'memory:'])
+  })
+
+  test('reads API_PROCESSES: 1 to 256, or auto for one a core, which is 1 where the queue is embedded', () => {
+    const onRedis = { QUEUE_URL: 'redis://127.0.0.1:6379' }
+    expect(readConfig({ ...onRedis, API_PROCESSES: '256' }, {}).apiProcesses).toBe(256)
+    expect(readConfig({ ...onRedis, API_PROCESSES: 'auto' }, {}).apiProcesses).toBe(availableParallelism())
+    expect(readConfig({ API_PROCESSES: 'auto' }, {}).apiProcesses).toBe(1)
+    expect(readConfig({ API_PROCESSES: '1' }, {}).apiProcesses).toBe(1)
+    for (const wrong of ['0', '-1', '1.5', '257', 'x', 'AUTO', '2 processes']) {
+      const message = problems({ ...onRedis, API_PROCESSES: wrong })
+      expect(message, wrong).toContain('API_PROCESSES must be a whole number from 1 to 256, or auto')
+    }
+    expect(problems({ API_PROCESSES: '2' })).toBe(
+      'Invalid configuration:\n  - API_PROCESSES=2 needs a queue that processes share, and QUEUE_URL=file:… is embedded in one: set QUEUE_URL=redis://…, or leave API_PROCESSES out',
+    )
   })
 
   test('refuses the same file for store and queue', () => {

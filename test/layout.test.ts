@@ -109,9 +109,20 @@ const rules: Rule[] = [
       'src/telemetry/metrics.ts',
       ...['spawn', 'working'].map((name) => `worker/${name}.ts`),
     ],
-    mayTypes: [...interfaces, ...config, 'src/db/dialect.ts', 'src/graphql/schema.ts'],
+    mayTypes: [...interfaces, ...config, 'src/db/dialect.ts', 'src/graphql/schema.ts', 'src/processes/member.ts'],
   },
-  { room: 'run', files: /^src\/run\.ts$/, may: ['src/config.ts', 'src/start.ts', 'src/telemetry/'] },
+  // The API processes of a machine: what the primary does for them, and what each of them sees of it.
+  {
+    room: 'processes',
+    files: /^src\/processes\//,
+    may: [model, 'src/http/client-limits.ts', 'src/telemetry/'],
+    mayTypes: ['src/http/connection-limit.ts'],
+  },
+  {
+    room: 'run',
+    files: /^src\/run\.ts$/,
+    may: ['src/config.ts', 'src/start.ts', 'src/processes/', 'src/telemetry/'],
+  },
   {
     room: 'commands',
     files: /^src\/commands\//,

@@ -14,6 +14,15 @@ export const number = (min: number, max: number) =>
 
 export const numberOr = (fallback: number, min: number, max: number) => number(min, max).prefault(String(fallback))
 
+export const maxProcesses = 256
+
+export const processes = z
+  .string()
+  .refine((text) => text === 'auto' || (/^\d+$/.test(text) && Number(text) >= 1 && Number(text) <= maxProcesses), {
+    error: `must be a whole number from 1 to ${maxProcesses}, or auto`,
+  })
+  .transform((text) => (text === 'auto' ? text : Number(text)))
+
 export const ratio = z
   .string()
   .refine((text) => /^(0(\.\d+)?|1(\.0+)?)$/.test(text), { error: 'must be a number from 0 to 1' })

@@ -78,7 +78,7 @@ export class HttpStreams {
     const format = formats[type]
     await connection.turnOf(response)
     if (connection.gone) return
-    const leave = this.#enter(call)
+    const leave = await this.#enter(call)
     let stream: Stream
     try {
       const context = this.#deps.contextOf(call.grant, connection)
@@ -109,11 +109,11 @@ export class HttpStreams {
   }
 
   /** Counts the stream that the call becomes; call the returned function when it ends. */
-  #enter({ request, grant, body, connection, held }: Call): () => void {
+  async #enter({ request, grant, body, connection, held }: Call): Promise<() => void> {
     checkSubscription(body.length)
     connection.stream = true
     held?.subscribe()
-    return this.#deps.limit.enter(clientOf(grant, request))
+    return await this.#deps.limit.enter(clientOf(grant, request))
   }
 
   #serve(open: Open, grant: Grant, leave: () => void, held: Hold | undefined): void {

@@ -110,13 +110,19 @@ export class WsSocket {
     return this.#connection.share
   }
 
-  /** Call when the token was accepted. Throws RATE_LIMITED. */
-  granted(grant: Grant): void {
-    // The client may have disconnected while its token was verified.
-    if (this.#socket.readyState !== this.#socket.OPEN) return
+  /** Call when the token was accepted. Rejects with RATE_LIMITED. */
+  async granted(grant: Grant): Promise<void> {
+    // The client may have disconnected while its token was verified, and while its streams are counted.
+    const isOpen = () => this.#socket.readyState === this.#socket.OPEN
+    if (!isOpen()) return
     this.client = clientOf(grant, this.#request!)
     this.#request = undefined
-    this.#leaveLimit = this.#deps.limit.enter(this.client)
+    const leave = await this.#deps.limit.enter(this.client)
+    if (!isOpen()) {
+      leave()
+      return
+    }
+    this.#leaveLimit = leave
     this.#unwatchToken = this.#deps.auth.watch(grant, () =>
       this.#socket.close(CloseCode.Unauthorized, 'The token is not valid any more.'),
     )

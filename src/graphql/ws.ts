@@ -101,7 +101,7 @@ export class WsServer {
     try {
       const given = connectionParams?.authorization ?? connectionParams?.Authorization
       socket.grant = await this.#deps.auth.grant(typeof given === 'string' ? given : socket.authorization)
-      socket.granted(socket.grant)
+      await socket.granted(socket.grant)
       return true
     } catch (error) {
       if (error instanceof SpillwayError && error.code === 'RATE_LIMITED') socket.closeForRateLimit(error.message)

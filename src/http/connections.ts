@@ -8,10 +8,9 @@ import type { Socket } from 'node:net'
 import { type Bytes, type ConnectionBytes, Hold } from '../app/bytes.ts'
 import type { Client } from '../app/save.ts'
 import { SpillwayError } from '../model/error.ts'
+import type { ConnectionLimit } from './connection-limit.ts'
 import { pieceCost, Share } from './share.ts'
 
-/** Surplus connections that are accepted, to respond 503; above them, a connection is closed without a response. */
-const maxSurplus = 500
 /** In progress on one connection; only a flood pipelines more. */
 const maxRequests = 100
 /** Bytes of responses that the client has not read; above them, its requests are refused. */
@@ -266,29 +265,31 @@ export class Connections {
   /** The listener to the close of a socket: one for all of them, because idle ones take memory, too. */
   readonly closed: (this: Socket) => void
   readonly #open = new Map<Socket, Connection>()
-  readonly #max: number
+  readonly #limit: ConnectionLimit
   /** The connections with unread bytes. */
   readonly #sending = new Set<Connection>()
   /** How many connections send the same cached body, which is in memory once. */
   readonly #shared = new Map<Buffer, number>()
   #sendingBytes = 0
 
-  constructor(max: number, bytes: Bytes) {
-    this.#max = max
+  constructor(limit: ConnectionLimit, bytes: Bytes) {
+    this.#limit = limit
     this.bytes = bytes
     const open = this.#open
     this.closed = function () {
       const connection = open.get(this)
       open.delete(this)
       connection?.close()
+      limit.count(open.size)
     }
   }
 
   watch(server: Server): void {
-    server.maxConnections = this.#max + maxSurplus
+    this.#limit.watch(server)
     server.on('connection', (socket: Socket) => {
-      this.#open.set(socket, new Connection(this, socket, this.#open.size >= this.#max))
+      this.#open.set(socket, new Connection(this, socket, this.#open.size >= this.#limit.max))
       socket.on('close', this.closed)
+      this.#limit.count(this.#open.size)
     })
     const timer = setInterval(() => this.#refresh(), refreshEveryMs)
     server.once('close', () => clearInterval(timer))

@@ -10,6 +10,7 @@ import type { Bytes } from '../app/bytes.ts'
 import type { Log } from '../model/log.ts'
 import type { Tracer } from '../model/tracer.ts'
 import { discard, mayCost } from './body.ts'
+import { ConnectionLimit, type OtherProcesses } from './connection-limit.ts'
 import { Connections } from './connections.ts'
 import { HttpError, publicError, truncate } from './errors.ts'
 import { requestId, sendError, setRequestId, sharedBody } from './respond.ts'
@@ -30,7 +31,10 @@ export interface HttpOptions {
   /** The setting that `port` comes from, named in the error for a port that is in use. */
   portSetting?: 'PORT' | 'WORKER_PORT'
   maxBodyBytes: number
+  /** Of this process, and of the others. */
   maxConnections: number
+  /** Undefined: this is the only API process of the machine. */
+  others?: OtherProcesses | undefined
   bytes: Bytes
   /** A connection without any traffic is closed after this time. It must be longer than any response takes. */
   idleTimeoutMs?: number
@@ -42,7 +46,7 @@ export interface HttpOptions {
 /** Rejects if the server cannot listen on the address; the error says why and what to change. */
 export async function listen(deps: RouterDeps, options: HttpOptions): Promise<HttpServer> {
   const { tracer, log } = options
-  const connections = new Connections(options.maxConnections, options.bytes)
+  const connections = new Connections(new ConnectionLimit(options.maxConnections, options.others), options.bytes)
   const serve = (request: IncomingMessage, response: ServerResponse, id: string) => {
     const connection = connections.of(request.socket)
     if (!connection.share.use(requestCost)) {
@@ -174,11 +178,15 @@ function trace(
 const otherFiles = 600
 
 /** Says what to do if the limit of open files is too low for so many connections; undefined if it suffices or is unknown. */
-export function openFilesAdvice(maxConnections: number, limits: string = ownLimits()): string | undefined {
+export function openFilesAdvice(
+  maxConnections: number,
+  processes: number,
+  limits: string = ownLimits(),
+): string | undefined {
   const limit = Number(/^Max open files\s+(\d+)/m.exec(limits)?.[1])
-  const needed = maxConnections + otherFiles
+  const needed = Math.ceil(maxConnections / processes) + otherFiles
   if (Number.isNaN(limit) || limit >= needed) return undefined
-  const fewer = limit > otherFiles ? `, or set MAX_CONNECTIONS to ${limit - otherFiles}` : ''
+  const fewer = limit > otherFiles ? `, or set MAX_CONNECTIONS to ${(limit - otherFiles) * processes}` : ''
   return `the limit of open files is ${limit}, and MAX_CONNECTIONS=${maxConnections} needs ${needed}: raise it (ulimit -n ${needed})${fewer}`
 }
 

@@ -33,6 +33,8 @@ export interface HealthDeps {
   /** Whether the database was reachable once and its migrations are applied. */
   prepared: () => boolean
   metrics: Metrics
+  /** What /metrics answers; left out: the metrics of this process. */
+  metricsText?: (() => Promise<string>) | undefined
 }
 
 /** How long probes share one result. */
@@ -42,7 +44,7 @@ const timeoutMs = 800
 
 /** The routes. A worker is ready when it can write; the API, when it can enqueue. */
 export function healthRoutes(role: 'api' | 'worker', deps: HealthDeps): [string, Route][] {
-  const { queue, probes, metrics } = deps
+  const { queue, probes, metrics, metricsText = () => metrics.text() } = deps
   metrics.watchQueue(queue)
   const late = { state: 'unavailable', code: 'TIMEOUT' } as const
   const queueOf = shared<QueueState>(() => queueState(queue, probes.queue), late)
@@ -71,7 +73,7 @@ export function healthRoutes(role: 'api' | 'worker', deps: HealthDeps): [string,
   const live: Route = { scope: 'open', GET: ({ response }) => sendJson(response, 200, { status: 'alive' }) }
   const metricsRoute: Route = {
     scope: 'admin',
-    GET: async ({ response }) => sendText(response, 200, metrics.contentType, await metrics.text()),
+    GET: async ({ response }) => sendText(response, 200, metrics.contentType, await metricsText()),
   }
   return [
     ['/livez', live],

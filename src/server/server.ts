@@ -8,7 +8,8 @@ import { makeGraphQL } from '../graphql/endpoint.ts'
 import { makeSchema, type SchemaOptions } from '../graphql/schema.ts'
 import { Auth, type AuthOptions } from '../http/auth.ts'
 import { boundedLog } from '../http/bounded-log.ts'
-import { RateLimit, StreamLimit } from '../http/client-limits.ts'
+import { type ClientCounts, RateLimit, StreamLimit } from '../http/client-limits.ts'
+import type { OtherProcesses } from '../http/connection-limit.ts'
 import { HttpError } from '../http/errors.ts'
 import { type HttpServer, listen } from '../http/listen.ts'
 import { OriginCheck } from '../http/origin-check.ts'
@@ -33,9 +34,15 @@ export interface ServerOptions extends LimitOptions {
   requestsPerSecond: number | undefined
   /** Per client; undefined: no limit. */
   streamsPerClient: number | undefined
+  /** Where requests and streams of clients are counted; left out: in this process. */
+  counts?: ClientCounts | undefined
   maxConnections: number
+  /** Undefined: this is the only API process of the machine. */
+  others?: OtherProcesses | undefined
   idleTimeoutMs?: number
   metrics: Metrics
+  /** See HealthDeps. */
+  metricsText?: HealthDeps['metricsText']
   store: Pick<Reader, 'find'>
   events: Pick<EventLog, 'probe'>
   prepared: HealthDeps['prepared']
@@ -60,8 +67,8 @@ export async function serve(
   const maxBodyBytes = 2 * 1024 * 1024 + Math.max(...models.map(maxSizeOf)) * 6
   const auth = new Auth(options.auth, options.log)
   options.metrics.watchBytes(app.bytes)
-  const rateLimit = new RateLimit(options.requestsPerSecond)
-  const limit = new StreamLimit(options.streamsPerClient)
+  const rateLimit = new RateLimit(options.requestsPerSecond, options.counts)
+  const limit = new StreamLimit(options.streamsPerClient, options.counts)
   const graphql = makeGraphQL(
     {
       ...options,

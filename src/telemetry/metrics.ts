@@ -1,9 +1,20 @@
 /** Metrics for Prometheus: what the layers count, and the state of the queue at each scrape. Names follow OpenMetrics. */
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import {
+  Counter,
+  collectDefaultMetrics,
+  Gauge,
+  Histogram,
+  type MetricObjectWithValues,
+  type MetricValue,
+  Registry,
+} from 'prom-client'
 import type { Bytes } from '../app/bytes.ts'
 import { codes } from '../model/error.ts'
 import type { Meter, Stage, StoreWaiting } from '../model/meter.ts'
 import type { Queue } from '../queue/queue.ts'
+
+/** A metric with its values, as it goes from process to process. */
+export type Sample = MetricObjectWithValues<MetricValue<string>>
 
 /** prom-client's metrics of the process cannot be stopped: there is one registry of them, however many APIs a process starts and closes. */
 let ofProcess: Registry | undefined
@@ -12,6 +23,11 @@ function processRegistry(): Registry {
   if (!ofProcess) {
     ofProcess = new Registry()
     collectDefaultMetrics({ register: ofProcess })
+    for (const metric of ofProcess.getMetricsAsArray() as unknown as { name: string; aggregator: string }[]) {
+      // The mean of several processes would hide the one that is slow.
+      if (metric.aggregator === 'average') metric.aggregator = 'max'
+      if (metric.name === 'process_start_time_seconds') metric.aggregator = 'min'
+    }
   }
   return ofProcess
 }
@@ -63,6 +79,7 @@ export class Metrics implements Meter {
     this.#models = models
     const waiting: Gauge = new Gauge({
       name: 'spillway_store_waiting_seconds',
+      aggregator: 'max',
       help: 'How long the worker has been waiting for a database that accepts no rows; 0 while it accepts them.',
       labelNames: ['model'],
       registers: [this.#registry],
@@ -144,7 +161,9 @@ export class Metrics implements Meter {
 
   /** Gauges of the queue, read at each scrape. While the queue is unavailable they are absent, not zero. */
   watchQueue(queue: Pick<Queue, 'status'>): void {
-    const gauge = (name: string, help: string) => new Gauge({ name, help, registers: [this.#registry] })
+    // All processes read the same queue.
+    const gauge = (name: string, help: string) =>
+      new Gauge({ name, help, aggregator: 'max', registers: [this.#registry] })
     const depth = gauge('spillway_queue_depth', 'Messages accepted and not yet saved.')
     const inFlight = gauge('spillway_queue_in_flight', 'Messages that a worker has received and not acknowledged.')
     const age = gauge(
@@ -156,6 +175,7 @@ export class Metrics implements Meter {
     const up = new Gauge({
       name: 'spillway_queue_up',
       help: '1 while the queue answers, else 0.',
+      aggregator: 'min',
       registers: [this.#registry],
       collect: async () => {
         try {
@@ -243,13 +263,43 @@ export class Metrics implements Meter {
     })
   }
 
+  /** The API processes of this machine, read at each scrape. */
+  watchProcesses(count: () => { running: number; silent: number }): void {
+    const registers = [this.#registry]
+    new Gauge({
+      name: 'spillway_api_processes',
+      help: 'API processes of this machine.',
+      registers,
+      collect() {
+        this.set(count().running)
+      },
+    })
+    new Gauge({
+      name: 'spillway_api_processes_silent',
+      help: 'API processes that did not answer this scrape in time: their counters are as they were, their gauges are missing.',
+      registers,
+      collect() {
+        this.set(count().silent)
+      },
+    })
+  }
+
   get contentType(): string {
     return this.#registry.contentType
   }
 
   async text(): Promise<string> {
+    return await (await this.#all()).metrics()
+  }
+
+  /** For the primary, which adds up the metrics of all API processes. */
+  async samples(): Promise<Sample[]> {
+    return await (await this.#all()).getMetricsAsJSON()
+  }
+
+  async #all(): Promise<Registry> {
     // Collecting `spillway_queue_up` sets the other gauges of the queue: it comes first, so that none is one scrape old.
     await this.#registry.getSingleMetric('spillway_queue_up')?.get()
-    return await Registry.merge([processRegistry(), this.#registry]).metrics()
+    return Registry.merge([processRegistry(), this.#registry])
   }
 }

@@ -14,6 +14,8 @@ const places = {
   sharedMs: 'src/server/health.ts',
   /** How often streams get a heartbeat. */
   heartbeatMs: 'src/graphql/heartbeat.ts',
+  /** The longest time before an API process that ended is replaced. */
+  maxDelayMs: 'src/processes/primary.ts',
   /** So long spans wait to be sent together. */
   delayMs: 'src/telemetry/otel.ts',
 } as const

@@ -302,8 +302,10 @@ test('an API survives connections that take all its file descriptors as soon as 
 test('openFilesAdvice returns advice only where the limit of open files is too low for MAX_CONNECTIONS', () => {
   const limits = (soft: string) =>
     `Limit  Soft Limit  Hard Limit  Units\nMax open files            ${soft}     1048576    files\n`
-  expect(openFilesAdvice(15_000, limits('15599'))).toContain('(ulimit -n 15600), or set MAX_CONNECTIONS to 14999')
-  expect(openFilesAdvice(15_000, limits('15600'))).toBeUndefined()
-  expect(openFilesAdvice(15_000, limits('unlimited'))).toBeUndefined()
-  expect(openFilesAdvice(15_000, '')).toBeUndefined()
+  expect(openFilesAdvice(15_000, 1, limits('15599'))).toContain('(ulimit -n 15600), or set MAX_CONNECTIONS to 14999')
+  expect(openFilesAdvice(15_000, 1, limits('15600'))).toBeUndefined()
+  expect(openFilesAdvice(15_000, 4, limits('4349'))).toContain('(ulimit -n 4350), or set MAX_CONNECTIONS to 14996')
+  expect(openFilesAdvice(15_000, 4, limits('4350'))).toBeUndefined()
+  expect(openFilesAdvice(15_000, 1, limits('unlimited'))).toBeUndefined()
+  expect(openFilesAdvice(15_000, 1, '')).toBeUndefined()
 })
