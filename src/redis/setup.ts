@@ -73,10 +73,12 @@ const cluster: Problem = {
 /** Reads INFO, if the user has the right to it; without it, the other steps or the first write fail. */
 function unfit(info: string): Problem | undefined {
   const field = (name: string) => new RegExp(`^${name}:(.*?)\r?$`, 'm').exec(info)?.[1]
-  if (field('redis_mode') === 'sentinel') {
+  // Valkey names it server_mode.
+  const mode = field('redis_mode') ?? field('server_mode')
+  if (mode === 'sentinel') {
     return { code: 'SENTINEL', reason: 'it is a Sentinel, which this release cannot use: name the primary itself' }
   }
-  if (field('redis_mode') === 'cluster' || field('cluster_enabled') === '1') return cluster
+  if (mode === 'cluster' || field('cluster_enabled') === '1') return cluster
   if (field('role') === 'slave')
     return { code: 'REPLICA', reason: 'it is a replica, which rejects writes: name the primary' }
   if (field('loading') === '1') return { code: 'LOADING', reason: 'it is loading its data' }

@@ -1,5 +1,5 @@
 /**
- * The store with a real MariaDB that fails in every way that a test can cause: for each, the database's own code and the kind of the
+ * The store with a real MariaDB, or MySQL, that fails in every way that a test can cause: for each, the database's own code and the kind of the
  * StoreFault. FAULTS.md's C1 to C19.
  */
 import { uuidv7 } from 'uuidv7'
@@ -8,6 +8,7 @@ import { classifyMysql, classifySqlite } from '../../src/db/faults.ts'
 import type { PrismaStore } from '../../src/db/prisma.ts'
 import type { StoreFault } from '../../src/db/store.ts'
 import { Content, type ContentRow } from '../harness/contents.ts'
+import { engine } from '../harness/engine.ts'
 import { eventually, holds } from '../harness/eventually.ts'
 import { connect, startMariadb } from '../harness/mariadb.ts'
 import { quiet } from '../harness/quiet.ts'
@@ -24,7 +25,7 @@ let log: ReturnType<typeof quiet>
 
 beforeAll(async () => {
   server = await startMariadb()
-  // Without READ_ONLY ADMIN or SUPER, as an application should be.
+  // Without rights of administration, as an application should be.
   await sql(
     `CREATE USER app@'%' IDENTIFIED BY '${password}'`,
     "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX ON *.* TO app@'%'",
@@ -54,7 +55,7 @@ const admin = () => connect(server.url, { database: name })
 /** Kills every connection of the application, as an administrator would. */
 async function killAll(): Promise<void> {
   const killer = await admin()
-  const connections = await killer.query("SELECT id FROM information_schema.processlist WHERE user = 'app'")
+  const connections = await killer.query(`SELECT id FROM ${engine.processlist} WHERE user = 'app'`)
   for (const { id } of connections) await killer.query(`KILL ${id}`).catch(() => {})
   await killer.end()
 }
@@ -81,7 +82,7 @@ async function timed<T>(work: Promise<T>): Promise<{ value: T; ms: number }> {
 const read = () => store.page(Content, { take: 1, skip: 0, where: {} })
 const unreadable = { name: 'SpillwayError', code: 'STORE_UNAVAILABLE', retryAfterMs: 1_000 }
 
-describe('MariaDB under a store', () => {
+describe(`${engine.name} under a store`, () => {
   test('read-only makes writes unavailable, and reads go on (C7)', async () => {
     await server.sql('SET GLOBAL read_only = 1')
     try {
@@ -99,9 +100,7 @@ describe('MariaDB under a store', () => {
     const fault = faultOf(store.insert(Content, rows(2)))
     const reading = read().catch((e: unknown) => e)
     await eventually(async () => {
-      const waiting = await server.sql(
-        "SELECT id FROM information_schema.processlist WHERE state LIKE 'Waiting for table%'",
-      )
+      const waiting = await server.sql(`SELECT id FROM ${engine.processlist} WHERE state LIKE 'Waiting for table%'`)
       return waiting.length === 2
     })
     await killAll()
@@ -233,7 +232,7 @@ describe('MariaDB under a store', () => {
     await server.sql(`ALTER TABLE ${name}.Content ADD CONSTRAINT polite CHECK (content <> 'bad')`)
     expect(await faultOf(store.insert(Content, [row('good'), row('bad')]))).toMatchObject({
       kind: 'rejected',
-      vendorCode: '4025',
+      vendorCode: engine.checkViolated,
       message: expect.stringContaining('polite'),
     })
     await server.sql(
@@ -285,9 +284,7 @@ describe('MariaDB under a store', () => {
     const writes = timed(faultOf(store.insert(Content, batch)))
     const reads = timed(read().catch((e: unknown) => e))
     await eventually(async () => {
-      const waiting = await other.query(
-        "SELECT id FROM information_schema.processlist WHERE state LIKE 'Waiting for table%'",
-      )
+      const waiting = await other.query(`SELECT id FROM ${engine.processlist} WHERE state LIKE 'Waiting for table%'`)
       return waiting.length === 2
     })
     server.pause()

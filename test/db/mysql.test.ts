@@ -1,4 +1,4 @@
-/** The store on MariaDB: the contract, on a server with hostile settings. Faults are in faults.test.ts. */
+/** The store on MariaDB, or MySQL: the contract, on a server with hostile settings. Faults are in faults.test.ts. */
 import { uuidv7 } from 'uuidv7'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { Rows } from '../../src/app/rows.ts'
@@ -7,6 +7,7 @@ import { parseMysqlUrl } from '../../src/db/address.ts'
 import { limitsOf } from '../../src/db/mysql.ts'
 import type { PrismaStore } from '../../src/db/prisma.ts'
 import { Content, type ContentRow, models } from '../harness/contents.ts'
+import { engine } from '../harness/engine.ts'
 import { startMariadb } from '../harness/mariadb.ts'
 import { startProxy } from '../harness/proxy.ts'
 import { quiet } from '../harness/quiet.ts'
@@ -43,7 +44,7 @@ async function database(): Promise<string> {
   return name
 }
 
-storeSuite('MariaDB', async () => {
+storeSuite(engine.name, async () => {
   const name = await database()
   return {
     open: () => open(`${server.url}${name}`),
@@ -57,7 +58,7 @@ storeSuite('MariaDB', async () => {
   }
 })
 
-describe('A store on MariaDB', () => {
+describe(`A store on ${engine.name}`, () => {
   let url: string
   let store: PrismaStore
   const row = (content: string) => ({ id: uuidv7(), content, createdAt: new Date(), savedAt: new Date() })
@@ -97,7 +98,9 @@ describe('A store on MariaDB', () => {
       Array.from({ length: 2_000 }, (_, i) => ({ ...row('x'), createdAt: new Date(+createdAt + i) })),
     )
     const plan = (sql: string) =>
-      prismaOf(store).$queryRawUnsafe<{ type: string; key: string; Extra: string }[]>(`EXPLAIN ${sql}`)
+      prismaOf(store).$queryRawUnsafe<{ type: string; key: string; Extra: string }[]>(
+        `EXPLAIN FORMAT=TRADITIONAL ${sql}`,
+      )
     const at = "'2020-01-01 00:00:00.100'"
     const [page] = await plan(
       `SELECT * FROM Content WHERE createdAt <= ${at} AND (createdAt < ${at} OR id <= 'x') ORDER BY createdAt DESC, id DESC LIMIT 20`,

@@ -6,6 +6,7 @@ import { uuidv7 } from 'uuidv7'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { parseCreateTable } from '../../src/db/mysql-table.ts'
 import { Content, type ContentRow } from '../harness/contents.ts'
+import { engine } from '../harness/engine.ts'
 import { holds } from '../harness/eventually.ts'
 import { startMariadb } from '../harness/mariadb.ts'
 import { quiet } from '../harness/quiet.ts'
@@ -22,7 +23,7 @@ const row = (content = 'a row', id = uuidv7() as string): ContentRow => ({
 let server: Awaited<ReturnType<typeof startMariadb>>
 beforeAll(async () => {
   server = await startMariadb()
-  await server.sql("INSTALL SONAME 'ha_blackhole'")
+  await server.sql(engine.addBlackhole)
 }, 60_000)
 afterAll(() => server.cleanup())
 
@@ -40,7 +41,7 @@ interface Case {
 
 const renamed = 'RENAME TABLE Content TO Elsewhere'
 const back = ['DROP TABLE Content', 'RENAME TABLE Elsewhere TO Content']
-const engine = (name: string): Case => ({
+const ofEngine = (name: string): Case => ({
   is: `a table with ENGINE=${name}`,
   change: [`ALTER TABLE Content ENGINE = ${name}`],
   says: new RegExp(`has the engine ${name}; expected one with transactions .*ALTER TABLE Content ENGINE = InnoDB`),
@@ -54,9 +55,7 @@ const unique = (columns: string): Case => ({
 })
 
 const onMariadb: Case[] = [
-  engine('BLACKHOLE'),
-  engine('MyISAM'),
-  engine('Aria'),
+  ...engine.withoutTransactions.map(ofEngine),
   unique('savedAt'),
   unique('createdAt, content(100)'),
   {
@@ -118,7 +117,7 @@ const onSqlite: Case[] = [
 ]
 
 describe.each([
-  { database: 'MariaDB', make: mariadb, cases: onMariadb },
+  { database: engine.name, make: mariadb, cases: onMariadb },
   { database: 'SQLite', make: sqliteStore, cases: onSqlite },
 ])('A store on $database', ({ make, cases }) => {
   let made: TestStore
@@ -195,7 +194,7 @@ test('A store on SQLite reports a row that a trigger deletes or changes after th
   }
 })
 
-test('A store on MariaDB reports a row that a trigger changes before the insert', async () => {
+test(`A store on ${engine.name} reports a row that a trigger changes before the insert`, async () => {
   const made = await mariadb()
   try {
     await made.sql('CREATE TRIGGER t BEFORE INSERT ON Content FOR EACH ROW SET NEW.content = UPPER(NEW.content)')
@@ -206,11 +205,11 @@ test('A store on MariaDB reports a row that a trigger changes before the insert'
   }
 })
 
-test('A store on MariaDB refuses sessions in which init_connect makes a temporary table of the same name', async () => {
+test(`A store on ${engine.name} refuses sessions in which init_connect makes a temporary table of the same name`, async () => {
   const made = await mariadb()
   await server.sql("CREATE USER IF NOT EXISTS app@'%'")
   await server.sql("GRANT ALL ON *.* TO app@'%'")
-  await server.sql("REVOKE SUPER, CONNECTION ADMIN ON *.* FROM app@'%'")
+  await server.sql(`REVOKE ${engine.administration} ON *.* FROM app@'%'`)
   const url = new URL(made.url)
   url.username = 'app'
   const name = url.pathname.slice(1)

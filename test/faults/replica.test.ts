@@ -1,5 +1,6 @@
 /** Pages of an API process whose MariaDB replica stands still: after a cursor (FA17), and with savedCursor (P11). */
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { engine } from '../harness/engine.ts'
 import { holds } from '../harness/eventually.ts'
 import { startMariadb, type TestMariadb } from '../harness/mariadb.ts'
 import { PageReader, pageWays } from '../harness/pages.ts'
@@ -15,13 +16,15 @@ let onReplica: SpillwayProcess
 
 beforeAll(async () => {
   ;[stack, replica] = await Promise.all([
-    Stack.start({ apis: 1, workers: 1, mariadbArgs: ['--server-id=1', '--log-bin=changes', '--binlog-format=ROW'] }),
+    Stack.start({
+      apis: 1,
+      workers: 1,
+      mariadbArgs: ['--server-id=1', '--log-bin=changes', '--loose-binlog-format=ROW'],
+    }),
     startMariadb({ args: ['--server-id=2', '--read-only=1'] }),
   ])
-  await replica.sql(
-    `CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = ${stack.mariadb.port}, MASTER_USER = 'root', MASTER_USE_GTID = slave_pos`,
-  )
-  await replica.sql('START SLAVE')
+  await replica.sql(engine.replicate(stack.mariadb.port))
+  await replica.sql('START REPLICA')
   onPrimary = stack.apis[0]!
   const readUrl = new URL(stack.database)
   readUrl.port = String(replica.port)
@@ -61,7 +64,7 @@ async function crawl(from: (page: number) => SpillwayProcess): Promise<string[]>
 /** Saves rows that the replica gets, and then some that it does not. */
 async function leaveBehind(): Promise<void> {
   for (const which of ['START', 'STOP']) {
-    await replica.sql(`${which} SLAVE SQL_THREAD`)
+    await replica.sql(`${which} REPLICA SQL_THREAD`)
     stack.write(4)
     await stack.more(30)
     await stack.stopWriting()

@@ -5,6 +5,7 @@
 import { DatabaseSync } from 'node:sqlite'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { freePort } from '../harness/daemon.ts'
+import { engine } from '../harness/engine.ts'
 import { holds } from '../harness/eventually.ts'
 import { expectSound, Stack } from '../harness/stack.ts'
 import { record } from './table.ts'
@@ -73,7 +74,7 @@ beforeAll(async () => {
   port = await freePort()
   servers = await Stack.start({ apis: 1, workers: 0, env: { WORKER_MAX_ATTEMPTS: '1' } })
   await servers.startWorker({ WORKER_PORT: String(port) })
-  await servers.mariadb.sql("INSTALL SONAME 'ha_blackhole'")
+  await servers.mariadb.sql(engine.addBlackhole)
   embedded = await Stack.start({ embedded: true, env: { WORKER_MAX_ATTEMPTS: '1' } })
 }, 180_000)
 afterAll(() => Promise.all([servers?.stop(), embedded?.stop()]))

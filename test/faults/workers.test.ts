@@ -4,6 +4,7 @@
  */
 import { randomInt, randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
+import { engine } from '../harness/engine.ts'
 import { eventually, holds } from '../harness/eventually.ts'
 import { connect } from '../harness/mariadb.ts'
 import { type SpillwayProcess, spawnSpillway } from '../harness/process.ts'
@@ -93,7 +94,7 @@ async function withTableLocked(work: () => Promise<void>): Promise<void> {
 /** INSERTs that the database is at, as it tells. */
 async function insertsUnderWay(): Promise<number> {
   const rows = await stack.mariadb.sql(
-    "SELECT id FROM information_schema.processlist WHERE info LIKE 'INSERT INTO `Content`%'",
+    `SELECT id FROM ${engine.processlist} WHERE info LIKE 'INSERT INTO \`Content\`%'`,
   )
   return rows.length
 }

@@ -19,8 +19,9 @@ export function find(...names: string[]): string | undefined {
   return undefined
 }
 
-export const findRedis = () => find('redis-server', 'valkey-server')
-export const findMariadb = () => find('mariadbd', 'mysqld')
+/** TEST_REDIS_SERVER and TEST_MYSQLD name programs to be started in place of the installed ones: a Valkey, a MySQL. */
+export const findRedis = () => process.env.TEST_REDIS_SERVER || find('redis-server', 'valkey-server')
+export const findMariadb = () => process.env.TEST_MYSQLD || find('mariadbd', 'mysqld')
 export const findChromium = () => find('chromium', 'chromium-browser', 'google-chrome-stable', 'google-chrome')
 /** Comes with Prometheus itself. */
 export const findPromtool = () => find('promtool')

@@ -28,7 +28,7 @@ export async function freshDatabase(): Promise<TestDatabase> {
   const drop = async () => {
     if (!cleaners.delete(drop)) return
     // A test that left a transaction open fails here, and does not wait for ever.
-    await query(inject('databaseUrl'), `SET STATEMENT lock_wait_timeout = 10 FOR DROP DATABASE IF EXISTS \`${name}\``)
+    await query(inject('databaseUrl'), `DROP DATABASE IF EXISTS \`${name}\``, undefined, { lock_wait_timeout: 10 })
   }
   cleaners.add(drop)
   return { url, sql: (statement) => query(url, statement), drop }

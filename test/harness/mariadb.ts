@@ -44,8 +44,9 @@ export async function startMariadb(
     '--character-set-server=latin1',
     '--innodb-buffer-pool-size=64M',
     '--innodb-flush-log-at-trx-commit=1',
-    '--performance-schema=OFF',
     '--skip-log-bin',
+    // MySQL only: its second protocol would take a port of its own.
+    '--loose-mysqlx=OFF',
   ]
   const daemon = await startDaemon({
     name: 'mariadbd',
@@ -98,8 +99,14 @@ export async function connect(url: string, options: ConnectionConfig = {}): Prom
 }
 
 /** One statement on a connection of its own; gives up after 30 s. */
-export async function query(serverUrl: string, statement: string, database?: string): Promise<Row[]> {
-  const connection = await connect(serverUrl, { ...(database && { database }), socketTimeout: 30_000 })
+export async function query(
+  serverUrl: string,
+  statement: string,
+  database?: string,
+  sessionVariables: ConnectionConfig['sessionVariables'] = {},
+): Promise<Row[]> {
+  const options = { ...(database && { database }), sessionVariables, socketTimeout: 30_000 }
+  const connection = await connect(serverUrl, options)
   try {
     return await connection.query(statement)
   } finally {
@@ -130,6 +137,8 @@ async function template(binary: string): Promise<string> {
       await run(installer, [...shared(draft), '--auth-root-authentication-method=normal', '--skip-test-db'])
     } else {
       await run(binary, [...shared(draft), '--initialize-insecure'])
+      // The identity of the server, which a replica must not share with its source. The server makes a new one.
+      await rm(join(draft, 'data/auto.cnf'))
     }
     // MySQL makes root for "localhost" only, which an address does not always match. Read at every start.
     const root =
@@ -152,7 +161,9 @@ function shared(dir: string): string[] {
     '--no-defaults',
     `--datadir=${join(dir, 'data')}`,
     `--tmpdir=${join(dir, 'tmp')}`,
-    '--innodb-log-file-size=16M',
+    // MariaDB's and MySQL's names; each ignores the other one's.
+    '--loose-innodb-log-file-size=16M',
+    '--loose-innodb-redo-log-capacity=16M',
     ...asRoot,
   ]
 }

@@ -5,6 +5,7 @@ import type { Entry } from '../../src/queue/queue.ts'
 import type { Outcome } from '../../worker/outcome.ts'
 import { Persister } from '../../worker/persist.ts'
 import { Content, contentMessage } from '../harness/contents.ts'
+import { engine } from '../harness/engine.ts'
 import { eventually, holds } from '../harness/eventually.ts'
 import { startMariadb, type TestMariadb } from '../harness/mariadb.ts'
 import { persistEntries } from '../harness/persist.ts'
@@ -33,7 +34,7 @@ beforeAll(async () => {
   // read_only stops this user, unlike root.
   await server.sql("CREATE USER app@'%'")
   await server.sql("GRANT ALL ON *.* TO app@'%'")
-  await server.sql("REVOKE SUPER, READ_ONLY ADMIN, CONNECTION ADMIN ON *.* FROM app@'%'")
+  await server.sql(`REVOKE ${engine.administration} ON *.* FROM app@'%'`)
 })
 afterAll(() => server?.cleanup())
 
@@ -103,7 +104,7 @@ const entries = (count: number, content = 'good') => Array.from({ length: count 
 const contentOf = ({ body }: Entry) => JSON.parse(body).data.content as string
 
 describe.each([
-  ['MariaDB', mariadb],
+  [engine.name, mariadb],
   ['SQLite', sqlite],
 ] as const)('Persister on %s', (name, trouble) => {
   let made: TestStore
@@ -490,7 +491,7 @@ describe.each([
     })
   })
 
-  if (name === 'MariaDB') {
+  if (name !== 'SQLite') {
     test('splits a batch until it fits after the server lowered its limit', {
       timeout: 60_000,
     }, async () => {
@@ -498,7 +499,7 @@ describe.each([
       await server.sql('SET GLOBAL max_allowed_packet = 1048576')
       try {
         // A session keeps the limit it began with: end the pool's connections.
-        const connections = await server.sql("SELECT id FROM information_schema.processlist WHERE user = 'app'")
+        const connections = await server.sql(`SELECT id FROM ${engine.processlist} WHERE user = 'app'`)
         for (const { id } of connections) await server.sql(`KILL ${id}`).catch(() => {})
         const small = Array.from({ length: 20 }, () => entry('x'.repeat(200_000)))
         const huge = entry('y'.repeat(2_000_000))
