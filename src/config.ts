@@ -116,6 +116,9 @@ const settings = {
   ).describe(
     'The queue and the events log: file:PATH (embedded; the API runs the worker itself) or redis://HOST:PORT.',
   ),
+  queueShards: setting('QUEUE_SHARDS', numberOr(1, 1, 64)).describe(
+    'The parts of the queue on Redis, which a cluster spreads over its nodes. It may change: what is in the former parts is drained.',
+  ),
   cacheUrl: secret(
     'CACHE_URL',
     url(['memory:', 'redis:', 'rediss:'], 'memory:, redis://… or rediss://…').default('memory:'),
@@ -206,6 +209,10 @@ const checks: ((s: Settings) => string | false | undefined)[] = [
     s.apiProcesses > 1 &&
     isFile(s.queueUrl) &&
     `API_PROCESSES=${s.apiProcesses} needs a queue that processes share, and QUEUE_URL=file:… is embedded in one: set QUEUE_URL=redis://…, or leave API_PROCESSES out`,
+  (s) =>
+    s.queueShards > 1 &&
+    isFile(s.queueUrl) &&
+    `QUEUE_SHARDS=${s.queueShards} needs a queue on Redis, and QUEUE_URL=file:… is embedded: leave QUEUE_SHARDS out, or set QUEUE_URL=redis://…`,
   (s) =>
     isSameFile(s.databaseUrl, s.queueUrl) &&
     'DATABASE_URL and QUEUE_URL name the same file: the store and the queue need one each',

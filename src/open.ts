@@ -18,8 +18,9 @@ import type { Models } from './model/model.ts'
 import type { Tracer } from './model/tracer.ts'
 import type { Queue } from './queue/queue.ts'
 import { RedisQueue } from './queue/redis.ts'
+import { ShardedQueue } from './queue/sharded.ts'
 import { SqliteQueue } from './queue/sqlite.ts'
-import { parseRedisUrl } from './redis/address.ts'
+import { parseRedisUrl, type RedisAddress } from './redis/address.ts'
 
 export interface OpenDeps {
   log: Log
@@ -31,7 +32,13 @@ export const isEmbedded = ({ queueUrl }: Pick<Config, 'queueUrl'>): boolean => q
 /** How long a command waits for Redis. */
 const commandWaitMs = 3_000
 
-type QueueConfig = Pick<Config, 'queueUrl' | 'queueCapacity' | 'eventsRetentionMs' | 'eventsRetentionBytes'>
+/** How long the start waits for Redis to say whether the queue had several shards. */
+const layoutWaitMs = 1_000
+
+type QueueConfig = Pick<
+  Config,
+  'queueUrl' | 'queueShards' | 'queueCapacity' | 'eventsRetentionMs' | 'eventsRetentionBytes'
+>
 
 /**
  * The queue and the events log; `file` is set where both are embedded. `storeUrl` is the store that this
@@ -48,7 +55,7 @@ export async function openQueue(
   }: OpenDeps & { models: Models; storeUrl?: string; onUnfit?: (error: Error) => void },
   config: QueueConfig,
 ): Promise<{ queue: Queue; events: EventLog; file?: SqliteFile }> {
-  const { queueUrl, queueCapacity: capacity } = config
+  const { queueUrl, queueShards: shards, queueCapacity: capacity } = config
   const { eventsRetentionMs: retentionMs, eventsRetentionBytes: retentionBytes } = config
   if (isEmbedded(config)) {
     const store = storeUrl === undefined ? undefined : storeName(storeUrl)
@@ -58,11 +65,31 @@ export async function openQueue(
     return { ...connectQueue({ stack, models }, { queuePort: file.connect(), eventsPort: file.connect() }), file }
   }
   const address = parseRedisUrl(queueUrl)
-  const queue = new RedisQueue(address, { capacity, log, onEvicting: onUnfit })
+  const queue = await openShards(address, { shards, capacity, log, onEvicting: onUnfit })
   stack.defer(() => queue.close())
-  const events = new RedisEventLog(address, { retentionMs, retentionBytes, models, log })
+  const events = new RedisEventLog(address, { retentionMs, retentionBytes, models, log, shards })
   stack.defer(() => events.close())
   return { queue, events }
+}
+
+/** With one shard, and none before, the queue is that shard. */
+async function openShards(
+  address: RedisAddress,
+  { shards, capacity, ...options }: { shards: number; capacity: number; log: Log; onEvicting: (error: Error) => void },
+): Promise<Queue> {
+  if (shards > 1) return new ShardedQueue((shard) => openShard(shard), { shards, log: options.log })
+  const only = new RedisQueue(address, { ...options, capacity })
+  if (await only.connection.whenReady(layoutWaitMs)) {
+    const largest = await only.largestLayout().catch(() => undefined)
+    if (largest !== undefined && largest <= 1) return only
+  }
+  return new ShardedQueue((shard) => (shard === 0 ? only : openShard(shard)), { shards, log: options.log })
+
+  function openShard(shard: number): RedisQueue {
+    // Shards of a former number of shards get no new messages.
+    const part = shard < shards ? Math.ceil((capacity - shard) / shards) : 0
+    return new RedisQueue(address, { ...options, shard, capacity: part })
+  }
 }
 
 /** Ports to the thread that owns the embedded queue's file. */
@@ -87,6 +114,7 @@ export function connectQueue(
 export async function openQueueAlone(deps: OpenDeps, config: QueueConfig): Promise<Queue> {
   const { queue } = await openQueue({ ...deps, models: new Map() }, config)
   if (queue instanceof RedisQueue) await queue.connection.whenReady(commandWaitMs)
+  if (queue instanceof ShardedQueue) await queue.whenReady(commandWaitMs)
   return queue
 }
 

@@ -37,6 +37,7 @@ describe('readConfig', () => {
       databaseUrl: 'file:./data/spillway.db',
       databaseReadUrl: undefined,
       queueUrl: 'file:./data/queue.db',
+      queueShards: 1,
       cacheUrl: 'memory:',
       cacheTtlMs: 10_000,
       contentMaxBytes: 65_536,
@@ -183,6 +184,13 @@ describe('readConfig', () => {
     expect(problems({ API_PROCESSES: '2' })).toBe(
       'Invalid configuration:\n  - API_PROCESSES=2 needs a queue that processes share, and QUEUE_URL=file:… is embedded in one: set QUEUE_URL=redis://…, or leave API_PROCESSES out',
     )
+  })
+
+  test('refuses several shards of an embedded queue, and numbers of shards that are none', () => {
+    expect(problems({ QUEUE_SHARDS: '4' })).toContain('QUEUE_SHARDS=4 needs a queue on Redis')
+    for (const shards of ['0', '65', '1.5', 'many'])
+      expect(problems({ QUEUE_URL: 'redis://localhost', QUEUE_SHARDS: shards })).toContain('QUEUE_SHARDS must')
+    expect(readConfig({ QUEUE_URL: 'redis://localhost', QUEUE_SHARDS: '64' }, {}).queueShards).toBe(64)
   })
 
   test('refuses the same file for store and queue', () => {

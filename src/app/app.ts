@@ -49,7 +49,7 @@ export function makeApp(deps: {
   const receipts = new Receipts({ models, queue, rows, follower, bytes })
   return {
     models,
-    saves: new Saves({ batcher: new EnqueueBatcher({ queue }), receipts, bytes, meter, tracer, log }),
+    saves: new Saves({ queue, batcher: new EnqueueBatcher({ queue }), receipts, bytes, meter, tracer, log }),
     rows,
     receipts,
     deadLetters: new DeadLetters({

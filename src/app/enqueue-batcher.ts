@@ -1,5 +1,5 @@
 /**
- * Batches saves: those of one tick are enqueued in one call, at most a few calls run at a time, and the number of waiting saves is
+ * Batches saves: those of one tick are enqueued in one call, at most a few calls of one shard run at a time, and the number of waiting saves is
  * bounded. Invariant: every request gets exactly one result, and the memory of the process does not grow with the number of clients.
  */
 import { SpillwayError } from '../model/error.ts'
@@ -22,15 +22,20 @@ const flushThreshold = 16
 const waitingItems = 20_000
 const waitingBytes = 64 * 1024 * 1024
 
+/** The requests of one shard: they wait for no other. A queue without shards has one lane. */
+interface Lane {
+  waiting: Waiting[]
+  calls: number
+  scheduled: boolean
+}
+
 export class EnqueueBatcher {
-  readonly #queue: Pick<Queue, 'enqueue'>
-  #waiting: Waiting[] = []
+  readonly #queue: Pick<Queue, 'enqueue' | 'shardOf'>
+  readonly #lanes: Lane[] = []
   #items = 0
   #bytes = 0
-  #calls = 0
-  #scheduled = false
 
-  constructor(deps: { queue: Pick<Queue, 'enqueue'> }) {
+  constructor(deps: { queue: Pick<Queue, 'enqueue' | 'shardOf'> }) {
     this.#queue = deps.queue
   }
 
@@ -49,55 +54,63 @@ export class EnqueueBatcher {
     }
     this.#items += request.length
     this.#bytes += bytes
+    const lane = this.#lane(this.#queue.shardOf?.(request) ?? 0)
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ request, resolve, reject })
-      if (this.#waiting.length >= flushThreshold && this.#calls < callsAtOnce) void this.#send(this.#next())
-      else this.#schedule()
+      lane.waiting.push({ request, resolve, reject })
+      if (lane.waiting.length >= flushThreshold && lane.calls < callsAtOnce) void this.#send(lane)
+      else this.#schedule(lane)
     })
   }
 
-  #schedule(): void {
-    if (this.#scheduled || this.#calls >= callsAtOnce || this.#waiting.length === 0) return
-    this.#scheduled = true
+  #lane(shard: number): Lane {
+    this.#lanes[shard] ??= { waiting: [], calls: 0, scheduled: false }
+    return this.#lanes[shard]
+  }
+
+  #schedule(lane: Lane): void {
+    if (lane.scheduled || lane.calls >= callsAtOnce || lane.waiting.length === 0) return
+    lane.scheduled = true
     setImmediate(() => {
-      this.#scheduled = false
-      while (this.#calls < callsAtOnce && this.#waiting.length > 0) this.#send(this.#next())
+      lane.scheduled = false
+      while (lane.calls < callsAtOnce && lane.waiting.length > 0) void this.#send(lane)
     })
   }
 
-  #next(): Waiting[] {
-    let items = 0
-    let bytes = 0
-    let count = 0
-    for (const { request } of this.#waiting) {
-      items += request.length
-      bytes += sizeOf(request)
-      if (count > 0 && (items > itemsPerCall || bytes > bytesPerCall)) break
-      count += 1
-    }
-    return this.#waiting.splice(0, count)
-  }
-
-  async #send(call: Waiting[]): Promise<void> {
-    this.#calls += 1
+  async #send(lane: Lane): Promise<void> {
+    const call = next(lane.waiting)
+    lane.calls += 1
     try {
       const answers = await this.#queue.enqueue(call.map(({ request }) => request))
-      call.forEach(({ resolve, reject }, i) => {
+      call.forEach(({ request, resolve, reject }, i) => {
         const answer = answers[i]!
-        if (answer instanceof Error) reject(answer)
+        if (answer instanceof Error) reject(errorFor(answer, request))
         else resolve(answer)
       })
     } catch (error) {
       for (const { request, reject } of call) reject(errorFor(error as Error, request))
     } finally {
-      this.#calls -= 1
+      lane.calls -= 1
       for (const { request } of call) {
         this.#items -= request.length
         this.#bytes -= sizeOf(request)
       }
-      this.#schedule()
+      this.#schedule(lane)
     }
   }
+}
+
+/** Takes the requests of the next call. */
+function next(waiting: Waiting[]): Waiting[] {
+  let items = 0
+  let bytes = 0
+  let count = 0
+  for (const { request } of waiting) {
+    items += request.length
+    bytes += sizeOf(request)
+    if (count > 0 && (items > itemsPerCall || bytes > bytesPerCall)) break
+    count += 1
+  }
+  return waiting.splice(0, count)
 }
 
 function sizeOf(request: readonly Item[]): number {

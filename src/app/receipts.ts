@@ -72,7 +72,7 @@ export class Receipts {
 
   /**
    * As `find`, of each of the ids, in order: one call of the queue, and one read of the store for each model that is asked (Rows.find). An
-   * id whose receipt depends on a table that cannot be read rejects by itself. With a digest: of that content. Many ids wait for a turn of the
+   * id whose receipt depends on a table, or a shard of the queue, that cannot be read rejects by itself. With a digest: of that content. Many ids wait for a turn of the
    * event loop and for those that are looked up already, so that saves do not wait for them. Throws OVERLOADED where that takes too long.
    */
   async findAll(ids: readonly string[], digest?: string): Promise<Promise<Receipt | undefined>[]> {
@@ -97,10 +97,11 @@ export class Receipts {
 
   async #receipt(
     id: string,
-    saveState: SaveState | undefined,
+    saveState: SaveState | SpillwayError | undefined,
     digest: string | undefined,
     kept: Kept,
   ): Promise<Receipt | undefined> {
+    if (saveState instanceof SpillwayError) throw saveState
     const model = saveState && this.#modelOf(saveState)
     const receipt = model && { ...receiptOf(id, model, saveState), digest }
     if (receipt?.status === 'QUEUED') return await this.#pending(receipt, saveState!, kept)
@@ -161,7 +162,8 @@ export class Receipts {
     const given = items.filter(({ fresh }) => !fresh)
     const states = await this.#queue.find(given.map(({ id }) => id))
     const known = new Map<Item, Enqueued>()
-    const check = async (item: Item, saveState: SaveState | undefined) => {
+    const check = async (item: Item, saveState: SaveState | SpillwayError | undefined) => {
+      if (saveState instanceof SpillwayError) throw saveState
       const { id, digest } = item
       if (saveState?.digest === digest) known.set(item, { ...saveState, duplicate: true })
       if (!saveState || saveState.digest === digest) return
@@ -282,7 +284,7 @@ export class Receipts {
       if (!first) return
       const ids = [...pending.keys()]
       const states = await this.#queue.find(ids, first.digest).catch(() => undefined)
-      if (states) watch.refresh(ids.filter((_, i) => states[i]?.status !== 'QUEUED'))
+      if (states) watch.refresh(ids.filter((_, i) => !isPending(states[i])))
     }
     const timer = setInterval(refresh, refreshEveryMs)
     return {
@@ -303,6 +305,11 @@ class Kept {
     this.#bytes += sizeOf(model, row)
     return this.#bytes > largeBytes ? undefined : row
   }
+}
+
+/** Or not known now. */
+function isPending(saveState: SaveState | SpillwayError | undefined): boolean {
+  return saveState instanceof SpillwayError || saveState?.status === 'QUEUED'
 }
 
 export function receiptOf(id: string, model: Model, saveState: SaveState, duplicate = false): Receipt {

@@ -9,7 +9,7 @@ import { encode } from '../model/message.ts'
 import type { Meter } from '../model/meter.ts'
 import { dataText, digestOf, type Model } from '../model/model.ts'
 import type { Sending, Tracer } from '../model/tracer.ts'
-import type { Enqueued, Item } from '../queue/queue.ts'
+import type { Enqueued, Item, Queue } from '../queue/queue.ts'
 import type { Bytes } from './bytes.ts'
 import type { EnqueueBatcher } from './enqueue-batcher.ts'
 import { type Receipt, type Receipts, receiptOf } from './receipts.ts'
@@ -36,6 +36,7 @@ export interface Client {
 }
 
 export interface SavesDeps {
+  queue: Pick<Queue, 'homeId'>
   batcher: EnqueueBatcher
   receipts: Receipts
   bytes: Bytes
@@ -56,7 +57,7 @@ export class Saves {
   /** Enqueues one save. Throws BAD_USER_INPUT, UNAUTHENTICATED, FORBIDDEN, and as EnqueueBatcher.enqueue does. */
   async save(saving: Saving, input: SaveInput): Promise<Receipt> {
     const sending = this.#deps.tracer?.send()
-    const item = itemOf(saving, input, '', sending)
+    const item = this.#itemOf(saving, input, '', sending)
     const [enqueued] = await this.#enqueue(saving, [item], sending)
     return receiptOf(item.id, saving.model, enqueued!, enqueued!.duplicate)
   }
@@ -68,7 +69,7 @@ export class Saves {
   async saveAndWait(saving: Saving, input: SaveInput, waitMs: number, client?: Client): Promise<Receipt> {
     if (waitMs < 0 || waitMs > waitLimitMs) throw badInput(`waitMs must be from 0 to ${waitLimitMs}, got ${waitMs}`)
     const sending = this.#deps.tracer?.send()
-    const item = itemOf(saving, input, '', sending)
+    const item = this.#itemOf(saving, input, '', sending)
     const watch = this.#deps.receipts.watch([item.id])
     try {
       const [enqueued] = await this.#enqueue(saving, [item], sending)
@@ -95,9 +96,25 @@ export class Saves {
       throw badInput(`at most ${saveManyLimit} inputs may be saved at once, got ${inputs.length}`)
     if (inputs.length === 0) return []
     const sending = this.#deps.tracer?.send()
-    const items = inputs.map((input, i) => itemOf(saving, input, `inputs[${i}].`, sending))
+    const items = inputs.map((input, i) => this.#itemOf(saving, input, `inputs[${i}].`, sending))
     const enqueued = await this.#enqueue(saving, items, sending)
     return enqueued.map((saveState, i) => receiptOf(items[i]!.id, saving.model, saveState, saveState.duplicate))
+  }
+
+  #itemOf({ model, grant }: Saving, input: SaveInput, path: string, sending: Sending | undefined): Item {
+    const values = parseInput(model, input.values, grant, path)
+    const data = dataText(model, values)
+    const fresh = input.id === undefined || input.id === null
+    const id = fresh ? this.#newId() : parseId(input.id)
+    if (id === undefined) throw badInput(`${path}id must be a UUID, such as ${newId()}; leave it out to be given one`)
+    const at = Date.now()
+    const body = encode({ model, id, at, data, trace: sending?.context })
+    return { id, digest: digestOf(model, values, data), at, body, fresh }
+  }
+
+  #newId(): string {
+    const { queue } = this.#deps
+    return queue.homeId?.(newId()) ?? newId()
   }
 
   async #enqueue({ model }: Saving, items: readonly Item[], sending: Sending | undefined): Promise<Enqueued[]> {
@@ -143,17 +160,6 @@ export class Saves {
       this.#refused = 0
     }, 1_000)
   }
-}
-
-function itemOf({ model, grant }: Saving, input: SaveInput, path: string, sending: Sending | undefined): Item {
-  const values = parseInput(model, input.values, grant, path)
-  const data = dataText(model, values)
-  const fresh = input.id === undefined || input.id === null
-  const id = fresh ? newId() : parseId(input.id)
-  if (id === undefined) throw badInput(`${path}id must be a UUID, such as ${newId()}; leave it out to be given one`)
-  const at = Date.now()
-  const body = encode({ model, id, at, data, trace: sending?.context })
-  return { id, digest: digestOf(model, values, data), at, body, fresh }
 }
 
 /** The package asks the system for random bytes at every other id; asking for a page of them at once makes a save 2 % cheaper. */

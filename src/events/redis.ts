@@ -5,6 +5,9 @@
  *   {spillway:events}:meta   epoch, last (the id appended last), bytes
  *   {spillway:events}:sizes  "id bytes" of each entry, for trimming by size
  *
+ * With several shards the events themselves are in the shards (batches.ts), and an entry's `d` is a reference to them: this log, the sequencer,
+ * alone has the order. Every reader understands both kinds of entries, whatever the number of shards.
+ *
  * Ids never go back within one key, and a log that was flushed gets a new epoch. A log whose tail was lost (a power cut without fsync, a
  * failover to a replica that was behind) continues with ids that differ from the lost ones (append.lua makes sure of that). A cursor among
  * the lost ids is not found, and the entry after it names another predecessor: the cursor is expired, and no event is skipped.
@@ -19,14 +22,19 @@ import { hashTag, type RedisAddress } from '../redis/address.ts'
 import { RedisConnection } from '../redis/connection.ts'
 import { prove } from '../redis/probe.ts'
 import { scriptOf } from '../redis/script.ts'
+import { Batches, decodeReference, encodeReference, isReference, type Reference } from './batches.ts'
 import { decodeEvents, encodeEvents, readEvents } from './codec.ts'
-import { type EventLog, expired, type KnownEvent, type LogEntry, type Position } from './events.ts'
+import { type Event, type EventLog, expired, type KnownEvent, type LogEntry, type Position } from './events.ts'
 
 export interface RedisEventLogOptions {
   retentionMs: number
   retentionBytes: number
   models: Models
   log: Log
+  /** Into how many shards events are put; with 1, the default, they are in the log itself. */
+  shards?: number
+  /** The address of a shard, where it is not the log's. */
+  addressOf?: (shard: number) => RedisAddress
 }
 
 /** A wake-up does not carry a larger entry; followers read it from the log. Redis keeps a copy of each wake-up for every slow subscriber. */
@@ -45,7 +53,10 @@ export class RedisEventLog implements EventLog {
   readonly #keys: { log: string; meta: string; sizes: string }
   readonly #channel: string
   readonly #own: string
+  readonly #shards: number
+  readonly #batches: Batches
   readonly #followers = new Set<() => Promise<void>>()
+  readonly #wakes = new Set<() => void>()
   readonly #subscribers = new Set<RedisConnection>()
 
   constructor(address: RedisAddress, options: RedisEventLogOptions) {
@@ -64,12 +75,25 @@ export class RedisEventLog implements EventLog {
     })
     this.#connection.client.defineCommand('spillAppend', { numberOfKeys: 3, lua: appendScript })
     this.#connection.client.defineCommand('spillRead', { numberOfKeys: 2, lua: readScript })
+    const { shards = 1, addressOf = () => address, retentionMs, log } = options
+    this.#shards = shards
+    this.#batches = new Batches({
+      shards,
+      addressOf,
+      retentionMs,
+      log,
+      onReady: () => {
+        for (const wake of this.#wakes) wake()
+      },
+    })
   }
 
   async append(entries: readonly (readonly KnownEvent[])[]): Promise<void> {
     if (entries.length === 0) return
     const { log, meta, sizes } = this.#keys
-    await this.#connection.ask((client) =>
+    const texts = entries.map(encodeEvents)
+    const written = this.#shards > 1 ? await this.#putIntoShard(entries, texts) : texts
+    const trimmed = await this.#connection.ask((client) =>
       (client as Redis & { spillAppend(...args: (string | number)[]): Promise<string[]> }).spillAppend(
         log,
         meta,
@@ -80,9 +104,16 @@ export class RedisEventLog implements EventLog {
         this.#options.retentionBytes,
         publishWholeBytes,
         randomInt(100_000),
-        ...entries.map(encodeEvents),
+        ...written,
       ),
     )
+    if (trimmed.length > 0) this.#batches.remove(trimmed.map(trimmedReference))
+  }
+
+  /** Returns the references to append. If the append fails, the texts expire. */
+  async #putIntoShard(entries: readonly (readonly KnownEvent[])[], texts: readonly string[]): Promise<string[]> {
+    const references = await this.#batches.put(texts.map((text, i) => ({ text, count: entries[i]!.length })))
+    return references.map(encodeReference)
   }
 
   async tail(): Promise<Position> {
@@ -107,19 +138,43 @@ export class RedisEventLog implements EventLog {
     // The position is valid if its own entry was found, if the next entry names it, or if it is the end of the log.
     const proven = found.length > entries.length || (entries[0] ? entries[0][1][1] || '0-0' : (last ?? '0-0')) === from
     if (!proven) throw expired()
+    return await this.#intact(epoch, entries.slice(0, limit))
+  }
+
+  /** The entries up to the first one that is damaged, or whose events are lost or cannot be read now. If that is the first one, throws: a reader
+   *  right before lost events has an expired cursor, and one before an unavailable shard waits. */
+  async #intact(epoch: string, entries: readonly [string, string[]][]): Promise<LogEntry[]> {
+    const { models } = this.#options
+    const fetched = await this.#fetch(entries.map(([, fields]) => fields[3] ?? ''))
     const intact: LogEntry[] = []
-    for (const [id, fields] of entries.slice(0, limit)) {
-      const [, p = ''] = fields
-      const events = p === '' || isId(p) ? decodeEvents(fields[3] ?? '', this.#options.models) : undefined
-      if (!events) {
-        // A damaged entry. A reader right before it has lost events: its cursor is expired.
-        if (intact.length === 0) throw expired()
+    for (const [i, [id, [, p = '', , d = '']]] of entries.entries()) {
+      const events = p === '' || isId(p) ? (fetched ? fetched[i] : decodeEvents(d, models)) : undefined
+      if (!Array.isArray(events)) {
+        if (intact.length === 0) throw events ?? expired()
         break
       }
       const previous = p === '' ? undefined : position(epoch, p)
       intact.push({ position: position(epoch, id), previous, events })
     }
     return intact
+  }
+
+  /** The events of each text, which are behind its reference if it is one; undefined if no text is one. */
+  async #fetch(texts: readonly string[]): Promise<(Event[] | Error | undefined)[] | undefined> {
+    if (!texts.some(isReference)) return undefined
+    const { models } = this.#options
+    const references = texts.map((text) => (isReference(text) ? decodeReference(text) : undefined))
+    const known = references.filter((reference) => reference !== undefined)
+    const found = new Map<Reference, string | null | Error>()
+    for (const [i, text] of (await this.#batches.fetch(known)).entries()) found.set(known[i]!, text)
+    return texts.map((text, i) => {
+      const reference = references[i]
+      if (!reference) return decodeEvents(text, models)
+      const batch = found.get(reference)
+      if (typeof batch !== 'string') return batch ?? undefined
+      const events = decodeEvents(batch, models)
+      return events?.length === reference.count ? events : undefined
+    })
   }
 
   #read(from: string, count: number): Promise<[[string | null, string | null], [string, string[]][]]> {
@@ -137,7 +192,7 @@ export class RedisEventLog implements EventLog {
       return await prove(client, { own: this.#own, keys, always: true, channel: this.#channel })
     })
     const subscribed = await Promise.all([...this.#subscribers].map((one) => one.probe(subscribing(this.#channel))))
-    return appended ?? subscribed.find((code) => code !== undefined)
+    return appended ?? subscribed.find((code) => code !== undefined) ?? (await this.#batches.probe())
   }
 
   follow(wake: (entry?: LogEntry) => void): () => Promise<void> {
@@ -145,6 +200,7 @@ export class RedisEventLog implements EventLog {
     let stopped = false
     const subscriber = new RedisConnection(this.#address, { role: 'events wake-up', tag: this.#tag, log })
     this.#subscribers.add(subscriber)
+    this.#wakes.add(wake)
     // Repeated: the first SUBSCRIBE subscribes; each later one checks that a silent connection is still alive.
     let refused = false
     const subscribe = async () => {
@@ -186,6 +242,7 @@ export class RedisEventLog implements EventLog {
       clearInterval(heartbeat)
       this.#followers.delete(stop)
       this.#subscribers.delete(subscriber)
+      this.#wakes.delete(wake)
       subscriber.close()
     }
     this.#followers.add(stop)
@@ -194,6 +251,7 @@ export class RedisEventLog implements EventLog {
 
   async close(): Promise<void> {
     await Promise.all([...this.#followers].map((stop) => stop()))
+    this.#batches.close()
     this.#connection.close()
   }
 }
@@ -201,6 +259,12 @@ export class RedisEventLog implements EventLog {
 function position(epoch: string, id: string): Position {
   const [major = 0, minor = 0] = id === '' ? [] : id.split('-').map(Number)
   return { epoch, major, minor }
+}
+
+/** From what append.lua returns. */
+function trimmedReference(text: string): Pick<Reference, 'shard' | 'key'> {
+  const [shard = '', key = ''] = text.split(' ')
+  return { shard: Number(shard), key }
 }
 
 const isId = (value: unknown): value is string => typeof value === 'string' && /^\d{1,15}-\d{1,15}$/.test(value)

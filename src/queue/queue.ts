@@ -63,6 +63,14 @@ export interface QueueStatus {
   deadLetters: number
   capacity: number
   durability: Durability
+  /** Of a queue of several shards: each of them. What a shard that is unavailable has is not in the sums. */
+  shards?: readonly ShardState[]
+}
+
+export interface ShardState {
+  shard: number
+  /** Why it is unavailable; undefined if it answers. */
+  code: string | undefined
 }
 
 export interface DeadLetter {
@@ -99,7 +107,8 @@ export interface Queue {
    * the promise resolves. A call has at most 1,000 items, or one request.
    *
    * Returns one result per request, in order: what became of each item, or why the request was
-   * refused (QUEUE_FULL, ID_CONFLICT). An item whose id is known with the same digest is not added
+   * refused (QUEUE_FULL, ID_CONFLICT). With several shards a request may also have a result of its own
+   * QUEUE_UNAVAILABLE or OUTCOME_UNKNOWN, and only the requests of one shard are one atomic step. An item whose id is known with the same digest is not added
    * again; its result is a `duplicate` with the state of the first. If the id is known, but not with
    * the digest of the item, the queue refuses the item's request with ID_CONFLICT.
    *
@@ -109,11 +118,19 @@ export interface Queue {
    */
   enqueue(requests: readonly (readonly Item[])[]): Promise<(Enqueued[] | SpillwayError)[]>
   /**
+   * Of a queue of several shards only: a number for the shard of all ids of the request, or for all requests with
+   * ids of several shards. A call of `enqueue` with requests of one number waits for no other shard.
+   */
+  shardOf?(request: readonly Item[]): number
+  /** Of a queue of several shards only: changes a new random id to one of a shard that takes saves now. */
+  homeId?(id: string): string
+  /**
    * Returns the save state of each id, in order; undefined for an id that is not known. An id with
    * several contents has the state of the pending one, else of the saved one, else of a dead
-   * letter, and of an ID_CONFLICT last. With a digest: the state of that content of each id.
+   * letter, and of an ID_CONFLICT last. With a digest: the state of that content of each id. With
+   * several shards: the error of an id whose shard does not answer.
    */
-  find(ids: readonly string[], digest?: string): Promise<(SaveState | undefined)[]>
+  find(ids: readonly string[], digest?: string): Promise<(SaveState | SpillwayError | undefined)[]>
   /**
    * Does what `enqueue` needs, with a durable write, and changes nothing. Returns undefined if it
    * succeeded, else a short code of the reason. Never rejects.
@@ -201,6 +218,8 @@ export interface Consumer {
    * they are not yet.
    */
   ack(entries: readonly Entry[]): Promise<void>
+  /** Of a queue of several shards only: the shard of an entry. Steps with entries of one shard wait for no other. */
+  shardOf?(entry: Entry): number
   /** Moves the entries to the dead letters, each one atomically. */
   deadLetter(deadLetters: readonly DeadLetterInput[]): Promise<void>
   /** Renews the lease of the entries, so that no other consumer receives them. */

@@ -15,6 +15,8 @@ export function queueKeys(tag: string) {
     deadIds: key('dead-ids'),
     oldDeadIndex: key('dead-index'),
     attempts: key('attempts'),
+    reserved: key('reserved'),
+    layouts: key('layouts'),
     probe: key('probe'),
   }
 }
@@ -47,12 +49,14 @@ export interface Scripts {
   spillExtendLease(...args: (string | number)[]): Promise<number>
   spillAttempt(...args: (string | number)[]): Promise<number>
   spillRelease(...args: (string | number)[]): Promise<number>
+  spillUnreserve(...args: (string | number)[]): Promise<number>
+  spillLayouts(...args: (string | number)[]): Promise<string[]>
   spillUnregister(...args: (string | number)[]): Promise<number>
 }
 
 const lua = (name: string) => new URL(`lua/${name}.lua`, import.meta.url)
-const plain = { page: 1, ack: 5, 'extend-lease': 1, attempt: 2, release: 1, unregister: 1 }
-const ofDeadLetters = { enqueue: 7, find: 6, 'dead-letter': 7, handles: 3, retry: 5, discard: 2, repair: 3 }
+const plain = { page: 1, ack: 5, 'extend-lease': 1, attempt: 2, release: 1, unregister: 1, unreserve: 1, layouts: 4 }
+const ofDeadLetters = { enqueue: 8, find: 6, 'dead-letter': 7, handles: 3, retry: 5, discard: 2, repair: 3 }
 
 const texts = [
   ...Object.entries(plain).map(([name, keys]) => ({ name, keys, lua: scriptOf(lua(name)) })),

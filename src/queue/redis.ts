@@ -8,6 +8,10 @@
  *   {spillway:0}:dead-ids  the index of the dead letters by their ids: a sorted set (lua/dead-letters.lua)
  *   {spillway:0}:dead-index   the index as release 0.1 wrote it; it is deleted, and dead-ids rebuilt from the dead letters
  *   {spillway:0}:attempts  handle -> number of attempts
+ *   {spillway:0}:reserved  id -> "token until": ids of requests of several shards that are about to be enqueued (spanning.ts)
+ *   {spillway:0}:layouts   the numbers of shards that were used (layouts.ts)
+ *
+ * Of several shards, number 3 has the tag {spillway:3}.
  *
  * The save state of an id changes only in the scripts in lua/, each of which is one atomic step. The stream is never trimmed: MAXLEN would
  * delete messages that no worker has received. Works on Redis 6.2, 7 and Valkey.
@@ -44,6 +48,8 @@ import { evicting, readServer, refusalOf, type ServerState } from './redis-serve
 const group = 'workers'
 const rememberedIds = 50_000
 const refreshEveryMs = 1_000
+/** How long the ids of a request of several shards are reserved (spanning.ts). */
+export const reservedMs = 10_000
 /** Small, because each id may be a dead letter, which the script reads with its body. */
 const foundAtOnce = 100
 
@@ -52,6 +58,8 @@ export interface RedisQueueOptions {
   log: Log
   /** Called when the server is found to evict keys: a queue there may lose saves. */
   onEvicting?: (error: Error) => void
+  /** Which shard of the queue it is; left out: the only one, number 0. */
+  shard?: number
   /** The lease. Another worker claims entries that have been idle for longer; a worker must extend its lease three times in it. */
   reclaimMs?: number
 }
@@ -73,9 +81,11 @@ export class RedisQueue implements Queue {
   constructor(address: RedisAddress, options: RedisQueueOptions) {
     this.#address = address
     this.#options = options
-    this.#tag = hashTag(address, '0')
+    const { shard } = options
+    this.#tag = hashTag(address, String(shard ?? 0))
+    const role = shard === undefined ? 'queue' : `queue shard ${shard}`
     this.#keys = queueKeys(this.#tag)
-    this.#connection = new RedisConnection(address, { role: 'queue', tag: this.#tag, log: options.log })
+    this.#connection = new RedisConnection(address, { role, tag: this.#tag, log: options.log })
     this.#scripts = defineScripts(this.#connection.client)
     this.#deadLetters = new RedisDeadLetters({
       connection: this.#connection,
@@ -124,15 +134,64 @@ export class RedisQueue implements Queue {
     if (requests.every((request) => request.length === 0)) return requests.map(() => [])
     const refused = refusalOf(await this.#server)
     if (refused) return requests.map(() => refused)
+    return await this.#enqueue(requests, this.#options.capacity, '')
+  }
+
+  /**
+   * Checks a part of a request as `enqueue` does, and reserves its new ids and their room under the token, for `reservedMs`. Rejects with
+   * QUEUE_FULL or ID_CONFLICT where `enqueue` would refuse it; with QUEUE_UNAVAILABLE, caused by 'reserved', where another request has
+   * reserved one of the ids.
+   */
+  async reserve(items: readonly Item[], token: string): Promise<void> {
+    const refused = refusalOf(await this.#server)
+    if (refused) throw refused
+    const [result] = await this.#enqueue([items], this.#options.capacity, `reserve ${token}`)
+    if (result instanceof SpillwayError) throw result
+  }
+
+  /** Enqueues what is reserved under the token. */
+  async commit(items: readonly Item[], token: string): Promise<Enqueued[]> {
+    const [result] = await this.#enqueue([items], Number.MAX_SAFE_INTEGER, `commit ${token}`)
+    if (result instanceof SpillwayError) throw result
+    return result!
+  }
+
+  /** Ends reservations of the token. */
+  async release(items: readonly Item[], token: string): Promise<void> {
+    const ids = items.map(({ id }) => id)
+    await this.#connection.ask(() => this.#scripts.spillUnreserve(this.#keys.reserved, token, ...ids))
+  }
+
+  /** Records a number of shards; returns all that were ever recorded, and when each was last used. */
+  async layouts(shards: number): Promise<[shards: number, seen: number][]> {
+    const { layouts, stream, saved, dead } = this.#keys
+    const found = await this.#connection.ask(() =>
+      this.#scripts.spillLayouts(layouts, stream, saved, dead, shards, Date.now()),
+    )
+    return pairsOf(found)
+  }
+
+  /** The largest number of shards that was ever recorded; 1 if none was. */
+  async largestLayout(): Promise<number> {
+    const found = await this.#connection.ask((client) => client.zrange(this.#keys.layouts, 0, -1))
+    return Math.max(1, ...found.map(Number))
+  }
+
+  /** `reserving`: '', or 'reserve TOKEN', or 'commit TOKEN'. */
+  async #enqueue(
+    requests: readonly (readonly Item[])[],
+    capacity: number,
+    reserving: string,
+  ): Promise<(Enqueued[] | SpillwayError)[]> {
     const k = this.#keys
-    const args: (string | number)[] = [this.#options.capacity]
+    const args: (string | number)[] = [capacity, reserving, reservedMs]
     for (const request of requests) {
       args.push(request.every(({ fresh }) => fresh) ? -request.length : request.length)
       for (const { id, digest, at, body } of request) args.push(id, `${digest} ${at}`, body)
     }
     const replies = await this.#deadLetters.ask(() =>
       this.#scripts.spillEnqueue(
-        ...[k.stream, k.pending, k.oldDeadIndex, k.deadIds, k.dead, k.saved, k.savedBefore, ...args],
+        ...[k.stream, k.pending, k.oldDeadIndex, k.deadIds, k.dead, k.saved, k.savedBefore, k.reserved, ...args],
       ),
     )
     return replies.map((reply, g) => {
@@ -156,7 +215,13 @@ export class RedisQueue implements Queue {
         },
       )
     }
-    const id = reply.slice('ID_CONFLICT '.length)
+    const [code, id] = reply.split(' ')
+    if (code === 'RESERVED')
+      return new SpillwayError(
+        'QUEUE_UNAVAILABLE',
+        `The id ${id} is being enqueued by another request. Nothing was changed; try again.`,
+        { retryAfterMs, cause: 'reserved' },
+      )
     return new SpillwayError(
       'ID_CONFLICT',
       `The id ${id} is already used for other content; use a new id for each content.`,
@@ -222,9 +287,10 @@ export class RedisQueue implements Queue {
   consumer(name: string): Consumer {
     const { log, reclaimMs = 10_000 } = this.#options
     const tag = this.#tag
-    const acking = new RedisConnection(this.#address, { role: 'worker', tag, log, deadlineMs: 5_000 })
+    const shard = this.#options.shard === undefined ? '' : ` shard ${this.#options.shard}`
+    const acking = new RedisConnection(this.#address, { role: `worker${shard}`, tag, log, deadlineMs: 5_000 })
     const deps = {
-      reading: new RedisConnection(this.#address, { role: 'worker-reader', tag, log }),
+      reading: new RedisConnection(this.#address, { role: `worker-reader${shard}`, tag, log }),
       acking,
       scripts: defineScripts(acking.client),
       keys: this.#keys,
@@ -250,6 +316,13 @@ function saveState([status, digest, at, conflicts, failure]: SaveStateReply): Sa
     conflicts,
     ...(failure === undefined ? {} : { failure: failureOf(failure, Number(at)) }),
   }
+}
+
+/** The members of a sorted set and their scores. */
+function pairsOf(found: readonly string[]): [number, number][] {
+  const pairs: [number, number][] = []
+  for (let i = 0; i < found.length; i += 2) pairs.push([Number(found[i]), Number(found[i + 1])])
+  return pairs
 }
 
 /** Returns the age by the message's own time. The entry's id has the server's time, and Redis never lets that go back. */

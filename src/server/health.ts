@@ -18,7 +18,7 @@ import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import type { StoreWaiting } from '../model/meter.ts'
 import { SingleFlight } from '../model/single-flight.ts'
-import type { Queue } from '../queue/queue.ts'
+import type { Queue, ShardState } from '../queue/queue.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 
 /** Tries an operation and returns the code of its failure; undefined if it succeeded. */
@@ -101,6 +101,8 @@ interface QueueState {
   depth?: number
   capacity?: number
   durability?: string
+  /** Of a queue of several shards: those that are unavailable. The others take saves. */
+  unavailableShards?: ShardState[]
 }
 
 /** Runs the check once for all calls during it and `sharedMs` after it. Resolves to `late` on timeout, while the check goes on. */
@@ -133,10 +135,11 @@ async function partState(probe: Probe): Promise<PartState> {
 async function queueState(queue: Pick<Queue, 'status'>, probe: Probe): Promise<QueueState> {
   const [code, status] = await Promise.all([probe(), queue.status().catch(codeOf)])
   if (typeof status === 'string') return { state: 'unavailable', code: code ?? status }
-  const { depth, capacity, durability } = status
+  const { depth, capacity, durability, shards = [] } = status
   if (code !== undefined && code !== 'QUEUE_FULL') return { state: 'unavailable', code }
   const state = code === 'QUEUE_FULL' || depth >= capacity ? 'full' : 'ready'
-  return { state, depth, capacity, durability }
+  const unavailableShards = shards.filter((shard) => shard.code !== undefined)
+  return { state, depth, capacity, durability, ...(unavailableShards.length > 0 && { unavailableShards }) }
 }
 
 async function databaseState({ database, prepared }: HealthDeps): Promise<PartState> {

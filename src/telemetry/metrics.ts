@@ -172,6 +172,12 @@ export class Metrics implements Meter {
     )
     const capacity = gauge('spillway_queue_capacity', 'Depth from which on saves are refused.')
     const deadLetters = gauge('spillway_dead_letters', 'Messages that could not be saved.')
+    const shardUp = new Gauge({
+      name: 'spillway_queue_shard_up',
+      help: '1 while a shard answers, else 0; only of a queue of several shards.',
+      labelNames: ['shard'],
+      registers: [this.#registry],
+    })
     const up = new Gauge({
       name: 'spillway_queue_up',
       help: '1 while the queue answers, else 0.',
@@ -185,9 +191,11 @@ export class Metrics implements Meter {
           age.set(status.oldestAgeMs / 1_000)
           capacity.set(status.capacity)
           deadLetters.set(status.deadLetters)
+          for (const { shard, code } of status.shards ?? []) shardUp.set({ shard }, code === undefined ? 1 : 0)
           up.set(1)
         } catch {
           for (const stale of [depth, inFlight, age, capacity, deadLetters]) stale.remove()
+          shardUp.reset()
           up.set(0)
         }
       },

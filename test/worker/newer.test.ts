@@ -16,6 +16,7 @@ import { freshDatabase, freshRedisUrl, type TestDatabase } from '../harness/fres
 import { type Library, libraryTables, openLibrary } from '../harness/library.ts'
 import { quiet } from '../harness/quiet.ts'
 import { testSqlite } from '../harness/sqlite.ts'
+import { statusOf } from '../harness/states.ts'
 
 const leaseMs = 1_000
 const retention = { retentionMs: 3_600_000, retentionBytes: 268_435_456 }
@@ -104,7 +105,7 @@ describe.each([
   }
   const enqueue = async (items: readonly Item[]) => void (await parts.queue.enqueue(items.map((one) => [one])))
   const statuses = async (items: readonly Item[]) => [
-    ...new Set((await parts.queue.find(items.map(({ id }) => id))).map((state) => state?.status)),
+    ...new Set((await parts.queue.find(items.map(({ id }) => id))).map(statusOf)),
   ]
   const waits = (log: ReturnType<typeof quiet>) =>
     holds(() => expect(log.said.join()).toContain('wait for a worker of a newer release'))
@@ -145,7 +146,7 @@ describe.each([
     await holds(async () => expect(await statuses(loans)).toEqual(['FAILED']), { timeoutMs: 40_000 })
     expect(performance.now() - since).toBeGreaterThan(4_000)
     const [state] = await parts.queue.find([loans[0]!.id])
-    expect(state!.failure).toMatchObject({ code: 'UNDECODABLE', message: expect.stringContaining('"Loan"') })
+    expect(state).toMatchObject({ failure: { code: 'UNDECODABLE', message: expect.stringContaining('"Loan"') } })
     expect((await parts.queue.status()).deadLetters).toBe(5)
   })
 

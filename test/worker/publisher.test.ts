@@ -22,6 +22,7 @@ import { persistEntries } from '../harness/persist.ts'
 import { startProxy, type TestProxy } from '../harness/proxy.ts'
 import { quiet } from '../harness/quiet.ts'
 import { testSqlite } from '../harness/sqlite.ts'
+import { statusOf } from '../harness/states.ts'
 import { sqliteStore, type TestStore } from '../harness/stores.ts'
 import { item } from '../suites/queue.ts'
 
@@ -200,7 +201,7 @@ describe.each([
         parts.queue.status(),
         parts.queue.find(ids),
       ])
-      const saved = standings.filter((saveState) => saveState?.status === 'SAVED').length
+      const saved = standings.filter((saveState) => statusOf(saveState) === 'SAVED').length
       at[step] = { rows: rows.length, invalidated: now !== version, saved, events: events.length, depth }
     })
     const worker = new Worker(
@@ -221,7 +222,7 @@ describe.each([
     const steps = ['insert', 'invalidate', 'markSaved', 'append', 'ack']
     await holds(() => expect(spied.seen).toEqual(steps.flatMap((step) => [`${step} begins`, `${step} is done`])))
     expect(await published()).toEqual(ids)
-    expect((await parts.queue.find(ids)).map((saveState) => saveState?.status)).toEqual(ids.map(() => 'SAVED'))
+    expect((await parts.queue.find(ids)).map(statusOf)).toEqual(ids.map(() => 'SAVED'))
   })
 
   test('Worker receives saves that come one by one at an even pace, not with a statement for each', async () => {
@@ -247,7 +248,7 @@ describe.each([
     const [good, bad] = [item(randomUUID(), 'good'), item(randomUUID(), '\ud800')]
     const standings: unknown[] = []
     const spied = observed(async (step) => {
-      if (step === 'append') standings.push((await parts.queue.find([bad.id]))[0]?.status)
+      if (step === 'append') standings.push(statusOf((await parts.queue.find([bad.id]))[0]))
     })
     const publisher = new Publisher(spied, options())
     const outcome = await persistEntries(persister(), await received([bad]))

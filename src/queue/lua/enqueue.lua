@@ -1,19 +1,31 @@
 -- Enqueues requests, each one whole or not at all. The script first decides about all of them, then writes.
--- KEYS: 1 stream, 2 pending, 3 old index, 4 index, 5 dead letters, 6 saved, 7 saved before
--- ARGV: 1 capacity; then, for each request: its number of items n, or -n if the API generated all of its ids for this call, so that none
+-- KEYS: 1 stream, 2 pending, 3 old index, 4 index, 5 dead letters, 6 saved, 7 saved before, 8 reserved
+-- ARGV: 1 capacity; 2 '', or 'reserve TOKEN' to reserve what would be added, in place of adding it, or 'commit TOKEN' to add what is
+--   reserved; 3 how long a reservation lasts (milliseconds); then, for each request: its number of items n, or -n if the API generated all of its ids for this call, so that none
 --   is looked up; then n times: id, "digest at", body
 -- Returns 'REPAIR' if the index has to be repaired first; else, for each request, one of:
 --   0 (all items are new);
 --   an array with, for each item: a number (new; how many ID_CONFLICT dead letters its id has), or {status, digest, at, conflicts,
 --   failure} (known);
---   'QUEUE_FULL', or 'ID_CONFLICT <id>'
+--   'QUEUE_FULL', 'ID_CONFLICT <id>', or 'RESERVED <id>'
 local argv = ARGV
+local step, token = ARGV[2]:match('^(%S+) (%S+)$')
 local adds = {} -- where in ARGV the items begin that will be added
+
+local function now()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function isReservedByOther(value)
+  local by, till = (value or ''):match('^(%S+) (%d+)$')
+  return by and by ~= token and tonumber(till) > now()
+end
 
 local function decideAll()
   local call = redis.call
   local ids = {}
-  local i = 2
+  local i = 4
   while i <= #argv do
     local size = tonumber(argv[i])
     for at = i + 1, i + 3 * size, 3 do ids[#ids + 1] = argv[at] end
@@ -21,13 +33,16 @@ local function decideAll()
   end
 
   local depth, capacity = call('XLEN', KEYS[1]), tonumber(argv[1])
-  local pending, saved, before, hasDeadLetters
+  local pending, saved, before, hasDeadLetters, reserved
   if #ids > 0 then
     if needsRepair(KEYS[3], KEYS[4], KEYS[5]) then return 'REPAIR' end
     pending = call('HMGET', KEYS[2], unpack(ids))
     saved = call('HMGET', KEYS[6], unpack(ids))
     before = call('HMGET', KEYS[7], unpack(ids))
     hasDeadLetters = call('ZCARD', KEYS[4]) > 0
+    reserved = call('EXISTS', KEYS[8]) == 1 and call('HMGET', KEYS[8], unpack(ids))
+    -- Reserved room is taken.
+    if reserved and not step then depth = depth + call('HLEN', KEYS[8]) end
   else
     call('HLEN', KEYS[2])
   end
@@ -68,6 +83,7 @@ local function decideAll()
     if savedDigest == digest then return { 'SAVED', savedDigest, savedAt, conflicts } end
     if reply then return reply end
     if was or savedDigest or makesKnown then return nil, 'ID_CONFLICT ' .. id end
+    if reserved and isReservedByOther(reserved[index]) then return nil, 'RESERVED ' .. id end
     return conflicts
   end
 
@@ -105,7 +121,7 @@ local function decideAll()
   end
 
   local replies = {}
-  i = 2
+  i = 4
   while i <= #argv do
     local size = tonumber(argv[i])
     if size < 0 then
@@ -123,6 +139,19 @@ end
 local ok, replies = pcall(decideAll)
 if not ok then return unchanged(replies) end
 
+if step == 'reserve' then
+  if #adds == 0 or type(replies[1]) == 'string' then return replies end
+  local values = {}
+  for n, at in ipairs(adds) do
+    values[2 * n - 1] = argv[at]
+    values[2 * n] = string.format('%s %.0f', token, now() + argv[3])
+  end
+  redis.call('HSET', KEYS[8], unpack(values))
+  -- The last reservation ends with the key.
+  redis.call('PEXPIRE', KEYS[8], argv[3])
+  return replies
+end
+
 local hset, handles = {}, {}
 for n, at in ipairs(adds) do
   local handle = redis.pcall('XADD', KEYS[1], '*', 'id', argv[at], 'm', argv[at + 2], 'd', argv[at + 1])
@@ -135,4 +164,7 @@ for n, at in ipairs(adds) do
   hset[2 * n] = argv[at + 1] .. ' ' .. handle
 end
 if #hset > 0 then redis.call('HSET', KEYS[2], unpack(hset)) end
+if step == 'commit' then
+  for _, at in ipairs(adds) do redis.call('HDEL', KEYS[8], argv[at]) end
+end
 return replies

@@ -1,0 +1,101 @@
+/**
+ * The numbers of shards that were ever used, so that a change of QUEUE_SHARDS loses nothing. Each shard keeps them in a sorted set,
+ * {spillway:0}:layouts: the number, with the time at which a process with it was last seen. A process records its own number in a shard before
+ * it enqueues anything there. All shards of all numbers are drained, and their dead letters listed, for ever; ids are looked up where they
+ * were with a number that was used within the last day, which is longer than clients retry.
+ */
+import type { RedisQueue } from './redis.ts'
+import { shardOf } from './shard-of.ts'
+
+const lookUpMs = 86_400_000
+const refreshEveryMs = 5_000
+
+interface Options {
+  shards: number
+  /** Called when a larger number of shards is known than before. */
+  onShards: (shards: number) => void
+}
+
+export class Layouts {
+  readonly #queues: readonly RedisQueue[]
+  readonly #options: Options
+  /** By number of shards: when it was last used. */
+  readonly #seen = new Map<number, number>()
+  readonly #recorded: Promise<void>[] = []
+  readonly #timer: NodeJS.Timeout
+  #earlier: readonly number[] = []
+
+  /** `queues`: those of the present layout. */
+  constructor(queues: readonly RedisQueue[], options: Options) {
+    this.#queues = queues
+    this.#options = options
+    this.#seen.set(options.shards, Date.now())
+    for (const [shard, queue] of queues.entries()) queue.connection.onReady(() => this.#refresh(shard))
+    this.#timer = setInterval(() => {
+      for (const shard of queues.keys()) this.#refresh(shard)
+    }, refreshEveryMs)
+    this.#timer.unref()
+  }
+
+  #refresh(shard: number): void {
+    const queue = this.#queues[shard]!
+    if (!queue.connection.ready) return
+    const recording = this.#record(queue)
+    recording.catch(() => {})
+    // A record that was made is valid for ever.
+    this.#recorded[shard] ??= recording
+    recording.then(
+      () => {
+        this.#recorded[shard] = Promise.resolve()
+      },
+      () => {
+        if (this.#recorded[shard] === recording) delete this.#recorded[shard]
+      },
+    )
+  }
+
+  async #record(queue: RedisQueue): Promise<void> {
+    const before = this.largest
+    for (const [shards, seen] of await queue.layouts(this.#options.shards))
+      this.#seen.set(shards, Math.max(seen, this.#seen.get(shards) ?? 0))
+    const since = Date.now() - lookUpMs
+    this.#earlier = [...this.#seen].flatMap(([shards, seen]) =>
+      shards !== this.#options.shards && seen > since ? [shards] : [],
+    )
+    if (this.largest > before) this.#options.onShards(this.largest)
+  }
+
+  /** Resolves when this layout is recorded in the shard. Rejects as RedisConnection.ask does. */
+  async recorded(shard: number): Promise<void> {
+    if (this.#recorded[shard] === undefined) this.#refresh(shard)
+    // Not ready: the call that follows says so.
+    await this.#recorded[shard]
+  }
+
+  /** Resolves when every shard that is ready was asked. */
+  async known(): Promise<void> {
+    await Promise.allSettled(this.#recorded)
+  }
+
+  get largest(): number {
+    return Math.max(...this.#seen.keys())
+  }
+
+  /** Whether ids may be where an earlier layout put them. */
+  get hasEarlier(): boolean {
+    return this.#earlier.length > 0
+  }
+
+  get earlier(): readonly number[] {
+    return this.#earlier
+  }
+
+  /** Every shard that may have dead letters of an id; that of the present layout first. */
+  shardsOf(id: string): number[] {
+    return [...new Set([this.#options.shards, ...this.#seen.keys()].map((shards) => shardOf(id, shards)))]
+  }
+
+  close(): void {
+    clearInterval(this.#timer)
+  }
+}

@@ -1,0 +1,361 @@
+/**
+ * The queue over several shards, each of them a RedisQueue. Everything about an id is in one shard: the id tells which (shard-of.ts). Invariants:
+ * a shard that is unavailable or slow holds up its own ids only; ids that this process makes are of its home shard, which is one that works;
+ * messages, dead letters and saved ids of every number of shards that was ever used are found (layouts.ts).
+ *
+ * A request whose ids are of several shards is enqueued by reserveAndCommit (spanning.ts), all or none.
+ */
+import { SpillwayError } from '../model/error.ts'
+import type { Log } from '../model/log.ts'
+import { Layouts } from './layouts.ts'
+import type {
+  Consumer,
+  DeadLetterRange,
+  DeadLetterStep,
+  Durability,
+  Enqueued,
+  Item,
+  Queue,
+  QueueStatus,
+  SaveState,
+  ShardState,
+} from './queue.ts'
+import type { RedisQueue } from './redis.ts'
+import { groupBy, shardOf, withShard } from './shard-of.ts'
+import { ShardedConsumer } from './sharded-consumer.ts'
+import { ShardedDeadLetters } from './sharded-dead-letters.ts'
+import { enqueueSpanning } from './spanning.ts'
+
+export interface ShardedQueueOptions {
+  /** The number of shards that new ids are spread over. */
+  shards: number
+  log: Log
+}
+
+/** For how long this process makes ids of one shard: they fill all shards evenly, and the calls stay large. */
+const homeMs = 1_000
+/** A shard that has refused, or let a call wait for so long, is no home shard for a while. */
+const slowMs = 300
+const avoidedMs = 1_000
+/** How long `status` waits for a shard, where another one has answered. */
+const statusMs = 500
+
+interface Use {
+  /** performance.now() of the oldest call that waits for an answer; undefined if none does. */
+  since: number | undefined
+  calls: number
+  avoidedUntil: number
+}
+
+export class ShardedQueue implements Queue {
+  readonly #open: (shard: number) => RedisQueue
+  readonly #shards: number
+  readonly #queues = new Map<number, RedisQueue>()
+  readonly #uses: Use[]
+  readonly #layouts: Layouts
+  readonly #deadLetters: ShardedDeadLetters
+  readonly #consumers = new Map<ShardedConsumer, string>()
+  readonly #log: Log
+  #home = 0
+  #homeUntil = 0
+
+  /** `open` returns the queue of a shard, whose capacity is a part of the whole. Shards of earlier layouts are opened when they are known. */
+  constructor(open: (shard: number) => RedisQueue, { shards, log }: ShardedQueueOptions) {
+    this.#open = open
+    this.#shards = shards
+    this.#log = log
+    this.#uses = Array.from({ length: shards }, () => ({ since: undefined, calls: 0, avoidedUntil: 0 }))
+    for (let shard = 0; shard < shards; shard += 1) this.#queues.set(shard, open(shard))
+    this.#layouts = new Layouts([...this.#queues.values()], { shards, onShards: (all) => this.#openUpTo(all) })
+    this.#deadLetters = new ShardedDeadLetters(this.#queues, this.#layouts)
+  }
+
+  #openUpTo(shards: number): void {
+    for (let shard = 0; shard < shards; shard += 1) {
+      if (this.#queues.has(shard)) continue
+      const queue = this.#open(shard)
+      this.#queues.set(shard, queue)
+      this.#log.info({ shard }, 'a shard of an earlier number of shards is drained, too')
+      for (const [consumer, name] of this.#consumers) consumer.add(shard, queue.consumer(name))
+    }
+  }
+
+  /** Resolves when every shard of this layout is ready and the earlier layouts are known, or after `timeoutMs`. */
+  async whenReady(timeoutMs: number): Promise<void> {
+    const present = Array.from({ length: this.#shards }, (_, shard) => this.#queues.get(shard)!)
+    await Promise.all(present.map((queue) => queue.connection.whenReady(timeoutMs)))
+    await this.#layouts.known()
+    await Promise.all([...this.#queues.values()].map((queue) => queue.connection.whenReady(timeoutMs)))
+  }
+
+  homeId(id: string): string {
+    return withShard(id, this.#homeShard(), this.#shards)
+  }
+
+  #homeShard(): number {
+    const now = performance.now()
+    if (now >= this.#homeUntil || !this.#works(this.#home, now)) {
+      const working = this.#uses.flatMap((_, shard) => (this.#works(shard, now) ? [shard] : []))
+      const candidates = working.length > 0 ? working : [...this.#uses.keys()]
+      this.#home = candidates[Math.floor(Math.random() * candidates.length)]!
+      this.#homeUntil = now + homeMs
+    }
+    return this.#home
+  }
+
+  #works(shard: number, now: number): boolean {
+    const { since, avoidedUntil } = this.#uses[shard]!
+    if (now < avoidedUntil || (since !== undefined && now - since > slowMs)) return false
+    return this.#queues.get(shard)!.connection.ready
+  }
+
+  /** The shard of all ids of a request; the number of shards if they are of several. */
+  shardOf(request: readonly Item[]): number {
+    if (request.length === 0) return 0
+    const shard = shardOf(request[0]!.id, this.#shards)
+    for (let i = 1; i < request.length; i += 1) if (shardOf(request[i]!.id, this.#shards) !== shard) return this.#shards
+    return shard
+  }
+
+  async enqueue(requests: readonly (readonly Item[])[]): Promise<(Enqueued[] | SpillwayError)[]> {
+    const results: (Enqueued[] | SpillwayError)[] = requests.map(() => [])
+    const known = await this.#ofEarlierLayouts(requests)
+    // In their order: a request may have the ids of one before it.
+    let single: number[] = []
+    const flush = async () => {
+      const groups = groupBy(single, (i) => this.shardOf(requests[i]!))
+      single = []
+      await Promise.all(
+        [...groups].map(async ([shard, indexes]) => {
+          const some = await this.#enqueueInto(
+            shard,
+            indexes.map((i) => requests[i]!),
+          )
+          for (const [n, i] of indexes.entries()) results[i] = some[n]!
+        }),
+      )
+    }
+    for (const [i, request] of requests.entries()) {
+      if (request.length === 0) continue
+      const earlier = known?.get(request)
+      if (earlier || this.shardOf(request) === this.#shards) {
+        await flush()
+        results[i] = earlier instanceof SpillwayError ? earlier : await this.#enqueueOne(request, earlier)
+      } else single.push(i)
+    }
+    await flush()
+    return results
+  }
+
+  async #enqueueInto(shard: number, requests: readonly (readonly Item[])[]): Promise<(Enqueued[] | SpillwayError)[]> {
+    const use = this.#uses[shard]!
+    use.calls += 1
+    use.since ??= performance.now()
+    let results: (Enqueued[] | SpillwayError)[]
+    try {
+      await this.#layouts.recorded(shard)
+      results = await this.#queues.get(shard)!.enqueue(requests)
+    } catch (error) {
+      if (!(error instanceof SpillwayError)) throw error
+      results = requests.map(() => error)
+    } finally {
+      use.calls -= 1
+      use.since = use.calls > 0 ? performance.now() : undefined
+    }
+    if (results.some((result) => result instanceof SpillwayError && result.code !== 'ID_CONFLICT'))
+      use.avoidedUntil = performance.now() + avoidedMs
+    return results
+  }
+
+  /** Enqueues a request whose ids are of several shards, or known from earlier layouts. */
+  async #enqueueOne(request: readonly Item[], known?: Map<Item, Enqueued>): Promise<Enqueued[] | SpillwayError> {
+    const rest = known ? request.filter((item) => !known.has(item)) : request
+    const parts = groupBy(rest, ({ id }) => shardOf(id, this.#shards))
+    let added: Enqueued[] | SpillwayError = []
+    if (parts.size === 1) [added] = (await this.#enqueueInto([...parts.keys()][0]!, [rest])) as [Enqueued[]]
+    else if (parts.size > 1) {
+      await Promise.all([...parts.keys()].map((shard) => this.#layouts.recorded(shard))).catch(() => {})
+      added = await enqueueSpanning(
+        rest,
+        [...parts].map(([shard, items]) => ({ queue: this.#queues.get(shard)!, items })),
+      )
+    }
+    if (added instanceof SpillwayError) return added
+    const each = added.values()
+    return request.map((item) => known?.get(item) ?? each.next().value!)
+  }
+
+  /**
+   * Looks ids of clients up where they were with other numbers of shards, so that a retry across such a change is a duplicate, too. Returns,
+   * for the requests that have such ids, what their items are, or why the request is refused. A shard that does not answer is left out: the
+   * database then decides, as for ids that the queue has forgotten.
+   */
+  async #ofEarlierLayouts(requests: readonly (readonly Item[])[]) {
+    if (!this.#layouts.hasEarlier) return undefined
+    const given = requests.flat().filter(({ fresh }) => !fresh)
+    if (given.length === 0) return undefined
+    const ids = [...new Set(given.map(({ id }) => id))]
+    const states = new Map<string, SaveState>()
+    for (const [i, state] of (await this.#findEarlier(ids, '')).entries())
+      if (state && !(state instanceof SpillwayError)) states.set(ids[i]!, state)
+    if (states.size === 0) return undefined
+    const known = new Map<readonly Item[], Map<Item, Enqueued> | SpillwayError>()
+    for (const request of requests) {
+      const ofRequest = new Map<Item, Enqueued>()
+      for (const item of request) {
+        const state = item.fresh ? undefined : states.get(item.id)
+        if (!state) continue
+        if (state.digest === item.digest) ofRequest.set(item, { ...state, duplicate: true })
+        else if (state.failure?.code !== 'ID_CONFLICT') known.set(request, conflictOf(item.id))
+      }
+      if (ofRequest.size > 0 && !known.has(request)) known.set(request, ofRequest)
+    }
+    return known
+  }
+
+  async find(ids: readonly string[], digest = ''): Promise<(SaveState | SpillwayError | undefined)[]> {
+    const found = await this.#findBy(ids, digest, (id) => shardOf(id, this.#shards))
+    if (!this.#layouts.hasEarlier) return found
+    const unknown = ids.flatMap((id, i) => (found[i] === undefined ? [{ id, i }] : []))
+    if (unknown.length === 0) return found
+    const earlier = await this.#findEarlier(
+      unknown.map(({ id }) => id),
+      digest,
+    )
+    for (const [n, { i }] of unknown.entries()) found[i] = earlier[n]
+    return found
+  }
+
+  /** Looks ids up in the shards that they had in earlier layouts. */
+  async #findEarlier(ids: readonly string[], digest: string): Promise<(SaveState | SpillwayError | undefined)[]> {
+    const found: (SaveState | SpillwayError | undefined)[] = ids.map(() => undefined)
+    for (const shards of this.#layouts.earlier) {
+      const asked = ids.flatMap((id, i) => {
+        const isElsewhere = shardOf(id, shards) !== shardOf(id, this.#shards)
+        const isOpen = found[i] === undefined || found[i] instanceof SpillwayError
+        return isElsewhere && isOpen ? [{ id, i }] : []
+      })
+      const states = await this.#findBy(
+        asked.map(({ id }) => id),
+        digest,
+        (id) => shardOf(id, shards),
+      )
+      for (const [n, { i }] of asked.entries()) found[i] = states[n] ?? found[i]
+    }
+    return found
+  }
+
+  async #findBy(ids: readonly string[], digest: string, shardOfId: (id: string) => number) {
+    const found: (SaveState | SpillwayError | undefined)[] = ids.map(() => undefined)
+    const groups = groupBy([...ids.keys()], (i) => shardOfId(ids[i]!))
+    await Promise.all(
+      [...groups].map(async ([shard, indexes]) => {
+        const some = indexes.map((i) => ids[i]!)
+        const states = await settled(this.#queues.get(shard)!.find(some, digest))
+        for (const [n, i] of indexes.entries()) found[i] = states instanceof SpillwayError ? states : states[n]
+      }),
+    )
+    return found
+  }
+
+  /** Undefined if at least one shard takes saves. */
+  async probe(): Promise<string | undefined> {
+    const present = Array.from({ length: this.#shards }, (_, shard) => this.#queues.get(shard)!)
+    const codes = await Promise.all(present.map((queue) => queue.probe()))
+    if (codes.includes(undefined)) return undefined
+    if (this.#shards === 1 || codes.includes('QUEUE_FULL'))
+      return codes.find((code) => code === 'QUEUE_FULL') ?? codes[0]
+    return `SHARD_0 ${codes[0]}`
+  }
+
+  /** Adds up what the shards that answer have. Rejects if none does. */
+  async status(): Promise<QueueStatus> {
+    const all = [...this.#queues].map(([shard, queue]) => ({ shard, queue, status: settled(queue.status()) }))
+    const first = Promise.any(
+      all.map(async ({ status }) => {
+        const one = await status
+        if (one instanceof SpillwayError) throw one
+      }),
+    ).catch(() => {})
+    let timer: NodeJS.Timeout | undefined
+    const late = first.then(
+      () =>
+        new Promise<undefined>((resolve) => {
+          timer = setTimeout(() => resolve(undefined), statusMs)
+        }),
+    )
+    const answers = await Promise.all(
+      all.map(async ({ shard, queue, status }) => {
+        const one = await Promise.race([status, late])
+        if (one !== undefined && !(one instanceof SpillwayError)) return { shard, status: one, code: undefined }
+        const code = one === undefined ? 'TIMEOUT' : await queue.connection.probe(async () => undefined)
+        return { shard, status: undefined, code: code ?? one?.code ?? 'ERROR', error: one }
+      }),
+    )
+    clearTimeout(timer)
+    const known = answers.flatMap(({ status }) => status ?? [])
+    if (known.length === 0) throw answers.find(({ error }) => error)!.error!
+    const sum = (field: 'depth' | 'inFlight' | 'deadLetters' | 'capacity') =>
+      known.reduce((total, status) => total + status[field], 0)
+    return {
+      depth: sum('depth'),
+      inFlight: sum('inFlight'),
+      oldestAgeMs: Math.max(...known.map(({ oldestAgeMs }) => oldestAgeMs)),
+      deadLetters: sum('deadLetters'),
+      capacity: sum('capacity'),
+      durability: known.map(({ durability }) => durability).reduce(leastOf),
+      ...(answers.length > 1 && { shards: answers.map(({ shard, code }): ShardState => ({ shard, code })) }),
+    }
+  }
+
+  deadLetters(limit: number, range?: DeadLetterRange): ReturnType<Queue['deadLetters']> {
+    return this.#deadLetters.deadLetters(limit, range)
+  }
+
+  deadLettersOf(ids: readonly string[]): ReturnType<Queue['deadLettersOf']> {
+    return this.#deadLetters.deadLettersOf(ids)
+  }
+
+  retry(handles: readonly string[], options?: { dryRun?: boolean }): Promise<DeadLetterStep> {
+    return this.#deadLetters.retry(handles, options)
+  }
+
+  discard(handles: readonly string[]): Promise<DeadLetterStep> {
+    return this.#deadLetters.discard(handles)
+  }
+
+  consumer(name: string): Consumer {
+    const consumer = new ShardedConsumer(
+      new Map([...this.#queues].map(([shard, queue]) => [shard, queue.consumer(name)])),
+    )
+    this.#consumers.set(consumer, name)
+    return consumer
+  }
+
+  async close(): Promise<void> {
+    this.#layouts.close()
+    await Promise.all([...this.#consumers.keys()].map((consumer) => consumer.close()))
+    await Promise.all([...this.#queues.values()].map((queue) => queue.close()))
+  }
+}
+
+const durabilities: readonly Durability[] = ['MEMORY', 'EVERYSEC', 'FSYNC']
+
+function leastOf(a: Durability, b: Durability): Durability {
+  return durabilities.indexOf(a) < durabilities.indexOf(b) ? a : b
+}
+
+/** The value, or the error that the promise rejects with. */
+function settled<T>(promise: Promise<T>): Promise<T | SpillwayError> {
+  return promise.catch((error) => {
+    if (error instanceof SpillwayError) return error
+    throw error
+  })
+}
+
+function conflictOf(id: string): SpillwayError {
+  return new SpillwayError(
+    'ID_CONFLICT',
+    `The id ${id} is already used for other content; use a new id for each content.`,
+  )
+}
