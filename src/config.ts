@@ -23,6 +23,7 @@ import {
   ratio,
   url,
 } from './config/values.ts'
+import { redisProtocols } from './redis/address.ts'
 
 interface Setting<T extends z.ZodType> {
   name: string
@@ -45,6 +46,7 @@ const samplers = [
   'always_off',
   'traceidratio',
 ] as const
+const redisForms = 'redis://…, redis+sentinel://… or redis+cluster://… (with TLS, rediss…://)'
 const database = 'mysql://USER:PASSWORD@HOST:PORT/DATABASE'
 const severalHosts = 'Several hosts, as in HOST1:PORT,HOST2:PORT'
 
@@ -112,17 +114,21 @@ const settings = {
   ),
   queueUrl: secret(
     'QUEUE_URL',
-    url(['file:', 'redis:', 'rediss:'], 'file:PATH, redis://… or rediss://…').default('file:./data/queue.db'),
+    url(['file:', ...redisProtocols], `file:PATH, ${redisForms}`).default('file:./data/queue.db'),
   ).describe(
-    'The queue and the events log: file:PATH (embedded; the API runs the worker itself) or redis://HOST:PORT.',
+    'The queue: file:PATH (embedded; the API runs the worker itself), redis://HOST:PORT, redis+sentinel://HOST:26379,HOST:26379/MASTER ' +
+      'or redis+cluster://HOST:PORT,HOST:PORT; with TLS, rediss…://.',
+  ),
+  eventsUrl: secret('EVENTS_URL', url(['file:', ...redisProtocols], redisForms).optional()).describe(
+    'A Redis of its own for the events log, in the forms of QUEUE_URL. Left out: as QUEUE_URL.',
   ),
   queueShards: setting('QUEUE_SHARDS', numberOr(1, 1, 64)).describe(
     'The parts of the queue on Redis, which a cluster spreads over its nodes. It may change: what is in the former parts is drained.',
   ),
   cacheUrl: secret(
     'CACHE_URL',
-    url(['memory:', 'redis:', 'rediss:'], 'memory:, redis://… or rediss://…').default('memory:'),
-  ).describe('The cache: memory: or redis://HOST:PORT, an instance of its own that may evict.'),
+    url(['memory:', ...redisProtocols], `memory:, ${redisForms}`).default('memory:'),
+  ).describe('The cache: memory:, or an instance of its own that may evict, in the forms of QUEUE_URL.'),
   cacheTtlMs: setting('CACHE_TTL_MS', numberOr(10_000, 1, 86_400_000)).describe(
     'How long a page of a list may be cached, in milliseconds.',
   ),
@@ -214,6 +220,15 @@ const checks: ((s: Settings) => string | false | undefined)[] = [
     isFile(s.queueUrl) &&
     `QUEUE_SHARDS=${s.queueShards} needs a queue on Redis, and QUEUE_URL=file:… is embedded: leave QUEUE_SHARDS out, or set QUEUE_URL=redis://…`,
   (s) =>
+    s.eventsUrl &&
+    s.queueUrl.startsWith('file:') &&
+    !isSameFile(s.eventsUrl, s.queueUrl) &&
+    'EVENTS_URL and QUEUE_URL=file:… do not fit together, because the embedded queue has its events log in its own file: leave EVENTS_URL out, or use redis://… for both',
+  (s) =>
+    s.eventsUrl?.startsWith('file:') &&
+    !s.queueUrl.startsWith('file:') &&
+    'EVENTS_URL=file:… and QUEUE_URL=redis… are of different kinds: leave EVENTS_URL out, or name a Redis as in redis://HOST:PORT',
+  (s) =>
     isSameFile(s.databaseUrl, s.queueUrl) &&
     'DATABASE_URL and QUEUE_URL name the same file: the store and the queue need one each',
 ]
@@ -225,6 +240,7 @@ function resolve(s: Settings, production: boolean) {
   const namesAll = s.allowedHosts.length > 0 || authenticates(s) || !isLoopback(s.host)
   return {
     ...rest,
+    eventsUrl: s.eventsUrl ?? s.queueUrl,
     auth: { secret: jwtSecret, jwksUrl, issuer, audience, devClaims },
     /** Empty: all. */
     allowedHosts: namesAll ? s.allowedHosts : loopbackNames(s.host),
@@ -234,7 +250,7 @@ function resolve(s: Settings, production: boolean) {
     production,
     /** Texts that must not appear in a log. */
     secrets: secretsOf(
-      [s.databaseUrl, s.databaseReadUrl, s.queueUrl, s.cacheUrl],
+      [s.databaseUrl, s.databaseReadUrl, s.queueUrl, s.eventsUrl, s.cacheUrl],
       [jwtSecret, ...headerValues(tracesHeaders)],
     ),
   }

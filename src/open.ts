@@ -37,7 +37,7 @@ const layoutWaitMs = 1_000
 
 type QueueConfig = Pick<
   Config,
-  'queueUrl' | 'queueShards' | 'queueCapacity' | 'eventsRetentionMs' | 'eventsRetentionBytes'
+  'queueUrl' | 'queueShards' | 'eventsUrl' | 'queueCapacity' | 'eventsRetentionMs' | 'eventsRetentionBytes'
 >
 
 /**
@@ -55,7 +55,7 @@ export async function openQueue(
   }: OpenDeps & { models: Models; storeUrl?: string; onUnfit?: (error: Error) => void },
   config: QueueConfig,
 ): Promise<{ queue: Queue; events: EventLog; file?: SqliteFile }> {
-  const { queueUrl, queueShards: shards, queueCapacity: capacity } = config
+  const { queueUrl, queueShards: shards, eventsUrl, queueCapacity: capacity } = config
   const { eventsRetentionMs: retentionMs, eventsRetentionBytes: retentionBytes } = config
   if (isEmbedded(config)) {
     const store = storeUrl === undefined ? undefined : storeName(storeUrl)
@@ -64,10 +64,10 @@ export async function openQueue(
     file.failed.catch(onUnfit)
     return { ...connectQueue({ stack, models }, { queuePort: file.connect(), eventsPort: file.connect() }), file }
   }
-  const address = parseRedisUrl(queueUrl)
-  const queue = await openShards(address, { shards, capacity, log, onEvicting: onUnfit })
+  const queue = await openShards(parseRedisUrl(queueUrl), { shards, capacity, log, onEvicting: onUnfit })
   stack.defer(() => queue.close())
-  const events = new RedisEventLog(address, { retentionMs, retentionBytes, models, log, shards })
+  const eventsAddress = parseRedisUrl(eventsUrl, 'EVENTS_URL')
+  const events = new RedisEventLog(eventsAddress, { retentionMs, retentionBytes, models, log, shards })
   stack.defer(() => events.close())
   return { queue, events }
 }
@@ -118,22 +118,23 @@ export async function openQueueAlone(deps: OpenDeps, config: QueueConfig): Promi
   return queue
 }
 
-type CacheConfig = Pick<Config, 'cacheUrl' | 'cacheTtlMs' | 'queueUrl'>
+type CacheConfig = Pick<Config, 'cacheUrl' | 'cacheTtlMs' | 'queueUrl' | 'eventsUrl'>
 
 export const sharedVersionsBytes = SharedVersions.bytes
 
 /** `sharedVersions` holds the versions of the pages where the API and its worker are threads of one process. */
 export function openCache(
   { log, stack, sharedVersions }: OpenDeps & { sharedVersions?: SharedArrayBuffer },
-  { cacheUrl, cacheTtlMs: ttlMs, queueUrl }: CacheConfig,
+  { cacheUrl, cacheTtlMs: ttlMs, queueUrl, eventsUrl }: CacheConfig,
 ): Cache {
   if (cacheUrl !== 'memory:') {
     return stack.adopt(new RedisCache(parseRedisUrl(cacheUrl, 'CACHE_URL'), { ttlMs, log }), (cache) => cache.close())
   }
-  // Workers in other processes invalidate the pages in this process' memory: the versions are in the queue's Redis, which they all reach.
+  // Workers in other processes invalidate the pages in this process' memory: the versions are in the Redis of the events, which they all
+  // reach. Each page that an API sends reads them, which is load that the queue's Redis has not.
   const versions = isEmbedded({ queueUrl })
     ? new SharedVersions(sharedVersions)
-    : new RedisVersions(parseRedisUrl(queueUrl), { log })
+    : new RedisVersions(parseRedisUrl(eventsUrl, 'EVENTS_URL'), { log })
   return stack.adopt(new MemoryCache({ ttlMs, versions }), (cache) => cache.close())
 }
 
@@ -160,11 +161,17 @@ export async function openTracer(
   return stack.adopt(new OtelTracer({ ...traces, queue, store, log }), (tracer) => tracer.close())
 }
 
-/** The store, the queue and the cache in use, for the log. */
+/** The store, the queue, the events log where it is apart, and the cache in use, for the log. */
 export function describeImplementations({
   databaseUrl,
   queueUrl,
+  eventsUrl,
   cacheUrl,
-}: Pick<Config, 'databaseUrl' | 'queueUrl' | 'cacheUrl'>) {
-  return { store: describeUrl(databaseUrl), queue: describeUrl(queueUrl), cache: describeUrl(cacheUrl) }
+}: Pick<Config, 'databaseUrl' | 'queueUrl' | 'eventsUrl' | 'cacheUrl'>) {
+  return {
+    store: describeUrl(databaseUrl),
+    queue: describeUrl(queueUrl),
+    ...(eventsUrl !== queueUrl && { events: describeUrl(eventsUrl) }),
+    cache: describeUrl(cacheUrl),
+  }
 }

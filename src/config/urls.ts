@@ -28,10 +28,10 @@ export function urlProblem(text: string, { protocols, expected, credentials }: U
   if (/%(?![\da-f]{2})/i.test(text) || !isDecodable(text))
     return `has a % that begins no percent-encoded character: ${encode}`
   if (protocol === 'mysql:') return mysqlUrlProblem(text)
+  if (protocol.startsWith('redis')) return redisUrlProblem(text)
   if (!URL.canParse(text) || new URL(text).host === '') return `must be ${expected}`
   if (credentials !== undefined && authority.includes('@'))
     return `must have no user and password in it: ${credentials}`
-  if (protocol.startsWith('redis')) return redisUrlProblem(text)
   return undefined
 }
 
@@ -115,9 +115,14 @@ export function secretsOf(urls: readonly (string | undefined)[], others: readonl
     if (!URL.canParse(single)) return []
     const written = /:\/\/[^/?#]*?:([^/?#]*)@/.exec(text)?.[1] ?? ''
     const { password, search } = new URL(single)
-    const values = [...new URLSearchParams(search)].flatMap(([name, value]) =>
-      /pass|pwd|secret|token|key/i.test(name) ? value : [],
-    )
+    const values = search
+      .slice(1)
+      .split('&')
+      .flatMap((parameter) => {
+        const [, name = '', value = ''] = /^([^=]*)=(.*)$/s.exec(parameter) ?? []
+        const decoded = [value, value.replaceAll('+', ' ')].map(decodeURIComponent)
+        return /pass|pwd|secret|token|key/i.test(name) ? [value, ...decoded] : []
+      })
     return [written, password, decodeURIComponent(password), ...values]
   })
   return [...new Set([...passwords, ...others])].filter(

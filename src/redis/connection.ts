@@ -3,14 +3,17 @@
  * certainly had no effect (QUEUE_UNAVAILABLE) from one that may have had an effect (OUTCOME_UNKNOWN). Invariant: each promise of `ask`
  * resolves or rejects by its deadline.
  *
+ * In a cluster it serves the keys of one hash tag. Where a node answers that it does not serve them (MOVED, ASK, TRYAGAIN, CLUSTERDOWN), it has
+ * not run the command: the connection goes to the node that does, and sends the command there, once at a time.
+ *
  * ioredis' defaults differ: they re-send after a lost reply (two entries for one save) and wait for ever on a frozen server.
  */
-import { isIP } from 'node:net'
 import { Redis } from 'ioredis'
 import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import type { RedisAddress } from './address.ts'
-import { type Problem, problemOf, setUp } from './setup.ts'
+import { Route, sentinelProblem } from './route.ts'
+import { isRedirection, type Problem, problemOf, setUp } from './setup.ts'
 
 /**
  * Whether an error of Redis may come after a write. A command either runs or fails, and so does a transaction. The writes of a script that
@@ -29,6 +32,14 @@ const exhausted =
 
 export const retryAfterMs = 1_000
 const readyDeadlineMs = 3_000
+/** How long commands wait for the node that serves their keys now. */
+const followMs = 1_000
+/** MOVED replies in a row that are followed at once: nodes that do not know of a failover yet may name each other. */
+const hopsAtOnce = 5
+/** How often a connection looks whether the slot of its keys has moved. */
+const migratingMs = 100
+
+const redirected = Symbol('redirected')
 
 export class RedisConnection {
   readonly client: Redis
@@ -37,6 +48,7 @@ export class RedisConnection {
   readonly #address: RedisAddress
   readonly #log: Log
   readonly #deadlineMs: number
+  readonly #route: Route
   readonly #listeners = new Set<() => void>()
   #ready = false
   /** Why it is not ready. */
@@ -48,6 +60,18 @@ export class RedisConnection {
   #lastLogged: string | undefined
   /** Connections in a row that failed. */
   #failures = 0
+  /** MOVED replies in a row. */
+  #hops = 0
+  /** When the next connection is tried; undefined: later with each failure. */
+  #retryMs: number | undefined
+  /** Commands without an answer. */
+  #inFlight = 0
+  /** The node does not serve the keys. The connection is closed when it has answered the commands in flight. */
+  #leaving = false
+  /** Until then, commands wait for the connection. */
+  #followUntil = 0
+  /** Why no Sentinel has named the master. */
+  #sentinelProblem: Problem | undefined
   /** An object for each connection: a late result of an earlier one is ignored. */
   #settingUp: object | undefined
   #readyTimer: NodeJS.Timeout | undefined
@@ -62,13 +86,10 @@ export class RedisConnection {
     this.#address = address
     this.#log = options.log
     this.#deadlineMs = options.deadlineMs ?? 2_000
-    const { host, port, tls } = address
+    this.#route = new Route(address)
     // No user, password, database or name: the client continues if Redis refuses one of them. setUp does not.
     this.client = new Redis({
-      host,
-      port,
-      // For servers with several certificates, or behind a proxy.
-      ...(tls && { tls: { host, ...(isIP(host) ? {} : { servername: host }) } }),
+      ...this.#route.options(() => this.#backOffMs()),
       enableReadyCheck: false,
       disableClientInfo: true,
       autoResubscribe: false,
@@ -78,9 +99,13 @@ export class RedisConnection {
       connectTimeout: readyDeadlineMs,
       // A frozen server never closes its side.
       disconnectTimeout: 100,
-      retryStrategy: () => Math.min(50 * 2 ** Math.min(this.#failures, 6), 1_000) * (0.5 + Math.random() / 2),
+      retryStrategy: () => this.#nextConnection(),
     })
-    this.client.on('error', (error: Error) => this.#fail(problemOf(error)))
+    this.client.on('error', (error: Error) => this.#onError(error))
+    this.client.on('sentinelError', (error: Error) => {
+      const problem = sentinelProblem(error.message)
+      if (!this.#sentinelProblem || problem.code !== 'NO_SENTINEL') this.#sentinelProblem = problem
+    })
     this.client.on('connect', () => {
       clearTimeout(this.#readyTimer)
       // The kernel of a frozen server accepts the connection; the server never answers.
@@ -91,7 +116,38 @@ export class RedisConnection {
     })
     this.client.on('ready', () => void this.#begin())
     this.client.on('close', () => this.#lost())
-    this.client.on('end', () => clearTimeout(this.#readyTimer))
+    this.client.on('end', () => {
+      clearTimeout(this.#readyTimer)
+      // The client gives up where it is disconnected while it asks the Sentinels.
+      if (!this.#closed) setTimeout(() => !this.#closed && this.client.connect().catch(() => {}), this.#backOffMs())
+    })
+  }
+
+  #backOffMs(): number {
+    return Math.min(50 * 2 ** Math.min(this.#failures, 6), 1_000) * (0.5 + Math.random() / 2)
+  }
+
+  /** In how many milliseconds the client connects again; in a cluster, to the node that the route names. */
+  #nextConnection(): number {
+    const retryMs = this.#retryMs
+    this.#retryMs = undefined
+    if (this.#route.inCluster) {
+      // A server that was ready may have been restarted, and is tried first.
+      if (retryMs === undefined && !this.#ready) this.#route.next()
+      if (retryMs === undefined) this.#hops = 0
+      Object.assign(this.client.options, this.#route.host())
+    }
+    return retryMs ?? this.#backOffMs()
+  }
+
+  #onError(error: Error): void {
+    if (!error.message.startsWith('All sentinels are unreachable')) {
+      this.#fail(problemOf(error))
+      return
+    }
+    // It says only that all of them were asked. Those that named a master have no problem.
+    if (this.#sentinelProblem) this.#fail(this.#sentinelProblem)
+    this.#sentinelProblem = undefined
   }
 
   async #begin(): Promise<void> {
@@ -101,22 +157,38 @@ export class RedisConnection {
     let problem: Problem | undefined
     try {
       const name = `spillway-${this.#role.replaceAll(' ', '-')}`
-      problem = await setUp(this.client, this.#address, { name, tag: this.#tag })
+      const onSlots = (slots: unknown) => this.#settingUp === current && this.#route.learn(slots)
+      problem = await setUp(this.client, this.#address, { name, tag: this.#tag, onSlots })
     } catch {
       return
     }
     if (this.#settingUp !== current) return
     if (problem) {
-      this.#fail(problem)
+      this.#decline(problem)
       this.client.disconnect(true)
       return
     }
     clearTimeout(this.#readyTimer)
     this.#ready = true
     this.#failures = 0
+    this.#hops = 0
     if (this.#lastLogged !== undefined) this.#log.info({ role: this.#role }, 'Redis is back')
     this.#lastLogged = undefined
     for (const listener of this.#listeners) listener()
+  }
+
+  /** The server cannot be used. Another node of its cluster may be named, or the keys are being moved from this one. */
+  #decline(problem: Problem): void {
+    if (problem.moved !== undefined) {
+      this.#route.moved(problem.moved)
+      this.#hops += 1
+      this.#retryMs = this.#hops <= hopsAtOnce ? 0 : this.#backOffMs()
+    } else if (problem.code === 'ASK' || problem.code === 'TRYAGAIN') {
+      this.#retryMs = migratingMs
+    }
+    // A new connection begins at any node.
+    if (problem.moved !== undefined && this.#hops <= hopsAtOnce) this.#failed = true
+    else this.#fail(problem)
   }
 
   #fail(problem: Problem): void {
@@ -132,9 +204,10 @@ export class RedisConnection {
     const closed = { code: 'CLOSED', reason: 'the server closed the connection' }
     // A lost connection that was ready is made again before anything is logged.
     if (this.#ready) this.#problem = closed
-    else if (!this.#failed && !this.#closed) this.#fail(closed)
+    else if (!this.#failed && !this.#closed && !this.#leaving) this.#fail(closed)
     this.#ready = false
     this.#failed = false
+    this.#leaving = false
     this.#settingUp = undefined
     this.#failures += 1
   }
@@ -183,22 +256,55 @@ export class RedisConnection {
    * may have had one: no answer by the deadline, or the connection broke before the answer.
    */
   async ask<T>(run: (client: Redis) => Promise<T>, deadlineMs = this.#deadlineMs): Promise<T> {
-    if (!this.ready) throw this.#unavailable(`it cannot be reached (${this.#problem.code})`)
+    const until = performance.now() + deadlineMs
+    for (;;) {
+      const waitMs = Math.min(until, this.#followUntil) - performance.now()
+      if (!this.ready && waitMs > 0) await this.whenReady(waitMs)
+      const leftMs = until - performance.now()
+      if (!this.ready || leftMs <= 0) throw this.#unavailable(`it cannot be reached (${this.#problem.code})`)
+      const answer = await this.#askOnce(run, leftMs)
+      if (answer !== redirected) return answer
+    }
+  }
+
+  async #askOnce<T>(run: (client: Redis) => Promise<T>, deadlineMs: number): Promise<T | typeof redirected> {
     let timer: NodeJS.Timeout | undefined
     const deadline = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
-        reject(this.#unknown(`no answer within ${deadlineMs} ms`))
+        reject(this.#unknown(`no answer within ${Math.ceil(deadlineMs)} ms`))
         // Other commands in flight on it will not be answered either; a new connection may reach a healthy server.
         this.client.disconnect(true)
       }, deadlineMs)
     })
+    this.#inFlight += 1
     try {
       return await Promise.race([run(this.client), deadline])
     } catch (error) {
-      throw this.#translate(error as Error)
+      const { name, message } = error as Error
+      if (!this.#route.inCluster || name !== 'ReplyError' || !isRedirection(message))
+        throw this.#translate(error as Error)
+      this.#leave(message)
+      return redirected
     } finally {
       clearTimeout(timer)
+      this.#inFlight -= 1
+      if (this.#leaving && this.#inFlight === 0) this.client.disconnect(true)
     }
+  }
+
+  /** Goes to the node that serves the keys, after the commands in flight: their answers would be lost. */
+  #leave(reply: string): void {
+    if (!this.#ready) return
+    const code = reply.split(' ', 1)[0]!
+    this.#ready = false
+    this.#leaving = true
+    this.#problem = { code, reason: 'the keys are on another node of the cluster' }
+    this.#followUntil = performance.now() + followMs
+    this.#retryMs = code === 'MOVED' || code === 'CLUSTERDOWN' ? 0 : migratingMs
+    if (code === 'MOVED') this.#route.moved(reply)
+    if (code === 'CLUSTERDOWN') this.#route.next()
+    this.#lastLogged = code
+    this.#log.info({ role: this.#role, code }, 'the keys are on another node of the cluster; following them')
   }
 
   #translate(error: Error): Error {
