@@ -186,7 +186,7 @@ describe('Spillway on Redis:', { timeout: 60_000 }, () => {
           async () => expect(await ready(url)).toMatchObject({ status: 503, body: { queue: away, events: away } }),
           patience,
         )
-        expect(logs()).toContain('this release cannot use')
+        expect(logs()).toContain('the URL names a single Redis: expected redis+cluster://')
       }
       for (let i = 0; i < 20; i++) expect(await save(api)).toEqual({ status: 503, code: 'QUEUE_UNAVAILABLE' })
       expect(await node.cli('DBSIZE')).toBe(0)

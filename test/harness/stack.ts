@@ -48,6 +48,8 @@ export interface StackOptions extends BootOptions {
   /** In place of the servers' own addresses: through a proxy, say. */
   queueUrl?: (url: string) => Promise<string>
   databaseUrl?: (url: string) => Promise<string>
+  /** Where the events log is, if not on the stack's own Redis. */
+  eventsUrl?: string
 }
 
 interface Servers {
@@ -65,6 +67,7 @@ export class Stack extends Spillway {
   /** Everything that was ever sent: id -> content. */
   readonly sent = new Map<string, string>()
   readonly acknowledged = new Set<string>()
+  readonly #eventsUrl: string | undefined
   #clients: Promise<void>[] = []
   #writing = new AbortController()
 
@@ -77,6 +80,7 @@ export class Stack extends Spillway {
   ) {
     super(options.embedded ? 'embedded' : 'redis + mariadb', { ...env, ...options.env }, { ...options, clean })
     this.database = database
+    this.#eventsUrl = options.eventsUrl
     Object.assign(this, servers)
   }
 
@@ -217,7 +221,7 @@ export class Stack extends Spillway {
 
   /** Every id that the events log tells was saved. */
   async published(): Promise<Set<string>> {
-    const log = new RedisEventLog(parseRedisUrl(this.redis.url), {
+    const log = new RedisEventLog(parseRedisUrl(this.#eventsUrl ?? this.redis.url), {
       retentionMs: 1,
       retentionBytes: 1,
       models,
