@@ -1,7 +1,7 @@
 /**
  * Publishes the outcome of a batch. Invariant: commit, invalidate the cache, mark the ids saved, append the event, acknowledge the entries:
  * always in this order. So after an event every process returns its row and answers SAVED. After a crash between two steps the entries
- * are redelivered and the same content is published again. The outcomes that arrive during one publishing are published together.
+ * are redelivered and the same content is published again; after an acknowledgement that failed, the events are appended again. The outcomes that arrive during one publishing are published together.
  */
 import type { Cache } from '../src/cache/cache.ts'
 import type { EventLog, KnownEvent } from '../src/events/events.ts'
@@ -89,12 +89,20 @@ export class Publisher {
     const log = logEntries(saved, deadLetters)
     if (log.length > 0) await this.#timed('append', () => this.#deps.events.append(log))
     // The next append does not wait for the acknowledgement; the worker does, for all its batches in flight.
-    const acked = this.#ack(entries)
+    const acked = this.#ack(entries, log)
     for (const { done } of batch) done.resolve(acked)
   }
 
-  async #ack(entries: readonly Entry[]): Promise<void> {
-    if (entries.length > 0) await this.#timed('ack', () => this.#deps.consumer.ack(entries))
+  /** A repeated acknowledgement may reach another server (a failover), which lacks the events: they are appended again before it. */
+  async #ack(entries: readonly Entry[], log: KnownEvent[][]): Promise<void> {
+    const { consumer, events } = this.#deps
+    if (entries.length === 0) return
+    let isRepeated = false
+    await this.#timed('ack', async () => {
+      if (isRepeated) await events.append(log)
+      isRepeated = true
+      await consumer.ack(entries)
+    })
   }
 
   /** Retries until the cache is invalidated, or every page that was stored before the commit has expired. */

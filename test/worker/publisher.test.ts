@@ -336,6 +336,23 @@ describe.each([
     await holds(async () => expect((await parts.queue.status()).depth).toBe(0))
   })
 
+  test('Publisher appends the events again before it repeats an acknowledgement, which may reach a server without them', async () => {
+    const begun = (step: string) => spied.seen.filter((one) => one === `${step} begins`).length
+    const spied = observed(async (step) => {
+      if (step === 'ack' && begun('ack') === 1) await parts.queueAway()
+      if (step === 'append' && begun('append') === 2) await parts.queueBack()
+    })
+    const outcome = await persistEntries(persister(), await received(items(5)))
+    await new Publisher(spied, options()).publish(outcome)
+    expect(spied.seen.at(-1)).toBe('ack is done')
+    for (const [i, step] of spied.seen.entries()) {
+      if (step === 'ack begins') expect(spied.seen[i - 1]).toBe('append is done')
+    }
+    const ids = outcome.saved.map(({ row }) => row.id)
+    expect((await published()).slice(0, 10)).toEqual([...ids, ...ids])
+    expect((await parts.queue.status()).depth).toBe(0)
+  })
+
   describe('a second worker', () => {
     test('publishes the rows of a worker that died after the commit, as the store has them', async () => {
       const all = items(10)
