@@ -138,6 +138,9 @@ const settings = {
   queueCapacity: setting('QUEUE_CAPACITY', numberOr(1_000_000, 1, 100_000_000)).describe(
     'Messages in the queue from which on saves are refused with QUEUE_FULL.',
   ),
+  queueReplicas: setting('QUEUE_REPLICAS', numberOr(0, 0, 100)).describe(
+    "Replicas of the queue's Redis that must have a save before it is acknowledged.",
+  ),
   eventsRetentionMs: setting('EVENTS_RETENTION_MS', numberOr(3_600_000, 1_000, 31_536_000_000)).describe(
     'How long a cursor stays valid, in milliseconds …',
   ),
@@ -228,6 +231,10 @@ const checks: ((s: Settings) => string | false | undefined)[] = [
     s.eventsUrl?.startsWith('file:') &&
     !s.queueUrl.startsWith('file:') &&
     'EVENTS_URL=file:… and QUEUE_URL=redis… are of different kinds: leave EVENTS_URL out, or name a Redis as in redis://HOST:PORT',
+  (s) =>
+    s.queueReplicas > 0 &&
+    isFile(s.queueUrl) &&
+    `QUEUE_REPLICAS=${s.queueReplicas} asks for replicas, which QUEUE_URL=file:… cannot have: leave it out, or use redis://…`,
   (s) =>
     isSameFile(s.databaseUrl, s.queueUrl) &&
     'DATABASE_URL and QUEUE_URL name the same file: the store and the queue need one each',

@@ -37,7 +37,13 @@ const layoutWaitMs = 1_000
 
 type QueueConfig = Pick<
   Config,
-  'queueUrl' | 'queueShards' | 'eventsUrl' | 'queueCapacity' | 'eventsRetentionMs' | 'eventsRetentionBytes'
+  | 'queueUrl'
+  | 'queueShards'
+  | 'queueReplicas'
+  | 'eventsUrl'
+  | 'queueCapacity'
+  | 'eventsRetentionMs'
+  | 'eventsRetentionBytes'
 >
 
 /**
@@ -55,7 +61,7 @@ export async function openQueue(
   }: OpenDeps & { models: Models; storeUrl?: string; onUnfit?: (error: Error) => void },
   config: QueueConfig,
 ): Promise<{ queue: Queue; events: EventLog; file?: SqliteFile }> {
-  const { queueUrl, queueShards: shards, eventsUrl, queueCapacity: capacity } = config
+  const { queueUrl, queueShards: shards, eventsUrl, queueCapacity: capacity, queueReplicas: replicas } = config
   const { eventsRetentionMs: retentionMs, eventsRetentionBytes: retentionBytes } = config
   if (isEmbedded(config)) {
     const store = storeUrl === undefined ? undefined : storeName(storeUrl)
@@ -64,7 +70,7 @@ export async function openQueue(
     file.failed.catch(onUnfit)
     return { ...connectQueue({ stack, models }, { queuePort: file.connect(), eventsPort: file.connect() }), file }
   }
-  const queue = await openShards(parseRedisUrl(queueUrl), { shards, capacity, log, onEvicting: onUnfit })
+  const queue = await openShards(parseRedisUrl(queueUrl), { shards, capacity, replicas, log, onEvicting: onUnfit })
   stack.defer(() => queue.close())
   const eventsAddress = parseRedisUrl(eventsUrl, 'EVENTS_URL')
   const events = new RedisEventLog(eventsAddress, { retentionMs, retentionBytes, models, log, shards })
@@ -75,7 +81,11 @@ export async function openQueue(
 /** With one shard, and none before, the queue is that shard. */
 async function openShards(
   address: RedisAddress,
-  { shards, capacity, ...options }: { shards: number; capacity: number; log: Log; onEvicting: (error: Error) => void },
+  {
+    shards,
+    capacity,
+    ...options
+  }: { shards: number; capacity: number; replicas: number; log: Log; onEvicting: (error: Error) => void },
 ): Promise<Queue> {
   if (shards > 1) return new ShardedQueue((shard) => openShard(shard), { shards, log: options.log })
   const only = new RedisQueue(address, { ...options, capacity })

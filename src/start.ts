@@ -215,7 +215,7 @@ async function warnOfDurability(queue: Queue, log: Log, signal: AbortSignal): Pr
   while (!signal.aborted) {
     try {
       const { durability } = await queue.status()
-      if (durability === 'FSYNC') return
+      if (durability === 'FSYNC' || durability === 'REPLICATED') return
       const loss =
         durability === 'EVERYSEC'
           ? 'about a second of acknowledged saves'

@@ -44,6 +44,7 @@ describe('readConfig', () => {
       cacheTtlMs: 10_000,
       contentMaxBytes: 65_536,
       queueCapacity: 1_000_000,
+      queueReplicas: 0,
       eventsRetentionMs: 3_600_000,
       eventsRetentionBytes: 268_435_456,
       workerBatch: 1_000,
@@ -199,6 +200,16 @@ describe('readConfig', () => {
     expect(problems({ DATABASE_URL: 'file:./x.db', QUEUE_URL: 'FILE:./x.db' })).toContain('name the same file')
     expect(problems({ DATABASE_URL: 'file:./x.db', QUEUE_URL: 'file:./x.db' })).toContain('name the same file')
     expect(problems({ DATABASE_URL: 'file:data/../x.db', QUEUE_URL: 'file:./x.db' })).toContain('name the same file')
+  })
+
+  test('refuses replicas of an embedded queue, and takes QUEUE_REPLICAS from 0 to 100', () => {
+    expect(problems({ QUEUE_REPLICAS: '1' })).toContain(
+      'QUEUE_REPLICAS=1 asks for replicas, which QUEUE_URL=file:… cannot have: leave it out, or use redis://…',
+    )
+    expect(readConfig({ QUEUE_REPLICAS: '0' }, {}).queueReplicas).toBe(0)
+    expect(readConfig({ QUEUE_REPLICAS: '2', QUEUE_URL: 'redis://h' }, {}).queueReplicas).toBe(2)
+    for (const QUEUE_REPLICAS of ['-1', '101', '1.5', 'all'])
+      expect(problems({ QUEUE_REPLICAS, QUEUE_URL: 'redis://h' })).toContain('QUEUE_REPLICAS')
   })
 
   test('never repeats a password', () => {

@@ -6,7 +6,7 @@ declare const takes: unique symbol
 export type Operation<Data, Variables> = string & { [answers]: Data; [takes]: Variables }
 
 export const Queue = 'query Queue{queue{depth inFlight oldestAgeMs deadLetters capacity durability}}' as Operation<
-  { queue: { depth: number; inFlight: number; oldestAgeMs: number; deadLetters: number; capacity: number; durability: 'EVERYSEC' | 'FSYNC' | 'MEMORY' } | null },
+  { queue: { depth: number; inFlight: number; oldestAgeMs: number; deadLetters: number; capacity: number; durability: 'EVERYSEC' | 'FSYNC' | 'MEMORY' | 'REPLICATED' } | null },
   Record<string, never>
 >
 

@@ -25,7 +25,7 @@ export interface Status {
   oldestAgeMs: number
   deadLetters: number
   capacity: number
-  durability: 'EVERYSEC' | 'FSYNC' | 'MEMORY'
+  durability: 'EVERYSEC' | 'FSYNC' | 'MEMORY' | 'REPLICATED'
 }
 
 export interface Sample {

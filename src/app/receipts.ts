@@ -154,9 +154,9 @@ export class Receipts {
   }
 
   /**
-   * Of the items of a call that the queue refused with ID_CONFLICT, those that are known with their own content. The queue keeps only the
-   * last saved ids, and may have enqueued other content under an older one; the row has the first content. The store is read only if
-   * that may have happened. Throws as `find`.
+   * Of the items of a call that the queue refused with ID_CONFLICT, those that are known with their own content, and no longer pending: of
+   * pending ones, only the queue's `enqueue` says that they are durable. The queue keeps only the last saved ids, and may have enqueued
+   * other content under an older one; the row has the first content. The store is read only if that may have happened. Throws as `find`.
    */
   async known(model: Model, items: readonly Item[]): Promise<Map<Item, Enqueued>> {
     const given = items.filter(({ fresh }) => !fresh)
@@ -165,7 +165,8 @@ export class Receipts {
     const check = async (item: Item, saveState: SaveState | SpillwayError | undefined) => {
       if (saveState instanceof SpillwayError) throw saveState
       const { id, digest } = item
-      if (saveState?.digest === digest) known.set(item, { ...saveState, duplicate: true })
+      const isKnown = saveState?.digest === digest && saveState.status !== 'QUEUED'
+      if (isKnown) known.set(item, { ...saveState, duplicate: true })
       if (!saveState || saveState.digest === digest) return
       // Of this model, the content that the queue remembers as saved is the row's.
       if (saveState.status === 'SAVED' && this.#modelOf(saveState) === model) return

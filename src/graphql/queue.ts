@@ -10,6 +10,7 @@ export function addQueue(builder: Builder): void {
   const Durability = builder.enumType('Durability', {
     description: 'How durable a save is when the queue acknowledges it.',
     values: {
+      REPLICATED: { description: 'On disk, and at replicas: the loss of the primary with its disk loses nothing.' },
       FSYNC: { description: 'On disk: a power cut loses nothing.' },
       EVERYSEC: { description: 'A power cut may lose about a second.' },
       MEMORY: { description: 'A restart of the queue may lose all pending messages.' },

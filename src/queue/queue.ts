@@ -48,10 +48,11 @@ export interface SaveState {
 }
 
 /**
- * FSYNC: a save is on disk before it is acknowledged. EVERYSEC: a power cut may lose about one
- * second. MEMORY: a restart may lose all.
+ * REPLICATED: as FSYNC, and replicas have it, too: the loss of the primary with its disk loses
+ * nothing, once a replica that has it is promoted. FSYNC: a save is on disk before it is
+ * acknowledged. EVERYSEC: a power cut may lose about one second. MEMORY: a restart may lose all.
  */
-export type Durability = 'FSYNC' | 'EVERYSEC' | 'MEMORY'
+export type Durability = 'REPLICATED' | 'FSYNC' | 'EVERYSEC' | 'MEMORY'
 
 export interface QueueStatus {
   /** Messages that are neither acknowledged nor dead-lettered; those in flight included. */
@@ -107,8 +108,10 @@ export interface Queue {
    * the promise resolves. A call has at most 1,000 items, or one request.
    *
    * Returns one result per request, in order: what became of each item, or why the request was
-   * refused (QUEUE_FULL, ID_CONFLICT). With several shards a request may also have a result of its own
-   * QUEUE_UNAVAILABLE or OUTCOME_UNKNOWN, and only the requests of one shard are one atomic step. An item whose id is known with the same digest is not added
+   * refused (QUEUE_FULL, ID_CONFLICT), or OUTCOME_UNKNOWN where too few replicas confirmed in time
+   * that they have its items, duplicates included. With several shards a request may also have a
+   * result of its own QUEUE_UNAVAILABLE or OUTCOME_UNKNOWN, and only the requests of one shard are
+   * one atomic step. An item whose id is known with the same digest is not added
    * again; its result is a `duplicate` with the state of the first. If the id is known, but not with
    * the digest of the item, the queue refuses the item's request with ID_CONFLICT.
    *
@@ -129,6 +132,9 @@ export interface Queue {
    * several contents has the state of the pending one, else of the saved one, else of a dead
    * letter, and of an ID_CONFLICT last. With a digest: the state of that content of each id. With
    * several shards: the error of an id whose shard does not answer.
+   *
+   * It does not wait for replicas: a save that `enqueue` did not acknowledge may be QUEUED here and
+   * be lost by a failover. Only `enqueue` acknowledges, also when it is repeated.
    */
   find(ids: readonly string[], digest?: string): Promise<(SaveState | SpillwayError | undefined)[]>
   /**

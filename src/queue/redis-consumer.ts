@@ -16,6 +16,7 @@ import type { RedisConnection } from '../redis/connection.ts'
 import { prove } from '../redis/probe.ts'
 import { stepsOf } from './dead-letter-steps.ts'
 import type { Consumer, DeadLetterInput, Entry } from './queue.ts'
+import type { ReplicatedWrites } from './redis-replicas.ts'
 import { type QueueKeys, queueProof, record, type Scripts } from './redis-scripts.ts'
 
 interface Deps {
@@ -26,6 +27,7 @@ interface Deps {
   /** Of the connection `acking`. */
   scripts: Redis & Scripts
   keys: QueueKeys
+  writes: ReplicatedWrites
   log: Log
 }
 
@@ -82,6 +84,7 @@ export class RedisConsumer implements Consumer {
     try {
       if (!this.#groupKnown) await this.#createGroup()
       const entries = (await this.#readOwn(count)) ?? (await this.#claim(count)) ?? (await this.#readNew(count, waitMs))
+      if (entries.length > 0) await this.#deps.writes.settle(this.#deps.reading)
       for (const entry of entries) this.#received.set(entry.handle, entry.deliveries)
       this.#learnSize(entries)
       this.#lastLogged = undefined
@@ -269,15 +272,7 @@ export class RedisConsumer implements Consumer {
       ])
       await acking.ask(() =>
         scripts.spillDeadLetter(
-          k.stream,
-          k.pending,
-          k.deadIds,
-          k.dead,
-          k.attempts,
-          k.saved,
-          k.savedBefore,
-          group,
-          ...args,
+          ...[k.stream, k.pending, k.deadIds, k.dead, k.attempts, k.saved, k.savedBefore, group, ...args],
         ),
       )
     }
@@ -316,7 +311,7 @@ export class RedisConsumer implements Consumer {
   }
 
   async probe(): Promise<string | undefined> {
-    const { keys, reading, acking } = this.#deps
+    const { keys, reading, acking, writes } = this.#deps
     const { group, name, reclaimMs } = this.#options
     // The reading connection may be blocked, so only its state is checked; the other connection runs the commands.
     const read = await reading.probe(async () => undefined)
@@ -329,6 +324,7 @@ export class RedisConsumer implements Consumer {
         await client.xpending(keys.stream, group, lastId, lastId, 1, name)
         await client.xack(keys.stream, group, '0-1')
         await client.xclaim(keys.stream, group, name, reclaimMs, '0-1', 'JUSTID')
+        if (writes.wanted) await client.call('WAIT', 0, 1)
         await client.unlink(keys.probe)
         // The key does not exist. A user who may not run RENAME gets another error.
         await client.rename(keys.probe, keys.probe).catch((error: Error) => {

@@ -8,6 +8,7 @@ import type { Log } from '../model/log.ts'
 import { type RedisConnection, retryAfterMs } from '../redis/connection.ts'
 import { noHandle } from './dead-letter-steps.ts'
 import { type DeadLetter, type DeadLetterRange, type DeadLetterStep, handlesAtOnce, type Queue } from './queue.ts'
+import type { ReplicatedWrites } from './redis-replicas.ts'
 import { type QueueKeys, record, type Scripts } from './redis-scripts.ts'
 
 const pageBytes = 4 * 1024 * 1024
@@ -19,6 +20,7 @@ const repairPatienceMs = 2_000
 interface Deps {
   connection: RedisConnection
   scripts: Redis & Scripts
+  writes: ReplicatedWrites
   keys: QueueKeys
   log: Log
 }
@@ -26,13 +28,15 @@ interface Deps {
 export class RedisDeadLetters implements Pick<Queue, 'deadLetters' | 'deadLettersOf' | 'retry' | 'discard'> {
   readonly #connection: RedisConnection
   readonly #scripts: Redis & Scripts
+  readonly #writes: ReplicatedWrites
   readonly #keys: QueueKeys
   readonly #log: Log
   #repairing: Promise<void> | undefined
 
-  constructor({ connection, scripts, keys, log }: Deps) {
+  constructor({ connection, scripts, writes, keys, log }: Deps) {
     this.#connection = connection
     this.#scripts = scripts
+    this.#writes = writes
     this.#keys = keys
     this.#log = log
   }
@@ -68,18 +72,17 @@ export class RedisDeadLetters implements Pick<Queue, 'deadLetters' | 'deadLetter
   async retry(handles: readonly string[], { dryRun = false } = {}): Promise<DeadLetterStep> {
     if (handles.length === 0) return { done: 0, changed: [] }
     const { stream, pending, oldDeadIndex, deadIds, dead } = this.#keys
-    const args = [dryRun ? 'dry' : '', ...handles.slice(0, handlesAtOnce)]
-    const [done, changed] = await this.ask(() =>
-      this.#scripts.spillRetry(stream, pending, oldDeadIndex, deadIds, dead, ...args),
-    )
+    const args = [stream, pending, oldDeadIndex, deadIds, dead, dryRun ? 'dry' : '', ...handles.slice(0, handlesAtOnce)]
+    const [done, changed] = dryRun
+      ? await this.ask(() => this.#scripts.spillRetry(...args))
+      : await this.#confirmed('spillRetry', args)
     return { done, changed }
   }
 
   async discard(handles: readonly string[]): Promise<DeadLetterStep> {
     if (handles.length === 0) return { done: 0, changed: [] }
     const { deadIds, dead } = this.#keys
-    const some = handles.slice(0, handlesAtOnce)
-    const [done, changed] = await this.#connection.ask(() => this.#scripts.spillDiscard(deadIds, dead, ...some))
+    const [done, changed] = await this.#confirmed('spillDiscard', [deadIds, dead, ...handles.slice(0, handlesAtOnce)])
     return { done, changed }
   }
 
@@ -90,6 +93,24 @@ export class RedisDeadLetters implements Pick<Queue, 'deadLetters' | 'deadLetter
       if (reply !== 'REPAIR') return reply
       await this.#repaired()
     }
+  }
+
+  /** As `ask`, for a script that writes: see ReplicatedWrites.write. */
+  async write<Name extends 'spillEnqueue' | 'spillRetry' | 'spillDiscard'>(
+    name: Name,
+    args: readonly (string | number)[],
+  ): Promise<{ reply: Exclude<Awaited<ReturnType<Scripts[Name]>>, 'REPAIR'>; unconfirmed?: SpillwayError }> {
+    for (;;) {
+      const { reply, ...rest } = await this.#writes.write(name, args)
+      if (reply !== 'REPAIR') return { reply: reply as Exclude<typeof reply, 'REPAIR'>, ...rest }
+      await this.#repaired()
+    }
+  }
+
+  async #confirmed(name: 'spillRetry' | 'spillDiscard', args: readonly (string | number)[]) {
+    const { reply, unconfirmed } = await this.write(name, args)
+    if (unconfirmed) throw unconfirmed
+    return reply
   }
 
   /** All callers share one repair. It goes on when a caller has stopped waiting. */

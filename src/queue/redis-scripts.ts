@@ -1,4 +1,5 @@
 /** The keys and the scripts of the queue on Redis; lua/ has the scripts themselves. */
+import { createHash } from 'node:crypto'
 import type { Redis } from 'ioredis'
 import type { Proof } from '../redis/probe.ts'
 import { scriptOf } from '../redis/script.ts'
@@ -18,6 +19,7 @@ export function queueKeys(tag: string) {
     reserved: key('reserved'),
     layouts: key('layouts'),
     probe: key('probe'),
+    fence: key('fence'),
   }
 }
 export type QueueKeys = ReturnType<typeof queueKeys>
@@ -56,7 +58,7 @@ export interface Scripts {
 
 const lua = (name: string) => new URL(`lua/${name}.lua`, import.meta.url)
 const plain = { page: 1, ack: 5, 'extend-lease': 1, attempt: 2, release: 1, unregister: 1, unreserve: 1, layouts: 4 }
-const ofDeadLetters = { enqueue: 8, find: 6, 'dead-letter': 7, handles: 3, retry: 5, discard: 2, repair: 3 }
+const ofDeadLetters = { enqueue: 9, find: 6, 'dead-letter': 7, handles: 3, retry: 5, discard: 2, repair: 3 }
 
 const texts = [
   ...Object.entries(plain).map(([name, keys]) => ({ name, keys, lua: scriptOf(lua(name)) })),
@@ -69,11 +71,21 @@ const texts = [
 
 const camelCase = (name: string) => name.replace(/(?:^|-)(.)/g, (_, initial: string) => initial.toUpperCase())
 
+const scripts = new Map(
+  texts.map(({ name, keys, lua }) => {
+    const hash = createHash('sha1').update(lua).digest('hex')
+    return [`spill${camelCase(name)}`, { keys, lua, hash }]
+  }),
+)
+
 export function defineScripts(client: Redis): Redis & Scripts {
-  for (const { name, keys, lua } of texts) {
-    client.defineCommand(`spill${camelCase(name)}`, { numberOfKeys: keys, lua })
-  }
+  for (const [name, { keys, lua }] of scripts) client.defineCommand(name, { numberOfKeys: keys, lua })
   return client as Redis & Scripts
+}
+
+/** The script by name, for a caller that must know whether Redis knows its hash. */
+export function scriptNamed(name: keyof Scripts): { keys: number; lua: string; hash: string } {
+  return scripts.get(name)!
 }
 
 /** The fields of a stream entry by name. */

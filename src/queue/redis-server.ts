@@ -16,10 +16,20 @@ export interface ServerState {
   nearlyFull: boolean
   /** The commands that the user may not run: INFO, CONFIG. */
   hidden: string[]
+  /** How many replicas are connected and have confirmed something lately; undefined if the server was not asked, or does not answer. */
+  replicas: number | undefined
+  /** It can wait until replicas have a write on their disks: Redis 7.2 or newer, or Valkey, with appendonly yes. */
+  hasWaitAof: boolean
 }
 
-/** Returns what is certain of the server. A server whose user may run neither INFO nor CONFIG counts as MEMORY. */
-export async function readServer(client: Redis): Promise<ServerState> {
+/** As Redis' own min-replicas-max-lag has it by default. */
+const replicaSilenceS = 10
+
+/**
+ * Returns what is certain of the server. A server whose user may run neither INFO nor CONFIG counts as MEMORY. `asksReplicas`: the caller
+ * waits for replicas, and so has to know about them.
+ */
+export async function readServer(client: Redis, asksReplicas = false): Promise<ServerState> {
   const hidden = new Set<string>()
   const orHidden =
     <T>(name: string, instead: T) =>
@@ -30,9 +40,11 @@ export async function readServer(client: Redis): Promise<ServerState> {
       return instead
     }
   const patterns = ['append*', 'no-appendfsync-on-rewrite', 'maxmemory*']
-  const [memory, persistence, ...settings] = await Promise.all([
+  const [memory, persistence, replication, hasWaitAof, ...settings] = await Promise.all([
     client.info('memory').catch(orHidden('INFO', '')),
     client.info('persistence').catch(orHidden('INFO', '')),
+    asksReplicas ? client.info('replication').catch(orHidden('INFO', '')) : '',
+    asksReplicas && canWaitAof(client),
     ...patterns.map((name) =>
       client.config('GET', name).then((found) => record(found as string[]), orHidden('CONFIG', {})),
     ),
@@ -47,6 +59,24 @@ export async function readServer(client: Redis): Promise<ServerState> {
     evicts: policy === undefined || policy === 'noeviction' ? undefined : policy,
     nearlyFull: most > 0 && used > most * fullAt,
     hidden: [...hidden],
+    replicas: replication === '' ? undefined : countReplicas(replication),
+    hasWaitAof,
+  }
+}
+
+function countReplicas(replication: string): number {
+  const lags = replication.matchAll(/^slave\d+:.*\bstate=online\b.*\blag=(\d+)/gm)
+  return [...lags].filter(([, lag]) => Number(lag) <= replicaSilenceS).length
+}
+
+/** Tries it: whether it works depends on the server's release, its settings and the user's rights. It waits for no replica. */
+async function canWaitAof(client: Redis): Promise<boolean> {
+  try {
+    await client.call('WAITAOF', 1, 0, 1)
+    return true
+  } catch (error) {
+    if ((error as Error).name !== 'ReplyError') throw error
+    return false
   }
 }
 

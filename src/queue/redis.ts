@@ -10,6 +10,7 @@
  *   {spillway:0}:attempts  handle -> number of attempts
  *   {spillway:0}:reserved  id -> "token until": ids of requests of several shards that are about to be enqueued (spanning.ts)
  *   {spillway:0}:layouts   the numbers of shards that were used (layouts.ts)
+ *   {spillway:0}:fence     written where a call that waits for replicas has nothing else to write
  *
  * Of several shards, number 3 has the tag {spillway:3}.
  *
@@ -34,6 +35,7 @@ import type {
 } from './queue.ts'
 import { RedisConsumer } from './redis-consumer.ts'
 import { failureOf, RedisDeadLetters } from './redis-dead-letters.ts'
+import { ReplicatedWrites } from './redis-replicas.ts'
 import {
   defineScripts,
   type QueueKeys,
@@ -52,9 +54,12 @@ const refreshEveryMs = 1_000
 export const reservedMs = 10_000
 /** Small, because each id may be a dead letter, which the script reads with its body. */
 const foundAtOnce = 100
+const silent: Log = { info() {}, warn() {}, error() {} }
 
 export interface RedisQueueOptions {
   capacity: number
+  /** How many replicas must have a save before it is acknowledged. */
+  replicas?: number
   log: Log
   /** Called when the server is found to evict keys: a queue there may lose saves. */
   onEvicting?: (error: Error) => void
@@ -71,6 +76,7 @@ export class RedisQueue implements Queue {
   readonly #connection: RedisConnection
   readonly #scripts: Redis & Scripts
   readonly #keys: QueueKeys
+  readonly #writes: ReplicatedWrites
   readonly #deadLetters: RedisDeadLetters
   readonly #consumers = new Set<Consumer>()
   readonly #refreshing: NodeJS.Timeout
@@ -87,9 +93,20 @@ export class RedisQueue implements Queue {
     this.#keys = queueKeys(this.#tag)
     this.#connection = new RedisConnection(address, { role, tag: this.#tag, log: options.log })
     this.#scripts = defineScripts(this.#connection.client)
+    this.#writes = new ReplicatedWrites(
+      {
+        connection: this.#connection,
+        // Without a log: the other connection logs what is wrong with the server.
+        open: () => new RedisConnection(address, { role, tag: this.#tag, log: silent }),
+        server: async () => await this.#server,
+        log: options.log,
+      },
+      { replicas: options.replicas ?? 0, fence: this.#keys.fence, onUnconfirmed: () => this.#refresh() },
+    )
     this.#deadLetters = new RedisDeadLetters({
       connection: this.#connection,
       scripts: this.#scripts,
+      writes: this.#writes,
       keys: this.#keys,
       log: options.log,
     })
@@ -104,13 +121,18 @@ export class RedisQueue implements Queue {
   /** Asks the server for its state. The last one is valid until the answer arrives. */
   #refresh(): void {
     if (!this.#connection.ready) return
-    const asked = this.#connection.ask(readServer).catch(() => undefined)
+    const asked = this.#connection.ask((client) => this.#readServer(client)).catch(() => undefined)
     this.#server ??= asked
     void asked.then((state) => {
       this.#server = asked
       this.#warnOfHidden(state?.hidden.join(' and ') ?? '')
+      this.#writes.logServer(state)
       if (state?.evicts) this.#options.onEvicting?.(evicting(state.evicts))
     })
+  }
+
+  #readServer(client: Redis): Promise<ServerState> {
+    return readServer(client, this.#writes.wanted)
   }
 
   /** Warns once, and again when it is something else. */
@@ -143,7 +165,7 @@ export class RedisQueue implements Queue {
    * reserved one of the ids.
    */
   async reserve(items: readonly Item[], token: string): Promise<void> {
-    const refused = refusalOf(await this.#server)
+    const refused = refusalOf(await this.#server) ?? (await this.#writes.refusal())
     if (refused) throw refused
     const [result] = await this.#enqueue([items], this.#options.capacity, `reserve ${token}`)
     if (result instanceof SpillwayError) throw result
@@ -154,6 +176,11 @@ export class RedisQueue implements Queue {
     const [result] = await this.#enqueue([items], Number.MAX_SAFE_INTEGER, `commit ${token}`)
     if (result instanceof SpillwayError) throw result
     return result!
+  }
+
+  /** Rejects, with OUTCOME_UNKNOWN or QUEUE_UNAVAILABLE, unless enough replicas have what the queue has now. */
+  confirm(): Promise<void> {
+    return this.#writes.confirm()
   }
 
   /** Ends reservations of the token. */
@@ -184,18 +211,22 @@ export class RedisQueue implements Queue {
     reserving: string,
   ): Promise<(Enqueued[] | SpillwayError)[]> {
     const k = this.#keys
-    const args: (string | number)[] = [capacity, reserving, reservedMs]
+    const args: (string | number)[] = [capacity, reserving, reservedMs, this.#writes.wanted ? 'fence' : '']
     for (const request of requests) {
       args.push(request.every(({ fresh }) => fresh) ? -request.length : request.length)
       for (const { id, digest, at, body } of request) args.push(id, `${digest} ${at}`, body)
     }
-    const replies = await this.#deadLetters.ask(() =>
-      this.#scripts.spillEnqueue(
-        ...[k.stream, k.pending, k.oldDeadIndex, k.deadIds, k.dead, k.saved, k.savedBefore, k.reserved, ...args],
-      ),
-    )
+    const keys = [k.stream, k.pending, k.oldDeadIndex, k.deadIds, k.dead, k.saved, k.savedBefore, k.reserved, k.fence]
+    // A reservation acknowledges nothing.
+    const { reply: replies, unconfirmed } = reserving.startsWith('reserve')
+      ? {
+          reply: await this.#deadLetters.ask(() => this.#scripts.spillEnqueue(...keys, ...args)),
+          unconfirmed: undefined,
+        }
+      : await this.#deadLetters.write('spillEnqueue', [...keys, ...args])
     return replies.map((reply, g) => {
       if (typeof reply === 'string') return this.#refusal(reply)
+      if (unconfirmed) return unconfirmed
       return requests[g]!.map((item, n): Enqueued => {
         const known = reply === 0 ? 0 : reply[n]!
         if (typeof known === 'number')
@@ -247,7 +278,10 @@ export class RedisQueue implements Queue {
   async probe(): Promise<string | undefined> {
     const refused = refusalOf(await this.#server)
     if (refused) return refused.code === 'QUEUE_FULL' ? refused.code : 'EVICTS'
-    return await this.#connection.probe((client) => prove(client, queueProof(this.#keys, false)))
+    return (
+      (await this.#connection.probe((client) => prove(client, queueProof(this.#keys, false)))) ??
+      (await this.#writes.probe())
+    )
   }
 
   async status(): Promise<QueueStatus> {
@@ -261,11 +295,13 @@ export class RedisQueue implements Queue {
         ),
         client.xrange(k.stream, '-', '+', 'COUNT', 1),
         client.xlen(k.dead),
-        this.#server?.then((state) => state ?? readServer(client)) ?? readServer(client),
+        this.#server?.then((state) => state ?? this.#readServer(client)) ?? this.#readServer(client),
       ]),
     )
     const { capacity } = this.#options
-    return { depth, inFlight, oldestAgeMs: age(oldest[0]), deadLetters, capacity, durability: server.durability }
+    const isReplicated = this.#writes.wanted && server.durability === 'FSYNC'
+    const durability = isReplicated ? 'REPLICATED' : server.durability
+    return { depth, inFlight, oldestAgeMs: age(oldest[0]), deadLetters, capacity, durability }
   }
 
   deadLetters(limit: number, range?: DeadLetterRange): ReturnType<Queue['deadLetters']> {
@@ -294,6 +330,7 @@ export class RedisQueue implements Queue {
       acking,
       scripts: defineScripts(acking.client),
       keys: this.#keys,
+      writes: this.#writes,
       log,
     }
     const consumer = new RedisConsumer(deps, { name, group, rememberedIds, reclaimMs })
@@ -304,6 +341,7 @@ export class RedisQueue implements Queue {
   async close(): Promise<void> {
     clearInterval(this.#refreshing)
     await Promise.all([...this.#consumers].map((consumer) => consumer.close()))
+    this.#writes.close()
     this.#connection.close()
   }
 }

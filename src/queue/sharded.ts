@@ -199,18 +199,27 @@ export class ShardedQueue implements Queue {
     for (const [i, state] of (await this.#findEarlier(ids, '')).entries())
       if (state && !(state instanceof SpillwayError)) states.set(ids[i]!, state)
     if (states.size === 0) return undefined
+    const isPending = [...states.values()].some(({ status }) => status === 'QUEUED')
+    const unconfirmed = isPending ? await this.#unconfirmed() : undefined
     const known = new Map<readonly Item[], Map<Item, Enqueued> | SpillwayError>()
     for (const request of requests) {
       const ofRequest = new Map<Item, Enqueued>()
       for (const item of request) {
         const state = item.fresh ? undefined : states.get(item.id)
         if (!state) continue
-        if (state.digest === item.digest) ofRequest.set(item, { ...state, duplicate: true })
+        if (unconfirmed && state.status === 'QUEUED' && state.digest === item.digest) known.set(request, unconfirmed)
+        else if (state.digest === item.digest) ofRequest.set(item, { ...state, duplicate: true })
         else if (state.failure?.code !== 'ID_CONFLICT') known.set(request, conflictOf(item.id))
       }
       if (ofRequest.size > 0 && !known.has(request)) known.set(request, ofRequest)
     }
     return known
+  }
+
+  /** Why duplicates that `find` has found must not be acknowledged: replicas may lack them. */
+  async #unconfirmed(): Promise<SpillwayError | undefined> {
+    const each = await Promise.all([...this.#queues.values()].map((queue) => settled(queue.confirm())))
+    return each.find((error) => error instanceof SpillwayError)
   }
 
   async find(ids: readonly string[], digest = ''): Promise<(SaveState | SpillwayError | undefined)[]> {
@@ -339,7 +348,7 @@ export class ShardedQueue implements Queue {
   }
 }
 
-const durabilities: readonly Durability[] = ['MEMORY', 'EVERYSEC', 'FSYNC']
+const durabilities: readonly Durability[] = ['MEMORY', 'EVERYSEC', 'FSYNC', 'REPLICATED']
 
 function leastOf(a: Durability, b: Durability): Durability {
   return durabilities.indexOf(a) < durabilities.indexOf(b) ? a : b

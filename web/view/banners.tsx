@@ -69,7 +69,7 @@ function bannersOf({ status, lostSince, trouble, stuckSince }: ReturnType<typeof
           },
     )
   }
-  if (durability !== 'FSYNC') {
+  if (durability !== 'FSYNC' && durability !== 'REPLICATED') {
     const loses = durability === 'EVERYSEC' ? 'about a second of acknowledged saves' : 'every save that is still queued'
     const text = `A power cut may cost ${loses}. Set appendonly yes and appendfsync always in the queue's Redis.`
     banners.push({ id: 'durability', level: 'warn', title: `Durability is ${durability}, not FSYNC.`, text })

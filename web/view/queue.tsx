@@ -5,6 +5,7 @@ import { useStore } from '../store.ts'
 import { Chart } from './chart.tsx'
 
 const durable = {
+  REPLICATED: 'on disk and at replicas before it is acknowledged',
   FSYNC: 'on disk before it is acknowledged',
   EVERYSEC: 'on disk within a second',
   MEMORY: 'in memory only',

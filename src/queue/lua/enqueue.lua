@@ -1,8 +1,8 @@
 -- Enqueues requests, each one whole or not at all. The script first decides about all of them, then writes.
--- KEYS: 1 stream, 2 pending, 3 old index, 4 index, 5 dead letters, 6 saved, 7 saved before, 8 reserved
+-- KEYS: 1 stream, 2 pending, 3 old index, 4 index, 5 dead letters, 6 saved, 7 saved before, 8 reserved, 9 fence
 -- ARGV: 1 capacity; 2 '', or 'reserve TOKEN' to reserve what would be added, in place of adding it, or 'commit TOKEN' to add what is
---   reserved; 3 how long a reservation lasts (milliseconds); then, for each request: its number of items n, or -n if the API generated all of its ids for this call, so that none
---   is looked up; then n times: id, "digest at", body
+--   reserved; 3 how long a reservation lasts (milliseconds); 4 'fence' if the caller waits for replicas, else ''; then, for each request: its
+--   number of items n, or -n if the API generated all of its ids for this call, so that none is looked up; then n times: id, "digest at", body
 -- Returns 'REPAIR' if the index has to be repaired first; else, for each request, one of:
 --   0 (all items are new);
 --   an array with, for each item: a number (new; how many ID_CONFLICT dead letters its id has), or {status, digest, at, conflicts,
@@ -25,7 +25,7 @@ end
 local function decideAll()
   local call = redis.call
   local ids = {}
-  local i = 4
+  local i = 5
   while i <= #argv do
     local size = tonumber(argv[i])
     for at = i + 1, i + 3 * size, 3 do ids[#ids + 1] = argv[at] end
@@ -121,7 +121,7 @@ local function decideAll()
   end
 
   local replies = {}
-  i = 4
+  i = 5
   while i <= #argv do
     local size = tonumber(argv[i])
     if size < 0 then
@@ -166,5 +166,18 @@ end
 if #hset > 0 then redis.call('HSET', KEYS[2], unpack(hset)) end
 if step == 'commit' then
   for _, at in ipairs(adds) do redis.call('HDEL', KEYS[8], argv[at]) end
+end
+
+-- A reply with an earlier save acknowledges that one. WAIT waits for what its client wrote last, so a call that adds nothing must write, or
+-- the earlier save would be acknowledged before the replicas have it.
+local function repeatsSave()
+  for _, reply in ipairs(replies) do
+    if type(reply) == 'table' then return true end
+  end
+end
+if ARGV[4] == 'fence' and #adds == 0 and repeatsSave() then
+  -- DEL needs no memory: a full server refuses more memory, except to a script that has written already.
+  redis.call('DEL', KEYS[9])
+  redis.call('SET', KEYS[9], '')
 end
 return replies

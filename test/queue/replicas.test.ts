@@ -1,0 +1,190 @@
+/** RedisQueue with QUEUE_REPLICAS=1, on a primary and a replica: what it acknowledges, and what it does when the replica does not answer. */
+import { randomUUID } from 'node:crypto'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
+import type { Item } from '../../src/queue/queue.ts'
+import { RedisQueue } from '../../src/queue/redis.ts'
+import { parseRedisUrl } from '../../src/redis/address.ts'
+import { eventually, holds } from '../harness/eventually.ts'
+import { quiet } from '../harness/quiet.ts'
+import type { TestRedis } from '../harness/redis.ts'
+import { startRedis } from '../harness/redis.ts'
+import { primaryArgs, startReplica } from '../harness/replica.ts'
+import { item } from '../suites/queue.ts'
+
+let primary: TestRedis
+let replica: TestRedis
+let queue: RedisQueue
+let lines: { fields: object; message: string }[]
+const queues: RedisQueue[] = []
+
+beforeAll(async () => {
+  primary = await startRedis({ args: primaryArgs })
+  replica = await startReplica(primary)
+})
+afterAll(async () => {
+  await primary?.cleanup()
+  await replica?.cleanup()
+})
+beforeEach(async () => {
+  lines = []
+  queue = await open()
+  await holds(async () => expect(await queue.probe()).toBe(undefined))
+})
+afterEach(async () => {
+  replica.resume()
+  await Promise.all(queues.splice(0).map((one) => one.close()))
+  await primary.cli('FLUSHALL')
+})
+
+async function open(url = primary.url): Promise<RedisQueue> {
+  const write = (fields: object, message: string) => void lines.push({ fields, message })
+  const log = { ...quiet(), info: write, warn: write }
+  const opened = new RedisQueue(parseRedisUrl(url), { capacity: 100, replicas: 1, log })
+  queues.push(opened)
+  expect(await opened.connection.whenReady(5_000)).toBe(true)
+  return opened
+}
+
+const anItem = (content = 'a content'): Item => item(randomUUID(), content)
+const save = async (one: Item, via = queue) => (await via.enqueue([[one]]))[0]!
+const unconfirmed = { code: 'OUTCOME_UNKNOWN', message: expect.stringContaining('0 of 1 replicas confirmed') }
+const refused = { code: 'QUEUE_UNAVAILABLE', message: expect.stringContaining('has 0 of the 1 replicas') }
+const duplicate = [expect.objectContaining({ status: 'QUEUED', duplicate: true })]
+const isQueued = async (one: Item) => (await queue.find([one.id]))[0]?.status === 'QUEUED'
+const depth = (at: TestRedis) => at.cli('XLEN', '{spillway:0}:queue')
+
+/** Of messages that are in the queue. */
+async function deadLetters(count: number): Promise<string[]> {
+  const consumer = queue.consumer('w')
+  await queue.enqueue([Array.from({ length: count }, () => anItem('refused'))])
+  const entries = await holds(async () => {
+    const some = await consumer.receive({ rows: count, bytes: 1_000_000 }, 100)
+    expect(some).toHaveLength(count)
+    return some
+  })
+  const failure = { code: 'REJECTED', message: 'no', attempts: 1, failedAt: new Date() } as const
+  await consumer.deadLetter(entries.map((entry) => ({ entry, failure })))
+  return (await queue.deadLetters(count)).deadLetters.map(({ handle }) => handle)
+}
+
+test('RedisQueue with a replica acknowledges saves that the replica has, and reports REPLICATED', async () => {
+  await primary.cli('CONFIG', 'RESETSTAT')
+  for (let n = 1; n <= 20; n++) {
+    expect(await save(anItem())).toMatchObject([{ status: 'QUEUED', duplicate: false }])
+    expect(await depth(replica)).toBe(n)
+  }
+  expect((await queue.status()).durability).toBe('REPLICATED')
+  // Where the server can tell what replicas have on their disks, it is asked that.
+  const command = (await primary.cli('COMMAND', 'INFO', 'WAITAOF')) as unknown[]
+  const wait = command[0] ? 'WAITAOF' : 'WAIT'
+  expect(String(await primary.cli('INFO', 'commandstats'))).toContain(`cmdstat_${wait.toLowerCase()}:calls=2`)
+  expect(lines).toEqual([
+    {
+      fields: { connected: 1, replicas: 1, command: wait },
+      message: 'saves are acknowledged when replicas have them',
+    },
+  ])
+})
+
+test('RedisQueue acknowledges nothing while its replica is frozen: no new save, no duplicate, no step of dead letters', async () => {
+  const [early, late, unknown] = [anItem('early'), anItem('late'), anItem('unknown')]
+  const [first, second] = await deadLetters(2)
+  const other = await open()
+  await save(early)
+  await save(anItem(), other)
+  replica.pause()
+  const started = performance.now()
+  const slow = [save(unknown), save(late), queue.retry([first!]), queue.discard([second!])]
+  const found = Promise.allSettled(slow)
+  let settled = false
+  void found.then(() => {
+    settled = true
+  })
+  await eventually(() => isQueued(late))
+  expect(settled, 'reads wait for no replica').toBe(false)
+  expect(await found).toMatchObject([
+    { value: unconfirmed },
+    { value: unconfirmed },
+    { reason: unconfirmed },
+    { reason: unconfirmed },
+  ])
+  expect(performance.now() - started).toBeLessThan(5_000)
+  // Nothing is left to write. One connection wrote the save before, another one has written nothing at all.
+  const conflicting = { ...anItem('other content'), id: early.id }
+  const answers = await Promise.all([
+    save(late),
+    save(late, other),
+    save(late, await open()),
+    queue.enqueue([[late], [conflicting]]),
+    queue.probe(),
+  ])
+  expect(answers).toMatchObject([
+    unconfirmed,
+    unconfirmed,
+    unconfirmed,
+    [unconfirmed, { code: 'ID_CONFLICT' }],
+    'REPLICAS',
+  ])
+  // A script that the server no longer knows is sent again: behind the WAIT of the first try.
+  await primary.cli('SCRIPT', 'FLUSH')
+  const last = anItem('last')
+  const answer = await save(last).catch((error) => error)
+  expect(answer).toMatchObject({ code: 'OUTCOME_UNKNOWN' })
+  replica.resume()
+  await holds(async () => expect(await save(late)).toEqual(duplicate))
+  expect(await save(late, other)).toEqual(duplicate)
+  expect(await save(unknown)).toEqual(duplicate)
+  expect(await save(last)).toEqual(duplicate)
+  // early, unknown, late, last, one of the other queue, and the dead letter that was retried.
+  expect(await depth(primary)).toBe(6)
+  expect(await depth(replica)).toBe(6)
+  expect((await queue.status()).deadLetters).toBe(0)
+  expect(lines.map(({ message }) => message)).toContainEqual(expect.stringContaining('replicas did not confirm saves'))
+})
+
+test('RedisQueue refuses saves at once while no replica is connected, and goes on when one is back', async () => {
+  await save(anItem())
+  await replica.stop('SIGKILL')
+  await holds(async () => await expect(save(anItem())).rejects.toMatchObject(refused))
+  const before = await depth(primary)
+  const started = performance.now()
+  for (let n = 0; n < 5; n++) await expect(save(anItem())).rejects.toMatchObject(refused)
+  await expect(queue.retry(['1-1'])).rejects.toMatchObject(refused)
+  // Six waits would take 6 s.
+  expect(performance.now() - started).toBeLessThan(5_000)
+  expect(await depth(primary)).toBe(before)
+  expect(await queue.probe()).toBe('REPLICAS')
+  await replica.restart()
+  await holds(async () => expect(await save(anItem())).toMatchObject([{ duplicate: false }]))
+  await holds(async () => expect(await queue.probe()).toBe(undefined))
+  const said = lines.map(({ message }) => message).filter((message) => message.includes('QUEUE_REPLICAS'))
+  expect(said).toHaveLength(1)
+  expect(said[0]).toContain('has 0 connected replicas, and QUEUE_REPLICAS=1 asks for 1')
+})
+
+test('RedisQueue answers OUTCOME_UNKNOWN, and not that nothing was changed, if its primary becomes a replica during the wait', async () => {
+  replica.pause()
+  const one = anItem()
+  const saving = save(one)
+  await eventually(() => isQueued(one))
+  await primary.cli('REPLICAOF', '127.0.0.1', replica.port)
+  try {
+    const answer = await saving.catch((error) => error)
+    expect(answer).toMatchObject({ code: 'OUTCOME_UNKNOWN' })
+  } finally {
+    await primary.cli('REPLICAOF', 'NO', 'ONE')
+    replica.resume()
+  }
+  await holds(async () => expect(await save(one)).toEqual(duplicate))
+})
+
+test('RedisQueue is not ready if its user may not wait for replicas', async () => {
+  await primary.cli('ACL', 'SETUSER', 'narrow', 'on', '>secret', '~*', '&*', '+@all', '-wait', '-waitaof').catch(() =>
+    // An older server does not know WAITAOF.
+    primary.cli('ACL', 'SETUSER', 'narrow', 'on', '>secret', '~*', '&*', '+@all', '-wait'),
+  )
+  const narrow = await open(primary.url.replace('//', '//narrow:secret@'))
+  await holds(async () => expect(await narrow.probe()).toBe('NOPERM'))
+  const answer = await save(anItem(), narrow)
+  expect(answer).toMatchObject({ code: 'OUTCOME_UNKNOWN', message: expect.stringContaining('no replica (NOPERM)') })
+})
