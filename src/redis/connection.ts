@@ -12,7 +12,7 @@ import { Redis } from 'ioredis'
 import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import type { RedisAddress } from './address.ts'
-import { Route, sentinelProblem } from './route.ts'
+import { ignoreErrorsOfDetector, Route, sentinelProblem } from './route.ts'
 import { isRedirection, type Problem, problemOf, setUp } from './setup.ts'
 
 /**
@@ -108,6 +108,7 @@ export class RedisConnection {
     })
     this.client.on('connect', () => {
       clearTimeout(this.#readyTimer)
+      ignoreErrorsOfDetector(this.client)
       // The kernel of a frozen server accepts the connection; the server never answers.
       this.#readyTimer = setTimeout(() => {
         this.#fail({ code: 'TIMEOUT', reason: 'connected, but no answer' })

@@ -3,7 +3,7 @@
  * tag: any node names it by MOVED. Invariant: in a cluster every node that was ever named is tried in turn, so that a dead one does not matter.
  */
 import { isIP } from 'node:net'
-import type { RedisOptions } from 'ioredis'
+import type { Redis, RedisOptions } from 'ioredis'
 import { addressOf, type Host } from '../model/hosts.ts'
 import type { RedisAddress } from './address.ts'
 import type { Problem } from './setup.ts'
@@ -83,6 +83,14 @@ export class Route {
     if (!known) this.#nodes.push({ host, port })
     return known ?? { host, port }
   }
+}
+
+/** The client logs errors of its connections that wait for a failover, with their hosts. It makes them before its event `connect`. */
+export function ignoreErrorsOfDetector(client: Redis): void {
+  const { connector } = client as unknown as {
+    connector: { failoverDetector?: { sentinels: { client: Redis }[] } | null }
+  }
+  for (const { client } of connector.failoverDetector?.sentinels ?? []) client.on('error', () => {})
 }
 
 /** What an error of the client's search for the master means; undefined if it says only that all Sentinels were asked. */

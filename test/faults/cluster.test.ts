@@ -121,7 +121,7 @@ async function killMaster(part: Part): Promise<number> {
   return stopped
 }
 
-test.each(['queue', 'events', 'cache'] as const)(
+test.each(['queue', 'events'] as const)(
   'B27: the master of the cluster that has the %s is killed',
   async (part) => {
     let stopped = 0

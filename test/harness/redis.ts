@@ -10,8 +10,10 @@ import { type Daemon, startDaemon } from './daemon.ts'
 export interface TestRedis extends Daemon {
   readonly url: string
   /** One command on a connection of its own; rejects with what Redis answered, or after 10 s. */
-  cli(...args: (string | number | Buffer)[]): Promise<unknown>
+  cli(...args: Command): Promise<unknown>
 }
+
+export type Command = (string | number | Buffer)[]
 
 /** `args` come after the defaults and win over them, as in `['--appendfsync', 'everysec']`. `dir` is the caller's and is kept. */
 export async function startRedis(
@@ -28,7 +30,6 @@ export async function startRedis(
     'maxmemory-policy': 'noeviction',
   }
   const settings = Object.entries(defaults).flatMap(([name, value]) => [`--${name}`, value])
-  const cli = (port: number, args: readonly (string | number | Buffer)[]) => command(port, args)
   const daemon = await startDaemon({
     name: 'redis-server',
     dir,
@@ -39,20 +40,22 @@ export async function startRedis(
         throwAway: options.dir === undefined ? dir : undefined,
       }),
     // Rejects while Redis still loads its file.
-    ping: (port) => cli(port, ['PING']),
+    ping: (port) => command(port, ['PING']),
     readyMs: 30_000,
   })
   const url = `redis://127.0.0.1:${daemon.port}/0`
   return Object.defineProperties(daemon, {
     url: { value: url, enumerable: true },
-    cli: { value: (...args: (string | number | Buffer)[]) => cli(daemon.port, args), enumerable: true },
+    cli: { value: (...args: Command) => command(daemon.port, args), enumerable: true },
   }) as TestRedis
 }
 
-async function command(port: number, [name, ...args]: readonly (string | number | Buffer)[]): Promise<unknown> {
+/** One command to a server on loopback, on a connection of its own. */
+export async function command(port: number, [name, ...args]: Command, password?: string): Promise<unknown> {
   const redis = new Redis({
     host: '127.0.0.1',
     port,
+    ...(password && { password }),
     lazyConnect: true,
     enableReadyCheck: false,
     maxRetriesPerRequest: 0,
