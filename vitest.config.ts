@@ -6,6 +6,7 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node'
 const longest = [
   'faults/workers',
   'faults/database',
+  'faults/galera',
   'faults/redis',
   'faults/displaced',
   'live/slow',

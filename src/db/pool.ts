@@ -146,10 +146,14 @@ export async function connectSession(
     await beginSession(session, { database: config.database!, setting, tables })
     return { connection, session }
   } catch (error) {
-    connection.destroy()
+    drop(connection)
     throw error
   }
 }
+
+/** Closes a connection whose statements may be under way. Not `destroy` of the driver: it sends a KILL over another connection, and ends
+ *  the process if the server refuses that (Galera without a quorum does), by a rejection that nothing can handle. */
+export const drop = (connection: Connection): void => void connection.end().catch(() => {})
 
 export const sessionOn = (connection: Connection): Session => ({
   run: (sql) => connection.query(sql),

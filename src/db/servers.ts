@@ -9,7 +9,7 @@
 import type { ConnectionConfig, Pool, PoolConnection, QueryOptions } from 'mariadb'
 import { addressOf } from '../model/hosts.ts'
 import type { MysqlAddress } from './address.ts'
-import { ACQUIRE_MS, connectSession, openPool, type PoolOptions, type StorePool, sessionOn } from './pool.ts'
+import { ACQUIRE_MS, connectSession, drop, openPool, type PoolOptions, type StorePool, sessionOn } from './pool.ts'
 import { type Session, unlessUnknown } from './session.ts'
 
 export interface ServersOptions extends PoolOptions {
@@ -22,6 +22,9 @@ interface Server {
   name: string
   config: ConnectionConfig
 }
+
+/** Of the driver. */
+type Failure = Error & { code?: string; sqlMessage?: string }
 
 /** The server in use. */
 interface Use {
@@ -46,6 +49,7 @@ export class Servers implements StorePool {
   #chosenAt = Number.NEGATIVE_INFINITY
   /** Why the last choice found no server. */
   #error: Error | undefined
+  /** The codes that were logged last. */
   #logged = ''
   #closed = false
 
@@ -127,7 +131,7 @@ export class Servers implements StorePool {
     const present = this.#use?.server
     const servers = [...this.#servers].sort((a, b) => Number(b === present) - Number(a === present))
     const tries = servers.map((server) => this.#try(server))
-    const errors: Error[] = []
+    const errors: Failure[] = []
     for (const [i, server] of servers.entries()) {
       const error = await tries[i]
       if (!error) {
@@ -137,29 +141,31 @@ export class Servers implements StorePool {
       errors.push(error)
     }
     this.#error = errors[0]!
-    const reasons = servers.map(({ name }, i) => `${name}: ${reasonOf(errors[i]!)}`).join('; ')
-    if (this.#logged !== reasons)
+    const codes = errors.map(({ code }) => code).join()
+    if (this.#logged !== codes) {
+      const reasons = servers.map(({ name }, i) => `${name}: ${reasonOf(errors[i]!)}`).join('; ')
       this.#options.log.warn({}, `no server of ${this.#options.setting} can be used: ${reasons}`)
-    this.#logged = reasons
+    }
+    this.#logged = codes
     throw this.#error
   }
 
   /** Returns why the server cannot be used. */
-  async #try({ config }: Server): Promise<Error | undefined> {
+  async #try({ config }: Server): Promise<Failure | undefined> {
     try {
       const { connection, session } = await connectSession(config, this.#options, { socketTimeout: ACQUIRE_MS })
       try {
         await assertUsable(session, this.#options)
       } finally {
-        connection.destroy()
+        drop(connection)
       }
       return undefined
     } catch (error) {
-      return error as Error
+      return error as Failure
     }
   }
 
-  #useServer(server: Server, error: Error | undefined): Use {
+  #useServer(server: Server, error: Failure | undefined): Use {
     this.#logged = ''
     const before = this.#use
     // A pool whose server was unavailable waits longer and longer before it tries again; a new one does not.
@@ -205,4 +211,4 @@ const isOff = (value: string) => /^(0|off)$/i.test(value)
 const refusal = (errno: number, message: string) =>
   Object.assign(new Error(message), { errno, code: String(errno), sqlMessage: message, sqlState: 'HY000' })
 
-const reasonOf = (error: Error & { sqlMessage?: string }) => (error.sqlMessage ?? error.message).split('\n', 1)[0]!
+const reasonOf = (error: Failure) => (error.sqlMessage ?? error.message).split('\n', 1)[0]!

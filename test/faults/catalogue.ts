@@ -22,7 +22,7 @@ export function resultsTable(lines: readonly Line[]): string {
       notRun === undefined ? counts.map((n) => (n ?? 0).toLocaleString('en')) : [`not run: ${notRun}`, '', '', '', '']
     return `| ${[id, fault, ...cells].join(' | ')} |`
   }
-  const rows = (['redis + mariadb', 'embedded'] as const).flatMap((setUp) => {
+  const rows = (['redis + mariadb', 'redis + galera', 'embedded'] as const).flatMap((setUp) => {
     const found = [...last.values()].filter((line) => line.setUp === setUp)
     found.sort((a, b) => order.indexOf(a.id) - order.indexOf(b.id))
     return found.length === 0 ? [] : [`| **${setUp}** | | | | | | |`, ...found.map(row)]

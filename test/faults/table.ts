@@ -6,7 +6,7 @@ import { appendFileSync } from 'node:fs'
 import type { Verdict } from '../harness/stack.ts'
 import { faultNumbers } from './catalogue.ts'
 
-export type FaultSetUp = 'redis + mariadb' | 'embedded'
+export type FaultSetUp = 'redis + mariadb' | 'redis + galera' | 'embedded'
 
 /**
  * `id` is the number in docs/faults.md: B1, C3 …, and with F in front where the fault was seen on a running release (FA6). Call it

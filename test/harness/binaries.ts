@@ -1,5 +1,5 @@
 /** Where the servers are that the tests run against: on the PATH, or where Debian keeps what only root has on its PATH. */
-import { accessSync, constants } from 'node:fs'
+import { accessSync, constants, existsSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
 /** The first of these programs that there is. */
@@ -27,6 +27,13 @@ export const findChromium = () => find('chromium', 'chromium-browser', 'google-c
 export const findPromtool = () => find('promtool')
 
 export const findNginx = () => find('nginx')
+export const findHaproxy = () => find('haproxy')
+
+/** Galera's library, which MariaDB loads. */
+export const findGalera = () =>
+  ['/usr/lib/galera', '/usr/lib/galera-4', '/usr/lib64/galera-4', '/usr/lib']
+    .map((folder) => join(folder, 'libgalera_smm.so'))
+    .find((file) => existsSync(file))
 
 /** As above, for who cannot do without. servers.ts has installed them by then, so that this is for a harness used by itself. */
 export function need(file: string | undefined, name: string): string {

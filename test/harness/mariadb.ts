@@ -118,7 +118,7 @@ export async function query(
  * A data directory fresh from the installer, which takes seconds, made once for a version of the server and copied from then on.
  * It appears under its name complete, by a rename: test processes that make it at the same time do the work twice and no harm.
  */
-async function template(binary: string): Promise<string> {
+export async function template(binary: string): Promise<string> {
   const { stdout: version } = await run(binary, ['--no-defaults', '--version'])
   const uid = process.getuid?.() ?? 0
   const key = createHash('sha256').update(`1 ${version} ${process.arch}`).digest('hex').slice(0, 12)
@@ -155,7 +155,7 @@ async function template(binary: string): Promise<string> {
 
 // What the installer and the server must agree on. A small log keeps the copy small. A server that starts clears its tmpdir of
 // temporary tables, those of its neighbours too: each has one of its own.
-function shared(dir: string): string[] {
+export function shared(dir: string): string[] {
   const asRoot = process.getuid?.() === 0 ? ['--user=root'] : []
   return [
     '--no-defaults',

@@ -5,7 +5,16 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, rmSync, writeFileSync } from 'node:fs'
 import type { TestProject } from 'vitest/node'
-import { find, findChromium, findMariadb, findNginx, findPromtool, findRedis } from './binaries.ts'
+import {
+  find,
+  findChromium,
+  findGalera,
+  findHaproxy,
+  findMariadb,
+  findNginx,
+  findPromtool,
+  findRedis,
+} from './binaries.ts'
 import { useCompileCache } from './compile-cache.ts'
 import { startMariadb } from './mariadb.ts'
 import { startRedis } from './redis.ts'
@@ -57,6 +66,8 @@ function installMissing(): void {
     ...(findPromtool() ? [] : ['prometheus']),
     ...(find('openssl') ? [] : ['openssl']),
     ...(findNginx() ? [] : ['nginx']),
+    ...(findHaproxy() ? [] : ['haproxy']),
+    ...(findGalera() ? [] : ['galera-4']),
   ]
   if (missing.length === 0) return
   const command = `apt-get install -y --no-install-recommends ${missing.join(' ')}`
@@ -66,8 +77,8 @@ function installMissing(): void {
     run('apt-get', ['update'])
     run('apt-get', ['install', '-y', '--no-install-recommends', ...missing])
   })
-  if (!findRedis() || !findMariadb() || !findChromium() || !findPromtool() || !findNginx())
-    throw new Error(`${missing.join(' and ')} were installed, and are not on the PATH`)
+  const found = [findRedis(), findMariadb(), findChromium(), findPromtool(), findNginx(), findHaproxy(), findGalera()]
+  if (found.includes(undefined)) throw new Error(`${missing.join(' and ')} were installed, and are not on the PATH`)
 }
 
 function advice(missing: readonly string[], command: string): string {

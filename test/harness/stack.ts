@@ -41,6 +41,8 @@ export interface StackOptions extends BootOptions {
   embedded?: boolean
   redisArgs?: string[]
   mariadbArgs?: string[]
+  /** In place of a MariaDB: a cluster, say. */
+  mariadb?: () => Promise<TestMariadb>
   /** For the servers themselves: LD_PRELOAD, say. */
   redisEnv?: NodeJS.ProcessEnv
   /** Embedded: where the files are to be, in place of a directory of its own. It is kept. */
@@ -94,7 +96,7 @@ export class Stack extends Spillway {
     const starting = [
       startRedis({ args: redisArgs, env: redisEnv }),
       startRedis({ args: ['--appendonly', 'no', '--maxmemory', '64mb', '--maxmemory-policy', 'allkeys-lru'] }),
-      startMariadb({ args: mariadbArgs }),
+      options.mariadb?.() ?? startMariadb({ args: mariadbArgs }),
     ] as const
     const clean = () => Promise.all(starting.map(async (server) => (await server).cleanup()))
     try {

@@ -1,0 +1,232 @@
+/**
+ * A Galera cluster of three behind a list of hosts, and behind HAProxy with the configuration of deploy/haproxy: the node in use is killed
+ * and rejoins, the quorum is lost, writes move, two nodes conflict. After each, every acknowledged id is one row on every node.
+ */
+import { randomUUID } from 'node:crypto'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import type { Daemon } from '../harness/daemon.ts'
+import { holds } from '../harness/eventually.ts'
+import { type Galera, startGalera } from '../harness/galera.ts'
+import { startHaproxy } from '../harness/haproxy.ts'
+import { connect, query } from '../harness/mariadb.ts'
+import { expectSound, Stack } from '../harness/stack.ts'
+import { record } from './table.ts'
+
+const clients = 4
+let cluster: Galera
+let stack: Stack
+let haproxy: Daemon | undefined
+
+beforeAll(async () => {
+  // Without it, the server itself repeats a statement that met a conflict.
+  cluster = await startGalera(['--wsrep-retry-autocommit=0'])
+  stack = await Stack.start({
+    apis: 1,
+    mariadb: async () => cluster.asServer,
+    databaseUrl: async (url) => cluster.url(new URL(url).pathname.slice(1)),
+  })
+})
+afterAll(async () => {
+  await stack?.stop()
+  await haproxy?.cleanup()
+  await cluster?.cleanup()
+})
+
+const databaseName = () => new URL(stack.database).pathname.slice(1)
+const address = (i: number) => `127.0.0.1:${cluster.nodes[i]!.port}`
+
+/** Injects a fault, and judges. */
+function fault(id: string, name: string, inject: () => Promise<void>): void {
+  test(`${id}: ${name}`, { timeout: 120_000 }, async () => {
+    const since = Date.now()
+    try {
+      await inject()
+      const verdict = await stack.verdict(name)
+      record(id, 'redis + galera', verdict)
+      console.log(`${id} the worker waited for the database: ${outagesMs(since).join(', ')} ms`)
+      expectSound(verdict)
+      expect(verdict.deadLetters).toBe(0)
+      const counts = cluster.nodes.map(async (node) => {
+        const [row] = await query(node.url, 'SELECT COUNT(*) AS n FROM Content', databaseName())
+        return Number(row!.n)
+      })
+      const { size } = await stack.rows()
+      await holds(async () => expect(await Promise.all(counts)).toEqual([size, size, size]))
+    } finally {
+      await stack.stopWriting()
+    }
+  })
+}
+
+/** How long each outage lasted that ended since then, as the workers log it. */
+function outagesMs(since: number): number[] {
+  const lines = stack.workers.flatMap(({ logs }) => logs().split('\n'))
+  return lines.flatMap((line) => {
+    const [, time, waited] = /"time":(\d+).*"waitedMs":(\d+).*takes rows again/.exec(line) ?? []
+    return Number(time) >= since ? Number(waited) : []
+  })
+}
+
+/** The connections of Spillway's. */
+async function connectionsTo(i: number): Promise<number> {
+  const others = 'SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()'
+  return (await cluster.nodes[i]!.sql(others, databaseName())).length
+}
+
+const said = (text: string) => stack.workers.map(({ logs }) => logs().split(text).length - 1)
+
+/** Waits until each worker, or `some` of them, says this once more than it had. */
+async function toSay(text: string, work: () => Promise<unknown>, some = stack.workers.length): Promise<void> {
+  const before = said(text)
+  await work()
+  const say = () => said(text).filter((times, i) => times > before[i]!).length
+  await holds(() => expect(say(), `workers that say ${text}`).toBeGreaterThanOrEqual(some), { timeoutMs: 30_000 })
+}
+
+test('P5: after a saved event, an API that uses another node returns the row, also where that node applies it late', async () => {
+  const [, late] = cluster.nodes
+  const api = await stack.startApi({ DATABASE_URL: cluster.url(databaseName(), [1, 0, 2]) })
+  const connection = await connect(`${late.url}${databaseName()}`)
+  try {
+    await connection.query('SET wsrep_sync_wait = 0')
+    await connection.query('FLUSH TABLES WITH READ LOCK')
+    const { id } = await stack.once('seen on every node')
+    await holds(async () => {
+      const { data } = await stack.client.graphql('query ($id: ID!) { receipt(id: $id) { status } }', { id })
+      expect(data.receipt.status).toBe('SAVED')
+    })
+    const page = api.client.graphql('{ contents(first: 1) { edges { node { id } } } }')
+    await holds(async () => {
+      const waiting = await connection.query(
+        "SELECT id FROM information_schema.processlist WHERE info LIKE 'SELECT%' AND id <> CONNECTION_ID()",
+      )
+      expect(waiting.length).toBeGreaterThan(0)
+    })
+    expect(await connection.query('SELECT id FROM Content WHERE id = ?', [id])).toEqual([])
+    await connection.query('UNLOCK TABLES')
+    expect((await page).data.contents.edges).toEqual([{ node: { id } }])
+  } finally {
+    connection.destroy()
+    await stack.kill(api)
+  }
+})
+
+fault('C24', 'conflicts with a row and with a change of the table on another node', async () => {
+  // The statement holds its first row, uncommitted, for a while.
+  await stack.mariadb.sql(
+    `CREATE TRIGGER slow AFTER INSERT ON Content FOR EACH ROW
+      BEGIN IF @other IS NULL AND NOT (@seen <=> NOW(6)) THEN SET @seen = NOW(6); DO SLEEP(1.5); END IF; END`,
+    databaseName(),
+  )
+  const [used, , other] = cluster.nodes
+  const connection = await connect(`${other.url}${databaseName()}`)
+  try {
+    await connection.query('SET @other = 1')
+    const contents = Array.from({ length: 20 }, (_, i) => `in conflict ${i}`)
+    for (const conflict of ['row', 'table']) {
+      const inputs = contents.map((content) => ({ id: randomUUID() as string, content }))
+      const first = inputs.toSorted((a, b) => (a.id < b.id ? -1 : 1))[0]!
+      for (const { id, content } of inputs) stack.sent.set(id, content)
+      await toSay(
+        '"code":"1213"',
+        async () => {
+          const { data } = await stack.client.graphql(
+            'mutation ($inputs: [ContentInput!]!) { saveMany(inputs: $inputs) { status } }',
+            { inputs },
+          )
+          expect(data.saveMany).toHaveLength(inputs.length)
+          for (const { id } of inputs) stack.acknowledged.add(id)
+          await holds(async () => {
+            const underWay = "SELECT id FROM information_schema.processlist WHERE state = 'User sleep'"
+            expect(await used.sql(underWay)).toHaveLength(1)
+          })
+          const { id, content } = first
+          if (conflict === 'row')
+            await connection.query('INSERT INTO Content VALUES (?, ?, NOW(3), NOW(3))', [id, content])
+          else await connection.query("ALTER TABLE Content COMMENT = 'changed'")
+        },
+        1,
+      )
+      await stack.drained()
+    }
+  } finally {
+    connection.destroy()
+    await stack.mariadb.sql('DROP TRIGGER slow', databaseName())
+  }
+  // The row of the other node was published by nobody.
+  stack.write(clients)
+  await stack.more(50)
+})
+
+fault('C23', 'writes moved from a node that becomes read-only', async () => {
+  stack.write(clients)
+  await stack.more(50)
+  const [used] = cluster.nodes
+  try {
+    await toSay(`using ${address(1)}`, async () => {
+      await used.sql('SET GLOBAL read_only = 1')
+      await stack.more(50)
+    })
+    // The API, which reads the database for this, moves, too.
+    await holds(async () => {
+      await fetch(`${stack.url}/readyz`)
+      expect(await connectionsTo(0)).toBe(0)
+    })
+  } finally {
+    await used.sql('SET GLOBAL read_only = 0')
+  }
+  await stack.more(50)
+})
+
+fault('C21', 'the node in use killed under load, and rejoined', async () => {
+  stack.write(clients)
+  await stack.more(50)
+  const [, used] = cluster.nodes
+  await toSay(`using ${address(0)}`, async () => {
+    await used.stop('SIGKILL')
+    await stack.more(50)
+  })
+  await used.rejoin()
+  await stack.more(50)
+})
+
+fault('C22', 'two of three nodes frozen: no quorum', async () => {
+  stack.write(clients)
+  await stack.more(50)
+  const others = [cluster.nodes[1], cluster.nodes[2]]
+  try {
+    await toSay('no server of DATABASE_URL can be used', async () => {
+      for (const node of others) node.pause()
+      await stack.more(50)
+    })
+    await stack.more(50)
+    expect(await stack.client.deadLetters()).toEqual([])
+    const ready = await fetch(`${stack.url}/readyz`)
+    expect([ready.status, (await ready.json()).database]).toEqual([200, 'unavailable'])
+  } finally {
+    for (const node of others) node.resume()
+  }
+  await stack.more(50)
+})
+
+fault('C25', 'the node that HAProxy has chosen killed, then the quorum lost, behind HAProxy', async () => {
+  const [first, , third] = cluster.nodes
+  await first.sql("CREATE USER haproxy@'127.0.0.1' IDENTIFIED VIA mysql_native_password USING ''")
+  const addresses = Object.fromEntries([0, 1, 2].map((i) => [`galera${i + 1}:3306`, address(i)]))
+  haproxy = await startHaproxy('galera', addresses)
+  for (const worker of stack.workers) await stack.kill(worker)
+  await stack.startWorker({ DATABASE_URL: `mysql://root@127.0.0.1:${haproxy.port}/${databaseName()}` })
+  stack.write(clients)
+  await stack.more(50)
+  await toSay('takes rows again', () => first.stop('SIGKILL'))
+  expect(haproxy.logs()).toContain('galera/galera1 is DOWN')
+  // Without the first one the second is in use, which has no quorum without the third.
+  await toSay('takes no rows', async () => third.pause())
+  await holds(() => expect(haproxy!.logs()).toContain('galera/galera2 is DOWN'))
+  await stack.more(50)
+  await toSay('takes rows again', async () => third.resume())
+  await first.rejoin()
+  await holds(() => expect(haproxy!.logs()).toContain('galera/galera1 is UP'))
+  await holds(async () => expect(await connectionsTo(1)).toBe(0))
+  await stack.more(50)
+})
