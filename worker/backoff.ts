@@ -1,5 +1,7 @@
 /** Retries with exponential backoff and jitter, ended by a signal. */
+import { SpillwayError } from '../src/model/error.ts'
 import { sleep } from '../src/model/sleep.ts'
+import type { Consumer } from '../src/queue/queue.ts'
 
 const minDelayMs = 50
 const maxDelayMs = 5_000
@@ -12,6 +14,23 @@ export function backoffMs(attempt: number): number {
 /** The worker stops before the work is done. The entries of the work stay in the queue. */
 export class Stopped extends Error {
   override readonly name = 'Stopped'
+}
+
+/** A shard of the queue has been unavailable for too long. The entries of the work stay in it, and are redelivered. */
+export class ShardUnavailable extends Error {
+  override readonly name = 'ShardUnavailable'
+}
+
+/** How long a step waits for a shard. Until then the worker may be full of batches that have entries of it. */
+const shardPatienceMs = 1_000
+
+/** For `onError` of a retry of one step with entries: throws ShardUnavailable when the queue has other shards that the worker can go on with. */
+export function shardPatience({ shardOf }: Pick<Consumer, 'shardOf'>): (error: Error) => void {
+  const since = performance.now()
+  return (error) => {
+    if (!shardOf || !(error instanceof SpillwayError) || performance.now() - since < shardPatienceMs) return
+    throw new ShardUnavailable(error.message, { cause: error })
+  }
 }
 
 /**

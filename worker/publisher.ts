@@ -1,7 +1,8 @@
 /**
  * Publishes the outcome of a batch. Invariant: commit, invalidate the cache, mark the ids saved, append the event, acknowledge the entries:
  * always in this order. So after an event every process returns its row and answers SAVED. After a crash between two steps the entries
- * are redelivered and the same content is published again; after an acknowledgement that failed, the events are appended again. The outcomes that arrive during one publishing are published together.
+ * are redelivered and the same content is published again; after an acknowledgement that failed, the events are appended again. The outcomes that arrive during one
+ * publishing are published together. With several shards each one has a publisher (ShardPublishers), which gives up while the shard is unavailable.
  */
 import type { Cache } from '../src/cache/cache.ts'
 import type { EventLog, KnownEvent } from '../src/events/events.ts'
@@ -10,7 +11,7 @@ import type { Meter, Stage } from '../src/model/meter.ts'
 import { sizeOf } from '../src/model/model.ts'
 import { cacheKeysOf } from '../src/model/narrow.ts'
 import type { Consumer, Entry } from '../src/queue/queue.ts'
-import { retry } from './backoff.ts'
+import { retry, shardPatience } from './backoff.ts'
 import type { Outcome, RejectedEntry, SavedRow } from './outcome.ts'
 
 /** The bytes of the rows in one entry of the events log; a larger batch becomes several entries. */
@@ -124,17 +125,19 @@ export class Publisher {
 
   async #timed(stage: Stage, act: () => Promise<void>): Promise<void> {
     const startedAt = performance.now()
-    await this.#retry(stage, act)
+    const giveUp = stage === 'append' || stage === 'invalidate' ? () => {} : shardPatience(this.#deps.consumer)
+    await this.#retry(stage, act, giveUp)
     this.#options.meter?.stage(stage, (performance.now() - startedAt) / 1_000)
   }
 
-  #retry(step: Stage, act: () => Promise<void>): Promise<void> {
+  #retry(step: Stage, act: () => Promise<void>, giveUp: (error: Error) => void): Promise<void> {
     const { log, signal } = this.#options
     let lastLogged: string | undefined
     return retry(act, signal, (error, attempt) => {
       if (error.message !== lastLogged || attempt % 10 === 0)
         log.warn({ step, reason: error.message, attempt }, 'a step after the commit failed; retrying')
       lastLogged = error.message
+      giveUp(error)
     })
   }
 }

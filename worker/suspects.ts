@@ -6,7 +6,7 @@ import type { Log } from '../src/model/log.ts'
 import type { Model } from '../src/model/model.ts'
 import { sleep } from '../src/model/sleep.ts'
 import type { Consumer, Entry } from '../src/queue/queue.ts'
-import { backoffMs, retry, Stopped } from './backoff.ts'
+import { backoffMs, retry, Stopped, shardPatience } from './backoff.ts'
 import { deadLetter } from './outcome.ts'
 import type { Partition } from './partition.ts'
 import type { Persisted } from './persist.ts'
@@ -14,7 +14,7 @@ import type { Publisher } from './publisher.ts'
 import type { Sorted, Sorter } from './sort.ts'
 
 interface Deps {
-  consumer: Pick<Consumer, 'countAttempt' | 'withdrawAttempt'>
+  consumer: Pick<Consumer, 'countAttempt' | 'withdrawAttempt' | 'shardOf'>
   partitions: ReadonlyMap<Model, Partition>
   sorter: Sorter
   publisher: Pick<Publisher, 'publish'>
@@ -151,7 +151,11 @@ export class Suspects {
 
   #retryEach<T>(entries: readonly Entry[], act: (entry: Entry) => Promise<T>): Promise<T[]> {
     const { log, signal } = this.#options
-    const warn = (error: Error) => log.warn({ reason: error.message }, 'counting an attempt failed; retrying')
+    const giveUp = shardPatience(this.#deps.consumer)
+    const warn = (error: Error) => {
+      log.warn({ reason: error.message }, 'counting an attempt failed; retrying')
+      giveUp(error)
+    }
     return Promise.all(entries.map((entry) => retry(() => act(entry), signal, warn)))
   }
 

@@ -20,12 +20,13 @@ import { type Meter, noMeter } from '../src/model/meter.ts'
 import type { Model, Models } from '../src/model/model.ts'
 import { sleep } from '../src/model/sleep.ts'
 import type { Consumer, Entry } from '../src/queue/queue.ts'
-import { Stopped } from './backoff.ts'
+import { ShardUnavailable, Stopped } from './backoff.ts'
 import { NewerEntries } from './newer.ts'
 import type { Outcome } from './outcome.ts'
 import { Partition } from './partition.ts'
 import { defaultRetryForMs, type Persisted } from './persist.ts'
 import { Publisher } from './publisher.ts'
+import { ShardPublishers } from './shard-publishers.ts'
 import { Slots } from './slots.ts'
 import { type PendingRow, type Sorted, Sorter } from './sort.ts'
 import { Suspects } from './suspects.ts'
@@ -88,7 +89,7 @@ export class Worker {
   readonly #partitions: ReadonlyMap<Model, Partition>
   readonly #sorter: Sorter
   readonly #newer: NewerEntries
-  readonly #publisher: Publisher
+  readonly #publisher: Pick<Publisher, 'publish'>
   readonly #suspects: Suspects
   /** After it aborts, no more entries are received. */
   readonly #stopping = new AbortController()
@@ -145,7 +146,8 @@ export class Worker {
     )
     this.#sorter = new Sorter(models)
     this.#newer = new NewerEntries({ log, deadLetterAfterMs })
-    this.#publisher = new Publisher({ cache, events, consumer }, { cacheTtlMs, log, signal, meter })
+    const open = () => new Publisher({ cache, events, consumer }, { cacheTtlMs, log, signal, meter })
+    this.#publisher = consumer.shardOf ? new ShardPublishers({ consumer, open, log }) : open()
     this.#suspects = new Suspects(
       {
         consumer,
@@ -244,7 +246,8 @@ export class Worker {
     batch.done = act()
       .catch((error: Error) => {
         // Stopped: the entries stay in the queue and are redelivered.
-        if (!(error instanceof Stopped))
+        if (error instanceof ShardUnavailable) this.#consumer.release(entries).catch(() => {})
+        else if (!(error instanceof Stopped))
           this.#options.log.error({ err: error }, 'a batch failed; its entries stay in the queue')
       })
       .finally(() => {
@@ -271,8 +274,9 @@ export class Worker {
       this.#track(partition, entriesOf(rows), () => this.#processRows(partition, rows, parents, done.resolve))
     }
     // Not decoded before their attempt is counted.
-    for (const [partition, some] of this.#suspects.byPartition(suspects))
-      this.#track(partition, some, () => this.#suspects.process(partition, some))
+    for (const ofShard of Map.groupBy(suspects, (entry) => this.#consumer.shardOf?.(entry)).values())
+      for (const [partition, some] of this.#suspects.byPartition(ofShard))
+        this.#track(partition, some, () => this.#suspects.process(partition, some))
   }
 
   /** Of sorted entries, those that are no rows. */

@@ -70,9 +70,14 @@ export class Saves {
     if (waitMs < 0 || waitMs > waitLimitMs) throw badInput(`waitMs must be from 0 to ${waitLimitMs}, got ${waitMs}`)
     const sending = this.#deps.tracer?.send()
     const item = this.#itemOf(saving, input, '', sending)
-    const watch = this.#deps.receipts.watch([item.id])
+    const { id } = item
+    let watch = this.#deps.receipts.watch([id])
     try {
       const [enqueued] = await this.#enqueue(saving, [item], sending)
+      if (item.id !== id) {
+        watch.stop()
+        watch = this.#deps.receipts.watch([item.id])
+      }
       const receipt = receiptOf(item.id, saving.model, enqueued!, enqueued!.duplicate)
       const { held, most } = this.#deps.bytes.in
       if (waitMs === 0 || receipt.status !== 'QUEUED' || held > most / 2) return receipt
@@ -137,10 +142,29 @@ export class Saves {
     }
   }
 
+  /** Where a shard refuses items whose ids are all from this process, they get ids of another shard. */
+  async #enqueueAtHome(items: readonly Item[]): Promise<Enqueued[]> {
+    const { batcher, queue } = this.#deps
+    try {
+      return await batcher.enqueue(items)
+    } catch (error) {
+      const isRefused =
+        error instanceof SpillwayError && (error.code === 'QUEUE_UNAVAILABLE' || error.code === 'QUEUE_FULL')
+      if (!isRefused || !queue.homeId || !items.every(({ fresh }) => fresh)) throw error
+      for (const item of items) {
+        const id = this.#newId()
+        // The first thing in a message that is a UUID.
+        item.body = item.body.replace(item.id, id)
+        item.id = id
+      }
+      return await batcher.enqueue(items)
+    }
+  }
+
   /** An item that the queue refuses with ID_CONFLICT may be a retry of a save whose id the queue no longer has. */
   async #enqueueOrFind(model: Model, items: readonly Item[]): Promise<Enqueued[]> {
     try {
-      return await this.#deps.batcher.enqueue(items)
+      return await this.#enqueueAtHome(items)
     } catch (error) {
       if (!(error instanceof SpillwayError) || error.code !== 'ID_CONFLICT') throw error
       const known = await this.#deps.receipts.known(model, items)

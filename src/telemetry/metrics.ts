@@ -175,6 +175,7 @@ export class Metrics implements Meter {
     const shardUp = new Gauge({
       name: 'spillway_queue_shard_up',
       help: '1 while a shard answers, else 0; only of a queue of several shards.',
+      aggregator: 'min',
       labelNames: ['shard'],
       registers: [this.#registry],
     })

@@ -34,6 +34,7 @@ export function traced({ consumer, store, events }: Traceable, tracer: Tracer): 
         following.received(entries)
         return entries
       },
+      ...(consumer.shardOf && { shardOf: (entry) => consumer.shardOf!(entry) }),
       markSaved: (entries) => consumer.markSaved(entries),
       async ack(entries) {
         await consumer.ack(entries)
