@@ -78,9 +78,27 @@ const scripts = new Map(
   }),
 )
 
+/**
+ * Scripts that may remove a key and use it again. While a cluster moves their slot, a node would refuse the second use, midway. So they name
+ * a key that never exists: then the node refuses the whole script. The others that write name one anyway, or remove no key but at their end.
+ */
+const removing: ReadonlySet<string> = new Set(['spillAck', 'spillDeadLetter', 'spillAttempt'])
+
 export function defineScripts(client: Redis): Redis & Scripts {
-  for (const [name, { keys, lua }] of scripts) client.defineCommand(name, { numberOfKeys: keys, lua })
+  for (const [name, { keys, lua }] of scripts) {
+    client.defineCommand(name, { numberOfKeys: removing.has(name) ? keys + 1 : keys, lua })
+    if (removing.has(name)) addMissingKey(client as Redis & Scripts, name as 'spillAck', keys)
+  }
   return client as Redis & Scripts
+}
+
+function addMissingKey(client: Redis & Scripts, name: 'spillAck', keys: number): void {
+  const send = client[name].bind(client)
+  client[name] = (...args) => {
+    const [tag] = /^\{[^}]*\}/.exec(String(args[0])) ?? ['']
+    args.splice(keys, 0, `${tag}:missing`)
+    return send(...args)
+  }
 }
 
 /** The script by name, for a caller that must know whether Redis knows its hash. */
