@@ -22,6 +22,7 @@ import { documents, fanOut, fanOutSingle } from './scenarios/fan-out.ts'
 import { idle } from './scenarios/idle.ts'
 import { idle100k } from './scenarios/idle-100k.ts'
 import { latency } from './scenarios/latency.ts'
+import { replicated } from './scenarios/replicas.ts'
 import { rooms } from './scenarios/rooms.ts'
 import { spiking } from './scenarios/spike.ts'
 import { picture } from './svg.ts'
@@ -31,6 +32,7 @@ const all: Scenario[] = [
   acceptRest,
   acceptMany,
   metered,
+  replicated,
   draining,
   contents,
   latency,

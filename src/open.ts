@@ -73,7 +73,7 @@ export async function openQueue(
   const queue = await openShards(parseRedisUrl(queueUrl), { shards, capacity, replicas, log, onEvicting: onUnfit })
   stack.defer(() => queue.close())
   const eventsAddress = parseRedisUrl(eventsUrl, 'EVENTS_URL')
-  const events = new RedisEventLog(eventsAddress, { retentionMs, retentionBytes, models, log, shards })
+  const events = new RedisEventLog(eventsAddress, { retentionMs, retentionBytes, models, log, shards, replicas })
   stack.defer(() => events.close())
   return { queue, events }
 }

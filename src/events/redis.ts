@@ -33,6 +33,8 @@ export interface RedisEventLogOptions {
   log: Log
   /** Into how many shards events are put; with 1, the default, they are in the log itself. */
   shards?: number
+  /** How many replicas should have an event before it counts as appended. */
+  replicas?: number
   /** The address of a shard, where it is not the log's. */
   addressOf?: (shard: number) => RedisAddress
 }
@@ -41,6 +43,8 @@ export interface RedisEventLogOptions {
 const publishWholeBytes = 256 * 1024
 
 const heartbeatMs = 5_000
+/** Long enough for the lag of a replica that works; a worker's batches wait as long for one that does not. */
+const replicasMs = 500
 
 const appendScript = scriptOf(new URL('lua/append.lua', import.meta.url))
 const readScript = scriptOf(new URL('lua/read.lua', import.meta.url))
@@ -93,20 +97,15 @@ export class RedisEventLog implements EventLog {
     const { log, meta, sizes } = this.#keys
     const texts = entries.map(encodeEvents)
     const written = this.#shards > 1 ? await this.#putIntoShard(entries, texts) : texts
-    const trimmed = await this.#connection.ask((client) =>
-      (client as Redis & { spillAppend(...args: (string | number)[]): Promise<string[]> }).spillAppend(
-        log,
-        meta,
-        sizes,
-        this.#channel,
-        randomBytes(9).toString('base64url'),
-        this.#options.retentionMs,
-        this.#options.retentionBytes,
-        publishWholeBytes,
-        randomInt(100_000),
-        ...written,
-      ),
-    )
+    const { retentionMs, retentionBytes, replicas = 0 } = this.#options
+    const args = [this.#channel, randomBytes(9).toString('base64url'), retentionMs, retentionBytes, publishWholeBytes]
+    const trimmed = await this.#connection.ask(async (client) => {
+      const { spillAppend } = client as Redis & { spillAppend(...args: (string | number)[]): Promise<string[]> }
+      const trimmed = await spillAppend.call(client, log, meta, sizes, ...args, randomInt(100_000), ...written)
+      // The messages are acknowledged next, perhaps at another server: a failover of this one must not lose their events alone.
+      if (replicas > 0) await client.call('WAIT', replicas, replicasMs)
+      return trimmed
+    })
     if (trimmed.length > 0) this.#batches.remove(trimmed.map(trimmedReference))
   }
 

@@ -6,9 +6,10 @@
  * - A worker waits once, when it has received messages, and goes on after a second: without it, a row could be committed whose message is
  *   lost by a failover, so that its event is lost for good, and the new primary could use the handle of the message again.
  * - Its other writes (markSaved, ack, deadLetter, leases, attempts) do not wait. Scripts are replicated as transactions, so a failover that
- *   undoes one brings the message back to the stream as a whole. It is received again, and becomes the same row, or a dead letter again. Its
- *   event is not lost: replication is one ordered stream, so a replica that has an acknowledgement has the event that was appended before. If
- *   the acknowledgement was sent to another server than the event, the worker appends the event again (worker/publisher.ts).
+ *   undoes one brings the message back to the stream as a whole. It is received again, and becomes the same row, or a dead letter again.
+ * - Its event is not lost. Replication is one ordered stream: a replica that has an acknowledgement has the event that was appended before.
+ *   Where they go to different servers, the event comes first: an append waits up to half a second for the replicas (events/redis.ts), and
+ *   before an acknowledgement that is repeated, the worker appends the event again (worker/publisher.ts).
  *
  * WAIT blocks its connection until the replicas confirm, so the writes of the API have connections of their own, and reads are not delayed.
  */

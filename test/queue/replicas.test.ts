@@ -1,10 +1,15 @@
 /** RedisQueue with QUEUE_REPLICAS=1, on a primary and a replica: what it acknowledges, and what it does when the replica does not answer. */
 import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
+import { RedisEventLog } from '../../src/events/redis.ts'
 import type { Item } from '../../src/queue/queue.ts'
 import { RedisQueue } from '../../src/queue/redis.ts'
+import { withShard } from '../../src/queue/shard-of.ts'
+import { ShardedQueue } from '../../src/queue/sharded.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
+import { models } from '../harness/contents.ts'
 import { eventually, holds } from '../harness/eventually.ts'
+import { startProxy, type TestProxy } from '../harness/proxy.ts'
 import { quiet } from '../harness/quiet.ts'
 import type { TestRedis } from '../harness/redis.ts'
 import { startRedis } from '../harness/redis.ts'
@@ -13,15 +18,19 @@ import { item } from '../suites/queue.ts'
 
 let primary: TestRedis
 let replica: TestRedis
+/** Between them. */
+let link: TestProxy
 let queue: RedisQueue
 let lines: { fields: object; message: string }[]
 const queues: RedisQueue[] = []
 
 beforeAll(async () => {
   primary = await startRedis({ args: primaryArgs })
-  replica = await startReplica(primary)
+  link = await startProxy(primary.url)
+  replica = await startReplica(link)
 })
 afterAll(async () => {
+  await link?.close()
   await primary?.cleanup()
   await replica?.cleanup()
 })
@@ -31,6 +40,7 @@ beforeEach(async () => {
   await holds(async () => expect(await queue.probe()).toBe(undefined))
 })
 afterEach(async () => {
+  link.set('pass')
   replica.resume()
   await Promise.all(queues.splice(0).map((one) => one.close()))
   await primary.cli('FLUSHALL')
@@ -140,6 +150,52 @@ test('RedisQueue acknowledges nothing while its replica is frozen: no new save, 
   expect(await depth(replica)).toBe(6)
   expect((await queue.status()).deadLetters).toBe(0)
   expect(lines.map(({ message }) => message)).toContainEqual(expect.stringContaining('replicas did not confirm saves'))
+})
+
+test('ShardedQueue acknowledges nothing while its replica is frozen: no request of several shards, no duplicate of another number of shards', async () => {
+  const address = parseRedisUrl(primary.url)
+  const open = (shard: number) => new RedisQueue(address, { capacity: 100, replicas: 1, shard, log: quiet() })
+  const earlier = { ...anItem('earlier'), id: withShard(randomUUID(), 1, 2) }
+  await save(earlier)
+  const sharded = new ShardedQueue(open, { shards: 2, log: quiet() })
+  try {
+    await sharded.whenReady(5_000)
+    const spanning = [0, 1].map((shard) => ({ ...anItem(`of shard ${shard}`), id: withShard(randomUUID(), shard, 2) }))
+    await holds(async () => expect(await sharded.enqueue([[earlier]])).toMatchObject([duplicate]))
+    expect((await sharded.status()).durability).toBe('REPLICATED')
+    replica.pause()
+    expect(await Promise.all([sharded.enqueue([spanning]), sharded.enqueue([[earlier]])])).toMatchObject([
+      [{ code: 'OUTCOME_UNKNOWN' }],
+      [unconfirmed],
+    ])
+    replica.resume()
+    await holds(async () => expect(await sharded.enqueue([spanning])).toEqual([[...duplicate, ...duplicate]]))
+    expect(await sharded.enqueue([[earlier]])).toEqual([duplicate])
+  } finally {
+    await sharded.close()
+  }
+})
+
+test('a worker receives a message, and appends an event, only when a replica that lags has them', async () => {
+  const options = { retentionMs: 60_000, retentionBytes: 1_000_000, models, log: quiet() }
+  const address = parseRedisUrl(primary.url)
+  const unreplicated = new RedisQueue(address, { capacity: 100, log: quiet() })
+  const events = new RedisEventLog(address, { ...options, replicas: 1 })
+  queues.push(unreplicated)
+  await holds(() => Promise.all([unreplicated.status(), events.tail()]))
+  const consumer = queue.consumer('w')
+  const receive = () => consumer.receive({ rows: 10, bytes: 1_000_000 }, 1_000)
+  // Its connection is ready, and waits.
+  expect(await receive()).toEqual([])
+  link.set({ kind: 'delay', ms: 200 })
+  const entries = receive()
+  await save(anItem(), unreplicated)
+  expect(await entries).toHaveLength(1)
+  expect(await depth(replica)).toBe(1)
+  const failure = { code: 'REJECTED', message: 'no', attempts: 1, failedAt: new Date() } as const
+  await events.append([[{ type: 'failed', id: randomUUID(), model: 'Content', failure }]])
+  expect(await replica.cli('XLEN', '{spillway:events}:log')).toBe(1)
+  await events.close()
 })
 
 test('RedisQueue refuses saves at once while no replica is connected, and goes on when one is back', async () => {
