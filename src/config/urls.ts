@@ -40,7 +40,7 @@ const encode =
 
 function fileProblem(text: string): string | undefined {
   if (text.includes(','))
-    return 'has a comma, and is one file; only mysql:// takes several hosts. In a path, write file:///PATH with %2C for it'
+    return 'has a comma, and is one file: only servers have several hosts. In a path, write file:///PATH with %2C for it'
   if (/[?#]/.test(text)) return 'is a file and takes no parameters: leave out what follows the ? or #'
   if (text.includes(':memory:'))
     return 'must be a file, as in file:./data/spillway.db: a database in memory is lost with the process'

@@ -132,7 +132,8 @@ async function connectMigratable(
       }
     },
     async unlock() {
-      await query("DO RELEASE_LOCK('prisma_migrate')")
+      // Not DO, which Vitess does not have.
+      await query("SELECT RELEASE_LOCK('prisma_migrate')")
     },
     async hasTable(name) {
       const rows = await query(

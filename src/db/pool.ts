@@ -74,6 +74,7 @@ export function openPool(config: ConnectionConfig, { setting, connectionLimit, t
     const socket = connection.getSocket()
     socket.setTimeout(SILENCE_MS)
     if (begun.has(connection.info)) return
+    connection.destroy = () => socket.destroy(ended())
     socket.on('timeout', () => socket.destroy(noAnswer()))
     // Not the driver's own `sessionVariables`: a connection that is lost meanwhile ends the process, by a rejection that nothing can handle.
     const beginning = beginSession(sessionOf(connection), { database: config.database!, setting, tables })
@@ -118,6 +119,9 @@ export function openPool(config: ConnectionConfig, { setting, connectionLimit, t
 /** The argument of the pool's events, which the driver's types lack. */
 interface PooledConnection {
   info: object
+  /** The pool calls it when it ends, for a connection that is still in use. The driver's own sends a KILL over another connection, and ends
+   *  the process if the server refuses that (Galera without a quorum does), by a rejection that nothing can handle. */
+  destroy: () => void
   getSocket(): Socket
   query(
     command: { sql: string; opts?: Partial<QueryOptions> },
@@ -151,8 +155,7 @@ export async function connectSession(
   }
 }
 
-/** Closes a connection whose statements may be under way. Not `destroy` of the driver: it sends a KILL over another connection, and ends
- *  the process if the server refuses that (Galera without a quorum does), by a rejection that nothing can handle. */
+/** Closes a connection whose statements may be under way; not by the driver's `destroy` (see PooledConnection). */
 export const drop = (connection: Connection): void => void connection.end().catch(() => {})
 
 export const sessionOn = (connection: Connection): Session => ({
@@ -162,3 +165,5 @@ export const sessionOn = (connection: Connection): Session => ({
 
 const noAnswer = () =>
   Object.assign(new Error(`the database server did not answer within ${SILENCE_MS} ms`), { code: 'ETIMEDOUT' })
+
+const ended = () => Object.assign(new Error('the connection was closed'), { code: 'ECONNABORTED' })
