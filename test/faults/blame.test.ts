@@ -26,6 +26,8 @@ beforeAll(async () => {
       return app.href
     },
     env: { WORKER_MAX_ATTEMPTS: '1' },
+    // In place of the ten seconds and the three that users have: entries of killed workers wait for it.
+    intervals: { reclaimMs: 4_000, defaultExtendLeaseEveryMs: 1_000 },
   })
   await startWorkers()
   // From here on by table, so that a right can be taken from statements under way.

@@ -13,6 +13,7 @@ import { WebSocket } from 'ws'
 import { readConfig } from '../../src/config.ts'
 import * as given from '../../src/models/index.ts'
 import { startApi } from '../../src/start.ts'
+import { type Intervals, withIntervals } from './intervals.ts'
 import { inherited } from './process.ts'
 
 export interface Holding {
@@ -30,16 +31,19 @@ export interface Inspected {
   readonly url: string
   readonly pid: number
   holding(): Promise<Holding>
-  /** Starts and closes so many more APIs in the same process, each with a subscriber that is there to the end. */
+  /** Starts and closes so many more APIs in the same process, a multiple of 4, each with a subscriber that is there to the end. */
   cycle(times: number): Promise<void>
   stop(): Promise<void>
 }
 
 /** `tree`: the path of a copy of the project (tree.ts), in place of the project. */
-export async function inspect(env: Record<string, string>, tree?: string): Promise<Inspected> {
+export async function inspect(
+  env: Record<string, string>,
+  { tree, intervals = {} }: { tree?: string | undefined; intervals?: Intervals } = {},
+): Promise<Inspected> {
   const file = tree ? join(tree, 'test/harness/inspected.ts') : fileURLToPath(import.meta.url)
   const child = fork(file, {
-    execArgv: ['--expose-gc', '--disable-warning=ExperimentalWarning'],
+    execArgv: ['--expose-gc', '--disable-warning=ExperimentalWarning', ...withIntervals(intervals)],
     env: { ...inherited(), PORT: '0', ...env },
   })
   const { url } = (await answer(child)) as { url: string }
@@ -104,18 +108,21 @@ async function look(): Promise<Holding> {
 
 const silent = { info() {}, warn() {}, error() {} }
 
+/** Four at a time, since a start and a stop wait more than they compute. */
 async function cycle(times: number): Promise<void> {
-  for (let i = 0; i < times; i++) {
-    const api = await startApi(readConfig(), given, silent)
-    const subscriber = await fetch(`${api.url}/graphql?query=subscription{saved{cursor}}`, {
-      headers: { accept: 'text/event-stream' },
-    })
-    const socket = new WebSocket(`${api.url.replace('http', 'ws')}/graphql`, 'graphql-transport-ws')
-    await once(socket, 'open')
-    const ended = Promise.all([subscriber.text(), once(socket, 'close')])
-    await api.close()
-    await ended
-  }
+  for (let i = 0; i < times; i += 4) await Promise.all([1, 2, 3, 4].map(startAndClose))
+}
+
+async function startAndClose(): Promise<void> {
+  const api = await startApi(readConfig(), given, silent)
+  const subscriber = await fetch(`${api.url}/graphql?query=subscription{saved{cursor}}`, {
+    headers: { accept: 'text/event-stream' },
+  })
+  const socket = new WebSocket(`${api.url.replace('http', 'ws')}/graphql`, 'graphql-transport-ws')
+  await once(socket, 'open')
+  const ended = Promise.all([subscriber.text(), once(socket, 'close')])
+  await api.close()
+  await ended
 }
 
 if (process.send && process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -147,7 +147,11 @@ test('an idle subscriber over SSE takes less than 8 KiB of heap, and no HTTP res
 test('an API closes the half-open connections of a frozen client, with and without events', async () => {
   const database = await freshDatabase()
   const redis = freshRedisUrl()
-  api = await inspect({ DATABASE_URL: database.url, QUEUE_URL: redis, CACHE_URL: freshRedisUrl() })
+  api = await inspect(
+    { DATABASE_URL: database.url, QUEUE_URL: redis, CACHE_URL: freshRedisUrl() },
+    // In place of the 36 s and 45 s after which users' connections are closed.
+    { intervals: { heartbeatMs: 3_000, stuckMs: 10_000 } },
+  )
   await leave(await crowd(api.url, 20, 20))
   // The follower keeps what came last, with or without anybody there: that is no leak.
   await fill(api.url, redis)
@@ -183,7 +187,7 @@ test('an API keeps nothing of 200 subscribers to the receipts of 100 pending sav
 
 test('an API keeps nothing of 1,000 subscribers of 500 rooms that close, disconnect or die', async () => {
   await using tree = await treeWithRooms()
-  api = await inspect(embedded(), tree.path)
+  api = await inspect(embedded(), { tree: tree.path })
   const document = 'subscription ($room: String) { messageSaved(room: $room) { cursor message { id } } }'
   await leave(await crowd(api.url, 50, 50, document))
   const save = async (room: string) => {

@@ -124,7 +124,7 @@ test('a multipart subscription ends with the token that opened it, without the f
 })
 
 test('a multipart subscription gets an empty part as heartbeat, and counts as a subscriber of its transport', async () => {
-  system = await boot('embedded')
+  system = await boot('embedded', { intervals: { heartbeatMs: 1_000 } })
   const client = await subscribe(system)
   const metrics = await (await system.client.fetch('/metrics')).text()
   expect(metrics).toMatch(/^spillway_subscribers\{transport="multipart"\} 1$/m)

@@ -155,14 +155,17 @@ async function start(
     const sqlite = await testSqlite(retention)
     cleanups.push(() => sqlite.cleanup())
     const log = await sqlite.events()
-    api = await inspect({ ...env, DATABASE_URL: `file:${sqlite.path}.store`, QUEUE_URL: `file:${sqlite.path}` }, tree)
+    api = await inspect(
+      { ...env, DATABASE_URL: `file:${sqlite.path}.store`, QUEUE_URL: `file:${sqlite.path}` },
+      { tree },
+    )
     return { api, log }
   }
   const database = await freshDatabase()
   const redis = freshRedisUrl()
   const log = new RedisEventLog(parseRedisUrl(redis), { ...retention, models, log: quiet() })
   cleanups.push(() => log.close())
-  api = await inspect({ ...env, DATABASE_URL: database.url, QUEUE_URL: redis }, tree)
+  api = await inspect({ ...env, DATABASE_URL: database.url, QUEUE_URL: redis }, { tree })
   await holds(() => log.tail())
   return { api, log }
 }

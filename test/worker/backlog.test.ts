@@ -11,8 +11,8 @@ import { testSqlite } from '../harness/sqlite.ts'
 import { mariadbStore } from '../harness/stores.ts'
 import { item } from '../suites/queue.ts'
 
-const retryForMs = 1_000
-const statementMs = 700
+const retryForMs = 500
+const statementMs = 350
 
 const save = (content: string, id: string = randomUUID(), at = Date.now()): Item =>
   item(id, content, digestOfContent(content), at)
