@@ -51,7 +51,7 @@ const group = 'workers'
 const rememberedIds = 50_000
 const refreshEveryMs = 1_000
 /** How long the ids of a request of several shards are reserved (spanning.ts). */
-export const reservedMs = 10_000
+const defaultReservedMs = 10_000
 /** Small, because each id may be a dead letter, which the script reads with its body. */
 const foundAtOnce = 100
 const silent: Log = { info() {}, warn() {}, error() {} }
@@ -65,6 +65,8 @@ export interface RedisQueueOptions {
   onEvicting?: (error: Error) => void
   /** Which shard of the queue it is; left out: the only one, number 0. */
   shard?: number
+  /** How long `reserve` reserves ids: twice the time after which nothing is committed (spanning.ts). */
+  reservedMs?: number
   /** The lease. Another worker claims entries that have been idle for longer; a worker must extend its lease three times in it. */
   reclaimMs?: number
 }
@@ -211,7 +213,12 @@ export class RedisQueue implements Queue {
     reserving: string,
   ): Promise<(Enqueued[] | SpillwayError)[]> {
     const k = this.#keys
-    const args: (string | number)[] = [capacity, reserving, reservedMs, this.#writes.wanted ? 'fence' : '']
+    const args: (string | number)[] = [
+      capacity,
+      reserving,
+      this.#options.reservedMs ?? defaultReservedMs,
+      this.#writes.wanted ? 'fence' : '',
+    ]
     for (const request of requests) {
       args.push(request.every(({ fresh }) => fresh) ? -request.length : request.length)
       for (const { id, digest, at, body } of request) args.push(id, `${digest} ${at}`, body)

@@ -35,7 +35,8 @@ export async function enqueueSpanning(
   }
   const since = performance.now()
   for (let attempt = 1; ; attempt += 1) {
-    const refused = (await all(parts, ({ queue, items }) => queue.reserve(items, token))).find(isError)
+    const refusals = (await all(parts, ({ queue, items }) => queue.reserve(items, token))).filter(isError)
+    const refused = refusals.find(({ code }) => code === 'ID_CONFLICT') ?? refusals[0]
     if (!refused) break
     release()
     if (refused.code === 'ID_CONFLICT' || refused.code === 'QUEUE_FULL') return refused
