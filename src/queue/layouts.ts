@@ -1,5 +1,5 @@
 /**
- * The numbers of shards that were ever used, so that a change of QUEUE_SHARDS loses nothing. Each shard keeps them in a sorted set,
+ * The numbers of shards that were ever used, so that a change of QUEUE_SHARDS loses nothing. Each shard keeps them in a hash,
  * {spillway:0}:layouts: the number, with the time at which a process with it was last seen. A process records its own number in a shard before
  * it enqueues anything there. All shards of all numbers are drained, and their dead letters listed, for ever; ids are looked up where they
  * were with a number that was used within the last day, which is longer than clients retry.

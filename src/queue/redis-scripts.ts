@@ -29,7 +29,7 @@ export type QueueKeys = ReturnType<typeof queueKeys>
 export function queueProof(k: QueueKeys, always: boolean): Proof {
   const streams = { [k.stream]: 'stream', [k.dead]: 'stream', [k.deadIds]: 'zset' } as const
   const hashes = Object.fromEntries(
-    [k.pending, k.saved, k.savedBefore, k.attempts].map((key) => [key, 'hash' as const]),
+    [k.pending, k.saved, k.savedBefore, k.attempts, k.reserved, k.layouts].map((key) => [key, 'hash' as const]),
   )
   return { own: k.probe, keys: { ...streams, ...hashes }, always }
 }
@@ -52,7 +52,7 @@ export interface Scripts {
   spillAttempt(...args: (string | number)[]): Promise<number>
   spillRelease(...args: (string | number)[]): Promise<number>
   spillUnreserve(...args: (string | number)[]): Promise<number>
-  spillLayouts(...args: (string | number)[]): Promise<string[]>
+  spillLayouts(...args: (string | number)[]): Promise<(string | null)[]>
   spillUnregister(...args: (string | number)[]): Promise<number>
 }
 

@@ -50,6 +50,8 @@ import { evicting, readServer, refusalOf, type ServerState } from './redis-serve
 const group = 'workers'
 const rememberedIds = 50_000
 const refreshEveryMs = 1_000
+/** QUEUE_SHARDS is at most this. */
+const mostShards = 64
 /** How long the ids of a request of several shards are reserved (spanning.ts). */
 const defaultReservedMs = 10_000
 /** Small, because each id may be a dead letter, which the script reads with its body. */
@@ -195,15 +197,16 @@ export class RedisQueue implements Queue {
   async layouts(shards: number): Promise<[shards: number, seen: number][]> {
     const { layouts, stream, saved, dead } = this.#keys
     const found = await this.#connection.ask(() =>
-      this.#scripts.spillLayouts(layouts, stream, saved, dead, shards, Date.now()),
+      this.#scripts.spillLayouts(layouts, stream, saved, dead, shards, Date.now(), mostShards),
     )
-    return pairsOf(found)
+    return found.flatMap((seen, n) => (seen === null ? [] : [[n + 1, Number(seen)] as [number, number]]))
   }
 
   /** The largest number of shards that was ever recorded; 1 if none was. */
   async largestLayout(): Promise<number> {
-    const found = await this.#connection.ask((client) => client.zrange(this.#keys.layouts, 0, -1))
-    return Math.max(1, ...found.map(Number))
+    const numbers = Array.from({ length: mostShards }, (_, n) => String(n + 1))
+    const found = await this.#connection.ask((client) => client.hmget(this.#keys.layouts, ...numbers))
+    return Math.max(1, ...numbers.filter((_, n) => found[n] !== null).map(Number))
   }
 
   /** `reserving`: '', or 'reserve TOKEN', or 'commit TOKEN'. */
@@ -361,13 +364,6 @@ function saveState([status, digest, at, conflicts, failure]: SaveStateReply): Sa
     conflicts,
     ...(failure === undefined ? {} : { failure: failureOf(failure, Number(at)) }),
   }
-}
-
-/** The members of a sorted set and their scores. */
-function pairsOf(found: readonly string[]): [number, number][] {
-  const pairs: [number, number][] = []
-  for (let i = 0; i < found.length; i += 2) pairs.push([Number(found[i]), Number(found[i + 1])])
-  return pairs
 }
 
 /** Returns the age by the message's own time. The entry's id has the server's time, and Redis never lets that go back. */

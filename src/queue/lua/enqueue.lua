@@ -12,6 +12,8 @@ local argv = ARGV
 local step, token = ARGV[2]:match('^(%S+) (%S+)$')
 local adds = {} -- where in ARGV the items begin that will be added
 
+local hasEnded = false -- whether all reservations have
+
 local function now()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
@@ -40,9 +42,13 @@ local function decideAll()
     saved = call('HMGET', KEYS[6], unpack(ids))
     before = call('HMGET', KEYS[7], unpack(ids))
     hasDeadLetters = call('ZCARD', KEYS[4]) > 0
-    reserved = call('EXISTS', KEYS[8]) == 1 and call('HMGET', KEYS[8], unpack(ids))
-    -- Reserved room is taken.
-    if reserved and not step then depth = depth + call('HLEN', KEYS[8]) end
+    if call('EXISTS', KEYS[8]) == 1 then
+      -- All of them end with the last one.
+      hasEnded = tonumber(call('HGET', KEYS[8], 'until') or 0) <= now()
+      reserved = not hasEnded and call('HMGET', KEYS[8], unpack(ids))
+      -- Reserved room is taken.
+      if reserved and not step then depth = depth + call('HLEN', KEYS[8]) - 1 end
+    end
   else
     call('HLEN', KEYS[2])
   end
@@ -139,16 +145,16 @@ end
 local ok, replies = pcall(decideAll)
 if not ok then return unchanged(replies) end
 
+if hasEnded then redis.call('DEL', KEYS[8]) end
 if step == 'reserve' then
-  if #adds == 0 or type(replies[1]) == 'string' then return replies end
-  local values = {}
+  if #adds == 0 then return replies end
+  local till = string.format('%.0f', now() + argv[3])
+  local values = { 'until', till }
   for n, at in ipairs(adds) do
-    values[2 * n - 1] = argv[at]
-    values[2 * n] = string.format('%s %.0f', token, now() + argv[3])
+    values[2 * n + 1] = argv[at]
+    values[2 * n + 2] = token .. ' ' .. till
   end
   redis.call('HSET', KEYS[8], unpack(values))
-  -- The last reservation ends with the key.
-  redis.call('PEXPIRE', KEYS[8], argv[3])
   return replies
 end
 
