@@ -3,82 +3,30 @@
  * their OpenAPI), which let unknown keys pass; these the TypeScript compiler finds, in the same package's types. What no schema tells is
  * asked one by one: that names meet, and that Spillway starts with these settings. Whether a cluster takes it is not tested here.
  */
-import { execFileSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
-import { parse, parseAllDocuments } from 'yaml'
+import { parse } from 'yaml'
 import { type Config, ConfigError, readConfig } from '../../src/config.ts'
 import { root } from '../harness/imports.ts'
 import { promtool } from '../harness/prometheus.ts'
+import { type Manifest, manifestsOf, problemOf, typeErrors } from './manifests.ts'
 import { metricsIn } from './promql.ts'
 
-// biome-ignore lint/suspicious/noExplicitAny: the schemas say what it is.
-type Manifest = Record<string, any>
 const folder = join(root, 'deploy/kubernetes')
 const kustomization: Manifest = parse(readFileSync(join(folder, 'kustomization.yaml'), 'utf8'))
 const files = kustomization.resources as string[]
 const text = (name: string) => readFileSync(join(folder, name), 'utf8')
-const manifestsOf = (yaml: string): Manifest[] =>
-  parseAllDocuments(yaml, { uniqueKeys: true }).map((document) => {
-    expect(document.errors).toEqual([])
-    return document.toJS()
-  })
 const manifests = files.flatMap((name) => manifestsOf(text(name)))
 const all = (kind: string) => manifests.filter((manifest) => manifest.kind === kind)
 const get = (kind: string, name: string): Manifest =>
   all(kind).find(({ metadata }) => metadata.name === name) ?? expect.unreachable(`there is no ${kind} ${name}`)
 
-/** Where the types and schemas of an API are; a new one is to be looked up and added. */
-const packages: Record<string, string> = {
-  v1: 'kubernetes-models/v1',
-  'apps/v1': 'kubernetes-models/apps/v1',
-  'autoscaling/v2': 'kubernetes-models/autoscaling/v2',
-  'networking.k8s.io/v1': 'kubernetes-models/networking.k8s.io/v1',
-  'policy/v1': 'kubernetes-models/policy/v1',
-  'keda.sh/v1alpha1': '@kubernetes-models/keda/keda.sh/v1alpha1',
-}
-
-/** What the schema has against it; nothing when it is content. */
-async function problemOf(manifest: Manifest): Promise<string | undefined> {
-  const path = packages[manifest.apiVersion]
-  if (!path) return `there are no schemas for ${manifest.apiVersion}`
-  const Model = (await import(path))[manifest.kind]
-  if (!Model) return `${manifest.apiVersion} has no ${manifest.kind}`
-  try {
-    new Model(manifest).validate()
-    return undefined
-  } catch (error) {
-    return (error as Error).message
-  }
-}
-
-const typesDir = mkdtempSync(join(root, 'node_modules/.manifests-'))
 const secretsDir = mkdtempSync(join(tmpdir(), 'spillway-secrets-'))
 afterAll(() => {
-  rmSync(typesDir, { recursive: true })
   rmSync(secretsDir, { recursive: true })
 })
-
-/** What the compiler has against these manifests, written down as literals of their types: unknown keys above all. */
-function typeErrors(list: readonly Manifest[]): string {
-  const lines = list.map(({ apiVersion, kind, ...rest }, i) => {
-    const type = `import('${packages[apiVersion]}').I${kind}`
-    return `export const m${i}: ${type} = ${JSON.stringify({ apiVersion, kind, ...rest })}`
-  })
-  writeFileSync(join(typesDir, 'manifests.ts'), lines.join('\n'))
-  const settings = ['--ignoreConfig', '--noEmit', '--strict', '--skipLibCheck', '--module', 'nodenext']
-  try {
-    const tsc = join(root, 'node_modules/.bin/tsc')
-    execFileSync(tsc, [...settings, join(typesDir, 'manifests.ts')], {
-      encoding: 'utf8',
-    })
-    return ''
-  } catch (error) {
-    return (error as { stdout: string }).stdout
-  }
-}
 
 test('every manifest is listed, and of this namespace', () => {
   expect([...files, 'kustomization.yaml'].sort()).toEqual(readdirSync(folder).sort())
