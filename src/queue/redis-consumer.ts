@@ -45,6 +45,8 @@ type PendingEntry = [handle: string, consumer: string, idleMs: number, deliverie
 
 /** Added to the deadline of the blocking read. A late answer costs a reconnect, and a busy server may need one second more than BLOCK. */
 const graceMs = 2_000
+/** How long a consumer that closes waits until it can return its entries. */
+const acknowledgingMs = 500
 const lastId = '18446744073709551615-18446744073709551615'
 
 export class RedisConsumer implements Consumer {
@@ -347,6 +349,8 @@ export class RedisConsumer implements Consumer {
     this.#closing.abort()
     reading.close()
     await this.#receiving
+    // It may have received entries before this connection could be used for the first time.
+    if (this.#received.size > 0) await acking.whenReady(acknowledgingMs)
     try {
       await this.#return([...this.#received])
       // Until its pending list is read, that list may still have entries of a former consumer of its name.

@@ -7,16 +7,12 @@ import { startCluster, type TestCluster } from '../harness/cluster.ts'
 import { freePort } from '../harness/daemon.ts'
 import { holds } from '../harness/eventually.ts'
 import type { TestRedis } from '../harness/redis.ts'
-import { expectSound, Stack } from '../harness/stack.ts'
-import { cursorNow, Subscriber } from '../harness/subscriber.ts'
-import { record } from './table.ts'
+import { Stack } from '../harness/stack.ts'
+import { codeOf, patience, underLoad, untilNextSave } from './under-load.ts'
 
 const prefix = 'c'
 const keyOf = { queue: `{${prefix}:0}:queue`, events: `{${prefix}:events}:log`, cache: `{${prefix}:cache}:version` }
 type Part = keyof typeof keyOf
-/** A failover and a busy machine. */
-const patience = { timeoutMs: 60_000 }
-
 let cluster: TestCluster
 let stack: Stack
 
@@ -35,35 +31,6 @@ afterAll(async () => {
   await cluster?.cleanup()
 })
 
-/** Injects a fault while clients save and two subscribers listen, each at another API process, and judges. */
-async function underLoad(id: string, fault: string, inject: () => Promise<void>): Promise<void> {
-  const before = new Set(stack.acknowledged)
-  const after = await cursorNow(stack.url)
-  const subscribers = stack.apis.map((api, i) =>
-    new Subscriber(i === 0 ? 'SSE' : 'WebSocket', after, () => api.url).start(),
-  )
-  try {
-    stack.write(4)
-    await stack.more(30)
-    await inject()
-    await stack.more(30)
-    const verdict = await stack.verdict(fault, patience)
-    record(id, 'redis + mariadb', verdict)
-    expectSound(verdict)
-    const saved = [...stack.acknowledged].filter((id) => !before.has(id))
-    for (const { ids, seen, faults } of subscribers) {
-      await holds(() => expect(saved.filter((id) => !ids.has(id))).toEqual([]), { progress: () => ids.size })
-      expect(seen.length).toBe(ids.size)
-      expect(faults).toEqual([])
-    }
-    // Some saves were not acknowledged, because their clients stopped first.
-    await holds(() => expect(subscribers[0]!.seen).toEqual(subscribers[1]!.seen))
-  } finally {
-    await stack.stopWriting()
-    await Promise.all(subscribers.map((subscriber) => subscriber.stop()))
-  }
-}
-
 const other = async (part: Part): Promise<TestRedis> => {
   const owner = await cluster.ownerOf(keyOf[part])
   for (const node of cluster.nodes) {
@@ -73,26 +40,27 @@ const other = async (part: Part): Promise<TestRedis> => {
   throw new Error('the cluster has one master')
 }
 
-const codeOf = async (part: 'queue' | 'events' | 'cache'): Promise<string> =>
-  (await (await fetch(`${stack.url}/readyz`)).json())[part].code ?? 'ready'
-
 test('B28: the slots of queue, events log and cache are moved to other nodes of a cluster, and back', async () => {
-  await underLoad('B28', 'the slots of queue, events and cache are moved under load', async () => {
-    for (const part of ['queue', 'events', 'cache', 'queue', 'events'] as const) {
-      await cluster.moveSlot(keyOf[part], await other(part))
-      await stack.more(10)
-    }
-  })
+  await underLoad(
+    stack,
+    { id: 'B28', fault: 'the slots of queue, events and cache are moved under load' },
+    async () => {
+      for (const part of ['queue', 'events', 'cache', 'queue', 'events'] as const) {
+        await cluster.moveSlot(keyOf[part], await other(part))
+        await stack.more(10)
+      }
+    },
+  )
 }, 120_000)
 
 test('B29: the move of the slot of a queue stops halfway, and /readyz says so', async () => {
-  await underLoad('B29', 'the move of the slot of the queue stops halfway', async () => {
+  await underLoad(stack, { id: 'B29', fault: 'the move of the slot of the queue stops halfway' }, async () => {
     await cluster.moveSlot(keyOf.queue, await other('queue'), async () => {
-      await holds(async () => expect(['ASK', 'TRYAGAIN']).toContain(await codeOf('queue')))
+      await holds(async () => expect(['ASK', 'TRYAGAIN']).toContain(await codeOf(stack, 'queue')))
       const answer = await stack.once('while the slot is moved')
       expect(answer).toMatchObject({ status: 503, code: 'QUEUE_UNAVAILABLE' })
     })
-    await holds(async () => expect(await codeOf('queue')).toBe('ready'))
+    await holds(async () => expect(await codeOf(stack, 'queue')).toBe('ready'))
   })
 }, 120_000)
 
@@ -108,12 +76,11 @@ async function killMaster(part: Part): Promise<number> {
     expect(answer[4]).toBe(offset)
   }, patience)
   await replica.cli('CONFIG', 'SET', 'cluster-replica-no-failover', 'no')
-  await master.stop('SIGKILL')
-  const since = performance.now()
-  stack.write(4)
-  await holds(async () => expect(await cluster.ownerOf(keyOf[part])).toBe(replica), patience)
-  await holds(() => stack.more(1), patience)
-  const stopped = performance.now() - since
+  const stopped = await untilNextSave(
+    stack,
+    () => master.stop('SIGKILL'),
+    async () => expect(await cluster.ownerOf(keyOf[part])).toBe(replica),
+  )
   await replica.cli('CONFIG', 'SET', 'cluster-replica-no-failover', 'yes')
   // It comes back as a replica.
   await master.restart()
@@ -125,11 +92,15 @@ test.each(['queue', 'events'] as const)(
   'B27: the master of the cluster that has the %s is killed',
   async (part) => {
     let stopped = 0
-    await underLoad('B27', `the master of the cluster that has the ${part} is killed`, async () => {
-      stopped = await killMaster(part)
-      await holds(async () => expect(await codeOf(part)).toBe('ready'), patience)
-    })
-    console.log(`B27: ${part}: the next save after ${Math.round(stopped)} ms`)
+    await underLoad(
+      stack,
+      { id: 'B27', fault: `the master of the cluster that has the ${part} is killed` },
+      async () => {
+        stopped = await killMaster(part)
+        await holds(async () => expect(await codeOf(stack, part)).toBe('ready'), patience)
+      },
+    )
+    console.log(`B27: ${part}: the next save after ${stopped} ms`)
   },
   180_000,
 )

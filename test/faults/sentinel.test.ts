@@ -7,11 +7,8 @@ import { freePort } from '../harness/daemon.ts'
 import { holds } from '../harness/eventually.ts'
 import { startRedis, type TestRedis } from '../harness/redis.ts'
 import { spawnSentinel, type TestSentinel } from '../harness/sentinel.ts'
-import { expectSound, Stack } from '../harness/stack.ts'
-import { cursorNow, Subscriber } from '../harness/subscriber.ts'
-import { record } from './table.ts'
-
-const patience = { timeoutMs: 60_000 }
+import { Stack } from '../harness/stack.ts'
+import { codeOf, patience, underLoad, untilNextSave } from './under-load.ts'
 
 let servers: TestRedis[]
 let sentinels: TestSentinel[]
@@ -78,47 +75,46 @@ test.each([
 ] as const)(
   'B26: the master that Sentinels watch is %s under load, and its replica promoted',
   async (how, end, revive) => {
-    const before = new Set(stack.acknowledged)
-    const after = await cursorNow(stack.url)
-    const subscribers = stack.apis.map((api, i) =>
-      new Subscriber(i === 0 ? 'SSE' : 'WebSocket', after, () => api.url).start(),
-    )
     let stopped = 0
-    try {
-      stack.write(4)
-      await stack.more(30)
+    const fault = `the master that Sentinels watch is ${how}`
+    await underLoad(stack, { id: 'B26', fault }, async () => {
       await stack.stopWriting()
       await stack.drained()
       await caughtUp()
       await watched()
       await setDownAfter(1_000)
       const { master, replica } = await current()
-      await end(master)
-      const since = performance.now()
-      stack.write(4)
-      await holds(async () => expect((await roleOf(replica))[0]).toBe('master'), patience)
-      await holds(() => stack.more(1), patience)
-      stopped = performance.now() - since
+      stopped = await untilNextSave(
+        stack,
+        () => end(master),
+        async () => expect((await roleOf(replica))[0]).toBe('master'),
+      )
       await setDownAfter(60_000)
       await stack.more(30)
       await revive(master, replica)
-      await stack.more(30)
-      const verdict = await stack.verdict(`the master that Sentinels watch is ${how}`, patience)
-      record('B26', 'redis + mariadb', verdict)
-      expectSound(verdict)
-      const saved = [...stack.acknowledged].filter((id) => !before.has(id))
-      for (const { ids, seen, faults } of subscribers) {
-        await holds(() => expect(saved.filter((id) => !ids.has(id))).toEqual([]), { progress: () => ids.size })
-        expect(seen.length).toBe(ids.size)
-        expect(faults).toEqual([])
-      }
-      await holds(() => expect(subscribers[0]!.seen).toEqual(subscribers[1]!.seen))
-    } finally {
-      await stack.stopWriting()
-      await Promise.all(subscribers.map((subscriber) => subscriber.stop()))
-    }
+    })
     for (const { logs } of [...stack.apis, ...stack.workers]) expect(logs()).not.toMatch(/^[^{\n]/m)
-    console.log(`B26: ${how}: the next save after ${Math.round(stopped)} ms`)
+    console.log(`B26: ${how}: the next save after ${stopped} ms`)
   },
   180_000,
 )
+
+test('B34: the Redis of the events log alone is killed (EVENTS_URL), and saves go on', {
+  timeout: 180_000,
+}, async () => {
+  stack.env = { ...stack.env, EVENTS_URL: stack.redis.url }
+  await stack.crash()
+  const fault = 'the Redis of the events log alone is killed'
+  await underLoad(stack, { id: 'B34', fault, events: false }, async () => {
+    await stack.redis.stop('SIGKILL')
+    await stack.more(100)
+    await holds(async () => expect(['ready', 'TIMEOUT', 'CLOSED']).not.toContain(await codeOf(stack, 'events')))
+    expect(await codeOf(stack, 'queue')).toBe('ready')
+    await stack.redis.restart()
+    await holds(async () => expect(await codeOf(stack, 'events')).toBe('ready'))
+  })
+  const { master } = await current()
+  expect(await stack.redis.cli('KEYS', '{spillway:0}*')).toEqual([])
+  expect(await stack.redis.cli('EXISTS', '{spillway:events}:log')).toBe(1)
+  expect(await master.cli('EXISTS', '{spillway:0}:queue')).toBe(1)
+})
