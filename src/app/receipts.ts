@@ -63,8 +63,7 @@ export class Receipts {
     this.#bytes = deps.bytes ?? new Bytes()
   }
 
-  /** The receipt of the id's first content; undefined for an id that was never enqueued. Throws QUEUE_UNAVAILABLE, OUTCOME_UNKNOWN,
-   *  STORE_UNAVAILABLE. */
+  /** The receipt of the id's first content; undefined for an id that was never enqueued. Throws QUEUE_UNAVAILABLE, STORE_UNAVAILABLE. */
   async find(id: string): Promise<Receipt | undefined> {
     const [receipt] = await this.findAll([id])
     return await receipt

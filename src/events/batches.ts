@@ -143,7 +143,7 @@ export class Batches {
     const { connection, tag, connected } = this.#shard(index)
     try {
       await connected
-      return await connection.ask((client) => client.mget(references.map(({ key }) => `${tag}:${key}`)))
+      return await connection.read((client) => client.mget(references.map(({ key }) => `${tag}:${key}`)))
     } catch (error) {
       if (error instanceof SpillwayError) return error
       throw error

@@ -116,7 +116,7 @@ export class RedisEventLog implements EventLog {
   }
 
   async tail(): Promise<Position> {
-    const [epoch, last] = await this.#connection.ask(async (client) => {
+    const [epoch, last] = await this.#connection.read(async (client) => {
       await client.hsetnx(this.#keys.meta, 'epoch', randomBytes(9).toString('base64url'))
       return await client.hmget(this.#keys.meta, 'epoch', 'last')
     })
@@ -126,7 +126,7 @@ export class RedisEventLog implements EventLog {
   async read(after: Position, limit: number): Promise<LogEntry[]> {
     const from = `${after.major}-${after.minor}`
     // Begins with the entry at the position itself, which proves that the position belongs to this log.
-    const [meta, all] = await this.#connection.ask(() =>
+    const [meta, all] = await this.#connection.read(() =>
       this.#read(from === '0-0' ? '-' : from, Math.min(limit, 16) + 1),
     )
     const [epoch, last] = meta

@@ -10,7 +10,8 @@
  *
  * Errors: unless its comment says otherwise, a method that returns a promise may reject with one of
  * two SpillwayErrors, and with no other. QUEUE_UNAVAILABLE: certainly nothing was changed.
- * OUTCOME_UNKNOWN: the change may have been made. A caller may repeat the same call after both.
+ * OUTCOME_UNKNOWN: the change may have been made; not of a method that changes nothing. A caller may
+ * repeat the same call after both.
  */
 import type { Failure, SpillwayError } from '../model/error.ts'
 

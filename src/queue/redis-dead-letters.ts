@@ -47,7 +47,7 @@ export class RedisDeadLetters implements Pick<Queue, 'deadLetters' | 'deadLetter
   ): ReturnType<Queue['deadLetters']> {
     for (const bound of [newerThan, olderThan]) if (bound !== undefined && !isHandle(bound)) throw noHandle()
     const order = newestFirst ? 'newest' : 'oldest'
-    const [found, more] = await this.#connection.ask(() =>
+    const [found, more] = await this.#connection.read(() =>
       this.#scripts.spillPage(this.#keys.dead, order, newerThan ?? '', olderThan ?? '', limit, pageBytes),
     )
     const deadLetters = found.map(([handle, fields]): DeadLetter => {
@@ -63,7 +63,7 @@ export class RedisDeadLetters implements Pick<Queue, 'deadLetters' | 'deadLetter
     for (let i = 0; i < ids.length; i += idsAtOnce) {
       const some = ids.slice(i, i + idsAtOnce)
       replies.push(
-        await this.ask(() => this.#scripts.spillHandles(oldDeadIndex, deadIds, dead, handlesAtOnce, ...some)),
+        await this.read(() => this.#scripts.spillHandles(oldDeadIndex, deadIds, dead, handlesAtOnce, ...some)),
       )
     }
     return replies.flat().map(([count, ...handles]) => ({ count, handles }))
@@ -74,7 +74,7 @@ export class RedisDeadLetters implements Pick<Queue, 'deadLetters' | 'deadLetter
     const { stream, pending, oldDeadIndex, deadIds, dead } = this.#keys
     const args = [stream, pending, oldDeadIndex, deadIds, dead, dryRun ? 'dry' : '', ...handles.slice(0, handlesAtOnce)]
     const [done, changed] = dryRun
-      ? await this.ask(() => this.#scripts.spillRetry(...args))
+      ? await this.read(() => this.#scripts.spillRetry(...args))
       : await this.#confirmed('spillRetry', args)
     return { done, changed }
   }
@@ -86,22 +86,26 @@ export class RedisDeadLetters implements Pick<Queue, 'deadLetters' | 'deadLetter
     return { done, changed }
   }
 
-  /** Runs a script that looks dead letters up by their ids. If it asks for a repair of the index, runs it again after the repair. */
-  async ask<T>(run: () => Promise<T | 'REPAIR'>): Promise<T> {
+  /**
+   * Runs a script that looks dead letters up by their ids, and changes nothing. If it asks for a repair of the index, runs it again after the
+   * repair.
+   */
+  async read<T>(run: () => Promise<T | 'REPAIR'>): Promise<T> {
     for (;;) {
-      const reply = await this.#connection.ask(run)
+      const reply = await this.#connection.read(run)
       if (reply !== 'REPAIR') return reply
       await this.#repaired()
     }
   }
 
-  /** As `ask`, for a script that writes: see ReplicatedWrites.write. */
+  /** As `read`, for a script that writes: see ReplicatedWrites.write. */
   async write<Name extends 'spillEnqueue' | 'spillRetry' | 'spillDiscard'>(
     name: Name,
     args: readonly (string | number)[],
+    options?: { waits: boolean },
   ): Promise<{ reply: Exclude<Awaited<ReturnType<Scripts[Name]>>, 'REPAIR'>; unconfirmed?: SpillwayError }> {
     for (;;) {
-      const { reply, ...rest } = await this.#writes.write(name, args)
+      const { reply, ...rest } = await this.#writes.write(name, args, options)
       if (reply !== 'REPAIR') return { reply: reply as Exclude<typeof reply, 'REPAIR'>, ...rest }
       await this.#repaired()
     }

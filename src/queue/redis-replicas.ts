@@ -76,13 +76,14 @@ export class ReplicatedWrites {
 
   /**
    * Runs a script that writes. With `unconfirmed` the primary has done it, and too few replicas confirmed that they have it. Rejects as
-   * RedisConnection.ask does, and with QUEUE_UNAVAILABLE while too few replicas are connected.
+   * RedisConnection.ask does, and with QUEUE_UNAVAILABLE while too few replicas are connected. `waits`: false for what acknowledges nothing.
    */
   async write<Name extends keyof Scripts>(
     name: Name,
     args: readonly (string | number)[],
+    { waits = true } = {},
   ): Promise<{ reply: Reply<Name>; unconfirmed?: SpillwayError }> {
-    if (!this.wanted) {
+    if (!this.wanted || !waits) {
       const run = (client: Redis) => (client as Redis & Scripts)[name](...args) as Promise<Reply<Name>>
       return { reply: await this.#deps.connection.ask(run) }
     }

@@ -205,7 +205,7 @@ export class RedisQueue implements Queue {
   /** The largest number of shards that was ever recorded; 1 if none was. */
   async largestLayout(): Promise<number> {
     const numbers = Array.from({ length: mostShards }, (_, n) => String(n + 1))
-    const found = await this.#connection.ask((client) => client.hmget(this.#keys.layouts, ...numbers))
+    const found = await this.#connection.read((client) => client.hmget(this.#keys.layouts, ...numbers))
     return Math.max(1, ...numbers.filter((_, n) => found[n] !== null).map(Number))
   }
 
@@ -228,12 +228,8 @@ export class RedisQueue implements Queue {
     }
     const keys = [k.stream, k.pending, k.oldDeadIndex, k.deadIds, k.dead, k.saved, k.savedBefore, k.reserved, k.fence]
     // A reservation acknowledges nothing.
-    const { reply: replies, unconfirmed } = reserving.startsWith('reserve')
-      ? {
-          reply: await this.#deadLetters.ask(() => this.#scripts.spillEnqueue(...keys, ...args)),
-          unconfirmed: undefined,
-        }
-      : await this.#deadLetters.write('spillEnqueue', [...keys, ...args])
+    const options = { waits: !reserving.startsWith('reserve') }
+    const { reply: replies, unconfirmed } = await this.#deadLetters.write('spillEnqueue', [...keys, ...args], options)
     return replies.map((reply, g) => {
       if (typeof reply === 'string') return this.#refusal(reply)
       if (unconfirmed) return unconfirmed
@@ -275,7 +271,7 @@ export class RedisQueue implements Queue {
     for (let i = 0; i < ids.length; i += foundAtOnce) {
       const some = ids.slice(i, i + foundAtOnce)
       chunks.push(
-        this.#deadLetters.ask(() =>
+        this.#deadLetters.read(() =>
           this.#scripts.spillFind(
             ...[k.pending, k.oldDeadIndex, k.deadIds, k.dead, k.saved, k.savedBefore, digest, ...some],
           ),
@@ -296,7 +292,7 @@ export class RedisQueue implements Queue {
 
   async status(): Promise<QueueStatus> {
     const k = this.#keys
-    const [depth, inFlight, oldest, deadLetters, server] = await this.#connection.ask((client) =>
+    const [depth, inFlight, oldest, deadLetters, server] = await this.#connection.read((client) =>
       Promise.all([
         client.xlen(k.stream),
         client.xpending(k.stream, group).then(

@@ -268,6 +268,16 @@ export class RedisConnection {
     }
   }
 
+  /** As `ask`, for what changes nothing: it rejects with QUEUE_UNAVAILABLE alone. */
+  async read<T>(run: (client: Redis) => Promise<T>): Promise<T> {
+    try {
+      return await this.ask(run)
+    } catch (error) {
+      if (!(error instanceof SpillwayError) || error.code !== 'OUTCOME_UNKNOWN') throw error
+      throw this.#unavailable('it did not answer', error)
+    }
+  }
+
   async #askOnce<T>(run: (client: Redis) => Promise<T>, deadlineMs: number): Promise<T | typeof redirected> {
     let timer: NodeJS.Timeout | undefined
     const deadline = new Promise<never>((_, reject) => {

@@ -3,9 +3,12 @@ import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import type { Redis } from 'ioredis'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { RedisEventLog } from '../../src/events/redis.ts'
+import { RedisQueue } from '../../src/queue/redis.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
 import { RedisConnection } from '../../src/redis/connection.ts'
-import { eventually } from '../harness/eventually.ts'
+import { models } from '../harness/contents.ts'
+import { eventually, holds } from '../harness/eventually.ts'
 import { quiet } from '../harness/quiet.ts'
 import { startRedis, type TestRedis } from '../harness/redis.ts'
 
@@ -141,5 +144,32 @@ test('RedisConnection.ask rejects with OUTCOME_UNKNOWN if the answer is not in t
   } finally {
     odd.close()
     server.close()
+  }
+})
+
+test('reads of the queue and of the events log reject with QUEUE_UNAVAILABLE while Redis is frozen, because they change nothing', async () => {
+  const address = parseRedisUrl(redis.url)
+  const queue = new RedisQueue(address, { capacity: 10, log: quiet() })
+  const events = new RedisEventLog(address, { retentionMs: 60_000, retentionBytes: 1_000_000, models, log: quiet() })
+  try {
+    const [, tail] = await holds(() => Promise.all([queue.status(), events.tail()]))
+    redis.pause()
+    const reads = {
+      find: queue.find(['an id']),
+      status: queue.status(),
+      deadLetters: queue.deadLetters(1),
+      deadLettersOf: queue.deadLettersOf(['an id']),
+      'retry, dry': queue.retry(['1-1'], { dryRun: true }),
+      tail: events.tail(),
+      read: events.read(tail, 1),
+    }
+    const [write, ...answers] = await Promise.allSettled([queue.retry(['1-1']), ...Object.values(reads)])
+    expect(write).toMatchObject({ reason: { code: 'OUTCOME_UNKNOWN' } })
+    const message = expect.stringContaining('it did not answer. Nothing was changed')
+    for (const [i, answer] of answers.entries())
+      expect(answer, Object.keys(reads)[i]).toMatchObject({ reason: { code: 'QUEUE_UNAVAILABLE', message } })
+  } finally {
+    redis.resume()
+    await Promise.all([queue.close(), events.close()])
   }
 })
