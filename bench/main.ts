@@ -22,6 +22,7 @@ import { documents, fanOut, fanOutSingle } from './scenarios/fan-out.ts'
 import { idle } from './scenarios/idle.ts'
 import { idle100k } from './scenarios/idle-100k.ts'
 import { latency } from './scenarios/latency.ts'
+import { processes } from './scenarios/processes.ts'
 import { replicated } from './scenarios/replicas.ts'
 import { rooms } from './scenarios/rooms.ts'
 import { spiking } from './scenarios/spike.ts'
@@ -45,6 +46,7 @@ const all: Scenario[] = [
   delivery,
   idle,
   idle100k,
+  processes,
 ]
 
 const { values } = parseArgs({
