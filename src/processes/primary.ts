@@ -11,6 +11,7 @@ import { MachineMetrics } from '../telemetry/machine-metrics.ts'
 import { Metrics } from '../telemetry/metrics.ts'
 import { ApiProcess, type End } from './api-process.ts'
 import { cannotRun } from './member.ts'
+import { memoryAdvice } from './memory.ts'
 
 export interface PrimaryOptions extends ClientLimits {
   processes: number
@@ -60,6 +61,8 @@ export class Primary {
 
   /** Starts the first process alone: what is wrong with all of them is logged once. */
   start(): void {
+    const advice = memoryAdvice(this.#options.processes)
+    if (advice) this.#options.log.warn({}, advice)
     const first = this.#fork(1)
     void first.listening.then(async (ready) => {
       const { processes, log } = this.#options
@@ -97,7 +100,11 @@ export class Primary {
       this.#scrapes.run('', () => this.#metrics.text([...this.#processes].filter(({ isListening }) => isListening))),
     )
     each.onFull = () => this.#tellIfAllFull()
-    void each.listening.then((ready) => ready && this.#tellIfAllFull())
+    void each.listening.then((ready) => {
+      if (!ready) return
+      this.#tellIfAllFull()
+      void each.channel.tell('all-full', this.#areFull)
+    })
     void each.ended.then((end) => this.#replace(each, end))
     return each
   }
@@ -117,7 +124,12 @@ export class Primary {
     if (this.#closing.signal.aborted || each.isStopping) return
     const { log } = this.#options
     const { number } = each.place
-    const { listensSince } = each
+    const { pid, listensSince } = each
+    // While a process is being restarted, there are two with its number.
+    if ([...this.#processes].some(({ place, isStopping }) => place.number === number && !isStopping)) {
+      log.error({ process: number, ended: end, pid }, 'an API process has ended; the other one with its number goes on')
+      return
+    }
     const isShort = listensSince === undefined || performance.now() - listensSince < shortLifeMs
     this.#failedStarts = isShort ? this.#failedStarts + 1 : 0
     const isHopeless = end === cannotRun || !this.#listens || this.#failedStarts >= maxFailedStarts
@@ -128,10 +140,7 @@ export class Primary {
       return
     }
     const delayMs = this.#failedStarts === 0 ? 0 : Math.min(maxDelayMs, firstDelayMs * 2 ** (this.#failedStarts - 1))
-    log.error(
-      { process: number, ended: end, pid: each.pid, delayMs },
-      'an API process has ended; another one replaces it',
-    )
+    log.error({ process: number, ended: end, pid, delayMs }, 'an API process has ended; another one replaces it')
     void sleep(delayMs, this.#closing.signal).then(() => this.#closing.signal.aborted || this.#fork(number))
   }
 

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { request } from 'node:http'
 import { createServer } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { memoryAdvice } from '../../src/processes/memory.ts'
 import type { Exit } from '../harness/child.ts'
 import { client } from '../harness/client.ts'
 import { eventually, holds } from '../harness/eventually.ts'
@@ -204,6 +205,14 @@ test('API processes end when their primary is killed', async () => {
   await expect(client(machine.url!).fetch('/livez')).rejects.toThrow()
 })
 
+test('memoryAdvice returns advice only where the API processes may take more memory than there is', () => {
+  expect(memoryAdvice(4, { heap: 512, all: 3_584 })).toBeUndefined()
+  expect(memoryAdvice(4, { heap: 512, all: 3_583 })).toContain(
+    'may take 3584 MiB, and there are 3583: set NODE_OPTIONS=--max-old-space-size=511',
+  )
+  expect(memoryAdvice(4, { heap: 512, all: 1_024 })).toContain('set API_PROCESSES to at most 2')
+})
+
 describe('a machine that cannot start', () => {
   /** Its exit code and its log; it was seen to leave no process. */
   async function fails(env: Record<string, string>): Promise<{ exit: Exit; logs: string }> {
@@ -243,7 +252,7 @@ describe('a machine that cannot start', () => {
     }
   }, 60_000)
 
-  test('exits with 1 after a bounded number of crashes in a row', async () => {
+  test('keeps its API processes where a restart fails, and exits with 1 after a bounded number of crashes in a row', async () => {
     const crashing = await spawnSpillway(
       'api',
       { API_PROCESSES: '2', QUEUE_URL: freshRedisUrl() },
@@ -252,7 +261,13 @@ describe('a machine that cannot start', () => {
         execArgv: withIntervals({ maxDelayMs: 100 }),
       },
     )
-    for (const pid of apiProcesses(crashing.pid)) process.kill(pid, 'SIGKILL')
+    const first = apiProcesses(crashing.pid)
+    crashing.kill('SIGUSR2')
+    // The old processes go on where a new one does not start.
+    await holds(() => expect(linesWith(crashing.logs(), 'were not restarted; the old ones go on')).toBe(1))
+    expect(apiProcesses(crashing.pid)).toEqual(first)
+    expect(linesWith(crashing.logs(), 'another one replaces it')).toBe(0)
+    for (const pid of first) process.kill(pid, 'SIGKILL')
     expect(await crashing.exited, crashing.logs()).toBe(1)
     const replaced = linesWith(crashing.logs(), 'another one replaces it')
     expect(replaced).toBeGreaterThan(5)
