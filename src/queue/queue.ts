@@ -67,6 +67,15 @@ export interface QueueStatus {
   durability: Durability
   /** Of a queue of several shards: each of them. What a shard that is unavailable has is not in the sums. */
   shards?: readonly ShardState[]
+  /** Only where saves wait for replicas. */
+  replicas?: ReplicaState
+}
+
+export interface ReplicaState {
+  /** How many are connected, of several shards at the one that has the fewest; undefined if the server does not answer. */
+  connected: number | undefined
+  /** How many calls of this process were not confirmed in time. */
+  unconfirmed: number
 }
 
 export interface ShardState {

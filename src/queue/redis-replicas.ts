@@ -17,6 +17,7 @@ import type { Redis } from 'ioredis'
 import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import { type RedisConnection, retryAfterMs } from '../redis/connection.ts'
+import type { ReplicaState } from './queue.ts'
 import { type Scripts, scriptNamed } from './redis-scripts.ts'
 import type { ServerState } from './redis-server.ts'
 
@@ -64,6 +65,7 @@ export class ReplicatedWrites {
   #probing: RedisConnection | undefined
   #lastLogged: string | undefined
   #confirmed = true
+  #unconfirmedCalls = 0
 
   constructor(deps: Deps, options: Options) {
     this.#deps = deps
@@ -138,7 +140,10 @@ export class ReplicatedWrites {
   #isEnough(confirmed: number | string, wait: Wait): boolean {
     const { replicas, onUnconfirmed } = this.#options
     const isEnough = typeof confirmed === 'number' && confirmed >= replicas
-    if (!isEnough) onUnconfirmed()
+    if (!isEnough) {
+      this.#unconfirmedCalls += 1
+      onUnconfirmed()
+    }
     if (isEnough === this.#confirmed) return isEnough
     this.#confirmed = isEnough
     const { log } = this.#deps
@@ -223,6 +228,11 @@ export class ReplicatedWrites {
       const confirmed = await this.#fence(client, waitOf(server), probeMs)
       return confirmed < this.#options.replicas ? 'REPLICAS' : undefined
     })
+  }
+
+  /** For QueueStatus. */
+  stateOf({ replicas }: ServerState): { replicas?: ReplicaState } {
+    return this.wanted ? { replicas: { connected: replicas, unconfirmed: this.#unconfirmedCalls } } : {}
   }
 
   /** Logs which command waits, and when replicas are missing or back. */

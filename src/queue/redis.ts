@@ -307,7 +307,8 @@ export class RedisQueue implements Queue {
     const { capacity } = this.#options
     const isReplicated = this.#writes.wanted && server.durability === 'FSYNC'
     const durability = isReplicated ? 'REPLICATED' : server.durability
-    return { depth, inFlight, oldestAgeMs: age(oldest[0]), deadLetters, capacity, durability }
+    const numbers = { depth, inFlight, oldestAgeMs: age(oldest[0]), deadLetters, capacity }
+    return { ...numbers, durability, ...this.#writes.stateOf(server) }
   }
 
   deadLetters(limit: number, range?: DeadLetterRange): ReturnType<Queue['deadLetters']> {

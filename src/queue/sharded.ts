@@ -17,6 +17,7 @@ import type {
   Item,
   Queue,
   QueueStatus,
+  ReplicaState,
   SaveState,
   ShardState,
 } from './queue.ts'
@@ -313,6 +314,7 @@ export class ShardedQueue implements Queue {
       deadLetters: sum('deadLetters'),
       capacity: sum('capacity'),
       durability: known.map(({ durability }) => durability).reduce(leastOf),
+      ...replicasOf(known),
       ...(answers.length > 1 && { shards: answers.map(({ shard, code }): ShardState => ({ shard, code })) }),
     }
   }
@@ -352,6 +354,18 @@ const durabilities: readonly Durability[] = ['MEMORY', 'EVERYSEC', 'FSYNC', 'REP
 
 function leastOf(a: Durability, b: Durability): Durability {
   return durabilities.indexOf(a) < durabilities.indexOf(b) ? a : b
+}
+
+function replicasOf(known: readonly QueueStatus[]): { replicas?: ReplicaState } {
+  const all = known.flatMap(({ replicas }) => replicas ?? [])
+  if (all.length === 0) return {}
+  const connected = all.flatMap((one) => one.connected ?? [])
+  return {
+    replicas: {
+      connected: connected.length === 0 ? undefined : Math.min(...connected),
+      unconfirmed: all.reduce((sum, { unconfirmed }) => sum + unconfirmed, 0),
+    },
+  }
 }
 
 /** The value, or the error that the promise rejects with. */

@@ -179,6 +179,17 @@ export class Metrics implements Meter {
       labelNames: ['shard'],
       registers: [this.#registry],
     })
+    const replicas = new Gauge({
+      name: 'spillway_queue_replicas',
+      help: "Connected replicas of the queue's Redis, of several shards at the one that has the fewest; only with QUEUE_REPLICAS.",
+      aggregator: 'min',
+      registers: [this.#registry],
+    })
+    const unconfirmed = new Counter({
+      name: 'spillway_queue_unconfirmed_total',
+      help: 'Calls of the queue that too few replicas confirmed in time.',
+      registers: [this.#registry],
+    })
     const up = new Gauge({
       name: 'spillway_queue_up',
       help: '1 while the queue answers, else 0.',
@@ -193,9 +204,13 @@ export class Metrics implements Meter {
           capacity.set(status.capacity)
           deadLetters.set(status.deadLetters)
           for (const { shard, code } of status.shards ?? []) shardUp.set({ shard }, code === undefined ? 1 : 0)
+          if (status.replicas?.connected === undefined) replicas.remove()
+          else replicas.set(status.replicas.connected)
+          unconfirmed.reset()
+          unconfirmed.inc(status.replicas?.unconfirmed ?? 0)
           up.set(1)
         } catch {
-          for (const stale of [depth, inFlight, age, capacity, deadLetters]) stale.remove()
+          for (const stale of [depth, inFlight, age, capacity, deadLetters, replicas]) stale.remove()
           shardUp.reset()
           up.set(0)
         }

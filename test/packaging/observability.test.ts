@@ -66,7 +66,8 @@ async function told(): Promise<Map<string, Set<string>>> {
       oldestAgeMs: 1,
       deadLetters: 1,
       capacity: 1,
-      durability: 'FSYNC',
+      durability: 'REPLICATED',
+      replicas: { connected: 1, unconfirmed: 0 },
     }),
   })
   metrics.enqueued('Content', 1, 1)
