@@ -17,7 +17,7 @@ const places = {
   /** The longest time before an API process that ended is replaced. */
   maxDelayMs: 'src/processes/primary.ts',
   /** A stream that drains nothing for so long is closed. */
-  stuckMs: 'src/graphql/sse.ts',
+  stuckMs: 'src/graphql/http-streams.ts',
   /** So long spans wait to be sent together. */
   delayMs: 'src/telemetry/otel.ts',
 } as const
