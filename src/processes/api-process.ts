@@ -41,6 +41,10 @@ export class ApiProcess implements Source {
     cluster.setupPrimary({ args: argsOf(place) })
     this.#worker = cluster.fork()
     this.channel = new Channel(this.#worker)
+    // Under `node --watch`, it reports the files that it imports to its parent; the watcher is the parent of the primary.
+    this.#worker.on('message', (message: object) => {
+      if ('watch:import' in message || 'watch:require' in message) process.send?.(message)
+    })
     this.ended = endOf(this.#worker).then((end) => {
       this.#end()
       return end
