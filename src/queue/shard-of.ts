@@ -24,8 +24,9 @@ export const withShardOf = (shard: number, handle: string): string => `${shard}/
 
 /** The shard of a handle, and the shard's own handle; undefined if it has no shard. */
 export function splitHandle(text: string): { shard: number; handle: string } | undefined {
-  const parts = /^(\d{1,2})\/(.*)$/s.exec(text)
-  return parts ? { shard: Number(parts[1]), handle: parts[2]! } : undefined
+  const end = text.indexOf('/')
+  const shard = end > 0 && end < 3 ? Number(text.slice(0, end)) : Number.NaN
+  return Number.isInteger(shard) && shard >= 0 ? { shard, handle: text.slice(end + 1) } : undefined
 }
 
 /** The values by their shards, in order. */

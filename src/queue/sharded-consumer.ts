@@ -80,7 +80,7 @@ export class ShardedConsumer implements Consumer {
         .receive({ rows: limit.rows, bytes }, waitMs)
         .then(
           (entries) => {
-            shard.kept = entries.map((entry) => ({ ...entry, handle: withShardOf(index, entry.handle) }))
+            shard.kept = entries.map((entry) => renamed(entry, withShardOf(index, entry.handle)))
           },
           (error) => {
             this.#failure = error
@@ -195,8 +195,10 @@ export class ShardedConsumer implements Consumer {
 
 /** The entry as its shard knows it. */
 function own(entry: Entry): Entry {
-  return { ...entry, handle: splitHandle(entry.handle)?.handle ?? entry.handle }
+  return renamed(entry, splitHandle(entry.handle)?.handle ?? entry.handle)
 }
+
+const renamed = ({ id, body, deliveries }: Entry, handle: string): Entry => ({ handle, id, body, deliveries })
 
 /** Something was changed if another shard did its part. */
 function partly(error: SpillwayError, isPartly: boolean): SpillwayError {
