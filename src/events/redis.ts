@@ -43,8 +43,10 @@ export interface RedisEventLogOptions {
 const publishWholeBytes = 256 * 1024
 
 const heartbeatMs = 5_000
-/** Long enough for the lag of a replica that works; a worker's batches wait as long for one that does not. */
+/** Long enough for the lag of a replica that works. */
 const replicasMs = 500
+/** Replicas that did not confirm in that time, perhaps because the log's Redis has none, are not waited for again before this time. */
+const silentMs = 10_000
 
 const appendScript = scriptOf(new URL('lua/append.lua', import.meta.url))
 const readScript = scriptOf(new URL('lua/read.lua', import.meta.url))
@@ -58,6 +60,8 @@ export class RedisEventLog implements EventLog {
   readonly #channel: string
   readonly #own: string
   readonly #shards: number
+  /** From when on an append waits for replicas. */
+  #waitFrom = 0
   readonly #batches: Batches
   readonly #followers = new Set<() => Promise<void>>()
   readonly #wakes = new Set<() => void>()
@@ -103,7 +107,10 @@ export class RedisEventLog implements EventLog {
       const { spillAppend } = client as Redis & { spillAppend(...args: (string | number)[]): Promise<string[]> }
       const trimmed = await spillAppend.call(client, log, meta, sizes, ...args, randomInt(100_000), ...written)
       // The messages are acknowledged next, perhaps at another server: a failover of this one must not lose their events alone.
-      if (replicas > 0) await client.call('WAIT', replicas, replicasMs)
+      if (replicas > 0 && performance.now() >= this.#waitFrom) {
+        const confirmed = Number(await client.call('WAIT', replicas, replicasMs))
+        if (confirmed < replicas) this.#waitFrom = performance.now() + silentMs
+      }
       return trimmed
     })
     if (trimmed.length > 0) this.#batches.remove(trimmed.map(trimmedReference))

@@ -66,6 +66,7 @@ const engines: Engine[] = [
       'queue/dead-index',
       'queue/exhausted',
       'queue/redis',
+      'queue/replicas',
       'queue/scripts',
       'redis/connection',
       'redis/outcomes',

@@ -198,6 +198,12 @@ test('a worker receives a message, and appends an event, only when a replica tha
   const failure = { code: 'REJECTED', message: 'no', attempts: 1, failedAt: new Date() } as const
   await events.append([[{ type: 'failed', id: randomUUID(), model: 'Content', failure }]])
   expect(await replica.cli('XLEN', '{spillway:events}:log')).toBe(1)
+  // The replica of the log's Redis is away: one append waits for it, and the next ones do not.
+  replica.pause()
+  const started = performance.now()
+  for (let n = 0; n < 20; n++) await events.append([[{ type: 'failed', id: randomUUID(), model: 'Content', failure }]])
+  expect(performance.now() - started).toBeGreaterThan(450)
+  expect(performance.now() - started).toBeLessThan(5_000)
   await events.close()
 })
 
@@ -246,4 +252,41 @@ test('RedisQueue is not ready if its user may not wait for replicas', async () =
   await holds(async () => expect(await narrow.probe()).toBe('NOPERM'))
   const answer = await save(anItem(), narrow)
   expect(answer).toMatchObject({ code: 'OUTCOME_UNKNOWN', message: expect.stringContaining('no replica (NOPERM)') })
+})
+
+test('RedisQueue with replicas needs no other rights than those of docs/operations.md', async () => {
+  const keys = ['~{spillway:*', 'resetchannels', '&{spillway:*']
+  const common =
+    '+eval +evalsha +xadd +xdel +xlen +xrange +xpending +hset +hget +hmget +hdel +hlen +hexists +hsetnx +zadd +zrem +zcard ' +
+    '+zrangebylex +zlexcount +exists +rpush +lpop +lindex +llen +time +publish +set +del +info +config|get +wait'
+  const ofWorker = '+xack +xclaim +xautoclaim +xreadgroup +xgroup +xinfo +rename +unlink'
+  const user = async (name: string, rights: string) => {
+    const set = (more: string[]) =>
+      primary.cli('ACL', 'SETUSER', name, 'reset', 'on', '>secret', ...keys, ...rights.split(' '), ...more)
+    // An older server does not know WAITAOF.
+    await set(['+waitaof']).catch(() => set([]))
+    return await open(primary.url.replace('//', `//${name}:secret@`))
+  }
+  const [api, worker] = [await user('api', common), await user('worker', `${common} ${ofWorker}`)]
+  await holds(async () => expect(await api.probe()).toBe(undefined))
+  const one = anItem()
+  await holds(async () => expect(await save(one, api)).toMatchObject([{ status: 'QUEUED' }]))
+  const consumer = worker.consumer('w')
+  const entries = await holds(async () => {
+    const some = await consumer.receive({ rows: 1, bytes: 1_000_000 }, 100)
+    expect(some).toHaveLength(1)
+    return some
+  })
+  expect(await consumer.probe()).toBe(undefined)
+  await consumer.ack(entries)
+  expect((await api.find([one.id]))[0]).toMatchObject({ status: 'SAVED' })
+  // Each is a list of names and values.
+  const log = ((await primary.cli('ACL', 'LOG', 128)) as unknown[][]).map((entry) => ({
+    user: entry[entry.indexOf('username') + 1],
+    command: String(entry[entry.indexOf('object') + 1]),
+  }))
+  expect(log.map(({ user }) => user)).toContain('api')
+  const optional = ['client|setname', 'script|load']
+  const refused = log.filter((one) => ['api', 'worker'].includes(String(one.user)) && !optional.includes(one.command))
+  expect(refused).toEqual([])
 })
