@@ -94,6 +94,9 @@ const unavailableCodes = new Set([
 /** Vitess has one code for all its errors; in these messages a row may be the cause. */
 const vitessRow = /VT0[0-9]{4}|VT12001|INVALID_ARGUMENT|InvalidArgument|ALREADY_EXISTS|AlreadyExists/
 
+/** Galera's limits of a transaction, with codes that stand for other errors, too. */
+const galeraLimit = /^Maximum writeset size exceeded|^wsrep_max_ws_rows exceeded/
+
 /** Errors of TiDB that have the same code. */
 const tidbRow = /(?:key|entry) (?:is )?too large/
 
@@ -106,6 +109,8 @@ export function classifyMysql(error: unknown): Fault {
   const { code, message } = vendor(error)
   if (network.test(code ?? '') || unavailableCodes.has(code ?? ''))
     return { kind: 'unavailable', vendorCode: code, message }
+  if ((code === '1105' || code === '1180') && galeraLimit.test(message))
+    return { kind: 'too-large', vendorCode: code, message }
   const kind = lookUp(mysql, Number(code)) ?? 'unknown'
   if (code === '1105' && (vitessRow.test(message) || tidbRow.test(message)))
     return { kind: 'unknown', vendorCode: code, message }

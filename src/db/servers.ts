@@ -190,7 +190,7 @@ export class Servers implements StorePool {
 }
 
 /** Asked of the server, because a user who may write to a read-only server would write to a replica. */
-async function assertUsable(session: Session, { writes }: { writes: boolean }): Promise<void> {
+async function assertUsable(session: Session, { writes, tables }: ServersOptions): Promise<void> {
   const variable = async (name: string) =>
     await unlessUnknown(session.read(`SELECT @@GLOBAL.${name}`).then((row) => String(row?.[0])))
   const [readOnly, engineReadOnly, cluster, ready] = await Promise.all([
@@ -198,11 +198,24 @@ async function assertUsable(session: Session, { writes }: { writes: boolean }): 
     variable('innodb_read_only'),
     variable('wsrep_on'),
     session.read("SHOW GLOBAL STATUS LIKE 'wsrep_ready'"),
+    ...tables.slice(0, 1).map((table) => readFrom(session, table)),
   ])
   for (const found of [readOnly, engineReadOnly])
     if (writes && found !== undefined && !isOff(found)) throw refusal(1290, 'the server is read-only: a replica')
   if (ready && isOff(String(ready[1])) && (cluster === undefined || !isOff(cluster)))
     throw refusal(1047, 'the server is a node of a Galera cluster without a quorum, or is not ready')
+}
+
+/** No such table, or no right to read it: these are the same on each server. */
+const SAME_EVERYWHERE = [1142, 1146]
+
+/** A server may answer questions about itself and no others: Galera with wsrep_reject_queries, a proxy without servers. */
+async function readFrom(session: Session, table: string): Promise<void> {
+  try {
+    await session.read(`SELECT 1 FROM \`${table.replaceAll('`', '``')}\` LIMIT 0`)
+  } catch (error) {
+    if (!SAME_EVERYWHERE.includes((error as { errno?: number }).errno ?? 0)) throw error
+  }
 }
 
 const isOff = (value: string) => /^(0|off)$/i.test(value)

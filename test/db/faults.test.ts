@@ -454,6 +454,14 @@ describe('Error codes that a test cannot cause', () => {
     expect(kind('VT12001: unsupported: this statement')).toBe('unknown')
   })
 
+  test('Galera gives the codes of other errors to its limits of a transaction; those are too-large', () => {
+    const kind = (originalCode: string, originalMessage: string) =>
+      classifyMysql({ meta: { driverAdapterError: { cause: { originalCode, originalMessage } } } }).kind
+    expect(kind('1105', 'Maximum writeset size exceeded')).toBe('too-large')
+    expect(kind('1180', 'wsrep_max_ws_rows exceeded')).toBe('too-large')
+    expect(kind('1180', 'Got error 5 "Input/output error" during COMMIT')).toBe('unavailable')
+  })
+
   test('TiDB gives one code to errors of a row and of the server; those of a row are unknown', () => {
     const kind = (originalMessage: string) =>
       classifyMysql({ meta: { driverAdapterError: { cause: { originalCode: '1105', originalMessage } } } }).kind

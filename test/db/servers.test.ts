@@ -2,6 +2,8 @@
  * A store with several hosts in its URL, on two MariaDBs that replicate nothing: the rows show which one was written. Galera, and whole
  * processes, are in test/faults/galera.test.ts.
  */
+import { once } from 'node:events'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { uuidv7 } from 'uuidv7'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
 import type { PrismaStore } from '../../src/db/prisma.ts'
@@ -106,6 +108,35 @@ test('a store passes a host that is read-only by, also for a user who may write 
   await store.insert(Content, [row()])
   expect(await rows()).toEqual([undefined, 1])
   expect(changes()[0]!.message).toContain('read-only')
+})
+
+test('a store passes hosts by that are no database servers, and waits for all of them together', async () => {
+  const packet = Buffer.from('....\xff\x6a\x04Host is blocked', 'latin1')
+  packet.writeUInt32LE(packet.length - 4)
+  const others = await Promise.all(
+    [
+      (socket: Socket) => socket.write('SSH-2.0-OpenSSH_9.2\r\n'),
+      (socket: Socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'),
+      (socket: Socket) => socket.resetAndDestroy(),
+      (socket: Socket) => socket.end(packet),
+      () => {},
+    ].map(async (onConnection) => {
+      const other = createServer((socket) => onConnection(socket.on('error', () => {})))
+      other.listen(0, '127.0.0.1')
+      await once(other, 'listening')
+      return other
+    }),
+  )
+  try {
+    const ports = others.map((other) => (other.address() as AddressInfo).port)
+    const began = performance.now()
+    const store = await open(hosts(...ports, servers[1].port))
+    expect(performance.now() - began).toBeLessThan(8_000)
+    await store.insert(Content, [row()])
+    expect(await rows()).toEqual([undefined, 1])
+  } finally {
+    for (const other of others) other.close()
+  }
 })
 
 test('a store moves all connections from a host that becomes read-only, and stays when it takes writes again', async () => {

@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { openPool } from '../../src/db/pool.ts'
 import type { Daemon } from '../harness/daemon.ts'
-import { holds } from '../harness/eventually.ts'
+import { eventually, holds } from '../harness/eventually.ts'
 import { type Galera, startGalera } from '../harness/galera.ts'
 import { startHaproxy } from '../harness/haproxy.ts'
 import { connect, query } from '../harness/mariadb.ts'
@@ -69,10 +69,18 @@ function outagesMs(since: number): number[] {
   })
 }
 
-/** The connections of Spillway's. */
-async function connectionsTo(i: number): Promise<number> {
-  const others = 'SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()'
+/** The connections of Spillway's to a node. */
+async function connectionsTo(i: number, user = 'root'): Promise<number> {
+  const others = `SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND user = '${user}' AND id <> CONNECTION_ID()`
   return (await cluster.nodes[i]!.sql(others, databaseName())).length
+}
+
+/** Waits for rows that are not on the node yet. */
+async function rowsGrow(i: number): Promise<void> {
+  const rows = async () =>
+    Number((await cluster.nodes[i]!.sql('SELECT COUNT(*) AS n FROM Content', databaseName()))[0]!.n)
+  const before = await holds(rows)
+  await holds(async () => expect(await rows()).toBeGreaterThan(before), { timeoutMs: 30_000 })
 }
 
 const said = (text: string) => stack.workers.map(({ logs }) => logs().split(text).length - 1)
@@ -87,7 +95,7 @@ async function toSay(text: string, work: () => Promise<unknown>, some = stack.wo
 
 test('P5: after a saved event, an API that uses another node returns the row, also where that node applies it late', async () => {
   const [, late] = cluster.nodes
-  const api = await stack.startApi({ DATABASE_URL: cluster.url(databaseName(), [1, 0, 2]) })
+  const api = await stack.startApi({ DATABASE_URL: cluster.url(databaseName(), [1]) })
   const connection = await connect(`${late.url}${databaseName()}`)
   try {
     await connection.query('SET wsrep_sync_wait = 0')
@@ -120,10 +128,9 @@ fault('C24', 'conflicts with a row and with a change of the table on another nod
       BEGIN IF @other IS NULL AND NOT (@seen <=> NOW(6)) THEN SET @seen = NOW(6); DO SLEEP(1.5); END IF; END`,
     databaseName(),
   )
-  const [used, , other] = cluster.nodes
-  const connection = await connect(`${other.url}${databaseName()}`)
+  const connections = await Promise.all(cluster.nodes.map(({ url }) => connect(`${url}${databaseName()}`)))
   try {
-    await connection.query('SET @other = 1')
+    for (const connection of connections) await connection.query('SET @other = 1')
     const contents = Array.from({ length: 20 }, (_, i) => `in conflict ${i}`)
     for (const conflict of ['row', 'table']) {
       const inputs = contents.map((content) => ({ id: randomUUID() as string, content }))
@@ -138,10 +145,13 @@ fault('C24', 'conflicts with a row and with a change of the table on another nod
           )
           expect(data.saveMany).toHaveLength(inputs.length)
           for (const { id } of inputs) stack.acknowledged.add(id)
-          await holds(async () => {
+          const used = await eventually(async () => {
             const underWay = "SELECT id FROM information_schema.processlist WHERE state = 'User sleep'"
-            expect(await used.sql(underWay)).toHaveLength(1)
+            const found = await Promise.all(connections.map((connection) => connection.query(underWay)))
+            return found.findIndex((rows) => rows.length > 0) + 1
           })
+          // Of the node behind the one in use.
+          const connection = connections[used % connections.length]!
           const { id, content } = first
           if (conflict === 'row')
             await connection.query('INSERT INTO Content VALUES (?, ?, NOW(3), NOW(3))', [id, content])
@@ -152,7 +162,7 @@ fault('C24', 'conflicts with a row and with a change of the table on another nod
       await stack.drained()
     }
   } finally {
-    connection.destroy()
+    for (const connection of connections) connection.destroy()
     await stack.mariadb.sql('DROP TRIGGER slow', databaseName())
   }
   // The row of the other node was published by nobody.
@@ -160,13 +170,13 @@ fault('C24', 'conflicts with a row and with a change of the table on another nod
   await stack.more(50)
 })
 
-fault('C23', 'writes moved from a node that becomes read-only', async () => {
+fault('C23', 'writes moved from a node that becomes read-only, and from one that rejects queries', async () => {
   stack.write(clients)
   await stack.more(50)
-  const [used] = cluster.nodes
+  const [first, ...others] = cluster.nodes
   try {
-    await toSay(`using ${address(1)}`, async () => {
-      await used.sql('SET GLOBAL read_only = 1')
+    await toSay('from now on', async () => {
+      await first.sql('SET GLOBAL read_only = 1')
       await stack.more(50)
     })
     // The API, which reads the database for this, moves, too.
@@ -174,17 +184,44 @@ fault('C23', 'writes moved from a node that becomes read-only', async () => {
       await fetch(`${stack.url}/readyz`)
       expect(await connectionsTo(0)).toBe(0)
     })
+    await first.sql('SET GLOBAL read_only = 0')
+    // These nodes say that they are ready.
+    await toSay(`using ${address(0)}`, async () => {
+      for (const other of others) await other.sql("SET GLOBAL wsrep_reject_queries = 'ALL'")
+      await stack.more(50)
+    })
   } finally {
-    await used.sql('SET GLOBAL read_only = 0')
+    await first.sql('SET GLOBAL read_only = 0')
+    for (const other of others) await other.sql("SET GLOBAL wsrep_reject_queries = 'NONE'")
   }
   await stack.more(50)
+})
+
+fault('C10', 'a batch above a wsrep_max_ws_size that was lowered while running', async () => {
+  const set = (bytes: number) =>
+    Promise.all(cluster.nodes.map((node) => node.sql(`SET GLOBAL wsrep_max_ws_size = ${bytes}`)))
+  await set(131_072)
+  try {
+    const inputs = Array.from({ length: 20 }, (_, i) => ({
+      id: randomUUID() as string,
+      content: `${i}`.padEnd(20_000),
+    }))
+    for (const { id, content } of inputs) stack.sent.set(id, content)
+    await stack.client.graphql('mutation ($inputs: [ContentInput!]!) { saveMany(inputs: $inputs) { status } }', {
+      inputs,
+    })
+    for (const { id } of inputs) stack.acknowledged.add(id)
+    await stack.drained()
+  } finally {
+    await set(2_147_483_647)
+  }
 })
 
 fault('C21', 'the node in use killed under load, and rejoined', async () => {
   stack.write(clients)
   await stack.more(50)
-  const [, used] = cluster.nodes
-  await toSay(`using ${address(0)}`, async () => {
+  const [used] = cluster.nodes
+  await toSay('from now on', async () => {
     await used.stop('SIGKILL')
     await stack.more(50)
   })
@@ -195,10 +232,11 @@ fault('C21', 'the node in use killed under load, and rejoined', async () => {
 fault('C22', 'two of three nodes frozen: no quorum', async () => {
   stack.write(clients)
   await stack.more(50)
-  const [used, ...others] = cluster.nodes
+  const [first, used, third] = cluster.nodes
+  const others = [first, third]
   const config = { host: '127.0.0.1', port: used.port, user: 'root', database: databaseName() }
   const pool = openPool(config, { setting: 'DATABASE_URL', connectionLimit: 1, tables: [], log: quiet() })
-  const connection = await pool.getConnection()
+  await (await pool.getConnection()).release()
   try {
     await toSay('no server of DATABASE_URL can be used', async () => {
       for (const node of others) node.pause()
@@ -207,6 +245,7 @@ fault('C22', 'two of three nodes frozen: no quorum', async () => {
     await stack.more(50)
     expect(await stack.client.deadLetters()).toEqual([])
     // A connection that is closed during a statement: the driver would send a KILL, which such a node refuses.
+    const connection = await pool.getConnection()
     const statement = connection.query('SET @a = SLEEP(60)').catch((error: { code: string }) => error.code)
     connection.destroy()
     expect(await statement).toBe('ECONNABORTED')
@@ -222,21 +261,25 @@ fault('C22', 'two of three nodes frozen: no quorum', async () => {
 fault('C25', 'the node that HAProxy has chosen killed, then the quorum lost, behind HAProxy', async () => {
   const [first, , third] = cluster.nodes
   await first.sql("CREATE USER haproxy@'127.0.0.1' IDENTIFIED VIA mysql_native_password USING ''")
+  await first.sql("CREATE USER worker@'127.0.0.1'")
+  await first.sql(`GRANT ALL ON ${databaseName()}.* TO worker@'127.0.0.1'`)
   const addresses = Object.fromEntries([0, 1, 2].map((i) => [`galera${i + 1}:3306`, address(i)]))
   haproxy = await startHaproxy('galera', addresses)
   for (const worker of stack.workers) await stack.kill(worker)
-  await stack.startWorker({ DATABASE_URL: `mysql://root@127.0.0.1:${haproxy.port}/${databaseName()}` })
+  await stack.startWorker({ DATABASE_URL: `mysql://worker@127.0.0.1:${haproxy.port}/${databaseName()}` })
   stack.write(clients)
   await stack.more(50)
-  await toSay('takes rows again', () => first.stop('SIGKILL'))
-  expect(haproxy.logs()).toContain('galera/galera1 is DOWN')
-  // Without the first one the second is in use, which has no quorum without the third.
-  await toSay('takes no rows', async () => third.pause())
+  await first.stop('SIGKILL')
+  await holds(() => expect(haproxy!.logs()).toContain('galera/galera1 is DOWN'))
+  await rowsGrow(1)
+  // The second one, which is in use now, has no quorum without the third. It goes on taking logins.
+  third.pause()
   await holds(() => expect(haproxy!.logs()).toContain('galera/galera2 is DOWN'))
   await stack.more(50)
-  await toSay('takes rows again', async () => third.resume())
+  third.resume()
+  await rowsGrow(1)
   await first.rejoin()
   await holds(() => expect(haproxy!.logs()).toContain('galera/galera1 is UP'))
-  await holds(async () => expect(await connectionsTo(1)).toBe(0))
+  await holds(async () => expect(await connectionsTo(1, 'worker')).toBe(0))
   await stack.more(50)
 })
