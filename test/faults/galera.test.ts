@@ -264,7 +264,7 @@ fault('C25', 'the node that HAProxy has chosen killed, then the quorum lost, beh
   await first.sql("CREATE USER worker@'127.0.0.1'")
   await first.sql(`GRANT ALL ON ${databaseName()}.* TO worker@'127.0.0.1'`)
   const addresses = Object.fromEntries([0, 1, 2].map((i) => [`galera${i + 1}:3306`, address(i)]))
-  haproxy = await startHaproxy('galera', addresses)
+  haproxy = await startHaproxy('galera', { ...addresses, '1s': '300ms' })
   for (const worker of stack.workers) await stack.kill(worker)
   await stack.startWorker({ DATABASE_URL: `mysql://worker@127.0.0.1:${haproxy.port}/${databaseName()}` })
   stack.write(clients)

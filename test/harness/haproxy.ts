@@ -1,4 +1,4 @@
-/** An HAProxy of a test's own, with a configuration of deploy/haproxy, at other addresses. */
+/** An HAProxy of a test's own, with a configuration of deploy/haproxy. */
 import { writeFileSync } from 'node:fs'
 import { mkdtemp, readFile } from 'node:fs/promises'
 import { connect } from 'node:net'
@@ -8,12 +8,12 @@ import { findHaproxy, need } from './binaries.ts'
 import { launch } from './child.ts'
 import { type Daemon, startDaemon } from './daemon.ts'
 
-/** `addresses`: from the names in the configuration to those of the test. */
-export async function startHaproxy(name: string, addresses: Record<string, string>): Promise<Daemon> {
+/** `words`: what stands in place of a word of the configuration, an address, say. */
+export async function startHaproxy(name: string, words: Record<string, string>): Promise<Daemon> {
   const binary = need(findHaproxy(), 'haproxy')
   const dir = await mkdtemp(join(tmpdir(), 'spillway-haproxy-'))
   let config = await readFile(new URL(`../../deploy/haproxy/${name}.cfg`, import.meta.url), 'utf8')
-  for (const [from, to] of Object.entries(addresses)) config = config.replaceAll(` ${from} `, ` ${to} `)
+  for (const [from, to] of Object.entries(words)) config = config.replaceAll(` ${from} `, ` ${to} `)
   return await startDaemon({
     name: 'haproxy',
     dir,
