@@ -68,8 +68,11 @@ const engines: Engine[] = [
       'queue/redis',
       'queue/replicas',
       'queue/scripts',
+      'queue/sharded',
+      'redis/cluster',
       'redis/connection',
       'redis/outcomes',
+      'redis/sentinel',
     ],
   },
 ]
