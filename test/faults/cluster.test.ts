@@ -104,3 +104,36 @@ test.each(['queue', 'events'] as const)(
   },
   180_000,
 )
+
+test('B32: the queue changes from one shard to six, and a master with some of them is away for seconds', async () => {
+  for (const node of cluster.nodes) await node.cli('CONFIG', 'SET', 'cluster-require-full-coverage', 'no')
+  await Promise.all([...stack.apis, ...stack.workers].map((process) => stack.kill(process, 'SIGTERM')))
+  stack.env = { ...stack.env, QUEUE_SHARDS: '6' }
+  await stack.start(2, 2)
+  const fault = 'a master of the cluster with some of six shards is away, without a replica that takes over'
+  await underLoad(stack, { id: 'B32', fault }, async () => {
+    const events = await cluster.ownerOf(keyOf.events)
+    const owners = await Promise.all([0, 1, 2, 3, 4, 5].map((shard) => cluster.ownerOf(`{${prefix}:${shard}}:queue`)))
+    const master = owners.find((owner) => owner !== events)!
+    const away = owners.flatMap((owner, shard) => (owner === master ? [shard] : []))
+    expect(away.length, 'shards that are away').toBeLessThan(6)
+    await master.stop('SIGKILL')
+    try {
+      await holds(async () => {
+        for (const api of stack.apis) {
+          const { queue } = await (await api.client.fetch('/readyz')).json()
+          expect(queue).toMatchObject({ state: 'ready', unavailableShards: away.map((shard) => ({ shard })) })
+        }
+      }, patience)
+      for (let n = 0; n < 40; n += 1) {
+        const { status, id } = await stack.apis[n % 2]!.client.save(`ours ${n}`)
+        expect(status).toBe(202)
+        stack.sent.set(id, `ours ${n}`)
+        stack.acknowledged.add(id)
+      }
+    } finally {
+      await master.restart()
+    }
+    await stack.more(50)
+  })
+}, 180_000)
