@@ -24,6 +24,7 @@ export class Layouts {
   readonly #recorded: Promise<void>[] = []
   readonly #timer: NodeJS.Timeout
   #earlier: readonly number[] = []
+  #isKnown = false
 
   /** `queues`: those of the present layout. */
   constructor(queues: readonly RedisQueue[], options: Options) {
@@ -62,6 +63,7 @@ export class Layouts {
     this.#earlier = [...this.#seen].flatMap(([shards, seen]) =>
       shards !== this.#options.shards && seen > since ? [shards] : [],
     )
+    this.#isKnown = true
     if (this.largest > before) this.#options.onShards(this.largest)
   }
 
@@ -72,9 +74,10 @@ export class Layouts {
     await this.#recorded[shard]
   }
 
-  /** Resolves when every shard that is ready was asked. */
+  /** Resolves when one of the shards that are ready has answered, or all have failed. Ids are looked up after that only. */
   async known(): Promise<void> {
-    await Promise.allSettled(this.#recorded)
+    if (this.#isKnown) return
+    await Promise.any(this.#recorded.filter((recording) => recording !== undefined)).catch(() => {})
   }
 
   get largest(): number {

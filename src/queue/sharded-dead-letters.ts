@@ -24,6 +24,7 @@ export class ShardedDeadLetters implements DeadLettersOfShard {
   }
 
   async deadLetters(limit: number, range: DeadLetterRange = {}): ReturnType<Queue['deadLetters']> {
+    await this.#layouts.known()
     const { newestFirst = false } = range
     const newer = range.newerThan === undefined ? undefined : bound(range.newerThan)
     const older = range.olderThan === undefined ? undefined : bound(range.olderThan)
@@ -54,6 +55,7 @@ export class ShardedDeadLetters implements DeadLettersOfShard {
   }
 
   async deadLettersOf(ids: readonly string[]): ReturnType<Queue['deadLettersOf']> {
+    await this.#layouts.known()
     const asked = ids.flatMap((id, i) => {
       // A dead letter without an id has its handle for an id.
       const given = splitHandle(id)

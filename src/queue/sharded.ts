@@ -120,6 +120,7 @@ export class ShardedQueue implements Queue {
 
   async enqueue(requests: readonly (readonly Item[])[]): Promise<(Enqueued[] | SpillwayError)[]> {
     const results: (Enqueued[] | SpillwayError)[] = requests.map(() => [])
+    await this.#layouts.known()
     const known = await this.#ofEarlierLayouts(requests)
     // In their order: a request may have the ids of one before it.
     let single: number[] = []
@@ -224,6 +225,7 @@ export class ShardedQueue implements Queue {
   }
 
   async find(ids: readonly string[], digest = ''): Promise<(SaveState | SpillwayError | undefined)[]> {
+    await this.#layouts.known()
     const found = await this.#findBy(ids, digest, (id) => shardOf(id, this.#shards))
     if (!this.#layouts.hasEarlier) return found
     const unknown = ids.flatMap((id, i) => (found[i] === undefined ? [{ id, i }] : []))
