@@ -45,8 +45,6 @@ type PendingEntry = [handle: string, consumer: string, idleMs: number, deliverie
 
 /** Added to the deadline of the blocking read. A late answer costs a reconnect, and a busy server may need one second more than BLOCK. */
 const graceMs = 2_000
-/** How long a consumer that closes waits until it can return its entries. */
-const acknowledgingMs = 500
 const lastId = '18446744073709551615-18446744073709551615'
 
 export class RedisConsumer implements Consumer {
@@ -218,7 +216,10 @@ export class RedisConsumer implements Consumer {
     const reason = (error.cause as Error | undefined)?.message ?? error.message
     // NOGROUP, or UNBLOCKED because the stream was deleted or the primary became a replica.
     if (/^(NOGROUP|UNBLOCKED)/.test(String(reason))) {
-      this.#deps.log.error({ reason }, 'the queue lost its consumer group (flushed, or failed over); creating it again')
+      this.#deps.log.error(
+        { reason },
+        'the queue lost its consumer group (flushed, failed over, or moved to another node); creating it again',
+      )
       this.#groupKnown = false
     } else if (this.#deps.reading.ready && String(reason) !== this.#lastLogged) {
       // Each reason is logged once. Without the log, a server that refuses the read would look like an empty queue.
@@ -350,7 +351,7 @@ export class RedisConsumer implements Consumer {
     reading.close()
     await this.#receiving
     // It may have received entries before this connection could be used for the first time.
-    if (this.#received.size > 0) await acking.whenReady(acknowledgingMs)
+    if (this.#received.size > 0) await acking.whenReady(500)
     try {
       await this.#return([...this.#received])
       // Until its pending list is read, that list may still have entries of a former consumer of its name.

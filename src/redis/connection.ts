@@ -4,7 +4,7 @@
  * resolves or rejects by its deadline.
  *
  * In a cluster it serves the keys of one hash tag. Where a node answers that it does not serve them (MOVED, ASK, TRYAGAIN, CLUSTERDOWN), it has
- * not run the command: the connection goes to the node that does, and sends the command there, once at a time.
+ * not run the command: the connection goes to the node that does, and sends the command there.
  *
  * ioredis' defaults differ: they re-send after a lost reply (two entries for one save) and wait for ever on a frozen server.
  */
@@ -56,8 +56,8 @@ export class RedisConnection {
   /** The problem of the current attempt to connect was logged. */
   #failed = false
   #closed = false
-  /** The code logged last since it was ready. */
-  #lastLogged: string | undefined
+  /** The codes logged since it was ready: each is logged once. In a cluster it tries nodes in turn, each of which may have a code of its own. */
+  readonly #logged = new Set<string>()
   /** Connections in a row that failed. */
   #failures = 0
   /** MOVED replies in a row. */
@@ -142,6 +142,8 @@ export class RedisConnection {
   }
 
   #onError(error: Error): void {
+    // It was disconnected while it asked the Sentinels: `end` follows.
+    if (error.message === 'Connection is closed.') return
     if (!error.message.startsWith('All sentinels are unreachable')) {
       this.#fail(problemOf(error))
       return
@@ -173,8 +175,8 @@ export class RedisConnection {
     this.#ready = true
     this.#failures = 0
     this.#hops = 0
-    if (this.#lastLogged !== undefined) this.#log.info({ role: this.#role }, 'Redis is back')
-    this.#lastLogged = undefined
+    if (this.#logged.size > 0) this.#log.info({ role: this.#role }, 'Redis is back')
+    this.#logged.clear()
     for (const listener of this.#listeners) listener()
   }
 
@@ -195,8 +197,8 @@ export class RedisConnection {
   #fail(problem: Problem): void {
     this.#failed = true
     this.#problem = problem
-    if (this.#lastLogged === problem.code) return
-    this.#lastLogged = problem.code
+    if (this.#logged.has(problem.code)) return
+    this.#logged.add(problem.code)
     this.#log.warn({ role: this.#role, ...problem }, 'Redis cannot be used; trying again')
   }
 
@@ -314,7 +316,7 @@ export class RedisConnection {
     this.#retryMs = code === 'MOVED' || code === 'CLUSTERDOWN' ? 0 : migratingMs
     if (code === 'MOVED') this.#route.moved(reply)
     if (code === 'CLUSTERDOWN') this.#route.next()
-    this.#lastLogged = code
+    this.#logged.add(code)
     this.#log.info({ role: this.#role, code }, 'the keys are on another node of the cluster; following them')
   }
 

@@ -93,7 +93,7 @@ export function ignoreErrorsOfDetector(client: Redis): void {
   for (const { client } of connector.failoverDetector?.sentinels ?? []) client.on('error', () => {})
 }
 
-/** What an error of the client's search for the master means; undefined if it says only that all Sentinels were asked. */
+/** What an error of the client's search for the master means. */
 export function sentinelProblem(message: string): Problem {
   if (/No such master|invalid reply: null/.test(message))
     return {
