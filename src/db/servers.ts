@@ -10,7 +10,7 @@ import type { ConnectionConfig, Pool, PoolConnection, QueryOptions } from 'maria
 import { addressOf } from '../model/hosts.ts'
 import type { MysqlAddress } from './address.ts'
 import { ACQUIRE_MS, connectSession, drop, openPool, type PoolOptions, type StorePool, sessionOn } from './pool.ts'
-import { type Session, unlessUnknown } from './session.ts'
+import type { Session } from './session.ts'
 
 export interface ServersOptions extends PoolOptions {
   /** Whether a server must take writes. */
@@ -40,6 +40,12 @@ interface Use {
 const PROVE_MS = 1_000
 /** After a choice, the next one waits this long: while all servers are unavailable, each call would try all of them. */
 const CHOOSE_AGAIN_MS = 500
+
+/** The codes of a server that is read-only, and of one that is not ready. */
+const READ_ONLY = 1290
+const NOT_READY = 1047
+/** From here on they are those of the driver: no answer of the server. */
+const DRIVER_ERRORS = 45_000
 
 export class Servers implements StorePool {
   readonly #servers: readonly Server[]
@@ -190,31 +196,31 @@ export class Servers implements StorePool {
 }
 
 /** Asked of the server, because a user who may write to a read-only server would write to a replica. */
-async function assertUsable(session: Session, { writes, tables }: ServersOptions): Promise<void> {
-  const variable = async (name: string) =>
-    await unlessUnknown(session.read(`SELECT @@GLOBAL.${name}`).then((row) => String(row?.[0])))
+async function assertUsable(session: Session, { writes }: ServersOptions): Promise<void> {
+  const variable = (name: string) =>
+    answerTo(session.read(`SELECT @@GLOBAL.${name}`).then((row) => row && String(row[0])))
   const [readOnly, engineReadOnly, cluster, ready] = await Promise.all([
     variable('read_only'),
     variable('innodb_read_only'),
     variable('wsrep_on'),
-    session.read("SHOW GLOBAL STATUS LIKE 'wsrep_ready'"),
-    ...tables.slice(0, 1).map((table) => readFrom(session, table)),
+    answerTo(session.read("SHOW GLOBAL STATUS LIKE 'wsrep_ready'")),
+    // A node with wsrep_reject_queries says that it is ready, and refuses this. It needs no table, which may be locked.
+    answerTo(session.run('DO 1')),
   ])
   for (const found of [readOnly, engineReadOnly])
-    if (writes && found !== undefined && !isOff(found)) throw refusal(1290, 'the server is read-only: a replica')
+    if (writes && found !== undefined && !isOff(found)) throw refusal(READ_ONLY, 'the server is read-only: a replica')
   if (ready && isOff(String(ready[1])) && (cluster === undefined || !isOff(cluster)))
-    throw refusal(1047, 'the server is a node of a Galera cluster without a quorum, or is not ready')
+    throw refusal(NOT_READY, 'the server is a node of a Galera cluster without a quorum, or is not ready')
 }
 
-/** No such table, or no right to read it: these are the same on each server. */
-const SAME_EVERYWHERE = [1142, 1146]
-
-/** A server may answer questions about itself and no others: Galera with wsrep_reject_queries, a proxy without servers. */
-async function readFrom(session: Session, table: string): Promise<void> {
+/** Resolves with undefined if the server does not know the question: Vitess has no DO, MySQL no wsrep_on. */
+async function answerTo<T>(question: Promise<T>): Promise<T | undefined> {
   try {
-    await session.read(`SELECT 1 FROM \`${table.replaceAll('`', '``')}\` LIMIT 0`)
+    return await question
   } catch (error) {
-    if (!SAME_EVERYWHERE.includes((error as { errno?: number }).errno ?? 0)) throw error
+    const { errno = 0 } = error as { errno?: number }
+    if (errno > 0 && errno < DRIVER_ERRORS && errno !== NOT_READY) return undefined
+    throw error
   }
 }
 

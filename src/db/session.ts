@@ -130,16 +130,6 @@ function set(session: Session, [name, value]: Variable): Promise<ServerError | u
   )
 }
 
-/** Resolves with undefined if the server does not know the variable that is read. */
-export async function unlessUnknown<T>(reading: Promise<T>): Promise<T | undefined> {
-  try {
-    return await reading
-  } catch (error) {
-    if (UNKNOWN.includes((error as ServerError).errno ?? 0)) return undefined
-    throw error
-  }
-}
-
 /** Numbers by value (0 and 0.000000), sets of words in any order and case. */
 function equal(found: string, value: string): boolean {
   const words = (text: string) => text.toUpperCase().split(',').sort().join()

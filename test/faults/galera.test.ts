@@ -232,8 +232,9 @@ fault('C21', 'the node in use killed under load, and rejoined', async () => {
 fault('C22', 'two of three nodes frozen: no quorum', async () => {
   stack.write(clients)
   await stack.more(50)
-  const [first, used, third] = cluster.nodes
-  const others = [first, third]
+  const connections = await Promise.all(cluster.nodes.map((_, i) => connectionsTo(i)))
+  const used = cluster.nodes[connections.indexOf(Math.max(...connections))]!
+  const others = cluster.nodes.filter((node) => node !== used)
   const config = { host: '127.0.0.1', port: used.port, user: 'root', database: databaseName() }
   const pool = openPool(config, { setting: 'DATABASE_URL', connectionLimit: 1, tables: [], log: quiet() })
   await (await pool.getConnection()).release()

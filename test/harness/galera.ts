@@ -40,7 +40,7 @@ const provider = (port: number, istPort: number) =>
     'gcache.size': '16M',
     'evs.keepalive_period': 'PT0.5S',
     'evs.suspect_timeout': 'PT3S',
-    'evs.inactive_timeout': 'PT6S',
+    'evs.inactive_timeout': 'PT4S',
   })
     .map(([name, value]) => `${name}=${value}`)
     .join(';')
