@@ -16,6 +16,7 @@ import { hashTag, type RedisAddress } from '../redis/address.ts'
 import { RedisConnection } from '../redis/connection.ts'
 import { prove } from '../redis/probe.ts'
 import { scriptOf } from '../redis/script.ts'
+import { ReplicaWait } from './replica-wait.ts'
 
 export interface Reference {
   shard: number
@@ -31,6 +32,8 @@ export interface BatchesOptions {
   /** The address of each; by default all are behind the log's. */
   addressOf: (shard: number) => RedisAddress
   retentionMs: number
+  /** How many replicas should have a text before its reference is appended. */
+  replicas: number
   log: Log
   /** Called when a shard can be read again. */
   onReady: () => void
@@ -44,6 +47,7 @@ const connectMs = 2_000
 
 interface Shard {
   connection: RedisConnection
+  wait: ReplicaWait
   tag: string
   /** Resolves when it was ready once, or after `connectMs`. */
   connected: Promise<boolean>
@@ -83,11 +87,11 @@ export class Batches {
     if (!shard) {
       const address = this.#options.addressOf(index)
       const tag = hashTag(address, `events:${index}`)
-      const { log, onReady } = this.#options
+      const { log, replicas, onReady } = this.#options
       const connection = new RedisConnection(address, { role: `events of shard ${index}`, tag, log, deadlineMs: 5_000 })
       connection.client.defineCommand('spillPut', { lua: putScript })
       connection.onReady(onReady)
-      shard = { connection, tag, connected: connection.whenReady(connectMs) }
+      shard = { connection, wait: new ReplicaWait(replicas), tag, connected: connection.whenReady(connectMs) }
       this.#shards.set(index, shard)
     }
     return shard
@@ -111,7 +115,7 @@ export class Batches {
   }
 
   async #putInto(index: number, batches: readonly { text: string; count: number }[]): Promise<Reference[]> {
-    const { connection, tag } = this.#shard(index)
+    const { connection, wait, tag } = this.#shard(index)
     const references = batches.map(({ text, count }) => ({
       shard: index,
       key: randomBytes(12).toString('base64url'),
@@ -120,9 +124,10 @@ export class Batches {
     }))
     const keys = references.map(({ key }) => `${tag}:${key}`)
     const args = [keys.length, ...keys, this.#options.retentionMs + spareMs, ...batches.map(({ text }) => text)]
-    await connection.ask((client) =>
-      (client as Redis & { spillPut(...args: (string | number)[]): Promise<number> }).spillPut(...args),
-    )
+    await connection.ask(async (client) => {
+      await (client as Redis & { spillPut(...args: (string | number)[]): Promise<number> }).spillPut(...args)
+      await wait.confirm(client)
+    })
     return references
   }
 

@@ -25,6 +25,7 @@ import { scriptOf } from '../redis/script.ts'
 import { Batches, decodeReference, encodeReference, isReference, type Reference } from './batches.ts'
 import { decodeEvents, encodeEvents, readEvents } from './codec.ts'
 import { type Event, type EventLog, expired, type KnownEvent, type LogEntry, type Position } from './events.ts'
+import { ReplicaWait } from './replica-wait.ts'
 
 export interface RedisEventLogOptions {
   retentionMs: number
@@ -43,10 +44,6 @@ export interface RedisEventLogOptions {
 const publishWholeBytes = 256 * 1024
 
 const heartbeatMs = 5_000
-/** Long enough for the lag of a replica that works. */
-const replicasMs = 500
-/** Replicas that did not confirm in that time, perhaps because the log's Redis has none, are not waited for again before this time. */
-const silentMs = 10_000
 
 const appendScript = scriptOf(new URL('lua/append.lua', import.meta.url))
 const readScript = scriptOf(new URL('lua/read.lua', import.meta.url))
@@ -60,8 +57,7 @@ export class RedisEventLog implements EventLog {
   readonly #channel: string
   readonly #own: string
   readonly #shards: number
-  /** From when on an append waits for replicas. */
-  #waitFrom = 0
+  readonly #wait: ReplicaWait
   readonly #batches: Batches
   readonly #followers = new Set<() => Promise<void>>()
   readonly #wakes = new Set<() => void>()
@@ -83,12 +79,14 @@ export class RedisEventLog implements EventLog {
     })
     this.#connection.client.defineCommand('spillAppend', { numberOfKeys: 3, lua: appendScript })
     this.#connection.client.defineCommand('spillRead', { numberOfKeys: 2, lua: readScript })
-    const { shards = 1, addressOf = () => address, retentionMs, log } = options
+    const { shards = 1, addressOf = () => address, retentionMs, replicas = 0, log } = options
     this.#shards = shards
+    this.#wait = new ReplicaWait(replicas)
     this.#batches = new Batches({
       shards,
       addressOf,
       retentionMs,
+      replicas,
       log,
       onReady: () => {
         for (const wake of this.#wakes) wake()
@@ -101,16 +99,13 @@ export class RedisEventLog implements EventLog {
     const { log, meta, sizes } = this.#keys
     const texts = entries.map(encodeEvents)
     const written = this.#shards > 1 ? await this.#putIntoShard(entries, texts) : texts
-    const { retentionMs, retentionBytes, replicas = 0 } = this.#options
+    const { retentionMs, retentionBytes } = this.#options
     const args = [this.#channel, randomBytes(9).toString('base64url'), retentionMs, retentionBytes, publishWholeBytes]
     const trimmed = await this.#connection.ask(async (client) => {
       const { spillAppend } = client as Redis & { spillAppend(...args: (string | number)[]): Promise<string[]> }
       const trimmed = await spillAppend.call(client, log, meta, sizes, ...args, randomInt(100_000), ...written)
       // The messages are acknowledged next, perhaps at another server: a failover of this one must not lose their events alone.
-      if (replicas > 0 && performance.now() >= this.#waitFrom) {
-        const confirmed = Number(await client.call('WAIT', replicas, replicasMs))
-        if (confirmed < replicas) this.#waitFrom = performance.now() + silentMs
-      }
+      await this.#wait.confirm(client)
       return trimmed
     })
     if (trimmed.length > 0) this.#batches.remove(trimmed.map(trimmedReference))
