@@ -9,6 +9,7 @@ import { ShardedQueue } from '../../src/queue/sharded.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
 import { models } from '../harness/contents.ts'
 import { eventually, holds } from '../harness/eventually.ts'
+import { freshRedisUrl } from '../harness/fresh.ts'
 import { startProxy, type TestProxy } from '../harness/proxy.ts'
 import { quiet } from '../harness/quiet.ts'
 import type { TestRedis } from '../harness/redis.ts'
@@ -205,6 +206,27 @@ test('a worker receives a message, and appends an event, only when a replica tha
   expect(performance.now() - started).toBeGreaterThan(450)
   expect(performance.now() - started).toBeLessThan(5_000)
   await events.close()
+})
+
+test('a worker appends a reference only when a replica of the shard that lags has the events', async () => {
+  const options = { retentionMs: 60_000, retentionBytes: 1_000_000, models, log: quiet() }
+  const address = parseRedisUrl(primary.url)
+  // The sequencer has no replica: it is waited for once.
+  const sharded = { shards: 2, replicas: 1, addressOf: () => address }
+  const events = new RedisEventLog(parseRedisUrl(freshRedisUrl()), { ...options, ...sharded })
+  try {
+    await holds(async () => expect(await events.probe()).toBeUndefined())
+    const failure = { code: 'REJECTED', message: 'no', attempts: 1, failedAt: new Date() } as const
+    const append = () => events.append([[{ type: 'failed', id: randomUUID(), model: 'Content', failure }]])
+    await append()
+    const texts = async () => ((await replica.cli('KEYS', '{spillway:events:*')) as string[]).length
+    expect(await texts()).toBe(1)
+    link.set({ kind: 'delay', ms: 200 })
+    await append()
+    expect(await texts()).toBe(2)
+  } finally {
+    await events.close()
+  }
 })
 
 test('RedisQueue refuses saves at once while no replica is connected, and goes on when one is back', async () => {
