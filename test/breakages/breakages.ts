@@ -330,4 +330,20 @@ export const breakages: Breakage[] = [
     ],
     test: { file: 'test/live/narrowed.test.ts', name: 'that is quiet gets cursors by heartbeats' },
   },
+  {
+    name: 'a save that is acknowledged without its replicas',
+    changes: [
+      change(
+        'src/queue/redis-replicas.ts',
+        "typeof confirmed === 'number' && confirmed >= replicas",
+        'confirmed !== undefined',
+      ),
+    ],
+    test: { file: 'test/queue/replicas.test.ts', name: 'RedisQueue acknowledges nothing while its replica is frozen' },
+  },
+  {
+    name: 'an acknowledgement that is repeated without its events',
+    changes: [change('worker/publisher.ts', 'if (isRepeated) await events.append(log)', '')],
+    test: { file: 'test/worker/publisher.test.ts', name: 'Publisher appends the events again before it repeats' },
+  },
 ]
