@@ -6,10 +6,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { find, need } from '../harness/binaries.ts'
-import { eventually } from '../harness/eventually.ts'
+import { eventually, holds } from '../harness/eventually.ts'
 import { startMariadb, type TestMariadb } from '../harness/mariadb.ts'
 import { type SpillwayProcess, spawnSpillway } from '../harness/process.ts'
 import { startRedis, type TestRedis } from '../harness/redis.ts'
+import { spawnSentinel } from '../harness/sentinel.ts'
 
 let dir: string
 let certificate: string
@@ -18,6 +19,7 @@ let redisTls: string
 let mariadb: TestMariadb
 /** Of a user who is let in over TLS only. */
 let databaseUrl: string
+let files: string[]
 let trusting: Record<string, string>
 const processes: SpillwayProcess[] = []
 
@@ -42,7 +44,7 @@ beforeAll(async () => {
   )
   trusting = { NODE_EXTRA_CA_CERTS: certificate }
   const tlsPort = await freePort()
-  const files = ['--tls-cert-file', certificate, '--tls-key-file', key, '--tls-ca-cert-file', certificate]
+  files = ['--tls-cert-file', certificate, '--tls-key-file', key, '--tls-ca-cert-file', certificate]
   ;[redis, mariadb] = await Promise.all([
     startRedis({ args: ['--tls-port', String(tlsPort), ...files, '--tls-auth-clients', 'no'] }),
     startMariadb({ args: [`--ssl-cert=${certificate}`, `--ssl-key=${key}`] }),
@@ -88,6 +90,53 @@ test('Spillway saves over rediss:// and sslaccept=strict, and every connection i
   expect(ours.length).toBeGreaterThan(4)
   const { port } = new URL(redisTls)
   expect(ours.filter((line) => !line.includes(`laddr=127.0.0.1:${port} `))).toEqual([])
+})
+
+test('Spillway saves over rediss+cluster:// from node to node, with a cache that a Sentinel names over rediss+sentinel://', async () => {
+  const ports = [await freePort(), await freePort(), await freePort()] as const
+  const node = async (port: number) =>
+    startRedis({
+      args: [
+        ...['--tls-port', String(port), ...files, '--tls-auth-clients', 'no', '--tls-cluster', 'yes'],
+        ...['--cluster-enabled', 'yes', '--cluster-port', String(await freePort())],
+      ],
+    })
+  const config = [
+    `tls-port ${ports[2]}`,
+    ...[`tls-cert-file ${certificate}`, `tls-key-file ${files[3]}`, `tls-ca-cert-file ${certificate}`],
+    ...['tls-auth-clients no', 'tls-replication yes'],
+  ]
+  const starting = [node(ports[0]), node(ports[1]), spawnSentinel(Number(new URL(redisTls).port), { config })] as const
+  try {
+    const [first, second, sentinel] = await Promise.all(starting)
+    await second.cli('CLUSTER', 'ADDSLOTSRANGE', 0, 16_383)
+    const [, bus] = (await second.cli('CONFIG', 'GET', 'cluster-port')) as [string, string]
+    await first.cli('CLUSTER', 'MEET', '127.0.0.1', ports[1], bus)
+    await holds(async () => expect(String(await first.cli('CLUSTER', 'INFO'))).toContain('cluster_state:ok'))
+    const env = {
+      ...trusting,
+      DATABASE_URL: `${databaseUrl}?sslaccept=strict`,
+      QUEUE_URL: `rediss+cluster://127.0.0.1:${ports[0]}`,
+      CACHE_URL: `rediss+sentinel://127.0.0.1:${ports[2]}/mymaster/1`,
+    }
+    const [api, worker] = await Promise.all([start('api', env), start('worker', env)])
+    expect((await api.client.saveAndWait('over TLS')).data.save).toMatchObject({ status: 'SAVED' })
+    await holds(async () => {
+      const { cache } = await (await fetch(`${api.url}/readyz`)).json()
+      expect(cache).toEqual({ state: 'ready' })
+    })
+    for (const [server, port] of [
+      [second, ports[1]],
+      [redis, new URL(redisTls).port],
+      [sentinel, ports[2]],
+    ] as const) {
+      const clients = String(await server.cli('CLIENT', 'LIST')).split('\n')
+      expect(clients.filter((line) => line.includes(`laddr=127.0.0.1:${port} `)).length).toBeGreaterThan(0)
+    }
+    for (const { logs } of [api, worker]) expect(logs()).not.toContain('cannot be used')
+  } finally {
+    await Promise.allSettled(starting.map(async (server) => (await server).cleanup()))
+  }
 })
 
 describe('a self-signed certificate', () => {
