@@ -3,8 +3,8 @@
  * only if none refuses, each shard enqueues its part.
  *
  * - A shard refuses (ID_CONFLICT, QUEUE_FULL), or cannot be reached: nothing is enqueued anywhere.
- * - The process dies before the first commit: nothing is enqueued. The reservations expire after `reservedMs` (redis.ts); until then requests with the same
- *   ids are told to try again.
+ * - The process dies before the first commit: nothing is enqueued. The reservations expire after `reservedMs` (redis.ts); until then requests
+ *   with the same ids are told to try again.
  * - The process dies between two commits, or a shard fails at its commit: some items are enqueued, and others are not. The client was not told
  *   that anything was refused: it has no answer, or OUTCOME_UNKNOWN. A retry with the same ids enqueues the rest, and each id is saved once.
  */
@@ -30,27 +30,27 @@ export async function enqueueSpanning(
   parts: readonly Part[],
 ): Promise<Enqueued[] | SpillwayError> {
   const token = randomBytes(9).toString('base64url')
-  const release = () => {
-    for (const { queue, items } of parts) queue.release(items, token).catch(() => {})
-  }
+  // Where it fails, the reservations expire.
+  const release = () => Promise.allSettled(parts.map(({ queue, items }) => queue.release(items, token)))
   const since = performance.now()
   for (let attempt = 1; ; attempt += 1) {
     const refusals = (await all(parts, ({ queue, items }) => queue.reserve(items, token))).filter(isError)
     const refused = refusals.find(({ code }) => code === 'ID_CONFLICT') ?? refusals[0]
     if (!refused) break
-    release()
+    // Before the next try: it has the same token.
+    await release()
     if (refused.code === 'ID_CONFLICT' || refused.code === 'QUEUE_FULL') return refused
     if (!isReserved(refused) || attempt === tries) return unavailable(refused)
     await sleep(20 * attempt * (0.5 + Math.random()))
   }
   if (performance.now() - since > commitBeforeMs) {
-    release()
+    await release()
     return unavailable()
   }
   const committed = await all(parts, ({ queue, items }) => queue.commit(items, token))
   const failed = committed.find(isError)
   if (failed) {
-    release()
+    await release()
     return committed.every((part) => isError(part) && part.code === 'QUEUE_UNAVAILABLE')
       ? unavailable(failed)
       : new SpillwayError('OUTCOME_UNKNOWN', 'The ids are of several shards, and one of them failed midway.', {
