@@ -9,7 +9,7 @@ import type { Daemon } from '../harness/daemon.ts'
 import { eventually, holds } from '../harness/eventually.ts'
 import { type Galera, startGalera } from '../harness/galera.ts'
 import { startHaproxy } from '../harness/haproxy.ts'
-import { connect, query } from '../harness/mariadb.ts'
+import { connect, type TestMariadb } from '../harness/mariadb.ts'
 import { quiet } from '../harness/quiet.ts'
 import { expectSound, Stack } from '../harness/stack.ts'
 import { record } from './table.ts'
@@ -48,12 +48,10 @@ function fault(id: string, name: string, inject: () => Promise<void>): void {
       console.log(`${id} the worker waited for the database: ${outagesMs(since).join(', ')} ms`)
       expectSound(verdict)
       expect(verdict.deadLetters).toBe(0)
-      const counts = cluster.nodes.map(async (node) => {
-        const [row] = await query(node.url, 'SELECT COUNT(*) AS n FROM Content', databaseName())
-        return Number(row!.n)
-      })
       const { size } = await stack.rows()
-      await holds(async () => expect(await Promise.all(counts)).toEqual([size, size, size]))
+      const count = async (node: TestMariadb) =>
+        Number((await node.sql('SELECT COUNT(*) AS n FROM Content', databaseName()))[0]!.n)
+      await holds(async () => expect(await Promise.all(cluster.nodes.map(count))).toEqual([size, size, size]))
     } finally {
       await stack.stopWriting()
     }

@@ -12,7 +12,7 @@ import { findGalera, findMariadb, need } from './binaries.ts'
 import { launch } from './child.ts'
 import { type Daemon, freePort, startDaemon } from './daemon.ts'
 import { holds } from './eventually.ts'
-import { createDatabase, query, type Row, shared, type TestMariadb, template } from './mariadb.ts'
+import { connect, createDatabase, query, type Row, shared, type TestMariadb, template } from './mariadb.ts'
 
 const run = promisify(execFile)
 
@@ -65,7 +65,7 @@ export async function startGalera(args: readonly string[] = []): Promise<Galera>
     let failure: unknown
     for (const node of nodes) {
       try {
-        return await query(node.url, statement, database)
+        return await queryInOrder(node.url, statement, database)
       } catch (error) {
         failure = error
       }
@@ -80,6 +80,17 @@ export async function startGalera(args: readonly string[] = []): Promise<Galera>
   const url = (database: string, order: readonly number[] = [0, 1, 2]) =>
     `mysql://root@${order.map((i) => `127.0.0.1:${nodes[i]!.port}`).join(',')}/${database}`
   return { nodes: nodes as unknown as Galera['nodes'], asServer, url, cleanup }
+}
+
+/** One statement, after the node has all that was committed before it. */
+async function queryInOrder(url: string, statement: string, database?: string): Promise<Row[]> {
+  const connection = await connect(url, { ...(database && { database }), socketTimeout: 30_000 })
+  try {
+    await connection.query('SET wsrep_sync_wait = 1')
+    return await connection.query(statement)
+  } finally {
+    connection.destroy()
+  }
 }
 
 interface NodeSpec {
