@@ -12,6 +12,7 @@ const longest = [
   'faults/database',
   'abuse/bytes',
   'faults/displaced',
+  'faults/replicated',
   'live/leak',
   'e2e/readiness',
   'console/trouble',
