@@ -219,6 +219,9 @@ const checks: ((s: Settings) => string | false | undefined)[] = [
     isFile(s.queueUrl) &&
     `API_PROCESSES=${s.apiProcesses} needs a queue that processes share, and QUEUE_URL=file:… is embedded in one: set QUEUE_URL=redis://…, or leave API_PROCESSES out`,
   (s) =>
+    s.queueCapacity < s.queueShards &&
+    `QUEUE_CAPACITY=${s.queueCapacity} is split over QUEUE_SHARDS=${s.queueShards}, and each needs room for a message: set it to at least ${s.queueShards}`,
+  (s) =>
     s.queueShards > 1 &&
     isFile(s.queueUrl) &&
     `QUEUE_SHARDS=${s.queueShards} needs a queue on Redis, and QUEUE_URL=file:… is embedded: leave QUEUE_SHARDS out, or set QUEUE_URL=redis://…`,

@@ -32,9 +32,6 @@ export const isEmbedded = ({ queueUrl }: Pick<Config, 'queueUrl'>): boolean => q
 /** How long a command waits for Redis. */
 const commandWaitMs = 3_000
 
-/** How long the start waits for Redis to say whether the queue had several shards. */
-const layoutWaitMs = 1_000
-
 type QueueConfig = Pick<
   Config,
   | 'queueUrl'
@@ -70,7 +67,7 @@ export async function openQueue(
     file.failed.catch(onUnfit)
     return { ...connectQueue({ stack, models }, { queuePort: file.connect(), eventsPort: file.connect() }), file }
   }
-  const queue = await openShards(parseRedisUrl(queueUrl), { shards, capacity, replicas, log, onEvicting: onUnfit })
+  const queue = openShards(parseRedisUrl(queueUrl), { shards, capacity, replicas, log, onEvicting: onUnfit })
   stack.defer(() => queue.close())
   const eventsAddress = parseRedisUrl(eventsUrl, 'EVENTS_URL')
   const events = new RedisEventLog(eventsAddress, { retentionMs, retentionBytes, models, log, shards, replicas })
@@ -78,28 +75,22 @@ export async function openQueue(
   return { queue, events }
 }
 
-/** With one shard, and none before, the queue is that shard. */
-async function openShards(
+/** With one shard, too, it is a queue of shards: another process may use more of them, or may have used more before. */
+function openShards(
   address: RedisAddress,
   {
     shards,
     capacity,
     ...options
   }: { shards: number; capacity: number; replicas: number; log: Log; onEvicting: (error: Error) => void },
-): Promise<Queue> {
-  if (shards > 1) return new ShardedQueue((shard) => openShard(shard), { shards, log: options.log })
-  const only = new RedisQueue(address, { ...options, capacity })
-  if (await only.connection.whenReady(layoutWaitMs)) {
-    const largest = await only.largestLayout().catch(() => undefined)
-    if (largest !== undefined && largest <= 1) return only
-  }
-  return new ShardedQueue((shard) => (shard === 0 ? only : openShard(shard)), { shards, log: options.log })
-
-  function openShard(shard: number): RedisQueue {
-    // Shards of a former number of shards get no new messages.
+): ShardedQueue {
+  const open = (shard: number) => {
+    // Shards of another number of shards get no new messages from here.
     const part = shard < shards ? Math.ceil((capacity - shard) / shards) : 0
-    return new RedisQueue(address, { ...options, shard, capacity: part })
+    const named = shards === 1 && shard === 0 ? {} : { shard }
+    return new RedisQueue(address, { ...options, ...named, capacity: part })
   }
+  return new ShardedQueue(open, { shards, log: options.log })
 }
 
 /** Ports to the thread that owns the embedded queue's file. */
@@ -123,7 +114,6 @@ export function connectQueue(
 /** The queue alone, for a command: waits for Redis, for a bounded time. */
 export async function openQueueAlone(deps: OpenDeps, config: QueueConfig): Promise<Queue> {
   const { queue } = await openQueue({ ...deps, models: new Map() }, config)
-  if (queue instanceof RedisQueue) await queue.connection.whenReady(commandWaitMs)
   if (queue instanceof ShardedQueue) await queue.whenReady(commandWaitMs)
   return queue
 }

@@ -202,13 +202,6 @@ export class RedisQueue implements Queue {
     return found.flatMap((seen, n) => (seen === null ? [] : [[n + 1, Number(seen)] as [number, number]]))
   }
 
-  /** The largest number of shards that was ever recorded; 1 if none was. */
-  async largestLayout(): Promise<number> {
-    const numbers = Array.from({ length: mostShards }, (_, n) => String(n + 1))
-    const found = await this.#connection.read((client) => client.hmget(this.#keys.layouts, ...numbers))
-    return Math.max(1, ...numbers.filter((_, n) => found[n] !== null).map(Number))
-  }
-
   /** `reserving`: '', or 'reserve TOKEN', or 'commit TOKEN'. */
   async #enqueue(
     requests: readonly (readonly Item[])[],

@@ -19,14 +19,14 @@ export function withShard(id: string, shard: number, shards: number): string {
   return id.slice(0, -idBits / 4) + inRange.toString(16).padStart(idBits / 4, '0')
 }
 
-/** A handle of an entry or a dead letter, with its shard in front: `2/1764284000000-0`. */
-export const withShardOf = (shard: number, handle: string): string => `${shard}/${handle}`
+/** A handle of an entry or a dead letter, with its shard in front: `2/1764284000000-0`. Shard 0, which may be the only one, is left out. */
+export const withShardOf = (shard: number, handle: string): string => (shard === 0 ? handle : `${shard}/${handle}`)
 
-/** The shard of a handle, and the shard's own handle; undefined if it has no shard. */
-export function splitHandle(text: string): { shard: number; handle: string } | undefined {
+/** The shard of a handle, and the shard's own handle. */
+export function splitHandle(text: string): { shard: number; handle: string } {
   const end = text.indexOf('/')
-  const shard = end > 0 && end < 3 ? Number(text.slice(0, end)) : Number.NaN
-  return Number.isInteger(shard) && shard >= 0 ? { shard, handle: text.slice(end + 1) } : undefined
+  const shard = end > 0 && end < 3 ? Number(text.slice(0, end)) : 0
+  return shard > 0 ? { shard, handle: text.slice(end + 1) } : { shard: 0, handle: text }
 }
 
 /** The values by their shards, in order. */

@@ -40,10 +40,11 @@ export class ShardedConsumer implements Consumer {
   }
 
   shardOf({ handle }: Entry): number {
-    return splitHandle(handle)?.shard ?? 0
+    return splitHandle(handle).shard
   }
 
   async receive(limit: { rows: number; bytes: number }, waitMs: number): Promise<Entry[]> {
+    if (this.#shards.size === 1 && !this.#isClosed) return await this.#shards.get(0)!.consumer.receive(limit, waitMs)
     const until = performance.now() + waitMs
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<void>((resolve) => {
@@ -195,7 +196,8 @@ export class ShardedConsumer implements Consumer {
 
 /** The entry as its shard knows it. */
 function own(entry: Entry): Entry {
-  return renamed(entry, splitHandle(entry.handle)?.handle ?? entry.handle)
+  const { shard, handle } = splitHandle(entry.handle)
+  return shard === 0 ? entry : renamed(entry, handle)
 }
 
 const renamed = ({ id, body, deliveries }: Entry, handle: string): Entry => ({ handle, id, body, deliveries })

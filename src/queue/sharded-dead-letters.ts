@@ -58,8 +58,10 @@ export class ShardedDeadLetters implements DeadLettersOfShard {
     await this.#layouts.known()
     const asked = ids.flatMap((id, i) => {
       // A dead letter without an id has its handle for an id.
-      const given = splitHandle(id)
-      if (given) return [{ i, shard: given.shard, id: given.handle }]
+      if (isHandle(id)) {
+        const { shard, handle } = splitHandle(id)
+        return [{ i, shard, id: handle }]
+      }
       return this.#layouts.shardsOf(id).map((shard) => ({ i, shard, id }))
     })
     const found = ids.map(() => ({ count: 0, handles: [] as string[] }))
@@ -93,7 +95,7 @@ export class ShardedDeadLetters implements DeadLettersOfShard {
     handles: readonly string[],
     act: (queue: DeadLettersOfShard, some: string[]) => Promise<DeadLetterStep>,
   ): Promise<DeadLetterStep> {
-    const split = handles.slice(0, handlesAtOnce).map(splitOrFirst)
+    const split = handles.slice(0, handlesAtOnce).map(splitHandle)
     const left = new Map<number, number>()
     const changed: string[] = []
     const failures: SpillwayError[] = []
@@ -141,11 +143,10 @@ function partly(cause: SpillwayError): SpillwayError {
 
 /** The handle of a dead letter with its shard, and its id: one that is a handle gets its shard, too. */
 function named(shard: number, { id, handle }: DeadLetter): Pick<DeadLetter, 'id' | 'handle'> {
-  return { handle: withShardOf(shard, handle), id: /^\d+-\d+$/.test(id) ? withShardOf(shard, id) : id }
+  return { handle: withShardOf(shard, handle), id: isHandle(id) ? withShardOf(shard, id) : id }
 }
 
-/** A handle without a shard is from a queue that had one shard. */
-const splitOrFirst = (text: string) => splitHandle(text) ?? { shard: 0, handle: text }
+const isHandle = (text: string) => /^(\d{1,2}\/)?\d+-\d+$/.test(text)
 
 interface Bound {
   shard: number
@@ -155,7 +156,7 @@ interface Bound {
 }
 
 function bound(text: string): Bound {
-  const split = splitOrFirst(text)
+  const split = splitHandle(text)
   const [, time] = /^(\d{1,20})-\d{1,20}$/.exec(split.handle) ?? []
   if (time === undefined || BigInt(time) > latest) throw noHandle()
   return { shard: split.shard, time: BigInt(time), handle: split.handle }
@@ -181,7 +182,7 @@ function compareHandles(a: string, b: string): number {
 }
 
 function keyOf(text: string): [time: bigint, shard: bigint, rest: bigint] {
-  const { shard, handle } = splitHandle(text)!
+  const { shard, handle } = splitHandle(text)
   const [time = '0', rest = '0'] = handle.split('-')
   return [BigInt(time), BigInt(shard), BigInt(rest)]
 }

@@ -76,7 +76,7 @@ export class ShardedQueue implements Queue {
       if (this.#queues.has(shard)) continue
       const queue = this.#open(shard)
       this.#queues.set(shard, queue)
-      this.#log.info({ shard }, 'a shard of an earlier number of shards is drained, too')
+      this.#log.info({ shard }, 'a shard of another number of shards is drained, too')
       for (const [consumer, name] of this.#consumers) consumer.add(shard, queue.consumer(name))
     }
   }
@@ -89,7 +89,13 @@ export class ShardedQueue implements Queue {
     await Promise.all([...this.#queues.values()].map((queue) => queue.connection.whenReady(timeoutMs)))
   }
 
+  /** Whether no id can be in another shard than the first. */
+  #isOne(): boolean {
+    return this.#shards === 1 && !this.#layouts.hasEarlier
+  }
+
   homeId(id: string): string {
+    if (this.#shards === 1) return id
     return withShard(id, this.#homeShard(), this.#shards)
   }
 
@@ -112,15 +118,19 @@ export class ShardedQueue implements Queue {
 
   /** The shard of all ids of a request; the number of shards if they are of several. */
   shardOf(request: readonly Item[]): number {
-    if (request.length === 0) return 0
+    if (request.length === 0 || this.#shards === 1) return 0
     const shard = shardOf(request[0]!.id, this.#shards)
     for (let i = 1; i < request.length; i += 1) if (shardOf(request[i]!.id, this.#shards) !== shard) return this.#shards
     return shard
   }
 
   async enqueue(requests: readonly (readonly Item[])[]): Promise<(Enqueued[] | SpillwayError)[]> {
-    const results: (Enqueued[] | SpillwayError)[] = requests.map(() => [])
     await this.#layouts.known()
+    if (this.#isOne()) {
+      await this.#layouts.recorded(0)
+      return await this.#queues.get(0)!.enqueue(requests)
+    }
+    const results: (Enqueued[] | SpillwayError)[] = requests.map(() => [])
     const known = await this.#ofEarlierLayouts(requests)
     // In their order: a request may have the ids of one before it.
     let single: number[] = []
@@ -226,6 +236,7 @@ export class ShardedQueue implements Queue {
 
   async find(ids: readonly string[], digest = ''): Promise<(SaveState | SpillwayError | undefined)[]> {
     await this.#layouts.known()
+    if (this.#isOne()) return await this.#queues.get(0)!.find(ids, digest)
     const found = await this.#findBy(ids, digest, (id) => shardOf(id, this.#shards))
     if (!this.#layouts.hasEarlier) return found
     const unknown = ids.flatMap((id, i) => (found[i] === undefined ? [{ id, i }] : []))
@@ -282,6 +293,7 @@ export class ShardedQueue implements Queue {
 
   /** Adds up what the shards that answer have. Rejects if none does. */
   async status(): Promise<QueueStatus> {
+    if (this.#queues.size === 1) return await this.#queues.get(0)!.status()
     const all = [...this.#queues].map(([shard, queue]) => ({ shard, queue, status: settled(queue.status()) }))
     const first = Promise.any(
       all.map(async ({ status }) => {

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { boot, type Spillway } from '../harness/boot.ts'
+import { client } from '../harness/client.ts'
 import { holds } from '../harness/eventually.ts'
 import { putRows } from '../harness/rows.ts'
 import type { SseClient } from '../harness/sse.ts'
@@ -133,4 +134,20 @@ test('Spillway loses nothing and keeps its cursors while QUEUE_SHARDS changes fr
   const rows = new Map((await system.client.contents()).map(({ id, content }) => [id, content]))
   expect([...sent].filter(([id, content]) => rows.get(id) !== content)).toEqual([])
   expect(rows.size).toBe(sent.size + dead.length)
+})
+
+test('a worker and an API of one shard find the messages of an API that uses four', { timeout: 60_000 }, async () => {
+  await restart(1, 1)
+  const [former] = system.apis
+  system.env = { ...system.env, QUEUE_SHARDS: '4' }
+  const api = await system.startApi()
+  const messages = Array.from({ length: 20 }, (_, n) => ({ id: randomUUID(), content: `rolling ${n}` }))
+  const send = client(api.url!)
+  for (const { id, content } of messages) expect((await send.save(content, { id })).status).toBe(202)
+  await drained()
+  for (const { id } of messages) expect(await client(former!.url!).receipt(id)).toMatchObject({ status: 'SAVED' })
+  const [{ id, content } = expect.unreachable()] = messages
+  const again = await client(former!.url!).saveAndWait(content, 0, id)
+  expect(again.data.save).toMatchObject({ saveId: id, duplicate: true, status: 'SAVED' })
+  expect((await client(former!.url!).save('other', { id })).code).toBe('ID_CONFLICT')
 })
