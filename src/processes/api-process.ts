@@ -9,6 +9,9 @@ import { argsOf, type Place, type Ready } from './member.ts'
 /** How long a scrape waits for a process. */
 const samplesWithinMs = 1_000
 
+/** How long the primary waits, after a process has ended, for what it told. */
+const disconnectsWithinMs = 300
+
 /** How a process ended: its exit code or a signal. */
 export type End = number | NodeJS.Signals
 
@@ -107,7 +110,36 @@ export class ApiProcess implements Source {
   }
 }
 
+/** A connection that the primary has accepted. */
+interface Offer {
+  close(): void
+}
+
+/** A message of node:cluster to or from an API process. */
+interface ClusterMessage {
+  act?: string
+  ack?: number
+}
+
+/**
+ * If a process ends before it has confirmed a connection that was sent to it, Node waits for the confirmation for ever: it neither emits
+ * `disconnect` nor closes the connection, whose client would wait, too. Returns what closes it.
+ */
+function watchOffers({ process }: Worker): () => void {
+  let offered: Offer | undefined
+  const send = process.send.bind(process) as (message: ClusterMessage, handle?: Offer, ...more: never[]) => boolean
+  process.send = ((message: ClusterMessage, handle?: Offer, ...more: never[]) => {
+    if (message.act === 'newconn') offered = handle
+    return send(message, handle, ...more)
+  }) as typeof process.send
+  process.on('internalMessage' as 'message', (message) => {
+    if ((message as ClusterMessage).ack !== undefined) offered = undefined
+  })
+  return () => offered?.close()
+}
+
 async function endOf(worker: Worker): Promise<End> {
+  const closeOffered = watchOffers(worker)
   const disconnected = new Promise<void>((resolve) => worker.once('disconnect', resolve))
   const end = await new Promise<End>((resolve) => {
     worker.once('exit', (code: number | null, signal: NodeJS.Signals | null) => resolve(signal ?? code ?? 1))
@@ -116,6 +148,10 @@ async function endOf(worker: Worker): Promise<End> {
       if (worker.process.pid === undefined) resolve(1)
     })
   })
-  if (worker.process.pid !== undefined) await disconnected
+  if (worker.process.pid === undefined) return end
+  const timer = setTimeout(() => worker.process.emit('disconnect'), disconnectsWithinMs)
+  await disconnected
+  clearTimeout(timer)
+  closeOffered()
   return end
 }

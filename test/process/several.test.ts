@@ -197,6 +197,30 @@ test('STREAM_LIMIT and MAX_CONNECTIONS are those of the machine, also after one 
   }
 })
 
+test('connections that killed API processes had not taken are closed or get a response, and all processes are replaced', async () => {
+  const pids = apiProcesses(machine.pid)
+  for (const pid of pids) process.kill(pid, 'SIGSTOP')
+  const before = openFiles(machine.pid)
+  const raws = await Promise.all(Array.from({ length: 6 }, () => Raw.open(machine.url!)))
+  try {
+    const { host } = new URL(machine.url!)
+    for (const raw of raws) await raw.send(`GET /livez HTTP/1.1\r\nHost: ${host}\r\n\r\n`)
+    await holds(() => expect(openFiles(machine.pid)).toBeGreaterThanOrEqual(before + 4))
+    for (const pid of pids) process.kill(pid, 'SIGKILL')
+    await holds(
+      () => expect(raws.filter(({ socket, statuses }) => !socket.destroyed && statuses.length === 0)).toEqual([]),
+      { timeoutMs: 40_000 },
+    )
+    await holds(() => {
+      const now = apiProcesses(machine.pid)
+      expect(now).toHaveLength(2)
+      expect(now.filter((pid) => pids.includes(pid))).toEqual([])
+    })
+  } finally {
+    for (const raw of raws) raw.close()
+  }
+}, 90_000)
+
 test('API processes end when their primary is killed', async () => {
   const pids = apiProcesses(machine.pid)
   expect(pids).toHaveLength(2)
