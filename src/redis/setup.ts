@@ -59,11 +59,11 @@ export async function setUp(
 }
 
 /** Whether an error reply says that a node of a cluster has not run the command, because it does not serve the keys now. */
-export const isRedirection = (message: string): boolean => inCluster.test(message.split(' ', 1)[0]!)
+export const isRedirection = (message: string): boolean => /^(MOVED|ASK|CLUSTERDOWN|TRYAGAIN)\b/.test(message)
 
 function redirection(reply: Reply | undefined): Problem | undefined {
   const code = codeOf(reply)
-  if (!inCluster.test(code)) return undefined
+  if (!isRedirection(code)) return undefined
   const reasons: Record<string, string> = {
     MOVED: 'the nodes of the cluster send the connection from one to the next: see CLUSTER NODES on each of them',
     CLUSTERDOWN: 'the node says that the cluster is down: no majority of its masters, or a slot that no node serves',

@@ -22,7 +22,7 @@ let single: TestRedis
 const open: { close(): unknown }[] = []
 
 beforeAll(async () => {
-  ;[cluster, single] = await Promise.all([startCluster({ masters: 2 }), startRedis()])
+  ;[cluster, single] = await Promise.all([startCluster({ masters: 2, args: ['--appendonly', 'no'] }), startRedis()])
 }, 90_000)
 afterEach(async () => {
   for (const one of open.splice(0)) await one.close()
