@@ -8,7 +8,6 @@ import { argsOf, type Place, type Ready } from './member.ts'
 
 /** How long a scrape waits for a process. */
 const samplesWithinMs = 1_000
-
 /** How long the primary waits, after a process has ended, for what it told. */
 const disconnectsWithinMs = 300
 
@@ -97,7 +96,9 @@ export class ApiProcess implements Source {
   }
 
   #leave(client: string): void {
-    const left = this.#streams.get(client)! - 1
+    const open = this.#streams.get(client)
+    if (open === undefined) return
+    const left = open - 1
     if (left > 0) this.#streams.set(client, left)
     else this.#streams.delete(client)
     this.#counts.leave(client)
