@@ -10,6 +10,8 @@ const longest = [
   'faults/redis',
   'live/slow',
   'faults/database',
+  'faults/cluster',
+  'faults/sentinel',
   'abuse/bytes',
   'faults/displaced',
   'faults/replicated',
