@@ -49,6 +49,7 @@ const engines: Engine[] = [
       'db/faults',
       'db/migrations',
       'db/mysql',
+      'db/servers',
       'db/session',
       'db/table',
       'worker/persist',
