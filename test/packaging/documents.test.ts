@@ -16,6 +16,7 @@ const documents = [
   'docs/glossary.md',
   'docs/models.md',
   'docs/protocol.md',
+  'docs/sizing.md',
 ]
 const read = (path: string) => readFileSync(join(root, path), 'utf8')
 
@@ -26,7 +27,7 @@ const known = new Set([
   // Codes of errors and of dead letters.
   ...[...read('src/model/error.ts').matchAll(/'([A-Z_]+)'/g)].map(([, code]) => code!),
   // Codes of /readyz, and of errors that GraphQL itself has.
-  ...['src/redis/setup.ts', 'src/sqlite/fault.ts'].flatMap((path) =>
+  ...['src/redis/setup.ts', 'src/redis/route.ts', 'src/sqlite/fault.ts'].flatMap((path) =>
     [...read(path).matchAll(/'([A-Z]+(?:_[A-Z]+)+)'/g)].map(([, code]) => code!),
   ),
   'GRAPHQL_PARSE_FAILED',
@@ -36,6 +37,12 @@ const known = new Set([
   'NODE_ENV',
   'TEST_REDIS_URL',
   'TEST_DATABASE_URL',
+  'TEST_MYSQLD',
+  'TEST_REDIS_SERVER',
+  // Of Node, and of the databases.
+  'NODE_EXTRA_CA_CERTS',
+  'CONNECTION_ADMIN',
+  'GET_LOCK',
   'SPILLWAY_FAULT_TABLE',
 ])
 const scripts = Object.keys(JSON.parse(read('package.json')).scripts)
