@@ -282,7 +282,7 @@ describe('readConfig', () => {
       'mysql://root:hunter2@a:3306,b/x',
       'mysql://root@[::1]:3306,[2001:db8::1],10.0.0.1:3307/x?ssl=true',
       'mysql://a:p%40%2C%2F@h_1.example,h-2.example/x',
-      'mysql://a,b:c,d@h,i/x',
+      'mysql://a%2Cb:c,d@h,i/x',
     ]) {
       expect(readConfig({ DATABASE_URL: url, DATABASE_READ_URL: url }, {})).toMatchObject({
         databaseUrl: url,
@@ -326,6 +326,8 @@ describe('readConfig', () => {
     ['file:./hunter2.db,./other.db', 'has a comma, and is one file'],
     ['file://hunter2,b/x.db', 'has a comma, and is one file'],
     ['mysql://a,b/x', undefined],
+    ['mysql://a,u:hunter2@b/spillway', 'has a comma before its @'],
+    ['mysql://a:3306,u:hunter2@b/spillway', 'has a comma before its @'],
   ])('a list of hosts is checked: %s', (DATABASE_URL, problem) => {
     if (problem === undefined) return expect(readConfig({ DATABASE_URL }, {}).databaseUrl).toBe(DATABASE_URL)
     const message = problems({ DATABASE_URL })

@@ -3,7 +3,7 @@
  * secret. Not the driver's own parser: its errors hold the whole URL, with the password.
  */
 import type { ConnectionConfig } from 'mariadb'
-import { type Host, readHosts, splitHosts } from '../model/hosts.ts'
+import { type Host, namesHostBeforeUser, readHosts, splitHosts } from '../model/hosts.ts'
 
 export interface MysqlAddress {
   /** The servers of one database; the first is preferred. */
@@ -40,6 +40,8 @@ function read(text: string): MysqlAddress | string {
   // In a list of whole URLs without their paths, all but the last host would be read as a part of the password.
   if (/:\/\/[^/?#]*@[^/?#]*,[^/?#]*@/.test(text))
     return `has an @ before a comma: the hosts of a list share one user and password, expected ${expected}; ${encode}`
+  if (namesHostBeforeUser(text))
+    return `has a comma before its @: user and password stand once, before all hosts, and a comma in them is %2C; expected ${expected}`
   const [, database] = /^\/([^/]+)$/.exec(url.pathname) ?? []
   if (database === undefined) return `must name one database behind the host, as in mysql://HOST:3306/spillway`
   if (database.includes(','))

@@ -88,7 +88,13 @@ export class Batches {
       const address = this.#options.addressOf(index)
       const tag = hashTag(address, `events:${index}`)
       const { log, replicas, onReady } = this.#options
-      const connection = new RedisConnection(address, { role: `events of shard ${index}`, tag, log, deadlineMs: 5_000 })
+      const connection = new RedisConnection(address, {
+        role: `events of shard ${index}`,
+        tag,
+        log,
+        keeps: true,
+        deadlineMs: 5_000,
+      })
       connection.client.defineCommand('spillPut', { lua: putScript })
       connection.onReady(onReady)
       shard = { connection, wait: new ReplicaWait(replicas), tag, connected: connection.whenReady(connectMs) }

@@ -73,6 +73,7 @@ export class RedisEventLog implements EventLog {
     this.#own = key('probe')
     this.#connection = new RedisConnection(address, {
       role: 'events log',
+      keeps: true,
       tag: this.#tag,
       log: options.log,
       deadlineMs: 5_000,

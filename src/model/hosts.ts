@@ -18,6 +18,10 @@ export function splitHosts(text: string): { list: string; single: string } {
   return { list, single: head + authority.slice(0, at) + list.split(',', 1)[0] + rest }
 }
 
+/** Whether a host stands before the user, as in `//a,user:password@b` and `//a:3306,user:password@b`: URL takes it for a part of them. */
+export const namesHostBeforeUser = (text: string): boolean =>
+  /:\/\/(?:[^/?#@:,]*,[^/?#]*@|[^/?#@:,]*:\d{1,5},[^/?#@]*:[^/?#]*@)/.test(text)
+
 /** The hosts in their order, or what is wrong with the list. */
 export function readHosts(list: string, defaultPort: number): Host[] | string {
   const texts = list.split(',')

@@ -21,10 +21,13 @@ export class Layouts {
   readonly #options: Options
   /** By number of shards: when it was last used. */
   readonly #seen = new Map<number, number>()
+  readonly #asked: Promise<void>[] = []
   readonly #recorded: Promise<void>[] = []
   readonly #timer: NodeJS.Timeout
   #earlier: readonly number[] = []
   #isKnown = false
+  /** Whether this process enqueues: one that only reads records nothing. */
+  #isUsed = false
 
   /** `queues`: those of the present layout. */
   constructor(queues: readonly RedisQueue[], options: Options) {
@@ -41,23 +44,25 @@ export class Layouts {
   #refresh(shard: number): void {
     const queue = this.#queues[shard]!
     if (!queue.connection.ready) return
-    const recording = this.#record(queue)
-    recording.catch(() => {})
+    const asked = this.#ask(queue)
+    this.#asked[shard] = asked
+    asked.catch(() => {})
+    if (!this.#isUsed) return
     // A record that was made is valid for ever.
-    this.#recorded[shard] ??= recording
-    recording.then(
+    this.#recorded[shard] ??= asked
+    asked.then(
       () => {
-        this.#recorded[shard] = Promise.resolve()
+        this.#recorded[shard] = asked
       },
       () => {
-        if (this.#recorded[shard] === recording) delete this.#recorded[shard]
+        if (this.#recorded[shard] === asked) delete this.#recorded[shard]
       },
     )
   }
 
-  async #record(queue: RedisQueue): Promise<void> {
+  async #ask(queue: RedisQueue): Promise<void> {
     const before = this.largest
-    for (const [shards, seen] of await queue.layouts(this.#options.shards))
+    for (const [shards, seen] of await queue.layouts(this.#isUsed ? this.#options.shards : undefined))
       this.#seen.set(shards, Math.max(seen, this.#seen.get(shards) ?? 0))
     const since = Date.now() - lookUpMs
     this.#earlier = [...this.#seen].flatMap(([shards, seen]) =>
@@ -67,8 +72,12 @@ export class Layouts {
     if (this.largest > before) this.#options.onShards(this.largest)
   }
 
-  /** Resolves when this layout is recorded in the shard. Rejects as RedisConnection.ask does. */
+  /** Resolves when this layout is recorded in the shard; from then on it is recorded in all. Rejects as RedisConnection.ask does. */
   async recorded(shard: number): Promise<void> {
+    if (!this.#isUsed) {
+      this.#isUsed = true
+      for (const each of this.#queues.keys()) this.#refresh(each)
+    }
     if (this.#recorded[shard] === undefined) this.#refresh(shard)
     // Not ready: the call that follows says so.
     await this.#recorded[shard]
@@ -77,7 +86,7 @@ export class Layouts {
   /** Resolves when one of the shards that are ready has answered, or all have failed. Ids are looked up after that only. */
   async known(): Promise<void> {
     if (this.#isKnown) return
-    await Promise.any(this.#recorded.filter((recording) => recording !== undefined)).catch(() => {})
+    await Promise.any(this.#asked.filter((asked) => asked !== undefined)).catch(() => {})
   }
 
   get largest(): number {

@@ -193,11 +193,11 @@ export class RedisQueue implements Queue {
     await this.#connection.ask(() => this.#scripts.spillUnreserve(this.#keys.reserved, token, ...ids))
   }
 
-  /** Records a number of shards; returns all that were ever recorded, and when each was last used. */
-  async layouts(shards: number): Promise<[shards: number, seen: number][]> {
+  /** Records a number of shards, if one is given; returns all that were ever recorded, and when each was last used. */
+  async layouts(shards: number | undefined): Promise<[shards: number, seen: number][]> {
     const { layouts, stream, saved, dead } = this.#keys
     const found = await this.#connection.ask(() =>
-      this.#scripts.spillLayouts(layouts, stream, saved, dead, shards, Date.now(), mostShards),
+      this.#scripts.spillLayouts(layouts, stream, saved, dead, shards ?? '', Date.now(), mostShards),
     )
     return found.flatMap((seen, n) => (seen === null ? [] : [[n + 1, Number(seen)] as [number, number]]))
   }

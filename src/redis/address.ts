@@ -3,7 +3,7 @@
  * it is used; no message repeats a part that may be a secret.
  * Not the client's own parser: it reads any of the client's settings from the query, also those that keep a save from being sent twice.
  */
-import { type Host, readHosts, splitHosts } from '../model/hosts.ts'
+import { type Host, namesHostBeforeUser, readHosts, splitHosts } from '../model/hosts.ts'
 
 export interface RedisAddress {
   kind: Kind
@@ -80,6 +80,8 @@ function read(text: string): RedisAddress | string {
   if (text.includes('#')) return `has a #; ${encode}`
   if (/:\/\/[^/?#]*@[^/?#]*,[^/?#]*@/.test(text))
     return `has an @ before and behind a comma: its hosts share one user and password; expected ${expected}; ${encode}`
+  if (namesHostBeforeUser(text))
+    return `has a comma before its @: user and password stand once, before all hosts, and a comma in them is %2C; expected ${expected}`
   if (list === '') return `has no host; expected ${expected}. A Unix socket cannot be used`
   if (kind === 'single' && list.includes(','))
     return `has several hosts, and redis:// takes one; expected ${forms.sentinel.expected}, or ${forms.cluster.expected}`

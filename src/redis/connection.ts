@@ -47,6 +47,7 @@ export class RedisConnection {
   readonly #tag: string
   readonly #address: RedisAddress
   readonly #log: Log
+  readonly #keeps: boolean
   readonly #deadlineMs: number
   readonly #route: Route
   readonly #listeners = new Set<() => void>()
@@ -77,14 +78,18 @@ export class RedisConnection {
   #readyTimer: NodeJS.Timeout | undefined
 
   /**
-   * `role` names it in messages and in CLIENT LIST; `tag` is the hash tag of every key that it is used for. Connects by itself and tries
-   * again without a limit.
+   * `role` names it in messages and in CLIENT LIST; `tag` is the hash tag of every key that it is used for. `keeps`: a server that evicts keys
+   * is refused. Connects by itself and tries again without a limit.
    */
-  constructor(address: RedisAddress, options: { role: string; tag: string; log: Log; deadlineMs?: number }) {
+  constructor(
+    address: RedisAddress,
+    options: { role: string; tag: string; log: Log; keeps?: boolean; deadlineMs?: number },
+  ) {
     this.#role = options.role
     this.#tag = options.tag
     this.#address = address
     this.#log = options.log
+    this.#keeps = options.keeps ?? false
     this.#deadlineMs = options.deadlineMs ?? 2_000
     this.#route = new Route(address)
     // No user, password, database or name: the client continues if Redis refuses one of them. setUp does not.
@@ -161,7 +166,7 @@ export class RedisConnection {
     try {
       const name = `spillway-${this.#role.replaceAll(' ', '-')}`
       const onSlots = (slots: unknown) => this.#settingUp === current && this.#route.learn(slots)
-      problem = await setUp(this.client, this.#address, { name, tag: this.#tag, onSlots })
+      problem = await setUp(this.client, this.#address, { name, tag: this.#tag, keeps: this.#keeps, onSlots })
     } catch {
       return
     }

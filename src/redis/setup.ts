@@ -24,7 +24,7 @@ type Reply = { value: unknown } | { error: Error }
 export async function setUp(
   client: Redis,
   address: RedisAddress,
-  { name, tag, onSlots }: { name: string; tag: string; onSlots: (slots: unknown) => void },
+  { name, tag, keeps, onSlots }: { name: string; tag: string; keeps: boolean; onSlots: (slots: unknown) => void },
 ): Promise<Problem | undefined> {
   const { kind, db } = address
   const { username, password } = address.redis
@@ -49,8 +49,9 @@ export async function setUp(
   ])
   if (kind === 'cluster' && more && 'value' in more) onSlots(more.value)
   return (
+    // Before AUTH: a server of the wrong kind may have no password.
+    unfit(info && 'value' in info ? String(info.value) : '', { kind, keeps }) ??
     refusal('AUTH', auth, 'check user and password in the URL') ??
-    unfit(info && 'value' in info ? String(info.value) : '', kind) ??
     (kind === 'cluster' ? redirection(script) : undefined) ??
     refusal('SELECT', select, 'check the number of the database, and whether the user may SELECT') ??
     refusal('EVAL', script, 'docs/operations.md lists the rights that the user needs') ??
@@ -101,7 +102,7 @@ const cluster: Problem = {
 }
 
 /** Reads INFO, if the user has the right to it; without it, the other steps or the first write fail. */
-function unfit(info: string, kind: Kind): Problem | undefined {
+function unfit(info: string, { kind, keeps }: { kind: Kind; keeps: boolean }): Problem | undefined {
   const field = (name: string) => new RegExp(`^${name}:(.*?)\r?$`, 'm').exec(info)?.[1]
   // Valkey names it server_mode.
   const mode = field('redis_mode') ?? field('server_mode')
@@ -119,6 +120,11 @@ function unfit(info: string, kind: Kind): Problem | undefined {
   if (kind !== 'cluster' && isNode) return cluster
   // In a cluster it names its master, by MOVED.
   if (field('role') === 'slave' && kind !== 'cluster') return { code: 'REPLICA', reason: replica[kind] }
+  const policy = field('maxmemory_policy')
+  if (keeps && policy !== undefined && policy !== 'noeviction') {
+    const reason = `it evicts keys when its memory is full (maxmemory-policy ${policy}): set maxmemory-policy noeviction, or use another instance`
+    return { code: 'EVICTS', reason }
+  }
   if (field('loading') === '1') return { code: 'LOADING', reason: 'it is loading its data' }
   return undefined
 }

@@ -1,6 +1,8 @@
 /** QUEUE_SHARDS changes from 1 to 4, to 2 and back to 1 between restarts, with messages, dead letters and cursors in between: nothing is lost. */
 import { randomUUID } from 'node:crypto'
+import { Redis } from 'ioredis'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { parseRedisUrl } from '../../src/redis/address.ts'
 import { boot, type Spillway } from '../harness/boot.ts'
 import { client } from '../harness/client.ts'
 import { holds } from '../harness/eventually.ts'
@@ -134,6 +136,27 @@ test('Spillway loses nothing and keeps its cursors while QUEUE_SHARDS changes fr
   const rows = new Map((await system.client.contents()).map(({ id, content }) => [id, content]))
   expect([...sent].filter(([id, content]) => rows.get(id) !== content)).toEqual([])
   expect(rows.size).toBe(sent.size + dead.length)
+})
+
+test('an API of one shard knows at its first request what others enqueued in four, and a process that only reads records no number', {
+  timeout: 60_000,
+}, async () => {
+  await restart(4, 0)
+  const messages = Array.from({ length: 20 }, (_, n) => ({ id: randomUUID(), content: `pending ${n}` }))
+  for (const { id, content } of messages) expect((await system.client.save(content, { id })).status).toBe(202)
+  await restart(1, 0)
+  const answers = await Promise.all(messages.map(({ id }) => system.client.save('other', { id })))
+  expect(answers.map(({ code }) => code)).toEqual(messages.map(() => 'ID_CONFLICT'))
+  const again = await Promise.all(messages.map(({ id, content }) => system.client.saveAndWait(content, 0, id)))
+  expect(again.map(({ data }) => data.save.duplicate)).toEqual(messages.map(() => true))
+
+  system.env = { ...system.env, QUEUE_SHARDS: '7' }
+  await system.startWorker()
+  await drained()
+  const { hosts, db, prefix } = parseRedisUrl(system.env.QUEUE_URL!)
+  const redis = new Redis({ ...hosts[0]!, db })
+  const layouts = await redis.hkeys(`{${prefix}:0}:layouts`).finally(() => redis.disconnect())
+  expect(layouts.sort()).toEqual(['1', '2', '4'])
 })
 
 test('a worker and an API of one shard find the messages of an API that uses four', { timeout: 60_000 }, async () => {

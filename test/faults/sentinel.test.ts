@@ -90,6 +90,9 @@ test.each([
         async () => expect((await roleOf(replica))[0]).toBe('master'),
       )
       await setDownAfter(60_000)
+      // Both have left the old master: what one gave it after its return would be lost when it becomes a replica.
+      for (const { url } of stack.apis)
+        await holds(async () => expect((await fetch(`${url}/readyz`)).status).toBe(200), patience)
       await stack.more(30)
       await revive(master, replica)
     })
