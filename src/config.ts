@@ -178,6 +178,9 @@ const settings = {
 
 type Settings = { [Field in keyof typeof settings]: z.output<(typeof settings)[Field]['type']> }
 
+/** Inputs of one saveMany, all of which one shard must have room for. */
+const itemsOfSaveMany = 1_000
+
 /** What must hold between settings: each check returns what is wrong, if anything is. */
 const checks: ((s: Settings) => string | false | undefined)[] = [
   (s) =>
@@ -219,8 +222,9 @@ const checks: ((s: Settings) => string | false | undefined)[] = [
     isFile(s.queueUrl) &&
     `API_PROCESSES=${s.apiProcesses} needs a queue that processes share, and QUEUE_URL=file:… is embedded in one: set QUEUE_URL=redis://…, or leave API_PROCESSES out`,
   (s) =>
-    s.queueCapacity < s.queueShards &&
-    `QUEUE_CAPACITY=${s.queueCapacity} is split over QUEUE_SHARDS=${s.queueShards}, and each needs room for a message: set it to at least ${s.queueShards}`,
+    s.queueShards > 1 &&
+    s.queueCapacity < s.queueShards * itemsOfSaveMany &&
+    `QUEUE_CAPACITY=${s.queueCapacity} is split over QUEUE_SHARDS=${s.queueShards}, and each needs room for one saveMany: set it to at least ${s.queueShards * itemsOfSaveMany}`,
   (s) =>
     s.queueShards > 1 &&
     isFile(s.queueUrl) &&

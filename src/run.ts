@@ -25,6 +25,7 @@ export async function run(role: 'api' | 'worker', load: () => Promise<Given>): P
     import('./processes/member.ts'),
   ])
   const log = openLog()
+  logConsole(log)
   const machine = joinMachine()
   const end = async (code: number) => {
     await log.flush(flushWithinMs)
@@ -123,6 +124,19 @@ function checkNode(): void {
   throw new Error(
     `Spillway needs Node 24.9 or newer; this is ${node}. Use "npm start", which runs a Node of its own on Linux.`,
   )
+}
+
+const mostConsoleTexts = 100
+
+/** Libraries print what they find odd, at each connection again: each text is logged once. */
+function logConsole(log: ProcessLog): void {
+  const texts = new Set<string>()
+  console.warn = (first: unknown) => {
+    const text = String(first).slice(0, 300)
+    if (texts.has(text) || texts.size >= mostConsoleTexts) return
+    texts.add(text)
+    log.warn({}, `a library reports: ${text}`)
+  }
 }
 
 /** An error of the settings or of a model's definition goes to stderr without a stack, because only they are wrong. */

@@ -42,6 +42,8 @@ export interface Running {
 const storeWaitMs = 3_000
 /** How long it waits for the events log before it serves without it. */
 const eventsWaitMs = 2_000
+/** How long it waits for the queue to be prepared, which takes longer than a second only where QUEUE_SHARDS has a new value. */
+const queueWaitMs = 10_000
 const durabilityRetryMs = 1_000
 
 /**
@@ -79,6 +81,7 @@ export function startApi(
     signal.throwIfAborted()
     const cache = openCache({ ...deps, sharedVersions }, config)
     const store = openStore(deps, config)
+    const queuePrepared = queue.prepare?.()
     let prepared = false
     const preparing = store.prepare(signal).then(() => {
       prepared = true
@@ -108,6 +111,7 @@ export function startApi(
       await closed
     })
     app.follower.start()
+    await Promise.race([queuePrepared, sleep(queueWaitMs, signal)])
     // So that the first pages have their savedCursor at once. Without the events log, everything else is served.
     await Promise.race([app.savedCursor.known().catch(() => {}), sleep(eventsWaitMs, signal)])
     signal.throwIfAborted()

@@ -194,8 +194,8 @@ describe('readConfig', () => {
     for (const shards of ['0', '65', '1.5', 'many'])
       expect(problems({ QUEUE_URL: 'redis://localhost', QUEUE_SHARDS: shards })).toContain('QUEUE_SHARDS must')
     expect(readConfig({ QUEUE_URL: 'redis://localhost', QUEUE_SHARDS: '64' }, {}).queueShards).toBe(64)
-    expect(problems({ QUEUE_URL: 'redis://localhost', QUEUE_SHARDS: '4', QUEUE_CAPACITY: '3' })).toContain(
-      'set it to at least 4',
+    expect(problems({ QUEUE_URL: 'redis://localhost', QUEUE_SHARDS: '4', QUEUE_CAPACITY: '3999' })).toContain(
+      'set it to at least 4000',
     )
   })
 

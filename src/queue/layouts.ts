@@ -1,14 +1,17 @@
 /**
  * The numbers of shards that were ever used, so that a change of QUEUE_SHARDS loses nothing. Each shard keeps them in a hash,
  * {spillway:0}:layouts: the number, with the time at which a process with it was last seen. A process records its own number in a shard before
- * it enqueues anything there. All shards of all numbers are drained, and their dead letters listed, for ever; ids are looked up where they
+ * it enqueues anything there; the first one with another number then waits until all others have seen it. All shards of all numbers are drained, and their dead letters listed, for ever; ids are looked up where they
  * were with a number that was used within the last day, which is longer than clients retry.
  */
+import { sleep } from '../model/sleep.ts'
 import type { RedisQueue } from './redis.ts'
 import { shardOf } from './shard-of.ts'
 
 const lookUpMs = 86_400_000
 const refreshEveryMs = 5_000
+/** After so long, every process that runs has seen a number that was recorded. */
+const noticedMs = refreshEveryMs + 1_000
 
 interface Options {
   shards: number
@@ -24,8 +27,11 @@ export class Layouts {
   readonly #asked: Promise<void>[] = []
   readonly #recorded: Promise<void>[] = []
   readonly #timer: NodeJS.Timeout
+  readonly #closing = new AbortController()
   #earlier: readonly number[] = []
   #isKnown = false
+  /** Resolves when other processes have seen that this number is used now; undefined if it was used before, or no other one was. */
+  #noticed: Promise<void> | undefined
   /** Whether this process enqueues: one that only reads records nothing. */
   #isUsed = false
 
@@ -62,9 +68,14 @@ export class Layouts {
 
   async #ask(queue: RedisQueue): Promise<void> {
     const before = this.largest
-    for (const [shards, seen] of await queue.layouts(this.#isUsed ? this.#options.shards : undefined))
-      this.#seen.set(shards, Math.max(seen, this.#seen.get(shards) ?? 0))
     const since = Date.now() - lookUpMs
+    const isRecorded = this.#isUsed
+    const found = await queue.layouts(isRecorded ? this.#options.shards : undefined)
+    for (const [shards, seen] of found) this.#seen.set(shards, Math.max(seen, this.#seen.get(shards) ?? 0))
+    const used = found.flatMap(([shards, seen]) => (seen > since ? [shards] : []))
+    // Processes of another number may run: until they have seen this one, they do not look ids up where this one puts them.
+    if (isRecorded && used.length > 0 && !used.includes(this.#options.shards))
+      this.#noticed ??= sleep(noticedMs, this.#closing.signal)
     this.#earlier = [...this.#seen].flatMap(([shards, seen]) =>
       shards !== this.#options.shards && seen > since ? [shards] : [],
     )
@@ -72,7 +83,10 @@ export class Layouts {
     if (this.largest > before) this.#options.onShards(this.largest)
   }
 
-  /** Resolves when this layout is recorded in the shard; from then on it is recorded in all. Rejects as RedisConnection.ask does. */
+  /**
+   * Resolves when this layout is recorded in the shard, and every other process knows of it; from then on it is recorded in all. Rejects
+   * as RedisConnection.ask does.
+   */
   async recorded(shard: number): Promise<void> {
     if (!this.#isUsed) {
       this.#isUsed = true
@@ -81,6 +95,7 @@ export class Layouts {
     if (this.#recorded[shard] === undefined) this.#refresh(shard)
     // Not ready: the call that follows says so.
     await this.#recorded[shard]
+    await this.#noticed
   }
 
   /** Resolves when one of the shards that are ready has answered, or all have failed. Ids are looked up after that only. */
@@ -108,6 +123,7 @@ export class Layouts {
   }
 
   close(): void {
+    this.#closing.abort()
     clearInterval(this.#timer)
   }
 }

@@ -113,6 +113,8 @@ export interface DeadLetterStep {
 export const handlesAtOnce = 100
 
 export interface Queue {
+  /** Call before saves are accepted: where processes must know of each other, they do when it resolves. Does not reject. */
+  prepare?(): Promise<void>
   /**
    * Enqueues each request whole or not at all. The call is one atomic step, and it is durable when
    * the promise resolves. A call has at most 1,000 items, or one request.

@@ -193,7 +193,7 @@ export class RedisQueue implements Queue {
     await this.#connection.ask(() => this.#scripts.spillUnreserve(this.#keys.reserved, token, ...ids))
   }
 
-  /** Records a number of shards, if one is given; returns all that were ever recorded, and when each was last used. */
+  /** Records a number of shards, if one is given; returns all that were recorded before, and when each was last used. */
   async layouts(shards: number | undefined): Promise<[shards: number, seen: number][]> {
     const { layouts, stream, saved, dead } = this.#keys
     const found = await this.#connection.ask(() =>

@@ -25,6 +25,7 @@ import type { RedisQueue } from './redis.ts'
 import { groupBy, shardOf, withShard } from './shard-of.ts'
 import { ShardedConsumer } from './sharded-consumer.ts'
 import { ShardedDeadLetters } from './sharded-dead-letters.ts'
+import { ShardedStates, settled } from './sharded-states.ts'
 import { enqueueSpanning } from './spanning.ts'
 
 export interface ShardedQueueOptions {
@@ -38,6 +39,8 @@ const homeMs = 1_000
 /** A shard that has refused, or let a call wait for so long, is no home shard for a while. */
 const slowMs = 300
 const avoidedMs = 1_000
+/** How long the start waits for each shard. */
+const prepareMs = 1_000
 /** How long `status` waits for a shard, where another one has answered. */
 const statusMs = 500
 
@@ -54,6 +57,7 @@ export class ShardedQueue implements Queue {
   readonly #queues = new Map<number, RedisQueue>()
   readonly #uses: Use[]
   readonly #layouts: Layouts
+  readonly #states: ShardedStates
   readonly #deadLetters: ShardedDeadLetters
   readonly #consumers = new Map<ShardedConsumer, string>()
   readonly #log: Log
@@ -68,6 +72,7 @@ export class ShardedQueue implements Queue {
     this.#uses = Array.from({ length: shards }, () => ({ since: undefined, calls: 0, avoidedUntil: 0 }))
     for (let shard = 0; shard < shards; shard += 1) this.#queues.set(shard, open(shard))
     this.#layouts = new Layouts([...this.#queues.values()], { shards, onShards: (all) => this.#openUpTo(all) })
+    this.#states = new ShardedStates(this.#queues, this.#layouts, shards)
     this.#deadLetters = new ShardedDeadLetters(this.#queues, this.#layouts)
   }
 
@@ -87,6 +92,13 @@ export class ShardedQueue implements Queue {
     await Promise.all(present.map((queue) => queue.connection.whenReady(timeoutMs)))
     await this.#layouts.known()
     await Promise.all([...this.#queues.values()].map((queue) => queue.connection.whenReady(timeoutMs)))
+  }
+
+  /** Call before saves are accepted. Resolves when the other processes know this number of shards, or no shard can be reached. */
+  async prepare(): Promise<void> {
+    const present = Array.from({ length: this.#shards }, (_, shard) => shard)
+    await Promise.all(present.map((shard) => this.#queues.get(shard)!.connection.whenReady(prepareMs)))
+    await Promise.allSettled(present.map((shard) => this.#layouts.recorded(shard)))
   }
 
   /** Whether no id can be in another shard than the first. */
@@ -131,7 +143,7 @@ export class ShardedQueue implements Queue {
       return await this.#queues.get(0)!.enqueue(requests)
     }
     const results: (Enqueued[] | SpillwayError)[] = requests.map(() => [])
-    const known = await this.#ofEarlierLayouts(requests)
+    const known = await this.#states.ofEarlierLayouts(requests)
     // In their order: a request may have the ids of one before it.
     let single: number[] = []
     const flush = async () => {
@@ -197,88 +209,10 @@ export class ShardedQueue implements Queue {
     return request.map((item) => known?.get(item) ?? each.next().value!)
   }
 
-  /**
-   * Looks ids of clients up where they were with other numbers of shards, so that a retry across such a change is a duplicate, too. Returns,
-   * for the requests that have such ids, what their items are, or why the request is refused. A shard that does not answer is left out: the
-   * database then decides, as for ids that the queue has forgotten.
-   */
-  async #ofEarlierLayouts(requests: readonly (readonly Item[])[]) {
-    if (!this.#layouts.hasEarlier) return undefined
-    const given = requests.flat().filter(({ fresh }) => !fresh)
-    if (given.length === 0) return undefined
-    const ids = [...new Set(given.map(({ id }) => id))]
-    const states = new Map<string, SaveState>()
-    for (const [i, state] of (await this.#findEarlier(ids, '')).entries())
-      if (state && !(state instanceof SpillwayError)) states.set(ids[i]!, state)
-    if (states.size === 0) return undefined
-    const isPending = [...states.values()].some(({ status }) => status === 'QUEUED')
-    const unconfirmed = isPending ? await this.#unconfirmed() : undefined
-    const known = new Map<readonly Item[], Map<Item, Enqueued> | SpillwayError>()
-    for (const request of requests) {
-      const ofRequest = new Map<Item, Enqueued>()
-      for (const item of request) {
-        const state = item.fresh ? undefined : states.get(item.id)
-        if (!state) continue
-        if (unconfirmed && state.status === 'QUEUED' && state.digest === item.digest) known.set(request, unconfirmed)
-        else if (state.digest === item.digest) ofRequest.set(item, { ...state, duplicate: true })
-        else if (state.failure?.code !== 'ID_CONFLICT') known.set(request, conflictOf(item.id))
-      }
-      if (ofRequest.size > 0 && !known.has(request)) known.set(request, ofRequest)
-    }
-    return known
-  }
-
-  /** Why duplicates that `find` has found must not be acknowledged: replicas may lack them. */
-  async #unconfirmed(): Promise<SpillwayError | undefined> {
-    const each = await Promise.all([...this.#queues.values()].map((queue) => settled(queue.confirm())))
-    return each.find((error) => error instanceof SpillwayError)
-  }
-
   async find(ids: readonly string[], digest = ''): Promise<(SaveState | SpillwayError | undefined)[]> {
     await this.#layouts.known()
     if (this.#isOne()) return await this.#queues.get(0)!.find(ids, digest)
-    const found = await this.#findBy(ids, digest, (id) => shardOf(id, this.#shards))
-    if (!this.#layouts.hasEarlier) return found
-    const unknown = ids.flatMap((id, i) => (found[i] === undefined ? [{ id, i }] : []))
-    if (unknown.length === 0) return found
-    const earlier = await this.#findEarlier(
-      unknown.map(({ id }) => id),
-      digest,
-    )
-    for (const [n, { i }] of unknown.entries()) found[i] = earlier[n]
-    return found
-  }
-
-  /** Looks ids up in the shards that they had in earlier layouts. */
-  async #findEarlier(ids: readonly string[], digest: string): Promise<(SaveState | SpillwayError | undefined)[]> {
-    const found: (SaveState | SpillwayError | undefined)[] = ids.map(() => undefined)
-    for (const shards of this.#layouts.earlier) {
-      const asked = ids.flatMap((id, i) => {
-        const isElsewhere = shardOf(id, shards) !== shardOf(id, this.#shards)
-        const isOpen = found[i] === undefined || found[i] instanceof SpillwayError
-        return isElsewhere && isOpen ? [{ id, i }] : []
-      })
-      const states = await this.#findBy(
-        asked.map(({ id }) => id),
-        digest,
-        (id) => shardOf(id, shards),
-      )
-      for (const [n, { i }] of asked.entries()) found[i] = states[n] ?? found[i]
-    }
-    return found
-  }
-
-  async #findBy(ids: readonly string[], digest: string, shardOfId: (id: string) => number) {
-    const found: (SaveState | SpillwayError | undefined)[] = ids.map(() => undefined)
-    const groups = groupBy([...ids.keys()], (i) => shardOfId(ids[i]!))
-    await Promise.all(
-      [...groups].map(async ([shard, indexes]) => {
-        const some = indexes.map((i) => ids[i]!)
-        const states = await settled(this.#queues.get(shard)!.find(some, digest))
-        for (const [n, i] of indexes.entries()) found[i] = states instanceof SpillwayError ? states : states[n]
-      }),
-    )
-    return found
+    return await this.#states.find(ids, digest)
   }
 
   /** Undefined if at least one shard takes saves. */
@@ -380,19 +314,4 @@ function replicasOf(known: readonly QueueStatus[]): { replicas?: ReplicaState } 
       unconfirmed: all.reduce((sum, { unconfirmed }) => sum + unconfirmed, 0),
     },
   }
-}
-
-/** The value, or the error that the promise rejects with. */
-function settled<T>(promise: Promise<T>): Promise<T | SpillwayError> {
-  return promise.catch((error) => {
-    if (error instanceof SpillwayError) return error
-    throw error
-  })
-}
-
-function conflictOf(id: string): SpillwayError {
-  return new SpillwayError(
-    'ID_CONFLICT',
-    `The id ${id} is already used for other content; use a new id for each content.`,
-  )
 }
