@@ -117,13 +117,13 @@ const settings = {
     url(['file:', ...redisProtocols], `file:PATH, ${redisForms}`).default('file:./data/queue.db'),
   ).describe(
     'The queue: file:PATH (embedded; the API runs the worker itself), redis://HOST:PORT, redis+sentinel://HOST:26379,HOST:26379/MASTER ' +
-      'or redis+cluster://HOST:PORT,HOST:PORT; with TLS, rediss…://.',
+      'or redis+cluster://HOST:PORT,HOST:PORT; with TLS rediss://, rediss+sentinel:// or rediss+cluster://. ?prefix=NAME: of all its keys.',
   ),
   eventsUrl: secret('EVENTS_URL', url(['file:', ...redisProtocols], redisForms).optional()).describe(
     'A Redis of its own for the events log, in the forms of QUEUE_URL. Left out: as QUEUE_URL.',
   ),
   queueShards: setting('QUEUE_SHARDS', numberOr(1, 1, 64)).describe(
-    'The parts of the queue on Redis, which a cluster spreads over its nodes. It may change: what is in the former parts is drained.',
+    'Parts of the queue on Redis, which a cluster spreads over its nodes; the same for every process. It may change: former parts are drained.',
   ),
   cacheUrl: secret(
     'CACHE_URL',
@@ -136,7 +136,7 @@ const settings = {
     'The longest text, JSON or Bytes of a column that has no maxBytes of its own, in bytes of UTF-8.',
   ),
   queueCapacity: setting('QUEUE_CAPACITY', numberOr(1_000_000, 1, 100_000_000)).describe(
-    'Messages in the queue from which on saves are refused with QUEUE_FULL.',
+    'Messages in the queue from which on saves are refused with QUEUE_FULL; each of QUEUE_SHARDS has its part.',
   ),
   queueReplicas: setting('QUEUE_REPLICAS', numberOr(0, 0, 100)).describe(
     "Replicas of the queue's Redis that must have a save before it is acknowledged.",
