@@ -25,10 +25,11 @@ export class ShardUnavailable extends Error {
 const shardPatienceMs = 1_000
 
 /** For `onError` of a retry of one step with entries: throws ShardUnavailable when the queue has other shards that the worker can go on with. */
-export function shardPatience({ shardOf }: Pick<Consumer, 'shardOf'>): (error: Error) => void {
+export function shardPatience(consumer: Pick<Consumer, 'shardCount'>): (error: Error) => void {
   const since = performance.now()
   return (error) => {
-    if (!shardOf || !(error instanceof SpillwayError) || performance.now() - since < shardPatienceMs) return
+    const isOnly = (consumer.shardCount?.() ?? 1) === 1
+    if (isOnly || !(error instanceof SpillwayError) || performance.now() - since < shardPatienceMs) return
     throw new ShardUnavailable(error.message, { cause: error })
   }
 }

@@ -9,7 +9,7 @@ import type { Outcome } from './outcome.ts'
 import type { Publisher } from './publisher.ts'
 
 interface Deps {
-  consumer: Pick<Consumer, 'release' | 'shardOf'>
+  consumer: Pick<Consumer, 'release' | 'shardOf' | 'shardCount'>
   open: () => Publisher
   log: Log
 }
@@ -24,6 +24,7 @@ export class ShardPublishers implements Pick<Publisher, 'publish'> {
 
   /** As Publisher.publish; resolves also when a shard is unavailable. */
   async publish(outcome: Outcome): Promise<void> {
+    if (this.#deps.consumer.shardCount?.() === 1) return await this.#publish(0, outcome)
     const parts = [...this.#split(outcome)].map(([shard, part]) => this.#publish(shard, part))
     const failed = (await Promise.allSettled(parts)).find((result) => result.status === 'rejected')
     if (failed) throw failed.reason

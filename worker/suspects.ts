@@ -14,7 +14,7 @@ import type { Publisher } from './publisher.ts'
 import type { Sorted, Sorter } from './sort.ts'
 
 interface Deps {
-  consumer: Pick<Consumer, 'countAttempt' | 'withdrawAttempt' | 'shardOf'>
+  consumer: Pick<Consumer, 'countAttempt' | 'withdrawAttempt' | 'shardOf' | 'shardCount'>
   partitions: ReadonlyMap<Model, Partition>
   sorter: Sorter
   publisher: Pick<Publisher, 'publish'>

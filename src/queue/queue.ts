@@ -236,8 +236,10 @@ export interface Consumer {
    * they are not yet.
    */
   ack(entries: readonly Entry[]): Promise<void>
-  /** Of a queue of several shards only: the shard of an entry. Steps with entries of one shard wait for no other. */
+  /** Of a queue of shards only: the shard of an entry. Steps with entries of one shard wait for no other. */
   shardOf?(entry: Entry): number
+  /** Of a queue of shards only: how many it receives from. Others may be added. */
+  shardCount?(): number
   /** Moves the entries to the dead letters, each one atomically. */
   deadLetter(deadLetters: readonly DeadLetterInput[]): Promise<void>
   /** Renews the lease of the entries, so that no other consumer receives them. */

@@ -39,6 +39,10 @@ export class ShardedConsumer implements Consumer {
     if (this.#isClosed) void consumer.close()
   }
 
+  shardCount(): number {
+    return this.#shards.size
+  }
+
   shardOf({ handle }: Entry): number {
     return splitHandle(handle).shard
   }
@@ -153,7 +157,8 @@ export class ShardedConsumer implements Consumer {
     return this.#shards.get(this.shardOf(entry))!.consumer
   }
 
-  #each(entries: readonly Entry[], act: (consumer: Consumer, some: Entry[]) => Promise<void>): Promise<void> {
+  #each(entries: readonly Entry[], act: (consumer: Consumer, some: readonly Entry[]) => Promise<void>): Promise<void> {
+    if (this.#shards.size === 1) return act(this.#shards.get(0)!.consumer, entries)
     const groups = groupBy(entries, (entry) => this.shardOf(entry))
     return this.#all(groups, (consumer, some) => act(consumer, some.map(own)))
   }

@@ -34,7 +34,10 @@ export function traced({ consumer, store, events }: Traceable, tracer: Tracer): 
         following.received(entries)
         return entries
       },
-      ...(consumer.shardOf && { shardOf: (entry) => consumer.shardOf!(entry) }),
+      ...(consumer.shardOf && {
+        shardOf: (entry) => consumer.shardOf!(entry),
+        shardCount: () => consumer.shardCount!(),
+      }),
       markSaved: (entries) => consumer.markSaved(entries),
       async ack(entries) {
         await consumer.ack(entries)

@@ -31,7 +31,11 @@ export const breakages: Breakage[] = [
   {
     name: 'publish before commit',
     changes: [
-      change('worker/worker.ts', 'readonly #publisher: Publisher', 'readonly #publisher: Publisher\n  #early'),
+      change(
+        'worker/worker.ts',
+        "readonly #publisher: Pick<Publisher, 'publish'>",
+        "readonly #publisher: Pick<Publisher, 'publish'>\n  #early",
+      ),
       change(
         'worker/worker.ts',
         'this.#consumer = consumer\n',
@@ -52,8 +56,8 @@ export const breakages: Breakage[] = [
       change('worker/publisher.ts', 'if (saved.length > 0) await this.#invalidate(saved)', ''),
       change(
         'worker/publisher.ts',
-        'const acked = this.#ack(entries)',
-        'if (saved.length > 0) await this.#invalidate(saved)\n    const acked = this.#ack(entries)',
+        'const acked = this.#ack(entries, log)',
+        'if (saved.length > 0) await this.#invalidate(saved)\n    const acked = this.#ack(entries, log)',
       ),
     ],
     test: inOrder,
