@@ -235,7 +235,7 @@ describe.each([
     closers.push(() => worker.stop())
     const began = performance.now()
     // Each save as soon as the one before is enqueued.
-    for (const one of items(300)) await enqueue([one])
+    for (const one of items(300)) await holds(() => enqueue([one]))
     const elapsed = performance.now() - began
     const statements = spied.seen.filter((step) => step === 'insert begins').length
     expect(statements).toBeGreaterThan(0)
