@@ -64,8 +64,9 @@ describe.each(setUps)('the console (%s)', (setUp) => {
       '<img src=x onerror=alert(1)>',
       'two\nlines',
     ]
+    const mutation = 'mutation ($content: String!) { save(content: $content) { saveId } }'
     for (const content of texts)
-      await system.client.graphql('mutation ($content: String!) { save(content: $content) { saveId } }', { content })
+      await holds(async () => expect((await system.client.graphql(mutation, { content })).errors).toBeUndefined())
     for (const text of texts)
       await window.page.locator('.rows li').getByText(text.slice(0, 300), { exact: true }).waitFor()
     const arabic = window.page.locator('.rows .text', { hasText: texts[0]! })
