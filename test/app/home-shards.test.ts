@@ -36,7 +36,7 @@ const saving = {
 }
 
 test('Saves are accepted by another shard where theirs is full, one by one and together', async () => {
-  const { saves, queue } = await open((shard) => (shard === 0 ? 0 : 1_000))
+  const { saves, queue } = await open((shard) => (shard === 0 ? 0 : 1_000_000))
   const ids: string[] = []
   const until = performance.now() + 3_000
   // The home shard changes each second; the full one is among those that are tried.
@@ -56,7 +56,7 @@ test('Saves are accepted by another shard where theirs is full, one by one and t
 })
 
 test('Saves of one process fill all shards in turn', { timeout: 30_000 }, async () => {
-  const { saves } = await open(() => 1_000)
+  const { saves } = await open(() => 1_000_000)
   const seen = new Set<number>()
   await eventually(
     async () => {

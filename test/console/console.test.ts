@@ -74,6 +74,8 @@ describe.each(setUps)('the console (%s)', (setUp) => {
     const box = await window.page.locator('.rows').evaluate(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth)
     expect(box).toBe(0)
     await window.page.locator('.rows li', { hasText: 'longlong' }).click()
+    // Until it is open, Escape closes nothing.
+    await window.page.locator('dialog[open] .whole').waitFor()
     expect(await window.page.locator('dialog .whole').textContent()).toBe(texts[2])
     await window.page.keyboard.press('Escape')
     await window.page.locator('dialog').waitFor({ state: 'detached' })
