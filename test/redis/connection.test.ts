@@ -21,12 +21,13 @@ afterEach(async () => {
 })
 afterAll(() => redis.cleanup())
 
-function connect(url: string) {
+function connect(url: string, keeps = false) {
   const lines: { role: string; code: string; reason: string }[] = []
   const add = (fields: object) => void lines.push(fields as (typeof lines)[number])
   const connection = new RedisConnection(parseRedisUrl(url), {
     role: 'queue',
     tag: '{spillway:0}',
+    keeps,
     log: { info: add, warn: add, error: add },
   })
   connections.push(connection)
@@ -141,6 +142,8 @@ describe('RedisConnection is never ready', () => {
         /Sentinel.*redis\+sentinel:\/\/HOST.*MASTER/,
       )
       await expectRefused(`redis://127.0.0.1:${sentinel.port}/1`, 'SENTINEL', /Sentinel/)
+      // It has no password, which is not what is wrong.
+      await expectRefused(`redis://:secret@127.0.0.1:${sentinel.port}`, 'SENTINEL', /Sentinel/)
     } finally {
       await sentinel.cleanup()
     }
@@ -241,4 +244,17 @@ describe('RedisConnection, once ready,', () => {
     await once(connection.client, 'end')
     expect(log.said).toEqual([])
   })
+})
+
+test('RedisConnection that keeps its keys refuses a server that evicts them, until it does not any more', async () => {
+  const server = await startRedis({ args: ['--maxmemory-policy', 'allkeys-lru'] })
+  servers.push(server)
+  const { connection, lines } = connect(server.url, true)
+  await holds(async () => expect(await connection.probe(async () => undefined)).toBe('EVICTS'))
+  expect(lines).toEqual([expect.objectContaining({ code: 'EVICTS', reason: expect.stringContaining('noeviction') })])
+  await server.cli('CONFIG', 'SET', 'maxmemory-policy', 'noeviction')
+  await holds(() => expect(connection.ready).toBe(true))
+  const other = connect(server.url)
+  await server.cli('CONFIG', 'SET', 'maxmemory-policy', 'allkeys-lru')
+  await holds(() => expect(other.connection.ready).toBe(true))
 })
