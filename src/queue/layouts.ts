@@ -1,8 +1,9 @@
 /**
  * The numbers of shards that were ever used, so that a change of QUEUE_SHARDS loses nothing. Each shard keeps them in a hash,
- * {spillway:0}:layouts: the number, with the time at which a process with it was last seen. A process records its own number in a shard before
- * it enqueues anything there; the first one with another number then waits until all others have seen it. All shards of all numbers are drained, and their dead letters listed, for ever; ids are looked up where they
- * were with a number that was used within the last day, which is longer than clients retry.
+ * {spillway:0}:layouts: the number, with the time at which a process with it was last seen. A process records its own number in a shard
+ * before it enqueues anything there; the first one with a number then waits until all others have seen it. All shards of all numbers are
+ * drained, and their dead letters listed, for ever. Ids are looked up where the numbers of the last day put them, which is longer than clients
+ * retry.
  */
 import { sleep } from '../model/sleep.ts'
 import type { RedisQueue } from './redis.ts'
@@ -28,7 +29,7 @@ export class Layouts {
   readonly #recorded: Promise<void>[] = []
   readonly #timer: NodeJS.Timeout
   readonly #closing = new AbortController()
-  #earlier: readonly number[] = []
+  #others: readonly number[] = []
   #isKnown = false
   /** Resolves when other processes have seen that this number is used now; undefined if it was used before, or no other one was. */
   #noticed: Promise<void> | undefined
@@ -76,7 +77,7 @@ export class Layouts {
     // Processes of another number may run: until they have seen this one, they do not look ids up where this one puts them.
     if (isRecorded && used.length > 0 && !used.includes(this.#options.shards))
       this.#noticed ??= sleep(noticedMs, this.#closing.signal)
-    this.#earlier = [...this.#seen].flatMap(([shards, seen]) =>
+    this.#others = [...this.#seen].flatMap(([shards, seen]) =>
       shards !== this.#options.shards && seen > since ? [shards] : [],
     )
     this.#isKnown = true
@@ -108,13 +109,13 @@ export class Layouts {
     return Math.max(...this.#seen.keys())
   }
 
-  /** Whether ids may be where an earlier layout put them. */
-  get hasEarlier(): boolean {
-    return this.#earlier.length > 0
+  /** Whether ids may be where another layout put them: an earlier one, or that of another process. */
+  get hasOthers(): boolean {
+    return this.#others.length > 0
   }
 
-  get earlier(): readonly number[] {
-    return this.#earlier
+  get others(): readonly number[] {
+    return this.#others
   }
 
   /** Every shard that may have dead letters of an id; that of the present layout first. */

@@ -1,4 +1,4 @@
-/** What the shards of a queue know of ids, those of earlier numbers of shards included (layouts.ts). */
+/** What the shards of a queue know of ids, those of other numbers of shards included (layouts.ts). */
 import { SpillwayError } from '../model/error.ts'
 import type { Layouts } from './layouts.ts'
 import type { Enqueued, Item, SaveState } from './queue.ts'
@@ -20,14 +20,14 @@ export class ShardedStates {
   /** As Queue.find; of an id whose shard does not answer, the error. */
   async find(ids: readonly string[], digest = ''): Promise<(SaveState | SpillwayError | undefined)[]> {
     const found = await this.#findBy(ids, digest, (id) => shardOf(id, this.#shards))
-    if (!this.#layouts.hasEarlier) return found
+    if (!this.#layouts.hasOthers) return found
     const unknown = ids.flatMap((id, i) => (found[i] === undefined ? [{ id, i }] : []))
     if (unknown.length === 0) return found
-    const earlier = await this.#findEarlier(
+    const elsewhere = await this.#findElsewhere(
       unknown.map(({ id }) => id),
       digest,
     )
-    for (const [n, { i }] of unknown.entries()) found[i] = earlier[n]
+    for (const [n, { i }] of unknown.entries()) found[i] = elsewhere[n]
     return found
   }
 
@@ -36,19 +36,20 @@ export class ShardedStates {
    * for the requests that have such ids, what their items are, or why the request is refused. A shard that does not answer is left out: the
    * database then decides, as for ids that the queue has forgotten.
    */
-  async ofEarlierLayouts(
+  async ofOtherLayouts(
     requests: readonly (readonly Item[])[],
   ): Promise<Map<readonly Item[], Map<Item, Enqueued> | SpillwayError> | undefined> {
-    if (!this.#layouts.hasEarlier) return undefined
+    if (!this.#layouts.hasOthers) return undefined
     const given = requests.flat().filter(({ fresh }) => !fresh)
     if (given.length === 0) return undefined
     const ids = [...new Set(given.map(({ id }) => id))]
     const states = new Map<string, SaveState>()
-    for (const [i, state] of (await this.#findEarlier(ids, '')).entries())
+    for (const [i, state] of (await this.#findElsewhere(ids, '')).entries())
       if (state && !(state instanceof SpillwayError)) states.set(ids[i]!, state)
     if (states.size === 0) return undefined
     const isPending = [...states.values()].some(({ status }) => status === 'QUEUED')
     const unconfirmed = isPending ? await this.#unconfirmed() : undefined
+    const own = await this.#ownStates(given, states)
     const known = new Map<readonly Item[], Map<Item, Enqueued> | SpillwayError>()
     for (const request of requests) {
       const ofRequest = new Map<Item, Enqueued>()
@@ -57,16 +58,27 @@ export class ShardedStates {
         if (!state) continue
         if (unconfirmed && state.status === 'QUEUED' && state.digest === item.digest) known.set(request, unconfirmed)
         else if (state.digest === item.digest) ofRequest.set(item, { ...state, duplicate: true })
-        else {
-          // A dead letter may have the content of a later sender.
-          const [own] = await this.#findEarlier([item.id], item.digest)
-          if (own && !(own instanceof SpillwayError)) ofRequest.set(item, { ...own, duplicate: true })
-          else if (state.failure?.code !== 'ID_CONFLICT') known.set(request, conflictOf(item.id))
-        }
+        else if (own.has(item)) ofRequest.set(item, { ...own.get(item)!, duplicate: true })
+        else if (state.failure?.code !== 'ID_CONFLICT') known.set(request, conflictOf(item.id))
       }
       if (ofRequest.size > 0 && !known.has(request)) known.set(request, ofRequest)
     }
     return known
+  }
+
+  /** Of items whose ids have other content, the states of their own content: a dead letter may have that of a later sender. */
+  async #ownStates(items: readonly Item[], states: ReadonlyMap<string, SaveState>): Promise<Map<Item, SaveState>> {
+    const own = new Map<Item, SaveState>()
+    // At the same time: a call of a thousand items waits for one round trip.
+    await Promise.all(
+      items.map(async (item) => {
+        const state = states.get(item.id)
+        if (!state || state.digest === item.digest) return
+        const [found] = await this.#findElsewhere([item.id], item.digest)
+        if (found && !(found instanceof SpillwayError)) own.set(item, found)
+      }),
+    )
+    return own
   }
 
   /** Why duplicates that `find` has found must not be acknowledged: replicas may lack them. */
@@ -75,10 +87,10 @@ export class ShardedStates {
     return each.find((error) => error instanceof SpillwayError)
   }
 
-  /** Looks ids up in the shards that they had in earlier layouts. */
-  async #findEarlier(ids: readonly string[], digest: string): Promise<(SaveState | SpillwayError | undefined)[]> {
+  /** Looks ids up in the shards that they had in other layouts. */
+  async #findElsewhere(ids: readonly string[], digest: string): Promise<(SaveState | SpillwayError | undefined)[]> {
     const found: (SaveState | SpillwayError | undefined)[] = ids.map(() => undefined)
-    for (const shards of this.#layouts.earlier) {
+    for (const shards of this.#layouts.others) {
       const asked = ids.flatMap((id, i) => {
         const isElsewhere = shardOf(id, shards) !== shardOf(id, this.#shards)
         const isOpen = found[i] === undefined || found[i] instanceof SpillwayError

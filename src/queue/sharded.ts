@@ -64,7 +64,7 @@ export class ShardedQueue implements Queue {
   #home = 0
   #homeUntil = 0
 
-  /** `open` returns the queue of a shard, whose capacity is a part of the whole. Shards of earlier layouts are opened when they are known. */
+  /** `open` returns the queue of a shard, whose capacity is a part of the whole. Shards of other layouts are opened when they are known. */
   constructor(open: (shard: number) => RedisQueue, { shards, log }: ShardedQueueOptions) {
     this.#open = open
     this.#shards = shards
@@ -86,7 +86,7 @@ export class ShardedQueue implements Queue {
     }
   }
 
-  /** Resolves when every shard of this layout is ready and the earlier layouts are known, or after `timeoutMs`. */
+  /** Resolves when every shard of this layout is ready and the other layouts are known, or after `timeoutMs`. */
   async whenReady(timeoutMs: number): Promise<void> {
     const present = Array.from({ length: this.#shards }, (_, shard) => this.#queues.get(shard)!)
     await Promise.all(present.map((queue) => queue.connection.whenReady(timeoutMs)))
@@ -103,7 +103,7 @@ export class ShardedQueue implements Queue {
 
   /** Whether no id can be in another shard than the first. */
   #isOne(): boolean {
-    return this.#shards === 1 && !this.#layouts.hasEarlier
+    return this.#shards === 1 && !this.#layouts.hasOthers
   }
 
   homeId(id: string): string {
@@ -143,7 +143,7 @@ export class ShardedQueue implements Queue {
       return await this.#queues.get(0)!.enqueue(requests)
     }
     const results: (Enqueued[] | SpillwayError)[] = requests.map(() => [])
-    const known = await this.#states.ofEarlierLayouts(requests)
+    const known = await this.#states.ofOtherLayouts(requests)
     // In their order: a request may have the ids of one before it.
     let single: number[] = []
     const flush = async () => {
@@ -191,7 +191,7 @@ export class ShardedQueue implements Queue {
     return results
   }
 
-  /** Enqueues a request whose ids are of several shards, or known from earlier layouts. */
+  /** Enqueues a request whose ids are of several shards, or known from other layouts. */
   async #enqueueOne(request: readonly Item[], known?: Map<Item, Enqueued>): Promise<Enqueued[] | SpillwayError> {
     const rest = known ? request.filter((item) => !known.has(item)) : request
     const parts = groupBy(rest, ({ id }) => shardOf(id, this.#shards))
