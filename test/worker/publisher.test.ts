@@ -55,7 +55,11 @@ async function redisParts(): Promise<RedisParts> {
     cache,
     cacheProxy,
     queueAway: async () => proxy.set('cut'),
-    queueBack: async () => proxy.set('pass'),
+    async queueBack() {
+      proxy.set('pass')
+      // Each connection has its own pause between its attempts.
+      await holds(() => queue.status())
+    },
     async cleanup() {
       await Promise.all([queue.close(), events.close(), cache.close()])
       await Promise.all([proxy.close(), cacheProxy.close()])
