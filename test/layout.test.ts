@@ -123,6 +123,8 @@ const rules: Rule[] = [
     files: /^src\/run\.ts$/,
     may: ['src/config.ts', 'src/start.ts', 'src/processes/', 'src/telemetry/'],
   },
+  // A package of its own, which no other room imports.
+  { room: 'client', files: /^client\//, may: [], packages: ['react'] },
   {
     room: 'commands',
     files: /^src\/commands\//,
@@ -146,7 +148,7 @@ const rules: Rule[] = [
   },
 ]
 
-const isOurs = (name: string) => /^(src|worker|prisma|test|bench|web|schema\.graphql|\.env)/.test(name)
+const isOurs = (name: string) => /^(src|worker|client|prisma|test|bench|web|schema\.graphql|\.env)/.test(name)
 const allows = (list: readonly string[] = [], name: string) =>
   list.some((allowed) => (allowed.endsWith('/') ? name.startsWith(allowed) : name === allowed))
 const ruleOf = (path: string) => rules.find(({ files }) => files.test(path))
@@ -198,7 +200,9 @@ function wrongShape({ path, text }: SourceFile): string[] {
   ]
 }
 
-const sources = ['src', 'worker'].flatMap((folder) => filesUnder(folder))
+const sources = ['src', 'worker', 'client']
+  .flatMap((folder) => filesUnder(folder))
+  .filter(({ path }) => !path.startsWith('client/dist/'))
 
 test('the layout test finds the source files', () => {
   expect(sources.length).toBeGreaterThan(20)

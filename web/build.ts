@@ -13,7 +13,7 @@ const config: InlineConfig = {
   publicDir: false,
   // No data: URLs and no inline script, so that the Content-Security-Policy can be strict.
   build: { assetsInlineLimit: 0, modulePreload: { polyfill: false }, target: 'es2023', reportCompressedSize: false },
-  server: { proxy: { '/graphql': 'http://127.0.0.1:8080' } },
+  server: { proxy: { '/graphql': 'http://127.0.0.1:8080', '/models.json': 'http://127.0.0.1:8080' } },
 }
 
 const vite = await import('vite').catch((error: NodeJS.ErrnoException) => {

@@ -1,5 +1,5 @@
 /**
- * The models of this Spillway, as `/console/models.json` lists them, and the chosen one, whose rows the feed shows and the form saves. The
+ * The models of this Spillway, as `/models.json` lists them, and the chosen one, whose rows the feed shows and the form saves. The
  * operations of a model are made here, for no file of the console names one.
  */
 import { access } from './access.ts'
@@ -75,7 +75,7 @@ export async function loadModels(): Promise<void> {
   for (let tries = 1; models.get().list.length === 0; tries++) {
     wake = new AbortController()
     try {
-      const { models: list } = await get<{ models: Model[] }>('/console/models.json', 'read')
+      const { models: list } = await get<{ models: Model[] }>('/models.json', 'read')
       models.set({ list, chosen: undefined, problem: '' })
       choose(modelNamed(sessionStorage.getItem(key) ?? '')?.name ?? list[0]!.name)
     } catch (error) {

@@ -4,75 +4,38 @@
  */
 import { checkDefinition } from './check-definition.ts'
 import { type Column, codecs, Problem } from './columns.ts'
-import type { Grant } from './grant.ts'
-import { type Model, maxSizeOf, type Names, type Row } from './model.ts'
+import type { Definition, Own, Rules, RulesOf, WithClaim } from './definition.ts'
+import { type Model, maxSizeOf, type Row } from './model.ts'
 import { isReserved, namesOf, reservedFields, reservedNames, reservedPaths, reservedTypes } from './names.ts'
 import { setsOf } from './narrow.ts'
 import { nativeLimits } from './native.ts'
+import type { Shaped } from './shape.ts'
 import type { ColumnType, Table, TableColumn } from './table.ts'
-
-/** Rules of a column for what clients send; the limits of its type in the database hold besides. */
-export interface Rules {
-  /** String, Json and Bytes: the most bytes (of UTF-8). Default: what the database column takes, at most CONTENT_MAX_BYTES. */
-  maxBytes?: number
-  /** String: the most characters. */
-  maxLength?: number
-  /** Numbers and DateTime; BigInt, Decimal and DateTime as text. */
-  min?: number | string
-  max?: number | string
-  /** String. */
-  pattern?: RegExp
-  /** The claim of the token that gives the value. */
-  fromToken?: string
-  description?: string
-}
-
-type Bounds<V> = Pick<Rules, 'fromToken' | 'description'> & { min?: V; max?: V }
-
-/** The rules of a column whose values have the type `V` in Prisma's client. */
-type RulesFor<V> = unknown extends V
-  ? Rules
-  : [V] extends [string]
-    ? Pick<Rules, 'fromToken' | 'description'> &
-        (string extends V ? Pick<Rules, 'maxBytes' | 'maxLength' | 'pattern'> : unknown)
-    : [V] extends [number]
-      ? Bounds<number>
-      : [V] extends [boolean]
-        ? Pick<Rules, 'description'>
-        : [V] extends [Date]
-          ? Omit<Bounds<string>, 'fromToken'>
-          : // A value of Json may be a text, too.
-            [Extract<V, string | Uint8Array>] extends [never]
-            ? Bounds<string> // BigInt and Decimal
-            : Pick<Rules, 'maxBytes' | 'description'>
-
-type Own<R> = Exclude<keyof R & string, keyof Row & ('id' | 'createdAt' | 'savedAt')>
-
-/** `R`: a row, as the Prisma client returns it. `F`: fields of the GraphQL type. */
-export interface Definition<R, F = unknown> {
-  description?: string
-  columns?: { [C in Own<R>]?: RulesFor<NonNullable<R[C]>> }
-  /** Sets of columns that lists and subscriptions can be narrowed to. */
-  by?: readonly (readonly Own<R>[])[]
-  /** Column -> claim: rows are visible only to tokens whose claim has the column's value, and saves set it. */
-  visibleTo?: { [C in Own<R>]?: string }
-  /** What is wrong with a valid input; undefined: nothing. */
-  check?: (input: Readonly<Pick<R, Own<R>>>, grant: Grant) => string | undefined
-  /** Names other than those made of the model's name. */
-  names?: Partial<Names>
-  fields?: F
-}
 
 /** A definition is wrong. */
 export class ModelError extends Error {
   override readonly name = 'ModelError'
 }
 
-/** Binds `defineModel` to the tables of a Prisma schema. `Rows` and `Fields`: the row and the GraphQL fields of each model. */
-export function modelsOf<Rows, Fields extends Record<keyof Rows, unknown>>(
-  tables: Readonly<Record<keyof Rows & string, Table>>,
-) {
-  return <N extends keyof Rows & string>(name: N, definition: Definition<Rows[N], Fields[N]>): Model<Rows[N]> => {
+/**
+ * Binds `defineModel` to the tables of a Prisma schema. `Rows` and `Fields`: the row and the GraphQL fields of each model. `Tables`: their
+ * literal type, of which the types of clients are made.
+ */
+export function modelsOf<
+  Rows,
+  Fields extends Record<keyof Rows, unknown>,
+  Tables extends Readonly<Record<keyof Rows & string, Table>> = Readonly<Record<keyof Rows & string, Table>>,
+>(tables: Tables) {
+  return <
+    N extends keyof Rows & string,
+    const By extends readonly (readonly Own<Rows[N]>[])[] = [],
+    // biome-ignore lint/complexity/noBannedTypes: no column has rules.
+    const Columns extends RulesOf<Rows[N]> = {},
+    Visible extends Own<Rows[N]> = never,
+  >(
+    name: N,
+    definition: Definition<Rows[N], Fields[N], By, Columns, Visible>,
+  ): Model<Rows[N]> & Shaped<N, Tables[N], By, WithClaim<Columns> | Visible> => {
     const where = `The model ${name} (${callerOf()})`
     const table = (tables as Readonly<Record<string, Table>>)[name]
     if (!table) {

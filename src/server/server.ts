@@ -20,9 +20,9 @@ import { type Model, maxSizeOf } from '../model/model.ts'
 import type { Tracer } from '../model/tracer.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { Console } from './console.ts'
-import { modelsPath, modelsRoute } from './console-models.ts'
 import { GraphiQL, wantsGraphiQL } from './graphiql.ts'
 import { type HealthDeps, healthRoutes } from './health.ts'
+import { modelsPath, modelsRoute } from './models.ts'
 import { getList, getReceipt, postSave } from './rest.ts'
 
 export interface ServerOptions extends LimitOptions {

@@ -1,10 +1,11 @@
 /**
- * GET /console/models.json: what the console must know of the models to show their rows and to build their form. Introspection may be off,
- * so the console does not ask for it. Invariant: only a client that may read, save or administer rows gets it; REST shows such a client the
- * same names, as keys of rows and in errors. It holds nothing of the database, and no name of a claim.
+ * GET /models.json: what clients that know no model must know of them to save and to follow rows, and to build a form: the package
+ * spillway-client, and the console. Introspection may be off, so they do not ask for it. Invariant: only a client that may read, save or
+ * administer rows gets it; REST shows such a client the same names, as keys of rows and in errors. It holds nothing of the database, and no name of a claim.
  */
 import { requireScope } from '../http/auth.ts'
-import { sendJson } from '../http/respond.ts'
+import { sendTagged, tagged } from '../http/etag.ts'
+import { jsonType } from '../http/respond.ts'
 import type { Route } from '../http/route.ts'
 import { type Column, codecs } from '../model/columns.ts'
 import { scopes } from '../model/grant.ts'
@@ -12,15 +13,16 @@ import { claimNameOf } from '../model/input.ts'
 import type { Model } from '../model/model.ts'
 import { sampleOf } from './samples.ts'
 
-export const modelsPath = '/console/models.json'
+export const modelsPath = '/models.json'
 
 export function modelsRoute(models: readonly Model[]): Route {
-  const body = { models: models.map(shownModel) }
+  const body = tagged(jsonType, Buffer.from(JSON.stringify({ models: models.map(shownModel) })))
   return {
     scope: 'any',
-    GET: ({ response, grant }) => {
-      requireScope(grant, scopes.find((scope) => grant.scopes.has(scope)) ?? 'read')
-      sendJson(response, 200, body)
+    GET: (call) => {
+      requireScope(call.grant, scopes.find((scope) => call.grant.scopes.has(scope)) ?? 'read')
+      // A cache of several clients must not send it to one without a token.
+      sendTagged(call, body, { 'cache-control': 'private, no-cache' })
     },
   }
 }

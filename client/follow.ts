@@ -1,0 +1,306 @@
+/**
+ * Follows the saved rows of a model: a page of its list, then every row that is saved. Invariants: nothing is missing between the page and
+ * the newest row, however often the connection breaks; a row comes once. Where the server no longer has the events since the last row, the
+ * list is read again.
+ */
+import { errorOf, isFinal, SpillwayError } from './error.ts'
+import type { AnyRow, Documents, Models } from './models.ts'
+import type { Waker } from './pause.ts'
+import { type EventOf, followStates, next, type StateOf } from './states.ts'
+import { makeStore, type Store } from './store.ts'
+import type { Transport } from './transport.ts'
+
+export interface FollowOptions<By = Readonly<Record<string, unknown>>> {
+  /** Only the rows with these values; the model's `by` has the sets of columns. */
+  by?: By
+  /** Rows of the first page: 1 to 100, 50 by default. */
+  first?: number
+  /** The `cursor` of an earlier follow: no page, but what was saved after it. */
+  from?: string | undefined
+  /** How many rows the store has at most, unless `loadOlder` loads more; 1,000 by default. */
+  keep?: number
+}
+
+export interface FollowSnapshot<Row> {
+  /** Newest first. */
+  rows: readonly Row[]
+  state: StateOf<typeof followStates>
+  /** Why it is `waiting` or `refused`. */
+  problem: SpillwayError | undefined
+  /** Where `from` goes on: behind the rows of the store, and behind those that the iterators have returned. */
+  cursor: string | undefined
+  /** Whether `loadOlder` may find more. */
+  hasOlder: boolean
+}
+
+export interface Follow<Row> extends Store<FollowSnapshot<Row>>, AsyncIterable<Row> {
+  /** Adds a page of older rows to the store. Rejects where it cannot be read now. */
+  loadOlder(): Promise<void>
+  close(): void
+}
+
+interface Page {
+  savedCursor: string
+  edges: { cursor: string; node: AnyRow }[]
+  pageInfo: { hasNextPage: boolean }
+}
+
+/** An iterator, and the rows that it has not returned. */
+interface Reader {
+  items: { row: AnyRow; cursor: string | undefined }[]
+  /** Behind the last row that it returned; undefined: it is of a page. */
+  last: string | undefined
+  problem: SpillwayError | undefined
+}
+
+interface Deps {
+  transport: Transport
+  models: Models
+  waker: Waker
+  closed: AbortSignal
+}
+
+const pageLimit = 100
+/** The stream is not read on while an iterator has so many rows. */
+const mostItems = 1_000
+/** Rows that are read to find those that were missed. */
+const mostMissed = 10_000
+/** Ids that are remembered, since an event may come twice within some minutes. */
+const mostSeen = 100_000
+/** A refused follow asks again: somebody may have logged in. */
+const refusedMs = 15_000
+/** A connection that lasted so long was no failed try. */
+const stableMs = 10_000
+/** How far the clocks of two workers may be apart. */
+const skewMs = 60_000
+
+export function makeFollow(
+  { transport, models, waker, closed }: Deps,
+  key: string,
+  { by = {}, first = 50, from, keep = 1_000 }: FollowOptions,
+): Follow<AnyRow> {
+  const columns = Object.keys(by)
+  const end = new AbortController()
+  const readers = new Set<Reader>()
+  const seen = new Set<string>()
+  /** Where each row of a page is in the list. */
+  const places = new WeakMap<AnyRow, string>()
+  let cursor = from
+  /** Events after the last row are lost. */
+  let isGap = false
+  /** A row that is not seen was missed, if it was saved after this time. */
+  let since = 0
+  let most = keep
+  let run: AbortController | undefined
+  let isWatched = false
+  /** Something changed for the readers, or for the stream that waits for them. */
+  let ring = () => {}
+  let rung: Promise<void> | undefined
+  const renew = () => {
+    ring()
+    rung = new Promise((resolve) => {
+      ring = resolve
+    })
+  }
+
+  renew()
+  const store = makeStore<FollowSnapshot<AnyRow>>(
+    { rows: [], state: 'idle', problem: undefined, cursor, hasOlder: from !== undefined },
+    (isNow) => {
+      isWatched = isNow
+      update()
+    },
+  )
+
+  function show(part: Partial<FollowSnapshot<AnyRow>> = {}): void {
+    const [behind] = [...readers].sort((a, b) => b.items.length - a.items.length)
+    store.set({ ...part, cursor: behind && behind.items.length > 0 ? behind.last : cursor })
+  }
+  const move = (event: EventOf<typeof followStates>, problem?: SpillwayError) =>
+    show({ state: next(followStates, store.getSnapshot().state, event), problem })
+
+  /** Follows as long as there is a subscriber or an iterator. */
+  function update(): void {
+    if (end.signal.aborted) return
+    const isUsed = isWatched || readers.size > 0
+    if (isUsed && !run) {
+      run = new AbortController()
+      void follow(run.signal)
+    } else if (!isUsed && run) {
+      run.abort()
+      run = undefined
+      move('stop')
+    }
+  }
+
+  function fail(problem: SpillwayError): void {
+    for (const reader of readers) reader.problem = problem
+    renew()
+  }
+
+  async function follow(signal: AbortSignal): Promise<void> {
+    let isRenewed = false
+    for (let tries = 0; !signal.aborted; ) {
+      const began = performance.now()
+      try {
+        move(cursor === undefined ? 'read' : 'connect')
+        for (const column of columns)
+          if (by[column] == null)
+            throw new SpillwayError('BAD_USER_INPUT', `by.${column} is ${by[column]}; expected a value.`)
+        const documents = await models.of(key)
+        if (cursor === undefined) {
+          await readAnew(documents, signal)
+          move('connect')
+        }
+        const query = documents.saved(columns)
+        for await (const frames of transport.stream<{ saved: { row: AnyRow } }>(
+          query,
+          { ...by, after: cursor },
+          signal,
+        )) {
+          if (signal.aborted) return
+          if (store.getSnapshot().state !== 'live') move('open')
+          isRenewed = false
+          for (const frame of frames) cursor = frame.cursor ?? cursor
+          add(frames.flatMap(({ cursor, result }) => (result ? { row: result.data!.saved.row, cursor } : [])))
+          while ([...readers].some(({ items }) => items.length >= mostItems) && !signal.aborted) await rung
+        }
+        throw new SpillwayError('UNREACHABLE', 'The server ended the stream.')
+      } catch (thrown) {
+        if (signal.aborted) return
+        const problem = errorOf(thrown)
+        const { code } = problem
+        if (performance.now() - began > stableMs) tries = 0
+        const isOfModels = code === 'GRAPHQL_VALIDATION_FAILED'
+        // A cursor of another release may be no cursor.
+        const isLost = cursor !== undefined && (code === 'CURSOR_EXPIRED' || code === 'BAD_USER_INPUT')
+        if (isOfModels) models.forget()
+        if (isLost) {
+          cursor = undefined
+          isGap = true
+        }
+        if ((isLost || isOfModels) && !isRenewed) {
+          isRenewed = true
+          continue
+        }
+        const isRefused = isFinal(problem) && !isLost
+        move(isRefused ? 'refuse' : 'retry', problem)
+        if (isRefused) fail(problem)
+        await waker.backOff(tries, isRefused ? refusedMs : problem.retryAfterMs, signal)
+        tries += 1
+      }
+    }
+  }
+
+  /** Gives rows, oldest first, to the iterators; returns those that did not come before. */
+  function push(items: Reader['items']): AnyRow[] {
+    const fresh = items.filter(({ row: { id, savedAt } }) => {
+      if (seen.has(id)) return false
+      seen.add(id)
+      since = Math.max(since, Date.parse(savedAt) - skewMs)
+      return true
+    })
+    for (const id of seen) {
+      if (seen.size <= mostSeen) break
+      seen.delete(id)
+    }
+    for (const { items } of readers) items.push(...fresh)
+    renew()
+    return fresh.map(({ row }) => row)
+  }
+
+  function add(items: Reader['items']): void {
+    const { rows, hasOlder } = store.getSnapshot()
+    const all = [...push(items).reverse(), ...rows]
+    show({ rows: all.slice(0, most), hasOlder: hasOlder || all.length > most })
+  }
+
+  async function readPage(documents: Documents, first: number, after: string | undefined, signal: AbortSignal) {
+    const { page } = await transport.ask<{ page: Page }>(documents.page(columns), { ...by, first, after }, signal)
+    for (const { cursor, node } of page.edges) places.set(node, cursor)
+    const rows = page.edges.map(({ node }) => node)
+    return { rows, cursor: page.savedCursor, hasOlder: page.pageInfo.hasNextPage, end: page.edges.at(-1)?.cursor }
+  }
+
+  /** The rows of the newest page take the place of those in the store; iterators get what they missed. */
+  async function readAnew(documents: Documents, signal: AbortSignal): Promise<void> {
+    const { rows, hasOlder, ...page } = await readPage(documents, first, undefined, signal)
+    const missed = [...rows]
+    if (isGap && readers.size > 0) {
+      const isMissed = ({ id, savedAt }: AnyRow) => !seen.has(id) && Date.parse(savedAt) > since
+      let part = { rows, hasOlder, end: page.end }
+      while (missed.length < mostMissed && part.hasOlder && part.rows.some(isMissed)) {
+        part = await readPage(documents, pageLimit, part.end, signal)
+        missed.push(...part.rows.filter(isMissed))
+      }
+      // Where no row came before, it is not known which ones were missed.
+      if ((since === 0 && from) || missed.length >= mostMissed)
+        fail(new SpillwayError('CURSOR_EXPIRED', 'More was missed than can be found; follow without `from`.'))
+    }
+    if (!isGap) since = Math.max(...rows.map(({ savedAt }) => Date.parse(savedAt)), 0)
+    isGap = false
+    most = keep
+    cursor = page.cursor
+    push(missed.reverse().map((row) => ({ row, cursor: undefined })))
+    show({ rows, hasOlder })
+  }
+
+  async function loadOlder(): Promise<void> {
+    const documents = await models.of(key)
+    const last = store.getSnapshot().rows.at(-1)
+    let after = last && places.get(last)
+    for (;;) {
+      // Where the place of the last row is not known, the list is read from its beginning.
+      const page = await readPage(documents, after ? first : pageLimit, after, end.signal)
+      const { rows } = store.getSnapshot()
+      const known = new Set(rows.map(({ id }) => id))
+      const older = page.rows.filter((row) => !known.has(row.id) && (!last || row.createdAt <= last.createdAt))
+      after = page.end
+      if (older.length === 0 && page.hasOlder) continue
+      for (const { id } of older) seen.add(id)
+      most = Math.max(most, rows.length + older.length)
+      show({ rows: [...rows, ...older], hasOlder: page.hasOlder })
+      return
+    }
+  }
+
+  const close = () => {
+    if (end.signal.aborted) return
+    end.abort()
+    run?.abort()
+    move('close')
+    renew()
+  }
+  if (closed.aborted) close()
+  closed.addEventListener('abort', close, { signal: end.signal })
+
+  return {
+    getSnapshot: store.getSnapshot,
+    subscribe: store.subscribe,
+    loadOlder,
+    close,
+    async *[Symbol.asyncIterator]() {
+      const rows = [...store.getSnapshot().rows].reverse()
+      const reader: Reader = { items: rows.map((row) => ({ row, cursor: undefined })), last: from, problem: undefined }
+      readers.add(reader)
+      update()
+      try {
+        for (;;) {
+          const item = reader.items.shift()
+          if (item) {
+            reader.last = item.cursor ?? reader.last
+            show()
+            renew()
+            yield item.row
+          } else if (reader.problem) throw reader.problem
+          else if (end.signal.aborted) return
+          else await rung
+        }
+      } finally {
+        readers.delete(reader)
+        renew()
+        update()
+      }
+    },
+  }
+}

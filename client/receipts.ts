@@ -1,0 +1,93 @@
+/** Follows queued saves to their end: one subscription for all of them, opened again as they grow in number and after a disconnect. */
+import { errorOf, isFinal, SpillwayError } from './error.ts'
+import { type Models, receiptsOf } from './models.ts'
+import type { Waker } from './pause.ts'
+import type { SaveControl } from './save.ts'
+import type { Transport } from './transport.ts'
+
+const mostIds = 1_000
+/** For so long, saves that are queued while the subscription is open wait for those that it has. */
+const patienceMs = 250
+
+interface Deps {
+  transport: Transport
+  models: Models
+  waker: Waker
+  closed: AbortSignal
+}
+
+interface Receipts {
+  receipts: (Record<string, unknown> & {
+    saveId: string
+    status: 'QUEUED' | 'SAVED' | 'FAILED'
+    failure: Pick<SpillwayError, 'code' | 'message'> | null
+  })[]
+}
+
+export function makeReceipts({ transport, models, waker, closed }: Deps) {
+  const waiting = new Map<string, { control: SaveControl; model: string }>()
+  let isRunning = false
+  let renewal = new AbortController()
+
+  function end(id: string, ...[event, problem, row]: Parameters<SaveControl['move']>): void {
+    const { control } = waiting.get(id) ?? {}
+    waiting.delete(id)
+    control?.move(event, problem, row)
+  }
+
+  function take({ receipts }: Receipts): void {
+    for (const { saveId, status, failure, ...rows } of receipts) {
+      const [row] = Object.values(rows)
+      if (failure) end(saveId, 'fail', new SpillwayError(failure.code, failure.message))
+      else if (row) end(saveId, 'save', undefined, row)
+      else if (status === 'SAVED')
+        end(saveId, 'lose', new SpillwayError('FORBIDDEN', 'It is saved, and this token may not read it.'))
+    }
+  }
+
+  /** Until the saves that it is opened with have ended, or there are more. */
+  async function watch({ signal }: AbortController): Promise<void> {
+    const ids = [...waiting.keys()].slice(0, mostIds)
+    const rows = new Set<string>()
+    for (const id of ids) rows.add((await models.of(waiting.get(id)!.model)).rowOfReceipt)
+    for await (const frames of transport.stream<Receipts>(receiptsOf(rows), { ids }, signal)) {
+      for (const { result } of frames) {
+        // A row beside an error could not be read now.
+        if (result?.errors) throw new SpillwayError('STORE_UNAVAILABLE', 'The rows cannot be read now.')
+        if (result) take(result.data!)
+      }
+    }
+    for (const id of ids) end(id, 'lose', new SpillwayError('NOT_FOUND', 'The server has lost or discarded it.'))
+  }
+
+  async function run(): Promise<void> {
+    if (isRunning) return
+    isRunning = true
+    // Those that are queued together are followed together.
+    await null
+    for (let tries = 0; waiting.size > 0; ) {
+      const before = waiting.size
+      renewal = new AbortController()
+      try {
+        await watch(renewal)
+      } catch (thrown) {
+        const problem = errorOf(thrown)
+        if (renewal.signal.aborted) continue
+        if (isFinal(problem)) for (const id of waiting.keys()) end(id, 'lose', problem)
+        else await waker.backOff(tries, problem.retryAfterMs, closed)
+      }
+      tries = waiting.size < before ? 0 : tries + 1
+    }
+    isRunning = false
+  }
+
+  return (control: SaveControl, model: string): void => {
+    const { signal } = renewal
+    waiting.set(control.save.id, { control, model })
+    if (isRunning && waiting.size <= mostIds) {
+      const mine = renewal
+      if (!signal.aborted) setTimeout(() => mine.abort(), patienceMs)
+    }
+    void run()
+  }
+}

@@ -1,0 +1,99 @@
+/** Where an outbox keeps its saves, so that they survive a reload. Any of the calls may throw or reject: the outbox then goes on in memory. */
+
+/** A save that the server has not acknowledged. */
+export interface Entry {
+  id: string
+  /** As behind `client.`: the model's name with a small first letter. */
+  model: string
+  input: Readonly<Record<string, unknown>>
+  /** Who sends it. */
+  tab: string
+  /** Its place in the order of its tab. */
+  at: number
+}
+
+export interface Storage {
+  /** In any order. */
+  all(): readonly Entry[] | Promise<readonly Entry[]>
+  /** Replaces the entry with this id. */
+  put(entry: Entry): unknown
+  /** No entry with this id is no error. */
+  delete(id: string): unknown
+}
+
+/**
+ * One item for each save; browsers keep about 5 MB a site. Give each user a name of its own where several users share a
+ * browser, so that the saves of one are not sent with the token of another. Invariant: the first `put` after the site's data were cleared throws.
+ */
+export function localStorageOutbox(name = 'outbox'): Storage {
+  const prefix = `spillway.${name}.`
+  const mark = `spillway.${name}`
+  let marked = false
+  return {
+    all() {
+      // It throws where a site may keep nothing.
+      localStorage.setItem(mark, '1')
+      marked = true
+      return Object.keys(localStorage)
+        .filter((key) => key.startsWith(prefix))
+        .map((key) => JSON.parse(localStorage.getItem(key)!))
+    },
+    put(entry) {
+      const isCleared = marked && localStorage.getItem(mark) === null
+      localStorage.setItem(mark, '1')
+      localStorage.setItem(prefix + entry.id, JSON.stringify(entry))
+      if (isCleared) throw new Error('The storage was cleared.')
+    },
+    delete: (id) => localStorage.removeItem(prefix + id),
+  }
+}
+
+/** As localStorageOutbox, for more than localStorage can keep. */
+export function indexedDbOutbox(name = 'outbox'): Storage {
+  let opening: Promise<IDBDatabase> | undefined
+  let isCleared = false
+  const open = () => {
+    opening ??= new Promise((resolve, reject) => {
+      const forget = () => {
+        opening = undefined
+      }
+      const request = indexedDB.open(`spillway.${name}`, 1)
+      request.onupgradeneeded = () => request.result.createObjectStore('saves', { keyPath: 'id' })
+      request.onerror = () => {
+        forget()
+        reject(request.error)
+      }
+      request.onsuccess = () => {
+        const database = request.result
+        // The site's data are cleared.
+        database.onclose = database.onversionchange = () => {
+          database.close()
+          isCleared = true
+          forget()
+        }
+        resolve(database)
+      }
+    })
+    return opening
+  }
+  const call = async <T>(make: (saves: IDBObjectStore) => IDBRequest<T>): Promise<T> => {
+    const database = await open()
+    return await new Promise((resolve, reject) => {
+      const transaction = database.transaction('saves', 'readwrite')
+      const request = make(transaction.objectStore('saves'))
+      transaction.oncomplete = () => resolve(request.result)
+      transaction.onabort = () => reject(transaction.error)
+    })
+  }
+  return {
+    all: () => call((saves) => saves.getAll() as IDBRequest<Entry[]>),
+    async put(entry) {
+      await call((saves) => saves.put(entry))
+      if (isCleared) {
+        isCleared = false
+        throw new Error('The storage was cleared.')
+      }
+    },
+    delete: (id) => call((saves) => saves.delete(id)),
+  }
+}

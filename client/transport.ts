@@ -1,0 +1,141 @@
+/**
+ * Asking the server, with fetch alone. Invariant: what a call returns is what a Spillway server sent; everything else is thrown as a
+ * SpillwayError, whose code says whether to try again. A refused token is asked for once more.
+ */
+import { type Code, closedError, errorOf, SpillwayError } from './error.ts'
+
+const answerWithinMs = 15_000
+/** The server sends something at least every 12 s. */
+const silentMs = 30_000
+
+/** Called for each request; after a 401 once more, with the token that was refused. */
+export type Token = string | ((refused?: string) => string | undefined | Promise<string | undefined>)
+
+interface ResponseError {
+  message?: string
+  path?: (string | number)[]
+  extensions?: { code?: Code; retryAfterMs?: number; requestId?: string }
+}
+
+export interface Result<Data> {
+  data?: Data | null
+  errors?: ResponseError[]
+}
+
+/** A result of a stream, and the cursor behind it. `result` is undefined for a heartbeat. */
+export interface Frame<Data> {
+  cursor: string | undefined
+  result: Result<Data> | undefined
+}
+
+type Variables = Readonly<Record<string, unknown>>
+
+export type Transport = ReturnType<typeof makeTransport>
+
+export function makeTransport(url: string, token: Token | undefined, closed: AbortSignal) {
+  async function send(path: string, accept: string, signal: AbortSignal, body?: string): Promise<Response> {
+    const fetchWith = (bearer: string | undefined) =>
+      fetch(url.replace(/\/+$/, '') + path, {
+        ...(body && { method: 'POST', body }),
+        // A browser asks with the ETag of the body that it has.
+        cache: body ? 'no-store' : 'no-cache',
+        headers: {
+          accept,
+          ...(body && { 'content-type': 'application/json' }),
+          ...(bearer && { authorization: `Bearer ${bearer}` }),
+        },
+        signal: AbortSignal.any([signal, closed]),
+      })
+    if (typeof token !== 'function') return await fetchWith(token)
+    const bearer = await token()
+    const response = await fetchWith(bearer)
+    if (response.status !== 401) return response
+    void response.body?.cancel()
+    return await fetchWith(await token(bearer ?? ''))
+  }
+
+  async function json<Body>(path: string, signal: AbortSignal, body?: string): Promise<Body> {
+    try {
+      const accept = 'application/graphql-response+json, application/json'
+      const response = await send(path, accept, AbortSignal.any([signal, AbortSignal.timeout(answerWithinMs)]), body)
+      const answer = await bodyOf(response)
+      if (!response.ok || !answer || answer.errors) throw refusalOf(answer, response)
+      return answer as Body
+    } catch (error) {
+      throw closed.aborted ? closedError() : errorOf(error)
+    }
+  }
+
+  return {
+    async ask<Data>(query: string, variables: Variables, signal = closed): Promise<Data> {
+      const body = JSON.stringify({ query, variables })
+      return (await json<{ data: Data }>('/graphql', signal, body)).data
+    },
+
+    /** JSON of a route that is no GraphQL. */
+    get: <Body>(path: string) => json<Body>(path, closed),
+
+    /**
+     * The frames that came together, until the server completes the stream; it throws for every other end. A reader that takes them slowly
+     * is sent no more meanwhile, or is disconnected.
+     */
+    async *stream<Data>(query: string, variables: Variables, signal: AbortSignal): AsyncGenerator<Frame<Data>[], void> {
+      const end = new AbortController()
+      let timer: ReturnType<typeof setTimeout> | undefined
+      const listen = () => {
+        clearTimeout(timer)
+        timer = setTimeout(() => end.abort(), silentMs)
+      }
+      try {
+        listen()
+        const body = JSON.stringify({ query, variables })
+        const response = await send('/graphql', 'text/event-stream', AbortSignal.any([signal, end.signal]), body)
+        if (!response.headers.get('content-type')?.startsWith('text/event-stream'))
+          throw refusalOf(await bodyOf(response), response)
+        const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader()
+        for (let rest = ''; ; ) {
+          listen()
+          const { done, value } = await reader.read()
+          if (done) throw new Error('the stream ended')
+          const texts = (rest + value).split('\n\n')
+          rest = texts.pop()!
+          const frames = texts.map((text) => frameOf<Data>(text))
+          const refused = frames.find(({ result }) => result && !result.data)
+          yield frames.filter((frame) => frame !== refused)
+          if (refused) throw refusalOf(refused.result)
+          if (texts.some((text) => text.startsWith('event: complete'))) return
+        }
+      } finally {
+        clearTimeout(timer)
+        end.abort()
+      }
+    },
+  }
+}
+
+/** Undefined: it is no JSON, or was cut off. */
+const bodyOf = (response: Response): Promise<Result<unknown> | undefined> => response.json().catch(() => undefined)
+
+function frameOf<Data>(text: string): Frame<Data> {
+  const frame: Frame<Data> = { cursor: undefined, result: undefined }
+  for (const line of text.split('\n')) {
+    if (line.startsWith('id: ')) frame.cursor = line.slice(4)
+    if (line.startsWith('data: ')) frame.result = JSON.parse(line.slice(6))
+  }
+  return frame
+}
+
+const codes: Readonly<Record<number, Code>> = { 401: 'UNAUTHENTICATED', 413: 'BAD_USER_INPUT' }
+
+function refusalOf(body: Result<unknown> | undefined, response?: Response): SpillwayError {
+  const [{ message, path, extensions = {} } = {} as ResponseError] = body?.errors ?? []
+  const status = response?.status ?? 200
+  const code = extensions.code ?? codes[status] ?? 'NOT_SPILLWAY'
+  const after = Number(response?.headers.get('retry-after')) * 1_000
+  return new SpillwayError(code, message ?? `The answer (${status}) is not a Spillway server's.`, {
+    // Whatever answered in its place may be gone in a moment.
+    retryAfterMs: after || (code === 'NOT_SPILLWAY' ? 5_000 : undefined),
+    path,
+    ...extensions,
+  })
+}

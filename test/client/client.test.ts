@@ -1,0 +1,98 @@
+/** The client in Node against an embedded server: saves, receipts, follows; through a proxy that cuts and loses. */
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import { createClient, SpillwayError } from '../../client/index.ts'
+import { watch } from '../../client/states.ts'
+import { type Consoles, serveConsoles } from '../console/consoles.ts'
+import { holds } from '../harness/eventually.ts'
+import { type Between, putBetween } from './between.ts'
+
+let consoles: Consoles
+let between: Between
+const unknown: string[] = []
+const open: { $close(): void }[] = []
+
+beforeAll(async () => {
+  watch.unknown = (from, event) => unknown.push(`${from}: ${event}`)
+  consoles = await serveConsoles()
+  between = await putBetween(consoles.open.url)
+})
+afterEach(() => {
+  between.instead = undefined
+  for (const client of open.splice(0)) client.$close()
+  expect(unknown, 'events that a state does not list').toEqual([])
+})
+afterAll(async () => {
+  await between?.close()
+  await consoles?.close()
+})
+
+function connect(url = between.url) {
+  const client = createClient(url)
+  open.push(client)
+  return client
+}
+const postId = () => crypto.randomUUID()
+
+test('save resolves at QUEUED, saved() with the row, and a save with the same id is a duplicate', async () => {
+  const client = connect()
+  const input = { postId: postId(), body: 'first', rating: 3 }
+  const save = client.comment!.save(input)
+  expect(save.getSnapshot().state).toBe('waiting')
+  expect(await save).toEqual({ id: save.id, status: 'QUEUED', duplicate: false })
+  expect(await save.saved()).toMatchObject({ id: save.id, ...input, author: 'dev', mood: 'HAPPY' })
+  expect(save.getSnapshot().state).toBe('saved')
+  expect(await client.comment!.save(input, { id: save.id })).toMatchObject({ duplicate: true })
+})
+
+test('a refused save rejects with the code of the server, and its neighbours in the batch are saved', async () => {
+  const client = connect()
+  const id = postId()
+  const saves = [1, 9, 2].map((rating) => client.comment!.save({ postId: id, body: `r${rating}`, rating }))
+  const results = await Promise.allSettled(saves)
+  expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
+  const { reason } = results[1] as PromiseRejectedResult
+  expect(reason).toBeInstanceOf(SpillwayError)
+  expect(reason).toMatchObject({ code: 'BAD_USER_INPUT', message: expect.stringContaining('rating') })
+  expect(client.$outbox.getSnapshot()).toMatchObject({ state: 'idle', waiting: 0, refused: [] })
+})
+
+test('a follow shows a page, then what is saved, each row once, through lost connections', async () => {
+  const client = connect()
+  const id = postId()
+  for (const body of ['a', 'b']) await client.comment!.save({ postId: id, body }).saved()
+  const comments = client.comment!.follow({ by: { postId: id } })
+  const states = new Set<string>()
+  const stop = comments.subscribe(({ state }) => states.add(state))
+  await holds(() => expect(comments.getSnapshot()).toMatchObject({ state: 'live', hasOlder: false }))
+  const bodies = () => comments.getSnapshot().rows.map(({ body }: { body: string }) => body)
+  expect(bodies()).toEqual(['b', 'a'])
+  const iterated: string[] = []
+  void (async () => {
+    for await (const { body } of comments) iterated.push(body)
+  })()
+  for (const body of ['c', 'd', 'e']) {
+    between.cut()
+    await client.comment!.save({ postId: id, body })
+  }
+  await client.comment!.save({ postId: postId(), body: 'of another post' }).saved()
+  await holds(() => expect(bodies().toSorted()).toEqual(['a', 'b', 'c', 'd', 'e']))
+  await holds(() => expect(iterated.toSorted()).toEqual(['a', 'b', 'c', 'd', 'e']))
+  expect([...states].sort()).toEqual(['connecting', 'live', 'reading', 'waiting'])
+  stop()
+  comments.close()
+  expect(comments.getSnapshot().state).toBe('closed')
+})
+
+test('a save whose answers are lost is sent again under its id, and is one row', async () => {
+  const client = connect()
+  const id = postId()
+  let lost = 0
+  between.instead = ({ isSave }) => (isSave && lost++ < 2 ? 'lose' : undefined)
+  const save = client.comment!.save({ postId: id, body: 'once' })
+  await holds(() => expect(save.getSnapshot()).toMatchObject({ state: 'retrying', problem: { code: 'UNREACHABLE' } }))
+  expect(await save).toMatchObject({ duplicate: true })
+  await save.saved()
+  const page = client.comment!.follow({ by: { postId: id } })
+  page.subscribe(() => {})
+  await holds(() => expect(page.getSnapshot().rows).toHaveLength(1))
+})
