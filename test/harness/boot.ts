@@ -1,8 +1,6 @@
 /** A whole Spillway as its users run it: real processes, a store, a queue and a cache; embedded, or on Redis and MariaDB. */
 import { randomBytes } from 'node:crypto'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { rm } from 'node:fs/promises'
 import type { Log } from '../../src/model/log.ts'
 import type { Given } from '../../src/start.ts'
 import type { Exit } from './child.ts'
@@ -11,6 +9,7 @@ import { freshDatabase, freshRedisUrl } from './fresh.ts'
 import { type Intervals, withIntervals } from './intervals.ts'
 import { type SpillwayProcess, spawnSpillway } from './process.ts'
 import { quiet } from './quiet.ts'
+import { temporary } from './temporary.ts'
 
 export type SetUp = 'embedded' | 'redis + mariadb'
 export const setUps: SetUp[] = ['embedded', 'redis + mariadb']
@@ -151,7 +150,7 @@ export async function bootInProcess(
 }
 
 async function onFiles() {
-  const dir = await mkdtemp(join(tmpdir(), 'spillway-boot-'))
+  const dir = await temporary('spillway-boot-')
   const urls = { DATABASE_URL: `file:${dir}/data/spillway.db`, QUEUE_URL: `file:${dir}/data/queue.db` }
   return { urls, clean: () => rm(dir, { recursive: true, force: true }) }
 }

@@ -4,8 +4,7 @@
  */
 import { execFile } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { cp, mkdtemp, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { cp, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { findGalera, findMariadb, need } from './binaries.ts'
@@ -13,6 +12,7 @@ import { launch } from './child.ts'
 import { type Daemon, freePort, startDaemon } from './daemon.ts'
 import { holds } from './eventually.ts'
 import { connect, createDatabase, query, type Row, shared, type TestMariadb, template } from './mariadb.ts'
+import { temporary } from './temporary.ts'
 
 const run = promisify(execFile)
 
@@ -103,7 +103,7 @@ interface NodeSpec {
 
 async function startNode({ library, uuid, ports, i, args }: NodeSpec): Promise<GaleraNode> {
   const binary = need(findMariadb(), 'mariadbd')
-  const dir = await mkdtemp(join(tmpdir(), 'spillway-galera-'))
+  const dir = await temporary('spillway-galera-')
   await cp(await template(binary), dir, { recursive: true })
   await writeFile(
     join(dir, 'data', 'grastate.dat'),

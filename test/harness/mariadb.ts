@@ -12,6 +12,7 @@ import { type Connection, type ConnectionConfig, createConnection } from 'mariad
 import { find, findMariadb, need } from './binaries.ts'
 import { launch } from './child.ts'
 import { type Daemon, startDaemon } from './daemon.ts'
+import { temporary } from './temporary.ts'
 
 const run = promisify(execFile)
 
@@ -33,7 +34,7 @@ export async function startMariadb(
 ): Promise<TestMariadb> {
   const binary = need(findMariadb(), 'mariadbd')
   const made = await template(binary)
-  const dir = await mkdtemp(join(tmpdir(), 'spillway-mariadb-'))
+  const dir = await temporary('spillway-mariadb-')
   await cp(made, dir, { recursive: true })
   const args = [
     ...shared(dir),

@@ -2,8 +2,7 @@
  * The models of models.ts behind two GraphQL servers of this process, one with the fast path and one where Yoga answers everything, with a
  * real queue, worker, events log and cache. Their rows are in memory.
  */
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { GraphQLSchema } from 'graphql'
 import { type App, makeApp } from '../../src/app/app.ts'
@@ -25,6 +24,7 @@ import { type Client, client } from './client.ts'
 import { MemoryStore } from './memory-store.ts'
 import { datamodelOf, models as ours } from './models.ts'
 import { quiet } from './quiet.ts'
+import { temporary } from './temporary.ts'
 import { secret, tokenOf } from './tenants.ts'
 
 export interface ModelServer {
@@ -51,7 +51,7 @@ export async function serveModels({
   auth?: boolean
 } = {}): Promise<ModelServer> {
   await using stack = new AsyncDisposableStack()
-  const dir = await mkdtemp(join(tmpdir(), 'spillway-models-'))
+  const dir = await temporary('spillway-models-')
   stack.defer(() => rm(dir, { recursive: true }))
   const log = quiet()
   const file = await SqliteFile.open(join(dir, 'queue.db'), { capacity: 1e6, retentionMs: 1e6, retentionBytes: 1e9 })

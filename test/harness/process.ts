@@ -1,11 +1,11 @@
 /** A process of Spillway's as its users run it: `src/main.ts` or `worker/main.ts`, with the settings of the test and no others. */
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { type Exit, launch } from './child.ts'
 import { Client } from './client.ts'
 import { eventually } from './eventually.ts'
+import { temporary } from './temporary.ts'
 
 export interface SpillwayProcess {
   readonly pid: number
@@ -56,7 +56,7 @@ export async function spawnSpillway(
   const { file, ready } = roles[role]
   const { tree = root } = options
   const failpoints = pathToFileURL(join(tree, 'test/harness/failpoints.ts')).href
-  const cwd = options.cwd ?? (await mkdtemp(join(tmpdir(), `spillway-${role}-`)))
+  const cwd = options.cwd ?? (await temporary(`spillway-${role}-`))
   let isReady = false
   let url: string | undefined
   const child = launch(

@@ -1,11 +1,9 @@
 /** A Redis of a test's own, as durable as the promises ask for (appendfsync always) unless told otherwise. */
-import { mkdtemp } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import { findRedis, need } from './binaries.ts'
 import { launch } from './child.ts'
 import { type Daemon, startDaemon } from './daemon.ts'
+import { temporary } from './temporary.ts'
 
 export interface TestRedis extends Daemon {
   readonly url: string
@@ -20,7 +18,7 @@ export async function startRedis(
   options: { args?: readonly string[]; dir?: string; env?: NodeJS.ProcessEnv } = {},
 ): Promise<TestRedis> {
   const binary = need(findRedis(), 'redis-server')
-  const dir = options.dir ?? (await mkdtemp(join(tmpdir(), 'spillway-redis-')))
+  const dir = options.dir ?? (await temporary('spillway-redis-'))
   const defaults = {
     dir,
     bind: '127.0.0.1',

@@ -1,11 +1,11 @@
 /** Embedded queues and events logs of a test's own: files in a directory that goes with the test. */
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { SqliteFile, type SqliteFileOptions } from '../../src/embedded/file.ts'
 import { SqliteEventLog } from '../../src/events/sqlite.ts'
 import { SqliteQueue } from '../../src/queue/sqlite.ts'
 import { models } from './contents.ts'
+import { temporary } from './temporary.ts'
 
 export interface TestSqlite {
   readonly path: string
@@ -18,7 +18,7 @@ export interface TestSqlite {
 }
 
 export async function testSqlite(options: Partial<SqliteFileOptions> = {}): Promise<TestSqlite> {
-  const dir = await mkdtemp(join(tmpdir(), 'spillway-sqlite-'))
+  const dir = await temporary('spillway-sqlite-')
   const path = join(dir, 'data', 'queue.db')
   const closers: (() => Promise<void>)[] = []
   const defaults = { capacity: 100_000, retentionMs: 3_600_000, retentionBytes: 268_435_456 }

@@ -3,9 +3,8 @@
  * verdict on every single id. Embedded, it is one process on two files.
  */
 import { randomUUID } from 'node:crypto'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { expect } from 'vitest'
 import type { Position } from '../../src/events/events.ts'
@@ -19,6 +18,7 @@ import { startMariadb, type TestMariadb } from './mariadb.ts'
 import type { SpillwayProcess } from './process.ts'
 import { quiet } from './quiet.ts'
 import { startRedis, type TestRedis } from './redis.ts'
+import { temporary } from './temporary.ts'
 
 export interface Verdict {
   fault: string
@@ -115,7 +115,7 @@ export class Stack extends Spillway {
   }
 
   static async #onFiles(options: StackOptions): Promise<Stack> {
-    const dir = options.dir ?? (await mkdtemp(join(tmpdir(), 'spillway-stack-')))
+    const dir = options.dir ?? (await temporary('spillway-stack-'))
     const database = `${dir}/spillway.db`
     const env = { DATABASE_URL: `file:${database}`, QUEUE_URL: `file:${dir}/queue.db` }
     const clean = async () => options.dir ?? (await rm(dir, { recursive: true, force: true }))

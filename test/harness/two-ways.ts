@@ -1,6 +1,5 @@
 /** One application behind two servers of this process: one with the fast path, one where Yoga answers everything. */
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type App, makeApp } from '../../src/app/app.ts'
 import { MemoryCache, SharedVersions } from '../../src/cache/memory.ts'
@@ -14,6 +13,7 @@ import { serve } from '../../src/server/server.ts'
 import { Metrics } from '../../src/telemetry/metrics.ts'
 import { given as content, models } from './contents.ts'
 import { quiet } from './quiet.ts'
+import { temporary } from './temporary.ts'
 
 export interface TwoWays {
   app: App
@@ -30,7 +30,7 @@ export async function serveTwoWays(
   given: { contentMaxBytes?: number; idleTimeoutMs?: number; auth?: AuthOptions; follows?: boolean } = {},
 ): Promise<TwoWays> {
   const limited = limitColumns(models, given.contentMaxBytes ?? 1_000)
-  const dir = await mkdtemp(join(tmpdir(), 'spillway-two-ways-'))
+  const dir = await temporary('spillway-two-ways-')
   const log = quiet()
   const file = await SqliteFile.open(join(dir, 'queue.db'), { capacity: 1e6, retentionMs: 1e6, retentionBytes: 1e9 })
   const queue = new SqliteQueue(file.connect())
