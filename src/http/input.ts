@@ -19,7 +19,7 @@ export function checkIds(ids: readonly string[], most: number): string[] {
 }
 
 /** A page's cursor has about fifty characters. */
-const maxCursorLength = 200
+export const maxCursorLength = 200
 
 interface PageArgs {
   first?: number | null | undefined

@@ -67,4 +67,4 @@ export const reservedFields = [
   'failure',
   'cursor',
 ]
-export const reservedPaths = ['/graphql', '/livez', '/readyz', '/metrics', '/receipts', '/models.json']
+export const reservedPaths = ['/graphql', '/livez', '/readyz', '/metrics', '/receipts', '/models.json', '/openapi.json']

@@ -39,7 +39,7 @@ export function narrowingOf(model: Model, args: Values, grant: Grant): Narrowing
 }
 
 /** A rule of the model for new rows does not hold for what is searched; a number beyond the type is an error in some databases. */
-function searched(column: Column): Column {
+export function searched(column: Column): Column {
   const limits = nativeLimits(column.type, undefined)
   const { min, max }: Pick<Column, 'min' | 'max'> =
     typeof limits === 'string' ? { min: undefined, max: undefined } : { min: limits.min, max: limits.max }

@@ -2,13 +2,13 @@
  * The console, which `npm ci` builds into web/dist: a page at `/`, and its files, with a hash in each name. Invariant: only the files that
  * existed when the folder was read are sent, and a browser runs no other script on the page.
  */
-import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import type { IncomingMessage } from 'node:http'
 import { extname } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { wantsPage } from '../http/accept.ts'
 import { HttpError } from '../http/errors.ts'
+import { sendTagged, type Tagged, tagged } from '../http/etag.ts'
 import { sendText } from '../http/respond.ts'
 import type { Call, Route } from '../http/route.ts'
 
@@ -43,11 +43,8 @@ const securityHeaders = pageHeaders([
   "trusted-types 'none'",
 ])
 
-interface File {
-  type: string
-  body: Buffer
+interface File extends Tagged {
   zipped: Buffer
-  etag: string
 }
 
 export class Console {
@@ -107,24 +104,13 @@ The API works without it: REST, where a client accepts application/json, and /gr
 
 function read(url: URL): File {
   const body = readFileSync(url)
-  const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`
-  return {
-    type: types[extname(url.pathname)] ?? 'text/html; charset=utf-8',
-    body,
-    zipped: gzipSync(body, { level: 9 }),
-    etag,
-  }
+  const type = types[extname(url.pathname)] ?? 'text/html; charset=utf-8'
+  return { ...tagged(type, body), zipped: gzipSync(body, { level: 9 }) }
 }
 
-function send({ request, response }: Call, file: File, headers: Record<string, string>): void {
-  if (request.headers['if-none-match'] === file.etag) {
-    response.writeHead(304, { 'x-content-type-options': 'nosniff', ...headers, etag: file.etag }).end()
-    return
-  }
-  const zip = /\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))/i.test(String(request.headers['accept-encoding'] ?? ''))
-  sendText(response, 200, file.type, zip ? file.zipped : file.body, {
-    ...headers,
-    etag: file.etag,
-    ...(zip ? { 'content-encoding': 'gzip' } : {}),
-  })
+function send(call: Call, file: File, headers: Record<string, string>): void {
+  const accepted = String(call.request.headers['accept-encoding'] ?? '')
+  const zip = /\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))/i.test(accepted)
+  if (zip) sendTagged(call, { ...file, body: file.zipped }, { ...headers, 'content-encoding': 'gzip' })
+  else sendTagged(call, file, headers)
 }

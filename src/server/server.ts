@@ -23,6 +23,7 @@ import { Console } from './console.ts'
 import { GraphiQL, wantsGraphiQL } from './graphiql.ts'
 import { type HealthDeps, healthRoutes } from './health.ts'
 import { modelsPath, modelsRoute } from './models.ts'
+import { openApiPath, openApiRoute } from './openapi.ts'
 import { getList, getReceipt, postSave } from './rest.ts'
 
 export interface ServerOptions extends LimitOptions {
@@ -104,6 +105,7 @@ export async function serve(
       },
     ],
     [modelsPath, modelsRoute(models)],
+    [openApiPath, openApiRoute(models, { withToken: auth.required, introspection: options.introspection })],
     ...models.flatMap((model) => modelRoutes(app, model)),
     ...healthRoutes('api', {
       ...options,

@@ -23,7 +23,7 @@ export interface Consoles {
 /** Over the app of `served`. */
 export function serveAll(
   { app, store }: ModelServer,
-  options: Partial<Pick<ServerOptions, 'introspection' | 'operations' | 'auth'>> = {},
+  options: Partial<Pick<ServerOptions, 'introspection' | 'operations' | 'auth' | 'origins'>> = {},
 ): Promise<Served> {
   return serve(
     app,

@@ -10,6 +10,7 @@ import { type Spillway, setUps } from '../harness/boot.ts'
 import type { Json } from '../harness/client.ts'
 import { holds } from '../harness/eventually.ts'
 import { query } from '../harness/mariadb.ts'
+import { checkDocument, OpenApi } from '../harness/openapi.ts'
 import { seeded } from '../harness/random.ts'
 import type { SseClient } from '../harness/sse.ts'
 import type { Tree } from '../harness/tree.ts'
@@ -119,6 +120,25 @@ describe.each(setUps)('A model with a column of every type (%s)', (setUp) => {
       })
       expect(await system.client.receipt(id)).toMatchObject({ status: 'SAVED', every: expected.get(id) })
     }
+  })
+
+  test('is described by /openapi.json: what is saved, its receipt, its list, and refusals', async () => {
+    const api = await OpenApi.of(system.client)
+    await checkDocument(api.document)
+    const { EveryInput } = api.document.components.schemas
+    for (const { input } of all) {
+      expect(api.errorsOf(EveryInput, input), JSON.stringify(input)).toEqual([])
+      const id = randomUUID()
+      expect(await api.send('post', '/everies', { body: { ...input, id } })).toMatchObject({
+        status: 202,
+        body: { id },
+      })
+      const receipt = () => api.send('get', '/receipts/{id}', { at: `/receipts/${id}` })
+      await holds(async () => expect((await receipt()).body.status).toBe('SAVED'))
+    }
+    await api.send('get', '/everies', { query: '?first=100' })
+    const tooLarge = await api.send('post', '/everies', { body: 'x'.repeat(10 * 1024 * 1024) })
+    expect(tooLarge).toMatchObject({ status: 413, described: true })
   })
 
   test('has the values in its table as the database holds them', async () => {
