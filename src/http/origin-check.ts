@@ -5,6 +5,7 @@
 import type { IncomingMessage } from 'node:http'
 import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
+import { truncate } from './errors.ts'
 
 const maxKnownHosts = 100
 /** A name or an address, and a port (RFC 9110, 7.2); no user, path or blank. */
@@ -29,16 +30,8 @@ export class OriginCheck {
   constructor({ hosts, origins, log }: OriginCheckOptions) {
     this.#hosts = new Set(hosts)
     this.#origins = new Set(origins)
-    this.#foreignHosts = new Refusals(
-      log,
-      'host',
-      'requests for a foreign host name were refused; ALLOWED_HOSTS does not list it',
-    )
-    this.#foreignOrigins = new Refusals(
-      log,
-      'origin',
-      'requests of a page of another site were refused; CORS_ORIGINS does not list it',
-    )
+    this.#foreignHosts = new Refusals(log, 'host')
+    this.#foreignOrigins = new Refusals(log, 'origin')
   }
 
   /** Throws FORBIDDEN for a foreign host or origin. Returns the headers that a browser needs to pass the response to a listed page. */
@@ -49,22 +42,22 @@ export class OriginCheck {
       throw new SpillwayError('BAD_USER_INPUT', message)
     }
     if (this.#hosts.size > 0 && !this.#knows(host)) {
-      this.#foreignHosts.add(host)
+      this.#foreignHosts.add(host, () => hostAdvice(host, this.#hosts))
       throw new SpillwayError('FORBIDDEN', 'This server does not answer for that host name; list it in ALLOWED_HOSTS.')
     }
     // A shared cache must not pass a response without these headers to a page that needs them.
     const shared = this.#origins.size > 0 ? notListed : undefined
     if (origin === undefined) {
-      if (site === 'cross-site' && request.method !== 'GET') throw this.#crossSite(origin)
+      if (site === 'cross-site' && request.method !== 'GET') throw this.#crossSite(request)
       return shared
     }
     if (this.#origins.has(origin)) return { ...shared, [allowOrigin]: origin, 'access-control-expose-headers': exposed }
-    if (site === 'cross-site' || site === 'same-site' || !sameHost(origin, host)) throw this.#crossSite(origin)
+    if (site === 'cross-site' || site === 'same-site' || !sameHost(origin, host)) throw this.#crossSite(request)
     return shared
   }
 
-  #crossSite(origin: string | undefined): SpillwayError {
-    this.#foreignOrigins.add(origin)
+  #crossSite({ headers: { origin, 'sec-fetch-site': site } }: IncomingMessage): SpillwayError {
+    this.#foreignOrigins.add(origin, () => originAdvice(origin, site, this.#origins))
     return new SpillwayError(
       'FORBIDDEN',
       'Requests from pages of other sites are refused; list their origin in CORS_ORIGINS.',
@@ -99,7 +92,7 @@ export class OriginCheck {
 export const allowOrigin = 'access-control-allow-origin'
 const notListed = { vary: 'Origin' }
 /** The response headers that a page may read in addition to the CORS-safelisted ones. */
-const exposed = 'retry-after, x-request-id, www-authenticate, allow'
+const exposed = 'retry-after, x-request-id, www-authenticate, allow, etag'
 
 /** Names of headers, separated by commas. */
 const headerNames = /^[\w!#$%&'*+.^`|~, -]{1,2000}$/
@@ -122,33 +115,89 @@ export function preflightHeaders({ headers }: IncomingMessage): Record<string, s
   }
 }
 
+/** Refused hosts, and origins, that are logged by name, each once. */
+const maxNamed = 100
+/** Of a host or origin, in characters. */
+const maxName = 100
+/** Of those beyond that number. */
 const logEveryMs = 60_000
 
-/** Logs refused requests of one kind: a line at once, then at most one a minute with their number. */
+/** Logs what was refused of one kind, with what to do: a line for each name, the first time; for further names at most one a minute. */
 class Refusals {
   readonly #log: Log
-  readonly #name: string
-  readonly #message: string
+  readonly #kind: 'host' | 'origin'
+  readonly #named = new Set<string | undefined>()
   #count = 0
   #lastLogged = Number.NEGATIVE_INFINITY
 
-  constructor(log: Log, name: string, message: string) {
+  constructor(log: Log, kind: 'host' | 'origin') {
     this.#log = log
-    this.#name = name
-    this.#message = message
+    this.#kind = kind
   }
 
   /** `value` comes from the client: it is truncated, and characters that no name or address has are replaced. */
-  add(value: string | undefined): void {
+  add(value: string | undefined, advice: () => Advice): void {
+    const shown = value?.slice(0, maxName).replace(/[^\w.:/[\]*-]/g, '?')
+    if (this.#named.has(shown)) return
+    if (this.#named.size < maxNamed) {
+      this.#named.add(shown)
+      this.#warn(shown, advice())
+      return
+    }
     this.#count += 1
     const now = performance.now()
     if (now - this.#lastLogged < logEveryMs) return
-    const shown = value?.slice(0, 100).replace(/[^\w.:/[\]*-]/g, '?')
-    this.#log.warn({ [this.#name]: shown, refused: this.#count }, this.#message)
+    this.#warn(shown, advice(), { refused: this.#count })
     this.#count = 0
     this.#lastLogged = now
   }
+
+  #warn(shown: string | undefined, { message, set }: Advice, more: object = {}): void {
+    this.#log.warn({ [this.#kind]: shown, ...more, ...(set === undefined ? {} : { set }) }, message)
+  }
 }
+
+interface Advice {
+  message: string
+  /** The setting that would permit it. */
+  set?: string
+}
+
+/** `site`: how the browser sees the page and this server (Sec-Fetch-Site). */
+function originAdvice(origin: string | undefined, site: unknown, origins: Iterable<string>): Advice {
+  if (origin === undefined)
+    return {
+      message: 'requests of a page of another site that names no origin were refused; CORS_ORIGINS cannot list it',
+    }
+  if (origin === 'null') {
+    return {
+      message:
+        'requests of a page without an origin (a file, a sandboxed frame) were refused; serve it over HTTP, and list it in CORS_ORIGINS',
+    }
+  }
+  const { protocol = '', origin: canonical = '' } = URL.canParse(origin) ? new URL(origin) : {}
+  if (!/^https?:$/.test(protocol) || canonical !== origin || origin.length > maxName)
+    return { message: 'requests with an Origin header that no browser sends were refused; CORS_ORIGINS cannot list it' }
+  const set = settingOf('CORS_ORIGINS', origins, origin)
+  if (site !== 'same-origin')
+    return { message: 'requests of pages of this origin were refused; to permit them, set CORS_ORIGINS as shown', set }
+  return {
+    message:
+      'requests of a page were refused, because a proxy between it and Spillway changes the Host header; let it pass Host on (Vite: no changeOrigin), or set CORS_ORIGINS as shown',
+    set,
+  }
+}
+
+function hostAdvice(host: string | undefined, hosts: Iterable<string>): Advice {
+  if (host === undefined || host.length > maxName)
+    return { message: 'requests for a foreign host name were refused; ALLOWED_HOSTS does not list it' }
+  const name = new URL(`http://${host}`).hostname.replace(/^\[|\]$/g, '')
+  const set = settingOf('ALLOWED_HOSTS', hosts, name)
+  return { message: 'requests for this host name were refused; to answer for it, set ALLOWED_HOSTS as shown', set }
+}
+
+const settingOf = (name: string, listed: Iterable<string>, more: string) =>
+  truncate(`${name}=${[...listed, more].join(',')}`, 500)
 
 function sameHost(origin: string, host: string | undefined): boolean {
   return URL.canParse(origin) && new URL(origin).host === host

@@ -2,6 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
+import { readConfig } from '../../src/config.ts'
 import { bootInProcess, type InProcess } from '../harness/boot.ts'
 import { holds } from '../harness/eventually.ts'
 import { recorded } from '../harness/quiet.ts'
@@ -252,22 +253,42 @@ describe('A refused request', () => {
     expect((await fetch(`${locked}/graphql`, { headers: { accept: 'text/html' } })).status).toBe(200)
   })
 
-  test('for a foreign host or origin is logged once a minute, truncated and without control characters', async () => {
+  test('for a foreign host or origin is logged once for each, with what to set, truncated and without control characters', async () => {
     const before = log.entries.length
     const url = await start()
-    const ask = (line: string) => exchange(url, line)
-    const foreign = `Origin: https://evil.example/${'x'.repeat(500)}"{}`
-    for (let i = 0; i < 20; i++) {
-      await ask(`GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n${foreign}\r\n\r\n`)
-      await ask('GET /livez HTTP/1.1\r\nHost: app.example:8080\r\nConnection: close\r\n\r\n')
+    const ask = (host: string, ...headers: string[]) =>
+      exchange(url, [`GET /livez HTTP/1.1\r\nHost: ${host}\r\nConnection: close`, ...headers, '\r\n'].join('\r\n'))
+    const lines = () =>
+      log.entries
+        .slice(before)
+        .filter(({ message }) => message.includes('refused'))
+        .map(({ message, fields }) => ({ message, ...fields }) as Record<string, string>)
+    for (let i = 0; i < 5; i++) {
+      await ask('127.0.0.1', 'Origin: http://localhost:5173')
+      await ask('127.0.0.1', 'Origin: https://other.example', 'Sec-Fetch-Site: cross-site')
+      await ask('127.0.0.1', 'Origin: http://localhost:3000', 'Sec-Fetch-Site: same-origin')
+      await ask('127.0.0.1', 'Origin: null')
+      await ask('127.0.0.1', `Origin: https://evil.example/${'x'.repeat(500)}"{}`)
+      await ask('app.example:8080')
     }
-    const refused = log.entries.slice(before).filter(({ message }) => message.includes('refused'))
-    expect(refused.length).toBeLessThanOrEqual(2)
-    expect(refused.map(({ message }) => /ALLOWED_HOSTS|CORS_ORIGINS/.exec(message)?.[0]).sort()).toEqual([
-      'ALLOWED_HOSTS',
-      'CORS_ORIGINS',
+    const setting = (message = '') => /ALLOWED_HOSTS|CORS_ORIGINS/.exec(message)?.[0]
+    expect(lines().map(({ message, origin, host, set }) => [origin ?? host, setting(message), set])).toEqual([
+      ['http://localhost:5173', 'CORS_ORIGINS', `CORS_ORIGINS=${app},http://localhost:5173`],
+      ['https://other.example', 'CORS_ORIGINS', `CORS_ORIGINS=${app},https://other.example`],
+      ['http://localhost:3000', 'CORS_ORIGINS', `CORS_ORIGINS=${app},http://localhost:3000`],
+      ['null', 'CORS_ORIGINS', undefined],
+      [`https://evil.example/${'x'.repeat(79)}`, 'CORS_ORIGINS', undefined],
+      ['app.example:8080', 'ALLOWED_HOSTS', 'ALLOWED_HOSTS=localhost,127.0.0.1,::1,app.example'],
     ])
-    expect(JSON.stringify(refused).length).toBeLessThan(600)
-    expect(JSON.stringify(refused)).toContain('app.example:8080')
+    expect(lines()[2]!.message).toContain('a proxy between it and Spillway changes the Host header')
+    expect(JSON.stringify(lines()[4]).length).toBeLessThan(400)
+    // What the log advises, the settings accept.
+    for (const { set } of lines().filter((line) => line.set !== undefined)) {
+      const [name, value] = String(set).split('=') as [string, string]
+      expect(() => readConfig({ [name]: value }, {})).not.toThrow()
+    }
+    // A client that sends any number of names fills neither the log nor the memory.
+    for (let i = 0; i < 200; i++) await ask('127.0.0.1', `Origin: https://page-${i}.example`)
+    expect(lines().length).toBeLessThanOrEqual(6 + 96)
   })
 })
