@@ -219,7 +219,8 @@ describe.each([...models.values()].map((model) => [model.name, model] as const))
         const { [column]: _, ...rest } = valid()
         await compare(rest, `without ${column}`)
         // Of a nullable column, or one with a default, the values of the required one need no second look.
-        const some = column === 'id' ? [] : values.filter((_, i) => !/^(maybe|usual|seldom)/.test(column) || i % 7 === 0)
+        const some =
+          column === 'id' ? [] : values.filter((_, i) => !/^(maybe|usual|seldom)/.test(column) || i % 7 === 0)
         await Promise.all(
           some.map((value) =>
             compare(
