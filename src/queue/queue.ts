@@ -72,6 +72,8 @@ export interface QueueStatus {
 }
 
 export interface ReplicaState {
+  /** How many must have a save. */
+  required: number
   /** How many are connected, of several shards at the one that has the fewest; undefined if the server does not answer. */
   connected: number | undefined
   /** How many calls of this process were not confirmed in time. */

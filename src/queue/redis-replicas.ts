@@ -232,7 +232,10 @@ export class ReplicatedWrites {
 
   /** For QueueStatus. */
   stateOf({ replicas }: ServerState): { replicas?: ReplicaState } {
-    return this.wanted ? { replicas: { connected: replicas, unconfirmed: this.#unconfirmedCalls } } : {}
+    if (!this.wanted) return {}
+    return {
+      replicas: { required: this.#options.replicas, connected: replicas, unconfirmed: this.#unconfirmedCalls },
+    }
   }
 
   /** Logs which command waits, and when replicas are missing or back. */

@@ -310,6 +310,7 @@ function replicasOf(known: readonly QueueStatus[]): { replicas?: ReplicaState } 
   const connected = all.flatMap((one) => one.connected ?? [])
   return {
     replicas: {
+      required: Math.max(...all.map(({ required }) => required)),
       connected: connected.length === 0 ? undefined : Math.min(...connected),
       unconfirmed: all.reduce((sum, { unconfirmed }) => sum + unconfirmed, 0),
     },

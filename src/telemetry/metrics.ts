@@ -185,6 +185,12 @@ export class Metrics implements Meter {
       aggregator: 'min',
       registers: [this.#registry],
     })
+    const required = new Gauge({
+      name: 'spillway_queue_replicas_required',
+      help: 'Replicas that must have a save before it is acknowledged; only with QUEUE_REPLICAS.',
+      aggregator: 'max',
+      registers: [this.#registry],
+    })
     const unconfirmed = new Counter({
       name: 'spillway_queue_unconfirmed_total',
       help: 'Calls of the queue that too few replicas confirmed in time.',
@@ -206,11 +212,13 @@ export class Metrics implements Meter {
           for (const { shard, code } of status.shards ?? []) shardUp.set({ shard }, code === undefined ? 1 : 0)
           if (status.replicas?.connected === undefined) replicas.remove()
           else replicas.set(status.replicas.connected)
+          if (status.replicas === undefined) required.remove()
+          else required.set(status.replicas.required)
           unconfirmed.reset()
           unconfirmed.inc(status.replicas?.unconfirmed ?? 0)
           up.set(1)
         } catch {
-          for (const stale of [depth, inFlight, age, capacity, deadLetters, replicas]) stale.remove()
+          for (const stale of [depth, inFlight, age, capacity, deadLetters, replicas, required]) stale.remove()
           shardUp.reset()
           up.set(0)
         }

@@ -132,6 +132,7 @@ test('P13: a save that the only replica did not confirm is not acknowledged, and
     expect(performance.now() - started).toBeLessThan(10_000)
     const metrics = await (await fetch(`${stack.url}/metrics`)).text()
     expect(metrics).toMatch(/^spillway_queue_replicas 1$/m)
+    expect(metrics).toMatch(/^spillway_queue_replicas_required 1$/m)
     expect(metrics).toMatch(/^spillway_queue_unconfirmed_total [1-9]/m)
   } finally {
     replica.resume()

@@ -67,7 +67,8 @@ async function told(): Promise<Map<string, Set<string>>> {
       deadLetters: 1,
       capacity: 1,
       durability: 'REPLICATED',
-      replicas: { connected: 1, unconfirmed: 0 },
+      replicas: { required: 1, connected: 1, unconfirmed: 0 },
+      shards: [{ shard: 0, code: undefined }],
     }),
   })
   metrics.enqueued('Content', 1, 1)

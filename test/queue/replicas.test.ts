@@ -150,7 +150,10 @@ test('RedisQueue acknowledges nothing while its replica is frozen: no new save, 
   expect(await depth(primary)).toBe(6)
   expect(await depth(replica)).toBe(6)
   const { deadLetters: left, replicas } = await queue.status()
-  expect({ left, replicas }).toEqual({ left: 0, replicas: { connected: 1, unconfirmed: expect.any(Number) } })
+  expect({ left, replicas }).toEqual({
+    left: 0,
+    replicas: { required: 1, connected: 1, unconfirmed: expect.any(Number) },
+  })
   // Of the first four calls; some of the others were made by other queues.
   expect(replicas!.unconfirmed).toBeGreaterThanOrEqual(4)
   expect(lines.map(({ message }) => message)).toContainEqual(expect.stringContaining('replicas did not confirm saves'))
