@@ -9,9 +9,10 @@ import type { Daemon } from '../harness/daemon.ts'
 import { eventually, holds } from '../harness/eventually.ts'
 import { type Galera, startGalera } from '../harness/galera.ts'
 import { startHaproxy } from '../harness/haproxy.ts'
-import { connect, type TestMariadb } from '../harness/mariadb.ts'
+import { connect, query, type TestMariadb } from '../harness/mariadb.ts'
 import { quiet } from '../harness/quiet.ts'
 import { expectSound, Stack } from '../harness/stack.ts'
+import { followers, replaceAll } from './recipes.ts'
 import { record } from './table.ts'
 
 const clients = 4
@@ -20,13 +21,7 @@ let stack: Stack
 let haproxy: Daemon | undefined
 
 beforeAll(async () => {
-  // Without it, the server itself repeats a statement that met a conflict.
-  cluster = await startGalera(['--wsrep-retry-autocommit=0'])
-  stack = await Stack.start({
-    apis: 1,
-    mariadb: async () => cluster.asServer,
-    databaseUrl: async (url) => cluster.url(new URL(url).pathname.slice(1)),
-  })
+  stack = await Stack.start({ apis: 1 })
 })
 afterAll(async () => {
   await stack?.stop()
@@ -67,6 +62,14 @@ function outagesMs(since: number): number[] {
   })
 }
 
+/** With the configuration of deploy/haproxy. */
+async function startProxy(): Promise<Daemon> {
+  await stack.mariadb.sql("CREATE USER IF NOT EXISTS haproxy@'127.0.0.1' IDENTIFIED VIA mysql_native_password USING ''")
+  const addresses = Object.fromEntries([0, 1, 2].map((i) => [`galera${i + 1}:3306`, address(i)]))
+  haproxy = await startHaproxy('galera', { ...addresses, '1s': '300ms' })
+  return haproxy
+}
+
 /** The connections of Spillway's to a node. */
 async function connectionsTo(i: number, user = 'root'): Promise<number> {
   const others = `SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND user = '${user}' AND id <> CONNECTION_ID()`
@@ -90,6 +93,36 @@ async function toSay(text: string, work: () => Promise<unknown>, some = stack.wo
   const say = () => said(text).filter((times, i) => times > before[i]!).length
   await holds(() => expect(say(), `workers that say ${text}`).toBeGreaterThanOrEqual(some), { timeoutMs: 30_000 })
 }
+
+test('C26: one database server becomes a Galera cluster behind HAProxy under load, as docs/operations.md says', async () => {
+  const fault = 'one database server becomes a Galera cluster behind HAProxy under load'
+  const clients = await followers(stack)
+  try {
+    stack.write(4)
+    await stack.more(30)
+    // 2. The server starts again as the first node, 3. and the others with what it had when it was stopped. Without the option, a server
+    // itself repeats a statement that met a conflict.
+    cluster = await startGalera(['--wsrep-retry-autocommit=0'], stack.mariadb)
+    Object.assign(stack, { mariadb: cluster.asServer })
+    // 4. HAProxy, 5. all processes.
+    const { port, cleanup } = await startProxy()
+    await holds(() => query(`mysql://root@127.0.0.1:${port}/`, 'SELECT 1'))
+    stack.env = { ...stack.env, DATABASE_URL: `mysql://root@127.0.0.1:${port}/${databaseName()}` }
+    await replaceAll(stack)
+    await stack.more(30)
+    const verdict = await stack.verdict(fault)
+    record('C26', 'redis + galera', verdict)
+    expectSound(verdict)
+    await clients.expectAll([...stack.acknowledged], 0)
+    // The tests behind this one name all nodes.
+    stack.env = { ...stack.env, DATABASE_URL: cluster.url(databaseName()) }
+    await stack.crash()
+    await cleanup()
+  } finally {
+    await stack.stopWriting()
+    await clients.stop()
+  }
+}, 180_000)
 
 test('P5: after a saved event, an API that uses another node returns the row, also where that node applies it late', async () => {
   const [, late] = cluster.nodes
@@ -259,13 +292,11 @@ fault('C22', 'two of three nodes frozen: no quorum', async () => {
 
 fault('C25', 'the node that HAProxy has chosen killed, then the quorum lost, behind HAProxy', async () => {
   const [first, , third] = cluster.nodes
-  await first.sql("CREATE USER haproxy@'127.0.0.1' IDENTIFIED VIA mysql_native_password USING ''")
   await first.sql("CREATE USER worker@'127.0.0.1'")
   await first.sql(`GRANT ALL ON ${databaseName()}.* TO worker@'127.0.0.1'`)
-  const addresses = Object.fromEntries([0, 1, 2].map((i) => [`galera${i + 1}:3306`, address(i)]))
-  haproxy = await startHaproxy('galera', { ...addresses, '1s': '300ms' })
+  const { port } = await startProxy()
   for (const worker of stack.workers) await stack.kill(worker)
-  await stack.startWorker({ DATABASE_URL: `mysql://worker@127.0.0.1:${haproxy.port}/${databaseName()}` })
+  await stack.startWorker({ DATABASE_URL: `mysql://worker@127.0.0.1:${port}/${databaseName()}` })
   stack.write(clients)
   await stack.more(50)
   await first.stop('SIGKILL')

@@ -29,6 +29,8 @@ export interface DaemonSpec {
   dir: string
   /** The directory is not the caller's: it goes with the process. */
   throwAway: boolean
+  /** Left out: a free one. */
+  port?: number | undefined
   launch(port: number, args: readonly string[]): Child
   /** Resolves when the server answers. */
   ping(port: number): Promise<unknown>
@@ -39,7 +41,7 @@ export async function startDaemon(spec: DaemonSpec): Promise<Daemon> {
   // Between the look for a free port and its use, another test process may take it.
   for (let tries = 1; ; tries++) {
     try {
-      return await startOn(await freePort(), spec)
+      return await startOn(spec.port ?? (await freePort()), spec)
     } catch (error) {
       if (tries < 5 && /address already in use/i.test(String(error))) continue
       if (spec.throwAway) await rm(spec.dir, { recursive: true, force: true })

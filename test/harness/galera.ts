@@ -1,10 +1,10 @@
 /**
- * A Galera cluster of three MariaDBs on loopback. All nodes begin with the same data, each at the position at which it joins, so that no
- * state is copied; a node that was killed gets the transactions that it lacks (wsrep_sst_ist).
+ * A Galera cluster of three MariaDBs on loopback. All nodes begin with the same data, each at the position at which it joins or before it, so
+ * that no state is copied; a node that lacks transactions gets those alone (wsrep_sst_ist).
  */
 import { execFile } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { cp, writeFile } from 'node:fs/promises'
+import { cp, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { findGalera, findMariadb, need } from './binaries.ts'
@@ -45,15 +45,26 @@ const provider = (port: number, istPort: number) =>
     .map(([name, value]) => `${name}=${value}`)
     .join(';')
 
-export async function startGalera(args: readonly string[] = []): Promise<Galera> {
+/** `from`: a server that runs. It is stopped, and the first node has its data and its port, and the others what that one has in the beginning. */
+export async function startGalera(args: readonly string[] = [], from?: Daemon): Promise<Galera> {
   const library = need(findGalera(), 'galera-4')
   const uuid = randomUUID()
   const ports = [await freePort(), await freePort(), await freePort()]
   const nodes: GaleraNode[] = []
+  await from?.stop()
   const cleanup = async () => void (await Promise.all(nodes.map((node) => node.cleanup())))
   try {
     // The first one makes the cluster.
-    for (const i of ports.keys()) nodes.push(await startNode({ library, uuid, ports, i, args }))
+    const first = await startNode({ library, uuid, ports, i: 0, args, from })
+    nodes.push(first)
+    let copied: string | undefined
+    if (from) {
+      await first.stop()
+      copied = await copyOf(first.dir)
+      await first.restart()
+    }
+    for (const i of [1, 2]) nodes.push(await startNode({ library, uuid, ports, i, args, copied }))
+    if (copied) await rm(copied, { recursive: true })
     await holds(async () => {
       for (const node of nodes) if ((await node.status('wsrep_cluster_size')) !== '3') throw new Error('too few nodes')
     })
@@ -99,16 +110,26 @@ interface NodeSpec {
   ports: readonly number[]
   i: number
   args: readonly string[]
+  from?: Daemon | undefined
+  /** The directory of a node that was stopped. */
+  copied?: string | undefined
 }
 
-async function startNode({ library, uuid, ports, i, args }: NodeSpec): Promise<GaleraNode> {
+/** A copy of the directory. */
+async function copyOf(dir: string): Promise<string> {
+  const copy = await temporary('spillway-galera-')
+  await cp(dir, copy, { recursive: true })
+  return copy
+}
+
+async function startNode({ library, uuid, ports, i, args, from, copied }: NodeSpec): Promise<GaleraNode> {
   const binary = need(findMariadb(), 'mariadbd')
-  const dir = await temporary('spillway-galera-')
-  await cp(await template(binary), dir, { recursive: true })
-  await writeFile(
-    join(dir, 'data', 'grastate.dat'),
-    `# GALERA saved state\nversion: 2.1\nuuid:    ${uuid}\nseqno:   ${i}\nsafe_to_bootstrap: 1\n`,
-  )
+  const dir = await copyOf(copied ?? from?.dir ?? (await template(binary)))
+  if (!copied)
+    await writeFile(
+      join(dir, 'data', 'grastate.dat'),
+      `# GALERA saved state\nversion: 2.1\nuuid:    ${uuid}\nseqno:   ${i}\nsafe_to_bootstrap: 1\n`,
+    )
   const istPort = await freePort()
   const env = { ...process.env, PATH: `${import.meta.dirname}:${process.env.PATH}` }
   const fixed = [
@@ -137,6 +158,7 @@ async function startNode({ library, uuid, ports, i, args }: NodeSpec): Promise<G
     name: `mariadbd (node ${i + 1})`,
     dir,
     throwAway: true,
+    port: i === 0 ? from?.port : undefined,
     launch: (port) => {
       const cluster = position.includes('--wsrep-new-cluster') ? '' : others
       const more = [`--port=${port}`, `--wsrep-cluster-address=gcomm://${cluster}`, ...position]

@@ -69,7 +69,8 @@ export class Stack extends Spillway {
   /** Everything that was ever sent: id -> content. */
   readonly sent = new Map<string, string>()
   readonly acknowledged = new Set<string>()
-  readonly #eventsUrl: string | undefined
+  /** The events logs that its processes used, one after the other. */
+  eventsUrls: string[]
   #clients: Promise<void>[] = []
   #writing = new AbortController()
 
@@ -82,8 +83,8 @@ export class Stack extends Spillway {
   ) {
     super(options.embedded ? 'embedded' : 'redis + mariadb', { ...env, ...options.env }, { ...options, clean })
     this.database = database
-    this.#eventsUrl = options.eventsUrl
     Object.assign(this, servers)
+    this.eventsUrls = options.eventsUrl ? [options.eventsUrl] : servers ? [servers.redis.url] : []
   }
 
   static async start(options: StackOptions = {}): Promise<Stack> {
@@ -221,27 +222,10 @@ export class Stack extends Spillway {
     return new Map(rows.map(({ id, content }) => [id, content]))
   }
 
-  /** Every id that the events log tells was saved. */
+  /** Every id that the events logs tell was saved. */
   async published(): Promise<Set<string>> {
-    const log = new RedisEventLog(parseRedisUrl(this.#eventsUrl ?? this.redis.url), {
-      retentionMs: 1,
-      retentionBytes: 1,
-      models,
-      log: quiet(),
-    })
-    try {
-      const { epoch } = await holds(() => log.tail())
-      const ids = new Set<string>()
-      let position: Position = { epoch, major: 0, minor: 0 }
-      for (;;) {
-        const entries = await log.read(position, 16)
-        if (entries.length === 0) return ids
-        for (const { events } of entries) for (const event of events) if (event.type === 'saved') ids.add(event.row.id)
-        position = entries.at(-1)!.position
-      }
-    } finally {
-      await log.close()
-    }
+    const each = await Promise.all(this.eventsUrls.map((url) => publishedIn(url)))
+    return new Set(each.flatMap((ids) => [...ids]))
   }
 
   /** Stops the writing, lets the queue drain, and looks at every id. `events: false` where the events log was lost on purpose. */
@@ -269,6 +253,23 @@ export class Stack extends Spillway {
     this.#writing.abort()
     await super.stop('SIGKILL')
     await Promise.all(this.#clients)
+  }
+}
+
+async function publishedIn(url: string): Promise<Set<string>> {
+  const log = new RedisEventLog(parseRedisUrl(url), { retentionMs: 1, retentionBytes: 1, models, log: quiet() })
+  try {
+    const { epoch } = await holds(() => log.tail())
+    const ids = new Set<string>()
+    let position: Position = { epoch, major: 0, minor: 0 }
+    for (;;) {
+      const entries = await log.read(position, 16)
+      if (entries.length === 0) return ids
+      for (const { events } of entries) for (const event of events) if (event.type === 'saved') ids.add(event.row.id)
+      position = entries.at(-1)!.position
+    }
+  } finally {
+    await log.close()
   }
 }
 

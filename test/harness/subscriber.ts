@@ -11,6 +11,12 @@ export const wires: Wire[] = ['SSE', 'WebSocket']
 
 export const savedQuery = 'subscription ($after: String) { saved(after: $after) { cursor content { id } } }'
 
+/** What a client reads when its cursor has expired: pages, from the newest row on, and where to subscribe from. */
+export interface ReadBack {
+  savedCursor: string
+  ids: readonly string[]
+}
+
 /** A subscription to saved rows, with the variable `after`. */
 export interface Feed {
   query: string
@@ -29,17 +35,22 @@ export class Subscriber {
   /** What it saw that it should not have. */
   readonly faults: string[] = []
   connections = 0
+  /** How often its cursor expired. */
+  expired = 0
   /** How many heartbeats had a later cursor. */
   heartbeats = 0
   readonly wire: Wire
   readonly #where: () => string | undefined
   readonly #stopping = new AbortController()
   #after: string
+  #isExpired = false
   #drop = () => {}
   #done: Promise<void> | undefined
   readonly #feed: Feed
   /** Called with the id of each event besides. */
   onEvent: (id: string) => void = () => {}
+  /** Called when the cursor has expired; undefined: then the server has broken its promise. */
+  readBack: ((url: string) => Promise<ReadBack>) | undefined
 
   /** `where` says which server to go to now, if any. `after`: where it begins. */
   constructor(wire: Wire, after: string, where: () => string | undefined, feed = contents) {
@@ -74,13 +85,28 @@ export class Subscriber {
     while (!signal.aborted) {
       const url = this.#where()
       // Nobody there is no fault: it asks again.
-      if (url) await (this.wire === 'SSE' ? this.#overSse(url) : this.#overWs(url)).catch(() => {})
+      if (url) await this.#once(url).catch(() => {})
       if (!signal.aborted) await new Promise((resolve) => setTimeout(resolve, 20))
     }
   }
 
+  async #once(url: string): Promise<void> {
+    if (this.#isExpired) {
+      const { savedCursor, ids } = await this.readBack!(url)
+      this.#after = savedCursor
+      this.#isExpired = false
+      for (const id of ids) this.ids.add(id)
+    }
+    await (this.wire === 'SSE' ? this.#overSse(url) : this.#overWs(url))
+  }
+
   #note({ data, errors }: { data?: Json; errors?: { extensions?: { code?: string } }[] }): void {
     if (!data) {
+      if (this.readBack && errors?.[0]?.extensions?.code === 'CURSOR_EXPIRED') {
+        this.#isExpired = true
+        this.expired += 1
+        return
+      }
       // Only what cannot be reached just now may be said to a subscriber whose cursor is good.
       if (errors?.[0]?.extensions?.code !== 'QUEUE_UNAVAILABLE') this.faults.push(JSON.stringify(errors))
       return
