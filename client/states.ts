@@ -22,7 +22,7 @@ export const saveStates = {
 
 /** `rest`: nothing is left to send. `stick`: nothing but refused saves is left. */
 export const outboxStates = {
-  idle: { send: 'sending', stick: 'refused', close: 'closed' },
+  idle: { send: 'sending', close: 'closed' },
   sending: { send: 'sending', retry: 'waiting', rest: 'idle', stick: 'refused', close: 'closed' },
   /** For the next try. */
   waiting: { send: 'sending', rest: 'idle', stick: 'refused', close: 'closed' },
@@ -34,9 +34,17 @@ export const outboxStates = {
 export const followStates = {
   idle: { read: 'reading', connect: 'connecting', close: 'closed' },
   /** A page. */
-  reading: { connect: 'connecting', retry: 'waiting', refuse: 'refused', stop: 'idle', close: 'closed' },
+  reading: {
+    read: 'reading',
+    connect: 'connecting',
+    retry: 'waiting',
+    refuse: 'refused',
+    stop: 'idle',
+    close: 'closed',
+  },
   connecting: {
     open: 'live',
+    connect: 'connecting',
     read: 'reading',
     retry: 'waiting',
     refuse: 'refused',

@@ -101,7 +101,8 @@ export function makeTransport(url: string, token: Token | undefined, closed: Abo
           rest = texts.pop()!
           const frames = texts.map((text) => frameOf<Data>(text))
           const refused = frames.find(({ result }) => result && !result.data)
-          yield frames.filter((frame) => frame !== refused)
+          const taken = frames.filter((frame) => frame !== refused && (frame.cursor || frame.result))
+          if (taken.length > 0) yield taken
           if (refused) throw refusalOf(refused.result)
           if (texts.some((text) => text.startsWith('event: complete'))) return
         }

@@ -33,6 +33,10 @@ export interface Between {
   instead: ((asked: Asked) => Instead | undefined) | undefined
   /** The server that requests go to. */
   upstream: string
+  /** What the server gets in place of the body. */
+  change: ((body: string) => string) | undefined
+  /** Sends a text in every open stream. */
+  inject(text: string): void
   /** Closes every open connection. */
   cut(): void
   close(): Promise<void>
@@ -50,6 +54,7 @@ export function refusal(status: number, code: string, extensions: object = {}): 
 export const html: Instead = { status: 502, type: 'text/html', body: '<h1>Bad gateway</h1>' }
 
 export async function putBetween(upstream: string): Promise<Between> {
+  const streams = new Set<ServerResponse>()
   const server = createServer(async (incoming, response) => {
     let body = ''
     try {
@@ -72,7 +77,14 @@ export async function putBetween(upstream: string): Promise<Between> {
     else if (typeof instead === 'object') {
       const { status, type = 'text/plain', headers, body } = instead
       response.writeHead(status, { 'content-type': type, ...headers }).end(body)
-    } else passOn(incoming, body, response, { upstream: between.upstream, loses: instead === 'lose' })
+    } else {
+      if (asked.isStream) {
+        streams.add(response)
+        response.on('close', () => streams.delete(response))
+      }
+      const { upstream, change = (text: string) => text } = between
+      passOn(incoming, change(body), response, { upstream, loses: instead === 'lose' })
+    }
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as AddressInfo
@@ -81,6 +93,10 @@ export async function putBetween(upstream: string): Promise<Between> {
     asked: [],
     instead: undefined,
     upstream,
+    change: undefined,
+    inject(text) {
+      for (const stream of streams) stream.write(text)
+    },
     cut: () => server.closeAllConnections(),
     async close() {
       server.closeAllConnections()
@@ -96,7 +112,7 @@ function passOn(
   response: ServerResponse,
   { upstream, loses }: { upstream: string; loses: boolean },
 ): void {
-  const { host: _, ...rest } = headers
+  const { host: _, origin: __, 'content-length': ___, ...rest } = headers
   const outgoing = request(upstream + url, { method: method!, headers: { ...rest, connection: 'close' } }, (answer) => {
     answer.on('error', () => response.destroy())
     if (loses) {

@@ -1,41 +1,19 @@
 /** The client in Node against an embedded server: saves, receipts, follows; through a proxy that cuts and loses. */
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
-import { createClient, SpillwayError } from '../../client/index.ts'
-import { watch } from '../../client/states.ts'
-import { type Consoles, serveConsoles } from '../console/consoles.ts'
+import { SpillwayError } from '../../client/index.ts'
 import { holds } from '../harness/eventually.ts'
-import { type Between, putBetween } from './between.ts'
+import { type Fixture, newId, serveBetween } from './fixture.ts'
 
-let consoles: Consoles
-let between: Between
-const unknown: string[] = []
-const open: { $close(): void }[] = []
-
+let fixture: Fixture
 beforeAll(async () => {
-  watch.unknown = (from, event) => unknown.push(`${from}: ${event}`)
-  consoles = await serveConsoles()
-  between = await putBetween(consoles.open.url)
+  fixture = await serveBetween()
 })
-afterEach(() => {
-  between.instead = undefined
-  for (const client of open.splice(0)) client.$close()
-  expect(unknown, 'events that a state does not list').toEqual([])
-})
-afterAll(async () => {
-  await between?.close()
-  await consoles?.close()
-})
-
-function connect(url = between.url) {
-  const client = createClient(url)
-  open.push(client)
-  return client
-}
-const postId = () => crypto.randomUUID()
+afterEach(() => fixture.reset())
+afterAll(() => fixture?.close())
 
 test('save resolves at QUEUED, saved() with the row, and a save with the same id is a duplicate', async () => {
-  const client = connect()
-  const input = { postId: postId(), body: 'first', rating: 3 }
+  const client = fixture.connect()
+  const input = { postId: newId(), body: 'first', rating: 3 }
   const save = client.comment!.save(input)
   expect(save.getSnapshot().state).toBe('waiting')
   expect(await save).toEqual({ id: save.id, status: 'QUEUED', duplicate: false })
@@ -45,8 +23,8 @@ test('save resolves at QUEUED, saved() with the row, and a save with the same id
 })
 
 test('a refused save rejects with the code of the server, and its neighbours in the batch are saved', async () => {
-  const client = connect()
-  const id = postId()
+  const client = fixture.connect()
+  const id = newId()
   const saves = [1, 9, 2].map((rating) => client.comment!.save({ postId: id, body: `r${rating}`, rating }))
   const results = await Promise.allSettled(saves)
   expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
@@ -57,8 +35,8 @@ test('a refused save rejects with the code of the server, and its neighbours in 
 })
 
 test('a follow shows a page, then what is saved, each row once, through lost connections', async () => {
-  const client = connect()
-  const id = postId()
+  const client = fixture.connect()
+  const id = newId()
   for (const body of ['a', 'b']) await client.comment!.save({ postId: id, body }).saved()
   const comments = client.comment!.follow({ by: { postId: id } })
   const states = new Set<string>()
@@ -71,10 +49,10 @@ test('a follow shows a page, then what is saved, each row once, through lost con
     for await (const { body } of comments) iterated.push(body)
   })()
   for (const body of ['c', 'd', 'e']) {
-    between.cut()
+    fixture.between.cut()
     await client.comment!.save({ postId: id, body })
   }
-  await client.comment!.save({ postId: postId(), body: 'of another post' }).saved()
+  await client.comment!.save({ postId: newId(), body: 'of another post' }).saved()
   await holds(() => expect(bodies().toSorted()).toEqual(['a', 'b', 'c', 'd', 'e']))
   await holds(() => expect(iterated.toSorted()).toEqual(['a', 'b', 'c', 'd', 'e']))
   expect([...states].sort()).toEqual(['connecting', 'live', 'reading', 'waiting'])
@@ -84,10 +62,10 @@ test('a follow shows a page, then what is saved, each row once, through lost con
 })
 
 test('a save whose answers are lost is sent again under its id, and is one row', async () => {
-  const client = connect()
-  const id = postId()
+  const client = fixture.connect()
+  const id = newId()
   let lost = 0
-  between.instead = ({ isSave }) => (isSave && lost++ < 2 ? 'lose' : undefined)
+  fixture.between.instead = ({ isSave }) => (isSave && lost++ < 2 ? 'lose' : undefined)
   const save = client.comment!.save({ postId: id, body: 'once' })
   await holds(() => expect(save.getSnapshot()).toMatchObject({ state: 'retrying', problem: { code: 'UNREACHABLE' } }))
   expect(await save).toMatchObject({ duplicate: true })
