@@ -204,7 +204,7 @@ export function makeFollow(
       if (seen.size <= mostSeen) break
       seen.delete(id)
     }
-    for (const { items } of readers) items.push(...fresh)
+    for (const { items, problem } of readers) if (!problem) items.push(...fresh)
     renew()
     return fresh.map(({ row }) => row)
   }

@@ -1,24 +1,23 @@
 /** A client of a Spillway server: saves with an outbox, follows saved rows, and asks what else the server answers. */
 import { type FollowOptions, makeFollow } from './follow.ts'
-import { type Model, makeModels } from './models.ts'
+import { makeModels } from './models.ts'
 import { makeOutbox, type Outbox } from './outbox.ts'
 import { makeWaker } from './pause.ts'
 import { makeReceipts } from './receipts.ts'
 import type { AnyModels, ModelClient, ModelsOf } from './shapes.ts'
 import type { Storage } from './storage.ts'
 import { shareOutbox } from './tabs.ts'
-import { makeTransport, type Token } from './transport.ts'
+import { type Model, makeTransport, type Token } from './transport.ts'
 import { uuidv7 } from './uuid.ts'
 
 export { type Code, SpillwayError } from './error.ts'
 export type { Follow, FollowOptions, FollowSnapshot } from './follow.ts'
-export type { Column, Model } from './models.ts'
 export type { Outbox, OutboxSnapshot, Refused } from './outbox.ts'
 export type { Receipt, Save, SaveSnapshot } from './save.ts'
 export type { ModelClient } from './shapes.ts'
 export { type Entry, indexedDbOutbox, localStorageOutbox, type Storage } from './storage.ts'
 export type { Store } from './store.ts'
-export type { Token } from './transport.ts'
+export type { Column, Model, Token } from './transport.ts'
 export { uuidv7 } from './uuid.ts'
 
 export interface ClientOptions {

@@ -3,20 +3,7 @@
  * and again when the server refuses a document or lacks a model: it was upgraded, or downgraded.
  */
 import { SpillwayError } from './error.ts'
-import type { Transport } from './transport.ts'
-
-export interface Column {
-  name: string
-  type: string
-  enumName?: string
-  [rule: string]: unknown
-}
-
-export interface Model {
-  name: string
-  names: { one: string; many: string; saveMany: string; saved: string; [name: string]: unknown }
-  columns: Column[]
-}
+import type { Model, Transport } from './transport.ts'
 
 export interface AnyRow extends Readonly<Record<string, unknown>> {
   id: string
@@ -35,19 +22,18 @@ export interface Documents {
 
 export type Models = ReturnType<typeof makeModels>
 
-export function makeModels({ get }: Transport) {
+export function makeModels({ models }: Transport) {
   let reading: Promise<Model[]> | undefined
   const forget = () => {
     reading = undefined
   }
   const all = () => {
-    reading ??= get<{ models: Model[] }>('/models.json').then(
-      ({ models }) => models,
-      (error) => {
-        forget()
-        throw error
-      },
-    )
+    reading ??= models().catch((error) => {
+      forget()
+      // An answer for a path that is not there.
+      if (error.code !== 'BAD_USER_INPUT') throw error
+      throw new SpillwayError('NOT_SPILLWAY', 'The server has no /models.json: it is too old.', { retryAfterMs: 5_000 })
+    })
     return reading
   }
   const find = async (key: string) => (await all()).find(({ name }) => keyOf(name) === key)

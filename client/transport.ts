@@ -11,6 +11,19 @@ const silentMs = 30_000
 /** Called for each request; after a 401 once more, with the token that was refused. */
 export type Token = string | ((refused?: string) => string | undefined | Promise<string | undefined>)
 
+export interface Column {
+  name: string
+  type: string
+  enumName?: string
+  [rule: string]: unknown
+}
+
+export interface Model {
+  name: string
+  names: { one: string; many: string; saveMany: string; saved: string; [name: string]: unknown }
+  columns: Column[]
+}
+
 interface ResponseError {
   message?: string
   path?: (string | number)[]
@@ -19,6 +32,8 @@ interface ResponseError {
 
 export interface Result<Data> {
   data?: Data | null
+  /** Of /models.json. */
+  models?: unknown
   errors?: ResponseError[]
 }
 
@@ -54,13 +69,14 @@ export function makeTransport(url: string, token: Token | undefined, closed: Abo
     return await fetchWith(await token(bearer ?? ''))
   }
 
-  async function json<Body>(path: string, signal: AbortSignal, body?: string): Promise<Body> {
+  /** The member of the answer; without it, the answer is none of Spillway's. */
+  async function member<T>(name: 'data' | 'models', path: string, signal: AbortSignal, body?: string): Promise<T> {
     try {
       const accept = 'application/graphql-response+json, application/json'
       const response = await send(path, accept, AbortSignal.any([signal, AbortSignal.timeout(answerWithinMs)]), body)
       const answer = await bodyOf(response)
-      if (!response.ok || !answer || answer.errors) throw refusalOf(answer, response)
-      return answer as Body
+      if (!answer?.[name] || answer.errors) throw refusalOf(answer, response)
+      return answer[name] as T
     } catch (error) {
       throw closed.aborted ? closedError() : errorOf(error)
     }
@@ -69,11 +85,10 @@ export function makeTransport(url: string, token: Token | undefined, closed: Abo
   return {
     async ask<Data>(query: string, variables: Variables, signal = closed): Promise<Data> {
       const body = JSON.stringify({ query, variables })
-      return (await json<{ data: Data }>('/graphql', signal, body)).data
+      return await member('data', '/graphql', signal, body)
     },
 
-    /** JSON of a route that is no GraphQL. */
-    get: <Body>(path: string) => json<Body>(path, closed),
+    models: () => member<Model[]>('models', '/models.json', closed),
 
     /**
      * The frames that came together, until the server completes the stream; it throws for every other end. A reader that takes them slowly

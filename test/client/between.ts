@@ -51,7 +51,7 @@ export function refusal(status: number, code: string, extensions: object = {}): 
   }
 }
 
-export const html: Instead = { status: 502, type: 'text/html', body: '<h1>Bad gateway</h1>' }
+export const html: Exclude<Instead, string> = { status: 502, type: 'text/html', body: '<h1>Bad gateway</h1>' }
 
 export async function putBetween(upstream: string): Promise<Between> {
   const streams = new Set<ServerResponse>()
