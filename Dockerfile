@@ -2,11 +2,17 @@
 FROM node:24-slim AS build
 WORKDIR /app
 # What `npm ci` reads; its `prepare` makes the Prisma clients and the console. What builds the console is optional, and so is a Node beside
-# this one: both go, with the devDependencies.
-COPY package.json package-lock.json prisma.config.ts tsconfig.json node-version.mjs ./
+# this one: both go.
+COPY package.json package-lock.json .npmrc tsconfig.json node-version.mjs ./
 COPY prisma ./prisma
 COPY web ./web
-RUN npm ci --omit=dev && npm prune --omit=dev --omit=optional
+RUN npm ci && npm prune --omit=optional
+
+# With Prisma's command line, for the compose profile `studio`.
+FROM build AS studio
+RUN npm install --no-save --ignore-scripts --omit=optional prisma@7.10.0
+COPY src ./src
+USER node
 
 FROM node:24-slim
 ENV NODE_ENV=production

@@ -45,6 +45,7 @@ export class Parts {
       url: databaseUrl,
       concurrency: 1,
       client: PrismaClient,
+      folder: new URL('../prisma/', import.meta.url),
       tables: ['Content'],
       log,
     })

@@ -19,7 +19,6 @@ const interfaces = [
 const model = 'src/model/'
 const config = ['src/config.ts', 'src/config/']
 const models = 'src/models/index.ts'
-const migrations = ['prisma/mysql/migrations', 'prisma/sqlite/migrations']
 
 interface Rule {
   room: string
@@ -38,10 +37,10 @@ interface Rule {
 const rules: Rule[] = [
   { room: 'model', files: /^src\/model\//, may: [], packages: ['decimal.js', 'node:crypto'] },
   // The models of this Spillway, and the only room that names the generated Prisma clients.
-  { room: 'models', files: /^src\/models\//, may: [model, 'prisma/'], mayTypes: ['src/graphql/builder.ts'] },
+  { room: 'models', files: /^src\/models\//, may: [model, 'prisma/', 'prisma'], mayTypes: ['src/graphql/builder.ts'] },
   { room: 'redis', files: /^src\/redis\//, may: [model] },
   { room: 'sqlite', files: /^src\/sqlite\//, may: [model] },
-  { room: 'db', files: /^src\/db\//, may: [model, 'src/sqlite/', ...migrations] },
+  { room: 'db', files: /^src\/db\//, may: [model, 'src/sqlite/'] },
   { room: 'cache', files: /^src\/cache\//, may: [model, 'src/redis/'] },
   { room: 'queue', files: /^src\/queue\//, may: [model, 'src/redis/', 'src/sqlite/'] },
   { room: 'events', files: /^src\/events\//, may: [model, 'src/redis/', 'src/sqlite/'] },
@@ -95,7 +94,15 @@ const rules: Rule[] = [
     may: [model, ...interfaces, 'src/telemetry/traced-worker.ts'],
     mayTypes: config,
   },
-  { room: 'main', files: /^(src|worker)\/main\.ts$/, may: ['src/run.ts', models] },
+  // The models are imported by a URL: a user's project has its own.
+  {
+    room: 'project',
+    files: /^src\/project\.ts$/,
+    may: [model, 'prisma/generator/project.ts'],
+    mayTypes: ['src/start.ts'],
+    computed: ['import(modelsUrl.href)'],
+  },
+  { room: 'main', files: /^(src|worker)\/main\.ts$/, may: ['src/run.ts', 'src/project.ts'] },
   { room: 'worker', files: /^worker\//, may: [model, ...interfaces] },
   {
     room: 'start',
@@ -125,6 +132,13 @@ const rules: Rule[] = [
   },
   // A package of its own, which no other room imports.
   { room: 'client', files: /^client\//, may: [], packages: ['react'] },
+  // What the package exports.
+  {
+    room: 'package',
+    files: /^src\/index\.ts$/,
+    may: [model, 'src/config.ts', 'src/start.ts', 'src/telemetry/log.ts'],
+    mayTypes: ['src/graphql/builder.ts'],
+  },
   {
     room: 'commands',
     files: /^src\/commands\//,
@@ -133,14 +147,13 @@ const rules: Rule[] = [
       ...interfaces,
       ...config,
       'src/open.ts',
+      'src/project.ts',
       'src/app/',
       models,
       'src/graphql/schema.ts',
       // The marker of an incomplete migration, and the definitions that a migration is made from.
       'src/db/migrate.ts',
-      'prisma/generator/definitions.ts',
-      'prisma/schema.prisma',
-      'prisma/mysql/generated/definitions.json',
+      'prisma/generator/',
       'prisma/studio.config.ts',
       'schema.graphql',
       '.env.example',
@@ -377,7 +390,7 @@ describe('the layout test accepts a source with', () => {
     ['its own folder', 'src/app/x.ts', "import { save } from './save.ts'"],
     ['a package', 'src/app/x.ts', "import { uuidv7 } from 'uuidv7'"],
     ['decimal.js in model', 'src/model/x.ts', "import { Decimal } from 'decimal.js'"],
-    ['the models in main', 'src/main.ts', "await run('api', () => import('./models/index.ts'))"],
+    ['the models by a URL, in the project', 'src/project.ts', 'await import(modelsUrl.href)'],
     ['the models by a URL, in the embedded worker', 'worker/embedded.ts', 'await import(modelsUrl)'],
     ['a file of another kind', 'src/queue/x.ts', "readFileSync(new URL('./lua/x.lua', import.meta.url))"],
   ])('%s', (_, path, text) => {

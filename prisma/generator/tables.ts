@@ -1,6 +1,7 @@
 /** The tables of the Prisma schema, from what a generator is given, and the TypeScript source with them. */
 import type { DMMF } from '@prisma/generator-helper'
 import type { Reference, Table, TableColumn } from '../../src/model/table.ts'
+import { isPackage } from './project.ts'
 
 export function tablesOf({ models, enums, indexes }: DMMF.Datamodel): Table[] {
   return models.map((model) => {
@@ -48,6 +49,9 @@ function referenceOf({ type, relationFromFields = [], relationToFields = [] }: D
   return [{ columns: relationFromFields, model: type, parentColumns: relationToFields }]
 }
 
+const types = isPackage ? 'spillway' : '../../../src/model/table.ts'
+const imports = [`import type { Table } from '${types}'`, "import type { Prisma } from './client.ts'"]
+
 /** As literal types, so that the columns, enum values and nullability of a model can be inferred. */
 export function tablesSource(tables: readonly Table[]): string {
   const lines = (of: readonly unknown[]) =>
@@ -59,8 +63,7 @@ export function tablesSource(tables: readonly Table[]): string {
   const rows = tables.map(({ name }) => `  ${name}: Prisma.${name}Model\n`)
   return `// Generated from prisma/schema.prisma by prisma/generator. Do not edit.
 // biome-ignore-all lint: generated file
-import type { Table } from '../../../src/model/table.ts'
-import type { Prisma } from './client.ts'
+${imports.join('\n')}
 
 export const tables = {
 ${entries.join('')}} as const satisfies Record<string, Table>

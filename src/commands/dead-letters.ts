@@ -11,8 +11,8 @@ import {
 import { readConfig } from '../config.ts'
 import { listModels } from '../model/define.ts'
 import { parseId } from '../model/input.ts'
-import { models } from '../models/index.ts'
 import { openQueueAlone } from '../open.ts'
+import { loadModels } from '../project.ts'
 
 const usage = `usage: npm run dead-letters -- list [FILTER]
        npm run dead-letters -- retry ID… | FILTER | --all [--dry-run]
@@ -71,6 +71,7 @@ function time(name: string, text: string | undefined): Date | undefined {
 
 async function main(): Promise<void> {
   const command = readCommand()
+  const { models } = await loadModels()
   await using stack = new AsyncDisposableStack()
   const deadLetters = new DeadLetters({
     models: listModels(models),

@@ -1,8 +1,8 @@
 /** `npm run migrate`: prepares the database, as every start does, and prints what it did. */
 import { readConfig } from '../config.ts'
 import { listModels } from '../model/define.ts'
-import { models, prisma } from '../models/index.ts'
 import { openStore } from '../open.ts'
+import { loadModels } from '../project.ts'
 
 const print = (_fields: object, message: string) => console.log(message)
 const log = { info: print, warn: print, error: print }
@@ -13,6 +13,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
 
 try {
   await using stack = new AsyncDisposableStack()
+  const { models, prisma } = await loadModels()
   const store = openStore(
     { log, stack, models: listModels(models), clients: prisma },
     { ...readConfig(), databaseReadUrl: undefined, workerConcurrency: 1 },

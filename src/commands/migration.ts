@@ -3,21 +3,20 @@
  * Prisma's engine: it is downloaded, its tables have other collations, and its columns for Decimal and Json lose digits on SQLite. Each
  * folder of a migration has, beside the SQL, the definitions of the tables that it changed (tables.json).
  */
-import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { dirname, relative } from 'node:path'
+import { relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Kind, TablesSql } from '../../prisma/generator/definitions.ts'
+import { generate, problemsOf } from '../../prisma/generator/generate.ts'
+import { project } from '../../prisma/generator/project.ts'
 import { BY_HAND } from '../db/migrate.ts'
 import { type ByHand, type Difference, differenceOf } from './migration-sql.ts'
-import { prismaCli } from './prisma-cli.ts'
 
 const kinds = ['mysql', 'sqlite'] as const
 const titles = { mysql: 'MySQL', sqlite: 'SQLite' }
-const schema = fileURLToPath(new URL('../../prisma/schema.prisma', import.meta.url))
-const folderOf = (kind: Kind) => new URL(`../../prisma/${kind}/migrations/`, import.meta.url)
+const folderOf = (kind: Kind) => new URL(`prisma/${kind}/migrations/`, project)
 
-function main(args: readonly string[]): number {
+async function main(args: readonly string[]): Promise<number> {
   const [name = ''] = args
   if (args.length !== 1 || !/^[a-z0-9_]{1,100}$/.test(name)) {
     console.error(
@@ -25,8 +24,13 @@ function main(args: readonly string[]): number {
     )
     return 1
   }
-  if (!generate()) return 1
-  const wanted = JSON.parse(read(new URL('../../prisma/mysql/generated/definitions.json', import.meta.url)))
+  try {
+    await generate()
+  } catch (error) {
+    console.error(problemsOf(error))
+    return 1
+  }
+  const wanted = JSON.parse(read(new URL('prisma/mysql/generated/definitions.json', project)))
   const differences = kinds.map((kind) => ({ kind, difference: differenceOf(known(kind), wanted[kind], kind) }))
   if (differences.every(({ difference }) => Object.keys(difference.tables).length === 0)) {
     console.log('prisma/schema.prisma has nothing that the migrations lack: no migration was written.')
@@ -35,24 +39,6 @@ function main(args: readonly string[]): number {
   const folder = `${timestamp()}_${name}`
   for (const { kind, difference } of differences) write(new URL(`${folder}/`, folderOf(kind)), kind, difference)
   return report(folder, differences)
-}
-
-/** Makes clients and definitions from the schema as it is now; prints what Prisma says only if it fails. */
-function generate(): boolean {
-  for (const args of [[], ['--schema', 'prisma/sqlite/schema.prisma']]) {
-    try {
-      execFileSync(process.execPath, [prismaCli(), 'generate', ...args], {
-        cwd: dirname(dirname(schema)),
-        encoding: 'utf8',
-        stdio: 'pipe',
-      })
-    } catch (error) {
-      const { stdout, stderr } = error as { stdout?: string; stderr?: string }
-      console.error(stdout ?? '', stderr ?? (error as Error).message)
-      return false
-    }
-  }
-  return true
 }
 
 /** The tables as the migrations left them. */
@@ -66,6 +52,7 @@ function known(kind: Kind): TablesSql {
 }
 
 function migrations(kind: Kind): string[] {
+  if (!existsSync(folderOf(kind))) return []
   const entries = readdirSync(folderOf(kind), { withFileTypes: true })
   return entries.flatMap((entry) => (entry.isDirectory() ? [entry.name] : [])).sort()
 }
@@ -125,4 +112,4 @@ const isIncomplete = (byHand: readonly ByHand[]) => byHand.some(({ optional }) =
 const read = (file: URL) => readFileSync(file, 'utf8')
 const shown = (file: URL) => relative(process.cwd(), fileURLToPath(file))
 
-process.exitCode = main(process.argv.slice(2))
+process.exitCode = await main(process.argv.slice(2))

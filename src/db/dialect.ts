@@ -25,6 +25,8 @@ export type ClientClass = new (options: { adapter: any }) => object
 export interface Clients {
   mysql: ClientClass
   sqlite: ClientClass
+  /** The folder of the schema, with a slash at the end: the migrations are in mysql/migrations and sqlite/migrations. */
+  folder: URL
 }
 
 export interface Dialect {

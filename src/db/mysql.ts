@@ -32,12 +32,14 @@ export interface MysqlOptions {
   readUrl?: string | undefined
   concurrency: number
   client: ClientClass
+  /** Of the Prisma schema. */
+  folder: URL
   /** Of the store. */
   tables: readonly string[]
   log: Log
 }
 
-export function mysqlDialect({ url, readUrl, concurrency, client, tables, log }: MysqlOptions): Dialect {
+export function mysqlDialect({ url, readUrl, concurrency, client, folder, tables, log }: MysqlOptions): Dialect {
   const servers = new Servers(parseMysqlUrl(url, 'DATABASE_URL'), {
     setting: 'DATABASE_URL',
     connectionLimit: concurrency + SPARE_CONNECTIONS,
@@ -72,7 +74,7 @@ export function mysqlDialect({ url, readUrl, concurrency, client, tables, log }:
       return limits
     },
     table: (name) => mysqlTable(name, (sql) => servers.query({ sql, rowsAsArray: true })),
-    migratable: (signal) => connectMigratable(servers.config, tables, signal),
+    migratable: (signal) => connectMigratable(servers.config, { folder, tables }, signal),
     async close() {
       // The adapter does not own the pools: a client that was never used does not end its pool.
       await Promise.all([primary.$disconnect(), replica.$disconnect()])
@@ -109,7 +111,7 @@ export function limitsOf(packet: number, columns: number): Limits {
 
 async function connectMigratable(
   config: ConnectionConfig,
-  tables: readonly string[],
+  { folder, tables }: Pick<MysqlOptions, 'folder' | 'tables'>,
   signal: AbortSignal,
 ): Promise<Migratable> {
   const { connection } = await connectSession(config, { setting: 'DATABASE_URL', tables }, { multipleStatements: true })
@@ -119,7 +121,7 @@ async function connectMigratable(
       args.map((arg) => (arg instanceof Date ? arg.toISOString().slice(0, -1).replace('T', ' ') : arg)),
     )
   return {
-    folder: new URL('../../prisma/mysql/migrations/', import.meta.url),
+    folder: new URL('mysql/migrations/', folder),
     accountTable: new URL('./migrations.mysql.sql', import.meta.url),
     transactional: false,
     // The lock of Prisma's CLI, for the whole server. The server releases it if the connection is lost.

@@ -63,12 +63,20 @@ export class PrismaStore implements Store {
   constructor({ url, readUrl, concurrency, models, clients, log }: PrismaStoreOptions) {
     const tables = [...models.values()].map(({ table }) => table)
     if (url.startsWith('mysql:')) {
-      this.#dialect = mysqlDialect({ url, readUrl, concurrency, client: clients.mysql, tables, log })
+      this.#dialect = mysqlDialect({
+        url,
+        readUrl,
+        concurrency,
+        client: clients.mysql,
+        folder: clients.folder,
+        tables,
+        log,
+      })
       this.#classify = classifyMysql
     } else if (url.startsWith('file:')) {
       if (readUrl !== undefined)
         throw new Error('DATABASE_READ_URL is for mysql:// stores; a file has no replica: leave it out')
-      this.#dialect = sqliteDialect(url, clients.sqlite, log)
+      this.#dialect = sqliteDialect(url, { client: clients.sqlite, folder: clients.folder, log })
       this.#classify = classifySqlite
     } else {
       throw new Error('DATABASE_URL must begin with mysql:// or file:')

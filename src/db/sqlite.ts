@@ -34,7 +34,14 @@ export function sqlitePath(url: string): string {
 /** "SpSt": marks a file as Spillway's store, unlike the queue's file and those of other programs. */
 const APPLICATION_ID = 0x53705374
 
-export function sqliteDialect(url: string, PrismaClient: ClientClass, log: Log): Dialect {
+export interface SqliteOptions {
+  client: ClientClass
+  /** Of the Prisma schema. */
+  folder: URL
+  log: Log
+}
+
+export function sqliteDialect(url: string, { client: PrismaClient, folder, log }: SqliteOptions): Dialect {
   const path = sqlitePath(url)
   const note = (text: string) => log.warn({}, text)
   const adapter = new NodeSqlite(path, { patienceMs: PATIENCE_MS, note })
@@ -55,7 +62,9 @@ export function sqliteDialect(url: string, PrismaClient: ClientClass, log: Log):
     },
     table: (name) => sqliteTable(name, client, adapter),
     migratable: () =>
-      usable(path, async () => sqliteMigratable(path, await whileBusy(PATIENCE_MS, () => openSqlite(path, { check })))),
+      usable(path, async () =>
+        sqliteMigratable(path, folder, await whileBusy(PATIENCE_MS, () => openSqlite(path, { check }))),
+      ),
     close: () => client.$disconnect(),
   }
 }
@@ -96,9 +105,9 @@ async function usable<T>(path: string, work: () => T | Promise<T>): Promise<T> {
   }
 }
 
-function sqliteMigratable(path: string, { db, guard }: OpenFile): Migratable {
+function sqliteMigratable(path: string, folder: URL, { db, guard }: OpenFile): Migratable {
   return {
-    folder: new URL('../../prisma/sqlite/migrations/', import.meta.url),
+    folder: new URL('sqlite/migrations/', folder),
     accountTable: new URL('./migrations.sqlite.sql', import.meta.url),
     transactional: true,
     lock: () =>

@@ -23,13 +23,13 @@ export interface Context<PrismaClient = any> {
   client?: Client | undefined
 }
 
-interface Scalar<Input, Output = Input> {
+export interface Scalar<Input, Output = Input> {
   Input: Input
   Output: Output
 }
 
 /** `PrismaTypes` and `PrismaClient` are generated from a Prisma schema. */
-interface TypesOf<PrismaTypes, PrismaClient> {
+export interface TypesOf<PrismaTypes, PrismaClient> {
   Context: Context<PrismaClient>
   PrismaTypes: PrismaTypes
   Scalars: {
@@ -59,7 +59,7 @@ export type FieldsOf<PrismaTypes extends object, PrismaClient, Name extends keyo
 ) => FieldMap
 
 /** Of whichever Prisma schema. */
-interface AnyModelTypes extends PrismaModelTypes {
+export interface AnyModelTypes extends PrismaModelTypes {
   Shape: Row
 }
 

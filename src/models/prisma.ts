@@ -7,7 +7,12 @@ import { PrismaClient as SqliteClient } from '../../prisma/sqlite/generated/clie
 import type { FieldsOf } from '../graphql/builder.ts'
 import { modelsOf } from '../model/define.ts'
 
-export const prisma = { mysql: MysqlClient, sqlite: SqliteClient, datamodel: getDatamodel() }
+export const prisma = {
+  mysql: MysqlClient,
+  sqlite: SqliteClient,
+  datamodel: getDatamodel(),
+  folder: new URL('../../prisma/', import.meta.url),
+}
 
 /** What `fields` of each model is: a function of Pothos' field builder. */
 type Fields = { [Name in keyof Rows]: FieldsOf<PrismaTypes, MysqlClient, Name> }

@@ -31,10 +31,15 @@ async function open(kind: string): Promise<Dialect> {
           url: await server.createDatabase(),
           concurrency: 1,
           client: prisma.mysql,
+          folder: prisma.folder,
           tables: [],
           log: quiet(),
         })
-      : source.sqliteDialect(`file:${join(copy.path, 'every.db')}`, prisma.sqlite, quiet())
+      : source.sqliteDialect(`file:${join(copy.path, 'every.db')}`, {
+          client: prisma.sqlite,
+          folder: prisma.folder,
+          log: quiet(),
+        })
   const database = await dialect.migratable(AbortSignal.timeout(20_000))
   try {
     expect(await migrate(database, quiet())).toEqual([expect.stringMatching(/^\d{14}_every_type$/)])

@@ -151,17 +151,20 @@ test('the schema of SQLite keeps models, comments, strings and names, and drops 
   expect(await readFile(join(copy.path, 'prisma/sqlite/generated/models.ts'), 'utf8')).toContain('models/Every.ts')
 })
 
-test('prisma generate runs the generator on the Node in node_modules when the one on the PATH is too old', async () => {
+test('npm run generate runs every generator on its own Node, whatever the one on the PATH is', async () => {
   await using other = await copyPrisma('model Post {\n  id String @id\n}\n')
   const old = join(other.path, 'old')
   await mkdir(old)
   await writeFile(join(old, 'node'), '#!/bin/sh\necho too old >&2\nexit 1\n')
   await chmod(join(old, 'node'), 0o755)
-  // Pothos' generator begins with `env node`, as Prisma's command line does.
-  const text = await readFile(join(other.path, 'prisma/schema.prisma'), 'utf8')
-  await writeFile(join(other.path, 'prisma/schema.prisma'), text.replace(/generator pothos \{[^}]*\}/, ''))
   await other.generate({ PATH: [old, process.env.PATH].join(delimiter) })
   expect(await readFile(join(other.path, 'prisma/mysql/generated/tables.ts'), 'utf8')).toContain('Post: {')
+  expect(await readFile(join(other.path, 'prisma/mysql/generated/pothos.ts'), 'utf8')).toContain('Post')
+}, 60_000)
+
+test("npm run generate ends with 1 and Prisma's explanation where the schema is wrong", async () => {
+  await using other = await copyPrisma('model Post {\n  id Strin @id\n}\n')
+  await expect(other.generate()).rejects.toMatchObject({ code: 1, stderr: expect.stringContaining('"Strin"') })
 }, 60_000)
 
 test.each([

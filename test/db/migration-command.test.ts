@@ -78,10 +78,15 @@ async function open(copy: PrismaCopy, kind: Kind): Promise<{ database: Migratabl
           url: await server.createDatabase(),
           concurrency: 1,
           client: given.prisma.mysql,
+          folder: given.prisma.folder,
           tables: [],
           log,
         })
-      : sqliteDialect(`file:${join(copy.path, `${Math.random()}.db`)}`, given.prisma.sqlite, log)
+      : sqliteDialect(`file:${join(copy.path, `${Math.random()}.db`)}`, {
+          client: given.prisma.sqlite,
+          folder: given.prisma.folder,
+          log,
+        })
   await using stack = new AsyncDisposableStack()
   stack.defer(() => dialect.close())
   const database = { ...(await dialect.migratable(AbortSignal.timeout(20_000))), folder }

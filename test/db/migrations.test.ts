@@ -38,11 +38,19 @@ const databases = {
   mysql: {
     url: latin,
     dialect: (url: string): Dialect =>
-      mysqlDialect({ url, concurrency: 1, client: given.prisma.mysql, tables: ['Content'], log: quiet() }),
+      mysqlDialect({
+        url,
+        concurrency: 1,
+        client: given.prisma.mysql,
+        folder: given.prisma.folder,
+        tables: ['Content'],
+        log: quiet(),
+      }),
   },
   sqlite: {
     url: async () => `file:${join(dir, `${++made}.db`)}`,
-    dialect: (url: string) => sqliteDialect(url, given.prisma.sqlite, quiet()),
+    dialect: (url: string) =>
+      sqliteDialect(url, { client: given.prisma.sqlite, folder: given.prisma.folder, log: quiet() }),
   },
 }
 const folder = (kind: string) => new URL(`../../prisma/${kind}/migrations/`, import.meta.url)

