@@ -1,6 +1,6 @@
 /**
  * Before `npm run check`, `npm test` and `npm run bench`: installs the packages of the workspaces test/ and bench/, which `npm ci` leaves out
- * (.npmrc), where one is missing or has another version. usage: node install-workspaces.mjs WORKSPACE…
+ * (.npmrc), where one of them or of Spillway's own is missing or has another version. usage: node install-workspaces.mjs WORKSPACE…
  */
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
@@ -13,9 +13,8 @@ const versionOf = (name) => {
     return undefined
   }
 }
-const missing = process.argv
-  .slice(2)
-  .flatMap((workspace) => Object.entries(json(`${workspace}/package.json`).dependencies))
+const missing = ['.', ...process.argv.slice(2)]
+  .flatMap((folder) => Object.entries(json(`${folder}/package.json`).dependencies))
   .filter(([name, version]) => versionOf(name) !== version.split('@').at(-1))
 if (missing.length > 0) {
   console.error(`Installing the packages of test/ and bench/, as ${missing[0].join(' ')} is not installed …`)
