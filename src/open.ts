@@ -58,7 +58,7 @@ export async function openQueue(
   }: OpenDeps & { models: Models; storeUrl?: string; onUnfit?: (error: Error) => void },
   config: QueueConfig,
 ): Promise<{ queue: Queue; events: EventLog; file?: SqliteFile }> {
-  const { queueUrl, queueShards: shards, eventsUrl, queueCapacity: capacity, queueReplicas: replicas } = config
+  const { queueUrl, queueShards: shards, queueCapacity: capacity, queueReplicas: replicas } = config
   const { eventsRetentionMs: retentionMs, eventsRetentionBytes: retentionBytes } = config
   if (isEmbedded(config)) {
     const store = storeUrl === undefined ? undefined : storeName(storeUrl)
@@ -69,10 +69,21 @@ export async function openQueue(
   }
   const queue = openShards(parseRedisUrl(queueUrl), { shards, capacity, replicas, log, onEvicting: onUnfit })
   stack.defer(() => queue.close())
-  const eventsAddress = parseRedisUrl(eventsUrl, 'EVENTS_URL')
-  const events = new RedisEventLog(eventsAddress, { retentionMs, retentionBytes, models, log, shards, replicas })
+  const events = new RedisEventLog(eventsAddress(config), {
+    retentionMs,
+    retentionBytes,
+    models,
+    log,
+    shards,
+    replicas,
+  })
   stack.defer(() => events.close())
   return { queue, events }
+}
+
+/** The address of the events log; named by the setting that it comes from. */
+function eventsAddress({ queueUrl, eventsUrl }: Pick<Config, 'queueUrl' | 'eventsUrl'>): RedisAddress {
+  return parseRedisUrl(eventsUrl, eventsUrl === queueUrl ? 'QUEUE_URL' : 'EVENTS_URL')
 }
 
 /** With one shard, too, it is a queue of shards: another process may use more of them, or may have used more before. */
@@ -134,7 +145,7 @@ export function openCache(
   // reach. Each page that an API sends reads them, which is load that the queue's Redis has not.
   const versions = isEmbedded({ queueUrl })
     ? new SharedVersions(sharedVersions)
-    : new RedisVersions(parseRedisUrl(eventsUrl, 'EVENTS_URL'), { log })
+    : new RedisVersions(eventsAddress({ queueUrl, eventsUrl }), { log })
   return stack.adopt(new MemoryCache({ ttlMs, versions }), (cache) => cache.close())
 }
 

@@ -6,6 +6,8 @@
 import { type Host, namesHostBeforeUser, readHosts, splitHosts } from '../model/hosts.ts'
 
 export interface RedisAddress {
+  /** The setting that the URL is of. */
+  setting: string
   kind: Kind
   /** The server; the Sentinels; nodes of the cluster. */
   hosts: Host[]
@@ -59,7 +61,7 @@ const masterFormat = /^[\w.-]{1,100}$/
 export function parseRedisUrl(text: string, name = 'QUEUE_URL'): RedisAddress {
   const address = read(text)
   if (typeof address === 'string') throw new Error(`${name} ${address}`)
-  return address
+  return { setting: name, ...address }
 }
 
 /** What is wrong with a Redis URL; undefined if nothing is. */
@@ -68,7 +70,7 @@ export function redisUrlProblem(text: string): string | undefined {
   return typeof address === 'string' ? address : undefined
 }
 
-function read(text: string): RedisAddress | string {
+function read(text: string): Omit<RedisAddress, 'setting'> | string {
   const [, secure, suffix = ''] = /^redis(s?)(\+sentinel|\+cluster)?:\/\//i.exec(text) ?? []
   const kind = suffix === '' ? 'single' : (suffix.slice(1).toLowerCase() as Kind)
   const { expected, port } = forms[kind]

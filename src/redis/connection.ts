@@ -12,6 +12,7 @@ import { Redis } from 'ioredis'
 import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import type { RedisAddress } from './address.ts'
+import { type RedisReports, reportsOf } from './reports.ts'
 import { ignoreErrorsOfDetector, Route, sentinelProblem } from './route.ts'
 import { isRedirection, type Problem, problemOf, setUp } from './setup.ts'
 
@@ -43,10 +44,10 @@ const redirected = Symbol('redirected')
 
 export class RedisConnection {
   readonly client: Redis
-  readonly #role: string
+  readonly role: string
   readonly #tag: string
   readonly #address: RedisAddress
-  readonly #log: Log
+  readonly #reports: RedisReports
   readonly #keeps: boolean
   readonly #deadlineMs: number
   readonly #route: Route
@@ -57,8 +58,6 @@ export class RedisConnection {
   /** The problem of the current attempt to connect was logged. */
   #failed = false
   #closed = false
-  /** The codes logged since it was ready: each is logged once. In a cluster it tries nodes in turn, each of which may have a code of its own. */
-  readonly #logged = new Set<string>()
   /** Connections in a row that failed. */
   #failures = 0
   /** MOVED replies in a row. */
@@ -85,10 +84,10 @@ export class RedisConnection {
     address: RedisAddress,
     options: { role: string; tag: string; log: Log; keeps?: boolean; deadlineMs?: number },
   ) {
-    this.#role = options.role
+    this.role = options.role
     this.#tag = options.tag
     this.#address = address
-    this.#log = options.log
+    this.#reports = reportsOf(options.log, address)
     this.#keeps = options.keeps ?? false
     this.#deadlineMs = options.deadlineMs ?? 2_000
     this.#route = new Route(address)
@@ -164,7 +163,7 @@ export class RedisConnection {
     // Redis allows no space in a name. If the connection breaks meanwhile, `close` handles it.
     let problem: Problem | undefined
     try {
-      const name = `spillway-${this.#role.replaceAll(' ', '-')}`
+      const name = `spillway-${this.role.replaceAll(' ', '-')}`
       const onSlots = (slots: unknown) => this.#settingUp === current && this.#route.learn(slots)
       problem = await setUp(this.client, this.#address, { name, tag: this.#tag, keeps: this.#keeps, onSlots })
     } catch {
@@ -180,8 +179,7 @@ export class RedisConnection {
     this.#ready = true
     this.#failures = 0
     this.#hops = 0
-    if (this.#logged.size > 0) this.#log.info({ role: this.#role }, 'Redis is back')
-    this.#logged.clear()
+    this.#reports.ready(this)
     for (const listener of this.#listeners) listener()
   }
 
@@ -202,9 +200,7 @@ export class RedisConnection {
   #fail(problem: Problem): void {
     this.#failed = true
     this.#problem = problem
-    if (this.#logged.has(problem.code)) return
-    this.#logged.add(problem.code)
-    this.#log.warn({ role: this.#role, ...problem }, 'Redis cannot be used; trying again')
+    if (!this.#closed) this.#reports.problem(this, problem)
   }
 
   #lost(): void {
@@ -321,8 +317,7 @@ export class RedisConnection {
     this.#retryMs = code === 'MOVED' || code === 'CLUSTERDOWN' ? 0 : migratingMs
     if (code === 'MOVED') this.#route.moved(reply)
     if (code === 'CLUSTERDOWN') this.#route.next()
-    this.#logged.add(code)
-    this.#log.info({ role: this.#role, code }, 'the keys are on another node of the cluster; following them')
+    this.#reports.follows(this, code)
   }
 
   #translate(error: Error): Error {
@@ -348,7 +343,7 @@ export class RedisConnection {
   #unavailable(reason: string, cause?: unknown): SpillwayError {
     return new SpillwayError(
       'QUEUE_UNAVAILABLE',
-      `The ${this.#role} is unavailable: ${reason}. Nothing was changed; try again.`,
+      `The ${this.role} is unavailable: ${reason}. Nothing was changed; try again.`,
       {
         retryAfterMs,
         cause,
@@ -357,7 +352,7 @@ export class RedisConnection {
   }
 
   #unknown(reason: string, cause?: unknown): SpillwayError {
-    return new SpillwayError('OUTCOME_UNKNOWN', `The command to the ${this.#role} may have been done: ${reason}.`, {
+    return new SpillwayError('OUTCOME_UNKNOWN', `The command to the ${this.role} may have been done: ${reason}.`, {
       retryAfterMs,
       cause,
     })
@@ -365,6 +360,7 @@ export class RedisConnection {
 
   close(): void {
     this.#closed = true
+    this.#reports.forget(this)
     clearTimeout(this.#readyTimer)
     this.client.disconnect()
   }

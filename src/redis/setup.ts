@@ -11,6 +11,8 @@ export interface Problem {
   code: string
   /** For the log: what was wrong, and what to do. */
   reason: string
+  /** Every connection of the setting meets it, in a cluster at each node: the URL is wrong, or the server is of another kind. */
+  isOfUrl?: boolean
   /** In a cluster: the reply that names the right node. */
   moved?: string
 }
@@ -88,7 +90,7 @@ function refusal(step: string, reply: Reply | undefined, advice: string): Proble
   if (inCluster.test(code)) return cluster
   // A server that does not know AUTH repeats the password in its error.
   const answer = step === 'AUTH' ? code : reply.error.message.slice(0, 200)
-  return { code: `${step} ${code}`, reason: `${step} was refused (${answer}): ${advice}` }
+  return { code: `${step} ${code}`, isOfUrl: true, reason: `${step} was refused (${answer}): ${advice}` }
 }
 
 /** Error codes of a node of a cluster. */
@@ -96,6 +98,7 @@ const inCluster = /^(MOVED|ASK|CROSSSLOT|CLUSTERDOWN|TRYAGAIN)$/
 
 const cluster: Problem = {
   code: 'CLUSTER',
+  isOfUrl: true,
   reason:
     'it is a node of a Redis Cluster, and the URL names a single Redis: expected redis+cluster://HOST:PORT,HOST:PORT, with some of ' +
     'the nodes (rediss+cluster:// for TLS)',
@@ -109,13 +112,18 @@ function unfit(info: string, { kind, keeps }: { kind: Kind; keeps: boolean }): P
   if (mode === 'sentinel') {
     return {
       code: 'SENTINEL',
+      isOfUrl: true,
       reason:
         'it is a Sentinel: expected redis+sentinel://HOST:26379,HOST:26379/MASTER, with some of the Sentinels and the name of the master',
     }
   }
   const isNode = mode === 'cluster' || field('cluster_enabled') === '1'
   if (kind === 'cluster' && info !== '' && !isNode) {
-    return { code: 'NOT_CLUSTER', reason: 'it is a single Redis and no node of a cluster: expected redis://HOST:PORT' }
+    return {
+      code: 'NOT_CLUSTER',
+      isOfUrl: true,
+      reason: 'it is a single Redis and no node of a cluster: expected redis://HOST:PORT',
+    }
   }
   if (kind !== 'cluster' && isNode) return cluster
   // In a cluster it names its master, by MOVED.
@@ -123,7 +131,7 @@ function unfit(info: string, { kind, keeps }: { kind: Kind; keeps: boolean }): P
   const policy = field('maxmemory_policy')
   if (keeps && policy !== undefined && policy !== 'noeviction') {
     const reason = `it evicts keys when its memory is full (maxmemory-policy ${policy}): set maxmemory-policy noeviction, or use another instance`
-    return { code: 'EVICTS', reason }
+    return { code: 'EVICTS', isOfUrl: true, reason }
   }
   if (field('loading') === '1') return { code: 'LOADING', reason: 'it is loading its data' }
   return undefined
@@ -139,6 +147,7 @@ export function problemOf(error: Error & { code?: string; syscall?: string }): P
   if (error.name === 'ParserError') {
     return {
       code: 'NOT_REDIS',
+      isOfUrl: true,
       reason: 'the server does not use the protocol of Redis (or expects TLS: rediss://)',
     }
   }

@@ -14,6 +14,7 @@ import { freshDatabase } from '../harness/fresh.ts'
 import { type Intervals, withIntervals } from '../harness/intervals.ts'
 import { type SpillwayProcess, spawnSpillway } from '../harness/process.ts'
 import { startRedis, type TestRedis } from '../harness/redis.ts'
+import { spawnSentinel } from '../harness/sentinel.ts'
 import { SseClient } from '../harness/sse.ts'
 
 const processes: SpillwayProcess[] = []
@@ -52,6 +53,12 @@ async function start(
 async function ready(url: string): Promise<{ status: number; body: any }> {
   const response = await fetch(`${url}/readyz`, { signal: AbortSignal.timeout(5_000) })
   return { status: response.status, body: await response.json() }
+}
+
+/** The log lines that say why a Redis cannot be used. */
+function problemsIn(logs: string): { setting: string; code: string }[] {
+  const lines = logs.split('\n').filter((line) => line.includes('Redis cannot be used'))
+  return lines.map((line) => JSON.parse(line))
 }
 
 async function save({ client }: SpillwayProcess, content = 'something') {
@@ -202,6 +209,32 @@ describe('Spillway on Redis:', { timeout: 60_000 }, () => {
     }
     const answer = await api.client.graphql('mutation { save(content: "without a cache", waitMs: 20000) { status } }')
     expect(answer.data.save.status).toBe('SAVED')
+  })
+
+  test('FA13: API and worker log each URL that names another kind of Redis once, with the name of its setting', async () => {
+    const node = await serve(['--cluster-enabled', 'yes', '--cluster-require-full-coverage', 'no'])
+    const sentinel = await spawnSentinel(shared.port)
+    try {
+      const { api, worker } = await both(node.url, {
+        EVENTS_URL: `redis+sentinel://127.0.0.1:${sentinel.port}/another`,
+        CACHE_URL: `redis+cluster://127.0.0.1:${shared.port}`,
+      })
+      const wrong = { QUEUE_URL: 'CLUSTER', EVENTS_URL: 'NO_SUCH_MASTER', CACHE_URL: 'NOT_CLUSTER' }
+      for (const { url, logs } of [api, worker]) {
+        await holds(async () => {
+          const { body } = await ready(url)
+          expect([body.queue.code, body.events.code, body.cache.code]).toEqual(Object.values(wrong))
+          const found = problemsIn(logs()).map(({ setting, code }) => `${setting} ${code}`)
+          expect(found.sort()).toEqual(
+            Object.entries(wrong)
+              .map((one) => one.join(' '))
+              .sort(),
+          )
+        }, patience)
+      }
+    } finally {
+      await sentinel.cleanup()
+    }
   })
 
   describe('API and worker', () => {

@@ -261,7 +261,8 @@ fault(
       await admin.call('CONFIG', 'SET', 'requirepass', '')
     }
     await stack.more(200)
-    expect(api.logs()).toContain('Redis is back')
+    // When the last of its connections is.
+    await holds(() => expect(api.logs()).toContain('Redis is back'))
     expect(processes().map(({ logs }) => logs().includes(secret))).not.toContain(true)
     await stack.kill(api)
   },

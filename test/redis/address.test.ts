@@ -5,7 +5,16 @@ import { readConfig } from '../../src/config.ts'
 import { parseRedisUrl, redisUrlProblem } from '../../src/redis/address.ts'
 
 const none = { username: undefined, password: undefined }
-const plain = { kind: 'single', master: undefined, sentinel: none, redis: none, db: 0, tls: false, prefix: 'spillway' }
+const plain = {
+  setting: 'QUEUE_URL',
+  kind: 'single',
+  master: undefined,
+  sentinel: none,
+  redis: none,
+  db: 0,
+  tls: false,
+  prefix: 'spillway',
+}
 const one = (host: string, port = 6379) => ({ ...plain, hosts: [{ host, port }] })
 const password = (text: string, username?: string) => ({ redis: { username, password: text } })
 const three = (port: number) => ['a', 'b.internal', '::1'].map((host) => ({ host, port }))

@@ -22,7 +22,7 @@ afterEach(async () => {
 afterAll(() => redis.cleanup())
 
 function connect(url: string, keeps = false) {
-  const lines: { role: string; code: string; reason: string }[] = []
+  const lines: { setting: string; code: string; reason: string }[] = []
   const add = (fields: object) => void lines.push(fields as (typeof lines)[number])
   const connection = new RedisConnection(parseRedisUrl(url), {
     role: 'queue',
@@ -58,7 +58,9 @@ async function expectRefused(url: string, code: string, reason: RegExp, attempts
   expect(connection.ready).toBe(false)
   expect(written).toEqual([])
   await expect(ask()).resolves.toBeUndefined()
-  expect(lines).toEqual([expect.objectContaining({ role: 'queue', code, reason: expect.stringMatching(reason) })])
+  expect(lines).toEqual([
+    expect.objectContaining({ setting: 'QUEUE_URL', code, reason: expect.stringMatching(reason) }),
+  ])
   expect(JSON.stringify(lines)).not.toMatch(/secret|127\.0\.0\.1/)
 }
 

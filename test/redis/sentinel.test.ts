@@ -64,6 +64,6 @@ test.each([
   await holds(async () => expect(await connection.probe(async () => undefined)).toBe(code))
   await expect(connection.ask((client) => client.get('x'))).rejects.toMatchObject({ code: 'QUEUE_UNAVAILABLE' })
   expect(connection.client.status).not.toBe('end')
-  expect(lines).toEqual([expect.objectContaining({ role: 'queue', code })])
+  expect(lines).toEqual([expect.objectContaining({ setting: 'QUEUE_URL', code })])
   expect(JSON.stringify(lines)).not.toMatch(/swordfish|sentinel\+secret|wrong|127\.0\.0\.1/)
 })
