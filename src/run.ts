@@ -128,15 +128,16 @@ function checkNode(): void {
 
 const mostConsoleTexts = 100
 
-/** Libraries print what they find odd, at each connection again: each text is logged once. */
+/** Libraries print what they find odd, at each connection again: each text is logged once, and no line of the log is broken by them. */
 function logConsole(log: ProcessLog): void {
   const texts = new Set<string>()
-  console.warn = (first: unknown) => {
+  const print = (first: unknown) => {
     const text = String(first).slice(0, 300)
     if (texts.has(text) || texts.size >= mostConsoleTexts) return
     texts.add(text)
     log.warn({}, `a library reports: ${text}`)
   }
+  Object.assign(console, { debug: print, error: print, info: print, log: print, warn: print })
 }
 
 /** An error of the settings or of a model's definition goes to stderr without a stack, because only they are wrong. */

@@ -181,3 +181,27 @@ const readAgain = ({ fd }: StuckOutput) => readFileSync(`/proc/self/fd/${fd}`, '
 function residentMb(pid: number): number {
   return Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) / 1024
 }
+
+test('an API logs each text that a library prints once, cut to 300 characters, and at most 100 of them', async () => {
+  const library = fileURLToPath(new URL('../harness/printing-library.ts', import.meta.url))
+  const api = await spawnSpillway('api', {}, { execArgv: ['--import', library] })
+  cleanups.push(() => api.kill('SIGKILL'))
+  const reported = () => {
+    const lines = api
+      .logs()
+      .split('\n')
+      .filter((line) => line !== '')
+    return lines.flatMap((line) => /^a library reports: (.*)$/s.exec(JSON.parse(line).msg)?.[1] ?? [])
+  }
+  api.kill('SIGUSR2')
+  await holds(() => expect(reported()).toContain('text 96'))
+  api.kill('SIGUSR2')
+  const { data } = await client(api.url!).saveAndWait('after that')
+  expect(data.save.status).toBe('SAVED')
+  expect(reported()).toEqual([
+    'the same text',
+    'Error: an error that a library prints',
+    `long ${'x'.repeat(295)}`,
+    ...Array.from({ length: 97 }, (_, i) => `text ${i}`),
+  ])
+})
