@@ -16,6 +16,7 @@ const longest = [
   'faults/displaced',
   'faults/replicated',
   'live/leak',
+  'packaging/package',
   'e2e/readiness',
   'console/trouble',
   'abuse/floods',

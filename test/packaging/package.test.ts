@@ -1,0 +1,209 @@
+/**
+ * The package `spillway`: packed, installed into an empty folder outside the repository, and a project made by its `init`, from the first save
+ * to a column more, a worker beside it and its types. npm reads its cache, which `npm ci` has filled, before it asks the registry.
+ */
+import { execFile } from 'node:child_process'
+import { cp, lstat, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { delimiter, join } from 'node:path'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type Child, launch } from '../harness/child.ts'
+import { holds } from '../harness/eventually.ts'
+import { freshDatabase, freshRedisUrl } from '../harness/fresh.ts'
+import { root } from '../harness/imports.ts'
+import { inherited } from '../harness/process.ts'
+import { copyTree } from '../harness/tree.ts'
+
+const run = promisify(execFile)
+let dir: string
+let tarball: string
+const children: Child[] = []
+
+beforeAll(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'spillway-package-'))
+  await mkdir(join(dir, 'bin'))
+  await symlink(process.execPath, join(dir, 'bin/node'))
+  await mkdir(join(dir, 'empty'))
+  tarball = await pack()
+  await npm('empty', 'install', ...quick, tarball)
+  await npx('empty', 'init', 'app')
+  await npm('empty/app', 'install', ...quick)
+}, 240_000)
+afterAll(async () => {
+  for (const child of children) child.kill('SIGTERM')
+  await Promise.all(children.map(({ exited }) => exited))
+  await rm(dir, { recursive: true, force: true, maxRetries: 3 })
+})
+
+// A request that hangs is repeated.
+const quick = ['--prefer-offline', '--fetch-timeout=20000', '--no-audit', '--no-fund', '--no-update-notifier']
+const env = () => ({ ...inherited(), PATH: [join(dir, 'bin'), process.env.PATH].join(delimiter) })
+const npm = (folder: string, ...args: string[]) => run('npm', args, { cwd: join(dir, folder), env: env() })
+/** The command in the folder's node_modules, as `npx spillway`. */
+const npx = (folder: string, ...args: string[]) =>
+  run(join(dir, folder, 'node_modules/.bin/spillway'), args, { cwd: join(dir, folder), env: env() })
+
+/** Packs a copy of this checkout, since packing changes its package.json for a moment. */
+async function pack(): Promise<string> {
+  await using tree = await copyTree()
+  for (const name of ['package', 'test/package.json', 'install-workspaces.mjs', 'node-version.mjs', '.env.example'])
+    await cp(join(root, name), join(tree.path, name), { recursive: true })
+  for (const name of ['README.md', 'LICENSE']) await cp(join(root, name), join(tree.path, name))
+  const before = await tree.read('package.json')
+  const { stdout } = await tree.shell(`npm pack --silent --pack-destination ${dir}`)
+  expect(await tree.read('package.json')).toBe(before)
+  return join(dir, stdout.trim().split('\n').at(-1)!)
+}
+
+const json = async (path: string) => JSON.parse(await readFile(join(dir, path), 'utf8'))
+
+async function bytesOf(path: string): Promise<number> {
+  const stat = await lstat(path)
+  const parts = stat.isDirectory() ? (await readdir(path)).map((name) => bytesOf(join(path, name))) : []
+  return (await Promise.all(parts)).reduce((sum, bytes) => sum + bytes, stat.blocks * 512)
+}
+
+interface Started {
+  child: Child
+  url: string | undefined
+}
+
+/** Starts a script of the project by npm, and waits until it is ready. */
+async function start(script: 'start' | 'worker', settings: Record<string, string>): Promise<Started> {
+  const child = launch('npm', ['run', script], {
+    cwd: join(dir, 'empty/app'),
+    env: { ...env(), PORT: '0', ...settings },
+  })
+  children.push(child)
+  const ready = await holds(
+    () => {
+      const [line] = /^\{.*"msg":"(listening|working)"\}$/m.exec(child.logs()) ?? []
+      if (!line) throw new Error(child.logs())
+      return JSON.parse(line) as { url?: string }
+    },
+    { timeoutMs: 60_000 },
+  )
+  return { child, url: ready.url }
+}
+
+async function stop({ child }: Started): Promise<void> {
+  child.kill('SIGTERM')
+  await child.exited
+  expect(child.logs()).toContain('"msg":"stopped"')
+}
+
+async function save(url: string | undefined, comment: object): Promise<void> {
+  const answer = await fetch(`${url}/comments`, { method: 'POST', body: JSON.stringify(comment) })
+  expect(await answer.json()).toMatchObject({ status: 'QUEUED' })
+}
+
+const list = async (url: string | undefined) =>
+  (await (await fetch(`${url}/comments?postId=1`)).json()).results as Record<string, unknown>[]
+
+test('npm i spillway takes at most 300 MiB, and runs no install script of any package', async () => {
+  const megabytes = (await bytesOf(join(dir, 'empty/node_modules'))) / 1024 ** 2
+  const packages = Object.entries<{ hasInstallScript?: boolean }>((await json('empty/package-lock.json')).packages)
+  console.log(`npm i spillway: ${megabytes.toFixed(0)} MiB, ${packages.length} packages`)
+  expect(megabytes).toBeLessThan(300)
+  expect(packages.filter(([, { hasInstallScript }]) => hasInstallScript)).toEqual([])
+})
+
+test('npx spillway init makes a project whose npm start saves over HTTP, and which a browser sees the console of', async () => {
+  const api = await start('start', {})
+  await save(api.url, { postId: '1', body: 'Hello' })
+  await holds(async () => expect(await list(api.url)).toMatchObject([{ postId: '1', body: 'Hello', rating: null }]))
+  const refused = await fetch(`${api.url}/comments`, { method: 'POST', body: '{"postId":"1","body":" "}' })
+  expect([refused.status, (await refused.json()).errors[0].message]).toEqual([400, expect.stringContaining('blank')])
+  const page = await (await fetch(`${api.url}/`, { headers: { accept: 'text/html' } })).text()
+  const [, script] = /src="(\/console\/assets\/[^"]+\.js)"/.exec(page)!
+  expect((await fetch(`${api.url}${script}`)).status).toBe(200)
+  await stop(api)
+})
+
+test('its definitions agree with its migrations, and its models with their types', async () => {
+  expect((await npx('empty/app', 'migration', 'nothing')).stdout).toContain('nothing that the migrations lack')
+  const tsc = join(root, 'node_modules/typescript/bin/tsc')
+  const { stdout } = await run(process.execPath, [tsc, '--noEmit'], { cwd: join(dir, 'empty/app') }).catch(
+    (error: { stdout: string }) => error,
+  )
+  expect(stdout).toBe('')
+})
+
+test('a column added by npm run migration is saved by a worker beside the API, with Redis and MariaDB', async () => {
+  const schema = join(dir, 'empty/app/prisma/schema.prisma')
+  const text = await readFile(schema, 'utf8')
+  await writeFile(schema, text.replace(/^ {2}rating .*$/m, '$&\n  mood      String?  @db.VarChar(20)'))
+  await npm('empty/app', 'run', 'migration', '--', 'add_mood')
+  const database = await freshDatabase()
+  const settings = { DATABASE_URL: database.url, QUEUE_URL: freshRedisUrl() }
+  const [api, worker] = await Promise.all([
+    start('start', { ...settings, API_PROCESSES: '2' }),
+    start('worker', settings),
+  ])
+  await save(api.url, { postId: '1', body: 'Hello', mood: 'glad' })
+  await holds(async () => expect(await list(api.url)).toMatchObject([{ body: 'Hello', mood: 'glad' }]))
+  expect(await database.sql('SELECT body, mood FROM Comment')).toEqual([{ body: 'Hello', mood: 'glad' }])
+  await Promise.all([stop(api), stop(worker)])
+  const { stdout } = await run('npm', ['run', '--silent', 'dead-letters', '--', 'list'], {
+    cwd: join(dir, 'empty/app'),
+    env: { ...env(), ...settings },
+  })
+  expect(stdout).toBe('dead letters: 0\n')
+})
+
+describe('spillway', () => {
+  test('init refuses a folder that has files, and names no other', async () => {
+    await expect(npx('empty', 'init', 'app')).rejects.toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/app is not empty: name a new folder/),
+    })
+  })
+
+  test('start in a folder without models says what to do', async () => {
+    await expect(npx('empty', 'start')).rejects.toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/There is no models\/index\.ts in this folder.*spillway init/),
+    })
+  })
+
+  test('studio names the package that it needs', async () => {
+    await expect(npx('empty/app', 'studio')).rejects.toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/npm install --save-dev prisma@7/),
+    })
+  })
+
+  describe('on a Node that is too old', () => {
+    const old =
+      'data:text/javascript,Object.defineProperty(process,"versions",{value:{...process.versions,node:"20.19.0"}})'
+    const spillway = (...args: string[]) =>
+      run(process.execPath, ['--import', old, join(dir, 'empty/node_modules/spillway/package/spillway.js'), ...args], {
+        cwd: join(dir, 'empty'),
+        env: env(),
+      })
+    const name = `node-${process.platform}-${process.arch}`
+
+    test('says what to install, and init adds it to the project', async () => {
+      await expect(spillway('start')).rejects.toMatchObject({
+        code: 1,
+        stderr: expect.stringMatching(new RegExp(`Spillway needs Node 24.9 or newer.*20.19.0.*npm install ${name}@24`)),
+      })
+      await spillway('init', 'old')
+      expect((await json('empty/old/package.json')).optionalDependencies).toEqual({
+        [name]: expect.stringMatching(/^24\./),
+      })
+    })
+
+    test('runs by the Node in node_modules', async () => {
+      const folder = join(dir, 'empty/node_modules', name)
+      await mkdir(join(folder, 'bin'), { recursive: true })
+      await writeFile(join(folder, 'package.json'), '{}')
+      await symlink(process.execPath, join(folder, 'bin/node'))
+      await expect(spillway('migration', 'A name that is none')).rejects.toMatchObject({
+        code: 1,
+        stderr: expect.stringContaining('A migration needs a name'),
+      })
+    })
+  })
+})
