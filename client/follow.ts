@@ -15,7 +15,7 @@ export interface FollowOptions<By = Readonly<Record<string, unknown>>> {
   by?: By
   /** Rows of the first page: 1 to 100, 50 by default. */
   first?: number
-  /** The `cursor` of an earlier follow: no page, but what was saved after it. */
+  /** The `cursor` of an earlier follow: iterators begin with what was saved after it. The store has a page, too, and `missed` counts. */
   from?: string | undefined
   /** How many rows the store has at most, unless `loadOlder` loads more; 1,000 by default. */
   keep?: number
@@ -29,6 +29,11 @@ export interface FollowSnapshot<Row> {
   problem: SpillwayError | undefined
   /** Where `from` goes on: behind the rows of the store, and behind those that the iterators have returned. */
   cursor: string | undefined
+  /**
+   * How many rows were saved while it was not connected, of those that have come since it last connected; undefined: the server no longer has
+   * them all, and the list was read anew.
+   */
+  missed: number | undefined
   /** Whether `loadOlder` may find more. */
   hasOlder: boolean
 }
@@ -82,7 +87,8 @@ export function makeFollow(
   const columns = Object.keys(by)
   const end = new AbortController()
   const readers = new Set<Reader>()
-  const seen = new Set<string>()
+  /** Ids, and when their rows were saved: another row may have the id of one that was deleted. */
+  const seen = new Map<string, string>()
   /** Where each row of a page is in the list. */
   const places = new WeakMap<AnyRow, string>()
   let cursor = from
@@ -91,6 +97,8 @@ export function makeFollow(
   /** A row that is not seen was missed, if it was saved after this time. */
   let since = 0
   let most = keep
+  /** The store has had a page. */
+  let isPaged = false
   let run: AbortController | undefined
   let isWatched = false
   /** Something changed for the readers, or for the stream that waits for them. */
@@ -105,7 +113,7 @@ export function makeFollow(
 
   renew()
   const store = makeStore<FollowSnapshot<AnyRow>>(
-    { rows: [], state: 'idle', problem: undefined, cursor, hasOlder: from !== undefined },
+    { rows: [], state: 'idle', problem: undefined, cursor, missed: 0, hasOlder: from !== undefined },
     (isNow) => {
       isWatched = isNow
       update()
@@ -143,15 +151,19 @@ export function makeFollow(
     for (let tries = 0; !signal.aborted; ) {
       const began = performance.now()
       try {
-        move(cursor === undefined ? 'read' : 'connect')
+        const isResumed = cursor !== undefined
+        const isRead = !isResumed || (isWatched && !isPaged)
+        move(isRead ? 'read' : 'connect')
         for (const column of columns)
           if (by[column] == null)
             throw new SpillwayError('BAD_USER_INPUT', `by.${column} is ${by[column]}; expected a value.`)
         const documents = await models.of(key)
-        if (cursor === undefined) {
+        if (isRead) {
           await readAnew(documents, signal)
           move('connect')
         }
+        const connectedAt = transport.now()
+        let missed = 0
         const query = documents.saved(columns)
         for await (const frames of transport.stream<{ saved: { row: AnyRow } }>(
           query,
@@ -162,7 +174,9 @@ export function makeFollow(
           if (store.getSnapshot().state !== 'live') move('open')
           isRenewed = false
           for (const frame of frames) cursor = frame.cursor ?? cursor
-          add(frames.flatMap(({ cursor, result }) => (result ? { row: result.data!.saved.row, cursor } : [])))
+          const items = frames.flatMap(({ cursor, result }) => (result ? { row: result.data!.saved.row, cursor } : []))
+          missed += items.filter(({ row }) => Date.parse(row.savedAt) <= connectedAt).length
+          add(items, isResumed ? { missed } : {})
           while ([...readers].some(({ items }) => items.length >= mostItems) && !signal.aborted) await rung
         }
         throw new SpillwayError('UNREACHABLE', 'The server ended the stream.')
@@ -178,6 +192,7 @@ export function makeFollow(
         if (isLost) {
           cursor = undefined
           isGap = true
+          show({ missed: undefined })
         }
         if ((isLost || isOfModels) && !isRenewed) {
           isRenewed = true
@@ -195,12 +210,12 @@ export function makeFollow(
   /** Gives rows, oldest first, to the iterators; returns those that did not come before. */
   function push(items: Reader['items']): AnyRow[] {
     const fresh = items.filter(({ row: { id, savedAt } }) => {
-      if (seen.has(id)) return false
-      seen.add(id)
+      if (seen.get(id) === savedAt) return false
+      seen.set(id, savedAt)
       since = Math.max(since, Date.parse(savedAt) - skewMs)
       return true
     })
-    for (const id of seen) {
+    for (const id of seen.keys()) {
       if (seen.size <= mostSeen) break
       seen.delete(id)
     }
@@ -209,10 +224,12 @@ export function makeFollow(
     return fresh.map(({ row }) => row)
   }
 
-  function add(items: Reader['items']): void {
+  function add(items: Reader['items'], part: { missed?: number }): void {
     const { rows, hasOlder } = store.getSnapshot()
-    const all = [...push(items).reverse(), ...rows]
-    show({ rows: all.slice(0, most), hasOlder: hasOlder || all.length > most })
+    const fresh = push(items).reverse()
+    const known = new Set(fresh.map(({ id }) => id))
+    const all = [...fresh, ...rows.filter(({ id }) => !known.has(id))]
+    show({ ...part, rows: all.slice(0, most), hasOlder: hasOlder || all.length > most })
   }
 
   async function readPage(documents: Documents, first: number, after: string | undefined, signal: AbortSignal) {
@@ -227,7 +244,7 @@ export function makeFollow(
     const { rows, hasOlder, ...page } = await readPage(documents, first, undefined, signal)
     const missed = [...rows]
     if (isGap && readers.size > 0) {
-      const isMissed = ({ id, savedAt }: AnyRow) => !seen.has(id) && Date.parse(savedAt) > since
+      const isMissed = ({ id, savedAt }: AnyRow) => seen.get(id) !== savedAt && Date.parse(savedAt) > since
       let part = { rows, hasOlder, end: page.end }
       while (missed.length < mostMissed && part.hasOlder && part.rows.some(isMissed)) {
         part = await readPage(documents, pageLimit, part.end, signal)
@@ -237,11 +254,15 @@ export function makeFollow(
       if ((since === 0 && from) || missed.length >= mostMissed)
         fail(new SpillwayError('CURSOR_EXPIRED', 'More was missed than can be found; follow without `from`.'))
     }
-    if (!isGap) since = Math.max(...rows.map(({ savedAt }) => Date.parse(savedAt)), 0)
-    isGap = false
     most = keep
-    cursor = page.cursor
-    push(missed.reverse().map((row) => ({ row, cursor: undefined })))
+    isPaged = true
+    // Otherwise the events after the cursor have what was saved since.
+    if (cursor === undefined) {
+      if (!isGap) since = Math.max(...rows.map(({ savedAt }) => Date.parse(savedAt)), 0)
+      isGap = false
+      cursor = page.cursor
+      push(missed.reverse().map((row) => ({ row, cursor: undefined })))
+    }
     show({ rows, hasOlder })
   }
 
@@ -257,7 +278,6 @@ export function makeFollow(
       const older = page.rows.filter((row) => !known.has(row.id) && (!last || row.createdAt <= last.createdAt))
       after = page.end
       if (older.length === 0 && page.hasOlder) continue
-      for (const { id } of older) seen.add(id)
       most = Math.max(most, rows.length + older.length)
       show({ rows: [...rows, ...older], hasOlder: page.hasOlder })
       return
@@ -280,8 +300,10 @@ export function makeFollow(
     loadOlder,
     close,
     async *[Symbol.asyncIterator]() {
-      const rows = [...store.getSnapshot().rows].reverse()
-      const reader: Reader = { items: rows.map((row) => ({ row, cursor: undefined })), last: from, problem: undefined }
+      // With `from`, those of the page come as events.
+      const rows = store.getSnapshot().rows.filter(({ id, savedAt }) => seen.get(id) === savedAt)
+      const items = rows.reverse().map((row) => ({ row, cursor: undefined }))
+      const reader: Reader = { items, last: from, problem: undefined }
       readers.add(reader)
       update()
       try {

@@ -10,7 +10,7 @@ import { shareOutbox } from './tabs.ts'
 import { type Model, makeTransport, type Token } from './transport.ts'
 import { uuidv7 } from './uuid.ts'
 
-export { type Code, SpillwayError } from './error.ts'
+export { type Code, isFinal, SpillwayError } from './error.ts'
 export type { Follow, FollowOptions, FollowSnapshot } from './follow.ts'
 export type { Outbox, OutboxSnapshot, Refused } from './outbox.ts'
 export type { Receipt, Save, SaveSnapshot } from './save.ts'
@@ -33,6 +33,8 @@ export interface ClientMembers {
   $models(): Promise<readonly Model[]>
   /** A query or a mutation. */
   $query<Data>(document: string, variables?: Readonly<Record<string, unknown>>, signal?: AbortSignal): Promise<Data>
+  /** The server's time, for what happened a moment ago: the device's clock may be wrong. */
+  $now(): number
   /** Ends every request and every follow. The saves that wait stay in the storage, for the next client. */
   $close(): void
 }
@@ -55,6 +57,7 @@ export function createClient<M = AnyModels>(url: string, { token, storage }: Cli
     $outbox: outbox,
     $models: models.all,
     $query: (document, variables = {}, signal) => transport.ask(document, variables, signal),
+    $now: transport.now,
     $close: () => end.abort(),
   }
   const known: Record<string, unknown> = Object.assign(Object.create(null), members)

@@ -69,14 +69,14 @@ function documentsOf({ name, names, columns }: Model): Documents {
     by.map((key) => `${key}:$${key} `).join(''),
   ]
   return {
-    saveMany: `mutation($inputs:[${name}Input!]!){saves:${saveMany}(inputs:$inputs){status duplicate failure{code message}}}`,
+    saveMany: `mutation Save($inputs:[${name}Input!]!){saves:${saveMany}(inputs:$inputs){status duplicate failure{code message}}}`,
     page(by) {
       const [declared, passed] = narrowed(by)
-      return `query(${declared}$first:Int$after:String){page:${many}(${passed}first:$first after:$after){savedCursor edges{cursor node{${row}}}pageInfo{hasNextPage}}}`
+      return `query Page(${declared}$first:Int$after:String){page:${many}(${passed}first:$first after:$after){savedCursor edges{cursor node{${row}}}pageInfo{hasNextPage}}}`
     },
     saved(by) {
       const [declared, passed] = narrowed(by)
-      return `subscription(${declared}$after:String){saved:${saved}(${passed}after:$after){row:${one}{${row}}}}`
+      return `subscription Saved(${declared}$after:String){saved:${saved}(${passed}after:$after){row:${one}{${row}}}}`
     },
     rowOfReceipt: `...on ${name}Receipt{row${name}:${one}{${row}}}`,
   }
@@ -84,4 +84,4 @@ function documentsOf({ name, names, columns }: Model): Documents {
 
 /** `rows`: the `rowOfReceipt` of each model. */
 export const receiptsOf = (rows: Iterable<string>): string =>
-  `subscription($ids:[ID!]!){receipts(ids:$ids){saveId status failure{code message}${[...rows].join('')}}}`
+  `subscription Receipts($ids:[ID!]!){receipts(ids:$ids){saveId status failure{code message}${[...rows].join('')}}}`

@@ -7,6 +7,8 @@ import { type Code, closedError, errorOf, SpillwayError } from './error.ts'
 const answerWithinMs = 15_000
 /** The server sends something at least every 12 s. */
 const silentMs = 30_000
+/** A smaller difference between clocks may be none. */
+const leastAheadMs = 2_000
 
 /** Called for each request; after a 401 once more, with the token that was refused. */
 export type Token = string | ((refused?: string) => string | undefined | Promise<string | undefined>)
@@ -48,9 +50,12 @@ type Variables = Readonly<Record<string, unknown>>
 export type Transport = ReturnType<typeof makeTransport>
 
 export function makeTransport(url: string, token: Token | undefined, closed: AbortSignal) {
+  /** How far the server's clock is ahead, as far as the Date headers tell, which have whole seconds. */
+  let ahead: number | undefined
+
   async function send(path: string, accept: string, signal: AbortSignal, body?: string): Promise<Response> {
-    const fetchWith = (bearer: string | undefined) =>
-      fetch(url.replace(/\/+$/, '') + path, {
+    const fetchWith = async (bearer: string | undefined) => {
+      const response = await fetch(url.replace(/\/+$/, '') + path, {
         ...(body && { method: 'POST', body }),
         // A browser asks with the ETag of the body that it has.
         cache: body ? 'no-store' : 'no-cache',
@@ -61,12 +66,17 @@ export function makeTransport(url: string, token: Token | undefined, closed: Abo
         },
         signal: AbortSignal.any([signal, closed]),
       })
+      const date = Date.parse(response.headers.get('date') ?? '')
+      if (date) ahead = Math.max(ahead ?? Number.NEGATIVE_INFINITY, date - Date.now())
+      return response
+    }
     if (typeof token !== 'function') return await fetchWith(token)
     const bearer = await token()
     const response = await fetchWith(bearer)
-    if (response.status !== 401) return response
+    const renewed = response.status === 401 ? await token(bearer ?? '') : bearer
+    if (renewed === bearer) return response
     void response.body?.cancel()
-    return await fetchWith(await token(bearer ?? ''))
+    return await fetchWith(renewed)
   }
 
   /** The member of the answer; without it, the answer is none of Spillway's. */
@@ -83,6 +93,8 @@ export function makeTransport(url: string, token: Token | undefined, closed: Abo
   }
 
   return {
+    now: () => Date.now() + (ahead && Math.abs(ahead) > leastAheadMs ? ahead : 0),
+
     async ask<Data>(query: string, variables: Variables, signal = closed): Promise<Data> {
       const body = JSON.stringify({ query, variables })
       return await member('data', '/graphql', signal, body)
@@ -97,6 +109,8 @@ export function makeTransport(url: string, token: Token | undefined, closed: Abo
     async *stream<Data>(query: string, variables: Variables, signal: AbortSignal): AsyncGenerator<Frame<Data>[], void> {
       const end = new AbortController()
       let timer: ReturnType<typeof setTimeout> | undefined
+      // After a change of the network, a connection may never bring anything again.
+      globalThis.addEventListener?.('online', () => end.abort(), { signal: end.signal })
       const listen = () => {
         clearTimeout(timer)
         timer = setTimeout(() => end.abort(), silentMs)
