@@ -48,16 +48,18 @@ export class OriginCheck {
     // A shared cache must not pass a response without these headers to a page that needs them.
     const shared = this.#origins.size > 0 ? notListed : undefined
     if (origin === undefined) {
-      if (site === 'cross-site' && request.method !== 'GET') throw this.#crossSite(request)
+      if (site === 'cross-site' && request.method !== 'GET') throw this.#crossSite(origin)
       return shared
     }
     if (this.#origins.has(origin)) return { ...shared, [allowOrigin]: origin, 'access-control-expose-headers': exposed }
-    if (site === 'cross-site' || site === 'same-site' || !sameHost(origin, host)) throw this.#crossSite(request)
+    // A proxy between the page and this server may have changed the Host header; to the browser, both have one origin.
+    if (site === 'same-origin') return shared
+    if (site === 'cross-site' || site === 'same-site' || !sameHost(origin, host)) throw this.#crossSite(origin)
     return shared
   }
 
-  #crossSite({ headers: { origin, 'sec-fetch-site': site } }: IncomingMessage): SpillwayError {
-    this.#foreignOrigins.add(origin, () => originAdvice(origin, site, this.#origins))
+  #crossSite(origin: string | undefined): SpillwayError {
+    this.#foreignOrigins.add(origin, () => originAdvice(origin, this.#origins))
     return new SpillwayError(
       'FORBIDDEN',
       'Requests from pages of other sites are refused; list their origin in CORS_ORIGINS.',
@@ -163,8 +165,7 @@ interface Advice {
   set?: string
 }
 
-/** `site`: how the browser sees the page and this server (Sec-Fetch-Site). */
-function originAdvice(origin: string | undefined, site: unknown, origins: Iterable<string>): Advice {
+function originAdvice(origin: string | undefined, origins: Iterable<string>): Advice {
   if (origin === undefined)
     return {
       message: 'requests of a page of another site that names no origin were refused; CORS_ORIGINS cannot list it',
@@ -179,13 +180,7 @@ function originAdvice(origin: string | undefined, site: unknown, origins: Iterab
   if (!/^https?:$/.test(protocol) || canonical !== origin || origin.length > maxName)
     return { message: 'requests with an Origin header that no browser sends were refused; CORS_ORIGINS cannot list it' }
   const set = settingOf('CORS_ORIGINS', origins, origin)
-  if (site !== 'same-origin')
-    return { message: 'requests of pages of this origin were refused; to permit them, set CORS_ORIGINS as shown', set }
-  return {
-    message:
-      'requests of a page were refused, because a proxy between it and Spillway changes the Host header; let it pass Host on (Vite: no changeOrigin), or set CORS_ORIGINS as shown',
-    set,
-  }
+  return { message: 'requests of pages of this origin were refused; to permit them, set CORS_ORIGINS as shown', set }
 }
 
 function hostAdvice(host: string | undefined, hosts: Iterable<string>): Advice {
