@@ -6,17 +6,12 @@ import { describe, expect, test } from 'vitest'
 import { envExample } from '../../src/config.ts'
 import { root } from '../harness/imports.ts'
 
+const files = (folder: string) => readdirSync(join(root, folder)).map((name) => `${folder}/${name}`)
+const pages = files('docs').filter((path) => path.endsWith('.md'))
 const documents = [
-  'README.md',
-  'CONTRIBUTING.md',
-  'SECURITY.md',
-  'CHANGELOG.md',
-  'docs/operations.md',
-  'docs/faults.md',
-  'docs/glossary.md',
-  'docs/models.md',
-  'docs/protocol.md',
-  'docs/sizing.md',
+  ...['README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', 'llms.txt'],
+  ...pages,
+  ...files('examples').flatMap((folder) => files(folder).filter((path) => path.endsWith('/README.md'))),
 ]
 const read = (path: string) => readFileSync(join(root, path), 'utf8')
 
@@ -82,6 +77,63 @@ function missing(path: string, markdown: string): string[] {
 test.each(documents)('%s names only what there is', (path) => {
   expect(missing(path, read(path))).toEqual([])
 })
+
+/** Of a page, without its code: level, text and line of each heading. */
+function headingsOf(markdown: string) {
+  const lines = markdown.replace(/```[\s\S]*?```/g, (code) => code.replace(/[^\n]/g, '')).split('\n')
+  return lines.flatMap((line, at) => {
+    const [, level, text] = /^(#+) (.*)$/.exec(line) ?? []
+    return level === undefined ? [] : [{ level: level.length, text: text!, at }]
+  })
+}
+
+// docs/faults.md ends with the table of a run, which is one.
+test.each(['README.md', ...pages].filter((path) => path !== 'docs/faults.md'))(
+  '%s has a heading to link to in every 100 lines, and a long page links to its sections where it begins',
+  (path) => {
+    const text = read(path)
+    const headings = headingsOf(text)
+    const places = [...headings.map(({ at }) => at), text.split('\n').length]
+    for (const [i, at] of places.slice(1).entries()) expect(at - places[i]!, headings[i]!.text).toBeLessThanOrEqual(100)
+    if (path === 'README.md' || text.split('\n').length < 150) return
+    const begin = text
+      .split('\n')
+      .slice(0, headings.find(({ level }) => level === 2)!.at)
+      .join('\n')
+    for (const { level, text } of headings)
+      if (level === 2) expect(begin, text).toContain(`(#${anchorsOf(`# ${text}`)[0]})`)
+  },
+)
+
+test('llms.txt has the form of llmstxt.org, and every page of docs/ and every example', () => {
+  const text = read('llms.txt')
+  expect(text).toMatch(/^# Spillway\n\n> .+\n\n(?:.+\n\n)*## /)
+  const [, ...sections] = text.split(/^## .+\n\n/m)
+  const links = sections.flatMap((section) => section.trim().split('\n'))
+  for (const link of links) expect(link).toMatch(/^- \[[^\]]+\]\([^)]+\): \S.*$/)
+  const paths = links.map((link) => /\(([^)]+)\)/.exec(link)![1]!)
+  const missing = [...pages, ...files('examples')].filter((path) => !paths.some((one) => one.startsWith(path)))
+  expect(missing).toEqual([])
+  expect(headingsOf(text).map(({ text }) => text)).toEqual([
+    'Spillway',
+    'Documents',
+    'Reference',
+    'Examples',
+    'Optional',
+  ])
+})
+
+test.each(files('examples'))(
+  '%s has a README of one screen, or is a guide, and the versions of packages that are tested',
+  (folder) => {
+    if (folder === 'examples/comments') return
+    expect(read(`${folder}/README.md`).split('\n').length).toBeLessThanOrEqual(50)
+    if (!existsSync(join(root, folder, 'package.json'))) return
+    const { dependencies, devDependencies = {} } = JSON.parse(read(`${folder}/package.json`))
+    for (const [name, version] of Object.entries({ ...dependencies, ...devDependencies }))
+      expect(JSON.parse(read(`node_modules/${name}/package.json`)).version, name).toBe(version)
+  },
+)
 
 test('docs/protocol.md has operations that are valid', () => {
   const schema = buildSchema(read('schema.graphql'))
