@@ -11,6 +11,7 @@ export const httpStatus: Record<Code, number> = {
   BAD_USER_INPUT: 400,
   UNAUTHENTICATED: 401,
   FORBIDDEN: 403,
+  NOT_FOUND: 404,
   RATE_LIMITED: 429,
   OVERLOADED: 503,
   ID_CONFLICT: 409,
@@ -43,7 +44,7 @@ export class HttpError extends Error {
   readonly headers: Record<string, string>
   constructor(status: number, message: string, headers: Record<string, string> = {}) {
     super(message)
-    this.error = { message, status, code: 'BAD_USER_INPUT' }
+    this.error = { message, status, code: status === 404 ? 'NOT_FOUND' : 'BAD_USER_INPUT' }
     this.headers = headers
   }
 }

@@ -7,6 +7,8 @@ export const codes = [
   'BAD_USER_INPUT',
   'UNAUTHENTICATED',
   'FORBIDDEN',
+  /** Of HTTP: there is nothing at the path, or no save with the id. GraphQL answers null. */
+  'NOT_FOUND',
   /** One client sent too many requests at once. */
   'RATE_LIMITED',
   /** Certainly not enqueued: the requests of all clients together exceed what this process can serve. */

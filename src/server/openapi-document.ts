@@ -84,6 +84,7 @@ const meanings: Record<Code, string> = {
   BAD_USER_INPUT: 'the request breaks a rule; the message names it, with its limit',
   UNAUTHENTICATED: 'no valid token',
   FORBIDDEN: 'the token lacks a scope or a claim, or the host or the origin is not listed',
+  NOT_FOUND: 'no save with this id was accepted, or it is long gone',
   RATE_LIMITED: 'too many requests of one client',
   OVERLOADED: 'too many requests of all clients',
   QUEUE_FULL: 'certainly not accepted: the queue is at its capacity',

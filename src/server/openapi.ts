@@ -189,9 +189,7 @@ function receiptOperation(models: readonly Model[], document: Document): Schema 
           discriminator: { propertyName: 'model', mapping },
         }),
       },
-      ...document.errors(['QUEUE_UNAVAILABLE', 'STORE_UNAVAILABLE'], {
-        404: 'No save with this id was accepted, or it is long gone.',
-      }),
+      ...document.errors(['NOT_FOUND', 'QUEUE_UNAVAILABLE', 'STORE_UNAVAILABLE']),
     },
   }
 }

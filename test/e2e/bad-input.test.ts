@@ -116,7 +116,10 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
   })
 
   test('answers an unknown path with 404 and the paths there are', async () => {
-    expect(await get('/nowhere')).toMatchObject({ status: 404, body: refused(/There is nothing at \/nowhere/) })
+    expect(await get('/nowhere')).toMatchObject({
+      status: 404,
+      body: refused(/There is nothing at \/nowhere/, 'NOT_FOUND'),
+    })
   })
 
   test('answers a wrong method with the methods there are', async () => {
@@ -127,7 +130,8 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
   })
 
   test('answers an unknown receipt with 404 and a malformed id with 400', async () => {
-    expect((await get('/receipts/00000000-0000-7000-8000-000000000000')).status).toBe(404)
+    const none = await get('/receipts/00000000-0000-7000-8000-000000000000')
+    expect(none).toMatchObject({ status: 404, body: refused(/No save with the id/, 'NOT_FOUND') })
     expect(await get('/receipts/42')).toMatchObject({ status: 400, body: refused(/id must be a UUID/) })
   })
 
