@@ -15,6 +15,7 @@ const longest = [
   'abuse/bytes',
   'faults/displaced',
   'faults/replicated',
+  'faults/client',
   'live/leak',
   'packaging/package',
   'e2e/readiness',

@@ -350,4 +350,16 @@ export const breakages: Breakage[] = [
     changes: [change('worker/publisher.ts', 'if (isRepeated) await events.append(log)', '')],
     test: { file: 'test/worker/publisher.test.ts', name: 'Publisher appends the events again before it repeats' },
   },
+  {
+    name: 'a client that forgets its cursor',
+    changes: [
+      change('client/follow.ts', '{ ...by, after: cursor }', '{ ...by, after: tries > 0 ? undefined : cursor }'),
+    ],
+    test: { file: 'test/faults/client.test.ts', name: 'clients save and follow through cuts' },
+  },
+  {
+    name: 'a client that makes a new id for a retry',
+    changes: [change('client/outbox.ts', '({ ...input, id }))', '({ ...input, id: tries > 0 ? uuidv7() : id }))')],
+    test: { file: 'test/faults/client.test.ts', name: 'clients save and follow through cuts' },
+  },
 ]

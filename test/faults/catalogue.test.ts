@@ -5,7 +5,7 @@ import { faultNumbers, resultsTable } from './catalogue.ts'
 import { record } from './table.ts'
 
 /** Numbers as titles and record() have them: a string that is one, or begins with one and a colon; or one in parentheses at its end. */
-const used = /['"`](F?[A-F]\d{1,2}|[PS]\d{1,2})(?=['"`:])|\((F?[A-F]\d{1,2}|[PS]\d{1,2})\)['"`]/g
+const used = /['"`](F?[A-G]\d{1,2}|[PS]\d{1,2})(?=['"`:])|\((F?[A-G]\d{1,2}|[PS]\d{1,2})\)['"`]/g
 
 test.each(['faults', 'abuse', 'db'])('docs/faults.md defines every number that a test in test/%s names', (folder) => {
   const directory = new URL(`../${folder}/`, import.meta.url)

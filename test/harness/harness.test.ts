@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
+import { connect } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
@@ -158,6 +159,33 @@ describe('the proxy', () => {
     expect(proxy.kept()).toBe(1)
     await connected()
     expect(await client.incr('n')).toBe(2)
+  })
+
+  test('lets half of a reply through, then cuts', async () => {
+    const socket = connect(proxy.port, '127.0.0.1').setEncoding('utf8')
+    proxy.set({ kind: 'cut-before-reply', times: 1, half: true })
+    socket.write('ECHO 0123456789\r\n')
+    expect(await socket.toArray()).toEqual(['$10\r\n012'])
+    await connected()
+  })
+
+  test('gives replies in pieces of a few bytes, and what is left at once when it passes again', async () => {
+    const socket = connect(proxy.port, '127.0.0.1').setEncoding('utf8')
+    proxy.set({ kind: 'trickle', bytes: 3 })
+    const long = `$1000000\r\n${'x'.repeat(1_000_000)}\r\n`
+    socket.write(`ECHO 0123456789\r\n*2\r\n$4\r\nECHO\r\n${long}`)
+    const replies = `$10\r\n0123456789\r\n${long}`
+    const pieces: string[] = []
+    let received = 0
+    for await (const piece of socket) {
+      pieces.push(piece)
+      received += piece.length
+      if (pieces.length === 4) proxy.set('pass')
+      if (received >= replies.length) break
+    }
+    // The system may join pieces.
+    expect(pieces.slice(0, 4).join('').length).toBeLessThan(10_000)
+    expect(pieces.join('') === replies).toBe(true)
   })
 
   test('cuts before the reply of an executed pipeline', async () => {

@@ -9,6 +9,8 @@ export type Mode =
   | { kind: 'pass' }
   /** Every reply comes this much later. */
   | { kind: 'delay'; ms: number }
+  /** Every reply comes in pieces of so many bytes, a millisecond or more apart. */
+  | { kind: 'trickle'; bytes: number }
   /** Nothing goes through in either direction and nothing is closed; after that, all of it arrives, as when a cable is back. */
   | { kind: 'blackhole' }
   /** Closes every connection, and each new one as soon as it is there. */
@@ -16,13 +18,15 @@ export type Mode =
   /**
    * The server gets the request and executes it; instead of its reply the client gets a closed connection. Connections that sent no
    * such request are left alone. `when` says which piece of a request counts (default: any), `reply` which piece of its reply (default:
-   * the first), `times` how often it happens before the proxy passes everything again (default: for ever).
+   * the first), `half` lets the first half of that piece through, `times` is how often it happens before the proxy passes everything
+   * again (default: for ever).
    */
   | {
       kind: 'cut-before-reply'
       times?: number
       when?: (request: Buffer) => boolean
       reply?: (reply: Buffer) => boolean
+      half?: boolean
     }
 
 export interface TestProxy {
@@ -30,7 +34,7 @@ export interface TestProxy {
   /** The given URL with this proxy in place of the server. */
   url(of: string): string
   /** For connections there are and those to come. */
-  set(mode: Mode | Mode['kind']): void
+  set(mode: Mode | 'pass' | 'blackhole' | 'cut' | 'cut-before-reply'): void
   readonly mode: Mode
   /** Closes the connections there are, whatever the mode. */
   disconnect(): void
@@ -69,8 +73,7 @@ export async function startProxy(target: string | { host?: string; port: number 
     client.once('close', () => pairs.delete(pair))
     pair.adjust()
   })
-  function set(next: Mode | Mode['kind']): void {
-    if (next === 'delay') throw new Error("delay needs a time: set({ kind: 'delay', ms })")
+  const set: TestProxy['set'] = (next) => {
     mode = typeof next === 'string' ? { kind: next } : next
     keptBefore = keptReplies
     for (const pair of pairs) pair.adjust()
@@ -163,6 +166,19 @@ class Pair {
     this.#server.destroy()
   }
 
+  /** What is left when the mode changes goes at once. */
+  async #trickle(chunk: Buffer): Promise<void> {
+    this.#server.pause()
+    for (let at = 0; at < chunk.length && !this.#client.destroyed; ) {
+      const mode = this.#proxy.mode()
+      const to = mode.kind === 'trickle' ? at + mode.bytes : chunk.length
+      this.#client.write(chunk.subarray(at, to))
+      at = to
+      if (at < chunk.length) await new Promise((resolve) => setTimeout(resolve, 1))
+    }
+    if (this.#open()) this.#server.resume()
+  }
+
   #open(): boolean {
     return this.#proxy.mode().kind !== 'blackhole'
   }
@@ -178,8 +194,13 @@ class Pair {
     const mode = this.#proxy.mode()
     if (this.#armed && !(mode.kind === 'cut-before-reply' && mode.reply?.(chunk) === false)) {
       this.#kept = true
-      this.#client.destroy()
+      if (mode.kind === 'cut-before-reply' && mode.half) this.#client.end(chunk.subarray(0, chunk.length / 2))
+      else this.#client.destroy()
       this.#proxy.kept()
+      return
+    }
+    if (mode.kind === 'trickle') {
+      this.#delayed = this.#delayed.then(() => this.#trickle(chunk))
       return
     }
     const wait = mode.kind === 'delay' && new Promise<void>((resolve) => setTimeout(resolve, mode.ms))
