@@ -4,6 +4,7 @@ import { startWorking } from '../worker/working.ts'
 import type { Config } from './config.ts'
 import type { Clients } from './db/dialect.ts'
 import type { SchemaOptions } from './graphql/schema.ts'
+import type { AccessOf, Subschema } from './graphql/subschema.ts'
 import type { HttpServer } from './http/listen.ts'
 import { limitColumns, listModels } from './model/define.ts'
 import { SpillwayError } from './model/error.ts'
@@ -46,6 +47,14 @@ const eventsWaitMs = 2_000
 const queueWaitMs = 10_000
 const durabilityRetryMs = 1_000
 
+interface ApiOptions {
+  config: Config
+  given: Given
+  log: Log
+  /** See startApi. */
+  machine?: Member | undefined
+}
+
 /**
  * The API and, with an embedded queue, its worker. Rejects, with everything closed, when it cannot start or `stop` aborts before it has.
  * `machine`: what it shares with other API processes; undefined: it is the only one.
@@ -58,11 +67,8 @@ export function startApi(
   machine?: Member,
 ): Promise<Running & { url: string }> {
   return opening({ log, stop }, async (stack, signal) => {
-    const failure = Promise.withResolvers<never>()
-    failure.promise.catch(() => {})
     // Loaded here, since GraphQL and the HTTP server take longer to load than all the rest, and a worker process needs neither.
-    const [{ makeApp }, { serve }, { openFilesAdvice }] = await Promise.all([
-      import('./app/app.ts'),
+    const [{ serve }, { openFilesAdvice }] = await Promise.all([
       import('./server/server.ts'),
       import('./http/listen.ts'),
     ])
@@ -70,51 +76,9 @@ export function startApi(
     const isFirst = machine === undefined || machine.place.number === 1
     const advice = openFilesAdvice(config.maxConnections, machine?.place.of ?? 1)
     if (advice && isFirst) log.warn({}, advice)
-    const models = modelsOf(given, config)
-    const deps = { log, stack, models, clients: given.prisma }
-    const sharedVersions = new SharedArrayBuffer(sharedVersionsBytes)
-    const tracer = await openTracer(deps, config)
-    const { queue, events, file } = await openQueue(
-      { ...deps, storeUrl: config.databaseUrl, onUnfit: failure.reject },
-      config,
-    )
-    signal.throwIfAborted()
-    const cache = openCache({ ...deps, sharedVersions }, config)
-    const store = openStore(deps, config)
-    const queuePrepared = queue.prepare?.()
-    let prepared = false
-    const preparing = store.prepare(signal).then(() => {
-      prepared = true
-    })
-    preparing.catch((error) => signal.aborted || failure.reject(error))
-    await Promise.race([preparing, sleep(storeWaitMs, signal)])
-    signal.throwIfAborted()
-
-    const metrics = await openMetrics(models, log)
-    if (machine) stack.defer(machine.shareMetrics(() => metrics.samples()))
-    else metrics.watchProcesses(() => ({ running: 1, silent: 0 }))
-    if (file) {
-      const ports = { queuePort: file.connect(), eventsPort: file.connect() }
-      // Before the server listens: its clients may take all the file descriptors that the thread needs to read its modules.
-      await spawnEmbedded(
-        { meter: metrics, ...deps, signal, onFailed: failure.reject },
-        { config, modelsUrl: given.url, sharedVersions, ...ports },
-      )
-      signal.throwIfAborted()
-    }
-    const app = makeApp({ models, queue, store, cache, events, log, meter: metrics, tracer })
     let server: HttpServer | undefined
-    stack.defer(async () => {
-      // The follower's end ends the streams; the server then has only short requests left.
-      const closed = server?.close()
-      await app.follower.close()
-      await closed
-    })
-    app.follower.start()
-    await Promise.race([queuePrepared, sleep(queueWaitMs, signal)])
-    // So that the first pages have their savedCursor at once. Without the events log, everything else is served.
-    await Promise.race([app.savedCursor.known().catch(() => {}), sleep(eventsWaitMs, signal)])
-    signal.throwIfAborted()
+    const api = await openApi({ config, given, log, machine }, { stack, signal, closeFirst: () => server?.close() })
+    const { app, store, events, tracer, metrics, prepared, failed } = api
     server = await serve(
       app,
       { client: store.prisma, datamodel: given.prisma.datamodel },
@@ -134,7 +98,7 @@ export function startApi(
         metricsText: machine && (() => machine.metrics()),
         store,
         events,
-        prepared: () => prepared,
+        prepared,
         hosts: config.allowedHosts,
         origins: config.corsOrigins,
         tracer,
@@ -144,9 +108,90 @@ export function startApi(
     const { url } = server
     if (machine) machine.ready({ url, implementations: describeImplementations(config) })
     else log.info({ url, ...describeImplementations(config) }, 'listening')
-    if (isFirst) void warnOfDurability(queue, log, signal)
-    return { url, failed: failure.promise }
+    if (isFirst) void warnOfDurability(app.queue, log, signal)
+    return { url, failed }
   })
+}
+
+/**
+ * The API as a subschema of another GraphQL server in this process, and its worker with an embedded queue: it listens on no port.
+ * `access`: what a client of that server may do here, from the context of its operation.
+ */
+export function startSubschema(
+  config: Config,
+  given: Given,
+  { access, log }: { access: AccessOf; log: Log },
+): Promise<Running & Subschema> {
+  return opening({ log, stop: undefined }, async (stack, signal) => {
+    const [{ makeSubschema }, { makeSchema }] = await Promise.all([
+      import('./graphql/subschema.ts'),
+      import('./graphql/schema.ts'),
+    ])
+    const { app, store, failed } = await openApi({ config, given, log }, { stack, signal, closeFirst: () => {} })
+    const schema = makeSchema(app.models, given.prisma)
+    log.info(describeImplementations(config), 'a subschema is ready')
+    void warnOfDurability(app.queue, log, signal)
+    return { ...makeSubschema({ app, prisma: store.prisma, schema, log }, access), failed }
+  })
+}
+
+/** Everything of an API but what clients reach it by, which `closeFirst` closes when it closes. */
+async function openApi(
+  { config, given, log, machine }: ApiOptions,
+  {
+    stack,
+    signal,
+    closeFirst,
+  }: { stack: AsyncDisposableStack; signal: AbortSignal; closeFirst: () => Promise<void> | undefined | void },
+) {
+  const failure = Promise.withResolvers<never>()
+  failure.promise.catch(() => {})
+  const { makeApp } = await import('./app/app.ts')
+  const models = modelsOf(given, config)
+  const deps = { log, stack, models, clients: given.prisma }
+  const sharedVersions = new SharedArrayBuffer(sharedVersionsBytes)
+  const tracer = await openTracer(deps, config)
+  const { queue, events, file } = await openQueue(
+    { ...deps, storeUrl: config.databaseUrl, onUnfit: failure.reject },
+    config,
+  )
+  signal.throwIfAborted()
+  const cache = openCache({ ...deps, sharedVersions }, config)
+  const store = openStore(deps, config)
+  const queuePrepared = queue.prepare?.()
+  let prepared = false
+  const preparing = store.prepare(signal).then(() => {
+    prepared = true
+  })
+  preparing.catch((error) => signal.aborted || failure.reject(error))
+  await Promise.race([preparing, sleep(storeWaitMs, signal)])
+  signal.throwIfAborted()
+
+  const metrics = await openMetrics(models, log)
+  if (machine) stack.defer(machine.shareMetrics(() => metrics.samples()))
+  else metrics.watchProcesses(() => ({ running: 1, silent: 0 }))
+  if (file) {
+    const ports = { queuePort: file.connect(), eventsPort: file.connect() }
+    // Before the server listens: its clients may take all the file descriptors that the thread needs to read its modules.
+    await spawnEmbedded(
+      { meter: metrics, ...deps, signal, onFailed: failure.reject },
+      { config, modelsUrl: given.url, sharedVersions, ...ports },
+    )
+    signal.throwIfAborted()
+  }
+  const app = makeApp({ models, queue, store, cache, events, log, meter: metrics, tracer })
+  stack.defer(async () => {
+    // The follower's end ends the streams; the server then has only short requests left.
+    const closed = closeFirst()
+    await app.follower.close()
+    await closed
+  })
+  app.follower.start()
+  await Promise.race([queuePrepared, sleep(queueWaitMs, signal)])
+  // So that the first pages have their savedCursor at once. Without the events log, everything else is served.
+  await Promise.race([app.savedCursor.known().catch(() => {}), sleep(eventsWaitMs, signal)])
+  signal.throwIfAborted()
+  return { app, store, events, tracer, metrics, prepared: () => prepared, failed: failure.promise }
 }
 
 /** A worker process; its queue is on Redis. Rejects as `startApi` does. */

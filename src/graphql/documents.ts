@@ -90,6 +90,16 @@ export class Documents {
     return null
   }
 
+  /** The document, interpreted where it is not compiled. Throws a GraphQLError, or several as an AggregateError. */
+  find(params: GraphQLParams): Document {
+    const known = this.get(params)
+    if (known) return known
+    const parsed = this.parse(params)
+    const operation = getOperationAST(parsed.node, params.operationName)
+    if (!operation) throw new GraphQLError('The document has no such operation.')
+    return interpreted({ ...parsed, operation })
+  }
+
   /**
    * The document if its operation is a subscription; undefined otherwise, and if it is invalid. It is compiled the first time, since a stream
    * executes it many times, and interpreted if it cannot be compiled. `share`: of the connection that sent it.

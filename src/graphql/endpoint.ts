@@ -11,28 +11,21 @@
  * schema.ts makes the schema of the models.
  */
 
-import type { GraphQLSchema } from 'graphql'
-import type { Client } from '../app/save.ts'
 import { acceptedOf } from '../http/accept.ts'
 import type { Auth } from '../http/auth.ts'
 import type { RateLimit, StreamLimit } from '../http/client-limits.ts'
-import { HttpError, maskError } from '../http/errors.ts'
+import { HttpError } from '../http/errors.ts'
 import type { Responses } from '../http/responses.ts'
 import type { Call, Upgrade } from '../http/route.ts'
-import type { Grant } from '../model/grant.ts'
-import type { Log } from '../model/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-import type { Context } from './builder.ts'
 import type { LimitOptions } from './document-limits.ts'
-import { Documents } from './documents.ts'
 import { FastPath } from './fast-path.ts'
 import { HttpStreams } from './http-streams.ts'
 import { Sights } from './narrowing.ts'
 import { checkQuery, paramsOfBody, paramsOfQuery } from './params.ts'
-import { FeedStreams } from './streams.ts'
-import { Subscriptions } from './subscriptions.ts'
+import { makePipeline, type PipelineDeps } from './pipeline.ts'
 import { WsServer } from './ws.ts'
-import { makeYoga, notAcceptable } from './yoga.ts'
+import { notAcceptable } from './yoga.ts'
 
 export interface GraphQLServer {
   handle(call: Call): Promise<void>
@@ -41,15 +34,12 @@ export interface GraphQLServer {
   close(): void
 }
 
-export interface GraphQLDeps extends Pick<Context, 'app' | 'prisma'> {
-  /** Of the models of the App. */
-  schema: GraphQLSchema
+export interface GraphQLDeps extends PipelineDeps {
   responses: Responses
   auth: Auth
   rateLimit: RateLimit
   limit: StreamLimit
   metrics: Metrics
-  log: Log
 }
 
 export interface GraphQLOptions extends LimitOptions {
@@ -60,34 +50,13 @@ export interface GraphQLOptions extends LimitOptions {
 }
 
 export function makeGraphQL(deps: GraphQLDeps, options: GraphQLOptions): GraphQLServer {
-  const { app, prisma, schema, responses, auth, rateLimit, limit, metrics, log } = deps
+  const { app, responses, auth, rateLimit, limit, metrics, log } = deps
   const { bytes } = app
-  const mask = maskError(log, options.introspection)
-  const contextOf = (grant: Grant, client?: Client): Context => ({
-    app,
-    prisma,
-    grant,
-    client,
-    readAt: performance.now(),
-    savedCursor: app.savedCursor.now,
-  })
-  const { yoga, respondByYoga } = makeYoga({ schema, contextOf, maskError: mask, log }, options)
-  const shared = { contextOf, maskError: mask }
-  const documents = new Documents(yoga)
-  const fast = new FastPath({
-    ...shared,
-    documents,
-    responses,
-    savedCursor: app.savedCursor,
-    sights: new Sights(app.models),
-  })
-  const feeds = new FeedStreams({ ...shared, follower: app.follower, bytes })
-  const subscriptions = new Subscriptions({ ...shared, documents, feeds, bytes })
-  const httpStreams = new HttpStreams({ ...shared, subscriptions, auth, limit, meter: metrics })
-  const ws = new WsServer(
-    { ...shared, yoga, documents, subscriptions, auth, rateLimit, limit, bytes, meter: metrics, log },
-    options,
-  )
+  const { respondByYoga, ...pipeline } = makePipeline(deps, options)
+  const { subscriptions } = pipeline
+  const fast = new FastPath({ ...pipeline, responses, savedCursor: app.savedCursor, sights: new Sights(app.models) })
+  const httpStreams = new HttpStreams({ ...pipeline, auth, limit, meter: metrics })
+  const ws = new WsServer({ ...pipeline, auth, rateLimit, limit, bytes, meter: metrics, log }, options)
   metrics.watchSubscribers(() => ({ ...httpStreams.open, websocket: ws.open }))
   return {
     handle: async (call) => {

@@ -28,7 +28,14 @@ beforeAll(async () => {
   tarball = await pack()
   await npm('empty', 'install', ...quick, tarball)
   await npx('empty', 'init', 'app')
+  // For examples/inside-yoga.
+  const project = join(dir, 'empty/app/package.json')
+  const { dependencies, ...rest } = await json('empty/app/package.json')
+  const { dependencies: ofTests } = JSON.parse(await readFile(join(root, 'test/package.json'), 'utf8'))
+  const stitch = { '@graphql-tools/stitch': ofTests['@graphql-tools/stitch'] }
+  await writeFile(project, JSON.stringify({ ...rest, dependencies: { ...dependencies, ...stitch } }))
   await npm('empty/app', 'install', ...quick)
+  await cp(join(root, 'examples/inside-yoga/server.ts'), join(dir, 'empty/app/server.ts'))
 }, 240_000)
 afterAll(async () => {
   for (const child of children) child.kill('SIGTERM')
@@ -128,6 +135,28 @@ test('its definitions agree with its migrations, and its models with their types
     (error: { stdout: string }) => error,
   )
   expect(stdout).toBe('')
+})
+
+test('a Yoga server saves and reads through the package in its own schema (examples/inside-yoga)', async () => {
+  const child = launch('node', ['server.ts'], {
+    cwd: join(dir, 'empty/app'),
+    env: { ...env(), PORT: '0', DATABASE_URL: 'file:./yoga.db', QUEUE_URL: 'file:./yoga-queue.db' },
+  })
+  children.push(child)
+  const url = await holds(() => /^http:.*$/m.exec(child.logs())![0], { timeoutMs: 60_000 })
+  const ask = async (query: string) => {
+    const headers = { 'content-type': 'application/json', 'x-user': 'ann' }
+    return (await fetch(url, { method: 'POST', headers, body: JSON.stringify({ query }) })).json()
+  }
+  const save = 'saveComment(input: { postId: "1", body: "Hello" }, waitMs: 20000)'
+  expect(await ask(`mutation { ${save} { status comment { body } } }`)).toEqual({
+    data: { saveComment: { status: 'SAVED', comment: { body: 'Hello' } } },
+  })
+  expect(await ask('{ me comments(postId: "1") { edges { node { body } } } }')).toEqual({
+    data: { me: 'ann', comments: { edges: [{ node: { body: 'Hello' } }] } },
+  })
+  child.kill('SIGTERM')
+  expect(await child.exited).toBe(0)
 })
 
 test('a column added by npm run migration is saved by a worker beside the API, with Redis and MariaDB', async () => {
