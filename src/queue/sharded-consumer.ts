@@ -8,6 +8,8 @@ import { groupBy, splitHandle, withShardOf } from './shard-of.ts'
 
 /** How often it extends the leases of entries that it keeps. */
 const extendLeaseEveryMs = 3_000
+/** A call that waits for less waits so long for the answers of the shards: without them it could not return anything. */
+const answerMs = 50
 
 interface Shard {
   consumer: Consumer
@@ -50,18 +52,23 @@ export class ShardedConsumer implements Consumer {
   async receive(limit: { rows: number; bytes: number }, waitMs: number): Promise<Entry[]> {
     if (this.#shards.size === 1 && !this.#isClosed) return await this.#shards.get(0)!.consumer.receive(limit, waitMs)
     const until = performance.now() + waitMs
+    let isLate = false
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, waitMs)
+      timer = setTimeout(resolve, Math.max(waitMs, answerMs))
+    }).then(() => {
+      isLate = true
     })
     try {
-      for (;;) {
+      for (let asked = false; ; asked = true) {
         if (this.#isClosed) return []
         this.#throwFailure()
         this.#news = Promise.withResolvers()
-        this.#receiveMore(limit, Math.max(1, until - performance.now()))
+        const leftMs = until - performance.now()
+        if (leftMs > 0 || !asked) this.#receiveMore(limit, Math.max(1, leftMs))
         const entries = this.#take(limit)
-        if (entries.length > 0 || performance.now() >= until) return entries
+        const isReceiving = [...this.#shards.values()].some((shard) => shard.isReceiving)
+        if (entries.length > 0 || isLate || (leftMs <= 0 && !isReceiving)) return entries
         await Promise.race([this.#news.promise, late])
       }
     } finally {

@@ -64,8 +64,15 @@ test('B29: the move of the slot of a queue stops halfway, and /readyz says so', 
   })
 }, 120_000)
 
-/** Lets a master's replica catch up, kills the master, and goes on saving at once. Resolves with the milliseconds without a save. */
-async function killMaster(part: Part): Promise<number> {
+/** How a master ends, and comes back. */
+const ends = {
+  killed: { end: (master: TestRedis) => master.stop('SIGKILL'), revive: (master: TestRedis) => master.restart() },
+  frozen: { end: (master: TestRedis) => master.pause(), revive: (master: TestRedis) => master.resume() },
+}
+
+/** Lets a master's replica catch up, ends the master, and goes on saving at once. Resolves with the milliseconds without a save. */
+async function loseMaster(part: Part, how: keyof typeof ends): Promise<number> {
+  const { end, revive } = ends[how]
   const master = await cluster.ownerOf(keyOf[part])
   const replica = await cluster.replicaOf(master)
   await stack.stopWriting()
@@ -78,29 +85,32 @@ async function killMaster(part: Part): Promise<number> {
   await replica.cli('CONFIG', 'SET', 'cluster-replica-no-failover', 'no')
   const stopped = await untilNextSave(
     stack,
-    () => master.stop('SIGKILL'),
-    async () => expect(await cluster.ownerOf(keyOf[part])).toBe(replica),
+    () => end(master),
+    async () => expect(((await replica.cli('ROLE')) as [string])[0]).toBe('master'),
   )
   await replica.cli('CONFIG', 'SET', 'cluster-replica-no-failover', 'yes')
-  // It comes back as a replica.
-  await master.restart()
+  // All have left the old master: what one gave it after its return would be lost when it becomes a replica.
+  for (const { client } of stack.apis)
+    await holds(async () => expect((await client.fetch('/readyz')).status).toBe(200), patience)
+  await stack.more(30)
+  await revive(master)
   await holds(async () => expect(((await master.cli('ROLE')) as string[])[3]).toBe('connected'), patience)
   return stopped
 }
 
-test.each(['queue', 'events'] as const)(
-  'B27: the master of the cluster that has the %s is killed',
-  async (part) => {
+test.each([
+  ['B27', 'queue', 'killed'],
+  ['B27', 'events', 'killed'],
+  ['B37', 'queue', 'frozen'],
+] as const)(
+  '%s: the master of the cluster that has the %s is %s, and its replica takes over',
+  async (id, part, how) => {
     let stopped = 0
-    await underLoad(
-      stack,
-      { id: 'B27', fault: `the master of the cluster that has the ${part} is killed` },
-      async () => {
-        stopped = await killMaster(part)
-        await holds(async () => expect(await codeOf(stack, part)).toBe('ready'), patience)
-      },
-    )
-    console.log(`B27: ${part}: the next save after ${stopped} ms`)
+    await underLoad(stack, { id, fault: `the master of the cluster that has the ${part} is ${how}` }, async () => {
+      stopped = await loseMaster(part, how)
+      await holds(async () => expect(await codeOf(stack, part)).toBe('ready'), patience)
+    })
+    console.log(`${id}: ${part}: the next save after ${stopped} ms`)
   },
   180_000,
 )
