@@ -52,13 +52,14 @@ export class SpillwayError extends Error implements Details {
 
   constructor(code: Code, message: string, details?: Details) {
     super(message)
-    this.code = code
     Object.assign(this, details)
+    this.code = code
+    this.code = code
   }
 }
 
-/** The same request would fail again. A code that is not listed, of a newer server or of a proxy, is worth another try. */
-const final = /^(BAD_|UNAUTH|FORBIDDEN|ID_|CURSOR_|NOT_FOUND|GRAPHQL_|OPERATION_|CLOSED)/
+/** The same request would fail again. A code that is not listed, of another release or of a proxy, is worth another try. */
+const final = /^(BAD_|UNAUTH|FORB|ID_|CURSOR|CLOSED)/
 
 export const isFinal = ({ code, retryAfterMs }: SpillwayError): boolean =>
   retryAfterMs === undefined && final.test(code)
@@ -67,9 +68,6 @@ export const isFinal = ({ code, retryAfterMs }: SpillwayError): boolean =>
 export const errorOf = (thrown: unknown): SpillwayError =>
   thrown instanceof SpillwayError
     ? thrown
-    : new SpillwayError(
-        'UNREACHABLE',
-        `The network or the server is down, or CORS_ORIGINS of the server does not list this page (${thrown}).`,
-      )
+    : new SpillwayError('UNREACHABLE', `${thrown}: no network, no server, or CORS_ORIGINS lacks this page.`)
 
 export const closedError = () => new SpillwayError('CLOSED', 'The client was closed.')

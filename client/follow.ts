@@ -121,8 +121,9 @@ export function makeFollow(
   )
 
   function show(part: Partial<FollowSnapshot<AnyRow>> = {}): void {
-    const [behind] = [...readers].sort((a, b) => b.items.length - a.items.length)
-    store.set({ ...part, cursor: behind && behind.items.length > 0 ? behind.last : cursor })
+    let [slowest] = readers
+    for (const reader of readers) if (reader.items.length > slowest!.items.length) slowest = reader
+    store.set({ ...part, cursor: slowest?.items[0] ? slowest.last : cursor })
   }
   const move = (event: EventOf<typeof followStates>, problem?: SpillwayError) =>
     show({ state: next(followStates, store.getSnapshot().state, event), problem })
@@ -147,56 +148,43 @@ export function makeFollow(
   }
 
   async function follow(signal: AbortSignal): Promise<void> {
-    let isRenewed = false
     for (let tries = 0; !signal.aborted; ) {
       const began = performance.now()
       try {
         const isResumed = cursor !== undefined
         const isRead = !isResumed || (isWatched && !isPaged)
         move(isRead ? 'read' : 'connect')
-        for (const column of columns)
-          if (by[column] == null)
-            throw new SpillwayError('BAD_USER_INPUT', `by.${column} is ${by[column]}; expected a value.`)
-        const documents = await models.of(key)
+        const documents = await models.of(key, columns)
         if (isRead) {
           await readAnew(documents, signal)
           move('connect')
         }
         const connectedAt = transport.now()
         let missed = 0
-        const query = documents.saved(columns)
-        for await (const frames of transport.stream<{ saved: { row: AnyRow } }>(
-          query,
-          { ...by, after: cursor },
-          signal,
-        )) {
+        const stream = transport.stream<{ saved: { row: AnyRow } }>(documents.saved, { ...by, after: cursor }, signal)
+        for await (const frames of stream) {
           if (signal.aborted) return
           if (store.getSnapshot().state !== 'live') move('open')
-          isRenewed = false
           for (const frame of frames) cursor = frame.cursor ?? cursor
           const items = frames.flatMap(({ cursor, result }) => (result ? { row: result.data!.saved.row, cursor } : []))
           missed += items.filter(({ row }) => Date.parse(row.savedAt) <= connectedAt).length
           add(items, isResumed ? { missed } : {})
           while ([...readers].some(({ items }) => items.length >= mostItems) && !signal.aborted) await rung
         }
-        throw new SpillwayError('UNREACHABLE', 'The server ended the stream.')
+        throw 'the stream ended'
       } catch (thrown) {
         if (signal.aborted) return
         const problem = errorOf(thrown)
         const { code } = problem
         if (performance.now() - began > stableMs) tries = 0
-        const isOfModels = code === 'GRAPHQL_VALIDATION_FAILED'
+        // The server is of another release than its models.
+        if (code.startsWith('GRAPHQL')) models.forget()
         // A cursor of another release may be no cursor.
         const isLost = cursor !== undefined && (code === 'CURSOR_EXPIRED' || code === 'BAD_USER_INPUT')
-        if (isOfModels) models.forget()
         if (isLost) {
           cursor = undefined
           isGap = true
           show({ missed: undefined })
-        }
-        if ((isLost || isOfModels) && !isRenewed) {
-          isRenewed = true
-          continue
         }
         const isRefused = isFinal(problem) && !isLost
         move(isRefused ? 'refuse' : 'retry', problem)
@@ -232,51 +220,60 @@ export function makeFollow(
     show({ ...part, rows: all.slice(0, most), hasOlder: hasOlder || all.length > most })
   }
 
-  async function readPage(documents: Documents, first: number, after: string | undefined, signal: AbortSignal) {
-    const { page } = await transport.ask<{ page: Page }>(documents.page(columns), { ...by, first, after }, signal)
-    for (const { cursor, node } of page.edges) places.set(node, cursor)
-    const rows = page.edges.map(({ node }) => node)
-    return { rows, cursor: page.savedCursor, hasOlder: page.pageInfo.hasNextPage, end: page.edges.at(-1)?.cursor }
+  /** Pages of the list behind a place, or from its beginning; the first one has so many rows. */
+  async function* pages({ page: query }: Documents, first: number, after: string | undefined, signal: AbortSignal) {
+    for (let hasOlder = true; hasOlder; first = pageLimit) {
+      const { page } = await transport.ask<{ page: Page }>(query, { ...by, first, after }, signal)
+      hasOlder = page.pageInfo.hasNextPage
+      for (const { cursor, node } of page.edges) {
+        after = cursor
+        places.set(node, after)
+      }
+      yield { rows: page.edges.map(({ node }) => node), cursor: page.savedCursor, hasOlder }
+    }
   }
 
   /** The rows of the newest page take the place of those in the store; iterators get what they missed. */
   async function readAnew(documents: Documents, signal: AbortSignal): Promise<void> {
-    const { rows, hasOlder, ...page } = await readPage(documents, first, undefined, signal)
-    const missed = [...rows]
-    if (isGap && readers.size > 0) {
-      const isMissed = ({ id, savedAt }: AnyRow) => seen.get(id) !== savedAt && Date.parse(savedAt) > since
-      let part = { rows, hasOlder, end: page.end }
-      while (missed.length < mostMissed && part.hasOlder && part.rows.some(isMissed)) {
-        part = await readPage(documents, pageLimit, part.end, signal)
-        missed.push(...part.rows.filter(isMissed))
-      }
-      // Where no row came before, it is not known which ones were missed.
-      if ((since === 0 && from) || missed.length >= mostMissed)
-        fail(new SpillwayError('CURSOR_EXPIRED', 'More was missed than can be found; follow without `from`.'))
+    const missed: AnyRow[] = []
+    let newest: Pick<FollowSnapshot<AnyRow>, 'rows' | 'hasOlder' | 'cursor'> | undefined
+    // Where no row came before, it is not known which ones were missed.
+    let isTooMuch = isGap && from !== undefined && since === 0
+    for await (const page of pages(documents, first, undefined, signal)) {
+      const found = page.rows.filter(({ id, savedAt }) => seen.get(id) !== savedAt && Date.parse(savedAt) > since)
+      missed.push(...(newest ? found : page.rows))
+      newest ??= page
+      isTooMuch ||= missed.length > mostMissed
+      if (!isGap || readers.size === 0 || isTooMuch || found.length === 0) break
     }
+    const { rows, hasOlder, cursor: place } = newest!
+    if (isTooMuch) fail(new SpillwayError('CURSOR_EXPIRED', 'More was missed than can be found.'))
     most = keep
     isPaged = true
     // Otherwise the events after the cursor have what was saved since.
     if (cursor === undefined) {
-      if (!isGap) since = Math.max(...rows.map(({ savedAt }) => Date.parse(savedAt)), 0)
+      if (!isGap) since = Math.max(0, ...rows.map(({ savedAt }) => Date.parse(savedAt)))
       isGap = false
-      cursor = page.cursor
+      cursor = place
       push(missed.reverse().map((row) => ({ row, cursor: undefined })))
     }
     show({ rows, hasOlder })
   }
 
   async function loadOlder(): Promise<void> {
-    const documents = await models.of(key)
     const last = store.getSnapshot().rows.at(-1)
-    let after = last && places.get(last)
-    for (;;) {
-      // Where the place of the last row is not known, the list is read from its beginning.
-      const page = await readPage(documents, after ? first : pageLimit, after, end.signal)
+    const after = last && places.get(last)
+    // Where the place of the last row is not known, the list is read from its beginning.
+    for await (const page of pages(await models.of(key, columns), after ? first : pageLimit, after, end.signal)) {
       const { rows } = store.getSnapshot()
       const known = new Set(rows.map(({ id }) => id))
-      const older = page.rows.filter((row) => !known.has(row.id) && (!last || row.createdAt <= last.createdAt))
-      after = page.end
+      const newest =
+        rows
+          .map(({ createdAt }) => createdAt)
+          .sort()
+          .at(-1) ?? '~'
+      // A newer one is about to come as an event.
+      const older = page.rows.filter(({ id, createdAt }) => !known.has(id) && createdAt <= newest)
       if (older.length === 0 && page.hasOlder) continue
       most = Math.max(most, rows.length + older.length)
       show({ rows: [...rows, ...older], hasOlder: page.hasOlder })

@@ -11,11 +11,11 @@ export interface AnyRow extends Readonly<Record<string, unknown>> {
   savedAt: string
 }
 
+/** Of one model; those of rows narrowed to values of some columns. */
 export interface Documents {
   saveMany: string
-  /** Narrowed to values of these columns. */
-  page(by: readonly string[]): string
-  saved(by: readonly string[]): string
+  page: string
+  saved: string
   /** The row in a receipt, for `receiptsOf`. */
   rowOfReceipt: string
 }
@@ -30,9 +30,7 @@ export function makeModels({ models }: Transport) {
   const all = () => {
     reading ??= models().catch((error) => {
       forget()
-      // An answer for a path that is not there.
-      if (error.code !== 'BAD_USER_INPUT') throw error
-      throw new SpillwayError('NOT_SPILLWAY', 'The server has no /models.json: it is too old.', { retryAfterMs: 5_000 })
+      throw error
     })
     return reading
   }
@@ -42,13 +40,12 @@ export function makeModels({ models }: Transport) {
     all,
     forget,
     /** Throws GRAPHQL_VALIDATION_FAILED where the server has no such model. */
-    async of(key: string): Promise<Documents> {
+    async of(key: string, by: readonly string[] = []): Promise<Documents> {
       const known = await find(key)
       if (!known) forget()
       const model = known ?? (await find(key))
-      if (model) return documentsOf(model)
-      const names = (await all()).map(({ name }) => keyOf(name))
-      throw new SpillwayError('GRAPHQL_VALIDATION_FAILED', `The server has no model ${key}; it has ${names}.`)
+      if (model) return documentsOf(model, by)
+      throw new SpillwayError('GRAPHQL_VALIDATION_FAILED', `The server has no model ${key}.`)
     },
   }
 }
@@ -56,29 +53,21 @@ export function makeModels({ models }: Transport) {
 /** As it is written behind `client.` */
 const keyOf = (name: string) => name[0]!.toLowerCase() + name.slice(1)
 
-function documentsOf({ name, names, columns }: Model): Documents {
+function documentsOf({ name, names, columns }: Model, by: readonly string[]): Documents {
   const { one, many, saveMany, saved } = names
-  const row = ['id', ...columns.map((column) => column.name), 'createdAt', 'savedAt'].join(' ')
+  const row = `{id ${columns.map((column) => column.name).join(' ')} createdAt savedAt}`
   const typeOf = (key: string) => {
-    const { type = 'String', enumName } = columns.find((column) => column.name === key) ?? {}
-    return type === 'Enum' ? enumName : type === 'Json' ? 'JSON' : type
+    const { type, enumName } = columns.find((column) => column.name === key) ?? {}
+    return enumName ?? (type === 'Json' ? 'JSON' : type)
   }
-  /** Declared with its type, and passed on. */
-  const narrowed = (by: readonly string[]) => [
-    by.map((key) => `$${key}:${typeOf(key)} `).join(''),
-    by.map((key) => `${key}:$${key} `).join(''),
-  ]
+  // A value that is missing must not mean all rows.
+  const declared = by.map((key) => `$${key}:${typeOf(key)}! `).join('')
+  const passed = by.map((key) => `${key}:$${key} `).join('')
   return {
     saveMany: `mutation Save($inputs:[${name}Input!]!){saves:${saveMany}(inputs:$inputs){status duplicate failure{code message}}}`,
-    page(by) {
-      const [declared, passed] = narrowed(by)
-      return `query Page(${declared}$first:Int$after:String){page:${many}(${passed}first:$first after:$after){savedCursor edges{cursor node{${row}}}pageInfo{hasNextPage}}}`
-    },
-    saved(by) {
-      const [declared, passed] = narrowed(by)
-      return `subscription Saved(${declared}$after:String){saved:${saved}(${passed}after:$after){row:${one}{${row}}}}`
-    },
-    rowOfReceipt: `...on ${name}Receipt{row${name}:${one}{${row}}}`,
+    page: `query Page(${declared}$first:Int$after:String){page:${many}(${passed}first:$first after:$after){savedCursor edges{cursor node${row}}pageInfo{hasNextPage}}}`,
+    saved: `subscription Saved(${declared}$after:String){saved:${saved}(${passed}after:$after){row:${one}${row}}}`,
+    rowOfReceipt: `...on ${name}Receipt{row${name}:${one}${row}}`,
   }
 }
 

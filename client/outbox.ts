@@ -16,6 +16,8 @@ const mostOfBatch = 100
 const mostLengthOfBatch = 256 * 1024
 const mostSaves = 100_000
 const mostLength = 64 * 1024 * 1024
+/** Tries with a document that the server does not know. */
+const mostStale = 3
 
 /** A save that the server refused, and that another token, another server or a correction may let pass. */
 export interface Refused extends Entry {
@@ -165,7 +167,6 @@ export function makeOutbox({ transport, models, waker, storage, tab, follow, clo
     let tries = 0
     /** How many saves are sent one by one, to find the one that the server refuses. */
     let single = 0
-    let isRenewed = false
     while (queue.size > 0 && !closed.aborted) {
       const batch = nextBatch(single > 0 ? 1 : mostOfBatch)
       // Those that were not discarded meanwhile.
@@ -178,30 +179,30 @@ export function makeOutbox({ transport, models, waker, storage, tab, follow, clo
         const { saves } = await transport.ask<{ saves: Answer[] }>(saveMany, { inputs })
         for (const waiting of sent()) take(waiting, saves[batch.indexOf(waiting)]!)
         tries = 0
-        isRenewed = false
         single -= 1
         set({ problem: undefined })
       } catch (thrown) {
         const problem = errorOf(thrown)
         const { code, path } = problem
         const isOfInput = code === 'BAD_USER_INPUT' || code === 'ID_CONFLICT'
-        const isOfModels: boolean = code === 'GRAPHQL_VALIDATION_FAILED' && !isRenewed
+        const isOfModels = code.startsWith('GRAPHQL')
         if (closed.aborted) break
-        if (!isFinal(problem)) {
+        // The server is of another release than its models, or this save is: then it must not keep the others.
+        if (isOfModels) models.forget()
+        if (!isFinal(problem) && !(isOfModels && tries >= mostStale)) {
           for (const { control } of sent()) control.move('retry', problem)
           show('retry', problem)
           await waker.backOff(tries, problem.retryAfterMs, closed)
           tries += 1
-        } else if (isOfModels || (isOfInput && batch.length > 1)) {
-          isRenewed = isOfModels
-          if (isOfModels) models.forget()
-          else single = batch.length
+        } else if (isOfInput && batch.length > 1) {
+          single = batch.length
           for (const { control } of sent()) control.move('wait')
         } else {
           // No save passes with a token that is refused before any field is.
           const all = code === 'UNAUTHENTICATED' && !path ? [...queue.values()] : sent()
           for (const waiting of all) refuse(waiting, problem, !isOfInput || waiting.isAdopted)
           single -= 1
+          tries = 0
           show(undefined, problem)
         }
       }
@@ -232,14 +233,11 @@ export function makeOutbox({ transport, models, waker, storage, tab, follow, clo
       const known = queue.get(id) ?? refused.get(id)
       if (known) {
         if (known.text === text && known.entry.model === model) return known.control.save
-        problem = new SpillwayError('ID_CONFLICT', `A save with the id ${id} and other content is waiting.`)
+        problem = new SpillwayError('ID_CONFLICT', `Other content with the id ${id} is waiting.`)
       }
       const count = queue.size + refused.size
       if (count >= mostSaves || length + text.length > mostLength)
-        problem = new SpillwayError(
-          'OUTBOX_FULL',
-          `${count} saves are waiting; wait for some of them, or discard them.`,
-        )
+        problem = new SpillwayError('OUTBOX_FULL', `${count} saves are waiting.`)
       if (closed.aborted) problem = closedError()
       if (problem) {
         const { save, move } = makeSave(id, () => {})

@@ -41,7 +41,7 @@ export function makeReceipts({ transport, models, waker, closed }: Deps) {
       if (failure) end(saveId, 'fail', new SpillwayError(failure.code, failure.message))
       else if (row) end(saveId, 'save', undefined, row)
       else if (status === 'SAVED')
-        end(saveId, 'lose', new SpillwayError('FORBIDDEN', 'It is saved, and this token may not read it.'))
+        end(saveId, 'lose', new SpillwayError('FORBIDDEN', 'It is saved; this token may not read it.'))
     }
   }
 
@@ -53,11 +53,11 @@ export function makeReceipts({ transport, models, waker, closed }: Deps) {
     for await (const frames of transport.stream<Receipts>(receiptsOf(rows), { ids }, signal)) {
       for (const { result } of frames) {
         // A row beside an error could not be read now.
-        if (result?.errors) throw new SpillwayError('STORE_UNAVAILABLE', 'The rows cannot be read now.')
+        if (result?.errors) throw new SpillwayError('STORE_UNAVAILABLE', result.errors[0]!.message!)
         if (result) take(result.data!)
       }
     }
-    for (const id of ids) end(id, 'lose', new SpillwayError('NOT_FOUND', 'The server has lost or discarded it.'))
+    for (const id of ids) end(id, 'lose', new SpillwayError('NOT_FOUND', 'The save was lost or discarded.'))
   }
 
   async function run(): Promise<void> {

@@ -34,24 +34,9 @@ export const outboxStates = {
 export const followStates = {
   idle: { read: 'reading', connect: 'connecting', close: 'closed' },
   /** A page. */
-  reading: {
-    read: 'reading',
-    connect: 'connecting',
-    retry: 'waiting',
-    refuse: 'refused',
-    stop: 'idle',
-    close: 'closed',
-  },
-  connecting: {
-    open: 'live',
-    connect: 'connecting',
-    read: 'reading',
-    retry: 'waiting',
-    refuse: 'refused',
-    stop: 'idle',
-    close: 'closed',
-  },
-  live: { read: 'reading', retry: 'waiting', refuse: 'refused', stop: 'idle', close: 'closed' },
+  reading: { connect: 'connecting', retry: 'waiting', refuse: 'refused', stop: 'idle', close: 'closed' },
+  connecting: { open: 'live', retry: 'waiting', refuse: 'refused', stop: 'idle', close: 'closed' },
+  live: { retry: 'waiting', refuse: 'refused', stop: 'idle', close: 'closed' },
   /** For the next try. */
   waiting: { read: 'reading', connect: 'connecting', stop: 'idle', close: 'closed' },
   /** It is tried again, slowly: a token may come. */

@@ -42,7 +42,7 @@ export function localStorageOutbox(name = 'outbox'): Storage {
       const isCleared = marked && localStorage.getItem(mark) === null
       localStorage.setItem(mark, '1')
       localStorage.setItem(prefix + entry.id, JSON.stringify(entry))
-      if (isCleared) throw new Error('The storage was cleared.')
+      if (isCleared) throw new Error('cleared')
     },
     delete: (id) => localStorage.removeItem(prefix + id),
   }
@@ -51,49 +51,35 @@ export function localStorageOutbox(name = 'outbox'): Storage {
 /** As localStorageOutbox, for more than localStorage can keep. */
 export function indexedDbOutbox(name = 'outbox'): Storage {
   let opening: Promise<IDBDatabase> | undefined
-  let isCleared = false
-  const open = () => {
-    opening ??= new Promise((resolve, reject) => {
-      const forget = () => {
-        opening = undefined
-      }
-      const request = indexedDB.open(`spillway.${name}`, 1)
+  const open = () =>
+    new Promise<IDBDatabase>((resolve, reject) => {
+      const request = indexedDB.open(`spillway.${name}`)
       request.onupgradeneeded = () => request.result.createObjectStore('saves', { keyPath: 'id' })
-      request.onerror = () => {
-        forget()
-        reject(request.error)
-      }
+      request.onerror = reject
       request.onsuccess = () => {
         const database = request.result
-        // The site's data are cleared.
-        database.onclose = database.onversionchange = () => {
-          database.close()
-          isCleared = true
-          forget()
-        }
+        // The site's data are to be cleared: the next call fails, and the one after it opens a new database.
+        database.onversionchange = () => database.close()
         resolve(database)
       }
     })
-    return opening
-  }
   const call = async <T>(make: (saves: IDBObjectStore) => IDBRequest<T>): Promise<T> => {
-    const database = await open()
-    return await new Promise((resolve, reject) => {
-      const transaction = database.transaction('saves', 'readwrite')
+    try {
+      opening ??= open()
+      const transaction = (await opening).transaction('saves', 'readwrite')
       const request = make(transaction.objectStore('saves'))
-      transaction.oncomplete = () => resolve(request.result)
-      transaction.onabort = () => reject(transaction.error)
-    })
+      return await new Promise((resolve, reject) => {
+        transaction.oncomplete = () => resolve(request.result)
+        transaction.onabort = reject
+      })
+    } catch (error) {
+      opening = undefined
+      throw error
+    }
   }
   return {
     all: () => call((saves) => saves.getAll() as IDBRequest<Entry[]>),
-    async put(entry) {
-      await call((saves) => saves.put(entry))
-      if (isCleared) {
-        isCleared = false
-        throw new Error('The storage was cleared.')
-      }
-    },
+    put: (entry) => call((saves) => saves.put(entry)),
     delete: (id) => call((saves) => saves.delete(id)),
   }
 }

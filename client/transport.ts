@@ -39,10 +39,10 @@ export interface Result<Data> {
   errors?: ResponseError[]
 }
 
-/** A result of a stream, and the cursor behind it. `result` is undefined for a heartbeat. */
+/** A result of a stream, and the cursor behind it. `result` is null for a heartbeat. */
 export interface Frame<Data> {
   cursor: string | undefined
-  result: Result<Data> | undefined
+  result: Result<Data> | null
 }
 
 type Variables = Readonly<Record<string, unknown>>
@@ -125,14 +125,13 @@ export function makeTransport(url: string, token: Token | undefined, closed: Abo
         for (let rest = ''; ; ) {
           listen()
           const { done, value } = await reader.read()
-          if (done) throw new Error('the stream ended')
+          if (done) throw 'the stream ended'
           const texts = (rest + value).split('\n\n')
           rest = texts.pop()!
           const frames = texts.map((text) => frameOf<Data>(text))
-          const refused = frames.find(({ result }) => result && !result.data)
-          const taken = frames.filter((frame) => frame !== refused && (frame.cursor || frame.result))
+          const taken = frames.filter(({ cursor, result }) => (result ? result.data : cursor))
           if (taken.length > 0) yield taken
-          if (refused) throw refusalOf(refused.result)
+          for (const { result } of frames) if (result && !result.data) throw refusalOf(result)
           if (texts.some((text) => text.startsWith('event: complete'))) return
         }
       } finally {
@@ -147,12 +146,8 @@ export function makeTransport(url: string, token: Token | undefined, closed: Abo
 const bodyOf = (response: Response): Promise<Result<unknown> | undefined> => response.json().catch(() => undefined)
 
 function frameOf<Data>(text: string): Frame<Data> {
-  const frame: Frame<Data> = { cursor: undefined, result: undefined }
-  for (const line of text.split('\n')) {
-    if (line.startsWith('id: ')) frame.cursor = line.slice(4)
-    if (line.startsWith('data: ')) frame.result = JSON.parse(line.slice(6))
-  }
-  return frame
+  const lineOf = (name: string) => new RegExp(`^${name}: (.+)`, 'm').exec(text)?.[1]
+  return { cursor: lineOf('id'), result: JSON.parse(lineOf('data') ?? 'null') }
 }
 
 const codes: Readonly<Record<number, Code>> = { 401: 'UNAUTHENTICATED', 413: 'BAD_USER_INPUT' }
@@ -160,9 +155,10 @@ const codes: Readonly<Record<number, Code>> = { 401: 'UNAUTHENTICATED', 413: 'BA
 function refusalOf(body: Result<unknown> | undefined, response?: Response): SpillwayError {
   const [{ message, path, extensions = {} } = {} as ResponseError] = body?.errors ?? []
   const status = response?.status ?? 200
-  const code = extensions.code ?? codes[status] ?? 'NOT_SPILLWAY'
+  // A server without /models.json is too old.
+  const code = (status !== 404 && (extensions.code ?? codes[status])) || 'NOT_SPILLWAY'
   const after = Number(response?.headers.get('retry-after')) * 1_000
-  return new SpillwayError(code, message ?? `The answer (${status}) is not a Spillway server's.`, {
+  return new SpillwayError(code, message ?? `HTTP ${status}, and no answer of Spillway's.`, {
     // Whatever answered in its place may be gone in a moment.
     retryAfterMs: after || (code === 'NOT_SPILLWAY' ? 5_000 : undefined),
     path,

@@ -33,6 +33,8 @@ export interface Between {
   instead: ((asked: Asked) => Instead | undefined) | undefined
   /** The server that requests go to. */
   upstream: string
+  /** HTML pages and scripts that the proxy has itself, by path. */
+  readonly files: Map<string, { type: string; body: string }>
   /** What the server gets in place of the body. */
   change: ((body: string) => string) | undefined
   /** Sends a text in every open stream. */
@@ -60,6 +62,11 @@ export async function putBetween(upstream: string): Promise<Between> {
     try {
       for await (const chunk of incoming.setEncoding('utf8')) body += chunk
     } catch {
+      return
+    }
+    const file = between.files.get(incoming.url!)
+    if (file) {
+      response.writeHead(200, { 'content-type': file.type }).end(file.body)
       return
     }
     const { headers } = incoming
@@ -93,6 +100,7 @@ export async function putBetween(upstream: string): Promise<Between> {
     asked: [],
     instead: undefined,
     upstream,
+    files: new Map(),
     change: undefined,
     inject(text) {
       for (const stream of streams) stream.write(text)
@@ -112,7 +120,7 @@ function passOn(
   response: ServerResponse,
   { upstream, loses }: { upstream: string; loses: boolean },
 ): void {
-  const { host: _, origin: __, 'content-length': ___, ...rest } = headers
+  const { host: _, origin: __, 'content-length': ___, 'sec-fetch-site': ____, ...rest } = headers
   const outgoing = request(upstream + url, { method: method!, headers: { ...rest, connection: 'close' } }, (answer) => {
     answer.on('error', () => response.destroy())
     if (loses) {

@@ -4,6 +4,7 @@ import { type Client, type ClientOptions, createClient } from '../../client/inde
 import { watch } from '../../client/states.ts'
 import { StoreFault } from '../../src/db/store.ts'
 import { type Consoles, serveConsoles } from '../console/consoles.ts'
+import { models } from '../harness/models.ts'
 import { type Between, putBetween } from './between.ts'
 
 export interface Fixture {
@@ -52,6 +53,16 @@ export async function serveBetween(): Promise<Fixture> {
       await consoles.close()
     },
   }
+}
+
+/** Of the comments on a post, as the database has them. */
+export async function bodiesOf({ consoles }: Fixture, postId: string): Promise<string[]> {
+  const rows = await consoles.served.store.page(models.get('Comment')!, {
+    take: 1e6,
+    skip: 0,
+    where: { postId },
+  } as never)
+  return rows!.map(({ body }) => String(body)).sort()
 }
 
 export const newId = () => crypto.randomUUID()

@@ -3,10 +3,9 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import type { Entry, Storage } from '../../client/index.ts'
 import type { AnyRow } from '../../client/models.ts'
 import { holds } from '../harness/eventually.ts'
-import { models } from '../harness/models.ts'
 import { tokenOf } from '../harness/tenants.ts'
 import { html, type Instead } from './between.ts'
-import { expired, type Fixture, newId, serveBetween } from './fixture.ts'
+import { bodiesOf, expired, type Fixture, newId, serveBetween } from './fixture.ts'
 
 let fixture: Fixture
 beforeAll(async () => {
@@ -15,12 +14,6 @@ beforeAll(async () => {
 afterEach(() => fixture.reset())
 afterAll(() => fixture?.close())
 
-const Comment = models.get('Comment')!
-/** Of a post, as the database has them. */
-async function bodiesOf(postId: string): Promise<string[]> {
-  const rows = await fixture.consoles.served.store.page(Comment, { take: 1e6, skip: 0, where: { postId } } as never)
-  return rows!.map(({ body }) => String(body)).sort()
-}
 const down = (): Instead => 'cut'
 
 /** Its calls can be made to fail. */
@@ -129,7 +122,7 @@ test('bad input rejects at once or with the code of the server, and what is good
   await expect(conflict).rejects.toMatchObject({ code: 'ID_CONFLICT' })
   await neighbour.saved()
   await first.saved()
-  expect(await bodiesOf(postId)).toEqual(['first', 'neighbour'])
+  expect(await bodiesOf(fixture, postId)).toEqual(['first', 'neighbour'])
   // Twice before it is sent: one save, or a conflict.
   const id = newId()
   const twice = comment!.save({ postId, body: 'twice' }, { id })
@@ -147,7 +140,7 @@ test('bad input rejects at once or with the code of the server, and what is good
   // What another server may take stays.
   await expect(nothing!.save({})).rejects.toMatchObject({
     code: 'GRAPHQL_VALIDATION_FAILED',
-    message: expect.stringContaining('comment'),
+    message: expect.stringContaining('nothing'),
   })
   expect($outbox.getSnapshot()).toMatchObject({ state: 'refused', refused: [{ model: 'nothing' }] })
   const follow = comment!.follow({ by: { postId: undefined } })
@@ -178,7 +171,7 @@ test('10,000 saves that waited offline are sent in order, in a hundred requests,
   expect(saves).toHaveLength(100)
   const sent = saves.flatMap(({ body }) => JSON.parse(body).variables.inputs.map((input: AnyRow) => input.body))
   expect(sent).toEqual(sent.toSorted())
-  await holds(async () => expect(await bodiesOf(postId)).toEqual(sent))
+  await holds(async () => expect(await bodiesOf(fixture, postId)).toEqual(sent))
 })
 
 test('a full outbox rejects OUTBOX_FULL, and takes saves again when some were discarded', async () => {
@@ -214,7 +207,7 @@ test('saves go on in memory while a storage throws or rejects, and the outbox sa
     $close()
     fixture.connect({ storage })
     await holds(() => expect(storage.entries.size).toBe(0))
-    expect(await bodiesOf(postId)).toEqual(['kept', 'unkept'])
+    expect(await bodiesOf(fixture, postId)).toEqual(['kept', 'unkept'])
     storage.fails = fails
     const denied = fixture.connect({ storage })
     await holds(() => expect(denied.$outbox.getSnapshot().storage).toBe('unavailable'))
@@ -232,15 +225,16 @@ test('a list is read anew where the log is lost: the store is replaced, and an i
     await Promise.all(saves.map((one) => one.saved()))
   }
   await save(0, 80)
-  const follow = client.comment!.follow({ by: { postId }, first: 20 })
+  // The events of rows that were just saved may follow the page: it has all of them.
+  const follow = client.comment!.follow({ by: { postId }, first: 90 })
   const got: string[] = []
   const stop = follow.subscribe(() => {})
   void (async () => {
     for await (const { body } of follow) got.push(body)
   })()
-  await holds(() => expect(follow.getSnapshot()).toMatchObject({ state: 'live', hasOlder: true }))
+  await holds(() => expect(follow.getSnapshot()).toMatchObject({ state: 'live', hasOlder: false }))
   await save(80, 90)
-  await holds(() => expect(got).toHaveLength(30))
+  await holds(() => expect(got).toHaveLength(90))
   fixture.between.instead = down
   fixture.between.cut()
   await save(90, 340)
@@ -248,12 +242,12 @@ test('a list is read anew where the log is lost: the store is replaced, and an i
     body.replace(/"after":"(.{12}\.[^"]*)"/, (_, cursor) => `"after":"${expired(cursor)}"`)
   fixture.between.instead = undefined
   client.$outbox.retry()
-  await holds(() => expect(got.length).toBeGreaterThan(30))
+  await holds(() => expect(got.length).toBeGreaterThan(90))
   fixture.between.change = undefined
-  await holds(() => expect(got).toHaveLength(280))
-  expect(got.toSorted()).toEqual(Array.from({ length: 280 }, (_, i) => String(60 + i).padStart(3, '0')))
-  expect(new Set(follow.getSnapshot().rows.map(({ body }) => body)).size).toBe(20)
-  await holds(() => expect(follow.getSnapshot().state).toBe('live'))
+  await holds(() => expect(got).toHaveLength(340))
+  expect(got).toEqual(got.toSorted())
+  expect(new Set(got).size).toBe(340)
+  await holds(() => expect(follow.getSnapshot()).toMatchObject({ state: 'live', rows: { length: 90 }, hasOlder: true }))
   await save(340, 341)
   await holds(() => expect(got.at(-1)).toBe('340'))
   stop()
