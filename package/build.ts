@@ -25,7 +25,6 @@ async function build(): Promise<void> {
   for (const file of globSync('dist/**/*.js', { cwd: root })) rewrite(file, namesOfFiles)
   for (const file of globSync('dist/**/*.d.ts', { cwd: root })) rewrite(file, namesOfTypes)
   for (const file of globSync('src/**/*.{lua,sql}', { cwd: root })) cpSync(at(file), at(`dist/${file}`))
-  cpSync(at('prisma/studio.config.ts'), at('dist/prisma/studio.config.ts'))
   if (!existsSync(at('web/dist/index.html'))) node('web/build.ts')
   cpSync(at('web/dist'), at('dist/web/dist'), { recursive: true })
   await bundlePrisma()

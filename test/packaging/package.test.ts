@@ -3,6 +3,7 @@
  * to a column more, a worker beside it and its types. npm reads its cache, which `npm ci` has filled, before it asks the registry.
  */
 import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { cp, lstat, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
@@ -114,6 +115,25 @@ test('npm i spillway takes at most 300 MiB, and runs no install script of any pa
   console.log(`npm i spillway: ${megabytes.toFixed(0)} MiB, ${packages.length} packages`)
   expect(megabytes).toBeLessThan(300)
   expect(packages.filter(([, { hasInstallScript }]) => hasInstallScript)).toEqual([])
+})
+
+test('the package has every file that its programs load by a URL: threads, scripts, SQL, the console, the settings of Studio', async () => {
+  const dist = join(dir, 'empty/node_modules/spillway/dist')
+  const programs = await readdir(dist, { recursive: true })
+  const named = await Promise.all(
+    programs
+      .filter((path) => path.endsWith('.js'))
+      .map(async (path) => {
+        const text = await readFile(join(dist, path), 'utf8')
+        return [...text.matchAll(/\bnew URL\('([^']+)', import\.meta\.url\)/g)].map(([, name]) =>
+          join(path, '..', name!),
+        )
+      }),
+  )
+  const files = [...new Set(named.flat())].filter((path) => path !== '.')
+  expect(files).toContain('worker/embedded.js')
+  expect(files).toContain('web/dist/')
+  expect(files.filter((path) => !existsSync(join(dist, path)))).toEqual([])
 })
 
 test('npx spillway init makes a project whose npm start saves over HTTP, and which a browser sees the console of', async () => {
