@@ -70,4 +70,4 @@ export const errorOf = (thrown: unknown): SpillwayError =>
     ? thrown
     : new SpillwayError('UNREACHABLE', `${thrown}: no network, no server, or CORS_ORIGINS lacks this page.`)
 
-export const closedError = () => new SpillwayError('CLOSED', 'The client was closed.')
+export const closedError = () => new SpillwayError('CLOSED', 'Closed.')

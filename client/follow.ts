@@ -6,7 +6,7 @@
 import { errorOf, isFinal, SpillwayError } from './error.ts'
 import type { AnyRow, Documents, Models } from './models.ts'
 import type { Waker } from './pause.ts'
-import { type EventOf, followStates, next, type StateOf } from './states.ts'
+import { followStates, next, type StateOf } from './states.ts'
 import { makeStore, type Store } from './store.ts'
 import type { Transport } from './transport.ts'
 
@@ -125,8 +125,8 @@ export function makeFollow(
     for (const reader of readers) if (reader.items.length > slowest!.items.length) slowest = reader
     store.set({ ...part, cursor: slowest?.items[0] ? slowest.last : cursor })
   }
-  const move = (event: EventOf<typeof followStates>, problem?: SpillwayError) =>
-    show({ state: next(followStates, store.getSnapshot().state, event), problem })
+  const move = (to: StateOf<typeof followStates>, problem?: SpillwayError) =>
+    show({ state: next(followStates, store.getSnapshot().state, to), problem })
 
   /** Follows as long as there is a subscriber or an iterator. */
   function update(): void {
@@ -138,7 +138,7 @@ export function makeFollow(
     } else if (!isUsed && run) {
       run.abort()
       run = undefined
-      move('stop')
+      move('idle')
     }
   }
 
@@ -153,18 +153,18 @@ export function makeFollow(
       try {
         const isResumed = cursor !== undefined
         const isRead = !isResumed || (isWatched && !isPaged)
-        move(isRead ? 'read' : 'connect')
+        move(isRead ? 'reading' : 'connecting')
         const documents = await models.of(key, columns)
         if (isRead) {
           await readAnew(documents, signal)
-          move('connect')
+          move('connecting')
         }
         const connectedAt = transport.now()
         let missed = 0
         const stream = transport.stream<{ saved: { row: AnyRow } }>(documents.saved, { ...by, after: cursor }, signal)
         for await (const frames of stream) {
           if (signal.aborted) return
-          if (store.getSnapshot().state !== 'live') move('open')
+          if (store.getSnapshot().state !== 'live') move('live')
           for (const frame of frames) cursor = frame.cursor ?? cursor
           const items = frames.flatMap(({ cursor, result }) => (result ? { row: result.data!.saved.row, cursor } : []))
           missed += items.filter(({ row }) => Date.parse(row.savedAt) <= connectedAt).length
@@ -187,7 +187,7 @@ export function makeFollow(
           show({ missed: undefined })
         }
         const isRefused = isFinal(problem) && !isLost
-        move(isRefused ? 'refuse' : 'retry', problem)
+        move(isRefused ? 'refused' : 'waiting', problem)
         if (isRefused) fail(problem)
         await waker.backOff(tries, isRefused ? refusedMs : problem.retryAfterMs, signal)
         tries += 1
@@ -203,10 +203,7 @@ export function makeFollow(
       since = Math.max(since, Date.parse(savedAt) - skewMs)
       return true
     })
-    for (const id of seen.keys()) {
-      if (seen.size <= mostSeen) break
-      seen.delete(id)
-    }
+    for (const id of seen.keys()) if (seen.size > mostSeen) seen.delete(id)
     for (const { items, problem } of readers) if (!problem) items.push(...fresh)
     renew()
     return fresh.map(({ row }) => row)
@@ -247,7 +244,7 @@ export function makeFollow(
       if (!isGap || readers.size === 0 || isTooMuch || found.length === 0) break
     }
     const { rows, hasOlder, cursor: place } = newest!
-    if (isTooMuch) fail(new SpillwayError('CURSOR_EXPIRED', 'More was missed than can be found.'))
+    if (isTooMuch) fail(new SpillwayError('CURSOR_EXPIRED', 'Too much was missed.'))
     most = keep
     isPaged = true
     // Otherwise the events after the cursor have what was saved since.
@@ -285,7 +282,7 @@ export function makeFollow(
     if (end.signal.aborted) return
     end.abort()
     run?.abort()
-    move('close')
+    move('closed')
     renew()
   }
   if (closed.aborted) close()

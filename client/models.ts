@@ -34,24 +34,18 @@ export function makeModels({ models }: Transport) {
     })
     return reading
   }
-  const find = async (key: string) => (await all()).find(({ name }) => keyOf(name) === key)
 
   return {
     all,
     forget,
-    /** Throws GRAPHQL_VALIDATION_FAILED where the server has no such model. */
+    /** Throws GRAPHQL_VALIDATION_FAILED where the server has no such model, or had none when they were read. */
     async of(key: string, by: readonly string[] = []): Promise<Documents> {
-      const known = await find(key)
-      if (!known) forget()
-      const model = known ?? (await find(key))
+      const model = (await all()).find(({ name }) => name[0]!.toLowerCase() + name.slice(1) === key)
       if (model) return documentsOf(model, by)
       throw new SpillwayError('GRAPHQL_VALIDATION_FAILED', `The server has no model ${key}.`)
     },
   }
 }
-
-/** As it is written behind `client.` */
-const keyOf = (name: string) => name[0]!.toLowerCase() + name.slice(1)
 
 function documentsOf({ name, names, columns }: Model, by: readonly string[]): Documents {
   const { one, many, saveMany, saved } = names

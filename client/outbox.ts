@@ -6,7 +6,7 @@ import { closedError, errorOf, isFinal, SpillwayError } from './error.ts'
 import type { Models } from './models.ts'
 import type { Waker } from './pause.ts'
 import { makeSave, type Save, type SaveControl } from './save.ts'
-import { type EventOf, next, outboxStates, type StateOf } from './states.ts'
+import { next, outboxStates, type StateOf } from './states.ts'
 import type { Entry, Storage } from './storage.ts'
 import { makeStore, type Store } from './store.ts'
 import type { Transport } from './transport.ts'
@@ -89,11 +89,11 @@ export function makeOutbox({ transport, models, waker, storage, tab, follow, clo
     storage: 'ok',
   })
 
-  function show(event?: EventOf<typeof outboxStates>, problem = store.getSnapshot().problem): void {
+  function show(to?: StateOf<typeof outboxStates>, problem = store.getSnapshot().problem): void {
     const { state } = store.getSnapshot()
     const [oldest = { entry: { at: unkept + 1 } }] = queue.values()
     set({
-      state: event ? next(outboxStates, state, event) : state,
+      state: to ? next(outboxStates, state, to) : state,
       waiting: queue.size,
       refused: [...refused.values()].map(({ entry, problem }) => ({ ...entry, problem })),
       problem,
@@ -138,7 +138,7 @@ export function makeOutbox({ transport, models, waker, storage, tab, follow, clo
       queue.delete(entry.id)
       refused.set(entry.id, { ...waiting, problem })
     } else forget(waiting)
-    control.move('refuse', problem)
+    control.move('refused', problem)
   }
 
   function nextBatch(most: number): Waiting[] {
@@ -147,9 +147,8 @@ export function makeOutbox({ transport, models, waker, storage, tab, follow, clo
     for (const waiting of queue.values()) {
       size += waiting.text.length
       const [first] = batch
-      if (first && (first.entry.model !== waiting.entry.model || size > mostLengthOfBatch || batch.length >= most))
-        break
-      batch.push(waiting)
+      if (first && (first.entry.model !== waiting.entry.model || size > mostLengthOfBatch)) break
+      if (batch.push(waiting) === most) break
     }
     return batch
   }
@@ -157,8 +156,8 @@ export function makeOutbox({ transport, models, waker, storage, tab, follow, clo
   function take(waiting: Waiting, { status, duplicate, failure }: Answer): void {
     const { control, entry } = waiting
     forget(waiting)
-    if (failure) control.move('fail', new SpillwayError(failure.code, failure.message))
-    else control.move('queue', undefined, { id: entry.id, status, duplicate })
+    if (failure) control.move('failed', new SpillwayError(failure.code, failure.message))
+    else control.move('queued', undefined, { id: entry.id, status, duplicate })
   }
 
   async function run(): Promise<void> {
@@ -171,8 +170,8 @@ export function makeOutbox({ transport, models, waker, storage, tab, follow, clo
       const batch = nextBatch(single > 0 ? 1 : mostOfBatch)
       // Those that were not discarded meanwhile.
       const sent = () => batch.filter(({ entry }) => queue.has(entry.id))
-      for (const { control } of batch) control.move('send')
-      show('send')
+      for (const { control } of batch) control.move('sending')
+      show('sending')
       try {
         const { saveMany } = await models.of(batch[0]!.entry.model)
         const inputs = batch.map(({ entry: { id, input } }) => ({ ...input, id }))
@@ -190,13 +189,13 @@ export function makeOutbox({ transport, models, waker, storage, tab, follow, clo
         // The server is of another release than its models, or this save is: then it must not keep the others.
         if (isOfModels) models.forget()
         if (!isFinal(problem) && !(isOfModels && tries >= mostStale)) {
-          for (const { control } of sent()) control.move('retry', problem)
-          show('retry', problem)
+          for (const { control } of sent()) control.move('retrying', problem)
+          show('waiting', problem)
           await waker.backOff(tries, problem.retryAfterMs, closed)
           tries += 1
         } else if (isOfInput && batch.length > 1) {
           single = batch.length
-          for (const { control } of sent()) control.move('wait')
+          for (const { control } of sent()) control.move('waiting')
         } else {
           // No save passes with a token that is refused before any field is.
           const all = code === 'UNAUTHENTICATED' && !path ? [...queue.values()] : sent()
@@ -212,12 +211,12 @@ export function makeOutbox({ transport, models, waker, storage, tab, follow, clo
   }
 
   const rest = () => {
-    if (!closed.aborted) show(refused.size > 0 ? 'stick' : 'rest')
+    if (!closed.aborted) show(refused.size > 0 ? 'refused' : 'idle')
   }
 
   closed.addEventListener('abort', () => {
-    for (const { control } of queue.values()) control.move('refuse', closedError())
-    show('close')
+    for (const { control } of queue.values()) control.move('refused', closedError())
+    show('closed')
   })
 
   return {
@@ -228,7 +227,7 @@ export function makeOutbox({ transport, models, waker, storage, tab, follow, clo
       try {
         text = JSON.stringify(input, (_, value) => (typeof value === 'bigint' ? `${value}` : value))
       } catch (error) {
-        problem = new SpillwayError('BAD_USER_INPUT', `The input is no JSON: ${error}`)
+        problem = new SpillwayError('BAD_USER_INPUT', `No JSON: ${error}`)
       }
       const known = queue.get(id) ?? refused.get(id)
       if (known) {
@@ -241,7 +240,7 @@ export function makeOutbox({ transport, models, waker, storage, tab, follow, clo
       if (closed.aborted) problem = closedError()
       if (problem) {
         const { save, move } = makeSave(id, () => {})
-        move('refuse', problem)
+        move('refused', problem)
         return save
       }
       last += 1
@@ -281,14 +280,14 @@ export function makeOutbox({ transport, models, waker, storage, tab, follow, clo
       retry() {
         const again = [...refused.values()]
         refused.clear()
-        for (const { control } of again) control.move('wait')
+        for (const { control } of again) control.move('waiting')
         addFirst(again)
         waker.wake()
       },
       discard(id) {
         const waiting = queue.get(id) ?? refused.get(id)
         if (!waiting) return
-        refuse(waiting, new SpillwayError('ABORTED', 'The save was discarded.'), false)
+        refuse(waiting, new SpillwayError('ABORTED', 'Discarded.'), false)
         show()
         if (store.getSnapshot().state === 'refused') rest()
         waker.wake()

@@ -29,19 +29,19 @@ export function makeReceipts({ transport, models, waker, closed }: Deps) {
   let isRunning = false
   let renewal = new AbortController()
 
-  function end(id: string, ...[event, problem, row]: Parameters<SaveControl['move']>): void {
+  function end(id: string, ...[to, problem, row]: Parameters<SaveControl['move']>): void {
     const { control } = waiting.get(id) ?? {}
     waiting.delete(id)
-    control?.move(event, problem, row)
+    control?.move(to, problem, row)
   }
 
   function take({ receipts }: Receipts): void {
     for (const { saveId, status, failure, ...rows } of receipts) {
       const [row] = Object.values(rows)
-      if (failure) end(saveId, 'fail', new SpillwayError(failure.code, failure.message))
-      else if (row) end(saveId, 'save', undefined, row)
+      if (failure) end(saveId, 'failed', new SpillwayError(failure.code, failure.message))
+      else if (row) end(saveId, 'saved', undefined, row)
       else if (status === 'SAVED')
-        end(saveId, 'lose', new SpillwayError('FORBIDDEN', 'It is saved; this token may not read it.'))
+        end(saveId, 'queued', new SpillwayError('FORBIDDEN', 'Saved; this token may not read it.'))
     }
   }
 
@@ -57,7 +57,7 @@ export function makeReceipts({ transport, models, waker, closed }: Deps) {
         if (result) take(result.data!)
       }
     }
-    for (const id of ids) end(id, 'lose', new SpillwayError('NOT_FOUND', 'The save was lost or discarded.'))
+    for (const id of ids) end(id, 'queued', new SpillwayError('NOT_FOUND', 'Lost or discarded.'))
   }
 
   async function run(): Promise<void> {
@@ -73,7 +73,7 @@ export function makeReceipts({ transport, models, waker, closed }: Deps) {
       } catch (thrown) {
         const problem = errorOf(thrown)
         if (renewal.signal.aborted) continue
-        if (isFinal(problem)) for (const id of waiting.keys()) end(id, 'lose', problem)
+        if (isFinal(problem)) for (const id of waiting.keys()) end(id, 'queued', problem)
         else await waker.backOff(tries, problem.retryAfterMs, closed)
       }
       tries = waiting.size < before ? 0 : tries + 1

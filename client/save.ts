@@ -1,6 +1,6 @@
 /** One save as the page sees it: a promise of its acknowledgement, and a store of its state. */
 import type { SpillwayError } from './error.ts'
-import { type EventOf, next, type StateOf, saveStates } from './states.ts'
+import { next, type StateOf, saveStates } from './states.ts'
 import { makeStore, type Store } from './store.ts'
 
 export interface Receipt {
@@ -28,8 +28,8 @@ export interface Save<Row = unknown> extends Promise<Receipt>, Store<SaveSnapsho
 
 export interface SaveControl {
   save: Save
-  /** `done`: the receipt, with `queue`; the row, with `save`. `lose`: the end of a queued save is not known, and `problem` says why. */
-  move(event: EventOf<typeof saveStates>, problem?: SpillwayError, done?: unknown): void
+  /** `done`: the receipt, with `queued`; the row, with `saved`. */
+  move(to: StateOf<typeof saveStates>, problem?: SpillwayError, done?: unknown): void
 }
 
 /** `watch` is called when the end of a queued save is wanted. */
@@ -61,14 +61,14 @@ export function makeSave(id: string, watch: () => void): SaveControl {
           })
         }),
     }),
-    move(event, problem, done) {
-      const state = next(saveStates, store.getSnapshot().state, event)
-      if (event === 'lose') isWanted = false
+    move(to, problem, done) {
+      const state = next(saveStates, store.getSnapshot().state, to)
       store.set({ state, problem, row: state === 'saved' ? done : undefined })
-      if (event === 'queue') {
-        resolve(done as Receipt)
+      if (to === 'queued') {
+        if (problem) isWanted = false
+        else resolve(done as Receipt)
         if (isWanted) watch()
-      } else if (problem && event !== 'retry') reject(problem)
+      } else if (problem && to !== 'retrying') reject(problem)
     },
   }
 }

@@ -82,7 +82,7 @@ export function makeTransport(url: string, token: Token | undefined, closed: Abo
   /** The member of the answer; without it, the answer is none of Spillway's. */
   async function member<T>(name: 'data' | 'models', path: string, signal: AbortSignal, body?: string): Promise<T> {
     try {
-      const accept = 'application/graphql-response+json, application/json'
+      const accept = 'application/graphql-response+json'
       const response = await send(path, accept, AbortSignal.any([signal, AbortSignal.timeout(answerWithinMs)]), body)
       const answer = await bodyOf(response)
       if (!answer?.[name] || answer.errors) throw refusalOf(answer, response)
@@ -158,7 +158,7 @@ function refusalOf(body: Result<unknown> | undefined, response?: Response): Spil
   // A server without /models.json is too old.
   const code = (status !== 404 && (extensions.code ?? codes[status])) || 'NOT_SPILLWAY'
   const after = Number(response?.headers.get('retry-after')) * 1_000
-  return new SpillwayError(code, message ?? `HTTP ${status}, and no answer of Spillway's.`, {
+  return new SpillwayError(code, message ?? `HTTP ${status} is no answer of Spillway's.`, {
     // Whatever answered in its place may be gone in a moment.
     retryAfterMs: after || (code === 'NOT_SPILLWAY' ? 5_000 : undefined),
     path,

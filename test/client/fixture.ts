@@ -11,7 +11,7 @@ export interface Fixture {
   consoles: Consoles
   between: Between
   connect(options?: ClientOptions, url?: string): Client
-  /** Closes the clients of a test; fails for an event that a state does not list. */
+  /** Closes the clients of a test; fails for a transition that no table lists. */
   reset(): void
   close(): Promise<void>
 }
@@ -31,7 +31,7 @@ export async function serveBetween(): Promise<Fixture> {
   const between = await putBetween(consoles.open.url)
   const clients: { $close(): void }[] = []
   const unknown: string[] = []
-  watch.unknown = (from, event) => unknown.push(`${from}: ${event}`)
+  watch.unknown = (from, to) => unknown.push(`${from} to ${to}`)
   return {
     consoles,
     between,
@@ -46,7 +46,7 @@ export async function serveBetween(): Promise<Fixture> {
       between.change = undefined
       between.upstream = consoles.open.url
       between.asked.length = 0
-      expect(unknown.splice(0), 'events that a state does not list').toEqual([])
+      expect(unknown.splice(0), 'transitions that no table lists').toEqual([])
     },
     async close() {
       await between.close()
