@@ -5,6 +5,7 @@ WORKDIR /app
 # this one: both go.
 COPY package.json package-lock.json .npmrc tsconfig.json node-version.mjs ./
 COPY prisma ./prisma
+COPY client ./client
 COPY web ./web
 RUN npm ci && npm prune --omit=optional
 

@@ -4,8 +4,8 @@
  * is closed are not counted, and the numbers are shown as not known.
  */
 import { access, token } from './access.ts'
-import { pause } from './api.ts'
 import { type Model, models, onChosen, operationsOf } from './models.ts'
+import { pause } from './pause.ts'
 import { noteWritten, queue } from './queue.ts'
 
 const againMs = 2_000

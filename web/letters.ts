@@ -1,6 +1,6 @@
 /** The dead letters: what could not be saved, and what is done about it. The list is read anew whenever their number changes. */
 import { access } from './access.ts'
-import { ask, Refusal } from './api.ts'
+import { ask, problemOf, textOf } from './client.ts'
 import { plural } from './format.ts'
 import { DeadLetters, Discard, Retry } from './operations.ts'
 import { look, queue } from './queue.ts'
@@ -104,7 +104,6 @@ async function trying(act: () => Promise<void>): Promise<void> {
   try {
     await act()
   } catch (error) {
-    if (!(error instanceof Refusal)) throw error
-    letters.patch({ problem: error.message })
+    letters.patch({ problem: textOf(problemOf(error)) })
   }
 }

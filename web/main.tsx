@@ -11,10 +11,10 @@ import { App } from './view/app.tsx'
 
 watchLetters()
 watchSpike()
-void watchFeed()
+watchFeed()
 void watchQueue()
 void watchCounts()
 // Last: the others hear of the first model.
-void watchOutbox()
+watchOutbox()
 void loadModels()
 render(<App />, document.getElementById('console')!)

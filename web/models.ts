@@ -3,8 +3,9 @@
  * operations of a model are made here, for no file of the console names one.
  */
 import { access } from './access.ts'
-import { get, pause, Refusal } from './api.ts'
+import { client, textOf as messageOf, noting, problemOf } from './client.ts'
 import type { Operation } from './operations.ts'
+import { pause } from './pause.ts'
 import { makeStore } from './store.ts'
 
 export interface Column {
@@ -29,7 +30,7 @@ export interface Column {
 
 export interface Model {
   name: string
-  names: { one: string; many: string; save: string; saveMany: string; saved: string; flat: boolean }
+  names: { one: string; many: string; saveMany: string; saved: string }
   columns: Column[]
 }
 
@@ -75,13 +76,13 @@ export async function loadModels(): Promise<void> {
   for (let tries = 1; models.get().list.length === 0; tries++) {
     wake = new AbortController()
     try {
-      const { models: list } = await get<{ models: Model[] }>('/models.json', 'read')
+      const list = (await noting('read', client.$models())) as unknown as Model[]
       models.set({ list, chosen: undefined, problem: '' })
       choose(modelNamed(sessionStorage.getItem(key) ?? '')?.name ?? list[0]!.name)
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error
+      const problem = messageOf(problemOf(error))
       // A refusal of the token is shown beside the token.
-      models.patch({ problem: access.get().may.read ? error.message : '' })
+      models.patch({ problem: access.get().may.read ? problem : '' })
       await pause(Math.min(5_000, 500 * 2 ** tries), wake.signal)
     }
   }
@@ -95,61 +96,18 @@ export function retryModels(): void {
 /** The columns that a client sends. */
 export const sentColumns = ({ columns }: Model): Column[] => columns.filter(({ fromToken }) => !fromToken)
 
-interface Failure {
-  code: string
-  message: string
-}
-
 export interface Operations {
-  page: Operation<
-    {
-      page: {
-        savedCursor: string
-        edges: { cursor: string; node: Row }[]
-        pageInfo: { hasNextPage: boolean }
-      } | null
-    },
-    { first: number; after?: string }
-  >
-  saved: Operation<{ saved: { cursor: string; row: Row } }, { after: string | null }>
-  save: Operation<{ save: { status: 'QUEUED' | 'SAVED' | 'FAILED'; failure: Failure | null } | null }, Values>
   /** Tells of each row only when it was written. */
-  written: Operation<{ saved: { row: Pick<Row, 'savedAt'> } }, Record<string, never>>
+  written: string
   saveMany: Operation<{ saves: { status: string }[] | null }, { inputs: Values[] }>
 }
 
-const known = new WeakMap<Model, Operations>()
-
-export function operationsOf(model: Model): Operations {
-  const made = known.get(model) ?? makeOperations(model)
-  known.set(model, made)
-  return made
-}
-
-function makeOperations(model: Model): Operations {
-  const { name, names, columns } = model
-  const row = ['id', ...columns.map((column) => column.name), 'createdAt', 'savedAt'].join(' ')
-  const inputs = names.flat ? sentColumns(model).map((column) => [column.name, typeOf(column)] as const) : undefined
-  const declared = inputs ? inputs.map(([name, type]) => `$${name}:${type}`).join(' ') : `$input:${name}Input!`
-  const passed = inputs ? inputs.map(([name]) => `${name}:$${name}`).join(' ') : 'input:$input'
-  return {
-    page: `query Page($first:Int$after:String){page:${names.many}(first:$first after:$after){savedCursor edges{cursor node{${row}}}pageInfo{hasNextPage}}}`,
-    saved: `subscription Saved($after:String){saved:${names.saved}(after:$after){cursor row:${names.one}{${row}}}}`,
-    written: `subscription Written{saved:${names.saved}{row:${names.one}{savedAt}}}`,
-    save: `mutation Save($id:ID ${declared}){save:${names.save}(id:$id ${passed}){status failure{code message}}}`,
-    saveMany: `mutation SaveMany($inputs:[${name}Input!]!){saves:${names.saveMany}(inputs:$inputs){status}}`,
-  } as Operations
-}
-
-/** What `Operations.save` takes. */
-export const saveVariables = ({ names }: Model, id: string, values: Values): Values =>
-  names.flat ? { ...values, id } : { input: values, id }
-
-/** A column with a default may be left out. */
-function typeOf({ type, enumName, nullable, default: value }: Column): string {
-  const named = type === 'Enum' ? enumName : type === 'Json' ? 'JSON' : type
-  return `${named}${nullable || value !== undefined ? '' : '!'}`
-}
+/** Those that the client does not make. */
+export const operationsOf = ({ name, names }: Model): Operations => ({
+  written: `subscription Written{saved:${names.saved}{row:${names.one}{savedAt}}}`,
+  saveMany:
+    `mutation SaveMany($inputs:[${name}Input!]!){saves:${names.saveMany}(inputs:$inputs){status}}` as Operations['saveMany'],
+})
 
 /** A row or an input in one line: the value of the only column, or each value behind its column's name. */
 export function lineOf({ columns }: Model, values: Values): string {

@@ -1,14 +1,14 @@
 /**
- * What was given to Save here, of any model, and where it stands. Invariant: a save is shown until it is known to be saved or failed, and it is sent
- * again under the id it has until the server has answered: it is saved once, however often that takes. A reload goes on with it.
+ * What was given to Save here, of any model, and where it stands. Invariant: a save is shown until it is known to be saved or failed. The client
+ * sends it until the server has answered; a reload goes on with it under its id.
  */
-import { uuidv7 } from 'uuidv7'
+import { type Save, uuidv7 } from '../client/index.ts'
 import { access } from './access.ts'
-import { ask, pause, Refusal } from './api.ts'
+import { ask, client, clientOf, noting, problemOf, textOf } from './client.ts'
 import { onSaved } from './feed.ts'
 import { duration } from './format.ts'
-import { chosen, lineOf, modelNamed, onChosen, operationsOf, saveVariables, type Values } from './models.ts'
-import { Receipt } from './operations.ts'
+import { chosen, lineOf, modelNamed, onChosen, operationsOf, type Values } from './models.ts'
+import { pause } from './pause.ts'
 import { look } from './queue.ts'
 import { say } from './say.ts'
 import { makeStore } from './store.ts'
@@ -41,7 +41,7 @@ const key = 'spillway.saves'
 export const outbox = makeStore({ sent: [] as Sent[] })
 
 /** Those that are not saved yet. */
-const open = new Set<string>()
+const open = new Map<string, Save>()
 
 export function submit(model: string, values: Values): void {
   begin({ id: uuidv7(), model, values })
@@ -55,54 +55,67 @@ function begin(kept: Kept): void {
   void send(kept)
 }
 
-async function send({ id, model: name, values }: Kept): Promise<void> {
-  open.add(id)
+async function send({ id, model, values }: Kept): Promise<void> {
+  const save = clientOf(model).save(values, { id })
+  open.set(id, save)
   keep()
-  const model = modelNamed(name)
-  if (!model) return fail(id, `This server has no model ${name}.`)
-  for (let tries = 1; ; tries++) {
+  try {
+    const { status } = await noting('write', save)
+    const sent = open.has(id) && find(id)
+    if (sent) change(id, { state: 'queued', queuedMs: performance.now() - sent.startedAt }, 'reason')
+    look()
+    if (status === 'QUEUED') await end(save)
+    settle(id)
+  } catch (error) {
+    const problem = problemOf(error)
+    const isDead = save.getSnapshot().state === 'failed'
+    // Edited, it is another save.
+    client.$outbox.discard(id)
+    fail(id, isDead ? `${problem.message} It is among the dead letters.` : textOf(problem))
+  }
+}
+
+/** The feed tells of most, and sooner; whatever it does not tell of (a failure, a save of another model) is asked for. */
+async function end(save: Save): Promise<void> {
+  for (;;) {
+    await pause(receiptAfterMs)
+    if (!open.has(save.id)) return
     try {
-      const { save } = await ask(operationsOf(model).save, 'write', saveVariables(model, id, values))
-      const sent = find(id)
-      if (sent && open.has(id)) {
-        change(id, { state: 'queued', queuedMs: performance.now() - sent.startedAt }, 'reason')
-        if (save) settle(id, save)
-        look()
-      }
+      await save.saved()
       return
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error
-      // The answer was lost, and the event came: it is saved.
-      if (!open.has(id)) return
-      if (error.retryAfterMs === undefined) return fail(id, error.message)
-      change(id, { state: 'retrying', reason: error.message })
-      if (tries === 1) say(`Not saved yet: ${error.message} It is sent again by itself.`)
-      await pause(Math.max(error.retryAfterMs, Math.min(5_000, 250 * 2 ** tries)))
+      // Otherwise this token may not know; another one may.
+      if (save.getSnapshot().state !== 'queued') throw error
     }
   }
 }
 
-interface Standing {
-  status: 'QUEUED' | 'SAVED' | 'FAILED'
-  failure: { code: string; message: string } | null
+function showRetries(): void {
+  for (const [id, save] of open) {
+    const { state, problem } = save.getSnapshot()
+    if (state !== 'retrying') continue
+    const reason = textOf(problem!)
+    const before = find(id)
+    if (before?.reason === reason) continue
+    change(id, { state, reason })
+    if (before?.state === 'sending') say(`Not saved yet: ${reason} It is sent again by itself.`)
+  }
 }
 
-function settle(id: string, { status, failure }: Standing): void {
-  const sent = find(id)
-  if (status === 'QUEUED' || !sent || !open.has(id)) return
-  if (status === 'FAILED') {
-    fail(id, `${failure!.message} It is among the dead letters.`)
-    return
-  }
-  open.delete(id)
-  const savedMs = performance.now() - sent.startedAt
-  change(id, { state: 'saved', savedMs, queuedMs: sent.queuedMs ?? savedMs }, 'reason')
+function settle(id: string): void {
+  if (!open.delete(id)) return
+  // The event may have come before the answer.
+  client.$outbox.discard(id)
+  const { startedAt, queuedMs } = find(id) ?? {}
+  if (startedAt === undefined) return
+  const savedMs = performance.now() - startedAt
+  change(id, { state: 'saved', savedMs, queuedMs: queuedMs ?? savedMs }, 'reason')
   keep()
   say(`Saved in ${duration(savedMs)}.`)
 }
 
 function fail(id: string, reason: string): void {
-  open.delete(id)
+  if (!open.delete(id)) return
   change(id, { state: 'failed', reason })
   keep()
   say(`Failed: ${reason}`)
@@ -115,15 +128,15 @@ export async function mayWrite(): Promise<void> {
   try {
     await ask(operationsOf(model).saveMany, 'write', { inputs: [] })
   } catch (error) {
-    if (!(error instanceof Refusal)) throw error
+    problemOf(error)
   }
 }
 
-/** The feed tells of most; whatever it does not tell of (a failure, a save of another model) is asked for. */
-export async function watchOutbox(): Promise<never> {
+export function watchOutbox(): void {
   onSaved((rows) => {
-    if (open.size > 0) for (const { id } of rows) if (open.has(id)) settle(id, { status: 'SAVED', failure: null })
+    if (open.size > 0) for (const { id } of rows) settle(id)
   })
+  client.$outbox.subscribe(showRetries)
   let begun = false
   onChosen(() => {
     if (begun) return
@@ -131,20 +144,6 @@ export async function watchOutbox(): Promise<never> {
     if (access.get().on) void mayWrite()
     for (const one of kept()) begin(one)
   })
-  for (;;) {
-    await pause(receiptAfterMs)
-    const waiting = outbox
-      .get()
-      .sent.filter(({ state, startedAt }) => state === 'queued' && performance.now() - startedAt > receiptAfterMs)
-    for (const { id } of waiting.slice(-3)) {
-      try {
-        const { receipt } = await ask(Receipt, 'read', { id })
-        if (receipt) settle(id, receipt)
-      } catch (error) {
-        if (!(error instanceof Refusal)) throw error
-      }
-    }
-  }
 }
 
 const find = (id: string) => outbox.get().sent.find((sent) => sent.id === id)

@@ -4,9 +4,11 @@
  * follows: the change of the depth, and what left it. Asked for and not subscribed to: a browser has six connections to a server for
  * all its tabs together, and a stream would hold one.
  */
+import type { SpillwayError } from '../client/index.ts'
 import { access } from './access.ts'
-import { ask, pause, Refusal, serverAhead, unreachable } from './api.ts'
+import { ask, client, problemOf, unreachable } from './client.ts'
 import { Queue } from './operations.ts'
+import { pause } from './pause.ts'
 import { makeStore } from './store.ts'
 
 export const windowMs = 300_000
@@ -47,7 +49,7 @@ export const queue = makeStore({
   /** Since when nobody answers. */
   lostSince: undefined as number | undefined,
   /** Why there is no answer about the queue, where the server does answer. */
-  trouble: undefined as Refusal | undefined,
+  trouble: undefined as SpillwayError | undefined,
   /** Since when messages wait and nothing is written. */
   stuckSince: undefined as number | undefined,
 })
@@ -62,7 +64,7 @@ let wake = new AbortController()
 
 /** Takes note of events: when their rows were written, by the server's clock. */
 export function noteWritten(savedAt: number, rows: number): void {
-  const tick = Math.floor((savedAt - serverAhead()) / tickMs)
+  const tick = Math.floor((savedAt - client.$now() + Date.now()) / tickMs)
   written.set(tick, (written.get(tick) ?? 0) + rows)
   lastMoveAt = Date.now()
   queue.patch({ persisted: queue.get().persisted + rows })
@@ -109,11 +111,11 @@ async function sample(): Promise<void> {
     const { queue: status } = await ask(Queue, 'admin', {})
     record({ at: Date.now(), status: status ?? undefined })
   } catch (error) {
-    if (!(error instanceof Refusal)) throw error
+    const trouble = problemOf(error)
     const at = Date.now()
     record({ at, status: undefined })
-    if (unreachable(error)) queue.patch({ lostSince: queue.get().lostSince ?? at })
-    else if (access.get().may.admin) queue.patch({ trouble: error, lostSince: undefined })
+    if (unreachable(trouble)) queue.patch({ lostSince: queue.get().lostSince ?? at })
+    else if (access.get().may.admin) queue.patch({ trouble, lostSince: undefined })
     else queue.patch({ status: undefined, lostSince: undefined })
   }
 }

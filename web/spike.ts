@@ -2,11 +2,12 @@
  * A spike: thousands of rows of the chosen model through its mutation of many, a few requests at a time, each with ids of its own making, so that what got no answer
  * is sent again and saved once. Invariant: `accepted` counts what the server acknowledged, `saved` what came back as an event.
  */
-import { uuidv7 } from 'uuidv7'
-import { ask, pause, Refusal } from './api.ts'
+import { isFinal, uuidv7 } from '../client/index.ts'
+import { ask, problemOf, textOf } from './client.ts'
 import { onSaved } from './feed.ts'
 import { count, duration } from './format.ts'
 import { type Column, chosen, type Model, operationsOf, sentColumns, type Values } from './models.ts'
+import { pause } from './pause.ts'
 import { look } from './queue.ts'
 import { say } from './say.ts'
 import { makeStore } from './store.ts'
@@ -114,14 +115,15 @@ async function accept(model: Model, inputs: Values[], signal: AbortSignal): Prom
       await ask(operationsOf(model).saveMany, 'write', { inputs })
       return true
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error
-      if (error.retryAfterMs === undefined) {
-        patch({ problem: error.message, failed: true })
-        say(`The spike stopped: ${error.message}`)
+      const refusal = problemOf(error)
+      const problem = textOf(refusal)
+      if (isFinal(refusal)) {
+        patch({ problem, failed: true })
+        say(`The spike stopped: ${problem}`)
         return false
       }
-      patch({ problem: error.message })
-      await pause(Math.max(error.retryAfterMs, Math.min(5_000, 250 * 2 ** tries)), signal)
+      patch({ problem })
+      await pause(Math.max(refusal.retryAfterMs ?? 0, Math.min(5_000, 250 * 2 ** tries)), signal)
       // It may have been accepted, where there was no answer; those come back as events, and are counted no more.
       if (signal.aborted) return false
     }

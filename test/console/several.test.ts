@@ -298,7 +298,7 @@ test('after a reload, the console sends a save to the model that it was typed fo
   await page.route('**/graphql', async (route) => {
     const { query, variables } = route.request().postDataJSON()
     if (!query.startsWith('mutation Save(')) return await route.fallback()
-    ids.push(variables.id)
+    ids.push(...variables.inputs.map(({ id }: { id: string }) => id))
     await (ids.length === 1 ? route.abort('connectionrefused') : route.fallback())
   })
   await page.getByLabel('postId').fill('p')
@@ -345,6 +345,7 @@ test('the console does not take a long queue that moves for one that stands stil
   expect(await banner.count()).toBe(0)
   stoppedAt = Date.now()
   await banner.getByText('No rows are written.').waitFor()
+  await page.unrouteAll({ behavior: 'ignoreErrors' })
   await context.close()
 })
 

@@ -102,11 +102,20 @@ describe.each(setUps)('the console (%s), after the server was killed and started
     })
     // What the page stored as it was left would be where the stream goes on.
     await page.addInitScript('sessionStorage.clear()')
+    await page.addInitScript(() => {
+      const states = new Set<string>()
+      Object.assign(globalThis, { states })
+      const note = () => states.add(document.querySelector<HTMLElement>('[data-feed]')?.dataset.feed ?? '')
+      new MutationObserver(note).observe(document, { subtree: true, childList: true, attributes: true })
+    })
     await page.goto(system.url)
     await page.locator('.rows li', { hasText: 'in between 2' }).waitFor()
     await page.locator('.connection.live').waitFor()
     expect(await page.locator('.rows li', { hasText: /in between \d/ }).count()).toBe(3)
     expect(await page.locator('.feed .hint').textContent()).not.toContain('missed')
+    const states = await page.evaluate(() => [...(globalThis as unknown as { states: Set<string> }).states])
+    expect(states).toContain('live')
+    expect(states).not.toContain('catching up')
     window.check(/net::ERR_|a request to about:blank/)
     await window.close()
   })
@@ -137,7 +146,7 @@ describe.each(setUps)('the console (%s), after the server was killed and started
     await page.route('**/graphql', async (route) => {
       const { query, variables } = route.request().postDataJSON()
       if (!query.startsWith('mutation Save(')) return await route.fallback()
-      ids.push(variables.id)
+      ids.push(...variables.inputs.map(({ id }: { id: string }) => id))
       if (!reloaded) return await route.abort('connectionrefused')
       // The response to the first save is lost; the save itself is not.
       reloaded = false

@@ -85,6 +85,18 @@ test('what it takes from the build stage is made there', () => {
   expect(build.find(({ name }) => name === 'RUN')?.rest).toBe('npm ci && npm prune --omit=optional')
 })
 
+test('every file that the console is built of is in the build stage', () => {
+  const needed = filesUnder('web', /\.tsx?$/)
+    .filter(({ path }) => !path.startsWith('web/dist/'))
+    .flatMap((file) => importsOf(file).map(({ name }) => name))
+    .filter((name) => existsSync(join(root, name)))
+  expect(needed.filter((path) => path.startsWith('client/')).length).toBeGreaterThan(0)
+  const folders = copied(build)
+  expect(needed.filter((path) => !folders.some((folder) => path === folder || path.startsWith(`${folder}/`)))).toEqual(
+    [],
+  )
+})
+
 test('secrets, data and what belongs to another machine stay out', () => {
   const out = [
     '.env',
@@ -92,6 +104,7 @@ test('secrets, data and what belongs to another machine stay out', () => {
     'node_modules/node',
     'prisma/mysql/generated/client.ts',
     'web/dist/index.html',
+    'client/dist/index.js',
     '.git/config',
     'test/x.ts',
   ]

@@ -10,7 +10,7 @@ const rowHeight = 34
 const overscan = 8
 
 export function Feed() {
-  const { rows, version, state, caughtUp, hasOlder, loadingOlder, problem } = useStore(feed)
+  const { rows, state, caughtUp, hasOlder, loadingOlder, problem } = useStore(feed)
   const { chosen: model } = useStore(models)
   const box = useRef<HTMLDivElement>(null)
   const [top, setTop] = useState(0)
@@ -21,17 +21,17 @@ export function Feed() {
   // Who reads further down, or has the focus on a row, keeps it before the eyes: what came on top is scrolled by.
   useLayoutEffect(() => {
     const before = newest.current
-    newest.current = rows.at(-1)?.id
+    newest.current = rows[0]?.id
     const reading = box.current!.scrollTop > rowHeight / 2 || box.current!.querySelector(':focus') !== null
     if (!before || before === newest.current || !reading) return
     let added = 0
-    while (added < rows.length && rows[rows.length - 1 - added]!.id !== before) added += 1
+    while (added < rows.length && rows[added]!.id !== before) added += 1
     if (added < rows.length) box.current!.scrollTop += added * rowHeight
-  }, [version, rows])
+  }, [rows])
 
   const first = Math.max(0, Math.floor(top / rowHeight) - overscan)
   const end = Math.min(rows.length, Math.ceil((top + height) / rowHeight) + overscan)
-  const visible = rows.slice(rows.length - end, rows.length - first).reverse()
+  const visible = rows.slice(first, end)
   return (
     <section class="panel feed" aria-labelledby="feed-title">
       <div class="row">
