@@ -142,37 +142,37 @@ export class Saves {
     }
   }
 
-  /** Where a shard refuses items whose ids are all from this process, they get ids of another shard. */
-  async #enqueueAtHome(items: readonly Item[]): Promise<Enqueued[]> {
-    const { batcher, queue } = this.#deps
+  /** Every save comes through here: what it costs where nothing is refused, each of them pays. */
+  async #enqueueOrFind(model: Model, items: readonly Item[]): Promise<Enqueued[]> {
     try {
-      return await batcher.enqueue(items)
+      return await this.#deps.batcher.enqueue(items)
     } catch (error) {
-      const isRefused =
-        error instanceof SpillwayError && (error.code === 'QUEUE_UNAVAILABLE' || error.code === 'QUEUE_FULL')
-      if (!isRefused || !queue.homeId || !items.every(({ fresh }) => fresh)) throw error
-      for (const item of items) {
-        const id = this.#newId()
-        // The first thing in a message that is a UUID.
-        item.body = item.body.replace(item.id, id)
-        item.id = id
-      }
-      return await batcher.enqueue(items)
+      const code = error instanceof SpillwayError ? error.code : undefined
+      if (code === 'ID_CONFLICT') return await this.#enqueueUnknown(model, items, error)
+      const isRefused = code === 'QUEUE_UNAVAILABLE' || code === 'QUEUE_FULL'
+      if (!isRefused || !this.#deps.queue.homeId || !items.every(({ fresh }) => fresh)) throw error
+      return await this.#enqueueElsewhere(items)
     }
   }
 
-  /** An item that the queue refuses with ID_CONFLICT may be a retry of a save whose id the queue no longer has. */
-  async #enqueueOrFind(model: Model, items: readonly Item[]): Promise<Enqueued[]> {
-    try {
-      return await this.#enqueueAtHome(items)
-    } catch (error) {
-      if (!(error instanceof SpillwayError) || error.code !== 'ID_CONFLICT') throw error
-      const known = await this.#deps.receipts.known(model, items)
-      if (known.size === 0) throw error
-      const rest = items.filter((item) => !known.has(item))
-      const enqueued = (rest.length === 0 ? [] : await this.#deps.batcher.enqueue(rest)).values()
-      return items.map((item) => known.get(item) ?? enqueued.next().value!)
+  /** Where a shard refuses items whose ids are all from this process, they get ids of another shard. */
+  async #enqueueElsewhere(items: readonly Item[]): Promise<Enqueued[]> {
+    for (const item of items) {
+      const id = this.#newId()
+      // The first thing in a message that is a UUID.
+      item.body = item.body.replace(item.id, id)
+      item.id = id
     }
+    return await this.#deps.batcher.enqueue(items)
+  }
+
+  /** An item that the queue refuses with ID_CONFLICT may be a retry of a save whose id the queue no longer has. */
+  async #enqueueUnknown(model: Model, items: readonly Item[], conflict: unknown): Promise<Enqueued[]> {
+    const known = await this.#deps.receipts.known(model, items)
+    if (known.size === 0) throw conflict
+    const rest = items.filter((item) => !known.has(item))
+    const enqueued = (rest.length === 0 ? [] : await this.#deps.batcher.enqueue(rest)).values()
+    return items.map((item) => known.get(item) ?? enqueued.next().value!)
   }
 
   /** Logs at most one line a second, whatever the number of refused saves. */

@@ -29,10 +29,13 @@ export class Layouts {
   readonly #recorded: Promise<void>[] = []
   readonly #timer: NodeJS.Timeout
   readonly #closing = new AbortController()
+  /** The shards in which this number is recorded. */
+  readonly #isRecorded = new Set<number>()
   #others: readonly number[] = []
   #isKnown = false
   /** Resolves when other processes have seen that this number is used now; undefined if it was used before, or no other one was. */
   #noticed: Promise<void> | undefined
+  #isNoticed = true
   /** Whether this process enqueues: one that only reads records nothing. */
   #isUsed = false
 
@@ -60,6 +63,7 @@ export class Layouts {
     asked.then(
       () => {
         this.#recorded[shard] = asked
+        this.#isRecorded.add(shard)
       },
       () => {
         if (this.#recorded[shard] === asked) delete this.#recorded[shard]
@@ -76,12 +80,23 @@ export class Layouts {
     const used = found.flatMap(([shards, seen]) => (seen > since ? [shards] : []))
     // Processes of another number may run: until they have seen this one, they do not look ids up where this one puts them.
     if (isRecorded && used.length > 0 && !used.includes(this.#options.shards))
-      this.#noticed ??= sleep(noticedMs, this.#closing.signal)
+      this.#noticed ??= this.#waitUntilNoticed()
     this.#others = [...this.#seen].flatMap(([shards, seen]) =>
       shards !== this.#options.shards && seen > since ? [shards] : [],
     )
     this.#isKnown = true
     if (this.largest > before) this.#options.onShards(this.largest)
+  }
+
+  async #waitUntilNoticed(): Promise<void> {
+    this.#isNoticed = false
+    await sleep(noticedMs, this.#closing.signal)
+    this.#isNoticed = true
+  }
+
+  /** Whether `known` and `recorded` of the shard have nothing to wait for: calls of a queue of one shard do not wait in vain then. */
+  isSettled(shard: number): boolean {
+    return this.#isKnown && this.#isNoticed && this.#isRecorded.has(shard)
   }
 
   /**

@@ -25,6 +25,11 @@ interface Deps {
   log: Log
 }
 
+interface Written<Name extends keyof Scripts> {
+  reply: Exclude<Awaited<ReturnType<Scripts[Name]>>, 'REPAIR'>
+  unconfirmed?: SpillwayError
+}
+
 export class RedisDeadLetters implements Pick<Queue, 'deadLetters' | 'deadLettersOf' | 'retry' | 'discard'> {
   readonly #connection: RedisConnection
   readonly #scripts: Redis & Scripts
@@ -102,11 +107,11 @@ export class RedisDeadLetters implements Pick<Queue, 'deadLetters' | 'deadLetter
   async write<Name extends 'spillEnqueue' | 'spillRetry' | 'spillDiscard'>(
     name: Name,
     args: readonly (string | number)[],
-    options?: { waits: boolean },
-  ): Promise<{ reply: Exclude<Awaited<ReturnType<Scripts[Name]>>, 'REPAIR'>; unconfirmed?: SpillwayError }> {
+    waits?: boolean,
+  ): Promise<Written<Name>> {
     for (;;) {
-      const { reply, ...rest } = await this.#writes.write(name, args, options)
-      if (reply !== 'REPAIR') return { reply: reply as Exclude<typeof reply, 'REPAIR'>, ...rest }
+      const written = await this.#writes.write(name, args, waits)
+      if (written.reply !== 'REPAIR') return written as Written<Name>
       await this.#repaired()
     }
   }

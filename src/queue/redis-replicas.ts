@@ -83,12 +83,17 @@ export class ReplicatedWrites {
   async write<Name extends keyof Scripts>(
     name: Name,
     args: readonly (string | number)[],
-    { waits = true } = {},
+    waits = true,
   ): Promise<{ reply: Reply<Name>; unconfirmed?: SpillwayError }> {
-    if (!this.wanted || !waits) {
-      const run = (client: Redis) => (client as Redis & Scripts)[name](...args) as Promise<Reply<Name>>
-      return { reply: await this.#deps.connection.ask(run) }
-    }
+    if (this.wanted && waits) return await this.#writeAndWait(name, args)
+    const run = (client: Redis) => (client as Redis & Scripts)[name](...args) as Promise<Reply<Name>>
+    return { reply: await this.#deps.connection.ask(run) }
+  }
+
+  async #writeAndWait<Name extends keyof Scripts>(
+    name: Name,
+    args: readonly (string | number)[],
+  ): Promise<{ reply: Reply<Name>; unconfirmed?: SpillwayError }> {
     const server = await this.#deps.server()
     const missing = this.#missing(server)
     if (missing) throw missing

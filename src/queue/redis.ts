@@ -86,6 +86,8 @@ export class RedisQueue implements Queue {
   readonly #refreshing: NodeJS.Timeout
   /** The last known state of the server; undefined before the first answer, and after every reconnect. */
   #server: Promise<ServerState | undefined> | undefined
+  /** What that promise has resolved to. */
+  #state: ServerState | undefined
   #hidden = ''
 
   constructor(address: RedisAddress, options: RedisQueueOptions) {
@@ -117,6 +119,7 @@ export class RedisQueue implements Queue {
     this.#connection.onReady(() => {
       // A restarted or replaced server may have other settings.
       this.#server = undefined
+      this.#state = undefined
       this.#refresh()
     })
     this.#refreshing = setInterval(() => this.#refresh(), refreshEveryMs)
@@ -129,6 +132,7 @@ export class RedisQueue implements Queue {
     this.#server ??= asked
     void asked.then((state) => {
       this.#server = asked
+      this.#state = state
       this.#warnOfHidden(state?.hidden.join(' and ') ?? '')
       this.#writes.logServer(state)
       if (state?.evicts) this.#options.onEvicting?.(evicting(state.evicts))
@@ -158,7 +162,7 @@ export class RedisQueue implements Queue {
 
   async enqueue(requests: readonly (readonly Item[])[]): Promise<(Enqueued[] | SpillwayError)[]> {
     if (requests.every((request) => request.length === 0)) return requests.map(() => [])
-    const refused = refusalOf(await this.#server)
+    const refused = refusalOf(this.#state ?? (await this.#server))
     if (refused) return requests.map(() => refused)
     return await this.#enqueue(requests, this.#options.capacity, '')
   }
@@ -210,6 +214,7 @@ export class RedisQueue implements Queue {
   ): Promise<(Enqueued[] | SpillwayError)[]> {
     const k = this.#keys
     const args: (string | number)[] = [
+      ...[k.stream, k.pending, k.oldDeadIndex, k.deadIds, k.dead, k.saved, k.savedBefore, k.reserved, k.fence],
       capacity,
       reserving,
       this.#options.reservedMs ?? defaultReservedMs,
@@ -219,10 +224,9 @@ export class RedisQueue implements Queue {
       args.push(request.every(({ fresh }) => fresh) ? -request.length : request.length)
       for (const { id, digest, at, body } of request) args.push(id, `${digest} ${at}`, body)
     }
-    const keys = [k.stream, k.pending, k.oldDeadIndex, k.deadIds, k.dead, k.saved, k.savedBefore, k.reserved, k.fence]
     // A reservation acknowledges nothing.
-    const options = { waits: !reserving.startsWith('reserve') }
-    const { reply: replies, unconfirmed } = await this.#deadLetters.write('spillEnqueue', [...keys, ...args], options)
+    const waits = !reserving.startsWith('reserve')
+    const { reply: replies, unconfirmed } = await this.#deadLetters.write('spillEnqueue', args, waits)
     return replies.map((reply, g) => {
       if (typeof reply === 'string') return this.#refusal(reply)
       if (unconfirmed) return unconfirmed

@@ -55,12 +55,15 @@ export class ShardedQueue implements Queue {
   readonly #open: (shard: number) => RedisQueue
   readonly #shards: number
   readonly #queues = new Map<number, RedisQueue>()
+  readonly #first: RedisQueue
   readonly #uses: Use[]
   readonly #layouts: Layouts
   readonly #states: ShardedStates
   readonly #deadLetters: ShardedDeadLetters
   readonly #consumers = new Map<ShardedConsumer, string>()
   readonly #log: Log
+  /** Left out with one shard: an id that it refuses cannot go to another one. */
+  readonly homeId?: (id: string) => string
   #home = 0
   #homeUntil = 0
 
@@ -71,9 +74,11 @@ export class ShardedQueue implements Queue {
     this.#log = log
     this.#uses = Array.from({ length: shards }, () => ({ since: undefined, calls: 0, avoidedUntil: 0 }))
     for (let shard = 0; shard < shards; shard += 1) this.#queues.set(shard, open(shard))
+    this.#first = this.#queues.get(0)!
     this.#layouts = new Layouts([...this.#queues.values()], { shards, onShards: (all) => this.#openUpTo(all) })
     this.#states = new ShardedStates(this.#queues, this.#layouts, shards)
     this.#deadLetters = new ShardedDeadLetters(this.#queues, this.#layouts)
+    if (shards > 1) this.homeId = (id) => withShard(id, this.#homeShard(), shards)
   }
 
   #openUpTo(shards: number): void {
@@ -106,11 +111,6 @@ export class ShardedQueue implements Queue {
     return this.#shards === 1 && !this.#layouts.hasOthers
   }
 
-  homeId(id: string): string {
-    if (this.#shards === 1) return id
-    return withShard(id, this.#homeShard(), this.#shards)
-  }
-
   #homeShard(): number {
     const now = performance.now()
     if (now >= this.#homeUntil || !this.#works(this.#home, now)) {
@@ -136,11 +136,16 @@ export class ShardedQueue implements Queue {
     return shard
   }
 
-  async enqueue(requests: readonly (readonly Item[])[]): Promise<(Enqueued[] | SpillwayError)[]> {
+  enqueue(requests: readonly (readonly Item[])[]): Promise<(Enqueued[] | SpillwayError)[]> {
+    if (this.#isOne() && this.#layouts.isSettled(0)) return this.#first.enqueue(requests)
+    return this.#enqueue(requests)
+  }
+
+  async #enqueue(requests: readonly (readonly Item[])[]): Promise<(Enqueued[] | SpillwayError)[]> {
     await this.#layouts.known()
     if (this.#isOne()) {
       await this.#layouts.recorded(0)
-      return await this.#queues.get(0)!.enqueue(requests)
+      return await this.#first.enqueue(requests)
     }
     const results: (Enqueued[] | SpillwayError)[] = requests.map(() => [])
     const known = await this.#states.ofOtherLayouts(requests)
@@ -211,7 +216,7 @@ export class ShardedQueue implements Queue {
 
   async find(ids: readonly string[], digest = ''): Promise<(SaveState | SpillwayError | undefined)[]> {
     await this.#layouts.known()
-    if (this.#isOne()) return await this.#queues.get(0)!.find(ids, digest)
+    if (this.#isOne()) return await this.#first.find(ids, digest)
     return await this.#states.find(ids, digest)
   }
 

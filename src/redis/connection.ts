@@ -259,7 +259,13 @@ export class RedisConnection {
    * Runs one command, script or transaction. Rejects with QUEUE_UNAVAILABLE if it certainly had no effect, and with OUTCOME_UNKNOWN if it
    * may have had one: no answer by the deadline, or the connection broke before the answer.
    */
-  async ask<T>(run: (client: Redis) => Promise<T>, deadlineMs = this.#deadlineMs): Promise<T> {
+  ask<T>(run: (client: Redis) => Promise<T>, deadlineMs = this.#deadlineMs): Promise<T> {
+    // Only the nodes of a cluster send it elsewhere. All others answer at once or fail.
+    if (this.ready && !this.#route.inCluster) return this.#askOnce(run, deadlineMs) as Promise<T>
+    return this.#askNodes(run, deadlineMs)
+  }
+
+  async #askNodes<T>(run: (client: Redis) => Promise<T>, deadlineMs: number): Promise<T> {
     const until = performance.now() + deadlineMs
     for (;;) {
       const waitMs = Math.min(until, this.#followUntil) - performance.now()

@@ -1,5 +1,5 @@
 /** Saves without an id of their own in a queue of several shards: they get ids of a shard that takes them. */
-import { afterAll, expect, test } from 'vitest'
+import { afterAll, expect, test, vi } from 'vitest'
 import { makeApp } from '../../src/app/app.ts'
 import { MemoryCache, SharedVersions } from '../../src/cache/memory.ts'
 import { RedisEventLog } from '../../src/events/redis.ts'
@@ -13,18 +13,18 @@ import { freshRedisUrl } from '../harness/fresh.ts'
 import { MemoryStore } from '../harness/memory-store.ts'
 import { quiet } from '../harness/quiet.ts'
 
-const shards = 3
+const [shards, one] = [3, 1]
 const log = quiet()
 const stack = new AsyncDisposableStack()
 afterAll(() => stack.disposeAsync())
 
-async function open(capacityOf: (shard: number) => number) {
+async function open(capacityOf: (shard: number) => number, count = shards) {
   const address = parseRedisUrl(freshRedisUrl())
   const openShard = (shard: number) => new RedisQueue(address, { capacity: capacityOf(shard), shard, log })
-  const queue = stack.adopt(new ShardedQueue(openShard, { shards, log }), (queue) => queue.close())
+  const queue = stack.adopt(new ShardedQueue(openShard, { shards: count, log }), (queue) => queue.close())
   await queue.whenReady(5_000)
   const retention = { retentionMs: 60_000, retentionBytes: 1_000_000 }
-  const events = stack.adopt(new RedisEventLog(address, { ...retention, models, log, shards }), (events) =>
+  const events = stack.adopt(new RedisEventLog(address, { ...retention, models, log, shards: count }), (events) =>
     events.close(),
   )
   const cache = new MemoryCache({ ttlMs: 1_000, versions: new SharedVersions() })
@@ -68,4 +68,11 @@ test('Saves of one process fill all shards in turn', { timeout: 30_000 }, async 
     },
     { intervalMs: 100 },
   )
+})
+
+test('Saves to a queue of one shard that is full are refused at once, and not sent again with another id', async () => {
+  const { saves, queue } = await open(() => 0, one)
+  const calls = vi.spyOn(queue, 'enqueue')
+  await expect(saves.save(saving, { values: { content: 'one' } })).rejects.toMatchObject({ code: 'QUEUE_FULL' })
+  expect(calls).toHaveBeenCalledTimes(1)
 })
