@@ -88,10 +88,9 @@ const inputs: Record<ColumnType, (column: Column) => Schema> = {
   Bytes: ({ maxBytes, exactBytes }) => ({
     type: 'string',
     contentEncoding: 'base64',
-    ...(exactBytes === undefined ? {} : { minLength: base64Length(exactBytes) }),
-    maxLength: base64Length(maxBytes),
-    // With padding, and without bits that would be lost.
-    pattern: '^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$',
+    ...(exactBytes === undefined
+      ? { maxLength: Math.ceil(maxBytes / 3) * 4, pattern: base64Pattern('*', `(?:${ends[1]}|${ends[2]})?`) }
+      : { pattern: base64Pattern(`{${Math.floor(exactBytes / 3)}}`, ends[exactBytes % 3]!) }),
   }),
   Enum: ({ enumName }) => ref(enumName!),
 }
@@ -136,7 +135,9 @@ function between({ min, max }: Column): Schema {
   return { ...(isBound(minimum) ? { minimum } : {}), ...(isBound(maximum) ? { maximum } : {}) }
 }
 
-const base64Length = (bytes: number) => Math.ceil(bytes / 3) * 4
+/** With padding, and without bits that would be lost: after whole groups of three bytes, so many. */
+const ends = ['', '[A-Za-z0-9+/][AQgw]==', '[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=']
+const base64Pattern = (groups: string, end: string) => `^(?:[A-Za-z0-9+/]{4})${groups}${end}$`
 
 function decimalPattern([before, after]: readonly [number, number]): string {
   const whole = before === 0 ? '0+' : `0*\\d{1,${before}}`

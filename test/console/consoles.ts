@@ -2,7 +2,7 @@
 import { type ServerOptions, serve } from '../../src/server/server.ts'
 import { Metrics } from '../../src/telemetry/metrics.ts'
 import { type ModelServer, serveModels } from '../harness/model-server.ts'
-import { datamodelOf, models } from '../harness/models.ts'
+import { datamodelOf } from '../harness/models.ts'
 import { quiet } from '../harness/quiet.ts'
 import { secret } from '../harness/tenants.ts'
 
@@ -23,11 +23,12 @@ export interface Consoles {
 /** Over the app of `served`. */
 export function serveAll(
   { app, store }: ModelServer,
-  options: Partial<Pick<ServerOptions, 'introspection' | 'operations' | 'auth' | 'origins'>> = {},
+  options: Partial<Pick<ServerOptions, 'introspection' | 'operations' | 'auth' | 'origins' | 'requestsPerSecond'>> = {},
+  datamodel = datamodelOf(),
 ): Promise<Served> {
   return serve(
     app,
-    { client: {}, datamodel: datamodelOf() },
+    { client: {}, datamodel },
     {
       host: '127.0.0.1',
       port: 0,
@@ -38,7 +39,7 @@ export function serveAll(
       requestsPerSecond: undefined,
       streamsPerClient: undefined,
       maxConnections: 100,
-      metrics: new Metrics([...models.keys()]),
+      metrics: new Metrics([...app.models.keys()]),
       store,
       events: { probe: async () => {} },
       prepared: () => true,

@@ -3,14 +3,18 @@
  * take and refuse are those that the server takes and refuses, and every answer has the form that the document gives it.
  */
 import { randomUUID } from 'node:crypto'
+import { rm } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Served, serveAll } from '../console/consoles.ts'
+import { bootInProcess } from '../harness/boot.ts'
 import { type Client, client, type Json } from '../harness/client.ts'
-import { holds } from '../harness/eventually.ts'
+import { eventually, holds } from '../harness/eventually.ts'
 import { type ModelServer, serveModels } from '../harness/model-server.ts'
-import { models } from '../harness/models.ts'
 import { checkDocument, OpenApi } from '../harness/openapi.ts'
+import { statement } from '../harness/rows.ts'
+import { temporary } from '../harness/temporary.ts'
 import { secret, tokenOf } from '../harness/tenants.ts'
+import { all, datamodel, inputs, isBeyondSchemas, values } from './openapi-values.ts'
 
 const origin = 'https://app.example'
 let server: ModelServer
@@ -19,11 +23,11 @@ let open: Served
 let locked: Served
 let hidden: Served
 beforeAll(async () => {
-  server = await serveModels()
+  server = await serveModels({ models: all, datamodel })
   const devClaims = { sub: 'dev', tenant: 'a' }
-  open = await serveAll(server, { auth: { devClaims }, origins: [origin] })
-  locked = await serveAll(server, { auth: { secret } })
-  hidden = await serveAll(server, { auth: { secret }, introspection: false })
+  open = await serveAll(server, { auth: { devClaims }, origins: [origin] }, datamodel)
+  locked = await serveAll(server, { auth: { secret } }, datamodel)
+  hidden = await serveAll(server, { auth: { secret }, introspection: false }, datamodel)
 })
 afterAll(async () => {
   for (const each of [open, locked, hidden, server]) await each?.close()
@@ -52,6 +56,8 @@ describe('/openapi.json', () => {
       'get /memos': ['read'],
       'post /everything': ['write'],
       'get /everything': ['read'],
+      'post /ruleds': ['write'],
+      'get /ruleds': ['read'],
       'get /receipts/{id}': ['read'],
     })
   })
@@ -108,193 +114,106 @@ describe('/openapi.json', () => {
   })
 })
 
-/** Values of every type, good and bad: each column gets each of them. */
-const values: unknown[] = [
-  ...[null, true, false, 0, -0, 1, -1, 5, 6, 127, 128, 1.5, 1e21, 2 ** 31 - 1, 2 ** 31, -(2 ** 31), -(2 ** 31) - 1],
-  ...[
-    2 ** 53 - 1,
-    2 ** 53,
-    -(2 ** 53),
-    '',
-    'x',
-    'ends with a space ',
-    ' x',
-    '0123456789',
-    '01234567890',
-    '😀'.repeat(10),
-  ],
-  ...[
-    '😀'.repeat(11),
-    'x'.repeat(100),
-    'x'.repeat(101),
-    'x'.repeat(1_001),
-    '7',
-    '-0',
-    '007',
-    '1.5',
-    '12.50',
-    '.5',
-    '5.',
-  ],
-  ...['1e5', '-', `${'9'.repeat(35)}.${'9'.repeat(30)}`, '1'.repeat(36), `0.${'1'.repeat(31)}`, '9223372036854775807'],
-  ...[
-    '2026-01-31T12:00:00Z',
-    '2026-01-31T12:00:00.123+02:00',
-    '2026-01-31T12:00:00.123400Z',
-    '2026-01-31T12:00:00.1000000Z',
-  ],
-  ...[
-    '2026-02-30T12:00:00Z',
-    '2026-01-31',
-    '2026-01-31T12:00:00',
-    '2026-01-31t12:00:00z',
-    'AP8=',
-    'AP9=',
-    'AP8',
-    '-_==',
-  ],
-  ...[
-    'AAAAAAAAAAA=',
-    'AAAAAAAAAAAA',
-    'AAAAAAAAAAAAAAAA',
-    'HAPPY',
-    'SAD',
-    'Mixed_1',
-    'happy',
-    'GONE',
-    {},
-    [],
-    { a: [1, null] },
-  ],
-  ...[randomUUID(), randomUUID().toUpperCase(), `${randomUUID()}0`],
-]
+describe.each([...all.values()].map((model) => [model.name, model] as const))('the document of %s', (name, model) => {
+  let api: OpenApi
+  let input: Json
+  beforeAll(async () => {
+    api = await OpenApi.of(client(open.url))
+    input = api.document.components.schemas[`${name}Input`]
+  })
+  const valid = () => inputs[name]!
+  const { savePath, listPath } = model.names
 
-/** What JSON Schema cannot say: the server refuses these, and a schema takes them. */
-const isBeyondSchemas = (column: string, value: unknown) =>
-  (/price$/i.test(column) && typeof value === 'number') ||
-  (/data$/i.test(column) && typeof value === 'number' && Math.abs(value) >= 2 ** 53) ||
-  (/big$/i.test(column) && typeof value === 'string' && value.length > 18) ||
-  // Bytes of the base64 that has no padding are told by its length only to three.
-  (/bytes$/i.test(column) && value === 'AAAAAAAAAAAA')
+  test('takes and refuses the inputs that the server takes and refuses', async () => {
+    const wrong: string[] = []
+    let taken = 0
+    const compare = async (body: Json, where: string, column = '', value: unknown = undefined) => {
+      const { status, described } = await api.send('post', savePath, { body })
+      expect([202, 400], where).toContain(status)
+      expect(described).toBe(true)
+      const says = api.errorsOf(input, body).length === 0
+      if (status === 202) taken += 1
+      if (says !== (status === 202) && !(says && isBeyondSchemas(column, value)))
+        wrong.push(`${where}: the schema ${says ? 'takes' : 'refuses'} it, the server answers ${status}`)
+    }
+    await compare(valid(), 'valid')
+    await compare({ ...valid(), id: randomUUID() }, 'with an id')
+    await compare({ ...valid(), id: 'x' }, 'with a wrong id')
+    for (const other of ['createdAt', 'savedAt', 'author', 'tenantId', 'nonsense'])
+      await compare({ ...valid(), [other]: 'x' }, `with ${other}`)
+    for (const column of Object.keys(input.properties)) {
+      const { [column]: _, ...rest } = valid()
+      await compare(rest, `without ${column}`)
+      // Of a nullable column, or one with a default, the values of the required one need no second look.
+      const some = column === 'id' ? [] : values.filter((_, i) => !/^(maybe|usual|seldom)/.test(column) || i % 7 === 0)
+      await Promise.all(
+        some.map((value) =>
+          compare({ ...valid(), [column]: value }, `${column}: ${JSON.stringify(value)?.slice(0, 60)}`, column, value),
+        ),
+      )
+    }
+    expect(wrong).toEqual([])
+    expect(taken).toBeGreaterThan(20)
+    for (const body of ['', '{', '[]', 'null', '"x"'])
+      expect((await api.send('post', savePath, { body })).status, body).toBe(400)
+  })
 
-describe.each([...models.values()].map((model) => [model.name, model] as const))(
-  'the document of %s',
-  (name, model) => {
-    let api: OpenApi
-    let input: Json
-    beforeAll(async () => {
-      api = await OpenApi.of(client(open.url))
-      input = api.document.components.schemas[`${name}Input`]
+  test('describes a save, its receipt, its conflict and its list', async () => {
+    const id = randomUUID()
+    const body = { ...valid(), id }
+    expect((await api.send('post', savePath, { body })).body).toMatchObject({ id })
+    const receipt = () => api.send('get', '/receipts/{id}', { at: `/receipts/${id}` })
+    await holds(async () => expect((await receipt()).body.status).toBe('SAVED'))
+    expect((await receipt()).body[model.names.one]).toMatchObject({ id })
+    const again = await api.send('post', savePath, { body })
+    expect([again.status, again.body.status]).toEqual([202, 'SAVED'])
+    const [text] = Object.keys(valid()).filter((column) => ['content', 'body', 'text', 'short'].includes(column))
+    const other = await api.send('post', savePath, { body: { ...body, [text!]: 'ba' } })
+    expect([other.status, other.described]).toEqual([409, true])
+    await holds(async () => {
+      const { body: page } = await api.send('get', listPath, { query: '?first=1' })
+      expect(page.results).toHaveLength(1)
+      expect(page.saved_cursor).toEqual(expect.any(String))
     })
-    const valid = (): Json =>
-      ({
-        Content: { content: 'a text' },
-        Comment: { postId: 'a post', body: 'a text' },
-        Memo: { topic: 1, text: 'a text' },
-        Every: {
-          ...{ text: 'a text', whole: 1, big: '1', ratio: 1, price: '1', flag: true, at: '2026-01-31T12:00:00Z' },
-          ...{ data: {}, bytes: 'AP8=', mood: 'SAD' },
-        },
-      })[name]!
-    const { savePath, listPath } = model.names
+    const first = await api.send('get', listPath, { query: '?first=1' })
+    const next = await api.send('get', listPath, { query: `?first=100&after=${encodeURIComponent(first.body.next)}` })
+    expect(next.status).toBe(200)
+    expect(next.body.results.map((row: Json) => row.id)).not.toContain(first.body.results[0].id)
+  })
 
-    test('takes and refuses the inputs that the server takes and refuses', async () => {
-      const wrong: string[] = []
-      let taken = 0
-      const compare = async (body: Json, where: string, column = '', value: unknown = undefined) => {
-        const { status, described } = await api.send('post', savePath, { body })
-        expect([202, 400], where).toContain(status)
+  test('describes the parameters of its list', async () => {
+    const { parameters } = api.document.paths[listPath].get
+    const columns = [...new Set(model.by.flat())]
+    expect(parameters.map((one: Json) => one.name).sort()).toEqual(['after', 'first', ...columns].sort())
+    for (const { name: parameter, schema } of parameters) {
+      // A parameter is a text, and its schema is of what the text says.
+      const isNumber = schema.type === 'integer'
+      for (const text of [
+        '',
+        '0',
+        '-1',
+        '1',
+        '100',
+        '101',
+        '1.5',
+        'x',
+        'x'.repeat(36),
+        'x'.repeat(201),
+        '99999999999',
+      ]) {
+        const value = isNumber && /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text
+        const says = api.errorsOf(schema, value).length === 0
+        const { status, described } = await api.send('get', listPath, { query: `?${parameter}=${text}` })
         expect(described).toBe(true)
-        const says = api.errorsOf(input, body).length === 0
-        if (status === 202) taken += 1
-        if (says !== (status === 202) && !(says && isBeyondSchemas(column, value)))
-          wrong.push(`${where}: the schema ${says ? 'takes' : 'refuses'} it, the server answers ${status}`)
+        // Only texts that the server gave are cursors.
+        const expected = says && parameter !== 'after' ? 200 : 400
+        expect(status, `${parameter}=${text.slice(0, 20)}`).toBe(expected)
       }
-      await compare(valid(), 'valid')
-      await compare({ ...valid(), id: randomUUID() }, 'with an id')
-      await compare({ ...valid(), id: 'x' }, 'with a wrong id')
-      for (const other of ['createdAt', 'savedAt', 'author', 'tenantId', 'nonsense'])
-        await compare({ ...valid(), [other]: 'x' }, `with ${other}`)
-      for (const column of Object.keys(input.properties)) {
-        const { [column]: _, ...rest } = valid()
-        await compare(rest, `without ${column}`)
-        // Of a nullable column, or one with a default, the values of the required one need no second look.
-        const some =
-          column === 'id' ? [] : values.filter((_, i) => !/^(maybe|usual|seldom)/.test(column) || i % 7 === 0)
-        await Promise.all(
-          some.map((value) =>
-            compare(
-              { ...valid(), [column]: value },
-              `${column}: ${JSON.stringify(value)?.slice(0, 60)}`,
-              column,
-              value,
-            ),
-          ),
-        )
-      }
-      expect(wrong).toEqual([])
-      expect(taken).toBeGreaterThan(20)
-      for (const body of ['', '{', '[]', 'null', '"x"'])
-        expect((await api.send('post', savePath, { body })).status, body).toBe(400)
-    })
-
-    test('describes a save, its receipt, its conflict and its list', async () => {
-      const id = randomUUID()
-      const body = { ...valid(), id }
-      expect((await api.send('post', savePath, { body })).body).toMatchObject({ id })
-      const receipt = () => api.send('get', '/receipts/{id}', { at: `/receipts/${id}` })
-      await holds(async () => expect((await receipt()).body.status).toBe('SAVED'))
-      expect((await receipt()).body[model.names.one]).toMatchObject({ id })
-      const again = await api.send('post', savePath, { body })
-      expect([again.status, again.body.status]).toEqual([202, 'SAVED'])
-      const [text] = Object.keys(valid()).filter((column) => ['content', 'body', 'text'].includes(column))
-      const other = await api.send('post', savePath, { body: { ...body, [text!]: 'other' } })
-      expect([other.status, other.described]).toEqual([409, true])
-      await holds(async () => {
-        const { body: page } = await api.send('get', listPath, { query: '?first=1' })
-        expect(page.results).toHaveLength(1)
-        expect(page.saved_cursor).toEqual(expect.any(String))
-      })
-      const first = await api.send('get', listPath, { query: '?first=1' })
-      const next = await api.send('get', listPath, { query: `?first=100&after=${encodeURIComponent(first.body.next)}` })
-      expect(next.status).toBe(200)
-      expect(next.body.results.map((row: Json) => row.id)).not.toContain(first.body.results[0].id)
-    })
-
-    test('describes the parameters of its list', async () => {
-      const { parameters } = api.document.paths[listPath].get
-      const columns = [...new Set(model.by.flat())]
-      expect(parameters.map((one: Json) => one.name).sort()).toEqual(['after', 'first', ...columns].sort())
-      for (const { name: parameter, schema } of parameters) {
-        // A parameter is a text, and its schema is of what the text says.
-        const isNumber = schema.type === 'integer'
-        for (const text of [
-          '',
-          '0',
-          '-1',
-          '1',
-          '100',
-          '101',
-          '1.5',
-          'x',
-          'x'.repeat(36),
-          'x'.repeat(201),
-          '99999999999',
-        ]) {
-          const value = isNumber && /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text
-          const says = api.errorsOf(schema, value).length === 0
-          const { status, described } = await api.send('get', listPath, { query: `?${parameter}=${text}` })
-          expect(described).toBe(true)
-          // Only texts that the server gave are cursors.
-          const expected = says && parameter !== 'after' ? 200 : 400
-          expect(status, `${parameter}=${text.slice(0, 20)}`).toBe(expected)
-        }
-      }
-      for (const query of ['?nonsense=1', '?first=1&first=2', '?after=nonsense'])
-        expect(await api.send('get', listPath, { query })).toMatchObject({ status: 400, described: true })
-    })
-  },
-)
+    }
+    for (const query of ['?nonsense=1', '?first=1&first=2', '?after=nonsense'])
+      expect(await api.send('get', listPath, { query })).toMatchObject({ status: 400, described: true })
+  })
+})
 
 test('the document describes what a receipt of no save, and a missing token, scope or claim, are answered', async () => {
   const id = randomUUID()
@@ -324,4 +243,44 @@ test('the document describes what a receipt of no save, and a missing token, sco
     described: true,
   })
   expect(await reader.send('get', '/memos')).toMatchObject({ status: 403, described: true })
+})
+
+test('the document describes what too many requests of one client are answered, with Retry-After', async () => {
+  const busy = await serveAll(server, { requestsPerSecond: 1 }, datamodel)
+  try {
+    const { document } = await OpenApi.of(client(open.url))
+    const api = new OpenApi(document, client(busy.url))
+    const refused = await eventually(async () => {
+      const answer = await api.send('get', '/contents')
+      return answer.status === 429 ? answer : undefined
+    })
+    expect(refused).toMatchObject({ described: true, body: { errors: [{ extensions: { code: 'RATE_LIMITED' } }] } })
+    expect(refused.body.errors[0].extensions.retryAfterMs).toBeGreaterThan(0)
+  } finally {
+    await busy.close()
+  }
+})
+
+test('the document describes the receipt of a save that became a dead letter', async () => {
+  const folder = await temporary('spillway-openapi-')
+  const databaseUrl = `file:${folder}/store.db`
+  const embedded = await bootInProcess({ DATABASE_URL: databaseUrl })
+  try {
+    const api = await OpenApi.of(embedded.client)
+    const saved = async (content: string, status: string) => {
+      const { id } = (await api.send('post', '/save', { body: { content } })).body
+      return await holds(async () => {
+        const { body } = await api.send('get', '/receipts/{id}', { at: `/receipts/${id}` })
+        expect(body.status).toBe(status)
+        return body
+      })
+    }
+    await saved('good', 'SAVED')
+    const refusal = "BEFORE INSERT ON Content WHEN NEW.content = 'bad' BEGIN SELECT RAISE(ABORT, 'bad'); END"
+    await statement(databaseUrl, `CREATE TRIGGER refuse ${refusal}`)
+    expect(await saved('bad', 'FAILED')).toMatchObject({ content: null, failure: { code: 'REJECTED' } })
+  } finally {
+    await embedded.stop()
+    await rm(folder, { recursive: true })
+  }
 })
