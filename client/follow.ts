@@ -85,7 +85,6 @@ export function makeFollow(
   { by = {}, first = 50, from, keep = 1_000 }: FollowOptions,
 ): Follow<AnyRow> {
   const columns = Object.keys(by)
-  const end = new AbortController()
   const readers = new Set<Reader>()
   /** Ids, and when their rows were saved: another row may have the id of one that was deleted. */
   const seen = new Map<string, string>()
@@ -101,6 +100,7 @@ export function makeFollow(
   let isPaged = false
   let run: AbortController | undefined
   let isWatched = false
+  let isClosed = false
   /** Something changed for the readers, or for the stream that waits for them. */
   let ring = () => {}
   let rung: Promise<void> | undefined
@@ -128,18 +128,27 @@ export function makeFollow(
   const move = (to: StateOf<typeof followStates>, problem?: SpillwayError) =>
     show({ state: next(followStates, store.getSnapshot().state, to), problem })
 
-  /** Follows as long as there is a subscriber or an iterator. */
+  /** Follows as long as there is a subscriber or an iterator. What nobody uses holds nothing of the client. */
   function update(): void {
-    if (end.signal.aborted) return
-    const isUsed = isWatched || readers.size > 0
+    if (closed.aborted) close()
+    const isUsed = !isClosed && (isWatched || readers.size > 0)
     if (isUsed && !run) {
       run = new AbortController()
+      closed.addEventListener('abort', close, { signal: run.signal })
       void follow(run.signal)
     } else if (!isUsed && run) {
       run.abort()
       run = undefined
-      move('idle')
+      if (!isClosed) move('idle')
     }
+  }
+
+  function close(): void {
+    if (isClosed) return
+    isClosed = true
+    move('closed')
+    update()
+    renew()
   }
 
   function fail(problem: SpillwayError): void {
@@ -261,7 +270,7 @@ export function makeFollow(
     const last = store.getSnapshot().rows.at(-1)
     const after = last && places.get(last)
     // Where the place of the last row is not known, the list is read from its beginning.
-    for await (const page of pages(await models.of(key, columns), after ? first : pageLimit, after, end.signal)) {
+    for await (const page of pages(await models.of(key, columns), after ? first : pageLimit, after, closed)) {
       const { rows } = store.getSnapshot()
       const known = new Set(rows.map(({ id }) => id))
       const newest =
@@ -278,16 +287,7 @@ export function makeFollow(
     }
   }
 
-  const close = () => {
-    if (end.signal.aborted) return
-    end.abort()
-    run?.abort()
-    move('closed')
-    renew()
-  }
-  if (closed.aborted) close()
-  closed.addEventListener('abort', close, { signal: end.signal })
-
+  update()
   return {
     getSnapshot: store.getSnapshot,
     subscribe: store.subscribe,
@@ -309,7 +309,7 @@ export function makeFollow(
             renew()
             yield item.row
           } else if (reader.problem) throw reader.problem
-          else if (end.signal.aborted) return
+          else if (isClosed) return
           else await rung
         }
       } finally {

@@ -26,8 +26,9 @@ export interface Storage {
  * browser, so that the saves of one are not sent with the token of another. Invariant: the first `put` after the site's data were cleared throws.
  */
 export function localStorageOutbox(name = 'outbox'): Storage {
-  const prefix = `spillway.${name}.`
-  const mark = `spillway.${name}`
+  // Quoted, so that no name is the beginning of another one.
+  const mark = `spillway ${JSON.stringify(name)}`
+  const prefix = `${mark} `
   let marked = false
   return {
     all() {

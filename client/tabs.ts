@@ -46,7 +46,9 @@ export function shareOutbox({ storage, tab, adopt, deny, closed }: Deps): void {
   if (locks) {
     const closing = new Promise<void>((resolve) => closed.addEventListener('abort', () => resolve()))
     locks.request(nameOf(tab), () => closing).catch(() => {})
-    const timer = setInterval(look, everyMs)
+    const timer: ReturnType<typeof setInterval> & { unref?(): void } = setInterval(look, everyMs)
+    // In Node it must not keep the process alive.
+    timer.unref?.()
     void closing.then(() => clearInterval(timer))
   }
   void look()

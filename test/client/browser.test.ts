@@ -167,6 +167,20 @@ test('a localStorage that is full, denied or cleared leaves the saves in memory,
   expect((await outboxOf(cleared)).storage).toBe('ok')
 })
 
+test('an outbox has no save of another one whose name begins alike', async () => {
+  context = await browser.newContext()
+  const page = await open()
+  down()
+  for (const storage of storages) {
+    await page.evaluate(
+      `spillway.createClient(location.origin, { storage: spillway.${storage}('ann@x.com') }).comment.save({}); undefined`,
+    )
+    const count = (name: string) => page.evaluate(`(async () => (await spillway.${storage}('${name}').all()).length)()`)
+    await holds(async () => expect(await count('ann@x.com')).toBe(1))
+    for (const name of ['ann@x', 'ann@x.', 'outbox']) expect(await count(name), name).toBe(0)
+  }
+})
+
 test('an IndexedDB that is deleted leaves the saves in memory, and keeps the next ones', async () => {
   context = await browser.newContext()
   const postId = newId()
