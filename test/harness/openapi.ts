@@ -17,7 +17,9 @@ export class OpenApi {
   readonly document: Json
   readonly #client: Client
   readonly #ajv = new Ajv2020({ strict: true, strictTypes: false, strictRequired: false, allErrors: true })
-  readonly #known = new Map<string, ValidateFunction>()
+  /** By the schema in the document: of inputs, and of answers, which may have no other member. */
+  readonly #open = new WeakMap<object, ValidateFunction>()
+  readonly #closed = new WeakMap<object, ValidateFunction>()
 
   constructor(document: Json, client: Client) {
     this.document = document
@@ -62,15 +64,21 @@ export class OpenApi {
   }
 
   check(schema: Json, value: unknown, where: string): void {
-    expect(this.errorsOf(closed(schema), value), `${where}\n${JSON.stringify(value).slice(0, 500)}`).toEqual([])
+    const errors = this.#errorsBy(this.#closed, schema, value)
+    if (errors.length > 0) expect(errors, `${where}\n${JSON.stringify(value).slice(0, 500)}`).toEqual([])
   }
 
+  /** What the schema says against the value. */
   errorsOf(schema: Json, value: unknown): string[] {
-    const text = JSON.stringify(schema).replaceAll('"#/', '"document#/')
-    let validate = this.#known.get(text)
+    return this.#errorsBy(this.#open, schema, value)
+  }
+
+  #errorsBy(known: WeakMap<object, ValidateFunction>, schema: Json, value: unknown): string[] {
+    let validate = known.get(schema)
     if (!validate) {
-      validate = this.#ajv.compile(JSON.parse(text))
-      this.#known.set(text, validate)
+      const text = JSON.stringify(known === this.#closed ? closed(schema) : schema)
+      validate = this.#ajv.compile(JSON.parse(text.replaceAll('"#/', '"document#/')))
+      known.set(schema, validate)
     }
     return validate(value) ? [] : validate.errors!.map(({ instancePath, message }) => `${instancePath} ${message}`)
   }
