@@ -16,6 +16,7 @@ const longest = [
   'faults/displaced',
   'faults/replicated',
   'faults/client',
+  'clients/conformance',
   'live/leak',
   'packaging/package',
   'e2e/readiness',

@@ -19,6 +19,7 @@ const programs = {
   generate: 'prisma/generator/generate.js',
   'dead-letters': 'src/commands/dead-letters.js',
   studio: 'src/commands/studio.js',
+  conformance: 'src/commands/conformance.js',
 }
 
 const usage = `usage: spillway init FOLDER        a new project
@@ -29,6 +30,7 @@ const usage = `usage: spillway init FOLDER        a new project
        spillway generate            makes the Prisma clients
        spillway dead-letters list | retry | discard
        spillway studio              Prisma Studio on the configured store
+       spillway conformance URL     whether a server keeps what docs/protocol.md promises
 All but init run in the folder of the project. The settings come from the environment and .env.`
 
 function main([command, ...args]) {

@@ -30,7 +30,7 @@ export function modelsRoute(models: readonly Model[]): Route {
 function shownModel(model: Model) {
   const { one, many, save, saveMany, saved, flat } = model.names
   const columns = model.columns.map((column) => shownColumn(model, column))
-  return { name: model.name, names: { one, many, save, saveMany, saved, flat }, columns }
+  return { name: model.name, names: { one, many, save, saveMany, saved, flat }, columns, by: model.by }
 }
 
 /** Values are in the form that clients send. A property that is undefined is left out. */
