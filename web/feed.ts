@@ -103,15 +103,16 @@ function show(now: FollowSnapshot<Row>): void {
   const { rows, state, problem, cursor, hasOlder } = now
   if (state === 'reading' && cursor === undefined) isFresh = true
   feed.patch({ rows, hasOlder: hasOlder && rows.length > 0 })
-  if (now.missed === undefined && missed !== undefined) {
+  const before = missed
+  missed = now.missed
+  if (missed === undefined && before !== undefined) {
     feed.patch({ caughtUp: -1 })
     say('Too many rows were missed: the list is read again.')
   }
   const fresh = eventsOf(rows, state === 'live')
-  if (state === 'live') catchUp(fresh.length > 0 && now.missed === missed)
+  if (state === 'live') catchUp(fresh.length > 0, missed !== before)
   else rest()
   if (problem) lose(problem)
-  missed = now.missed
   if (fresh.length > 0) tell(fresh)
 }
 
@@ -122,8 +123,8 @@ function eventsOf(rows: readonly Row[], isLive: boolean): readonly Row[] {
   return isLive ? rows.slice(0, end) : []
 }
 
-/** Where it goes on from an earlier stream, what was saved before it began comes first. `isDone`: a row came that was saved later. */
-function catchUp(isDone: boolean): void {
+/** Where it goes on from an earlier stream, what was saved before it began comes first. `isMore`: of that, more came. */
+function catchUp(hasCome: boolean, isMore: boolean): void {
   const isCatching = isLive ? feed.get().state === 'catching up' : !isFresh
   if (!isLive) {
     isLive = true
@@ -131,9 +132,13 @@ function catchUp(isDone: boolean): void {
     granted('read')
     feed.patch({ state: 'live', problem: '', ...(isCatching && { state: 'catching up', caughtUp: 0 }) })
   }
-  if (!isCatching) return
+  if (!isCatching) {
+    // It was slow to come.
+    if (isMore && missed) feed.patch({ caughtUp: missed })
+    return
+  }
   clearTimeout(catching)
-  if (isDone) caughtUp()
+  if (hasCome && !isMore) caughtUp()
   else catching = setTimeout(caughtUp, caughtUpMs)
 }
 
