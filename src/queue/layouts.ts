@@ -94,6 +94,11 @@ export class Layouts {
     this.#isNoticed = true
   }
 
+  /** Whether `known` has nothing to wait for. */
+  get isKnown(): boolean {
+    return this.#isKnown
+  }
+
   /** Whether `known` and `recorded` of the shard have nothing to wait for: calls of a queue of one shard do not wait in vain then. */
   isSettled(shard: number): boolean {
     return this.#isKnown && this.#isNoticed && this.#isRecorded.has(shard)

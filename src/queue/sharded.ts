@@ -214,7 +214,12 @@ export class ShardedQueue implements Queue {
     return request.map((item) => known?.get(item) ?? each.next().value!)
   }
 
-  async find(ids: readonly string[], digest = ''): Promise<(SaveState | SpillwayError | undefined)[]> {
+  find(ids: readonly string[], digest = ''): Promise<(SaveState | SpillwayError | undefined)[]> {
+    if (this.#isOne() && this.#layouts.isKnown) return this.#first.find(ids, digest)
+    return this.#find(ids, digest)
+  }
+
+  async #find(ids: readonly string[], digest: string): Promise<(SaveState | SpillwayError | undefined)[]> {
     await this.#layouts.known()
     if (this.#isOne()) return await this.#first.find(ids, digest)
     return await this.#states.find(ids, digest)
