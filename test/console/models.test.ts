@@ -69,6 +69,7 @@ test(`GET ${path} has the columns of each model in their form for clients, and n
         sample: 'HAPPY',
       },
     ],
+    by: [['postId'], ['author'], ['author', 'postId']],
   })
   const usual = list[3].columns.filter(({ name }: { name: string }) => name.startsWith('usual'))
   const defaults = [
