@@ -37,7 +37,7 @@ beforeAll(async () => {
   await writeFile(project, JSON.stringify({ ...rest, dependencies: { ...dependencies, ...stitch } }))
   await npm('empty/app', 'install', ...quick)
   await cp(join(root, 'examples/inside-yoga/server.ts'), join(dir, 'empty/app/server.ts'))
-}, 240_000)
+}, 480_000)
 afterAll(async () => {
   for (const child of children) child.kill('SIGTERM')
   await Promise.all(children.map(({ exited }) => exited))
