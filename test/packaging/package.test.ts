@@ -55,7 +55,14 @@ const npx = (folder: string, ...args: string[]) =>
 /** Packs a copy of this checkout, since packing changes its package.json for a moment. */
 async function pack(): Promise<string> {
   await using tree = await copyTree()
-  for (const name of ['package', 'test/package.json', 'install-workspaces.mjs', 'node-version.mjs', '.env.example'])
+  for (const name of [
+    'package',
+    'client',
+    'test/package.json',
+    'install-workspaces.mjs',
+    'node-version.mjs',
+    '.env.example',
+  ])
     await cp(join(root, name), join(tree.path, name), { recursive: true })
   for (const name of ['README.md', 'LICENSE']) await cp(join(root, name), join(tree.path, name))
   const before = await tree.read('package.json')
@@ -146,7 +153,7 @@ test('npx spillway init makes a project whose npm start saves over HTTP, and whi
   const [, script] = /src="(\/console\/assets\/[^"]+\.js)"/.exec(page)!
   expect((await fetch(`${api.url}${script}`)).status).toBe(200)
   await stop(api)
-})
+}, 180_000)
 
 test('its definitions agree with its migrations, and its models with their types', async () => {
   expect((await npx('empty/app', 'migration', 'nothing')).stdout).toContain('nothing that the migrations lack')
@@ -155,7 +162,7 @@ test('its definitions agree with its migrations, and its models with their types
     (error: { stdout: string }) => error,
   )
   expect(stdout).toBe('')
-})
+}, 180_000)
 
 test('a Yoga server saves and reads through the package in its own schema (examples/inside-yoga)', async () => {
   const child = launch('node', ['server.ts'], {
@@ -177,7 +184,7 @@ test('a Yoga server saves and reads through the package in its own schema (examp
   })
   child.kill('SIGTERM')
   expect(await child.exited).toBe(0)
-})
+}, 180_000)
 
 test('a column added by npm run migration is saved by a worker beside the API, with Redis and MariaDB', async () => {
   const schema = join(dir, 'empty/app/prisma/schema.prisma')
@@ -199,7 +206,7 @@ test('a column added by npm run migration is saved by a worker beside the API, w
     env: { ...env(), ...settings },
   })
   expect(stdout).toBe('dead letters: 0\n')
-})
+}, 180_000)
 
 describe('spillway', () => {
   test('init refuses a folder that has files, and names no other', async () => {
