@@ -166,6 +166,8 @@ export function makeFollow(
         const documents = await models.of(key, columns)
         if (isRead) {
           await readAnew(documents, signal)
+          // A subscriber may have left when it got the page.
+          if (signal.aborted) return
           move('connecting')
         }
         const connectedAt = transport.now()
@@ -212,7 +214,10 @@ export function makeFollow(
       since = Math.max(since, Date.parse(savedAt) - skewMs)
       return true
     })
-    for (const id of seen.keys()) if (seen.size > mostSeen) seen.delete(id)
+    for (const id of seen.keys()) {
+      if (seen.size <= mostSeen) break
+      seen.delete(id)
+    }
     for (const { items, problem } of readers) if (!problem) items.push(...fresh)
     renew()
     return fresh.map(({ row }) => row)

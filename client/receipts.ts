@@ -73,6 +73,7 @@ export function makeReceipts({ transport, models, waker, closed }: Deps) {
       } catch (thrown) {
         const problem = errorOf(thrown)
         if (renewal.signal.aborted) continue
+        if (problem.code.startsWith('GRAPHQL')) models.forget()
         if (isFinal(problem)) for (const id of waiting.keys()) end(id, 'queued', problem)
         else await waker.backOff(tries, problem.retryAfterMs, closed)
       }

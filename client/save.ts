@@ -44,7 +44,11 @@ export function makeSave(id: string, watch: () => void): SaveControl {
   const store = makeStore<SaveSnapshot>({ state: 'waiting', problem: undefined, row: undefined })
   let isWanted = false
   const subscribe = (changed: (snapshot: SaveSnapshot) => void) => {
-    if (!isWanted && store.getSnapshot().state === 'queued') watch()
+    if (!isWanted && store.getSnapshot().state === 'queued') {
+      // Asked again after it could not be known.
+      store.set({ problem: undefined })
+      watch()
+    }
     isWanted = true
     return store.subscribe(changed)
   }

@@ -35,9 +35,9 @@ export function shareOutbox({ storage, tab, adopt, deny, closed }: Deps): void {
       if (watched.has(other)) continue
       watched.add(other)
       const take = async () => {
+        watched.delete(other)
         // Another tab may have been here before.
         await adopt((await storage.all()).filter((entry) => entry.tab === other))
-        watched.delete(other)
       }
       locks.request(nameOf(other), { signal: closed }, take).catch(() => {})
     }

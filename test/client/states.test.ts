@@ -55,6 +55,9 @@ test('a save whose end the token may not read stays queued, with the problem', a
   const save = comment!.save(input())
   await expect(save.saved()).rejects.toMatchObject({ code: 'FORBIDDEN' })
   expect(save.getSnapshot()).toMatchObject({ state: 'queued', problem: { code: 'FORBIDDEN' } })
+  // With another token it is asked for again.
+  instead(undefined)
+  await save.saved()
 })
 
 test('refused saves stay in the outbox until they are sent again or discarded; those that wait can be discarded, too', async () => {
@@ -200,6 +203,30 @@ test('a follow can be stopped and closed in each state', async () => {
       stop()
     }
   }
+  // By a subscriber that has what it wanted, in the middle of a change.
+  instead(undefined)
+  const follow = client.comment!.follow({ by: { postId: newId() } })
+  for (const expected of ['reading', 'connecting', 'live']) {
+    await new Promise<void>((resolve) => {
+      const leave = follow.subscribe(({ state }) => {
+        if (state !== expected) return
+        queueMicrotask(() => resolve(leave()))
+      })
+    })
+    expect(follow.getSnapshot().state).toBe('idle')
+  }
+  const rows = client.comment!.follow({ by: { postId: newId() } })
+  let left = false
+  const leave = rows.subscribe(({ hasOlder, state, cursor }) => {
+    if (state !== 'reading' || cursor === undefined || left) return
+    left = true
+    expect(hasOlder).toBe(false)
+    leave()
+  })
+  await holds(() => expect(rows.getSnapshot()).toMatchObject({ state: 'idle', cursor: expect.any(String) }))
+  const again = rows.subscribe(() => {})
+  await state(rows, 'live')
+  again()
 })
 
 test('the walk took every transition of every table', () => {

@@ -152,6 +152,21 @@ test('bad input rejects at once or with the code of the server, and what is good
   })
 })
 
+test('a batch that a proxy refuses for its size is sent one by one, and a save that is too large alone rejects', async () => {
+  const { comment, $outbox } = fixture.connect()
+  const postId = newId()
+  fixture.between.instead = ({ isSave, body }) => (isSave && body.length > 600 ? { ...html, status: 413 } : undefined)
+  const saves = ['a', 'b', 'c', 'x'.repeat(600), 'd'].map((body) =>
+    comment!.save({ postId, body: body.padEnd(100, '.') }),
+  )
+  const results = await Promise.allSettled(saves)
+  expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled', 'fulfilled', 'rejected', 'fulfilled'])
+  await expect(saves[3]).rejects.toMatchObject({ code: 'BAD_USER_INPUT' })
+  expect($outbox.getSnapshot()).toMatchObject({ state: 'idle', waiting: 0, refused: [] })
+  await saves[4]!.saved()
+  expect(await bodiesOf(fixture, postId)).toHaveLength(4)
+})
+
 test('10,000 saves that waited offline are sent in order, in a hundred requests, and are 10,000 rows', async () => {
   const storage = new TestStorage()
   const offline = fixture.connect({ storage })
