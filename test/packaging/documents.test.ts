@@ -19,7 +19,8 @@ const settings = [...envExample().matchAll(/^# ([A-Z_]+)=/gm)].map(([, name]) =>
 const known = new Set([
   ...settings,
   ...settings.map((name) => `${name}_FILE`),
-  // Codes of errors and of dead letters.
+  // Codes of errors and of dead letters, and of the client.
+  ...[...read('client/error.ts').matchAll(/'([A-Z_]+)'/g)].map(([, code]) => code!),
   ...[...read('src/model/error.ts').matchAll(/'([A-Z_]+)'/g)].map(([, code]) => code!),
   // Codes of /readyz, and of errors that GraphQL itself has.
   ...['src/redis/setup.ts', 'src/redis/route.ts', 'src/sqlite/fault.ts'].flatMap((path) =>
