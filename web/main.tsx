@@ -15,6 +15,6 @@ watchFeed()
 void watchQueue()
 void watchCounts()
 // Last: the others hear of the first model.
-watchOutbox()
+void watchOutbox()
 void loadModels()
 render(<App />, document.getElementById('console')!)

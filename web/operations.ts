@@ -10,6 +10,11 @@ export const Queue = 'query Queue{queue{depth inFlight oldestAgeMs deadLetters c
   Record<string, never>
 >
 
+export const Receipt = 'query Receipt($id:ID!){receipt(id:$id){status failure{code message}}}' as Operation<
+  { receipt: { status: 'FAILED' | 'QUEUED' | 'SAVED'; failure: { code: string; message: string } | null } | null },
+  { id: string }
+>
+
 export const DeadLetters = 'query DeadLetters($first:Int$after:String$filter:DeadLetterFilter){deadLetters(first:$first after:$after filter:$filter){edges{cursor node{saveId model input acceptedAt failure{code message attempts failedAt}}}pageInfo{hasNextPage}}}' as Operation<
   { deadLetters: { edges: ({ cursor: string; node: { saveId: string; model: string | null; input: unknown | null; acceptedAt: string | null; failure: { code: string; message: string; attempts: number; failedAt: string } } })[]; pageInfo: { hasNextPage: boolean } } | null },
   { first?: number | null; after?: string | null; filter?: { code?: string | null; failedAfter?: string | null; failedBefore?: string | null; model?: string | null } | null }

@@ -8,6 +8,7 @@ import { ask, client, clientOf, noting, problemOf, textOf } from './client.ts'
 import { onSaved } from './feed.ts'
 import { duration } from './format.ts'
 import { chosen, lineOf, modelNamed, onChosen, operationsOf, type Values } from './models.ts'
+import { Receipt } from './operations.ts'
 import { pause } from './pause.ts'
 import { look } from './queue.ts'
 import { say } from './say.ts'
@@ -64,31 +65,16 @@ async function send({ id, model, values }: Kept): Promise<void> {
     const sent = open.has(id) && find(id)
     if (sent) change(id, { state: 'queued', queuedMs: performance.now() - sent.startedAt }, 'reason')
     look()
-    if (status === 'QUEUED') await end(save)
-    settle(id)
+    if (status === 'SAVED') settle(id)
   } catch (error) {
     const problem = problemOf(error)
-    const isDead = save.getSnapshot().state === 'failed'
     // Edited, it is another save.
     client.$outbox.discard(id)
-    fail(id, isDead ? `${problem.message} It is among the dead letters.` : textOf(problem))
+    fail(id, save.getSnapshot().state === 'failed' ? inLetters(problem) : textOf(problem))
   }
 }
 
-/** The feed tells of most, and sooner; whatever it does not tell of (a failure, a save of another model) is asked for. */
-async function end(save: Save): Promise<void> {
-  for (;;) {
-    await pause(receiptAfterMs)
-    if (!open.has(save.id)) return
-    try {
-      await save.saved()
-      return
-    } catch (error) {
-      // Otherwise this token may not know; another one may.
-      if (save.getSnapshot().state !== 'queued') throw error
-    }
-  }
-}
+const inLetters = ({ message }: { message: string }) => `${message} It is among the dead letters.`
 
 function showRetries(): void {
   for (const [id, save] of open) {
@@ -132,7 +118,11 @@ export async function mayWrite(): Promise<void> {
   }
 }
 
-export function watchOutbox(): void {
+/**
+ * The feed tells of most; whatever it does not tell of (a failure, a save of another model) is asked for. Not followed: a stream would hold one
+ * of the six connections that a browser has to a server for all its tabs together.
+ */
+export async function watchOutbox(): Promise<never> {
   onSaved((rows) => {
     if (open.size > 0) for (const { id } of rows) settle(id)
   })
@@ -144,6 +134,21 @@ export function watchOutbox(): void {
     if (access.get().on) void mayWrite()
     for (const one of kept()) begin(one)
   })
+  for (;;) {
+    await pause(receiptAfterMs)
+    const waiting = outbox
+      .get()
+      .sent.filter(({ state, startedAt }) => state === 'queued' && performance.now() - startedAt > receiptAfterMs)
+    for (const { id } of waiting.slice(-3)) {
+      try {
+        const { receipt } = await ask(Receipt, 'read', { id })
+        if (receipt?.status === 'SAVED') settle(id)
+        else if (receipt?.failure) fail(id, inLetters(receipt.failure))
+      } catch (error) {
+        problemOf(error)
+      }
+    }
+  }
 }
 
 const find = (id: string) => outbox.get().sent.find((sent) => sent.id === id)

@@ -199,6 +199,32 @@ describe('the console of a queue without a worker', () => {
     }
   })
 
+  test('leaves connections to each of three tabs whose saves wait: a browser has six for all of them', async () => {
+    const system = await boot('redis + mariadb', { workers: 0 })
+    const context = await browser.newContext()
+    context.setDefaultTimeout(30_000)
+    try {
+      const tabs = await Promise.all(Array.from({ length: 3 }, () => context.newPage()))
+      for (const [i, tab] of tabs.entries()) {
+        await tab.goto(system.url)
+        await tab.locator('.connection.live').waitFor()
+        await tab.fill('#column-content', `of tab ${i}`)
+        await tab.press('#column-content', 'Enter')
+        await tab.locator('.sent li[data-state=queued]').waitFor()
+      }
+      // Each of them has asked after its save.
+      await holds(async () => {
+        for (const tab of tabs) expect(await tab.locator('[data-number=depth]').textContent()).toMatch(/^3 /)
+        for (const tab of tabs) expect(await banner(tab, 'no-worker').count()).toBe(1)
+      })
+      await system.startWorker()
+      for (const tab of tabs) await tab.locator('.sent li[data-state=saved]').waitFor()
+    } finally {
+      await context.close()
+      await system.stop()
+    }
+  })
+
   test('cancels a spike that the server refuses, and counts what was accepted', async () => {
     const system = await boot('redis + mariadb', { env: { QUEUE_CAPACITY: '2000' }, workers: 0 })
     try {
