@@ -76,5 +76,6 @@ function writeManifest(): void {
   writeFileSync(at('package.json'), `${JSON.stringify(manifest, null, 2)}\n`)
 }
 
+// Before a build, too: one may have been interrupted.
+if (existsSync(manifestOfCheckout)) renameSync(manifestOfCheckout, at('package.json'))
 if (process.argv[2] !== 'restore') await build()
-else if (existsSync(manifestOfCheckout)) renameSync(manifestOfCheckout, at('package.json'))

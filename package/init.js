@@ -28,7 +28,8 @@ function packageOf(folder) {
     .replace(/^-+|-+$/g, '')
   const scripts = ['start', 'worker', 'migrate', 'migration', 'generate', 'dead-letters', 'studio']
   return {
-    name: name || 'app',
+    // npm installs no package into one of its own name.
+    name: name === '' || name === manifest.name ? 'app' : name,
     private: true,
     type: 'module',
     scripts: {

@@ -273,9 +273,9 @@ function checkNarrowings(model: Model, { indexes }: Table, problem: Fail): void 
 
 /** The models of a release by name. Throws if two claim one name. */
 export function listModels(models: readonly Model[]): ReadonlyMap<string, Model> {
-  if (models.length === 0) throw new ModelError('There is no model; list at least one in src/models/index.ts')
+  if (models.length === 0) throw new ModelError('There is no model; list at least one in models/index.ts')
   const twice = models.find(({ name }, i) => models.findIndex((other) => other.name === name) !== i)
-  if (twice) throw new ModelError(`src/models/index.ts lists the model ${twice.name} twice; remove one`)
+  if (twice) throw new ModelError(`models/index.ts lists the model ${twice.name} twice; remove one`)
   const owners = new Map<string, string>()
   const claim = (kind: string, name: string, owner: string) => {
     const other = owners.get(`${kind} ${name}`)

@@ -367,7 +367,7 @@ describe('listModels', () => {
     [
       'the same model',
       [named('Comment'), named('Comment')],
-      /^src\/models\/index\.ts lists the model Comment twice; remove one/,
+      /^models\/index\.ts lists the model Comment twice; remove one/,
     ],
     [
       'a field of receipts',
@@ -380,7 +380,7 @@ describe('listModels', () => {
 })
 
 test('listModels refuses a list without a model', () => {
-  expect(() => listModels([])).toThrow('There is no model; list at least one in src/models/index.ts')
+  expect(() => listModels([])).toThrow('There is no model; list at least one in models/index.ts')
 })
 
 test('listModels reserves each type and root field of the GraphQL schema that is not of a model', () => {

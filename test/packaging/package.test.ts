@@ -216,6 +216,13 @@ describe('spillway', () => {
     })
   })
 
+  test('init gives a project in a folder "Spillway" another name, since npm installs no package into one of its own name', async () => {
+    await npx('empty', 'init', 'Spillway')
+    expect((await json('empty/Spillway/package.json')).name).toBe('app')
+    await npx('empty', 'init', 'My App_2')
+    expect((await json('empty/My App_2/package.json')).name).toBe('my-app-2')
+  })
+
   test('start in a folder without models says what to do', async () => {
     await expect(npx('empty', 'start')).rejects.toMatchObject({
       code: 1,
