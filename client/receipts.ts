@@ -1,5 +1,5 @@
 /** Follows queued saves to their end: one subscription for all of them, opened again as they grow in number and after a disconnect. */
-import { errorOf, isFinal, SpillwayError } from './error.ts'
+import { closedError, errorOf, isFinal, SpillwayError } from './error.ts'
 import { type Models, receiptsOf } from './models.ts'
 import type { Waker } from './pause.ts'
 import type { SaveControl } from './save.ts'
@@ -71,7 +71,7 @@ export function makeReceipts({ transport, models, waker, closed }: Deps) {
       try {
         await watch(renewal)
       } catch (thrown) {
-        const problem = errorOf(thrown)
+        const problem = closed.aborted ? closedError() : errorOf(thrown)
         if (renewal.signal.aborted) continue
         if (problem.code.startsWith('GRAPHQL')) models.forget()
         if (isFinal(problem)) for (const id of waiting.keys()) end(id, 'queued', problem)

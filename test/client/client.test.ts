@@ -74,3 +74,15 @@ test('a save whose answers are lost is sent again under its id, and is one row',
   page.subscribe(() => {})
   await holds(() => expect(page.getSnapshot().rows).toHaveLength(1))
 })
+
+test('saved() rejects with CLOSED when the client is closed while it waits, and after that', async () => {
+  const { comment, $close } = fixture.connect()
+  fixture.between.instead = ({ isStream }) => (isStream ? 'hang' : undefined)
+  const [save, other] = ['a', 'b'].map((body) => comment!.save({ postId: crypto.randomUUID(), body }))
+  await Promise.all([save, other])
+  const saved = save!.saved()
+  await holds(() => expect(fixture.between.asked.some(({ isStream }) => isStream)).toBe(true))
+  $close()
+  await expect(saved).rejects.toMatchObject({ code: 'CLOSED' })
+  await expect(other!.saved()).rejects.toMatchObject({ code: 'CLOSED' })
+})
