@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { parseRedisUrl } from '../../src/redis/address.ts'
 import { RedisConnection } from '../../src/redis/connection.ts'
 import { eventually, holds } from '../harness/eventually.ts'
-import { quiet } from '../harness/quiet.ts'
+import { quiet, recorded } from '../harness/quiet.ts'
 import { startRedis, type TestRedis } from '../harness/redis.ts'
 
 let redis: TestRedis
@@ -259,4 +259,24 @@ test('RedisConnection that keeps its keys refuses a server that evicts them, unt
   const other = connect(server.url)
   await server.cli('CONFIG', 'SET', 'maxmemory-policy', 'allkeys-lru')
   await holds(() => expect(other.connection.ready).toBe(true))
+})
+
+test('RedisConnections of one setting log once why their server cannot be used, and once that it is back', async () => {
+  const server = await startRedis({ args: ['--maxmemory-policy', 'allkeys-lru'] })
+  servers.push(server)
+  const log = recorded()
+  const address = parseRedisUrl(server.url, 'EVENTS_URL')
+  const three = ['one', 'two', 'three'].map(
+    (role) => new RedisConnection(address, { role, tag: '{spillway:events}', keeps: true, log }),
+  )
+  connections.push(...three)
+  const probes = () => Promise.all(three.map((connection) => connection.probe(async () => undefined)))
+  await holds(async () => expect(await probes()).toEqual(['EVICTS', 'EVICTS', 'EVICTS']))
+  const line = { setting: 'EVENTS_URL', code: 'EVICTS', reason: expect.stringContaining('noeviction') }
+  const evicts = { level: 'warn', fields: line, message: 'Redis cannot be used; trying again' }
+  expect(log.entries).toEqual([evicts])
+  await server.cli('CONFIG', 'SET', 'maxmemory-policy', 'noeviction')
+  await holds(async () => expect(await probes()).toEqual([undefined, undefined, undefined]))
+  const back = { level: 'info', fields: expect.objectContaining({ setting: 'EVENTS_URL' }), message: 'Redis is back' }
+  expect(log.entries).toEqual([evicts, back])
 })
