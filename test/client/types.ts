@@ -4,6 +4,7 @@
  */
 import { createClient } from '../../client/index.ts'
 import { modelsOf } from '../../src/model/define.ts'
+import type { models as ours } from '../../src/models/index.ts'
 
 const column = {
   dbName: '',
@@ -151,6 +152,15 @@ export async function follows() {
   client.comments.follow()
   // Without the models, all of it passes.
   createClient('http://127.0.0.1:8080').remark!.save({ text: 'x' })
+}
+
+/** With the tables that were generated from this project's Prisma schema. */
+export async function generated() {
+  const { content } = createClient<typeof ours>('http://127.0.0.1:8080')
+  const row = await content.save({ content: 'a text' }).saved()
+  isSame<Same<typeof row.content, string>>()
+  // @ts-expect-error there is no such column
+  content.save({ text: 'a text' })
 }
 
 export function definitions() {

@@ -155,7 +155,16 @@ test('npx spillway init makes a project whose npm start saves over HTTP, and whi
   await stop(api)
 }, 180_000)
 
-test('its definitions agree with its migrations, and its models with their types', async () => {
+/** What spillway-client sees of the models. */
+const typed = `import type { models } from './index.ts'
+type Input = NonNullable<(typeof models)[number]['shape']>['input']
+export const input: Input = { postId: '1', body: 'Hello' }
+// @ts-expect-error there is no such column
+export const wrong: Input = { postId: '1', text: 'Hello' }
+`
+
+test('its definitions agree with its migrations, its models with their types, and spillway-client finds the types in them', async () => {
+  await writeFile(join(dir, 'empty/app/models/typed.ts'), typed)
   expect((await npx('empty/app', 'migration', 'nothing')).stdout).toContain('nothing that the migrations lack')
   const tsc = join(root, 'node_modules/typescript/bin/tsc')
   const { stdout } = await run(process.execPath, [tsc, '--noEmit'], { cwd: join(dir, 'empty/app') }).catch(

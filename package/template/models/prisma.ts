@@ -16,4 +16,4 @@ export const prisma = {
 /** What `fields` of each model is: a function of Pothos' field builder. */
 type Fields = { [Name in keyof Rows]: FieldsOf<PrismaTypes, MysqlClient, Name> }
 
-export const defineModel = modelsOf<Rows, Fields>(tables)
+export const defineModel = modelsOf<Rows, Fields, typeof tables>(tables)
