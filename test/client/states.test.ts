@@ -94,6 +94,18 @@ test('refused saves stay in the outbox until they are sent again or discarded; t
   await third.saved()
 })
 
+test('a save whose end somebody waits for rejects CLOSED when its client is closed, and asks the server no more', async () => {
+  const { comment, $close } = fixture.connect()
+  instead('hang', isStream)
+  const save = comment!.save(input())
+  const saved = save.saved()
+  await holds(() => expect(fixture.between.asked.filter(isStream)).toHaveLength(1))
+  $close()
+  await expect(saved).rejects.toMatchObject({ code: 'CLOSED' })
+  await expect(save.saved()).rejects.toMatchObject({ code: 'CLOSED' })
+  expect(fixture.between.asked.filter(isStream)).toHaveLength(1)
+})
+
 test('an outbox can be closed in each state', async () => {
   fixture.connect().$close()
   for (const [answer, expected] of [
