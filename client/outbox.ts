@@ -221,11 +221,11 @@ export function makeOutbox({ transport, models, waker, storage, tab, follow, clo
 
   return {
     save(model: string, input: object, given: string = uuidv7()): Save {
-      const id = given.toLowerCase()
+      const id = `${given}`.toLowerCase()
       let text = ''
       let problem: SpillwayError | undefined
       try {
-        text = JSON.stringify(input, (_, value) => (typeof value === 'bigint' ? `${value}` : value))
+        text = JSON.stringify(input ?? {}, (_, value) => (typeof value === 'bigint' ? `${value}` : value))
       } catch (error) {
         problem = new SpillwayError('BAD_USER_INPUT', `No JSON: ${error}`)
       }

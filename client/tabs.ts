@@ -26,11 +26,12 @@ export function shareOutbox({ storage, tab, adopt, deny, closed }: Deps): void {
     let entries: readonly Entry[]
     try {
       entries = await storage.all()
+      if (!locks) await adopt(entries)
     } catch {
       deny()
       return
     }
-    if (!locks) return await adopt(entries)
+    if (!locks) return
     for (const { tab: other } of entries) {
       if (watched.has(other)) continue
       watched.add(other)

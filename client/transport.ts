@@ -146,7 +146,8 @@ export function makeTransport(url: string, token: Token | undefined, closed: Abo
 const bodyOf = (response: Response): Promise<Result<unknown> | undefined> => response.json().catch(() => undefined)
 
 function frameOf<Data>(text: string): Frame<Data> {
-  const lineOf = (name: string) => new RegExp(`^${name}: (.+)`, 'm').exec(text)?.[1]
+  // Not `.` and not `^` with the flag m: they know more line breaks than the protocol.
+  const lineOf = (name: string) => new RegExp(`(?:^|\n)${name}: ([^\n]+)`).exec(text)?.[1]
   return { cursor: lineOf('id'), result: JSON.parse(lineOf('data') ?? 'null') }
 }
 

@@ -152,6 +152,22 @@ test('bad input rejects at once or with the code of the server, and what is good
   })
 })
 
+test('texts with line separators, and with what looks like a frame, are followed as they were saved', async () => {
+  const { comment } = fixture.connect()
+  const postId = newId()
+  const follow = comment!.follow({ by: { postId } })
+  follow.subscribe(() => {})
+  await holds(() => expect(follow.getSnapshot().state).toBe('live'))
+  const { cursor } = follow.getSnapshot()
+  const breaks = ['\u2028', '\u2029', '\u0085', '\r', '\n', '\r\n', '\n\n', '\ufeff', '\0', '😀']
+  const bodies = breaks.map((one) => `a${one}id: x${one}data: {}${one}event: complete${one}${one}b`)
+  for (const body of bodies) expect(await comment!.save({ postId, body }).saved()).toMatchObject({ body })
+  await holds(() => expect(follow.getSnapshot().rows).toHaveLength(bodies.length))
+  expect(follow.getSnapshot().rows.map(({ body }) => body)).toEqual(bodies.toReversed())
+  expect(follow.getSnapshot()).toMatchObject({ state: 'live', problem: undefined })
+  expect(follow.getSnapshot().cursor).toHaveLength(cursor!.length)
+})
+
 test('a batch that a proxy refuses for its size is sent one by one, and a save that is too large alone rejects', async () => {
   const { comment, $outbox } = fixture.connect()
   const postId = newId()
