@@ -110,6 +110,42 @@ test('the console shows the rows of one model at a time, and what was missed of 
   await window.close()
 })
 
+test('the console gives its stream back when its tab was hidden for a minute, and catches up when it is shown', async () => {
+  const context = await browser.newContext()
+  const page = await context.newPage()
+  await page.clock.install()
+  let streams = 0
+  page.on('request', (request) => {
+    if (request.postData()?.includes('subscription Saved(')) streams += 1
+  })
+  const show = (hidden: boolean) =>
+    page.evaluate((value) => {
+      Object.defineProperty(document, 'hidden', { configurable: true, value })
+      document.dispatchEvent(new Event('visibilitychange'))
+    }, hidden)
+  await page.goto(consoles.open.url)
+  await page.locator('.connection.live').waitFor()
+  await show(true)
+  await page.clock.fastForward(61_000)
+  await page.locator('.connection.paused').waitFor()
+  const before = streams
+  const text = `while nobody looked ${randomUUID()}`
+  const query = `mutation { save(content: "${text}", waitMs: 20000) { status } }`
+  const response = await fetch(`${consoles.open.url}/graphql`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ query }),
+  })
+  expect(await response.text()).toContain('SAVED')
+  expect(streams).toBe(before)
+  expect(await page.locator('.connection.paused').count()).toBe(1)
+  await show(false)
+  await page.locator('.feed .hint', { hasText: 'caught up 1 missed' }).waitFor()
+  await page.locator('.rows li', { hasText: text }).waitFor()
+  await page.locator('.connection.live').waitFor()
+  await context.close()
+})
+
 test('the form of a model has a field for each type of column, and each value is saved as it was typed', async () => {
   const window = await openWindow(browser, consoles.open.url, { timezoneId: 'America/New_York' })
   const { page } = window
@@ -295,17 +331,21 @@ test('after a reload, the console sends a save to the model that it was typed fo
   const { page } = window
   await choose(window, 'Comment')
   const ids: string[] = []
+  let isReloaded = false
   await page.route('**/graphql', async (route) => {
     const { query, variables } = route.request().postDataJSON()
     if (!query.startsWith('mutation Save(')) return await route.fallback()
     ids.push(...variables.inputs.map(({ id }: { id: string }) => id))
-    await (ids.length === 1 ? route.abort('connectionrefused') : route.fallback())
+    await (isReloaded ? route.fallback() : route.abort('connectionrefused'))
   })
   await page.getByLabel('postId').fill('p')
   await page.getByLabel('body').fill('typed before the reload')
   await page.getByLabel('body').press('Enter')
   await page.locator('.sent li[data-state=retrying]').waitFor()
   await choose(window, 'Content')
+  page.once('domcontentloaded', () => {
+    isReloaded = true
+  })
   await page.reload()
   await page.locator('.sent li[data-state=saved]', { hasText: 'typed before the reload' }).waitFor()
   expect(await page.getByLabel('Model', { exact: true }).inputValue()).toBe('Content')
