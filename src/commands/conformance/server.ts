@@ -65,6 +65,8 @@ export async function ask(server: Server, query: string, variables: object = {})
 
 export class Stream {
   readonly frames: Frame[] = []
+  /** All of it, as it came. */
+  text = ''
   readonly status: number
   readonly contentType: string
   /** The server closed the connection. */
@@ -109,6 +111,7 @@ export class Stream {
   async #read(body: ReadableStream<Uint8Array>): Promise<void> {
     let rest = ''
     for await (const text of body.pipeThrough(new TextDecoderStream() as never) as unknown as AsyncIterable<string>) {
+      this.text += text
       // A line ends in CR, LF or both.
       const whole = (rest + text).replace(/\r\n|\r(?!$)/g, '\n')
       const blocks = whole.split('\n\n')

@@ -166,6 +166,18 @@ export const checks: Check[] = [
     await stream.until('expected two events', () => has(stream, ids))
   }),
 
+  check('Multipart', 'streams events as parts of multipart/mixed', async (subject) => {
+    const { server, documents } = subject
+    const accept = 'multipart/mixed;boundary="graphql";subscriptionSpec=1.0, application/json'
+    const stream = await Stream.open(server, documents.saved(), { after: await savedCursor(subject) }, { accept })
+    holds(stream.contentType.startsWith('multipart/mixed'), `the content type is ${stream.contentType}`)
+    const [id] = await saveRows(subject, 1)
+    await stream.until(
+      `expected a part with ${id}; it has sent ${stream.text}`,
+      ({ text }) => text.includes(`"${id}"`) && text.includes('{"payload":{"data":'),
+    )
+  }),
+
   check('WebSocket', 'subscribes, and resumes with `after`, over graphql-transport-ws', async (subject) => {
     const { server, documents } = subject
     const after = await savedCursor(subject)
