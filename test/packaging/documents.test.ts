@@ -31,6 +31,9 @@ const known = new Set([
   'OPERATION_RESOLUTION_FAILURE',
   'BAD_REQUEST',
   'NODE_ENV',
+  // Of the examples.
+  'SPILLWAY_URL',
+  'SPILLWAY_TOKEN',
   'TEST_REDIS_URL',
   'TEST_DATABASE_URL',
   'TEST_MYSQLD',
