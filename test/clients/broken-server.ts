@@ -41,8 +41,13 @@ export async function breakServer(upstream: string, breakage: Breakage): Promise
       try {
         let text = ''
         let count = 0
-        const isStream = headers['content-type']?.startsWith('text/event-stream')
+        const type = headers['content-type'] ?? ''
+        const isStream = type.startsWith('text/event-stream')
         for await (const chunk of answer.setEncoding('utf8')) {
+          if (type.startsWith('multipart/')) {
+            response.write(chunk)
+            continue
+          }
           text += chunk
           if (!isStream) continue
           const frames = text.split('\n\n')

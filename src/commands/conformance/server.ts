@@ -100,11 +100,15 @@ export class Stream {
 
   static async fetch(server: Server, path: string, init: RequestInit): Promise<Stream> {
     const end = new AbortController()
+    const late = setTimeout(
+      () => end.abort(new Error('there is no answer to the request for a stream')),
+      answerWithinMs,
+    )
     const response = await fetch(server.url + path, {
       ...init,
       headers: headersOf(server, init.headers as Record<string, string>),
       signal: AbortSignal.any([end.signal, server.signal]),
-    })
+    }).finally(() => clearTimeout(late))
     return new Stream(response, end, server.withinMs)
   }
 
