@@ -9,7 +9,14 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { createClient } from '../../client/index.ts'
 import { readCsv } from './csv.js'
 
-const [file, model = 'content'] = process.argv.slice(2)
+const [file, name = 'content'] = process.argv.slice(2)
+if (!file) {
+  console.error('usage: node import.js FILE.csv [MODEL]')
+  process.exit(2)
+}
+/** As the client writes a model. */
+const keyOf = (name) => name[0].toLowerCase() + name.slice(1)
+const model = keyOf(name)
 const { SPILLWAY_URL: url = 'http://127.0.0.1:8080', SPILLWAY_TOKEN: token } = process.env
 /** So many are on their way; the file is read on as they are saved. */
 const most = 2_000
@@ -34,11 +41,15 @@ function idOf(fields) {
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-8${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20, 32)}`
 }
 
-function jsonOf(text, { type, nullable }) {
+/** A number of another form than the column's is refused by the server. */
+function jsonOf(text, { name, type, nullable }) {
   if (text === '' && nullable) return null
-  if (type === 'Int' || type === 'Float') return Number(text)
-  if (type === 'Boolean') return text === 'true'
-  return type === 'Json' ? JSON.parse(text) : text
+  if (!['Int', 'Float', 'Boolean', 'Json'].includes(type)) return text
+  try {
+    return JSON.parse(text)
+  } catch {
+    throw new Error(`${name} is ${JSON.stringify(text)}; expected ${type}`)
+  }
 }
 
 /** A server that is not there is waited for, as the client does with saves. */
@@ -56,7 +67,7 @@ async function readModels() {
 
 async function columnsOf(names) {
   const models = await readModels()
-  const found = models.find(({ name }) => name.toLowerCase() === model.toLowerCase())
+  const found = models.find(({ name }) => keyOf(name) === model)
   if (!found) throw new Error(`there is no model ${model}; the server has ${models.map(({ name }) => name).join(', ')}`)
   const columns = names.map((name) => found.columns.find((column) => column.name === name))
   const unknown = names.filter((_, i) => !columns[i])
