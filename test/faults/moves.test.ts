@@ -82,7 +82,7 @@ test('B35: one Redis is left for six shards of a cluster under load, as docs/ope
     stack.env = moved
     await Promise.all([startReady(stack), startReady(stack)])
     await stop(stack, apis)
-    stack.eventsUrls.push(cluster.url)
+    stack.eventsUrls = [stack.redis.url, cluster.url]
     const receipt = await stack.client.graphql('query ($id: ID!) { receipt(id: $id) { status } }', { id: pending })
     expect(receipt.body).toEqual({ data: { receipt: null } })
     expect(await stack.once('saved again', { id: again })).toMatchObject({ status: 202 })

@@ -69,8 +69,8 @@ export class Stack extends Spillway {
   /** Everything that was ever sent: id -> content. */
   readonly sent = new Map<string, string>()
   readonly acknowledged = new Set<string>()
-  /** The events logs that its processes used, one after the other. */
-  eventsUrls: string[]
+  /** The events logs that its processes used, one after the other; undefined: that of `redis`, which a test may replace. */
+  eventsUrls: string[] | undefined
   #clients: Promise<void>[] = []
   #writing = new AbortController()
 
@@ -84,7 +84,7 @@ export class Stack extends Spillway {
     super(options.embedded ? 'embedded' : 'redis + mariadb', { ...env, ...options.env }, { ...options, clean })
     this.database = database
     Object.assign(this, servers)
-    this.eventsUrls = options.eventsUrl ? [options.eventsUrl] : servers ? [servers.redis.url] : []
+    this.eventsUrls = options.eventsUrl ? [options.eventsUrl] : undefined
   }
 
   static async start(options: StackOptions = {}): Promise<Stack> {
@@ -224,7 +224,7 @@ export class Stack extends Spillway {
 
   /** Every id that the events logs tell was saved. */
   async published(): Promise<Set<string>> {
-    const each = await Promise.all(this.eventsUrls.map((url) => publishedIn(url)))
+    const each = await Promise.all((this.eventsUrls ?? [this.redis.url]).map((url) => publishedIn(url)))
     return new Set(each.flatMap((ids) => [...ids]))
   }
 
