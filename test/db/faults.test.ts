@@ -124,14 +124,19 @@ describe(`${engine.name} under a store`, () => {
     await store.close()
     const others: Awaited<ReturnType<typeof admin>>[] = []
     await server.sql('SET GLOBAL max_connections = 10')
-    for (let full = false; !full; ) {
-      await connect(url, { connectTimeout: 2_000 }).then(
-        (connection) => others.push(connection),
-        () => {
-          full = true
-        },
-      )
-    }
+    // A connection that was closed takes its place until the server has ended its thread.
+    await holds(async () => {
+      for (let full = false; !full; ) {
+        await connect(url, { connectTimeout: 2_000 }).then(
+          (connection) => others.push(connection),
+          () => {
+            full = true
+          },
+        )
+      }
+      const [status] = await others[0]!.query("SHOW GLOBAL STATUS LIKE 'Threads_connected'")
+      expect(Number(status.Value)).toBe(others.length)
+    })
     const late = contentStore({ url, concurrency: 1, log: quiet() })
     try {
       const { value, ms } = await timed(faultOf(late.insert(Content, rows(1))))
