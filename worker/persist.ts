@@ -51,12 +51,22 @@ interface PersisterDeps {
   table?: TableState
 }
 
+/** A row that failed alone. */
+interface FailedRow {
+  pending: PendingRow
+  fault: StoreFault
+  /** performance.now() before its last insert, and when that failed. */
+  triedAt: number
+  failedAt: number
+  /** Between an earlier failure of the row and this one the table took other rows. */
+  counts: boolean
+}
+
 /** The state of one call of persist or retry. */
 interface Round {
   saved: PendingRow[]
   deadLetters: RejectedEntry[]
-  /** Rows that failed alone. `counts`: between an earlier failure of the row and this one the table took other rows. */
-  failed: { pending: PendingRow; fault: StoreFault; failedAt: number; counts: boolean }[]
+  failed: FailedRow[]
   /** The rows of `retry` that were parked before the call. */
   parkedBefore: ReadonlyMap<PendingRow, ParkedRow>
   /** Whether the call waits for an unavailable database. */
@@ -92,6 +102,10 @@ export class Persister {
     this.#backlogAt = performance.now()
   }
 
+  #lookForBacklog(): void {
+    if (this.#options.isBusy?.()) this.seesBacklog()
+  }
+
   /** Waits for an unavailable database, or, with `waits: false`, parks the rows. Throws Stopped when the signal aborts first. */
   async persist(rows: readonly PendingRow[], { waits = true } = {}): Promise<Persisted> {
     const round: Round = { saved: [], deadLetters: [], failed: [], parkedBefore: new Map(), waits }
@@ -111,7 +125,10 @@ export class Persister {
       for (const [i, pending] of chunk.entries()) {
         const { since, fault } = parkedBefore.get(pending)!
         if (i < maxRowsInOutage || !this.#table.failing) await this.#insert([pending], round, since)
-        else round.failed.push({ pending, fault, failedAt: performance.now(), counts: false })
+        else {
+          const now = performance.now()
+          round.failed.push({ pending, fault, triedAt: now, failedAt: now, counts: false })
+        }
       }
     }
     return await this.#result(round)
@@ -162,6 +179,8 @@ export class Persister {
     let left = rows
     for (let attempt = 1; left.length > 0; attempt += 1) {
       const counts = since !== undefined && this.#table.succeededSince(since, evidenceMs)
+      const triedAt = performance.now()
+      this.#lookForBacklog()
       const fault = await this.#try(left, round)
       if (!fault) return
       const failedAt = performance.now()
@@ -184,11 +203,11 @@ export class Persister {
             continue
           }
           // The probe failed, too, so this is an error of the table. The rows are retried all the same: the probe's row may be the odd one.
-          for (const pending of left) round.failed.push({ pending, fault, failedAt, counts: false })
+          for (const pending of left) round.failed.push({ pending, fault, triedAt, failedAt, counts: false })
           return
         }
         if (left.length === 1) {
-          round.failed.push({ pending: left[0]!, fault, failedAt, counts })
+          round.failed.push({ pending: left[0]!, fault, triedAt, failedAt, counts })
           return
         }
       }
@@ -205,11 +224,14 @@ export class Persister {
     const parked: ParkedRow[] = []
     const takesRows = failed.some(({ counts }) => counts) && (await this.#table.takesRows())
     const now = performance.now()
-    for (const { pending, fault, failedAt, counts } of failed) {
+    this.#lookForBacklog()
+    for (const { pending, fault, triedAt, failedAt, counts } of failed) {
       const { since = failedAt, failures: failuresBefore = 0 } = round.parkedBefore.get(pending) ?? {}
       const isRowsOwn = takesRows && counts && now - failedAt < evidenceMs
       const failures = isRowsOwn ? failuresBefore + 1 : failuresBefore
-      const code = isRowsOwn ? this.#failureCode(fault, failures, since) : undefined
+      // Its parent may have been saved after the insert began.
+      const retriedMs = triedAt - Math.max(since, this.#backlogAt)
+      const code = isRowsOwn ? this.#failureCode(fault, failures, retriedMs) : undefined
       if (code) this.#reject(pending, fault, code, failures, round)
       else parked.push({ pending, fault, since, failures })
     }
@@ -222,11 +244,10 @@ export class Persister {
   }
 
   /** Undefined as long as the row may still be saved. */
-  #failureCode({ kind, index }: StoreFault, failures: number, since: number): FailureCode | undefined {
-    const { maxAttempts, retryForMs = defaultRetryForMs, isBusy } = this.#options
-    if (isBusy?.()) this.seesBacklog()
+  #failureCode({ kind, index }: StoreFault, failures: number, retriedMs: number): FailureCode | undefined {
+    const { maxAttempts, retryForMs = defaultRetryForMs } = this.#options
     const enough = failures >= maxAttempts
-    const longEnough = performance.now() - Math.max(since, this.#backlogAt) >= retryForMs
+    const longEnough = retriedMs >= retryForMs
     if (kind === 'rejected') return 'REJECTED'
     // Without an index the duplicate is the id: a look-up that misses an existing row, on a replica perhaps, will show it later.
     if (kind === 'duplicate') return enough && index !== undefined ? 'REJECTED' : undefined

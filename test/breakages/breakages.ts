@@ -250,7 +250,7 @@ export const breakages: Breakage[] = [
   {
     name: 'a backlog seen in full batches alone',
     changes: [
-      change('worker/persist.ts', 'if (isBusy?.()) this.seesBacklog()', 'void isBusy'),
+      change('worker/persist.ts', 'if (this.#options.isBusy?.()) this.seesBacklog()', 'void 0'),
       change('worker/worker.ts', 'if (this.#isBusy) this.#seesBacklog()', 'void 0'),
       // Either of the two saves the rows of the test.
       change('worker/worker.ts', 'if (isFull || isLate(sorted))', 'if (isFull)'),

@@ -36,7 +36,7 @@ test.each([
       ADD CONSTRAINT descent FOREIGN KEY (parent) REFERENCES Content (id)`)
       const queue = await sqlite.queue()
       const parent: string = randomUUID()
-      const children = Array.from({ length: 24 }, (_, n) =>
+      const children = Array.from({ length: 16 }, (_, n) =>
         save(`child of ${parent} ${n}`, randomUUID(), Date.now() + at),
       )
       const all = [...children, save('a parent', parent, Date.now() + at)]

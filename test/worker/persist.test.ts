@@ -369,6 +369,32 @@ describe.each([
     expect((await rows()).size).toBe(7)
   })
 
+  test('keeps a row whose parent was in flight when it failed, and is saved when the round ends (FA5)', async () => {
+    await trouble.onlyWithParents(made)
+    const parent = entry('a parent')
+    const children = [entry(`child of ${parent.id}`), entry(`child of ${parent.id}`)] as const
+    let isBusy = true
+    const busy = new Persister(
+      { store },
+      { model: Content, maxAttempts: 1, log, signal: stopping.signal, retryForMs: 1, isBusy: () => isBusy },
+    )
+    const { parked } = await persistEntries(busy, [...children, ...entries(5)])
+    expect(parked).toHaveLength(2)
+    const insert = store.insert.bind(store)
+    store.insert = async (model, rows) => {
+      if (isBusy && rows.length === 1 && rows[0]!.id === children[1].id) {
+        await persisted([parent])
+        isBusy = false
+      }
+      await insert(model, rows)
+    }
+    const round = await busy.retry(parked)
+    expect(round.saved.map(({ row }) => row.id)).toEqual([children[1].id])
+    expect([round.deadLetters, round.parked.length]).toEqual([[], 1])
+    const { saved } = await busy.retry(round.parked)
+    expect(saved.map(({ row }) => row.id)).toEqual([children[0].id])
+  })
+
   test('leaves no row behind when it probes an empty table or a full one', async () => {
     await store.probe(Content)
     await expectRows([])
