@@ -11,8 +11,8 @@ import { testSqlite } from '../harness/sqlite.ts'
 import { mariadbStore } from '../harness/stores.ts'
 import { item } from '../suites/queue.ts'
 
-const retryForMs = 500
-const statementMs = 350
+const retryForMs = 300
+const statementMs = 200
 
 const save = (content: string, id: string = randomUUID(), at = Date.now()): Item =>
   item(id, content, digestOfContent(content), at)
@@ -36,7 +36,7 @@ test.each([
       ADD CONSTRAINT descent FOREIGN KEY (parent) REFERENCES Content (id)`)
       const queue = await sqlite.queue()
       const parent: string = randomUUID()
-      const children = Array.from({ length: 16 }, (_, n) =>
+      const children = Array.from({ length: 24 }, (_, n) =>
         save(`child of ${parent} ${n}`, randomUUID(), Date.now() + at),
       )
       const all = [...children, save('a parent', parent, Date.now() + at)]
