@@ -117,8 +117,8 @@ describe.each([
     expect(reply).toMatchObject(items.map(() => ({ status: 'QUEUED', duplicate: false })))
   }
 
-  const consumer = () => queue.consumer(`w-${randomUUID()}`)
-  const receive = (from = consumer()): Promise<Entry[]> =>
+  const newConsumer = () => queue.consumer(`w-${randomUUID()}`)
+  const receive = (from = newConsumer()): Promise<Entry[]> =>
     eventually(async () => {
       const entries = await from.receive({ rows: 100, bytes: 1_000_000 }, 200)
       return entries.length > 0 && entries
@@ -135,9 +135,9 @@ describe.each([
     { model: Content, maxAttempts: 3, log: quiet(), signal: new AbortController().signal },
   )
 
-  function startWorker(): void {
+  function startWorker(consumer = newConsumer()): void {
     const worker = new Worker(
-      { consumer: consumer(), store: stored.store, cache: { invalidate: async () => {} }, events },
+      { consumer, store: stored.store, cache: { invalidate: async () => {} }, events },
       { models, batch: 20, concurrency: 2, maxAttempts: 3, cacheTtlMs: 1_000, log: quiet() },
     )
     worker.start()
@@ -169,7 +169,7 @@ describe.each([
     const receipt = { id: one.id, duplicate: false, acceptedAt: new Date(one.at), ...nothing }
     await enqueue(one)
     expect(await both(one.id)).toEqual({ ...receipt, status: 'QUEUED', row: undefined })
-    const worker = consumer()
+    const worker = newConsumer()
     const entries = await receive(worker)
     expect(await both(one.id)).toMatchObject({ status: 'QUEUED' })
     // Committed: cached pages may still lack the row, so that SAVED would be too early.
@@ -200,6 +200,8 @@ describe.each([
       }
     })()
     const wrong: string[] = []
+    let rounds = 0
+    let isDone = false
     const counts = { QUEUED: 0, SAVED: 0 }
     const asking = receipts.flatMap((one, process) =>
       [0, 1, 2].map(async (writeQueue) => {
@@ -214,6 +216,7 @@ describe.each([
             else if ((savedAt.get(id) ?? Number.POSITIVE_INFINITY) < asked) wrong.push(`${id} went back to QUEUED`)
             if (receipt?.status === 'SAVED' || receipt?.status === 'QUEUED') counts[receipt.status] += 1
           }
+          rounds += 1
           // If there is nothing to read, a turn of the event loop.
           await new Promise((resolve) => setImmediate(resolve))
         }
@@ -225,12 +228,21 @@ describe.each([
       enqueued.push(...some)
       if (enqueued.length === some.length) {
         await holds(() => expect(counts.QUEUED).toBeGreaterThan(10))
-        startWorker()
+        const consumer = newConsumer()
+        const ack = consumer.ack.bind(consumer)
+        consumer.ack = async (entries) => {
+          const before = rounds
+          // Between the event and this, all receipts are read by each reader.
+          await holds(() => expect(isDone || rounds > before + 2 * asking.length).toBe(true), { intervalMs: 1 })
+          return await ack(entries)
+        }
+        startWorker(consumer)
       }
       // In small batches, so that receipts are read after each step.
       await holds(() => expect(savedAt.size).toBeGreaterThan(enqueued.length - 30), { intervalMs: 1 })
     }
     await Promise.all(asking)
+    isDone = true
     feed.close()
     await listening
     expect(wrong).toEqual([])
@@ -276,7 +288,7 @@ describe.each([
     test('stay SAVED while a dead letter ID_CONFLICT is retried and afterwards', async () => {
       const { id } = await longSaved('old')
       await enqueue(save('new', id))
-      const worker = consumer()
+      const worker = newConsumer()
       const [entry] = await receive(worker)
       const conflict: Failure = { code: 'ID_CONFLICT', message: 'taken', attempts: 1, failedAt: new Date(5) }
       await worker.deadLetter([{ entry: entry!, failure: conflict }])
@@ -294,7 +306,7 @@ describe.each([
     test('known returns SAVED for a retry while a later sender has a dead letter of the id, and nothing for others (P3)', async () => {
       const { id, at } = await longSaved('old')
       await enqueue(save('new', id))
-      const worker = consumer()
+      const worker = newConsumer()
       const failure: Failure = { code: 'CRASHED', message: 'no', attempts: 1, failedAt: new Date(5) }
       await worker.deadLetter((await receive(worker)).map((entry) => ({ entry, failure })))
       const [retry, third] = [save('old', id), save('third', id)]
@@ -316,7 +328,7 @@ describe.each([
     test('final returns SAVED for the first content while other content fails under the id', async () => {
       const { id } = await longSaved('old')
       await enqueue(save('new', id))
-      const worker = consumer()
+      const worker = newConsumer()
       const [entry] = await receive(worker)
       const conflict: Failure = { code: 'ID_CONFLICT', message: 'taken', attempts: 1, failedAt: new Date(5) }
       await worker.deadLetter([{ entry: entry!, failure: conflict }])
@@ -342,7 +354,7 @@ describe.each([
 
     test('come from the queue for the ids that it knows', async () => {
       const [pending, dead, done] = [save('a'), save('b'), save('c')]
-      const worker = consumer()
+      const worker = newConsumer()
       await enqueue(done)
       await worker.ack(await receive(worker))
       await enqueue(dead)
