@@ -224,7 +224,9 @@ describe('Spillway on Redis:', { timeout: 60_000 }, () => {
         await holds(async () => {
           const { body } = await ready(url)
           expect([body.queue.code, body.events.code, body.cache.code]).toEqual(Object.values(wrong))
-          const found = problemsIn(logs()).map(({ setting, code }) => `${setting} ${code}`)
+          // Not what a busy machine adds: an answer that came too late has another code.
+          const problems = problemsIn(logs()).filter(({ code }) => Object.values(wrong).includes(code))
+          const found = problems.map(({ setting, code }) => `${setting} ${code}`)
           expect(found.sort()).toEqual(
             Object.entries(wrong)
               .map((one) => one.join(' '))
