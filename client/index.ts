@@ -67,7 +67,7 @@ export function createClient<M = AnyModels>(url: string, { token, storage }: Cli
       if (!key.startsWith('$')) {
         // The same object each time, for React's hooks.
         known[key] ??= {
-          save: (input: object, { id }: { id?: string } = {}) => save(key, input, id),
+          save: (input: { id?: string }, { id }: { id?: string } = {}) => save(key, input, id),
           follow: (options: FollowOptions = {}) => makeFollow(deps, key, options),
         } satisfies ModelClient
       }

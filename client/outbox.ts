@@ -220,7 +220,7 @@ export function makeOutbox({ transport, models, waker, storage, tab, follow, clo
   })
 
   return {
-    save(model: string, input: object, given: string = uuidv7()): Save {
+    save(model: string, input: { id?: string }, given: string = input?.id ?? uuidv7()): Save {
       const id = `${given}`.toLowerCase()
       let text = ''
       let problem: SpillwayError | undefined

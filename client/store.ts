@@ -7,6 +7,9 @@ export interface Store<T> {
   getSnapshot(): T
 }
 
+/** What a subscriber throws is an unhandled rejection: it stops neither the other subscribers nor what changed the value. */
+const call = async <T>(changed: (value: T) => void, value: T) => changed(value)
+
 /** `watched` is called when the first one subscribes, and when the last one has left. */
 export function makeStore<T extends object>(value: T, watched: (isWatched: boolean) => void = () => {}) {
   const subscribers = new Set<{ changed: (value: T) => void }>()
@@ -16,7 +19,7 @@ export function makeStore<T extends object>(value: T, watched: (isWatched: boole
       const subscriber = { changed }
       subscribers.add(subscriber)
       if (subscribers.size === 1) watched(true)
-      changed(value)
+      void call(changed, value)
       return () => {
         if (subscribers.delete(subscriber) && subscribers.size === 0) watched(false)
       }
@@ -24,7 +27,7 @@ export function makeStore<T extends object>(value: T, watched: (isWatched: boole
     getSnapshot: () => value,
     set(part: Partial<T>) {
       value = { ...value, ...part }
-      for (const { changed } of subscribers) changed(value)
+      for (const { changed } of subscribers) void call(changed, value)
     },
   }
 }

@@ -1,0 +1,52 @@
+/** What pages do by mistake, in Node: it costs neither the saves nor the follows of the others. */
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import { holds } from '../harness/eventually.ts'
+import { bodiesOf, type Fixture, newId, serveBetween } from './fixture.ts'
+
+let fixture: Fixture
+beforeAll(async () => {
+  fixture = await serveBetween()
+})
+afterEach(() => fixture.reset())
+afterAll(() => fixture?.close())
+
+test('a subscriber that throws stops neither a save, nor the outbox, nor a follow, and its error is reported', async () => {
+  const reported: unknown[] = []
+  const others = process.listeners('unhandledRejection')
+  process.removeAllListeners('unhandledRejection').on('unhandledRejection', (error) => reported.push(error))
+  try {
+    const { comment, $outbox } = fixture.connect()
+    const postId = newId()
+    const fail = (of: string) => () => {
+      throw of
+    }
+    const stops = [$outbox.subscribe(fail('outbox'))]
+    const first = comment!.save({ postId, body: 'a' })
+    stops.push(first.subscribe(fail('save')))
+    const seen: string[] = []
+    first.subscribe(({ state }) => seen.push(state))
+    const second = comment!.save({ postId, body: 'b' })
+    await Promise.all([first.saved(), second.saved()])
+    expect(seen).toEqual(['waiting', 'sending', 'queued', 'saved'])
+    const follow = comment!.follow({ by: { postId } })
+    stops.push(follow.subscribe(fail('follow')))
+    await comment!.save({ postId, body: 'c' }).saved()
+    await holds(() => expect(follow.getSnapshot().rows).toHaveLength(3))
+    expect($outbox.getSnapshot()).toMatchObject({ state: 'idle', waiting: 0 })
+    for (const stop of stops) stop()
+    await holds(() => expect([...new Set(reported)].sort()).toEqual(['follow', 'outbox', 'save']))
+  } finally {
+    process.removeAllListeners('unhandledRejection')
+    for (const other of others) process.on('unhandledRejection', other)
+  }
+})
+
+test('a save has the id that its input has: when the page repeats it, it is one row', async () => {
+  const { comment } = fixture.connect()
+  const postId = newId()
+  const id = newId()
+  for (const duplicate of [false, true])
+    expect(await comment!.save({ id, postId, body: 'a' })).toMatchObject({ id, duplicate })
+  await comment!.save({ postId, body: 'b' }).saved()
+  expect(await bodiesOf(fixture, postId)).toEqual(['a', 'b'])
+})
