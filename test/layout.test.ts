@@ -11,6 +11,7 @@ const interfaces = [
   'src/db/store.ts',
   'src/cache/cache.ts',
   'src/queue/queue.ts',
+  'src/queue/operations.ts',
   'src/events/events.ts',
   // They read any EventLog.
   'src/events/follower.ts',

@@ -57,3 +57,28 @@ export class Partition implements Caller {
     return this.table.failing
   }
 }
+
+/** Undefined as model: entries that need no table. */
+export interface HeldRows {
+  model: string | undefined
+  /** Entries. */
+  inFlight: number
+  parked: number
+}
+
+/** What a worker holds of each model. */
+export function holdingOf(
+  partitions: Iterable<Partition>,
+  batches: Iterable<{ partition: Partition | undefined; entries: readonly unknown[] }>,
+): HeldRows[] {
+  const inFlight = new Map<string | undefined, number>()
+  for (const { partition, entries } of batches) {
+    const model = partition?.model.name
+    inFlight.set(model, (inFlight.get(model) ?? 0) + entries.length)
+  }
+  const held = [...partitions].map(({ model, parking }) => ({
+    model: model.name as string | undefined,
+    parked: parking.rows,
+  }))
+  return [...held, { model: undefined, parked: 0 }].map((of) => ({ ...of, inFlight: inFlight.get(of.model) ?? 0 }))
+}

@@ -23,7 +23,8 @@ import type { Consumer, Entry } from '../src/queue/queue.ts'
 import { ShardUnavailable, Stopped } from './backoff.ts'
 import { NewerEntries } from './newer.ts'
 import type { Outcome } from './outcome.ts'
-import { Partition } from './partition.ts'
+import { type HeldRows, holdingOf, Partition } from './partition.ts'
+import type { PauseWatch } from './pause-watch.ts'
 import { defaultRetryForMs, type Persisted } from './persist.ts'
 import { Publisher } from './publisher.ts'
 import { ShardPublishers } from './shard-publishers.ts'
@@ -56,6 +57,8 @@ interface WorkerDeps {
   store: Writer
   cache: Pick<Cache, 'invalidate'>
   events: Pick<EventLog, 'append'>
+  /** Left out: persisting is never paused. */
+  pause?: Pick<PauseWatch, 'resumed'>
 }
 
 /** UTF-8 bytes, roughly, that one call of receive returns at most. */
@@ -85,6 +88,7 @@ interface Batch {
 
 export class Worker {
   readonly #consumer: Consumer
+  readonly #pause: Pick<PauseWatch, 'resumed'> | undefined
   readonly #options: WorkerOptions
   readonly #partitions: ReadonlyMap<Model, Partition>
   readonly #sorter: Sorter
@@ -105,7 +109,7 @@ export class Worker {
   #loop: Promise<void> | undefined
   #extendingLease: NodeJS.Timeout | undefined
 
-  constructor({ consumer, store, cache, events }: WorkerDeps, options: WorkerOptions) {
+  constructor({ consumer, store, cache, events, pause }: WorkerDeps, options: WorkerOptions) {
     const {
       models,
       concurrency,
@@ -118,6 +122,7 @@ export class Worker {
     } = options
     const signal = this.#aborting.signal
     this.#consumer = consumer
+    this.#pause = pause
     this.#options = options
     const stopping = this.#stopping.signal
     const slots = new Slots(concurrency, { stopping })
@@ -188,6 +193,8 @@ export class Worker {
         // What it receives next may have waited for that.
         if (this.#isBusy) this.#seesBacklog()
       }
+      while (this.#pause?.resumed && !this.#stopping.signal.aborted)
+        await Promise.race([this.#pause.resumed, this.#change.promise])
       if (this.#stopping.signal.aborted) return
       try {
         const startedAt = performance.now()
@@ -211,6 +218,10 @@ export class Worker {
     let moving = 0
     for (const { partition } of this.#inFlight) if (!partition?.failing) moving += 1
     return moving
+  }
+
+  holding(): HeldRows[] {
+    return holdingOf(this.#partitions.values(), this.#inFlight)
   }
 
   #seesBacklog(): void {

@@ -11,6 +11,8 @@ import type { Models } from '../src/model/model.ts'
 import type { Tracer } from '../src/model/tracer.ts'
 import type { Queue } from '../src/queue/queue.ts'
 import { traced } from '../src/telemetry/traced-worker.ts'
+import { PauseWatch } from './pause-watch.ts'
+import { Reporter } from './reporter.ts'
 import { Worker } from './worker.ts'
 
 export interface WorkingDeps {
@@ -30,11 +32,21 @@ export interface WorkingDeps {
 
 /** Starts a worker as soon as the store is prepared. `failed` rejects when the store cannot be used. */
 export function startWorking(deps: WorkingDeps, config: Config) {
-  const { models, queue, events, cache, store, meter, tracer, log, stack, signal } = deps
-  const consumer = queue.consumer(`${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}`)
+  const { models, queue, events, cache, store, tracer, stack, signal } = deps
+  const name = `${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}`
+  const { operations } = queue
+  const reporter = new Reporter(name, {
+    operations,
+    holding: () => worker.holding(),
+    isPaused: () => pause.isPaused,
+  })
+  const log = reporter.log(deps.log)
+  const meter = reporter.meter(deps.meter)
+  const pause = new PauseWatch({ operations, log: deps.log })
+  const consumer = queue.consumer(name)
   const traceable = { consumer, store, events }
   const worker = new Worker(
-    { cache, ...(tracer ? traced(traceable, tracer) : traceable) },
+    { cache, pause, ...(tracer ? traced(traceable, tracer) : traceable) },
     {
       models,
       batch: config.workerBatch,
@@ -45,7 +57,12 @@ export function startWorking(deps: WorkingDeps, config: Config) {
       meter,
     },
   )
+  // Last: when the worker has stopped.
+  stack.defer(() => reporter.stop())
+  stack.defer(() => pause.close())
   stack.defer(() => worker.stop())
+  reporter.start()
+  pause.start()
   let prepared = false
   const preparing = store.prepare(signal)
   const failed = new Promise<never>((_, reject) => {

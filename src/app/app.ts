@@ -11,6 +11,7 @@ import type { Queue } from '../queue/queue.ts'
 import { Bytes } from './bytes.ts'
 import { DeadLetters } from './dead-letters.ts'
 import { EnqueueBatcher } from './enqueue-batcher.ts'
+import { Operators } from './operators.ts'
 import { Reads } from './reads.ts'
 import { Receipts } from './receipts.ts'
 import { Rows } from './rows.ts'
@@ -23,6 +24,7 @@ export interface App {
   rows: Rows
   receipts: Receipts
   deadLetters: DeadLetters
+  operators: Operators
   follower: Follower
   savedCursor: SavedCursor
   queue: Queue
@@ -57,6 +59,7 @@ export function makeApp(deps: {
       queue,
       within: (deadLetters, read) => reads.page(deadLetters * Math.max(...[...models.values()].map(maxSizeOf)), read),
     }),
+    operators: new Operators({ queue, log }),
     follower,
     savedCursor: new SavedCursor({ follower }),
     queue,

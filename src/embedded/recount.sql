@@ -15,6 +15,11 @@ END;
 DELETE FROM conflict;
 INSERT INTO conflict SELECT id, count(*) FROM letter WHERE code = 'ID_CONFLICT' GROUP BY id;
 
+-- Persisting is paused while there is a row.
+CREATE TABLE IF NOT EXISTS pause (one INTEGER PRIMARY KEY CHECK (one = 1), since INTEGER NOT NULL, by TEXT) STRICT;
+-- What each worker reported last, and when.
+CREATE TABLE IF NOT EXISTS worker (name TEXT PRIMARY KEY, seen INTEGER NOT NULL, report TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
 DELETE FROM delivery WHERE seq NOT IN (SELECT seq FROM message);
 DELETE FROM pending WHERE seq NOT IN (SELECT seq FROM message);
 INSERT OR REPLACE INTO counter VALUES

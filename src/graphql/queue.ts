@@ -3,6 +3,7 @@ import { sleep } from '../model/sleep.ts'
 import type { QueueStatus } from '../queue/queue.ts'
 import { asyncIterator } from './async-iterator.ts'
 import type { Builder } from './builder.ts'
+import { addOperators, addPause } from './operators.ts'
 
 const pollMs = 1_000
 
@@ -17,7 +18,9 @@ export function addQueue(builder: Builder): void {
     } as const,
   })
 
-  const Queue = builder.objectRef<QueueStatus>('Queue').implement({
+  const Pause = addPause(builder)
+  const Queue = builder.objectRef<QueueStatus>('Queue')
+  Queue.implement({
     description: 'The state of the queue.',
     extensions: { scope: 'admin' },
     fields: (t) => ({
@@ -32,8 +35,16 @@ export function addQueue(builder: Builder): void {
         type: Durability,
         description: 'How durable a save is when the queue acknowledges it.',
       }),
+      paused: t.field({
+        type: Pause,
+        nullable: true,
+        description: 'Who paused persisting, and when; null while it is not paused.',
+        resolve: ({ paused }) => paused,
+      }),
     }),
   })
+
+  addOperators(builder, Queue)
 
   builder.queryField('queue', (t) =>
     t.field({

@@ -14,6 +14,7 @@
  * repeat the same call after both.
  */
 import type { Failure, SpillwayError } from '../model/error.ts'
+import type { Operations, Pause } from './operations.ts'
 
 /**
  * A message to enqueue (glossary: item). The queue does not decode the body; it reads only the time in it,
@@ -65,6 +66,8 @@ export interface QueueStatus {
   deadLetters: number
   capacity: number
   durability: Durability
+  /** Undefined while persisting is not paused. */
+  paused?: Pause | undefined
   /** Of a queue of several shards: each of them. What a shard that is unavailable has is not in the sums. */
   shards?: readonly ShardState[]
   /** Only where saves wait for replicas. */
@@ -115,6 +118,7 @@ export interface DeadLetterStep {
 export const handlesAtOnce = 100
 
 export interface Queue {
+  readonly operations: Operations
   /** Call before saves are accepted: where processes must know of each other, they do when it resolves. Does not reject. */
   prepare?(): Promise<void>
   /**

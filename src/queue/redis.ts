@@ -10,6 +10,8 @@
  *   {spillway:0}:attempts  handle -> number of attempts
  *   {spillway:0}:reserved  id -> "token until": ids of requests of several shards that are about to be enqueued (spanning.ts)
  *   {spillway:0}:layouts   the numbers of shards that were used (layouts.ts)
+ *   {spillway:0}:paused    who paused persisting, and when; it exists while persisting is paused
+ *   {spillway:0}:worker-names, :workers   what each worker reported last, of shard 0 only
  *   {spillway:0}:fence     written where a call that waits for replicas has nothing else to write
  *
  * Of several shards, number 3 has the tag {spillway:3}.
@@ -35,6 +37,7 @@ import type {
 } from './queue.ts'
 import { RedisConsumer } from './redis-consumer.ts'
 import { failureOf, RedisDeadLetters } from './redis-dead-letters.ts'
+import { pauseOf, RedisOperations } from './redis-operations.ts'
 import { ReplicatedWrites } from './redis-replicas.ts'
 import {
   defineScripts,
@@ -82,6 +85,7 @@ export class RedisQueue implements Queue {
   readonly #keys: QueueKeys
   readonly #writes: ReplicatedWrites
   readonly #deadLetters: RedisDeadLetters
+  readonly operations: RedisOperations
   readonly #consumers = new Set<Consumer>()
   readonly #refreshing: NodeJS.Timeout
   /** The last known state of the server; undefined before the first answer, and after every reconnect. */
@@ -115,6 +119,12 @@ export class RedisQueue implements Queue {
       writes: this.#writes,
       keys: this.#keys,
       log: options.log,
+    })
+    this.operations = new RedisOperations({
+      connection: this.#connection,
+      scripts: this.#scripts,
+      writes: this.#writes,
+      keys: this.#keys,
     })
     this.#connection.onReady(() => {
       // A restarted or replaced server may have other settings.
@@ -289,7 +299,7 @@ export class RedisQueue implements Queue {
 
   async status(): Promise<QueueStatus> {
     const k = this.#keys
-    const [depth, inFlight, oldest, deadLetters, server] = await this.#connection.read((client) =>
+    const [depth, inFlight, oldest, deadLetters, paused, server] = await this.#connection.read((client) =>
       Promise.all([
         client.xlen(k.stream),
         client.xpending(k.stream, group).then(
@@ -298,13 +308,14 @@ export class RedisQueue implements Queue {
         ),
         client.xrange(k.stream, '-', '+', 'COUNT', 1),
         client.xlen(k.dead),
+        client.get(k.paused).then(pauseOf),
         this.#server?.then((state) => state ?? this.#readServer(client)) ?? this.#readServer(client),
       ]),
     )
     const { capacity } = this.#options
     const isReplicated = this.#writes.wanted && server.durability === 'FSYNC'
     const durability = isReplicated ? 'REPLICATED' : server.durability
-    const numbers = { depth, inFlight, oldestAgeMs: age(oldest[0]), deadLetters, capacity }
+    const numbers = { depth, inFlight, oldestAgeMs: age(oldest[0]), deadLetters, capacity, paused }
     return { ...numbers, durability, ...this.#writes.stateOf(server) }
   }
 

@@ -25,6 +25,7 @@ import type { RedisQueue } from './redis.ts'
 import { groupBy, shardOf, withShard } from './shard-of.ts'
 import { ShardedConsumer } from './sharded-consumer.ts'
 import { ShardedDeadLetters } from './sharded-dead-letters.ts'
+import { firstOf, ShardedOperations } from './sharded-operations.ts'
 import { ShardedStates, settled } from './sharded-states.ts'
 import { enqueueSpanning } from './spanning.ts'
 
@@ -60,6 +61,7 @@ export class ShardedQueue implements Queue {
   readonly #layouts: Layouts
   readonly #states: ShardedStates
   readonly #deadLetters: ShardedDeadLetters
+  readonly operations: ShardedOperations
   readonly #consumers = new Map<ShardedConsumer, string>()
   readonly #log: Log
   /** Left out with one shard: an id that it refuses cannot go to another one. */
@@ -78,6 +80,7 @@ export class ShardedQueue implements Queue {
     this.#layouts = new Layouts([...this.#queues.values()], { shards, onShards: (all) => this.#openUpTo(all) })
     this.#states = new ShardedStates(this.#queues, this.#layouts, shards)
     this.#deadLetters = new ShardedDeadLetters(this.#queues, this.#layouts)
+    this.operations = new ShardedOperations(() => [...this.#queues.values()].map((queue) => queue.operations))
     if (shards > 1) this.homeId = (id) => withShard(id, this.#homeShard(), shards)
   }
 
@@ -271,6 +274,7 @@ export class ShardedQueue implements Queue {
       oldestAgeMs: Math.max(...known.map(({ oldestAgeMs }) => oldestAgeMs)),
       deadLetters: sum('deadLetters'),
       capacity: sum('capacity'),
+      paused: firstOf(known.map(({ paused }) => paused)),
       durability: known.map(({ durability }) => durability).reduce(leastOf),
       ...replicasOf(known),
       ...(answers.length > 1 && { shards: answers.map(({ shard, code }): ShardState => ({ shard, code })) }),

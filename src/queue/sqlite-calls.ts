@@ -1,10 +1,12 @@
 /** The calls of a port of the embedded queue to the thread that owns its file. Each port has its own consumers. */
+
+import type { WorkerReport } from './operations.ts'
 import type { DeadLetterRange, Item } from './queue.ts'
 import type { Receiver } from './sqlite-leases.ts'
 import type { DeadLetterInput, QueueTables } from './sqlite-tables.ts'
 
 export function queueCalls(queue: QueueTables) {
-  const { leases } = queue
+  const { leases, operations } = queue
   const receivers = new Map<number, Receiver>()
   const receiver = (number: number, name = ''): Receiver => {
     let known = receivers.get(number)
@@ -24,6 +26,11 @@ export function queueCalls(queue: QueueTables) {
     retry: (handles: readonly string[]) => queue.retry(handles),
     retried: (handles: readonly string[]) => queue.retried(handles),
     discard: (handles: readonly string[]) => queue.discard(handles),
+    pause: (by: string | undefined) => operations.pause(by),
+    resume: () => operations.resume(),
+    paused: () => operations.paused(),
+    report: (report: WorkerReport) => operations.report(report),
+    workers: () => operations.workers(),
     receive: (consumer: number, name: string, limit: { rows: number; bytes: number }, waitMs: number) =>
       leases.receive(receiver(consumer, name), limit, waitMs),
     markSaved: (handles: readonly number[]) => queue.markSaved(handles),
@@ -46,4 +53,7 @@ export function queueCalls(queue: QueueTables) {
 export type QueueCalls = ReturnType<typeof queueCalls>['calls']
 
 /** The calls that change nothing. `receive` is one of them: if its reply is lost, its entries are received again. */
-export const queueQuestions = ['probe', 'find', 'status', 'deadLetters', 'deadLettersOf', 'retried', 'receive'] as const
+export const queueQuestions = [
+  ...(['probe', 'find', 'status', 'deadLetters', 'deadLettersOf', 'retried', 'receive'] as const),
+  ...(['paused', 'workers'] as const),
+] as const

@@ -11,6 +11,7 @@ import type { WriteQueue } from '../sqlite/write-queue.ts'
 import type { DeadLetterRange, DeadLetterStep, Enqueued, Item, Queue, QueueStatus, SaveState } from './queue.ts'
 import { DeadLetterTables } from './sqlite-dead-letters.ts'
 import { Leases } from './sqlite-leases.ts'
+import { OperationTables } from './sqlite-operation-tables.ts'
 
 /** Why a request was refused; a plain object, because an error loses its fields on the way to another thread. */
 export interface Refusal {
@@ -44,6 +45,7 @@ export class QueueTables {
   readonly #sql: Statements
   readonly #deadLetters: DeadLetterTables
   readonly leases: Leases
+  readonly operations: OperationTables
 
   constructor({ db, writeQueue }: Deps, options: QueueOptions) {
     this.#writeQueue = writeQueue
@@ -51,6 +53,7 @@ export class QueueTables {
     this.#sql = prepareAll(db, new URL('sqlite.sql', import.meta.url))
     this.#deadLetters = new DeadLetterTables(this.#sql)
     this.leases = new Leases({ sql: this.#sql, writeQueue }, options)
+    this.operations = new OperationTables({ sql: this.#sql, writeQueue })
   }
 
   async enqueue(requests: readonly (readonly Item[])[]): Promise<(Enqueued[] | Refusal)[]> {
@@ -159,6 +162,7 @@ export class QueueTables {
         deadLetters: this.#counter('dead letter count'),
         capacity: this.#options.capacity,
         durability: 'FSYNC',
+        paused: this.operations.pauseNow(),
       }
     })
   }

@@ -133,3 +133,21 @@ INSERT INTO message (id, digest, at, body) SELECT id, digest, at, body FROM lett
 
 -- name: drop dead letter
 DELETE FROM letter WHERE seq = ?
+
+-- name: pause
+INSERT OR IGNORE INTO pause VALUES (1, ?, ?)
+
+-- name: resume
+DELETE FROM pause
+
+-- name: paused
+SELECT since, by FROM pause
+
+-- name: report worker
+INSERT OR REPLACE INTO worker VALUES (?, ?, ?)
+
+-- name: forget workers
+DELETE FROM worker WHERE seen < ? OR name NOT IN (SELECT name FROM worker ORDER BY seen DESC LIMIT ?)
+
+-- name: workers
+SELECT seen, report FROM worker WHERE seen >= ?

@@ -21,6 +21,7 @@ import {
   type SaveState,
 } from './queue.ts'
 import { type QueueCalls, queueQuestions } from './sqlite-calls.ts'
+import { SqliteOperations } from './sqlite-operations.ts'
 
 /** Added to the time that a `receive` waits. */
 const receiveGraceMs = 15_000
@@ -28,11 +29,13 @@ const receiveGraceMs = 15_000
 export class SqliteQueue implements Queue {
   readonly #rpc: RpcClient<QueueCalls>
   readonly #consumers = new Set<SqliteConsumer>()
+  readonly operations: SqliteOperations
   #next = 1
 
   /** `port` is one that `SqliteFile.connect` returned, for this queue alone. */
   constructor(port: MessagePort) {
     this.#rpc = new RpcClient(port, queueQuestions)
+    this.operations = new SqliteOperations(this.#rpc)
   }
 
   async enqueue(requests: readonly (readonly Item[])[]): Promise<(Enqueued[] | SpillwayError)[]> {

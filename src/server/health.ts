@@ -101,6 +101,8 @@ interface QueueState {
   depth?: number
   capacity?: number
   durability?: string
+  /** Persisting is paused: since when. */
+  pausedSince?: string
   /** Of a queue of several shards: those that are unavailable. The others take saves. */
   unavailableShards?: ShardState[]
 }
@@ -135,11 +137,12 @@ async function partState(probe: Probe): Promise<PartState> {
 async function queueState(queue: Pick<Queue, 'status'>, probe: Probe): Promise<QueueState> {
   const [code, status] = await Promise.all([probe(), queue.status().catch(codeOf)])
   if (typeof status === 'string') return { state: 'unavailable', code: code ?? status }
-  const { depth, capacity, durability, shards = [] } = status
+  const { depth, capacity, durability, paused, shards = [] } = status
   if (code !== undefined && code !== 'QUEUE_FULL') return { state: 'unavailable', code }
   const state = code === 'QUEUE_FULL' || depth >= capacity ? 'full' : 'ready'
   const unavailableShards = shards.filter((shard) => shard.code !== undefined)
-  return { state, depth, capacity, durability, ...(unavailableShards.length > 0 && { unavailableShards }) }
+  const pause = paused && { pausedSince: new Date(paused.since).toISOString() }
+  return { state, depth, capacity, durability, ...pause, ...(unavailableShards.length > 0 && { unavailableShards }) }
 }
 
 async function databaseState({ database, prepared }: HealthDeps): Promise<PartState> {

@@ -172,6 +172,7 @@ export class Metrics implements Meter {
     )
     const capacity = gauge('spillway_queue_capacity', 'Depth from which on saves are refused.')
     const deadLetters = gauge('spillway_dead_letters', 'Messages that could not be saved.')
+    const paused = gauge('spillway_persisting_paused', '1 while persisting is paused, else 0.')
     const shardUp = new Gauge({
       name: 'spillway_queue_shard_up',
       help: '1 while a shard answers, else 0; only of a queue of several shards.',
@@ -209,6 +210,7 @@ export class Metrics implements Meter {
           age.set(status.oldestAgeMs / 1_000)
           capacity.set(status.capacity)
           deadLetters.set(status.deadLetters)
+          paused.set(status.paused ? 1 : 0)
           for (const { shard, code } of status.shards ?? []) shardUp.set({ shard }, code === undefined ? 1 : 0)
           if (status.replicas?.connected === undefined) replicas.remove()
           else replicas.set(status.replicas.connected)
@@ -218,7 +220,7 @@ export class Metrics implements Meter {
           unconfirmed.inc(status.replicas?.unconfirmed ?? 0)
           up.set(1)
         } catch {
-          for (const stale of [depth, inFlight, age, capacity, deadLetters, replicas, required]) stale.remove()
+          for (const stale of [depth, inFlight, age, capacity, deadLetters, paused, replicas, required]) stale.remove()
           shardUp.reset()
           up.set(0)
         }

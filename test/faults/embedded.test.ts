@@ -115,6 +115,25 @@ test.each([
   60_000,
 )
 
+test('A17: persisting paused under load, the process killed meanwhile, and resumed', async () => {
+  stack = shared!
+  stack.write(4)
+  await stack.more(50)
+  await stack.client.graphql('mutation { pausePersisting { depth } }')
+  await holds(async () => {
+    const { data } = await stack!.client.graphql('{ workers { state held { inFlight } } }')
+    expect(data.workers[0]).toEqual({ state: 'PAUSED', held: [] })
+  })
+  const { size } = await stack.rows()
+  await stack.kill(stack.apis[0]!)
+  await stack.startApi()
+  await stack.more(50)
+  expect((await stack.rows()).size).toBe(size)
+  await stack.client.graphql('mutation { resumePersisting { depth } }')
+  await stack.more(50)
+  await judge('A17', 'persisting paused under load, the process killed meanwhile, and resumed')
+}, 120_000)
+
 /** A small file system of its own, or undefined where this user may not mount one. */
 async function smallDisk(mib: number): Promise<string | undefined> {
   const dir = await mkdtemp(join(tmpdir(), 'spillway-disk-'))

@@ -373,6 +373,32 @@ fault(
   180_000,
 )
 
+fault(
+  'A17',
+  'persisting paused under load, a worker killed meanwhile, and resumed',
+  async () => {
+    stack.write(clients)
+    await stack.more(50)
+    await stack.client.graphql('mutation { pausePersisting { depth } }')
+    const isIdle = ({ pid }: SpillwayProcess, workers: { pid: number; state: string; held: unknown[] }[]) =>
+      workers.some((worker) => worker.pid === pid && worker.state === 'PAUSED' && worker.held.length === 0)
+    await holds(async () => {
+      const { data } = await stack.client.graphql('{ workers { pid state held { inFlight } } }')
+      for (const worker of stack.workers) expect(isIdle(worker, data.workers)).toBe(true)
+    })
+    const { size } = await stack.rows()
+    await stack.more(50)
+    await stack.kill(stack.workers[0]!)
+    await stack.startWorker()
+    await stack.more(50)
+    expect((await stack.rows()).size).toBe(size)
+    const { data } = await stack.client.graphql('mutation { resumePersisting { paused { since } } }')
+    expect(data.resumePersisting.paused).toBeNull()
+    await stack.more(50)
+  },
+  120_000,
+)
+
 /** The same numbers for the same seed, from 0 to 1. */
 function mulberry32(seed: number): () => number {
   let state = seed

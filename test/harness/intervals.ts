@@ -12,6 +12,8 @@ const places = {
   defaultDeadLetterAfterMs: 'worker/newer.ts',
   /** For so long an answer of /readyz stands. */
   sharedMs: 'src/server/health.ts',
+  /** How often a worker reports to operators; it is gone after four times that. */
+  reportEveryMs: 'src/queue/operations.ts',
   /** How often streams get a heartbeat. */
   heartbeatMs: 'src/graphql/heartbeat.ts',
   /** The longest time before an API process that ended is replaced. */
