@@ -155,7 +155,7 @@ describe('Spillway on Redis:', { timeout: 60_000 }, () => {
     expect(await shared.cli('XLEN', `{${prefix}:events}:log`)).toBe(0)
     expect(await shared.cli('XLEN', `{${prefix}:0}:queue`)).toBe(0)
     const keys = (await shared.cli('KEYS', `*${prefix}*`)) as string[]
-    expect(keys.filter((key) => !/:(queue|meta|version|layouts)$/.test(key))).toEqual([])
+    expect(keys.filter((key) => !/:(queue|meta|version|layouts|workers|worker-names|history)$/.test(key))).toEqual([])
     expect((await save(api, 'after probes')).status).toBe(202)
     await holds(
       () => expect(stream.results.map(({ data }) => data.saved.content.content)).toEqual(['after probes']),
