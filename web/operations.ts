@@ -17,12 +17,12 @@ export const Receipt = 'query Receipt($id:ID!){receipt(id:$id){status failure{co
 
 export const DeadLetters = 'query DeadLetters($first:Int$after:String$filter:DeadLetterFilter){deadLetters(first:$first after:$after filter:$filter){edges{cursor node{saveId model input acceptedAt failure{code message attempts failedAt}}}pageInfo{hasNextPage}}}' as Operation<
   { deadLetters: { edges: ({ cursor: string; node: { saveId: string; model: string | null; input: unknown | null; acceptedAt: string | null; failure: { code: string; message: string; attempts: number; failedAt: string } } })[]; pageInfo: { hasNextPage: boolean } } | null },
-  { first?: number | null; after?: string | null; filter?: { code?: string | null; failedAfter?: string | null; failedBefore?: string | null; model?: string | null } | null }
+  { first?: number | null; after?: string | null; filter?: { code?: string | null; failedAfter?: string | null; failedBefore?: string | null; model?: string | null; reason?: string | null } | null }
 >
 
 export const Retry = 'mutation Retry($ids:[ID!]$filter:DeadLetterFilter){retryDeadLetters(ids:$ids filter:$filter){count}}' as Operation<
   { retryDeadLetters: { count: number } | null },
-  { ids?: (string)[] | null; filter?: { code?: string | null; failedAfter?: string | null; failedBefore?: string | null; model?: string | null } | null }
+  { ids?: (string)[] | null; filter?: { code?: string | null; failedAfter?: string | null; failedBefore?: string | null; model?: string | null; reason?: string | null } | null }
 >
 
 export const Discard = 'mutation Discard($ids:[ID!]){discardDeadLetters(ids:$ids){count}}' as Operation<

@@ -57,6 +57,7 @@ export function makeApp(deps: {
     deadLetters: new DeadLetters({
       models,
       queue,
+      log,
       within: (deadLetters, read) => reads.page(deadLetters * Math.max(...[...models.values()].map(maxSizeOf)), read),
     }),
     operators: new Operators({ queue, log }),

@@ -3,20 +3,11 @@
  * that it delays no other work, however many dead letters there are; it changes exactly the dead letters that match, and of these only
  * those that were there when it began: one that fails again during the run is not touched again.
  */
-import { badInput, failureCodes, SpillwayError } from '../model/error.ts'
-import { decode } from '../model/message.ts'
-import { jsonOf, type Models, Undecodable } from '../model/model.ts'
+import { SpillwayError } from '../model/error.ts'
+import type { Log } from '../model/log.ts'
+import type { Models } from '../model/model.ts'
 import { type DeadLetter, type DeadLetterRange, handlesAtOnce, type Queue } from '../queue/queue.ts'
-
-/** What a dead letter must have, each of it; a filter without a condition matches all. */
-export interface DeadLetterFilter {
-  model?: string | null | undefined
-  code?: string | null | undefined
-  /** At this time or later. */
-  failedAfter?: Date | null | undefined
-  /** Before this time. */
-  failedBefore?: Date | null | undefined
-}
+import { type DeadLetterFilter, isEmpty, matcher, type Save, saveOf } from './dead-letter-filter.ts'
 
 export type Selection = { ids: readonly string[] } | { filter: DeadLetterFilter }
 
@@ -27,12 +18,12 @@ export interface DeadLetterChange {
   saveIds: string[]
 }
 
-/** The save that a message is. */
-interface Save {
-  model: string
-  input: Record<string, unknown>
-  /** Undefined if the message has no possible time. */
-  acceptedAt: Date | undefined
+/** How many dead letters match, of each code and of each model: the largest number first. */
+export interface DeadLetterCounts {
+  total: number
+  byCode: { code: string; count: number }[]
+  /** The model is null where the message cannot be decoded. */
+  byModel: { model: string | null; count: number }[]
 }
 
 export interface DecodedDeadLetter extends DeadLetter {
@@ -40,13 +31,26 @@ export interface DecodedDeadLetter extends DeadLetter {
   save: Save | undefined
 }
 
+/** How a run is done, and for whom. */
+export interface RunOptions {
+  dryRun?: boolean
+  /** The subject of the token. The log names it with each change. */
+  by?: string | undefined
+}
+
 export const saveIdsLimit = 1_000
+/** How many dead letters of one id `of` returns. */
+export const ofIdLimit = 20
+/** How many ids a line of the log names. */
+const loggedIds = 20
 /** What a page may have, as JSON; one dead letter is always in it. */
 const pageBytes = 4 * 1024 * 1024
 
 interface Deps {
   models: Models
   queue: Queue
+  /** Every change is logged: who, how many and which, never what they contain. */
+  log?: Log
   /** Runs the reading of so many dead letters when there is memory for it. */
   within?: <T>(deadLetters: number, read: () => Promise<T>) => Promise<T>
 }
@@ -54,11 +58,13 @@ interface Deps {
 export class DeadLetters {
   readonly #models: Models
   readonly #queue: Queue
+  readonly #log: Log | undefined
   readonly #within: NonNullable<Deps['within']>
 
-  constructor({ models, queue, within = (_, read) => read() }: Deps) {
+  constructor({ models, queue, log, within = (_, read) => read() }: Deps) {
     this.#models = models
     this.#queue = queue
+    this.#log = log
     this.#within = within
   }
 
@@ -87,19 +93,51 @@ export class DeadLetters {
 
   /** Returns how many dead letters match. With a filter it reads all of them, step by step. */
   async count(filter: DeadLetterFilter = {}): Promise<number> {
+    return isEmpty(filter) ? (await this.#queue.status()).deadLetters : (await this.counts(filter)).total
+  }
+
+  /** Reads all dead letters, step by step, and counts those that match. */
+  async counts(filter: DeadLetterFilter = {}): Promise<DeadLetterCounts> {
     const matches = matcher(filter, this.#models)
-    if (isEmpty(filter)) return (await this.#queue.status()).deadLetters
-    let count = 0
-    for await (const deadLetters of this.#steps({})) count += deadLetters.filter(matches).length
-    return count
+    const codes = new Map<string, number>()
+    const models = new Map<string | null, number>()
+    let total = 0
+    for await (const deadLetters of this.#steps({})) {
+      for (const { failure, body } of deadLetters.filter(matches)) {
+        const model = saveOf(body, this.#models)?.model ?? null
+        total += 1
+        codes.set(failure.code, (codes.get(failure.code) ?? 0) + 1)
+        models.set(model, (models.get(model) ?? 0) + 1)
+      }
+    }
+    const largestFirst = <Key>(counts: Map<Key, number>) => [...counts].sort(([, a], [, b]) => b - a)
+    return {
+      total,
+      byCode: largestFirst(codes).map(([code, count]) => ({ code, count })),
+      byModel: largestFirst(models).map(([model, count]) => ({ model, count })),
+    }
+  }
+
+  /** Returns how many dead letters the id has, and the first ones, at most `ofIdLimit` and about 4 MB: ID_CONFLICTs last. */
+  async of(id: string): Promise<{ count: number; deadLetters: DecodedDeadLetter[] }> {
+    const [{ count, handles } = { count: 0, handles: [] }] = await this.#queue.deadLettersOf([id])
+    const deadLetters: DecodedDeadLetter[] = []
+    let bytes = 0
+    for (const handle of handles.slice(0, ofIdLimit)) {
+      const deadLetter = await this.#within(1, () => this.#queue.deadLetter(handle))
+      bytes += deadLetter?.body.length ?? 0
+      if (deadLetters.length > 0 && bytes > pageBytes) break
+      if (deadLetter) deadLetters.push(this.#decoded(deadLetter))
+    }
+    return { count, deadLetters }
   }
 
   /**
    * Enqueues dead letters again: of each id one, those without the code ID_CONFLICT first, and none while the id is pending. A dry run
    * changes nothing, and returns what would be done now. Throws BAD_USER_INPUT, QUEUE_UNAVAILABLE, OUTCOME_UNKNOWN.
    */
-  retry(selection: Selection, { dryRun = false } = {}): Promise<DeadLetterChange> {
-    return new Run().of(async (run) => {
+  retry(selection: Selection, { dryRun = false, by }: RunOptions = {}): Promise<DeadLetterChange> {
+    return this.#run('dead letters were retried', selection, { dryRun, by }, async (run) => {
       for await (const deadLetters of this.#retriable(selection)) {
         let left = deadLetters
         while (left.length > 0) {
@@ -109,18 +147,43 @@ export class DeadLetters {
           left = left.slice(step.done)
         }
       }
-    }, dryRun)
+    })
   }
 
   /** Deletes dead letters permanently: all that match, and of ids all that each has. As `retry`. */
-  discard(selection: Selection, { dryRun = false } = {}): Promise<DeadLetterChange> {
-    return new Run().of(async (run) => {
+  discard(selection: Selection, { dryRun = false, by }: RunOptions = {}): Promise<DeadLetterChange> {
+    return this.#run('dead letters were discarded', selection, { dryRun, by }, async (run) => {
       if ('ids' in selection) return await this.#discardIds(run, selection.ids, dryRun)
       for await (const deadLetters of this.#matching(selection.filter)) {
         if (dryRun) run.add(deadLetters, handlesOf(deadLetters))
         else await this.#discard(run, deadLetters)
       }
-    }, dryRun)
+    })
+  }
+
+  /** Does it, and logs what was done, also where an error ended it. A dry run is not logged. */
+  async #run(
+    message: string,
+    selection: Selection,
+    { dryRun = false, by }: RunOptions,
+    act: (run: Run) => Promise<void>,
+  ): Promise<DeadLetterChange> {
+    const run = new Run()
+    let code: string | undefined
+    try {
+      return await run.of(act, dryRun)
+    } catch (error) {
+      code = error instanceof SpillwayError ? error.code : 'INTERNAL_SERVER_ERROR'
+      throw error
+    } finally {
+      const { count, saveIds } = run.change
+      const isLogged = !dryRun && code !== 'BAD_USER_INPUT'
+      if (isLogged)
+        this.#log?.info(
+          { subject: by, ...logged(selection), count, saveIds: saveIds.slice(0, loggedIds), code },
+          message,
+        )
+    }
   }
 
   async #discard(run: Run, deadLetters: readonly Named[]): Promise<void> {
@@ -223,6 +286,10 @@ class Run {
     } catch (error) {
       throw this.count > 0 && !dryRun && error instanceof SpillwayError ? this.#partlyDone(error) : error
     }
+    return this.change
+  }
+
+  get change(): DeadLetterChange {
     return { count: this.count, saveIds: [...this.#saveIds] }
   }
 
@@ -244,41 +311,11 @@ function* chunksOf(ids: readonly string[]): Generator<string[]> {
 const named = (ids: readonly string[], found: readonly { handles: readonly string[] }[]): Named[] =>
   found.flatMap(({ handles }, n) => handles.map((handle) => ({ handle, id: ids[n]! })))
 
+/** A filter as the log has it. The text of a reason is left out, because it may be a part of a content. */
+function logged(selection: Selection): object {
+  if ('ids' in selection) return {}
+  const { reason, ...filter } = selection.filter
+  return { filter: reason == null ? filter : { ...filter, reason: 'left out' } }
+}
+
 const handlesOf = (deadLetters: readonly Named[]) => deadLetters.map(({ handle }) => handle)
-
-function saveOf(body: string, models: Models): Save | undefined {
-  const message = decode(body, models)
-  if (message instanceof Undecodable) return undefined
-  const { model, at, values } = message
-  const acceptedAt = new Date(at)
-  return {
-    model: model.name,
-    input: jsonOf(model, values),
-    acceptedAt: Number.isNaN(+acceptedAt) ? undefined : acceptedAt,
-  }
-}
-
-/** Whether the filter has no condition. */
-export function isEmpty({ model, code, failedAfter, failedBefore }: DeadLetterFilter): boolean {
-  return (model ?? code ?? failedAfter ?? failedBefore) == null
-}
-
-/** Checks the filter and returns its test. Throws BAD_USER_INPUT where nothing could match it. */
-function matcher({ model, code, failedAfter, failedBefore }: DeadLetterFilter, models: Models) {
-  if (model != null) checkOneOf('model', model, [...models.keys()])
-  if (code != null) checkOneOf('code', code, failureCodes)
-  if (failedAfter && failedBefore && failedAfter >= failedBefore)
-    throw badInput(
-      `failedAfter must be before failedBefore, got ${failedAfter.toISOString()} and ${failedBefore.toISOString()}`,
-    )
-  return ({ failure, body }: DeadLetter): boolean =>
-    (code == null || failure.code === code) &&
-    (failedAfter == null || failure.failedAt >= failedAfter) &&
-    (failedBefore == null || failure.failedAt < failedBefore) &&
-    (model == null || saveOf(body, models)?.model === model)
-}
-
-function checkOneOf(name: string, value: string, known: readonly string[]): void {
-  if (known.includes(value)) return
-  throw badInput(`${name} must be one of ${known.join(', ')}, got ${JSON.stringify(value.slice(0, 50))}`)
-}

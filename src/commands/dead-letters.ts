@@ -1,13 +1,8 @@
 /** `npm run dead-letters`: the dead letters of the queue that QUEUE_URL names, from a shell. */
 import { parseArgs } from 'node:util'
 import * as z from 'zod'
-import {
-  type DeadLetterFilter,
-  DeadLetters,
-  type DecodedDeadLetter,
-  isEmpty,
-  type Selection,
-} from '../app/dead-letters.ts'
+import { type DeadLetterFilter, isEmpty } from '../app/dead-letter-filter.ts'
+import { DeadLetters, type DecodedDeadLetter, type Selection } from '../app/dead-letters.ts'
 import { readConfig } from '../config.ts'
 import { listModels } from '../model/define.ts'
 import { parseId } from '../model/input.ts'
@@ -17,7 +12,7 @@ import { loadModels } from '../project.ts'
 const usage = `usage: npm run dead-letters -- list [FILTER]
        npm run dead-letters -- retry ID… | FILTER | --all [--dry-run]
        npm run dead-letters -- discard ID… | FILTER | --all [--dry-run]
-FILTER is one or more of: --model NAME, --code CODE, --after TIME, --before TIME (of the failure; such as 2026-11-27T12:00:00Z).`
+FILTER is one or more of: --model NAME, --code CODE, --reason TEXT (a part of the reason), --after TIME, --before TIME (of the failure; such as 2026-11-27T12:00:00Z).`
 
 const silent = { info() {}, warn() {}, error() {} }
 const page = 100
@@ -28,6 +23,7 @@ const options = {
   'dry-run': { type: 'boolean', default: false },
   model: { type: 'string' },
   code: { type: 'string' },
+  reason: { type: 'string' },
   after: { type: 'string' },
   before: { type: 'string' },
 } as const
@@ -47,8 +43,9 @@ function readArguments() {
 
 function readCommand(): Command {
   const { positionals, values } = readArguments()
-  const { model, code, all, 'dry-run': dryRun } = values
-  const filter = { model, code, failedAfter: time('after', values.after), failedBefore: time('before', values.before) }
+  const { model, code, reason, all, 'dry-run': dryRun } = values
+  const [failedAfter, failedBefore] = [time('after', values.after), time('before', values.before)]
+  const filter = { model, code, reason, failedAfter, failedBefore }
   const [name, ...ids] = positionals
   if (name === 'list') {
     if (ids.length > 0 || all || dryRun) throw new Error(usage)

@@ -1,10 +1,10 @@
 /** The dead letters in GraphQL: their list, retry and discard. */
 
+import { type DeadLetterFilter as FilterShape, isEmpty, reasonLimit } from '../app/dead-letter-filter.ts'
 import {
   type DeadLetterChange as ChangeShape,
+  type DeadLetterCounts,
   type DecodedDeadLetter,
-  type DeadLetterFilter as FilterShape,
-  isEmpty,
   type Selection,
   saveIdsLimit,
 } from '../app/dead-letters.ts'
@@ -20,7 +20,7 @@ import type { FailureRef } from './receipt.ts'
 import type { FeedField } from './roots.ts'
 
 const scope = { extensions: { scope: 'admin' } }
-/** What a page or a count by a filter is worth in the limit of rows of an operation: it may read all dead letters. */
+/** What a page by a filter, or counts, are worth in the limit of rows of an operation: they may read all dead letters. */
 const rowsOfScan = 100
 const text = (limit: number) => limit.toLocaleString('en')
 
@@ -28,16 +28,17 @@ const idsLimit = 1_000
 
 interface Page {
   filter: FilterShape
-  count?: Promise<number>
+  counts?: Promise<DeadLetterCounts>
 }
 
 const filterOf = (filter: FilterShape | null | undefined): FilterShape => filter ?? {}
 
-export function addDeadLetters(builder: Builder, Failure: FailureRef): void {
+export function addDeadLetters(builder: Builder, Failure: FailureRef) {
   addFeed(builder, Failure)
   const types = deadLetterTypes(builder, Failure)
   addList(builder, types)
   addChanges(builder, types)
+  return types.DeadLetter
 }
 
 function deadLetterTypes(builder: Builder, Failure: FailureRef) {
@@ -75,8 +76,32 @@ function deadLetterTypes(builder: Builder, Failure: FailureRef) {
     fields: (t) => ({
       model: t.string({ description: 'The save is of this model.' }),
       code: t.string({ description: `The code of the failure: ${failureCodes.join(', ')}.` }),
+      reason: t.string({
+        description: `The message of the failure contains this text, in upper or lower case: at most ${reasonLimit} characters.`,
+      }),
       failedAfter: t.field({ type: 'DateTime', description: 'It became a dead letter at this time or later.' }),
       failedBefore: t.field({ type: 'DateTime', description: 'It became a dead letter before this time.' }),
+    }),
+  })
+
+  const count = { description: 'How many dead letters.' }
+  const CodeCount = builder.objectRef<DeadLetterCounts['byCode'][number]>('DeadLetterCodeCount').implement({
+    ...scope,
+    description: 'How many dead letters have a code.',
+    fields: (t) => ({
+      code: t.exposeString('code', { description: 'The code of the failure.' }),
+      count: t.exposeInt('count', count),
+    }),
+  })
+  const ModelCount = builder.objectRef<DeadLetterCounts['byModel'][number]>('DeadLetterModelCount').implement({
+    ...scope,
+    description: 'How many dead letters are of a model.',
+    fields: (t) => ({
+      model: t.exposeString('model', {
+        nullable: true,
+        description: 'The model of the saves; null for messages that cannot be decoded.',
+      }),
+      count: t.exposeInt('count', count),
     }),
   })
 
@@ -90,20 +115,39 @@ function deadLetterTypes(builder: Builder, Failure: FailureRef) {
         totalCount: t.int({
           description:
             'How many dead letters there are, on all pages. With a filter, this reads all dead letters, step by step.',
-          resolve: (page, _args, context) => {
-            const { app } = context
+          resolve: async (page, _args, context) => {
             const counted = page as unknown as Page
-            if (counted.count === undefined && !isEmpty(counted.filter)) app.reads.ask(context, rowsOfScan)
-            counted.count ??= app.deadLetters.count(counted.filter)
-            return counted.count
+            if (counted.counts === undefined && isEmpty(counted.filter)) return await context.app.deadLetters.count()
+            return (await countsOf(counted, context)).total
           },
+        }),
+        countsByCode: t.field({
+          type: [CodeCount],
+          description:
+            'How many dead letters there are of each code, on all pages; the largest number first. This reads all dead letters, step by step.',
+          resolve: async (page, _args, context) => (await countsOf(page as unknown as Page, context)).byCode,
+        }),
+        countsByModel: t.field({
+          type: [ModelCount],
+          description:
+            'How many dead letters there are of each model, on all pages; the largest number first. This reads all dead letters, step by step.',
+          resolve: async (page, _args, context) => (await countsOf(page as unknown as Page, context)).byModel,
         }),
       }),
     },
     { ...scope, name: 'DeadLetterEdge', description: 'A dead letter in a page.' },
   )
 
-  return { DeadLetterFilter, DeadLetterConnection }
+  return { DeadLetter, DeadLetterFilter, DeadLetterConnection }
+}
+
+/** All counts of a page come from one run through the dead letters. */
+function countsOf(page: Page, context: Context): Promise<DeadLetterCounts> {
+  if (page.counts === undefined) {
+    context.app.reads.ask(context, rowsOfScan)
+    page.counts = context.app.deadLetters.counts(page.filter)
+  }
+  return page.counts
 }
 
 type DeadLetteredShape = FailedEvent & { cursor: string }
@@ -245,8 +289,8 @@ function addChanges(builder: Builder, { DeadLetterFilter }: Types): void {
         description:
           'Enqueues dead letters again, with their ids: of each id one, those without the code ID_CONFLICT first, and none while the id is pending.',
         args,
-        resolve: (_root, given, { app }) =>
-          app.deadLetters.retry(selectionOf(given), { dryRun: given.dryRun ?? false }),
+        resolve: (_root, given, { app, grant }) =>
+          app.deadLetters.retry(selectionOf(given), { dryRun: given.dryRun ?? false, by: grant.subject }),
       }),
       discardDeadLetters: t.field({
         ...scope,
@@ -254,8 +298,8 @@ function addChanges(builder: Builder, { DeadLetterFilter }: Types): void {
         nullable: true,
         description: 'Deletes dead letters permanently: all that match the filter, or all that the ids have.',
         args,
-        resolve: (_root, given, { app }) =>
-          app.deadLetters.discard(selectionOf(given), { dryRun: given.dryRun ?? false }),
+        resolve: (_root, given, { app, grant }) =>
+          app.deadLetters.discard(selectionOf(given), { dryRun: given.dryRun ?? false, by: grant.subject }),
       }),
     }
   })
@@ -272,7 +316,7 @@ function selectionOf({ ids, filter }: Given): Selection {
   if (ids == null && filter == null) throw badInput('give ids, or a filter with at least one condition')
   if (filter != null) {
     if (isEmpty(filter))
-      throw badInput('filter is empty; give at least one of model, code, failedAfter and failedBefore')
+      throw badInput('filter is empty; give at least one of model, code, reason, failedAfter and failedBefore')
     return { filter }
   }
   if (ids!.length === 0) throw badInput('ids is empty; give the id of at least one save, or a filter')

@@ -50,9 +50,10 @@ export const reservedNames = [
   'retryDeadLetters',
   'discardDeadLetters',
   'deadLettered',
+  'lookup',
 ]
 export const reservedTypes =
-  'Query Mutation Subscription Node Receipt ReceiptStatus Failure Queue Durability DeadLetter DeadLetterConnection DeadLetterEdge DeadLetterFilter DeadLetterChange DeadLettered PageInfo DateTime JSON BigInt Decimal Bytes String Int Float Boolean ID'.split(
+  'Query Mutation Subscription Node Receipt ReceiptStatus Failure Queue Durability DeadLetter DeadLetterConnection DeadLetterEdge DeadLetterFilter DeadLetterChange DeadLetterCodeCount DeadLetterModelCount DeadLettered Lookup PageInfo DateTime JSON BigInt Decimal Bytes String Int Float Boolean ID'.split(
     ' ',
   )
 /** Fields beside the row, in receipts and events. */

@@ -166,6 +166,8 @@ export interface Queue {
    * dead letter has the code UNDECODABLE. Rejects with BAD_USER_INPUT if a bound is not a handle.
    */
   deadLetters(limit: number, range?: DeadLetterRange): Promise<{ deadLetters: DeadLetter[]; more: boolean }>
+  /** Returns one dead letter; undefined if there is none with the handle, or it is no handle. */
+  deadLetter(handle: string): Promise<DeadLetter | undefined>
   /**
    * Returns of each id, in order, how many dead letters it has and the handles of the first
    * `handlesAtOnce`: those without the code ID_CONFLICT first, in the same order each time.

@@ -30,7 +30,9 @@ interface Written<Name extends keyof Scripts> {
   unconfirmed?: SpillwayError
 }
 
-export class RedisDeadLetters implements Pick<Queue, 'deadLetters' | 'deadLettersOf' | 'retry' | 'discard'> {
+export class RedisDeadLetters
+  implements Pick<Queue, 'deadLetter' | 'deadLetters' | 'deadLettersOf' | 'retry' | 'discard'>
+{
   readonly #connection: RedisConnection
   readonly #scripts: Redis & Scripts
   readonly #writes: ReplicatedWrites
@@ -55,11 +57,13 @@ export class RedisDeadLetters implements Pick<Queue, 'deadLetters' | 'deadLetter
     const [found, more] = await this.#connection.read(() =>
       this.#scripts.spillPage(this.#keys.dead, order, newerThan ?? '', olderThan ?? '', limit, pageBytes),
     )
-    const deadLetters = found.map(([handle, fields]): DeadLetter => {
-      const { id = handle, m: body = '', f } = record(fields)
-      return { handle, id, body, failure: failureOf(f, Number.parseInt(handle, 10)) }
-    })
-    return { deadLetters, more: more === 1 }
+    return { deadLetters: found.map(deadLetterOf), more: more === 1 }
+  }
+
+  async deadLetter(handle: string): Promise<DeadLetter | undefined> {
+    if (!isHandle(handle)) return undefined
+    const [found] = await this.#connection.read((client) => client.xrange(this.#keys.dead, handle, handle))
+    return found && deadLetterOf(found)
   }
 
   async deadLettersOf(ids: readonly string[]): ReturnType<Queue['deadLettersOf']> {
@@ -155,6 +159,11 @@ export class RedisDeadLetters implements Pick<Queue, 'deadLetters' | 'deadLetter
       next = await this.#connection.ask(() => this.#scripts.spillRepair(oldDeadIndex, deadIds, dead, from))
     } while (next !== '')
   }
+}
+
+function deadLetterOf([handle, fields]: [handle: string, fields: string[]]): DeadLetter {
+  const { id = handle, m: body = '', f } = record(fields)
+  return { handle, id, body, failure: failureOf(f, Number.parseInt(handle, 10)) }
 }
 
 /** Whether it is an id of a stream entry: two numbers below 2^64. */

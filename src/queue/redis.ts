@@ -27,6 +27,7 @@ import { RedisConnection, retryAfterMs } from '../redis/connection.ts'
 import { prove } from '../redis/probe.ts'
 import type {
   Consumer,
+  DeadLetter,
   DeadLetterRange,
   DeadLetterStep,
   Enqueued,
@@ -321,6 +322,10 @@ export class RedisQueue implements Queue {
 
   deadLetters(limit: number, range?: DeadLetterRange): ReturnType<Queue['deadLetters']> {
     return this.#deadLetters.deadLetters(limit, range)
+  }
+
+  deadLetter(handle: string): Promise<DeadLetter | undefined> {
+    return this.#deadLetters.deadLetter(handle)
   }
 
   deadLettersOf(ids: readonly string[]): ReturnType<Queue['deadLettersOf']> {

@@ -8,7 +8,7 @@ import type { Layouts } from './layouts.ts'
 import { type DeadLetter, type DeadLetterRange, type DeadLetterStep, handlesAtOnce, type Queue } from './queue.ts'
 import { groupBy, splitHandle, withShardOf } from './shard-of.ts'
 
-type DeadLettersOfShard = Pick<Queue, 'deadLetters' | 'deadLettersOf' | 'retry' | 'discard'>
+type DeadLettersOfShard = Pick<Queue, 'deadLetter' | 'deadLetters' | 'deadLettersOf' | 'retry' | 'discard'>
 
 const pageBytes = 4 * 1024 * 1024
 const lastOfTime = '18446744073709551615'
@@ -52,6 +52,14 @@ export class ShardedDeadLetters implements DeadLettersOfShard {
       page.push(one)
     }
     return { deadLetters: page, more: page.length < all.length || pages.some(({ more }) => more) }
+  }
+
+  async deadLetter(text: string): Promise<DeadLetter | undefined> {
+    await this.#layouts.known()
+    if (!isHandle(text)) return undefined
+    const { shard, handle } = splitHandle(text)
+    const found = await this.#shards.get(shard)?.deadLetter(handle)
+    return found && { ...found, ...named(shard, found) }
   }
 
   async deadLettersOf(ids: readonly string[]): ReturnType<Queue['deadLettersOf']> {

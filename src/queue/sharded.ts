@@ -10,6 +10,7 @@ import type { Log } from '../model/log.ts'
 import { Layouts } from './layouts.ts'
 import type {
   Consumer,
+  DeadLetter,
   DeadLetterRange,
   DeadLetterStep,
   Durability,
@@ -283,6 +284,10 @@ export class ShardedQueue implements Queue {
 
   deadLetters(limit: number, range?: DeadLetterRange): ReturnType<Queue['deadLetters']> {
     return this.#deadLetters.deadLetters(limit, range)
+  }
+
+  deadLetter(handle: string): Promise<DeadLetter | undefined> {
+    return this.#deadLetters.deadLetter(handle)
   }
 
   deadLettersOf(ids: readonly string[]): ReturnType<Queue['deadLettersOf']> {

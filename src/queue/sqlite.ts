@@ -9,6 +9,7 @@ import { RpcClient } from '../sqlite/rpc-client.ts'
 import { noHandle, stepsOf } from './dead-letter-steps.ts'
 import {
   type Consumer,
+  type DeadLetter,
   type DeadLetterInput,
   type DeadLetterRange,
   type DeadLetterStep,
@@ -63,6 +64,12 @@ export class SqliteQueue implements Queue {
     for (const bound of [range.newerThan, range.olderThan])
       if (bound !== undefined && !/^\d{1,15}$/.test(bound)) throw noHandle()
     return await this.#rpc.call('deadLetters', [limit, range])
+  }
+
+  async deadLetter(handle: string): Promise<DeadLetter | undefined> {
+    if (!/^\d{1,15}$/.test(handle)) return undefined
+    const around = { newerThan: String(Number(handle) - 1), olderThan: String(Number(handle) + 1) }
+    return (await this.#rpc.call('deadLetters', [1, around])).deadLetters[0]
   }
 
   deadLettersOf(ids: readonly string[]): ReturnType<Queue['deadLettersOf']> {

@@ -2,10 +2,12 @@
 
 import { randomUUID } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { type DeadLetterFilter, DeadLetters, saveIdsLimit } from '../../src/app/dead-letters.ts'
+import type { DeadLetterFilter } from '../../src/app/dead-letter-filter.ts'
+import { DeadLetters, saveIdsLimit } from '../../src/app/dead-letters.ts'
 import { type Failure, SpillwayError } from '../../src/model/error.ts'
 import type { Consumer, Entry, Item, Queue } from '../../src/queue/queue.ts'
 import { RedisQueue } from '../../src/queue/redis.ts'
+import { ShardedQueue } from '../../src/queue/sharded.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
 import { models } from '../harness/contents.ts'
 import { eventually } from '../harness/eventually.ts'
@@ -24,6 +26,16 @@ async function redis(): Promise<Queue> {
   const queue = new RedisQueue(parseRedisUrl(freshRedisUrl()), { capacity: 100_000, log: quiet() })
   close.push(() => queue.close())
   await queue.connection.whenReady(5_000)
+  return queue
+}
+
+async function sharded(): Promise<Queue> {
+  const address = parseRedisUrl(freshRedisUrl())
+  const log = quiet()
+  const open = (shard: number) => new RedisQueue(address, { capacity: 100_000, log, shard })
+  const queue = new ShardedQueue(open, { shards: 3, log })
+  close.push(() => queue.close())
+  await queue.whenReady(5_000)
   return queue
 }
 
@@ -61,7 +73,7 @@ describe.each([
     for (let left = items.length; left > 0; ) {
       const entries = await receive()
       await consumer.deadLetter(
-        entries.map((entry) => ({ entry, failure: { code, message: 'no', attempts: 1, failedAt } })),
+        entries.map((entry) => ({ entry, failure: { code, message: `No, ${code}`, attempts: 1, failedAt } })),
       )
       left -= entries.length
     }
@@ -83,6 +95,8 @@ describe.each([
     ['a code', { code: 'REJECTED' }, [0, 2, 6, 8, 10]],
     ['a code that none has', { code: 'GAVE_UP' }, []],
     ['a model', { model: 'Content' }, [0, 1, 2, 3, 5, 6, 7, 8, 10, 11]],
+    ['a part of the reason', { reason: 'nO, CR' }, [1, 3, 5, 7, 11]],
+    ['a reason that none has', { reason: 'No, CR.*' }, []],
     ['a time from which on', { failedAfter: time(9) }, [9, 10, 11]],
     ['a time before', { failedBefore: time(2) }, [0, 1]],
     ['all of it', { model: 'Content', code: 'CRASHED', failedAfter: time(3), failedBefore: time(11) }, [3, 5, 7]],
@@ -93,6 +107,17 @@ describe.each([
     const indexOf = ({ id }: { id: string }) => items.findIndex((one) => one.id === id)
     for (const [what, filter, matching] of filters) {
       expect(await deadLetters.count(filter), what).toBe(matching.length)
+      const { total, byCode, byModel } = await deadLetters.counts(filter)
+      expect(total, what).toBe(matching.length)
+      const kind = (n: number) => (n % 5 === 4 ? 'UNDECODABLE' : n % 2 === 0 ? 'REJECTED' : 'CRASHED')
+      const counted = (of: (n: number) => unknown) =>
+        [...Map.groupBy(matching, of)].map(([key, all]) => [key, all.length])
+      expect(new Set(byCode.map(({ code, count }) => [code, count])), what).toEqual(new Set(counted(kind)))
+      expect(new Set(byModel.map(({ model, count }) => [model, count])), what).toEqual(
+        new Set(counted((n) => (n % 5 === 4 ? null : 'Content'))),
+      )
+      for (const counts of [byCode, byModel])
+        expect(counts, what).toEqual([...counts].sort((a, b) => b.count - a.count))
       for (const newestFirst of [false, true]) {
         const wanted = newestFirst ? matching.toReversed() : matching
         for (const limit of [1, 2, 3, 100]) {
@@ -182,6 +207,53 @@ describe.each([
     expect(await deadLetters.retry({ ids })).toEqual({ count: 0, saveIds: [] })
     expect(await deadLetters.discard({ ids })).toEqual({ count: 249, saveIds: [a] })
     expect(await queue.status()).toMatchObject({ depth: 2, deadLetters: 0 })
+  })
+
+  test('finds the dead letters of an id, those without ID_CONFLICT first, and at most twenty', async () => {
+    const [id, other] = [randomUUID(), randomUUID()]
+    await fail(some(1))
+    for (let n = 100; n < 125; n++) await fail([item(id, 'late', `late-${n}`)], 'ID_CONFLICT', time(n - 100))
+    await fail([item(id, 'own', 'own')], 'REJECTED', time(59))
+    const { count, deadLetters: found } = await deadLetters.of(id)
+    expect([count, found.length]).toEqual([26, 20])
+    expect(found.map(({ failure }) => failure.code)).toEqual(['REJECTED', ...Array(19).fill('ID_CONFLICT')])
+    expect(found[0]).toMatchObject({ id, save: { input: { content: 'own' } }, failure: { failedAt: time(59) } })
+    const listed = await queue.deadLetters(100)
+    for (const { handle, save: _, ...rest } of found)
+      expect(listed.deadLetters.find((one) => one.handle === handle)).toMatchObject({ handle, ...rest })
+    for (const unknown of [other, 'x', '5', '5-5', '99/5-5', ''])
+      expect(await deadLetters.of(unknown), unknown).toEqual({ count: 0, deadLetters: [] })
+  })
+
+  test('logs each retry and discard with its subject, count and first ids, and no part of a content', async () => {
+    const lines: [fields: Record<string, unknown>, message: string][] = []
+    const info = (fields: object, message: string) => void lines.push([fields as Record<string, unknown>, message])
+    const logged = new DeadLetters({ models, queue, log: { info, warn: info, error: info } })
+    const items = some(30)
+    await fail(items)
+    const by = 'ann'
+    const filter = { reason: 'rejected', model: 'Content' }
+    await logged.discard({ filter }, { dryRun: true, by })
+    await logged.retry({ ids: [items[0]!.id] }, { dryRun: true, by })
+    await expect(logged.retry({ filter: { code: 'x' } }, { by })).rejects.toMatchObject({ code: 'BAD_USER_INPUT' })
+    expect(lines).toEqual([])
+    await logged.retry({ ids: [items[0]!.id, randomUUID()] }, { by })
+    await logged.discard({ filter }, { by })
+    const ids = items.map(({ id }) => id)
+    expect(lines).toEqual([
+      [{ subject: by, count: 1, saveIds: ids.slice(0, 1), code: undefined }, 'dead letters were retried'],
+      [
+        {
+          subject: by,
+          filter: { model: 'Content', reason: 'left out' },
+          count: 29,
+          saveIds: expect.arrayContaining([expect.any(String)]),
+          code: undefined,
+        },
+        'dead letters were discarded',
+      ],
+    ])
+    expect(lines[1]![0].saveIds).toHaveLength(20)
   })
 
   test('touches nothing twice in a run: what fails again meanwhile stays as it is, and what is added meanwhile, too', {
@@ -281,6 +353,8 @@ describe.each([
   test.each<[string, DeadLetterFilter, RegExp]>([
     ['a model that there is not', { model: 'content' }, /^model must be one of Content, got "content"$/],
     ['a code that there is not', { code: 'rejected' }, /^code must be one of ID_CONFLICT, .*, got "rejected"$/],
+    ['a blank reason', { reason: ' ' }, /^reason must not be blank/],
+    ['a long reason', { reason: 'x'.repeat(201) }, /^reason must have at most 200 characters, got 201$/],
     ['a long code', { code: 'x'.repeat(1_000) }, /^.{1,200}$/],
     [
       'times the wrong way round',
@@ -295,6 +369,55 @@ describe.each([
     await expect(deadLetters.retry({ filter })).rejects.toMatchObject(refused)
     await expect(deadLetters.discard({ filter }, { dryRun: true })).rejects.toMatchObject(refused)
   })
+})
+
+test('DeadLetters on three shards lists, counts, finds, retries and discards exactly what matches', async () => {
+  const queue = await sharded()
+  const deadLetters = new DeadLetters({ models, queue })
+  const consumer = queue.consumer('w')
+  const ids = Array.from({ length: 60 }, () => randomUUID() as string)
+  await queue.enqueue(ids.map((id) => [item(id, `content of ${id}`, 'digest')]))
+  const codeOf = (id: string) => (ids.indexOf(id) % 3 === 0 ? 'CRASHED' : 'REJECTED')
+  let failed = 0
+  await eventually(async () => {
+    const entries = await consumer.receive({ rows: 1_000, bytes: 64_000_000 }, 100)
+    failed += entries.length
+    await consumer.deadLetter(
+      entries.map((entry) => {
+        const code = codeOf(entry.id!)
+        return { entry, failure: { code, message: `No, ${code}`, attempts: 1, failedAt: time(0) } }
+      }),
+    )
+    return failed === ids.length
+  })
+  const crashed = ids.filter((id) => codeOf(id) === 'CRASHED').sort()
+  const filter = { reason: 'crashed' }
+  const listed: string[] = []
+  for (let olderThan: string | undefined, more = true; more; ) {
+    const page = await deadLetters.page(7, { newestFirst: true, olderThan }, filter)
+    listed.push(...page.deadLetters.map(({ id }) => id))
+    olderThan = page.deadLetters.at(-1)?.handle
+    more = page.more
+  }
+  expect(listed.toSorted()).toEqual(crashed)
+  expect(await deadLetters.counts()).toEqual({
+    total: 60,
+    byCode: [
+      { code: 'REJECTED', count: 40 },
+      { code: 'CRASHED', count: 20 },
+    ],
+    byModel: [{ model: 'Content', count: 60 }],
+  })
+  for (const id of ids)
+    expect(await deadLetters.of(id)).toMatchObject({ count: 1, deadLetters: [{ id, failure: { code: codeOf(id) } }] })
+  for (const unknown of [randomUUID(), '5-5', '2/5-5', '99/5-5', 'x'])
+    expect(await deadLetters.of(unknown), unknown).toEqual({ count: 0, deadLetters: [] })
+  for (const dryRun of [true, false]) {
+    const { count, saveIds } = await deadLetters.discard({ filter }, { dryRun })
+    expect([count, saveIds.toSorted()]).toEqual([20, crashed])
+  }
+  expect((await deadLetters.retry({ filter: { reason: 'NO' } })).count).toBe(40)
+  expect(await queue.status()).toMatchObject({ depth: 40, deadLetters: 0 })
 })
 
 test('DeadLetters on RedisQueue loses and doubles nothing when replies are lost during runs that are then repeated', {

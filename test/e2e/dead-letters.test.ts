@@ -92,7 +92,66 @@ describe.each(setUps)('Spillway (%s) with seven dead letters', (setUp) => {
     const matching = times.flatMap((time, n) => (time >= times[2]! && time < times[5]! ? [ids[n]] : []))
     const { totalCount, ...found } = await page({ filter })
     expect([totalCount, idsOf(found)]).toEqual([matching.length, matching.toReversed()])
+    expect(await page({ filter: { reason: 'ALREADY saved' } })).toMatchObject({ totalCount: count })
+    expect(await page({ filter: { reason: 'a fault of nobody' } })).toMatchObject({ totalCount: 0, edges: [] })
     expect(await page({ filter: { code: 'CRASHED' } })).toMatchObject({ totalCount: 0, edges: [] })
+  })
+
+  test('counts them by code and by model, with a filter and without', async () => {
+    const counts = `query ($filter: DeadLetterFilter) {
+      deadLetters(first: 0, filter: $filter) { countsByCode { code count } totalCount countsByModel { model count } }
+    }`
+    const of = async (filter?: object) => (await system.client.graphql(counts, { filter })).body.data.deadLetters
+    const all = {
+      countsByCode: [{ code: 'ID_CONFLICT', count }],
+      totalCount: count,
+      countsByModel: [{ model: 'Content', count }],
+    }
+    expect(await of()).toEqual(all)
+    expect(await of({ model: 'Content' })).toEqual(all)
+    expect(await of({ code: 'CRASHED' })).toEqual({ countsByCode: [], totalCount: 0, countsByModel: [] })
+  })
+
+  test('looks an id up: its receipt, its row, and its dead letters', async () => {
+    const lookup = `query ($id: ID!) {
+      lookup(id: $id) {
+        saveId
+        receipt { model status conflicts ... on ContentReceipt { content { content } } }
+        row
+        deadLetterCount
+        deadLetters { saveId model input failure { code attempts } acceptedAt }
+      }
+    }`
+    const of = async (id: string) => {
+      const { body } = await system.client.graphql(lookup, { id })
+      expect(body.errors).toBeUndefined()
+      return body.data.lookup
+    }
+    const [id] = ids
+    const time = expect.stringMatching(/Z$/)
+    expect(await of(id!.toUpperCase())).toEqual({
+      saveId: id,
+      receipt: { model: 'Content', status: 'SAVED', conflicts: 1, content: { content: 'in the way' } },
+      row: { id, content: 'in the way', createdAt: time, savedAt: time },
+      deadLetterCount: 1,
+      deadLetters: [
+        {
+          saveId: id,
+          model: 'Content',
+          input: { content: 'content 0 ' },
+          failure: { code: 'ID_CONFLICT', attempts: expect.any(Number) },
+          acceptedAt: time,
+        },
+      ],
+    })
+    for (const unknown of [randomUUID(), '5-5', 'no id', ''])
+      expect(await of(unknown), unknown).toEqual({
+        saveId: unknown,
+        receipt: null,
+        row: null,
+        deadLetterCount: 0,
+        deadLetters: [],
+      })
   })
 
   test.each<[string, Record<string, unknown>, RegExp]>([
@@ -122,7 +181,8 @@ describe.each(setUps)('Spillway (%s) with seven dead letters', (setUp) => {
       { filter: { failedBefore: '2026-02-31T00:00:00Z' } },
       /A DateTime must be a time with its offset/,
     ],
-    ['a condition that there is not', { filter: { reason: 'x' } }, /reason/],
+    ['a condition that there is not', { filter: { cause: 'x' } }, /cause/],
+    ['a blank reason', { filter: { reason: '' } }, /reason must not be blank/],
   ])('refuses a list with %s', async (_, variables, message) => {
     const { body } = await system.client.graphql(list, variables)
     expect(body.errors).toMatchObject([
@@ -137,7 +197,7 @@ describe.each(setUps)('Spillway (%s) with seven dead letters', (setUp) => {
     ['ids and a filter', { ids: [some], filter: { code: 'CRASHED' } }, /ids and filter cannot be used together/],
     ['no ids', { ids: [] }, /ids is empty/],
     ['1,001 ids', { ids: Array(1_001).fill(some) }, /at most 1,000 ids may be named at once, got 1001/],
-    ['an empty filter', { filter: {} }, /filter is empty; give at least one of model, code, failedAfter/],
+    ['an empty filter', { filter: {} }, /filter is empty; give at least one of model, code, reason, failedAfter/],
     ['a filter of nulls', { filter: { code: null, model: null } }, /filter is empty/],
     ['a code that there is not', { filter: { code: 'id_conflict' } }, /code must be one of/],
     ['a model that there is not', { filter: { model: '' } }, /model must be one of Content, got ""/],

@@ -88,6 +88,11 @@ describe.each([
         [0, 1, 2],
       ],
       [
+        ['--reason', 'NO'],
+        [0, 1, 2, 3],
+      ],
+      [['--reason=nothing'], []],
+      [
         ['--after', hour(1), '--before=2026-01-01T04:00:00+01:00'],
         [1, 2],
       ],
@@ -130,6 +135,7 @@ describe.each([
       [['list', ids[0]!], /^usage: /],
       [['list', '--dry-run'], /^usage: /],
       [['discard', '--code', 'rejected'], /^code must be one of ID_CONFLICT, .*, got "rejected"/],
+      [['discard', '--reason='], /^reason must not be blank/],
       [['discard', '--code='], /^code must be one of .*, got ""/],
       [['discard', '--model', 'Unknown'], /^model must be one of Content.*, got "Unknown"/],
       [['discard', '--after', 'yesterday'], /^--after must be a time in ISO 8601 .* got "yesterday"/],
