@@ -178,7 +178,7 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
     expect(data.save.status).toBe('SAVED')
     expect(receiver.of(client.traceId)).toEqual([])
     const processes = [stopping.api, ...stopping.workers]
-    await stopping.stop()
+    await stopping.stop('SIGTERM')
     expect(await Promise.all(processes.map(({ exited }) => exited))).toEqual(processes.map(() => 0))
     expect(names(receiver.of(client.traceId))).toEqual(whole('POST /graphql'))
   })

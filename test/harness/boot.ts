@@ -1,6 +1,7 @@
 /** A whole Spillway as its users run it: real processes, a store, a queue and a cache; embedded, or on Redis and MariaDB. */
 import { randomBytes } from 'node:crypto'
 import { rm } from 'node:fs/promises'
+import { afterAll } from 'vitest'
 import type { Log } from '../../src/model/log.ts'
 import type { Given } from '../../src/start.ts'
 import type { Exit } from './child.ts'
@@ -106,7 +107,8 @@ export class Spillway {
     await this.start(apis, workers)
   }
 
-  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+  /** Kills its processes: a stop by SIGTERM takes each of them half a second, and is not what most tests are about. */
+  async stop(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
     await this.#killAll(signal)
     await this.#clean()
   }
@@ -127,6 +129,20 @@ export async function boot(setUp: SetUp, options: BootOptions = {}): Promise<Spi
   const { env, apis = 1, workers = 2, intervals, tree } = options
   const { urls, clean } = setUp === 'embedded' ? await onFiles() : await onServers()
   return await new Spillway(setUp, { ...urls, ...env }, { intervals, tree, clean }).start(apis, workers)
+}
+
+const sharedSystems = new Map<SetUp, Promise<Spillway>>()
+afterAll(async () => {
+  const all = [...sharedSystems.values()]
+  sharedSystems.clear()
+  await Promise.allSettled(all.map(async (system) => (await system).stop()))
+})
+
+/** One for the tests of a file that neither stop it nor depend on what else is in it; it has one worker, and ends with the file. */
+export async function shared(setUp: SetUp): Promise<Spillway> {
+  const system = sharedSystems.get(setUp) ?? boot(setUp, { workers: 1 })
+  sharedSystems.set(setUp, system)
+  return await system
 }
 
 /** An embedded API in the process of the test, where a test passes a log, or models of its own. */

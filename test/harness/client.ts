@@ -1,4 +1,6 @@
 /** The client of the tests: GraphQL, REST, Server-Sent Events and WebSocket over one address and one token. */
+import { randomUUID } from 'node:crypto'
+import { eventually } from './eventually.ts'
 import { SseClient } from './sse.ts'
 import { WsClient } from './ws.ts'
 
@@ -86,6 +88,21 @@ export class Client {
       message: refusal?.message,
       ...refusal?.extensions,
     }
+  }
+
+  /**
+   * Saves as a client does: where the answer is 503, again with the same id, until the save is acknowledged. For tests that are not about
+   * refusals, on a server that may be busy.
+   */
+  async saveUntilAcknowledged(content: string, id: string = randomUUID()): Promise<SaveAnswer> {
+    const save = async () => {
+      const answer = await this.save(content, { id })
+      if (answer.status === 503) throw new Error(JSON.stringify(answer))
+      return answer
+    }
+    const answer = await eventually(save, { timeoutMs: 60_000, intervalMs: 200 })
+    if (answer.status !== 202) throw new Error(`a save was refused: ${JSON.stringify(answer)}`)
+    return answer
   }
 
   /** The mutation `save`, which waits for the row. */

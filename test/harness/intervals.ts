@@ -20,6 +20,8 @@ const places = {
   maxDelayMs: 'src/processes/primary.ts',
   /** A stream that drains nothing for so long is closed. */
   stuckMs: 'src/graphql/http-streams.ts',
+  /** A client that has much to read and reads little of it for so long is closed. */
+  slowMs: 'src/http/connections.ts',
   /** So long spans wait to be sent together. */
   delayMs: 'src/telemetry/otel.ts',
 } as const

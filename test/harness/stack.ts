@@ -251,7 +251,7 @@ export class Stack extends Spillway {
 
   override async stop(): Promise<void> {
     this.#writing.abort()
-    await super.stop('SIGKILL')
+    await super.stop()
     await Promise.all(this.#clients)
   }
 }

@@ -49,9 +49,8 @@ const messagesOf = (room: string): Asked => ({
 
 /** Reads frames by hand, so that it can stop: its socket is paused, and then nothing is taken from the kernel any more. */
 interface Reader {
-  /** The number each event begins with, and when it came. */
+  /** The number each event begins with. */
   readonly numbers: number[]
-  readonly at: number[]
   readonly cursors: string[]
   error: string | undefined
   pause(): void
@@ -62,7 +61,6 @@ interface Reader {
 function notes({ read }: Asked): Omit<Reader, 'pause' | 'resume' | 'close'> & { note(result: Result): void } {
   const reader = {
     numbers: [] as number[],
-    at: [] as number[],
     cursors: [] as string[],
     error: undefined as string | undefined,
     note({ data, errors }: Result) {
@@ -70,7 +68,6 @@ function notes({ read }: Asked): Omit<Reader, 'pause' | 'resume' | 'close'> & { 
       if (!data) return
       const { cursor, text } = read(data)
       reader.numbers.push(Number.parseInt(text, 10))
-      reader.at.push(performance.now())
       reader.cursors.push(cursor)
     },
   }
@@ -170,17 +167,14 @@ async function start(
   return { api, log }
 }
 
-/** Appends entries of half a megabyte, as a worker does when contents are large; when each was appended, by the number of its events. */
-async function pass(log: EventLog, from: number, entries: number, everyMs: number): Promise<number[]> {
-  const at: number[] = []
+/** Appends entries of half a megabyte, as a worker does when contents are large. */
+async function pass(log: EventLog, from: number, entries: number, everyMs: number): Promise<void> {
   for (let i = 0; i < entries; i++) {
     const due = performance.now() + everyMs
-    at.push(performance.now())
     await log.append([Array.from({ length: 10 }, (_, n) => largeEvent(from + i * 10 + n))])
     // The rate is the load.
-    await new Promise((resolve) => setTimeout(resolve, Math.max(0, due - performance.now())))
+    await sleep(Math.max(0, due - performance.now()))
   }
-  return at
 }
 
 /** Waits as long as more of them come. */
@@ -193,62 +187,51 @@ async function receives(readers: readonly Reader[], count: number): Promise<void
 const upTo = (count: number) => Array.from({ length: count }, (_, i) => i)
 
 describe.each<SetUp>(['redis + mariadb', 'embedded'])('Spillway (%s)', (setUp) => {
-  test('holds its memory and delays no other subscriber while two do not read for 20 s and 200 MB pass, and they miss nothing', async () => {
+  test('holds its memory and goes on sending to others while two subscribers do not read 100 MB, which they then get without a gap', async () => {
     const { api, log } = await start(setUp, 400 * megabyte)
     const others = await overSse(api.url)
     const slow = [await overSse(api.url), await overWs(api.url)]
     // What it takes with everybody reading.
-    const warmUp = await pass(log, 0, 40, 35)
-    await receives([others], 400)
+    await pass(log, 0, 40, 20)
+    await receives([others, ...slow], 400)
     const before = await api.holding()
 
     for (const reader of slow) reader.pause()
-    const appended = [...warmUp]
-    const passing = pass(log, 400, 400, 35)
-    // The time itself is what is tested: a WebSocket that answers no ping for 36 s is closed, and a busy machine needs some of them to measure.
-    await sleep(20_000)
+    // The other one gets all of it while they do not read. A WebSocket that answers no ping for 36 s is closed: so many pass before that.
+    const deadline = performance.now() + 20_000
+    let passed = 400
+    for (; passed < 2_400 && performance.now() < deadline; passed += 100) {
+      await pass(log, passed, 10, 20)
+      await receives([others], passed + 100)
+    }
     const during = await api.holding()
     const behind = slow.map(({ numbers }) => numbers.length)
-    const ahead = others.numbers.length
-    const resumed = performance.now()
     for (const reader of slow) reader.resume()
-    appended.push(...(await passing))
-    await receives([others, ...slow], 4_400)
-    const lag = (at: readonly number[], from: number) => {
-      const lags = at.map((appendedAt, i) => others.at[(from + i) * 10 + 9]! - appendedAt)
-      return lags.sort((a, b) => a - b)[Math.floor(lags.length * 0.95)]!
-    }
-    const p95Before = lag(warmUp, 0)
-    const p95During = lag(
-      appended.slice(40).filter((at) => at < resumed),
-      40,
-    )
+    await receives([others, ...slow], passed)
     console.log(
-      `heap and buffers +${((during.bytes - before.bytes) / megabyte).toFixed(1)} MB, RSS +${((during.rss - before.rss) / megabyte).toFixed(1)} MB; p95 of the others ${p95Before.toFixed(0)} ms before, ${p95During.toFixed(0)} ms during; ${ahead - 400} of 4,000 events passed`,
+      `heap and buffers +${((during.bytes - before.bytes) / megabyte).toFixed(1)} MB, RSS +${((during.rss - before.rss) / megabyte).toFixed(1)} MB; ${passed - 400} of 2,000 events passed`,
     )
-    // Without load it is all of them, 200 MB; a busy machine passes less in 20 s.
-    expect(ahead).toBeGreaterThan(1_000)
-    for (const count of behind) expect(count, 'it read on').toBeLessThan(ahead - 500)
+    // A busy machine passes less in 20 s; it is more than the ring has.
+    expect(passed).toBeGreaterThan(1_400)
+    for (const count of behind) expect(count, 'it read on').toBeLessThan(passed - 500)
     // The ring may have had room left before; the rest is two batches and some change.
     expect(during.bytes).toBeLessThan(before.bytes + ringBytes / 2 + 8 * megabyte)
-    // Kept waiting, they would wait up to 20 s for the two to read on. A busy machine takes some of them by itself.
-    expect(p95During).toBeLessThan(15_000)
 
     for (const reader of slow) {
-      expect(reader.numbers).toEqual(upTo(4_400))
+      expect(reader.numbers).toEqual(upTo(passed))
       expect(reader.cursors).toEqual(others.cursors)
       expect(reader.error).toBeUndefined()
       reader.close()
     }
     others.close()
-  }, 400_000)
+  }, 180_000)
 
   test('sends CURSOR_EXPIRED after the last event without a gap to a subscriber that does not read for longer than the log keeps', async () => {
     const { api, log } = await start(setUp, 32 * megabyte)
     const others = await overSse(api.url)
     const slow = [await overSse(api.url), await overWs(api.url)]
     for (const reader of slow) reader.pause()
-    await pass(log, 0, 120, 40)
+    await pass(log, 0, 120, 20)
     await receives([others], 1_200)
     expect(others.numbers).toEqual(upTo(1_200))
     for (const reader of slow) reader.resume()

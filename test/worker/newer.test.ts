@@ -1,6 +1,6 @@
 /** Rolling upgrades: a worker of an older release and messages that only a newer one can decode, on the real queues. */
 import { randomUUID } from 'node:crypto'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, type TestContext, test } from 'vitest'
 import { PrismaStore } from '../../src/db/prisma.ts'
 import type { EventLog } from '../../src/events/events.ts'
 import { RedisEventLog } from '../../src/events/redis.ts'
@@ -12,7 +12,7 @@ import { parseRedisUrl } from '../../src/redis/address.ts'
 import { NewerEntries } from '../../worker/newer.ts'
 import { Worker } from '../../worker/worker.ts'
 import { holds } from '../harness/eventually.ts'
-import { freshDatabase, freshRedisUrl, type TestDatabase } from '../harness/fresh.ts'
+import { freshDatabase, freshRedisUrl } from '../harness/fresh.ts'
 import { type Library, libraryTables, openLibrary } from '../harness/library.ts'
 import { quiet } from '../harness/quiet.ts'
 import { testSqlite } from '../harness/sqlite.ts'
@@ -54,30 +54,24 @@ beforeAll(async () => {
 }, 120_000)
 afterAll(() => library?.[Symbol.asyncDispose]())
 
-describe.each([
-  ['Redis', redisParts],
-  ['SQLite', sqliteParts],
-] as const)('A worker of an older release on %s', (_, make) => {
-  let parts: Parts
-  let database: TestDatabase
-  let store: PrismaStore
-  const closers: (() => Promise<unknown>)[] = []
-  beforeEach(async () => {
-    const { models, clients } = library
-    parts = await make(models)
-    database = await freshDatabase()
-    store = new PrismaStore({ url: database.url, concurrency: 2, models, clients, log: quiet() })
-    await store.prepare(AbortSignal.timeout(30_000))
-    for (const statement of libraryTables('mysql')) await database.sql(statement)
-  })
-  afterEach(async () => {
-    for (const close of closers.splice(0).reverse()) await close()
-    await store.close()
-    await parts.cleanup()
-  })
+const older = (names: string[] = ['Author']): Models =>
+  new Map([...library.models].filter(([name]) => names.includes(name)))
+const waits = (log: ReturnType<typeof quiet>) =>
+  holds(() => expect(log.said.join()).toContain('wait for a worker of a newer release'))
+const items = (name: 'Loan' | 'Author', n: number) => Array.from({ length: n }, () => library.item(name))
 
-  const older = (names: string[] = ['Author']): Models =>
-    new Map([...library.models].filter(([name]) => names.includes(name)))
+/** A queue, an events log and a database of a test's own, which are closed when it is done. */
+async function open(make: (models: Models) => Promise<Parts>, { onTestFinished }: TestContext) {
+  const { models, clients } = library
+  const parts = await make(models)
+  const database = await freshDatabase()
+  const store = new PrismaStore({ url: database.url, concurrency: 2, models, clients, log: quiet() })
+  const closers: (() => Promise<unknown>)[] = [() => parts.cleanup(), () => store.close()]
+  onTestFinished(async () => {
+    for (const close of closers.reverse()) await close()
+  })
+  await store.prepare(AbortSignal.timeout(30_000))
+  for (const statement of libraryTables('mysql')) await database.sql(statement)
 
   function start(models: Models, deadLetterAfterMs: number) {
     const log = quiet()
@@ -107,11 +101,16 @@ describe.each([
   const statuses = async (items: readonly Item[]) => [
     ...new Set((await parts.queue.find(items.map(({ id }) => id))).map(statusOf)),
   ]
-  const waits = (log: ReturnType<typeof quiet>) =>
-    holds(() => expect(log.said.join()).toContain('wait for a worker of a newer release'))
-  const items = (name: 'Loan' | 'Author', n: number) => Array.from({ length: n }, () => library.item(name))
+  return { parts, database, start, enqueue, statuses }
+}
 
-  test('hands messages of an unknown model back, goes on saving others, and a newer worker saves them once', async () => {
+// All at once: they wait for leases to end.
+describe.concurrent.each([
+  ['Redis', redisParts],
+  ['SQLite', sqliteParts],
+] as const)('A worker of an older release on %s', (_, make) => {
+  test('hands messages of an unknown model back, goes on saving others, and a newer worker saves them once', async (context) => {
+    const { parts, database, start, enqueue, statuses } = await open(make, context)
     const [loans, authors] = [items('Loan', 30), items('Author', 30)]
     const { log } = start(older(), 600_000)
     await enqueue(loans.flatMap((loan, i) => [loan, authors[i]!]))
@@ -125,7 +124,8 @@ describe.each([
     await holds(async () => expect(await parts.queue.status()).toMatchObject({ depth: 0, deadLetters: 0 }))
   })
 
-  test('hands messages with an unknown column back, and a newer worker saves them', async () => {
+  test('hands messages with an unknown column back, and a newer worker saves them', async (context) => {
+    const { start, enqueue, statuses } = await open(make, context)
     const loan = library.model('Loan')
     const narrower: Model = { ...loan, columns: loan.columns.filter(({ name }) => name !== 'name') }
     const [one] = items('Loan', 1) as [Item]
@@ -137,7 +137,8 @@ describe.each([
     await holds(async () => expect(await statuses([one])).toEqual(['SAVED']), { timeoutMs: 40_000 })
   })
 
-  test('dead-letters a message that no worker can decode, and only after its time', async () => {
+  test('dead-letters a message that no worker can decode, and only after its time', async (context) => {
+    const { parts, start, enqueue, statuses } = await open(make, context)
     const since = performance.now()
     const loans = items('Loan', 5)
     start(older(), 4_000)
@@ -150,7 +151,8 @@ describe.each([
     expect((await parts.queue.status()).deadLetters).toBe(5)
   })
 
-  test('dead-letters no message that a newer worker is saving, however long that takes', async () => {
+  test('dead-letters no message that a newer worker is saving, however long that takes', async (context) => {
+    const { parts, database, start, enqueue, statuses } = await open(make, context)
     // Both workers compete for them, once a lease: long enough for the newer one to be first some time.
     const deadLetterAfterMs = 12_000
     const loans = items('Loan', 5)
@@ -169,7 +171,8 @@ describe.each([
     expect((await parts.queue.status()).deadLetters).toBe(0)
   })
 
-  test('hands a message back also while the table of its own model takes no rows', async () => {
+  test('hands a message back also while the table of its own model takes no rows', async (context) => {
+    const { database, start, enqueue, statuses } = await open(make, context)
     await database.sql('RENAME TABLE Author TO Elsewhere')
     const [loans, authors] = [items('Loan', 5), items('Author', 5)]
     const { log } = start(older(), 600_000)
