@@ -6,7 +6,7 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
-import type { Json } from '../harness/client.ts'
+import { type Json, untilTaken } from '../harness/client.ts'
 import { eventually, holds } from '../harness/eventually.ts'
 import { type Probe, probe } from '../harness/probe.ts'
 import { Raw } from '../harness/raw.ts'
@@ -41,15 +41,10 @@ beforeAll(async () => {
   for (let i = 0; i < 4; i++) {
     const inputs = Array.from({ length: 30 }, () => ({ content: row, id: randomUUID() }))
     rows.push(...inputs.map(({ id }) => id))
-    const { body } = await target.client.graphql(
-      'mutation ($i: [ContentInput!]!) { saveMany(inputs: $i) { status } }',
-      {
-        i: inputs,
-      },
-    )
+    const { body } = await untilTaken(() => target.client.saveMany(inputs))
     expect(body.errors).toBeUndefined()
   }
-  await holds(async () => expect((await target.client.queue()).depth).toBe(0))
+  await holds(async () => expect((await target.client.queue()).depth).toBe(0), { timeoutMs: 40_000 })
   await target.work()
   const { body } = await target.client.graphql('{ contents(first: 1) { pageInfo { endCursor } } }')
   after = body.data.contents.pageInfo.endCursor

@@ -36,6 +36,19 @@ export interface Row {
   savedAt: string
 }
 
+/**
+ * Sends a save as a client does: again with the same ids, where the answer is 503, and returns the first other one. For tests that are not
+ * about refusals, on a server that may be busy, with their load or that of the machine.
+ */
+export async function untilTaken<T extends { status: number }>(send: () => Promise<T>): Promise<T> {
+  const taken = async () => {
+    const answer = await send()
+    if (answer.status === 503) throw new Error(JSON.stringify(answer))
+    return answer
+  }
+  return await eventually(taken, { timeoutMs: 60_000, intervalMs: 200 })
+}
+
 /** A page of a connection: 100 nodes. */
 const paged = (list: string, fields: string) =>
   `query ($after: String) { ${list}(first: 100, after: $after) { edges { node { ${fields} } } pageInfo { endCursor hasNextPage } } }`
@@ -90,17 +103,9 @@ export class Client {
     }
   }
 
-  /**
-   * Saves as a client does: where the answer is 503, again with the same id, until the save is acknowledged. For tests that are not about
-   * refusals, on a server that may be busy.
-   */
+  /** Saves, with one id until it is acknowledged (`untilTaken`). */
   async saveUntilAcknowledged(content: string, id: string = randomUUID()): Promise<SaveAnswer> {
-    const save = async () => {
-      const answer = await this.save(content, { id })
-      if (answer.status === 503) throw new Error(JSON.stringify(answer))
-      return answer
-    }
-    const answer = await eventually(save, { timeoutMs: 60_000, intervalMs: 200 })
+    const answer = await untilTaken(() => this.save(content, { id }))
     if (answer.status !== 202) throw new Error(`a save was refused: ${JSON.stringify(answer)}`)
     return answer
   }

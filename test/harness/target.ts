@@ -1,8 +1,9 @@
 /** A Spillway to be abused: how much memory it takes is measured from outside, and whether it still does its work is asked. */
+import { randomUUID } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { expect } from 'vitest'
 import { type BootOptions, boot, type SetUp, type Spillway, unique } from './boot.ts'
-import type { Client } from './client.ts'
+import { type Client, untilTaken } from './client.ts'
 import { holds } from './eventually.ts'
 
 export class Target {
@@ -59,10 +60,8 @@ export class Target {
 
   /** A save, up to its row. */
   async work(): Promise<void> {
-    const { body } = await this.system.client.graphql(
-      'mutation ($c: String!) { save(content: $c, waitMs: 20000) { saveId status } }',
-      { c: unique() },
-    )
+    const [content, saveId] = [unique(), randomUUID()]
+    const { body } = await untilTaken(() => this.system.client.saveAndWait(content, 20_000, saveId))
     // While many requests wait for their bodies, a save answers QUEUED at once.
     expect(['QUEUED', 'SAVED'], JSON.stringify(body)).toContain(body.data?.save.status)
     const { saveId: id } = body.data.save
