@@ -268,8 +268,11 @@ export class Connections {
   readonly #limit: ConnectionLimit
   /** The connections with unread bytes. */
   readonly #sending = new Set<Connection>()
-  /** How many connections send the same cached body, which is in memory once. */
-  readonly #shared = new Map<Buffer, number>()
+  /**
+   * How many responses send the same cached body, which is in memory once, and the bytes that count for all of them: those of the largest,
+   * because heads differ, and one response may have sent more than another.
+   */
+  readonly #shared = new Map<Buffer, { responses: number; bytes: number }>()
   #sendingBytes = 0
 
   constructor(limit: ConnectionLimit, bytes: Bytes) {
@@ -306,24 +309,35 @@ export class Connections {
 
   sending(connection: Connection, { bytes, body }: Pending): void {
     this.#sending.add(connection)
-    const shares = body === undefined ? 0 : (this.#shared.get(body) ?? 0)
-    if (body) this.#shared.set(body, shares + 1)
-    if (shares > 0) return
-    this.bytes.out.force(bytes)
-    this.#sendingBytes += bytes
+    const more = body === undefined ? bytes : this.#share(body, bytes)
+    if (more === 0) return
+    this.bytes.out.force(more)
+    this.#sendingBytes += more
     if (this.#sendingBytes > this.bytes.out.most / 2) this.#makeRoom()
   }
 
   sent(connection: Connection, { bytes, body }: Pending): void {
     if (connection.unread === 0) this.#sending.delete(connection)
-    if (body) {
-      const shares = this.#shared.get(body)! - 1
-      if (shares > 0) this.#shared.set(body, shares)
-      else this.#shared.delete(body)
-      if (shares > 0) return
-    }
-    this.bytes.out.release(bytes)
-    this.#sendingBytes -= bytes
+    const held = body === undefined ? bytes : this.#unshare(body)
+    if (held === 0) return
+    this.bytes.out.release(held)
+    this.#sendingBytes -= held
+  }
+
+  /** Returns how many bytes one more response with this body adds to what is counted. */
+  #share(body: Buffer, bytes: number): number {
+    const shared = this.#shared.get(body) ?? { responses: 0, bytes: 0 }
+    const more = Math.max(0, bytes - shared.bytes)
+    this.#shared.set(body, { responses: shared.responses + 1, bytes: shared.bytes + more })
+    return more
+  }
+
+  /** Returns how many bytes are counted no more: none while another response has this body. */
+  #unshare(body: Buffer): number {
+    const { responses, bytes } = this.#shared.get(body)!
+    if (responses === 1) this.#shared.delete(body)
+    else this.#shared.set(body, { responses: responses - 1, bytes })
+    return responses === 1 ? bytes : 0
   }
 
   /** Closes every connection: Node's HTTP server knows only those that were not taken over. */
