@@ -9,7 +9,7 @@ import { makeSave, type Save, type SaveControl } from './save.ts'
 import { next, outboxStates, type StateOf } from './states.ts'
 import type { Entry, Storage } from './storage.ts'
 import { makeStore, type Store } from './store.ts'
-import type { Transport } from './transport.ts'
+import { type Transport, toJson } from './transport.ts'
 import { uuidv7 } from './uuid.ts'
 
 const mostOfBatch = 100
@@ -225,7 +225,7 @@ export function makeOutbox({ transport, models, waker, storage, tab, follow, clo
       let text = ''
       let problem: SpillwayError | undefined
       try {
-        text = JSON.stringify(input ?? {}, (_, value) => (typeof value === 'bigint' ? `${value}` : value))
+        text = toJson(input ?? {}) ?? 'null'
       } catch (error) {
         problem = new SpillwayError('BAD_USER_INPUT', `No JSON: ${error}`)
       }

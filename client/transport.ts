@@ -4,7 +4,10 @@
  */
 import { type Code, closedError, errorOf, SpillwayError } from './error.ts'
 
+/** For the first part of an answer, and for each further one. */
 const answerWithinMs = 15_000
+/** Characters that the slowest network takes in a millisecond. */
+const slowest = 8
 /** The server sends something at least every 12 s. */
 const silentMs = 30_000
 /** A smaller difference between clocks may be none. */
@@ -46,6 +49,14 @@ export interface Frame<Data> {
 }
 
 type Variables = Readonly<Record<string, unknown>>
+interface Asked {
+  query: string
+  variables: Variables
+}
+
+/** A BigInt is a text, as in what the server sends. Undefined for a function. */
+export const toJson = (value: unknown): string =>
+  JSON.stringify(value, (_, one) => (typeof one === 'bigint' ? `${one}` : one))
 
 export type Transport = ReturnType<typeof makeTransport>
 
@@ -53,21 +64,21 @@ export function makeTransport(url: string, token: Token | undefined, closed: Abo
   /** How far the server's clock is ahead, as far as the Date headers tell, which have whole seconds. */
   let ahead: number | undefined
 
-  async function send(path: string, accept: string, signal: AbortSignal, body?: string): Promise<Response> {
+  async function send(accept: string, signal: AbortSignal, body: string): Promise<Response> {
     const fetchWith = async (bearer: string | undefined) => {
-      const response = await fetch(url.replace(/\/+$/, '') + path, {
+      const response = await fetch(url.replace(/\/+$/, '') + (body ? '/graphql' : '/models.json'), {
         ...(body && { method: 'POST', body }),
         // A browser asks with the ETag of the body that it has.
-        cache: body ? 'no-store' : 'no-cache',
+        cache: 'no-cache',
         headers: {
           accept,
           ...(body && { 'content-type': 'application/json' }),
           ...(bearer && { authorization: `Bearer ${bearer}` }),
         },
-        signal: AbortSignal.any([signal, closed]),
+        signal,
       })
-      const date = Date.parse(response.headers.get('date') ?? '')
-      if (date) ahead = Math.max(ahead ?? Number.NEGATIVE_INFINITY, date - Date.now())
+      const difference = Date.parse(response.headers.get('date')!) - Date.now()
+      if (difference) ahead = Math.max(ahead ?? difference, difference)
       return response
     }
     if (typeof token !== 'function') return await fetchWith(token)
@@ -79,14 +90,64 @@ export function makeTransport(url: string, token: Token | undefined, closed: Abo
     return await fetchWith(renewed)
   }
 
-  /** The member of the answer; without it, the answer is none of Spillway's. */
-  async function member<T>(name: 'data' | 'models', path: string, signal: AbortSignal, body?: string): Promise<T> {
+  /**
+   * The frames that came together, until the server completes the stream; with a name, one with an answer that has this member. It throws for
+   * all else, and where nothing comes in time. A reader that takes frames slowly is sent no more meanwhile, or is disconnected.
+   */
+  async function* exchange<Data>(
+    name: 'data' | 'models' | '',
+    given: AbortSignal,
+    asked?: Asked,
+  ): AsyncGenerator<Frame<Data>[], void> {
+    const end = new AbortController()
+    const signal = AbortSignal.any([given, closed, end.signal])
+    let timer: ReturnType<typeof setTimeout> | undefined
+    // After a change of the network, a connection may never bring anything again.
+    globalThis.addEventListener?.('online', () => end.abort(), { signal })
+    const listen = (more = 0) => {
+      clearTimeout(timer)
+      timer = setTimeout(() => end.abort(), (name ? answerWithinMs : silentMs) + more)
+    }
     try {
-      const accept = 'application/graphql-response+json'
-      const response = await send(path, accept, AbortSignal.any([signal, AbortSignal.timeout(answerWithinMs)]), body)
-      const answer = await bodyOf(response)
-      if (!answer?.[name] || answer.errors) throw refusalOf(answer, response)
-      return answer[name] as T
+      const body = asked ? toJson(asked) : ''
+      listen(body.length / slowest)
+      const accept = name ? 'application/graphql-response+json' : 'text/event-stream'
+      const response = await send(accept, signal, body)
+      const isStream = response.headers.get('content-type')?.startsWith('text/event-stream')
+      const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader()
+      for (let rest = ''; ; ) {
+        listen()
+        const { done, value } = await reader.read()
+        if (done) {
+          if (isStream) throw 'the stream ended'
+          // Undefined: it is no JSON, or was cut off.
+          const answer: Result<Data> | undefined = await new Response(rest).json().catch(() => {})
+          if (!answer?.[name as 'data'] || answer.errors) throw refusalOf(answer, response)
+          yield [{ cursor: undefined, result: answer }]
+          return
+        }
+        rest += value
+        if (!isStream) continue
+        const texts = rest.split('\n\n')
+        rest = texts.pop()!
+        const frames = texts.map((text) => frameOf<Data>(text))
+        const taken = frames.filter(({ cursor, result }) => (result ? result.data : cursor))
+        if (taken.length > 0) yield taken
+        for (const { result } of frames) if (result && !result.data) throw refusalOf(result)
+        if (texts.some((text) => text.startsWith('event: complete'))) return
+      }
+    } finally {
+      clearTimeout(timer)
+      end.abort()
+    }
+  }
+
+  /** Of the answer; without it, the answer is none of Spillway's. */
+  async function member<T>(name: 'data' | 'models', signal: AbortSignal, asked?: Asked): Promise<T> {
+    try {
+      let all: unknown
+      for await (const [frame] of exchange(name, signal, asked)) all = frame!.result![name]
+      return all as T
     } catch (error) {
       throw closed.aborted ? closedError() : errorOf(error)
     }
@@ -95,55 +156,15 @@ export function makeTransport(url: string, token: Token | undefined, closed: Abo
   return {
     now: () => Date.now() + (ahead && Math.abs(ahead) > leastAheadMs ? ahead : 0),
 
-    async ask<Data>(query: string, variables: Variables, signal = closed): Promise<Data> {
-      const body = JSON.stringify({ query, variables })
-      return await member('data', '/graphql', signal, body)
-    },
+    ask: <Data>(query: string, variables: Variables, signal = closed): Promise<Data> =>
+      member('data', signal, { query, variables }),
 
-    models: () => member<Model[]>('models', '/models.json', closed),
+    models: () => member<Model[]>('models', closed),
 
-    /**
-     * The frames that came together, until the server completes the stream; it throws for every other end. A reader that takes them slowly
-     * is sent no more meanwhile, or is disconnected.
-     */
-    async *stream<Data>(query: string, variables: Variables, signal: AbortSignal): AsyncGenerator<Frame<Data>[], void> {
-      const end = new AbortController()
-      let timer: ReturnType<typeof setTimeout> | undefined
-      // After a change of the network, a connection may never bring anything again.
-      globalThis.addEventListener?.('online', () => end.abort(), { signal: end.signal })
-      const listen = () => {
-        clearTimeout(timer)
-        timer = setTimeout(() => end.abort(), silentMs)
-      }
-      try {
-        listen()
-        const body = JSON.stringify({ query, variables })
-        const response = await send('/graphql', 'text/event-stream', AbortSignal.any([signal, end.signal]), body)
-        if (!response.headers.get('content-type')?.startsWith('text/event-stream'))
-          throw refusalOf(await bodyOf(response), response)
-        const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader()
-        for (let rest = ''; ; ) {
-          listen()
-          const { done, value } = await reader.read()
-          if (done) throw 'the stream ended'
-          const texts = (rest + value).split('\n\n')
-          rest = texts.pop()!
-          const frames = texts.map((text) => frameOf<Data>(text))
-          const taken = frames.filter(({ cursor, result }) => (result ? result.data : cursor))
-          if (taken.length > 0) yield taken
-          for (const { result } of frames) if (result && !result.data) throw refusalOf(result)
-          if (texts.some((text) => text.startsWith('event: complete'))) return
-        }
-      } finally {
-        clearTimeout(timer)
-        end.abort()
-      }
-    },
+    stream: <Data>(query: string, variables: Variables, signal: AbortSignal) =>
+      exchange<Data>('', signal, { query, variables }),
   }
 }
-
-/** Undefined: it is no JSON, or was cut off. */
-const bodyOf = (response: Response): Promise<Result<unknown> | undefined> => response.json().catch(() => undefined)
 
 function frameOf<Data>(text: string): Frame<Data> {
   // Not `.` and not `^` with the flag m: they know more line breaks than the protocol.

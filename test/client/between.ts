@@ -4,6 +4,7 @@
  */
 import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { setTimeout } from 'node:timers/promises'
 
 export interface Asked {
   path: string
@@ -35,6 +36,8 @@ export interface Between {
   upstream: string
   /** HTML pages and scripts that the proxy has itself, by path. */
   readonly files: Map<string, { type: string; body: string }>
+  /** Characters a millisecond that the network takes, each way; undefined: all of them at once. */
+  pace: number | undefined
   /** What the server gets in place of the body. */
   change: ((body: string) => string) | undefined
   /** Sends a text in every open stream. */
@@ -78,6 +81,8 @@ export async function putBetween(upstream: string): Promise<Between> {
       isSave: body.includes('"mutation'),
     }
     between.asked.push(asked)
+    const { pace } = between
+    if (pace) await setTimeout(body.length / pace)
     const instead = between.instead?.(asked)
     if (instead === 'hang') return
     if (instead === 'cut') response.destroy()
@@ -90,7 +95,7 @@ export async function putBetween(upstream: string): Promise<Between> {
         response.on('close', () => streams.delete(response))
       }
       const { upstream, change = (text: string) => text } = between
-      passOn(incoming, change(body), response, { upstream, loses: instead === 'lose' })
+      passOn(incoming, change(body), response, { upstream, loses: instead === 'lose', pace })
     }
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -101,6 +106,7 @@ export async function putBetween(upstream: string): Promise<Between> {
     instead: undefined,
     upstream,
     files: new Map(),
+    pace: undefined,
     change: undefined,
     inject(text) {
       for (const stream of streams) stream.write(text)
@@ -114,11 +120,21 @@ export async function putBetween(upstream: string): Promise<Between> {
   return between
 }
 
+async function trickle(answer: IncomingMessage, response: ServerResponse, pace: number): Promise<void> {
+  const most = 20 * pace
+  for await (const chunk of answer as AsyncIterable<Buffer>)
+    for (let sent = 0; sent < chunk.length && !response.destroyed; sent += most) {
+      response.write(chunk.subarray(sent, sent + most))
+      await setTimeout(20)
+    }
+  response.end()
+}
+
 function passOn(
   { url, method, headers }: IncomingMessage,
   body: string,
   response: ServerResponse,
-  { upstream, loses }: { upstream: string; loses: boolean },
+  { upstream, loses, pace }: { upstream: string; loses: boolean; pace: number | undefined },
 ): void {
   const { host: _, origin: __, 'content-length': ___, 'sec-fetch-site': ____, ...rest } = headers
   const outgoing = request(upstream + url, { method: method!, headers: { ...rest, connection: 'close' } }, (answer) => {
@@ -129,7 +145,8 @@ function passOn(
       return
     }
     response.writeHead(answer.statusCode!, answer.headers)
-    answer.pipe(response)
+    if (pace) trickle(answer, response, pace).catch(() => response.destroy())
+    else answer.pipe(response)
   })
   outgoing.on('error', () => response.destroy())
   response.on('close', () => outgoing.destroy())

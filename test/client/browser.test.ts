@@ -225,6 +225,28 @@ test('a clock that is years off, or stands still, costs neither rows nor their o
   }
 })
 
+test('a batch and a page pass a network that takes longer for each of them than a client waits for an answer', async () => {
+  context = await browser.newContext()
+  // The page's time is 20 times as fast: 15 s are 750 ms.
+  const page = await open(`
+    const { setTimeout, AbortController } = globalThis
+    globalThis.setTimeout = (call, ms) => setTimeout(call, ms / 20)
+    AbortSignal.timeout = (ms) => {
+      const end = new AbortController()
+      setTimeout(() => end.abort(), ms / 20)
+      return end.signal
+    }`)
+  await connect(page, 'localStorageOutbox')
+  // 20 saves of 13,000 characters are one batch. They take 1.2 s each way.
+  fixture.between.pace = 217
+  await page.evaluate(
+    `for (let i = 0; i < 20; i += 1) client.content.save({ content: \`\${i} \${'x'.repeat(13_000)}\` })\nundefined`,
+  )
+  await holds(async () => expect(await outboxOf(page)).toMatchObject({ waiting: 0 }))
+  await page.evaluate('globalThis.follow = client.content.follow({ first: 20 }); follow.subscribe(() => {}); undefined')
+  await holds(async () => expect(await page.evaluate('follow.getSnapshot().rows.length')).toBe(20))
+})
+
 test('useFollow and useSave show rows and states in React, in strict mode, through a lost connection', async () => {
   context = await browser.newContext()
   const postId = newId()

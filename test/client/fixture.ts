@@ -44,6 +44,7 @@ export async function serveBetween(): Promise<Fixture> {
       for (const client of clients.splice(0)) client.$close()
       between.instead = undefined
       between.change = undefined
+      between.pace = undefined
       between.upstream = consoles.open.url
       between.asked.length = 0
       expect(unknown.splice(0), 'transitions that no table lists').toEqual([])

@@ -50,3 +50,13 @@ test('a save has the id that its input has: when the page repeats it, it is one 
   await comment!.save({ postId, body: 'b' }).saved()
   expect(await bodiesOf(fixture, postId)).toEqual(['a', 'b'])
 })
+
+test('an input that is no JSON rejects, and a BigInt in a variable is a text', async () => {
+  const { comment, $query } = fixture.connect()
+  for (const input of [() => {}, { toJSON: () => undefined }])
+    await expect(comment!.save(input)).rejects.toMatchObject({ code: 'BAD_USER_INPUT' })
+  const asked = $query('query ($postId: String!) { comments(postId: $postId) { edges { node { id } } } }', {
+    postId: 5n,
+  })
+  expect(await asked).toEqual({ comments: { edges: [] } })
+})
