@@ -4,11 +4,11 @@ import { sleep } from '../src/model/sleep.ts'
 import type { Consumer } from '../src/queue/queue.ts'
 
 const minDelayMs = 50
-const maxDelayMs = 5_000
+const maxBackoffMs = 5_000
 
 /** The delay in milliseconds after the failed attempt with this number; the first is 1. */
 export function backoffMs(attempt: number): number {
-  return Math.min(minDelayMs * 2 ** Math.min(attempt - 1, 10), maxDelayMs) * (0.5 + Math.random() / 2)
+  return Math.min(minDelayMs * 2 ** Math.min(attempt - 1, 10), maxBackoffMs) * (0.5 + Math.random() / 2)
 }
 
 /** The worker stops before the work is done. The entries of the work stay in the queue. */

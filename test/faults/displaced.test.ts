@@ -7,15 +7,14 @@ import { randomUUID } from 'node:crypto'
 import { copyFile, mkdtemp, readdir, realpath, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { holds } from '../harness/eventually.ts'
 import { expectSound, Stack } from '../harness/stack.ts'
 import { notRun, record } from './table.ts'
 
 let stack: Stack
 const cleanups: (() => unknown)[] = []
-afterEach(async () => {
-  await stack?.stop()
+afterAll(async () => {
   for (const clean of cleanups.splice(0).reverse()) await clean()
 })
 
@@ -122,11 +121,32 @@ const log = () => stack.apis[0]!.logs()
 
 describe.each(displacements)('a SQLite file that $name', ({ name, displace, restore, keeps, needsRoot }) => {
   const cannot = needsRoot && process.getuid?.() !== 0
+  let paths: Record<'the store' | 'the queue', string>
+  // One Spillway for both: what the first test has done is over when its verdict is made.
+  beforeAll(async () => {
+    if (!cannot) paths = await start()
+  })
+  afterAll(() => stack?.stop())
+
+  test('FA6: as the queue: no save is acknowledged, and none is lost', async () => {
+    const fault = `the queue's file ${name}`
+    if (cannot) return notRun('FA6', 'embedded', fault, 'only root can mount a file system')
+    const { 'the queue': path } = paths
+    await saveSome(25)
+    await displace(path)
+    for (let i = 0; i < 3; i++) expect((await save(`during ${i}`)).outcome).toBe('QUEUE_UNAVAILABLE')
+    await holds(() => expect(log()).toMatch(/the embedded queue.*(moved|overwritten).*(put it back|restart)/), patience)
+    if (restore) await restore(path)
+    else await restart()
+    // The log of events may be a new one: what is asked for here is the rows.
+    await holds(async () => expect((await save('after')).outcome).toBe('SAVED'), patience)
+    await judge(fault)
+  }, 120_000)
 
   test('FA6: as the store: nothing is SAVED, reads fail, and no save is lost', async () => {
     const fault = `the store's file ${name}`
     if (cannot) return notRun('FA6', 'embedded', fault, 'only root can mount a file system')
-    const { 'the store': path } = await start()
+    const { 'the store': path } = paths
     await saveSome(25)
     await displace(path)
     if (!restore && !keeps) forgetBefore()
@@ -141,21 +161,6 @@ describe.each(displacements)('a SQLite file that $name', ({ name, displace, rest
     else await restart()
     await judge(fault)
   }, 120_000)
-
-  test('FA6: as the queue: no save is acknowledged, and none is lost', async () => {
-    const fault = `the queue's file ${name}`
-    if (cannot) return notRun('FA6', 'embedded', fault, 'only root can mount a file system')
-    const { 'the queue': path } = await start()
-    await saveSome(25)
-    await displace(path)
-    for (let i = 0; i < 3; i++) expect((await save(`during ${i}`)).outcome).toBe('QUEUE_UNAVAILABLE')
-    await holds(() => expect(log()).toMatch(/the embedded queue.*(moved|overwritten).*(put it back|restart)/), patience)
-    if (restore) await restore(path)
-    else await restart()
-    // The log of events may be a new one: what is asked for here is the rows.
-    await holds(async () => expect((await save('after')).outcome).toBe('SAVED'), patience)
-    await judge(fault)
-  }, 120_000)
 })
 
 test('FA6: the link to a store is pointed to another file, and back', async () => {
@@ -167,6 +172,7 @@ test('FA6: the link to a store is pointed to another file, and back', async () =
   await symlink(target, link)
   stack = await Stack.start({ embedded: true, dir, env: { DATABASE_URL: `file:${link}` } })
   stack.database = link
+  onTestFinished(() => stack.stop())
   await saveSome(25)
   await rm(link)
   await symlink(join(dir, 'other.db'), link)

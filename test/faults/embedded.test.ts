@@ -5,7 +5,7 @@ import { chmod, copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promi
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { holds } from '../harness/eventually.ts'
 import { limitFiles } from '../harness/power.ts'
 import { spawnSpillway } from '../harness/process.ts'
@@ -33,30 +33,32 @@ async function judge(id: string, fault: string): Promise<void> {
   expectSound(verdict)
 }
 
-test.each([
-  ['A1', 'enqueueing'],
-  ['A3', 'enqueued'],
-  ['A4', 'received'],
-  ['A6', 'committed'],
-  ['A7', 'invalidated'],
-  ['A7', 'marked-saved'],
-  ['A8', 'published'],
-  ['A9', 'acked'],
-])(
-  '%s: the process of an embedded queue killed at the failpoint %s',
-  async (id, place) => {
-    stack = shared!
-    await stack.kill(stack.apis[0]!)
+test('A1, A3, A4, A6, A7, A8, A9: the process of an embedded queue killed at each failpoint, one after the other', async () => {
+  const places = [
+    ['A1', 'enqueueing'],
+    ['A3', 'enqueued'],
+    ['A4', 'received'],
+    ['A6', 'committed'],
+    ['A7', 'invalidated'],
+    ['A7', 'marked-saved'],
+    ['A8', 'published'],
+    ['A9', 'acked'],
+  ] as const
+  stack = shared!
+  await stack.kill(stack.apis[0]!)
+  stack.write(4)
+  // Each is the start after the death before it.
+  for (const [, place] of places) {
     const doomed = await stack.startApi({ SPILLWAY_FAILPOINT: `${place}:3` })
-    stack.write(4)
-    expect(await doomed.exited).toBe('SIGKILL')
+    expect(await doomed.exited, place).toBe('SIGKILL')
     stack.apis = []
-    await stack.startApi()
-    await stack.more(50)
-    await judge(id, `process killed: ${place}`)
-  },
-  120_000,
-)
+  }
+  await stack.startApi()
+  await stack.more(50)
+  const verdict = await stack.verdict('process killed at each failpoint')
+  for (const [id, place] of places) record(id, 'embedded', { ...verdict, fault: `process killed: ${place}` })
+  expectSound(verdict)
+}, 120_000)
 
 test('A13: killed again and again in the middle of saves', async () => {
   stack = shared!
@@ -72,12 +74,11 @@ test('A13: killed again and again in the middle of saves', async () => {
 test('A12: told to stop under load, it exits with 0 and loses nothing', async () => {
   stack = shared!
   stack.write(8)
-  await stack.more(200)
+  await stack.more(100)
   const [api] = stack.apis
-  const told = performance.now()
   api!.kill('SIGTERM')
+  // A stop that is not complete within its bound ends with 1.
   expect(await api!.exited).toBe(0)
-  expect(performance.now() - told).toBeLessThan(10_000)
   stack.apis = []
   await stack.startApi()
   await stack.more(50)
@@ -180,7 +181,7 @@ test('an embedded Spillway whose store has a full disk accepts saves, and drains
   await stack.more(50)
   await stack.drained()
   await writeFile(join(dir, 'ballast'), Buffer.alloc(64 * 1024 * 1024)).catch(() => {})
-  await stack.more(200)
+  await stack.more(100)
   await rm(join(dir, 'ballast'))
   await stack.more(20)
   await judge('C9', 'disk of the store full')
@@ -201,7 +202,7 @@ test('an embedded Spillway whose files may not grow acknowledges only what it ke
     expect((await fetch(`${api.url}/livez`)).status).toBe(200)
   }
   limitFiles(api.pid, undefined)
-  await stack.more(200)
+  await stack.more(100)
   await judge('B7', 'no file may grow any more (RLIMIT_FSIZE)')
 }, 60_000)
 
@@ -221,11 +222,14 @@ test('an embedded Spillway loses nothing when the clock is set back by an hour',
   await judge('B21', 'the clock set back by an hour')
 }, 60_000)
 
-describe.each([
+const files = [
   ['spillway.db', 'DATABASE_URL'],
   ['queue.db', 'QUEUE_URL'],
-])('an embedded start with an unusable %s ends with 1 and names file and reason:', (name, setting) => {
-  test('a file that is no database', async () => {
+] as const
+
+test.each(files)(
+  'an embedded start with a %s that is no database ends with 1 and names file and reason',
+  async (name) => {
     const dir = await mkdtemp(join(tmpdir(), 'spillway-garbage-'))
     cleanups.push(() => rm(dir, { recursive: true, force: true }))
     const garbage = 'this is no database, but it is long enough to be looked at as if it were one. '.repeat(100)
@@ -237,23 +241,26 @@ describe.each([
     expect(api.logs()).toContain('is not a SQLite database')
     // It may be somebody's, and was only named by mistake.
     expect(await readFile(join(dir, name), 'utf8')).toBe(garbage)
-  }, 60_000)
+  },
+)
 
-  test('a read-only file', async () => {
-    stack = await Stack.start({ embedded: true })
-    const { env, dir } = stack
-    stack.write(4)
-    await stack.more(50)
-    await stack.stopWriting()
-    await stack.drained()
-    stack.apis[0]!.kill('SIGTERM')
-    expect(await stack.apis[0]!.exited).toBe(0)
-    stack.apis = []
+test('an embedded start with a read-only spillway.db or queue.db ends with 1 and names file and reason', async () => {
+  stack = await Stack.start({ embedded: true })
+  const { env, dir } = stack
+  stack.write(4)
+  await stack.more(50)
+  await stack.stopWriting()
+  await stack.drained()
+  expect(await stack.kill(stack.apis[0]!, 'SIGTERM')).toBe(0)
+  for (const [name, setting] of files) {
     // root may write what nobody may: for root it takes a disk that is read-only.
     let place = dir
     if (process.getuid?.() === 0) {
       const disk = await smallDisk(64)
-      if (!disk) return notRun('SQLITE', 'embedded', `${name} read-only`, 'root here has no right to mount a disk')
+      if (!disk) {
+        notRun('SQLITE', 'embedded', `${name} read-only at a start`, 'root here has no right to mount a disk')
+        continue
+      }
       await copyFile(join(dir, name), join(disk, name))
       execFileSync('mount', ['-o', 'remount,ro', disk])
       place = disk
@@ -265,9 +272,11 @@ describe.each([
     expect(api.logs()).toContain(`cannot use ${place}/${name}`)
     expect(api.logs()).toMatch(/cannot be (written|opened)[:;] check the rights/)
     await chmod(join(dir, name), 0o600)
-    await stack.startApi()
-    stack.write(4)
-    await stack.more(50)
-    await judge('SQLITE', `${name} read-only at a start`)
-  }, 60_000)
-})
+  }
+  await stack.startApi()
+  stack.write(4)
+  await stack.more(50)
+  const verdict = await stack.verdict('read-only at a start')
+  for (const [name] of files) record('SQLITE', 'embedded', { ...verdict, fault: `${name} read-only at a start` })
+  expectSound(verdict)
+}, 60_000)

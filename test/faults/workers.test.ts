@@ -14,9 +14,9 @@ import { expectSound, Stack } from '../harness/stack.ts'
 import { notRun, record } from './table.ts'
 
 const clients = 4
-/** In place of the ten seconds and the three that users have: most of these faults wait for it. */
-const intervals = { reclaimMs: 4_000, defaultExtendLeaseEveryMs: 1_000 }
-/** From the death of a worker to another one that has what it left: idle for 4 s, looked for every second, and a busy machine. */
+/** In place of the 10 s, 3 s and 5 s that users have: most of these faults wait for it. */
+const intervals = { reclaimMs: 3_000, defaultExtendLeaseEveryMs: 750, maxBackoffMs: 1_000 }
+/** From the death of a worker to another one that has what it left: idle for 3 s, looked for every second, and a busy machine. */
 const reclaimedWithinMs = 20_000
 
 let stack: Stack
@@ -99,27 +99,39 @@ async function insertsUnderWay(): Promise<number> {
   return rows.length
 }
 
-for (const [id, place, what] of [
-  ['A4', 'received', 'after Consumer.receive, before the INSERT'],
-  ['A6', 'committed', 'after the commit, before Cache.invalidate'],
-  ['A7', 'invalidated', 'after Cache.invalidate, before Consumer.markSaved'],
-  ['A7', 'marked-saved', 'after Consumer.markSaved, before EventLog.append'],
-  ['A8', 'published', 'after EventLog.append, before Consumer.ack'],
-  ['A9', 'acked', 'right after Consumer.ack'],
-] as const) {
-  fault(id, `a worker killed ${what}`, async () => {
+test('A4, A6, A7, A8, A9: workers killed at each step from Consumer.receive to Consumer.ack', async () => {
+  const steps = [
+    ['A4', 'received', 'after Consumer.receive, before the INSERT'],
+    ['A6', 'committed', 'after the commit, before Cache.invalidate'],
+    ['A7', 'invalidated', 'after Cache.invalidate, before Consumer.markSaved'],
+    ['A7', 'marked-saved', 'after Consumer.markSaved, before EventLog.append'],
+    ['A8', 'published', 'after EventLog.append, before Consumer.ack'],
+    ['A9', 'acked', 'right after Consumer.ack'],
+  ] as const
+  try {
     stack.write(clients)
-    const doomed = await stack.startWorker({ SPILLWAY_FAILPOINT: `${place}:3` })
-    expect(await doomed.exited).toBe('SIGKILL')
-    await stack.kill(doomed)
+    // Side by side: each takes batches of its own, and all wait for the same lease to end.
+    await Promise.all(
+      steps.map(async ([, place]) => {
+        const doomed = await stack.startWorker({ SPILLWAY_FAILPOINT: `${place}:3` })
+        expect(await doomed.exited, place).toBe('SIGKILL')
+        // Consumer.ack is one step: a worker killed after it leaves nothing of that batch, and may hold others.
+        if (place !== 'acked') expect(await heldBy(doomed), place).toBeGreaterThan(0)
+        await stack.kill(doomed)
+      }),
+    )
     const diedAt = performance.now()
     await stack.stopWriting()
-    // Consumer.ack is one step: a worker killed after it leaves nothing of that batch, and may hold others.
-    if (place !== 'acked') expect(await inFlight()).toBeGreaterThan(0)
     await stack.drained()
     expect(performance.now() - diedAt).toBeLessThan(reclaimedWithinMs)
-  })
-}
+    const verdict = await stack.verdict('workers killed at each step')
+    for (const [id, , what] of steps) record(id, 'redis + mariadb', { ...verdict, fault: `a worker killed ${what}` })
+    expectSound(verdict)
+    expect(await inFlight()).toBe(0)
+  } finally {
+    await stack.stopWriting()
+  }
+}, 120_000)
 test('A9: between XACK and XDEL', () => {
   notRun(
     'A9',
@@ -199,7 +211,7 @@ fault('A2', 'an API killed between asking the queue and its answer', async () =>
 
 fault('A1-3', 'APIs killed during saves, one after the other', async () => {
   stack.write(8)
-  for (let i = 0; i < 4; i++) {
+  for (let i = 0; i < 3; i++) {
     await stack.more(100)
     await stack.kill(stack.apis[0]!)
     await stack.startApi()
@@ -214,9 +226,8 @@ fault('A12', 'SIGTERM to a worker and an API under load', async () => {
   await eventually(() => subscriber.results.length > 0)
   await Promise.all(
     [api, worker].map(async (process) => {
-      const since = performance.now()
+      // A stop that is not complete within its bound ends with 1.
       expect(await stack.kill(process, 'SIGTERM')).toBe(0)
-      expect(performance.now() - since).toBeLessThan(10_000)
     }),
   )
   await subscriber.ended
@@ -338,7 +349,7 @@ fault('A10', 'a worker killed after Consumer.deadLetter, before EventLog.append'
 
 fault(
   'A13',
-  'twenty kills at random: API, worker, Redis, MariaDB',
+  'twelve kills at random: API, worker, Redis, MariaDB',
   async () => {
     const seed = Number(process.env.SPILLWAY_SEED ?? randomInt(2 ** 31))
     console.log(`the nemesis: SPILLWAY_SEED=${seed} does it again`)
@@ -363,11 +374,11 @@ fault(
     }
     const names = Object.keys(victims) as (keyof typeof victims)[]
     stack.write(clients)
-    for (let i = 0; i < 20; i++) {
+    for (let i = 0; i < 12; i++) {
       await victims[names[Math.floor(random() * names.length)]!]()
       await stack.more(20)
       // When it strikes is part of what is random.
-      await new Promise((resolve) => setTimeout(resolve, random() * 1_500))
+      await new Promise((resolve) => setTimeout(resolve, random() * 1_000))
     }
   },
   180_000,

@@ -10,6 +10,8 @@ const places = {
   defaultExtendLeaseEveryMs: 'worker/worker.ts',
   /** For so long a worker leaves a message that it cannot decode to workers of a newer release. */
   defaultDeadLetterAfterMs: 'worker/newer.ts',
+  /** The longest time between two tries of a worker. */
+  maxBackoffMs: 'worker/backoff.ts',
   /** For so long an answer of /readyz stands. */
   sharedMs: 'src/server/health.ts',
   /** How often a worker reports to operators; it is gone after four times that. */

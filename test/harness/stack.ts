@@ -1,11 +1,12 @@
 /**
- * A Spillway for faults: servers of its own that a fault may hit, two API processes, two workers, clients that save without pause, and a
+ * A Spillway for faults: servers of its own that a fault may hit, two API processes, two workers, clients that save all the time, and a
  * verdict on every single id. Embedded, it is one process on two files.
  */
 import { randomUUID } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { expect } from 'vitest'
 import type { Position } from '../../src/events/events.ts'
 import { RedisEventLog } from '../../src/events/redis.ts'
@@ -36,6 +37,9 @@ export interface Verdict {
   /** Rows that no event told of; undefined where the log is not read. */
   unannounced: number | undefined
 }
+
+/** Of one client that writes. */
+const betweenSavesMs = 10
 
 export interface StackOptions extends BootOptions {
   embedded?: boolean
@@ -128,7 +132,8 @@ export class Stack extends Spillway {
     return dirname(this.database)
   }
 
-  /** Begins to save without pause, each id until it is acknowledged, refused for good, or the writing is stopped. */
+  /** Begins to save, each id until it is acknowledged, refused for good, or the writing is stopped. Each client pauses between two saves,
+   *  so that its load leaves the processors to what the fault is about. */
   write(clients = 8, content: (i: number) => string = (i) => `content ${i} ${'🙂'.repeat(i % 20)}`): void {
     const { signal } = this.#writing
     let count = 0
@@ -136,6 +141,7 @@ export class Stack extends Spillway {
       while (!signal.aborted) {
         count += 1
         await this.save(randomUUID(), content(count), n + count, signal)
+        await sleep(betweenSavesMs)
       }
     }
     this.#clients = Array.from({ length: clients }, (_, n) => client(n))
@@ -161,7 +167,7 @@ export class Stack extends Spillway {
         if ((error as Error).message.startsWith('a save was refused')) throw error
       }
       // Nothing depends on this pause but the load.
-      await new Promise((resolve) => setTimeout(resolve, 20))
+      await sleep(20)
     }
     return false
   }
