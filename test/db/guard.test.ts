@@ -20,29 +20,46 @@ import { inspector } from '../../src/sqlite/guard.ts'
 import { type OpenFile, openSqlite } from '../../src/sqlite/open.ts'
 import { holds } from '../harness/eventually.ts'
 
+/** A database with 20 rows in a folder of its own. */
+interface Place {
+  dir: string
+  folder: string
+  path: string
+  file: OpenFile
+}
+
+let place: Place
 let dir: string
 let folder: string
 let path: string
 let file: OpenFile
 beforeEach(() => {
-  dir = mkdtempSync(join(tmpdir(), 'spillway-guard-'))
-  folder = join(dir, 'data')
-  path = join(folder, 'test.db')
-  file = openSqlite(path)
-  file.db.exec('CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)')
-  write(20)
+  place = open()
+  ;({ dir, folder, path, file } = place)
 })
-afterEach(() => {
+afterEach(() => close(place))
+
+function open(): Place {
+  const dir = mkdtempSync(join(tmpdir(), 'spillway-guard-'))
+  const folder = join(dir, 'data')
+  const path = join(folder, 'test.db')
+  const file = openSqlite(path)
+  file.db.exec('CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)')
+  write(20, 100, file)
+  return { dir, folder, path, file }
+}
+
+function close({ file, dir }: Place): void {
   file.db.close()
   rmSync(dir, { recursive: true })
-})
+}
 
 /** Commits as all code does. */
-function write(rows: number, bytes = 100): void {
+function write(rows: number, bytes = 100, { guard, db } = file): void {
   for (let i = 0; i < rows; i++) {
-    file.guard.assertWritable()
-    file.db.prepare('INSERT INTO t (b) VALUES (?)').run('x'.repeat(bytes))
-    file.guard.committed()
+    guard.assertWritable()
+    db.prepare('INSERT INTO t (b) VALUES (?)').run('x'.repeat(bytes))
+    guard.committed()
   }
 }
 
@@ -151,37 +168,47 @@ describe('FileGuard refuses a commit when', () => {
     expect(file.db.prepare('PRAGMA integrity_check').get()).toEqual({ integrity_check: 'ok' })
   })
 
-  const overwritings: [string, () => void][] = [
-    ['another file is copied over the database', () => writeFileSync(path, 'x'.repeat(8_192))],
+  const overwritings: [string, (place: Place) => void][] = [
+    ['another file is copied over the database', ({ path }) => writeFileSync(path, 'x'.repeat(8_192))],
     [
       'an older copy is copied over the database',
-      () => {
+      ({ path, dir, file }) => {
         copyFileSync(path, join(dir, 'copy.db'))
-        write(20)
+        write(20, 100, file)
         copyFileSync(join(dir, 'copy.db'), path)
       },
     ],
-    ['the database is truncated', () => truncateSync(path)],
-    ['the log is truncated', () => truncateSync(`${path}-wal`)],
-    ['the log is cut short', () => truncateSync(`${path}-wal`, 8_192)],
+    ['the database is truncated', ({ path }) => truncateSync(path)],
+    ['the log is truncated', ({ path }) => truncateSync(`${path}-wal`)],
+    ['the log is cut short', ({ path }) => truncateSync(`${path}-wal`, 8_192)],
   ]
 
   test.each(overwritings)('%s between a statement and its commit', (_, overwrite) => {
     file.guard.assertWritable()
     file.db.prepare('INSERT INTO t (b) VALUES (?)').run('x')
-    overwrite()
+    overwrite(place)
     file.guard.committed()
     expect(() => write(1)).toThrow('was overwritten by another program; restart Spillway')
   })
 
-  test.each(overwritings)('%s', async (_, overwrite) => {
-    overwrite()
-    // At first it may be the checkpoint of another process, and is waited for.
-    expect(() => write(1)).toThrow('was overwritten by another program; restart Spillway')
-    await holds(() => {
-      expect(file.guard.inspect()?.errcode).toBe(1_032)
-    })
-    expect(() => write(1)).toThrow('was overwritten by another program; restart Spillway')
+  test(`${overwritings.map(([how]) => how).join(', or ')}`, async () => {
+    // Side by side, because each waits for as long as a checkpoint may take.
+    const places = overwritings.map(([how, overwrite]) => ({ how, overwrite, ...open() }))
+    try {
+      await Promise.all(
+        places.map(async ({ how, overwrite, ...its }) => {
+          const refuses = () =>
+            expect(() => write(1, 100, its.file), how).toThrow('was overwritten by another program; restart Spillway')
+          overwrite(its)
+          // At first it may be the checkpoint of another process, and is waited for.
+          refuses()
+          await holds(() => expect(its.file.guard.inspect()?.errcode, how).toBe(1_032))
+          refuses()
+        }),
+      )
+    } finally {
+      places.forEach(close)
+    }
   })
 })
 

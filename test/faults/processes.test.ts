@@ -1,5 +1,5 @@
 /**
- * Four API processes that share a port, while clients save and subscribers follow: one is killed, all are replaced one by one, and all are
+ * Three API processes that share a port, while clients save and subscribers follow: one is killed, all are replaced one by one, and all are
  * stopped. Every acknowledged id becomes one row, every subscriber gets every event once and in order, and no connection is refused.
  */
 import { connect } from 'node:net'
@@ -11,7 +11,7 @@ import { expectSound, Stack } from '../harness/stack.ts'
 import { cursorNow, Subscriber, wires } from '../harness/subscriber.ts'
 import { record } from './table.ts'
 
-const processes = 4
+const processes = 3
 
 let stack: Stack
 let subscribers: Subscriber[] = []
@@ -72,7 +72,7 @@ test('new connections are spread over all API processes', async () => {
   }
 })
 
-fault('A15', 'one of four API processes killed', async () => {
+fault('A15', 'one of three API processes killed', async () => {
   const pids = apiProcesses(stack.api.pid)
   process.kill(pids[1]!, 'SIGKILL')
   await holds(() => expect(apiProcesses(stack.api.pid).filter((pid) => !pids.includes(pid))).toHaveLength(1))
@@ -83,7 +83,7 @@ fault('A15', 'one of four API processes killed', async () => {
   expect(linesWith('an API process has ended; another one replaces it')).toBe(1)
 })
 
-fault('A16', 'four API processes replaced one by one on SIGUSR2', async () => {
+fault('A16', 'three API processes replaced one by one on SIGUSR2', async () => {
   const pids = apiProcesses(stack.api.pid)
   const before = linesWith('the API processes were restarted')
   const { hostname, port } = new URL(stack.url)
@@ -105,7 +105,7 @@ fault('A16', 'four API processes replaced one by one on SIGUSR2', async () => {
   expect(apiProcesses(stack.api.pid)).toHaveLength(processes)
 })
 
-test('A12: SIGTERM under load ends all four API processes within the bound of a stop, and exits with 0', async () => {
+test('A12: SIGTERM under load ends all three API processes within the bound of a stop, and exits with 0', async () => {
   const { api } = stack
   const pids = apiProcesses(api.pid)
   stack.write(2)
@@ -117,7 +117,7 @@ test('A12: SIGTERM under load ends all four API processes within the bound of a 
   expect(stillRunning(pids)).toEqual([])
   await stack.kill(api)
   await stack.startApi({ API_PROCESSES: '1' })
-  const verdict = await stack.verdict('SIGTERM to four API processes under load')
+  const verdict = await stack.verdict('SIGTERM to three API processes under load')
   record('A12', 'redis + mariadb', verdict)
   expectSound(verdict)
 }, 120_000)

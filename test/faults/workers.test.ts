@@ -26,6 +26,15 @@ beforeAll(async () => {
 })
 afterAll(() => stack?.stop())
 
+/** Two processes of each role, where a test has left fewer: a start costs the most of all. */
+async function atFullStrength(): Promise<void> {
+  const missing = (present: readonly SpillwayProcess[]) => Array.from({ length: Math.max(0, 2 - present.length) })
+  await Promise.all([
+    ...missing(stack.apis).map(() => stack.startApi()),
+    ...missing(stack.workers).map(() => stack.startWorker()),
+  ])
+}
+
 /** Injects a fault, and judges. */
 function fault(id: string, name: string, inject: () => Promise<void>, timeoutMs = 60_000): void {
   test(`${id}: ${name}`, { timeout: timeoutMs }, async () => {
@@ -211,7 +220,7 @@ fault('A2', 'an API killed between asking the queue and its answer', async () =>
 
 fault('A1-3', 'APIs killed during saves, one after the other', async () => {
   stack.write(8)
-  for (let i = 0; i < 3; i++) {
+  for (let i = 0; i < 2; i++) {
     await stack.more(100)
     await stack.kill(stack.apis[0]!)
     await stack.startApi()
@@ -234,8 +243,7 @@ fault('A12', 'SIGTERM to a worker and an API under load', async () => {
   // What the worker had in hand it finished: nothing has to wait until another worker reclaims it.
   expect(await heldBy(worker)).toBe(0)
   await stack.stopWriting()
-  await stack.drained(8_000)
-  await Promise.all([stack.startApi(), stack.startWorker()])
+  await stack.drained()
 })
 
 for (const missing of ['redis', 'mariadb'] as const) {
@@ -260,7 +268,6 @@ for (const missing of ['redis', 'mariadb'] as const) {
     await stack.drained()
     await isReady()
     expect(await Promise.race([api.exited, worker.exited, 'alive'])).toBe('alive')
-    await Promise.all([stack.startApi(), stack.startWorker()])
   })
 }
 
@@ -307,7 +314,7 @@ fault(
 
     // Where it kills nobody, it is saved: a retry keeps the id.
     for (const worker of [...stack.workers]) await stack.kill(worker, 'SIGTERM')
-    await Promise.all([stack.startWorker(), stack.startWorker()])
+    await stack.startWorker()
     expect(await stack.client.changeDeadLetters('retry', { ids: [poison] })).toEqual({ count: 1, saveIds: [poison] })
     await eventually(() => hasRow(poison))
   },
@@ -343,7 +350,7 @@ fault('A10', 'a worker killed after Consumer.deadLetter, before EventLog.append'
     receipt.close()
   } finally {
     await stack.mariadb.sql('ALTER TABLE Content DROP CONSTRAINT polite', database)
-    while (stack.workers.length < 2) await stack.startWorker()
+    if (stack.workers.length === 0) await stack.startWorker()
   }
 })
 
@@ -373,6 +380,7 @@ fault(
       },
     }
     const names = Object.keys(victims) as (keyof typeof victims)[]
+    await atFullStrength()
     stack.write(clients)
     for (let i = 0; i < 12; i++) {
       await victims[names[Math.floor(random() * names.length)]!]()

@@ -683,9 +683,9 @@ const sighted: Sight[] = [
 ]
 
 describe.each([
-  ['RedisQueue', redis, 12_000],
-  ['SqliteQueue', sqlite, 12_000],
-  ['ShardedQueue', sharded, 6_000],
+  ['RedisQueue', redis, 6_000],
+  ['SqliteQueue', sqlite, 6_000],
+  ['ShardedQueue', sharded, 4_000],
 ] as const)('%s, in any history,', (_, make, forMs) => {
   test('agrees with the model after every step, and loses and doubles nothing', { timeout: 120_000 }, async () => {
     const sights = new Set<Sight>()
