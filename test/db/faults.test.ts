@@ -335,7 +335,7 @@ describe(`${engine.name} under a store`, () => {
     const nowhere = contentStore({ url: 'mysql://app@127.0.0.1:1/x', concurrency: 1, log })
     try {
       const { ms } = await timed(expect(nowhere.prepare(AbortSignal.timeout(200))).rejects.toThrow())
-      expect(ms).toBeLessThan(1_000)
+      expect(ms).toBeLessThan(5_000)
     } finally {
       await nowhere.close()
     }
