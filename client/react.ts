@@ -9,8 +9,10 @@ export function useFollow<S extends Shape>(
   model: ModelClient<S>,
   options: FollowOptions<S['by']> = {},
 ): FollowSnapshot<S['row']> & Pick<Follow<S['row']>, 'loadOlder'> {
-  const key = JSON.stringify(options)
-  const follow = useMemo(() => model.follow(JSON.parse(key)), [model, key])
+  // JSON has neither a BigInt nor undefined: a value that is missing must not mean all rows.
+  const key = JSON.stringify(options, (_, one) => (typeof one === 'bigint' ? `${one}` : (one ?? null)))
+  // The key stands for the options.
+  const follow = useMemo(() => model.follow(options), [model, key])
   const snapshot = useSyncExternalStore(follow.subscribe, follow.getSnapshot, follow.getSnapshot)
   return { ...snapshot, loadOlder: follow.loadOlder }
 }

@@ -265,3 +265,14 @@ test('useFollow and useSave show rows and states in React, in strict mode, throu
   await page.locator('#state', { hasText: 'live' }).waitFor()
   expect(await page.locator('li').allTextContents()).toEqual(['comment 3', 'comment 2', 'comment 1'])
 })
+
+test('useFollow of a value that is undefined shows a problem, and not the rows of all values', async () => {
+  context = await browser.newContext()
+  const page = await open()
+  await page.evaluate(`spillway.show('${newId()}').comment.save({ postId: '${newId()}', body: 'of another' }).saved()`)
+  await page.reload()
+  await page.waitForFunction('globalThis.spillway')
+  await page.evaluate('spillway.show(undefined); undefined')
+  await page.locator('#state', { hasText: 'refused' }).waitFor()
+  expect(await page.locator('li').count()).toBe(0)
+})
