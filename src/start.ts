@@ -22,6 +22,7 @@ import {
 } from './open.ts'
 import type { Member } from './processes/member.ts'
 import type { Queue } from './queue/queue.ts'
+import { HistoryRecorder } from './telemetry/history-recorder.ts'
 import type { Metrics } from './telemetry/metrics.ts'
 
 /** The models of a Spillway and the Prisma clients that they are defined with: what src/models/index.ts exports. */
@@ -170,16 +171,25 @@ async function openApi(
   const metrics = await openMetrics(models, log)
   if (machine) stack.defer(machine.shareMetrics(() => metrics.samples()))
   else metrics.watchProcesses(() => ({ running: 1, silent: 0 }))
+  const recorder = new HistoryRecorder(events.history, {
+    isApi: true,
+    isWorker: file !== undefined,
+    models: [...models.keys()],
+    depth: async () => (await queue.status()).depth,
+  })
+  const meter = recorder.meter(metrics)
+  stack.defer(() => recorder.stop())
   if (file) {
     const ports = { queuePort: file.connect(), eventsPort: file.connect() }
     // Before the server listens: its clients may take all the file descriptors that the thread needs to read its modules.
     await spawnEmbedded(
-      { meter: metrics, ...deps, signal, onFailed: failure.reject },
+      { meter, ...deps, signal, onFailed: failure.reject },
       { config, modelsUrl: given.url, sharedVersions, ...ports },
     )
     signal.throwIfAborted()
   }
-  const app = makeApp({ models, queue, store, cache, events, log, meter: metrics, tracer })
+  const app = makeApp({ models, queue, store, cache, events, log, meter, tracer })
+  recorder.start()
   stack.defer(async () => {
     // The follower's end ends the streams; the server then has only short requests left.
     const closed = closeFirst()
@@ -209,7 +219,14 @@ export async function startWorker(config: Config, given: Given, log: Log, stop?:
     const cache = openCache(deps, config)
     const store = openStore(deps, config)
     const metrics = await openMetrics(models, log)
-    const parts = { queue, events, cache, store, meter: metrics, tracer }
+    const recorder = new HistoryRecorder(events.history, {
+      isApi: false,
+      isWorker: true,
+      models: [...models.keys()],
+    })
+    stack.defer(() => recorder.stop())
+    recorder.start()
+    const parts = { queue, events, cache, store, meter: recorder.meter(metrics), tracer }
     const { failed, health } = startWorking({ ...parts, ...deps, signal }, config)
     let url: string | undefined
     if (config.workerPort !== undefined) {

@@ -13,6 +13,7 @@ const interfaces = [
   'src/queue/queue.ts',
   'src/queue/operations.ts',
   'src/events/events.ts',
+  'src/events/history.ts',
   // They read any EventLog.
   'src/events/follower.ts',
   'src/events/topics.ts',
@@ -117,6 +118,7 @@ const rules: Rule[] = [
       'src/graphql/schema.ts',
       'src/graphql/subschema.ts',
       'src/telemetry/metrics.ts',
+      'src/telemetry/history-recorder.ts',
       ...['spawn', 'working'].map((name) => `worker/${name}.ts`),
     ],
     mayTypes: [...interfaces, ...config, 'src/db/dialect.ts', 'src/processes/member.ts'],

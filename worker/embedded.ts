@@ -26,6 +26,8 @@ export interface EmbeddedMessage {
   ready?: true
   stage?: Parameters<Meter['stage']>
   committed?: Parameters<Meter['committed']>
+  deadLettered?: Parameters<Meter['deadLettered']>
+  published?: Parameters<Meter['published']>
   storeWaiting?: Parameters<Meter['storeWaiting']>
   parked?: Parameters<Meter['parked']>
   /** For the process' log, which is bounded and counts the lines it drops. */
@@ -45,6 +47,8 @@ const meter: Meter = {
   ...noMeter,
   stage: (...args) => send({ stage: args }),
   committed: (...args) => send({ committed: args }),
+  deadLettered: (...args) => send({ deadLettered: args }),
+  published: (...args) => send({ published: args }),
   storeWaiting: (...args) => send({ storeWaiting: args }),
   parked: (...args) => send({ parked: args }),
 }

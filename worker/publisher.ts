@@ -80,7 +80,11 @@ export class Publisher {
     const { consumer } = this.#deps
     const { saved, entries, deadLetters } = merge(batch)
     // Before the event: a client that gets the event of a failure finds the dead letter.
-    if (deadLetters.length > 0) await this.#timed('dead_letter', () => consumer.deadLetter(deadLetters))
+    if (deadLetters.length > 0) {
+      await this.#timed('dead_letter', () => consumer.deadLetter(deadLetters))
+      for (const [model, some] of Map.groupBy(deadLetters, (one) => one.model))
+        this.#options.meter?.deadLettered(model, some.length)
+    }
     if (saved.length > 0) await this.#invalidate(saved)
     if (entries.length > 0) await this.#timed('mark_saved', () => consumer.markSaved(entries))
   }
@@ -89,9 +93,19 @@ export class Publisher {
     const { saved, entries, deadLetters } = merge(batch)
     const log = logEntries(saved, deadLetters)
     if (log.length > 0) await this.#timed('append', () => this.#deps.events.append(log))
+    this.#countPublished(saved)
     // The next append does not wait for the acknowledgement; the worker does, for all its batches in flight.
     const acked = this.#ack(entries, log)
     for (const { done } of batch) done.resolve(acked)
+  }
+
+  #countPublished(saved: readonly SavedRow[]): void {
+    const now = Date.now()
+    for (const [model, some] of Map.groupBy(saved, (one) => one.model))
+      this.#options.meter?.published(
+        model.name,
+        some.map(({ row }) => Math.max(0, now - +row.createdAt) / 1_000),
+      )
   }
 
   /** A repeated acknowledgement may reach another server (a failover), which lacks the events: they are appended again before it. */

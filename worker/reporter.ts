@@ -49,6 +49,8 @@ export class Reporter {
     return {
       ...noMeter,
       stage: (...args) => meter.stage(...args),
+      deadLettered: (...args) => meter.deadLettered(...args),
+      published: (...args) => meter.published(...args),
       parked: (...args) => meter.parked(...args),
       committed: (model, rows, lagSeconds) => {
         this.#rows += rows

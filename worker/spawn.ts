@@ -36,10 +36,13 @@ export function spawnEmbedded({ meter, log, stack, signal, onFailed }: SpawnDeps
     started.reject(error)
     onFailed(error)
   })
-  thread.on('message', ({ ready, stage, committed, storeWaiting, parked, log: line }: EmbeddedMessage) => {
+  thread.on('message', (message: EmbeddedMessage) => {
+    const { ready, stage, committed, deadLettered, published, storeWaiting, parked, log: line } = message
     if (ready) started.resolve()
     if (stage) meter.stage(...stage)
     if (committed) meter.committed(...committed)
+    if (deadLettered) meter.deadLettered(...deadLettered)
+    if (published) meter.published(...published)
     if (storeWaiting) meter.storeWaiting(...storeWaiting)
     if (parked) meter.parked(...parked)
     if (line) log[line.level](line.fields, line.message)

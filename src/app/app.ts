@@ -11,6 +11,7 @@ import type { Queue } from '../queue/queue.ts'
 import { Bytes } from './bytes.ts'
 import { DeadLetters } from './dead-letters.ts'
 import { EnqueueBatcher } from './enqueue-batcher.ts'
+import { Histories } from './history.ts'
 import { Operators } from './operators.ts'
 import { Reads } from './reads.ts'
 import { Receipts } from './receipts.ts'
@@ -25,6 +26,7 @@ export interface App {
   receipts: Receipts
   deadLetters: DeadLetters
   operators: Operators
+  history: Histories
   follower: Follower
   savedCursor: SavedCursor
   queue: Queue
@@ -61,6 +63,7 @@ export function makeApp(deps: {
       within: (deadLetters, read) => reads.page(deadLetters * Math.max(...[...models.values()].map(maxSizeOf)), read),
     }),
     operators: new Operators({ queue, log }),
+    history: new Histories({ events, models }),
     follower,
     savedCursor: new SavedCursor({ follower }),
     queue,

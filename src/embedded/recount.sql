@@ -17,6 +17,10 @@ INSERT INTO conflict SELECT id, count(*) FROM letter WHERE code = 'ID_CONFLICT' 
 
 -- Persisting is paused while there is a row.
 CREATE TABLE IF NOT EXISTS pause (one INTEGER PRIMARY KEY CHECK (one = 1), since INTEGER NOT NULL, by TEXT) STRICT;
+-- The history of each ring: a bucket of counts in each slot.
+CREATE TABLE IF NOT EXISTS history (
+  ring TEXT NOT NULL, slot INTEGER NOT NULL, at INTEGER NOT NULL, counts TEXT NOT NULL, PRIMARY KEY (ring, slot)
+) STRICT, WITHOUT ROWID;
 -- What each worker reported last, and when.
 CREATE TABLE IF NOT EXISTS worker (name TEXT PRIMARY KEY, seen INTEGER NOT NULL, report TEXT NOT NULL) STRICT, WITHOUT ROWID;
 

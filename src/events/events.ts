@@ -4,6 +4,7 @@
  */
 import { type Failure, SpillwayError } from '../model/error.ts'
 import type { Model, Row } from '../model/model.ts'
+import type { HistoryStore } from './history.ts'
 
 export interface SavedEvent {
   type: 'saved'
@@ -49,6 +50,7 @@ export function expired(): SpillwayError {
 }
 
 export interface EventLog {
+  readonly history: HistoryStore
   /** Appends the entries in order, atomically and durably, and wakes every follower. An entry has at least one event. Throws
    *  QUEUE_UNAVAILABLE, or OUTCOME_UNKNOWN: then the entries may be in the log, and appending them again is harmless (at least once). */
   append(entries: readonly (readonly KnownEvent[])[]): Promise<void>

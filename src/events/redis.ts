@@ -4,6 +4,7 @@
  *   {spillway:events}:log    the stream: entries of `p` (the id of the previous entry) and `d` (the events, JSON)
  *   {spillway:events}:meta   epoch, last (the id appended last), bytes
  *   {spillway:events}:sizes  "id bytes" of each entry, for trimming by size
+ *   {spillway:events}:history   "ring:slot" -> "at counts" (history.ts)
  *
  * With several shards the events themselves are in the shards (batches.ts), and an entry's `d` is a reference to them: this log, the sequencer,
  * alone has the order. Every reader understands both kinds of entries, whatever the number of shards.
@@ -25,6 +26,7 @@ import { scriptOf } from '../redis/script.ts'
 import { Batches, decodeReference, encodeReference, isReference, type Reference } from './batches.ts'
 import { decodeEvents, encodeEvents, readEvents } from './codec.ts'
 import { type Event, type EventLog, expired, type KnownEvent, type LogEntry, type Position } from './events.ts'
+import { RedisHistory } from './redis-history.ts'
 import { ReplicaWait } from './replica-wait.ts'
 
 export interface RedisEventLogOptions {
@@ -53,6 +55,7 @@ export class RedisEventLog implements EventLog {
   readonly #tag: string
   readonly #options: RedisEventLogOptions
   readonly #connection: RedisConnection
+  readonly history: RedisHistory
   readonly #keys: { log: string; meta: string; sizes: string }
   readonly #channel: string
   readonly #own: string
@@ -78,6 +81,7 @@ export class RedisEventLog implements EventLog {
       log: options.log,
       deadlineMs: 5_000,
     })
+    this.history = new RedisHistory(this.#connection, key('history'))
     this.#connection.client.defineCommand('spillAppend', { numberOfKeys: 3, lua: appendScript })
     this.#connection.client.defineCommand('spillRead', { numberOfKeys: 2, lua: readScript })
     const { shards = 1, addressOf = () => address, retentionMs, replicas = 0, log } = options

@@ -6,6 +6,8 @@ import type { DatabaseSync } from 'node:sqlite'
 import { codeOf } from '../sqlite/fault.ts'
 import { prepareAll, type Statements } from '../sqlite/open.ts'
 import type { WriteQueue } from '../sqlite/write-queue.ts'
+import type { BucketCounts, Ring } from './history.ts'
+import { HistoryTables } from './sqlite-history.ts'
 
 /** An entry of the log; `events` is the JSON text, absent if it is too long to be sent to every follower. */
 export interface LogRow {
@@ -32,6 +34,7 @@ export class EventsTables {
   readonly #wake: (row?: LogRow) => void
   readonly #sql: Statements
   readonly #epoch: string
+  readonly history: HistoryTables
   /** The last entry that followers were woken for. */
   #wokenFor: number
 
@@ -40,6 +43,7 @@ export class EventsTables {
     this.#options = options
     this.#wake = wake
     this.#sql = prepareAll(db, new URL('sqlite.sql', import.meta.url))
+    this.history = new HistoryTables(this.#sql, writeQueue)
     this.#epoch = (this.#sql('epoch').get() as { epoch: string }).epoch
     this.#wokenFor = this.#last()
   }
@@ -144,10 +148,12 @@ export function eventsCalls(events: EventsTables, follow: (follows: boolean) => 
     read: (after: { epoch: string; major: number; minor: number }, limit: number) => events.read(after, limit),
     follow: async (follows: boolean) => follow(follows),
     probeEvents: () => events.probe(),
+    addHistory: (counts: BucketCounts) => events.history.add(counts),
+    readHistory: (ring: Ring) => events.history.read(ring),
   }
 }
 
 export type EventsCalls = ReturnType<typeof eventsCalls>
 
 /** The calls that change nothing. */
-export const eventsQuestions = ['tail', 'read', 'follow', 'probeEvents'] as const
+export const eventsQuestions = ['tail', 'read', 'follow', 'probeEvents', 'readHistory'] as const

@@ -26,3 +26,12 @@ INSERT INTO counter SELECT 'log bytes', coalesce(sum(bytes), 0) FROM log
 
 -- name: count bytes
 UPDATE counter SET value = value + ? WHERE name = 'log bytes'
+
+-- name: history bucket
+SELECT at, counts FROM history WHERE ring = ? AND slot = ?
+
+-- name: set history bucket
+INSERT OR REPLACE INTO history VALUES (?, ?, ?, ?)
+
+-- name: history
+SELECT at, counts FROM history WHERE ring = ?

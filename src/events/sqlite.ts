@@ -7,11 +7,16 @@ import type { Models } from '../model/model.ts'
 import { RpcClient } from '../sqlite/rpc-client.ts'
 import { decodeEvents, encodeEvents } from './codec.ts'
 import { type EventLog, expired, type KnownEvent, type LogEntry, type Position } from './events.ts'
+import type { HistoryStore } from './history.ts'
 import { type EventsCalls, eventsQuestions, type LogRow } from './sqlite-tables.ts'
 
 export class SqliteEventLog implements EventLog {
   readonly #rpc: RpcClient<EventsCalls, LogRow | undefined>
   readonly #models: Models
+  readonly history: HistoryStore = {
+    add: (counts) => this.#rpc.call('addHistory', [counts]),
+    read: (ring) => this.#rpc.call('readHistory', [ring]),
+  }
   readonly #followers = new Set<{ wake(entry?: LogEntry): void }>()
 
   /** `port`: from SqliteFile.connect, used by this log alone. */

@@ -5,6 +5,7 @@ import type { Models } from '../model/model.ts'
 import { makeBuilder } from './builder.ts'
 import { ColumnTypes } from './columns.ts'
 import { addDeadLetters } from './dead-letters.ts'
+import { addHistory } from './history.ts'
 import { addLookup } from './lookup.ts'
 import { addQueries, addRow, addSubscription } from './model.ts'
 import { addNode } from './node.ts'
@@ -39,6 +40,7 @@ export function makeSchema(models: Models, { datamodel }: SchemaOptions): GraphQ
     addSubscription(builder, model, { types, Row })
   }
   addQueue(builder)
+  addHistory(builder)
   const DeadLetter = addDeadLetters(builder, Failure)
   addLookup(builder, { Receipt, DeadLetter })
   return checkVisibility(builder.toSchema(), models)

@@ -12,6 +12,10 @@ export interface Meter {
   stage(stage: Stage, seconds: number): void
   /** Rows that a worker committed together, and how long ago the oldest of them was enqueued. */
   committed(model: string, rows: number, lagSeconds: number): void
+  /** Messages that a worker dead-lettered together; undefined: their model is not known. */
+  deadLettered(model: string | undefined, messages: number): void
+  /** Rows whose events were appended together, and how long ago each of them was enqueued. */
+  published(model: string, lagsSeconds: readonly number[]): void
   /** The worker waits for the model's table, which takes no rows; undefined: it takes rows. */
   storeWaiting(model: string, waiting: StoreWaiting | undefined): void
   /** The number of parked rows: rows that failed alone and are retried. */
@@ -35,6 +39,8 @@ export const noMeter: Meter = {
   delivered() {},
   stage() {},
   committed() {},
+  deadLettered() {},
+  published() {},
   storeWaiting() {},
   parked() {},
 }

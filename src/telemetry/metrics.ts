@@ -145,6 +145,10 @@ export class Metrics implements Meter {
     this.#lag.observe(lagSeconds)
   }
 
+  deadLettered(): void {}
+
+  published(): void {}
+
   storeWaiting(model: string, waiting: StoreWaiting | undefined): void {
     if (waiting) this.#waiting.set(model, waiting)
     else this.#waiting.delete(model)

@@ -53,6 +53,7 @@ function recorded(
 ) {
   let reads = 0
   const source: EventLog = {
+    history: log.history,
     append: (entries) => log.append(entries),
     tail: () => log.tail(),
     probe: () => log.probe(),

@@ -48,6 +48,7 @@ afterEach(async () => {
 /** A process: its follower, and the cursor that its pages have now. `deaf`: no wake-up reaches it, so that it knows the end of its start. */
 async function processOn(log: EventLog, deaf = false) {
   const events: EventLog = {
+    history: log.history,
     append: (entries) => log.append(entries),
     tail: () => log.tail(),
     read: (after, limit) => log.read(after, limit),

@@ -14,6 +14,7 @@ import { SpillwayError } from '../../src/model/error.ts'
 export type WakeUps = 'with entries' | 'without entries' | 'lost'
 
 export class MemoryLog implements EventLog {
+  readonly history = { add: async () => Date.now(), read: async () => ({ now: Date.now(), buckets: [] }) }
   #epochs = 1
   /** Of this epoch, all that were ever appended. */
   entries: LogEntry[] = []
