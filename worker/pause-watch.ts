@@ -7,12 +7,15 @@ import { sleep } from '../src/model/sleep.ts'
 import type { Operations, Pause } from '../src/queue/operations.ts'
 
 const watchEveryMs = 500
+/** Until the first answer: the worker waits for it. */
+const firstEveryMs = 50
 
 export class PauseWatch {
   readonly #operations: Pick<Operations, 'paused'>
   readonly #log: Log
   readonly #closing = new AbortController()
   #pause: Pause | undefined
+  #isKnown = false
   /** Resolves when persisting is known not to be paused; undefined: it is known. */
   #waiting: PromiseWithResolvers<void> | undefined = Promise.withResolvers()
   #watching: Promise<void> | undefined
@@ -30,10 +33,11 @@ export class PauseWatch {
     while (!this.#closing.signal.aborted) {
       try {
         this.#set(await this.#operations.paused())
+        this.#isKnown = true
       } catch {
         // The queue is unavailable, which the consumer logs.
       }
-      await sleep(watchEveryMs, this.#closing.signal)
+      await sleep(this.#isKnown ? watchEveryMs : firstEveryMs, this.#closing.signal)
     }
   }
 

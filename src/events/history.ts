@@ -42,6 +42,9 @@ export const rings = {
   hour: { name: '1h', widthMs: 15_000, length: 242 },
   day: { name: '1d', widthMs: 300_000, length: 290 },
 } as const satisfies Record<string, Ring>
+/** So many models have counts of their own; those of the others are counted together. */
+export const mostModels = 8
+export const otherModels = '*'
 /** A bucket of more bytes takes no more. */
 export const mostBytes = 6_144
 

@@ -75,7 +75,7 @@ export function addHistory(builder: Builder): void {
       description: 'Rates, durations and backlog of the last five minutes, hour or day.',
       args: {
         range: t.arg({ type: Range, required: true, description: 'How far back it goes.' }),
-        model: t.arg.string({ description: 'The name of a model; left out: all models together.' }),
+        model: t.arg.string({ description: 'The name of a model, one of the first 8; left out: all models together.' }),
       },
       resolve: (_root, { range, model }, { app }) => app.history.read(range as HistoryRange, model ?? undefined),
     }),

@@ -2,12 +2,17 @@
  * Counts what a process does, in memory, and adds it to the history every five seconds. Invariant: a save costs it two additions; a history
  * that cannot be written delays and fails nothing. What cannot be added is dropped: it is a gap, and never counted twice.
  */
-import { addEveryMs, type BucketCounts, type HistoryStore, type ModelCounts, stepOf } from '../events/history.ts'
-import { type Meter, noMeter } from '../model/meter.ts'
+import {
+  addEveryMs,
+  type BucketCounts,
+  type HistoryStore,
+  type ModelCounts,
+  mostModels,
+  otherModels,
+  stepOf,
+} from '../events/history.ts'
+import type { Meter } from '../model/meter.ts'
 
-/** Of more models, the others are counted together. */
-const mostModels = 8
-export const otherModels = '*'
 /** After the end of a bucket, so that it is the last complete one. */
 const marginMs = 300
 
@@ -35,38 +40,35 @@ export class HistoryRecorder {
 
   /** Counts, and calls the other meter. */
   meter(meter: Meter): Meter {
-    const counted = this.#counting()
-    const tee = Object.keys(noMeter).map((name) => {
-      const key = name as keyof Meter
-      const call = (...args: unknown[]) => {
-        ;(counted[key] as ((...args: unknown[]) => void) | undefined)?.(...args)
-        ;(meter[key] as (...args: unknown[]) => void)(...args)
-      }
-      return [name, counted[key] ? call : (...args: unknown[]) => (meter[key] as (...args: unknown[]) => void)(...args)]
-    })
-    return Object.fromEntries(tee) as Meter
-  }
-
-  #counting(): Partial<Meter> {
     return {
       enqueued: (model, saves, seconds) => {
         const counts = this.#of(model)
         counts.accepted += saves
         count(counts.ack, stepOf(seconds), saves)
+        meter.enqueued(model, saves, seconds)
       },
-      rejected: (model, saves) => {
+      rejected: (model, saves, code) => {
         this.#of(model).refused += saves
+        meter.rejected(model, saves, code)
       },
-      committed: (model, rows) => {
+      committed: (model, rows, lagSeconds) => {
         this.#of(model).persisted += rows
+        meter.committed(model, rows, lagSeconds)
       },
-      deadLettered: (model, count) => {
-        this.#of(model ?? otherModels).deadLettered += count
+      deadLettered: (model, messages) => {
+        this.#of(model ?? otherModels).deadLettered += messages
+        meter.deadLettered(model, messages)
       },
-      published: (model, lags) => {
+      published: (model, lagsSeconds) => {
         const { event } = this.#of(model)
-        for (const seconds of lags) count(event, stepOf(seconds), 1)
+        for (const seconds of lagsSeconds) count(event, stepOf(seconds), 1)
+        meter.published(model, lagsSeconds)
       },
+      cacheRequest: (model, result) => meter.cacheRequest(model, result),
+      delivered: (events) => meter.delivered(events),
+      stage: (stage, seconds) => meter.stage(stage, seconds),
+      storeWaiting: (model, waiting) => meter.storeWaiting(model, waiting),
+      parked: (model, rows) => meter.parked(model, rows),
     }
   }
 
