@@ -5,6 +5,7 @@ import { boot, type Spillway, setUps } from '../harness/boot.ts'
 import { type Client, client, type Json } from '../harness/client.ts'
 import { freePort } from '../harness/daemon.ts'
 import { holds } from '../harness/eventually.ts'
+import { statement } from '../harness/rows.ts'
 import { secret, tokenOf } from '../harness/tenants.ts'
 
 const workersQuery = `{ workers {
@@ -114,6 +115,31 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
     expect(await operator.deadLetters()).toEqual([])
     await holds(async () => expect(await kinds()).toEqual([]), patience)
     await holds(async () => expect(await stateOf(working().pid)).toBe('WORKING'), patience)
+  })
+
+  test('tells since when the database takes no rows of which model, and with which code', async () => {
+    const url = system.env.DATABASE_URL!
+    const since = Date.now()
+    await statement(url, 'ALTER TABLE Content RENAME TO Elsewhere')
+    let id: string
+    try {
+      id = await save('while the table is away')
+      const condition = await holds(async () => {
+        const found = (await conditions()).find(({ kind }) => kind === 'DATABASE_UNAVAILABLE')
+        expect(found).toMatchObject({ models: ['Content'] })
+        expect(await stateOf(working().pid)).toBe('WAITING')
+        return found
+      }, patience)
+      expect(+new Date(condition.since)).toBeGreaterThanOrEqual(since)
+      expect(condition.code).toMatch(/^\w+$/)
+      const worker = (await workers()).find(({ pid }) => pid === working().pid)
+      expect(worker.held).toMatchObject([{ model: 'Content', waitingCode: condition.code }])
+      expect(worker.lastError.message).toBe('the database takes no rows of this model')
+    } finally {
+      await statement(url, 'ALTER TABLE Elsewhere RENAME TO Content')
+    }
+    await holds(async () => expect(await statusOf(id)).toBe('SAVED'), patience)
+    await holds(async () => expect(await kinds()).toEqual([]), patience)
   })
 
   test('tells that a killed worker is gone and that a stopped one has stopped, each since its end', async () => {
