@@ -39,6 +39,7 @@ const longest = [
   'process/start',
   'live/narrowed',
   'process/log',
+  'e2e/history',
   'e2e/operators',
   'console/console',
   'db/faults',
