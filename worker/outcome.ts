@@ -43,15 +43,16 @@ export function conflict(id: string): string {
   return `the id ${id} is already saved with other content`
 }
 
-/** For operators and senders: the database's code, never its message, which names hosts and quotes content. */
-export function describeFault({ name, references }: Model, { kind, vendorCode, index }: StoreFault): string {
+/** For operators and senders: the database's code, and the name of the constraint or column, never its message, which names hosts and quotes content. */
+export function describeFault({ name, references }: Model, { kind, vendorCode, index, rule }: StoreFault): string {
   const code = vendorCode ? ` (code ${vendorCode})` : ''
+  const because = rule ? `, because of its ${rule}` : ''
   if (kind === 'too-large') return `the ${name} is larger than the database takes in one statement${code}`
   if (kind === 'duplicate') return `another row has the same value in the unique index ${index}${code}`
   if (kind === 'reference') {
     const parents = references.map(({ model, columns }) => `${model} of its ${columns.join(' and ')}`)
-    return `the row that this ${name} refers to${parents.length > 0 ? ` (the ${parents.join(', or the ')})` : ''} was not saved in time${code}`
+    return `the row that this ${name} refers to${parents.length > 0 ? ` (the ${parents.join(', or the ')})` : ''} was not saved in time${because}${code}`
   }
-  if (kind === 'rejected') return `the database rejects this ${name}${code}`
+  if (kind === 'rejected') return `the database rejects this ${name}${because}${code}`
   return `the database failed on this ${name} at every attempt, and on no other one${code}`
 }

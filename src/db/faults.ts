@@ -15,6 +15,8 @@ export interface Fault {
   message: string
   /** With `duplicate`: the unique index that has the value already, if the database names one that is not the id's. */
   index?: string
+  /** With `rejected` and `reference`: the constraint or column whose rule the row breaks, if the database names it. */
+  rule?: string
 }
 
 type Known = Exclude<FaultKind, 'unknown'>
@@ -55,6 +57,34 @@ const mysql: Record<Known, readonly Code[]> = {
     [8000, 8299], [9000, 9999],
     [45001, 45004], [45007, 45015], [45019, 45030], [45032, 45039], 45042, 45044, 45045, 45047, 45048, 45051, [45056, 45064],
   ],
+}
+
+interface Rule {
+  what: 'constraint' | 'column'
+  /** Its group is the name: only an identifier, because SQLite has the expression of a CHECK without a name. */
+  pattern: RegExp
+}
+
+// A value that the message quotes stands before the column, so that no value is taken for a name: the pattern ends at the end.
+const ofColumn: Rule = {
+  what: 'column',
+  pattern:
+    /(?:^| for )(?:column|Column|Field) (?:`[^`]*`\.)*['`]([\w$]{1,64})['`](?: at row \d+| cannot be null| doesn't have a default value)$/,
+}
+const ofReference: Rule = {
+  what: 'constraint',
+  pattern: /^[^']*\(`[^`]*`\.`[^`]*`, CONSTRAINT `([\w$.-]{1,64})` FOREIGN KEY /,
+}
+const mysqlRules: Readonly<Record<string, Rule | undefined>> = {
+  1216: ofReference,
+  1452: ofReference,
+  4025: { what: 'constraint', pattern: /^CONSTRAINT `([\w$.-]{1,64})` failed for / },
+  3819: { what: 'constraint', pattern: /^Check constraint '([\w$.-]{1,64})' is violated/ },
+  ...Object.fromEntries([1048, 1264, 1265, 1292, 1364, 1366, 1406].map((code) => [code, ofColumn])),
+}
+const sqliteRules: Readonly<Record<string, Rule | undefined>> = {
+  275: { what: 'constraint', pattern: /^CHECK constraint failed: ([\w$-]{1,64})$/ },
+  1299: { what: 'column', pattern: /^NOT NULL constraint failed: [^.]+\.([\w$]{1,64})$/ },
 }
 
 /** SQLite's extended codes, then its primary ones (the low eight bits of the former). */
@@ -114,7 +144,7 @@ export function classifyMysql(error: unknown): Fault {
   const kind = lookUp(mysql, Number(code)) ?? 'unknown'
   if (code === '1105' && (vitessRow.test(message) || tidbRow.test(message)))
     return { kind: 'unknown', vendorCode: code, message }
-  if (kind !== 'duplicate') return { kind, vendorCode: code, message }
+  if (kind !== 'duplicate') return withRule({ kind, vendorCode: code, message }, mysqlRules[code ?? ''])
   // "Duplicate entry 'x' for key 'Content.PRIMARY'"; MariaDB leaves out the table, and Vitess adds the number.
   const index = /for key '(?:[^']*\.)?([^'.]*)'(?: \(errno \d+\) \(sqlstate \w+\))?$/.exec(message)?.[1]
   return withIndex({ kind, vendorCode: code, message }, index, 'PRIMARY')
@@ -130,7 +160,7 @@ export function classifySqlite(error: unknown): Fault {
   // SQLite has one code for every error in a statement; our statements are correct if the schema is.
   if (number === 1 && /no such (table|column|function|module)|has no column|has \d+ columns/.test(message))
     kind = 'unavailable'
-  if (kind !== 'duplicate') return { kind, vendorCode: code, message }
+  if (kind !== 'duplicate') return withRule({ kind, vendorCode: code, message }, sqliteRules[code ?? ''])
   // "UNIQUE constraint failed: Content.id", or "index 'name'" for one on an expression.
   const index = /constraint failed: (?:index ')?([^']*)'?$/.exec(message)?.[1]
   return withIndex({ kind, vendorCode: code, message }, index, /^[^.,]+\.id$/.test(index ?? '') ? index! : '')
@@ -138,6 +168,11 @@ export function classifySqlite(error: unknown): Fault {
 
 const withIndex = (fault: Fault, index: string | undefined, ofTheId: string): Fault =>
   index === undefined || index === ofTheId ? fault : { ...fault, index }
+
+function withRule(fault: Fault, rule: Rule | undefined): Fault {
+  const name = rule?.pattern.exec(fault.message)?.[1]
+  return name === undefined ? fault : { ...fault, rule: `${rule!.what} ${name}` }
+}
 
 function lookUp(table: Record<Known, readonly Code[]>, code: number): FaultKind | undefined {
   if (!Number.isInteger(code)) return undefined

@@ -352,8 +352,8 @@ function sampleValue({ type, min, maxLength, maxBytes, exactBytes, values, defau
   return least > 0 ? least : type === 'BigInt' ? 0n : 0
 }
 
-function faultOf({ kind, vendorCode, message, index }: Fault, cause: unknown): StoreFault {
-  return new StoreFault(kind, message, { vendorCode, index, cause })
+function faultOf({ kind, vendorCode, message, index, rule }: Fault, cause: unknown): StoreFault {
+  return new StoreFault(kind, message, { vendorCode, index, rule, cause })
 }
 
 function dropped(inserted: number, rows: number): StoreFault {

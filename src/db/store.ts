@@ -44,16 +44,24 @@ export class StoreFault extends Error {
   readonly vendorCode: string | undefined
   /** With `duplicate`: the unique index, if the database names it; undefined for the id's own. */
   readonly index: string | undefined
+  /** With `rejected` and `reference`: 'constraint NAME' or 'column NAME', if the database names what the row breaks. */
+  readonly rule: string | undefined
 
   constructor(
     kind: FaultKind,
     message: string,
-    details: { vendorCode?: string | undefined; index?: string | undefined; cause?: unknown } = {},
+    details: {
+      vendorCode?: string | undefined
+      index?: string | undefined
+      rule?: string | undefined
+      cause?: unknown
+    } = {},
   ) {
     super(message, { cause: details.cause })
     this.kind = kind
     this.vendorCode = details.vendorCode
     this.index = details.index
+    this.rule = details.rule
   }
 }
 

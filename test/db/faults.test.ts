@@ -7,6 +7,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { classifyMysql, classifySqlite } from '../../src/db/faults.ts'
 import type { PrismaStore } from '../../src/db/prisma.ts'
 import type { StoreFault } from '../../src/db/store.ts'
+import { describeFault } from '../../worker/outcome.ts'
 import { Content, type ContentRow } from '../harness/contents.ts'
 import { engine } from '../harness/engine.ts'
 import { eventually, holds } from '../harness/eventually.ts'
@@ -214,21 +215,28 @@ describe(`${engine.name} under a store`, () => {
 
   test('reports a row that breaks a rule as rejected, with its reason (C12)', async () => {
     await server.sql(`ALTER TABLE ${name}.Content ADD CONSTRAINT polite CHECK (content <> 'bad')`)
-    expect(await faultOf(store.insert(Content, [row('good'), row('bad')]))).toMatchObject({
+    const impolite = await faultOf(store.insert(Content, [row('good'), row('bad')]))
+    expect(impolite).toMatchObject({
       kind: 'rejected',
       vendorCode: engine.checkViolated,
       message: expect.stringContaining('polite'),
+      rule: 'constraint polite',
     })
+    expect(describeFault(Content, impolite)).toBe(
+      `the database rejects this Content, because of its constraint polite (code ${engine.checkViolated})`,
+    )
     await server.sql(
       `ALTER TABLE ${name}.Content DROP CONSTRAINT polite, MODIFY content VARCHAR(5) CHARACTER SET latin1 NOT NULL`,
     )
     expect(await faultOf(store.insert(Content, [row('good'), row('too long')]))).toMatchObject({
       kind: 'rejected',
       vendorCode: '1406',
+      rule: 'column content',
     })
     expect(await faultOf(store.insert(Content, [row('good'), row('😀')]))).toMatchObject({
       kind: 'rejected',
       vendorCode: '1366',
+      rule: 'column content',
     })
     await server.sql(
       `CREATE TRIGGER ${name}.t BEFORE INSERT ON ${name}.Content FOR EACH ROW SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'no'`,
@@ -237,6 +245,7 @@ describe(`${engine.name} under a store`, () => {
       kind: 'rejected',
       vendorCode: '1644',
       message: 'no',
+      rule: undefined,
     })
     expect(await count()).toBe(0)
   })
@@ -466,6 +475,41 @@ describe('Error codes that a test cannot cause', () => {
     const cause = { originalCode: '1062', originalMessage: message }
     expect(classifyMysql({ meta: { driverAdapterError: { cause } } }).index).toBe(index)
   })
+
+  test.each([
+    ['4025', 'CONSTRAINT `Content.rating` failed for `db`.`Content`', 'constraint Content.rating'],
+    ['3819', "Check constraint 'polite' is violated.", 'constraint polite'],
+    ['1048', "Column 'a_b' cannot be null", 'column a_b'],
+    ['1364', "Field 'tenant' doesn't have a default value", 'column tenant'],
+    ['1264', "Out of range value for column 'rating' at row 12", 'column rating'],
+    ['1366', "Incorrect integer value: 'x' for column `db`.`Content`.`rating` at row 1", 'column rating'],
+    // A value is never taken for a name.
+    ['1366', "Incorrect string value: ' for column 'a' at row 1' for column 'content' at row 1", 'column content'],
+    ['1366', "Incorrect string value: 'for column 'a' at row 1' in the words of a proxy", undefined],
+    ['1644', "Check constraint 'polite' is violated.", undefined],
+    ['1644', "Data too long for column 'a' at row 1", undefined],
+    ['4025', 'CONSTRAINT `a name with content` failed for `db`.`Content`', undefined],
+    [
+      '1452',
+      'Cannot add or update a child row: a foreign key constraint fails (`db`.`Comment`, CONSTRAINT `to_post` FOREIGN KEY (`postId`) REFERENCES `Post` (`id`))',
+      'constraint to_post',
+    ],
+  ])('a fault names the constraint or column of a row, and no value (code %s: %s)', (code, originalMessage, rule) => {
+    const cause = { originalCode: code, originalMessage }
+    expect(classifyMysql({ meta: { driverAdapterError: { cause } } }).rule).toBe(rule)
+  })
+
+  test.each([
+    [275, 'CHECK constraint failed: polite', 'constraint polite'],
+    [275, "CHECK constraint failed: content <> 'bad'", undefined],
+    [1299, 'NOT NULL constraint failed: Content.tenant', 'column tenant'],
+    [1811, 'CHECK constraint failed: polite', undefined],
+  ])(
+    'a fault of SQLite names the constraint or column of a row, and no value (code %i: %s)',
+    (errcode, message, rule) => {
+      expect(classifySqlite({ errcode, message }).rule).toBe(rule)
+    },
+  )
 
   test('Vitess has one code: what names a row or a statement is unknown, the rest is unavailable', () => {
     const kind = (message: string) =>

@@ -175,6 +175,7 @@ describe('A store on SQLite', () => {
       kind: 'rejected',
       vendorCode: '1811',
       message: 'no bad',
+      rule: undefined,
     })
     expect(await store.page(Content, { take: 1, skip: 0, where: {} })).toEqual([])
   })
