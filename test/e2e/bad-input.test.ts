@@ -9,7 +9,7 @@ const save = 'mutation ($content: String!, $id: ID) { save(content: $content, id
 describe.each(setUps)('Spillway (%s)', (setUp) => {
   let system: Spillway
   beforeAll(async () => {
-    system = await boot(setUp, { env: { CONTENT_MAX_BYTES: '65536' } })
+    system = await boot(setUp, { env: { CONTENT_MAX_BYTES: '65536' }, workers: 1 })
   })
   afterAll(() => system?.stop())
   afterEach(async () => {

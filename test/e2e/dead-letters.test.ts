@@ -23,7 +23,7 @@ describe.each(setUps)('Spillway (%s) with seven dead letters', (setUp) => {
   const newestFirst = ids.toReversed()
   const times: string[] = []
   beforeAll(async () => {
-    system = await boot(setUp)
+    system = await boot(setUp, { workers: 1 })
     await putRows(system.env.DATABASE_URL!, ids, 'in the way')
     for (const [n, id] of ids.entries()) {
       const { body } = await system.client.graphql(save, { id, content: `content ${n} ` })

@@ -4,7 +4,7 @@
  * warning; and without the setting nothing of it is loaded.
  */
 import { randomBytes, randomUUID } from 'node:crypto'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { boot, type Spillway, setUps } from '../harness/boot.ts'
 import { holds } from '../harness/eventually.ts'
 import { type Receiver, startReceiver, type TestSpan } from '../harness/otlp.ts'
@@ -223,19 +223,16 @@ describe('a worker at a long queue', () => {
 })
 
 describe('an OTLP receiver', () => {
-  const stops: (() => Promise<unknown>)[] = []
-  afterEach(async () => {
-    for (const stop of stops.splice(0)) await stop()
-  })
-
-  test.each(['is away', 'never answers'])(
+  // Both at once: they wait for the exporter to give up.
+  test.concurrent.for(['is away', 'never answers'])(
     'that %s delays neither saves nor the stop',
-    async (which) => {
+    { timeout: 60_000 },
+    async (which, { onTestFinished }) => {
       const receiver = await startReceiver({ silent: true })
       if (which === 'is away') await receiver.close()
-      else stops.push(() => receiver.close())
+      else onTestFinished(() => receiver.close())
       const api = await spawnSpillway('api', { OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url })
-      stops.push(async () => {
+      onTestFinished(async () => {
         api.kill('SIGKILL')
         await api.exited
       })
@@ -258,7 +255,6 @@ describe('an OTLP receiver', () => {
       expect(performance.now() - started).toBeLessThan(8_000)
       expect(warnings()).toBe(1)
     },
-    60_000,
   )
 })
 

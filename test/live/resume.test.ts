@@ -65,7 +65,7 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
   let system: Spillway
 
   beforeAll(async () => {
-    system = await boot(setUp)
+    system = await boot(setUp, { workers: 1 })
   })
   afterAll(async () => {
     await system.stop()
@@ -287,7 +287,7 @@ async function saveOn(system: Spillway, signal: AbortSignal): Promise<void> {
 test.each(setUps)(
   'Spillway (%s) refuses a cursor that is older than its log',
   async (setUp) => {
-    const system = await boot(setUp, { env: { EVENTS_RETENTION_BYTES: '1048576' } })
+    const system = await boot(setUp, { env: { EVENTS_RETENTION_BYTES: '1048576' }, workers: 1 })
     try {
       const start = await cursorNow(system.url)
       for (let i = 0; i < 5; i++) {
