@@ -46,7 +46,7 @@ export const rings = {
 export const mostModels = 8
 export const otherModels = '*'
 /** A bucket of more bytes takes no more. */
-export const mostBytes = 6_144
+export const mostBytes = 16_384
 
 export interface Bucket {
   /** When it begins, by the clock of the store; milliseconds since 1970. */
