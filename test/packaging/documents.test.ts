@@ -17,6 +17,8 @@ const read = (path: string) => readFileSync(join(root, path), 'utf8')
 
 const settings = [...envExample().matchAll(/^# ([A-Z_]+)=/gm)].map(([, name]) => name!)
 const known = new Set([
+  // The values of enums.
+  ...[...read('schema.graphql').matchAll(/^ +([A-Z]+(?:_[A-Z]+)+)$/gm)].map(([, value]) => value!),
   ...settings,
   ...settings.map((name) => `${name}_FILE`),
   // Codes of errors and of dead letters, and of the client.
