@@ -37,10 +37,14 @@ beforeAll(async () => {
   turns = await Turns.make()
   // Without a disk: how long others wait is to tell of the API, and not of the fsyncs of what runs beside it.
   redis = await startRedis({ args: ['--appendonly', 'no'] })
-  target = await Target.start({ ...turns.env(heapMb), QUEUE_URL: redis.url }, 'redis + mariadb', {
-    // In place of 15 s, where a test waits until clients that read nothing are closed.
-    intervals: { slowMs: 6_000 },
-  })
+  target = await Target.start(
+    { ...turns.env(heapMb), QUEUE_URL: redis.url, CACHE_TTL_MS: '120000' },
+    'redis + mariadb',
+    {
+      // In place of 15 s, where a test waits until clients that read nothing are closed.
+      intervals: { slowMs: 6_000 },
+    },
+  )
   for (let i = 0; i < 4; i++) {
     const inputs = Array.from({ length: 30 }, () => ({ content: row, id: randomUUID() }))
     rows.push(...inputs.map(({ id }) => id))
@@ -151,6 +155,10 @@ describe('a page', () => {
   }, 60_000)
 
   test('that several connections do not read is counted once, and given back whichever is closed last', async () => {
+    // A save that is committed makes the page a new one.
+    const probed = await others.stop()
+    others = { stop: async () => probed }
+    await holds(async () => expect((await target.client.queue()).depth).toBe(0))
     const path = `/?first=100&after=${after}`
     // The kernel takes the first ones; the heads differ by the id of the request.
     const asked = (requestId: string) =>

@@ -52,12 +52,12 @@ async function run(url: string): Promise<Probed> {
     }
     tookMs.push(performance.now() - before)
   }
-  while (!stopped) {
+  do {
     await ask(200, '/livez')
     await ask(202, '/save', { method: 'POST', body: JSON.stringify({ content: randomUUID() }) })
     // The rate is the load.
     await new Promise((resolve) => setTimeout(resolve, everyMs))
-  }
+  } while (!stopped)
   tookMs.sort((a, b) => a - b)
   return { tookMs, failed, p95: tookMs[Math.floor(tookMs.length * 0.95)]! }
 }
