@@ -54,7 +54,6 @@ export class SpillwayError extends Error implements Details {
     super(message)
     Object.assign(this, details)
     this.code = code
-    this.code = code
   }
 }
 

@@ -13,6 +13,7 @@ import {
   type GraphQLOutputType,
   type GraphQLType,
   getNamedType,
+  isEnumType,
   isInterfaceType,
   isLeafType,
   isObjectType,
@@ -44,10 +45,16 @@ const needs: Record<string, string> = {
   'Query.receipts': 'read',
   'Query.queue': 'admin',
   'Query.deadLetters': 'admin',
+  'Query.lookup': 'admin',
+  'Query.conditions': 'admin',
+  'Query.workers': 'admin',
+  'Query.history': 'admin',
   'Mutation.save': 'write',
   'Mutation.saveMany': 'write',
   'Mutation.retryDeadLetters': 'admin',
   'Mutation.discardDeadLetters': 'admin',
+  'Mutation.pausePersisting': 'admin',
+  'Mutation.resumePersisting': 'admin',
   'Subscription.saved': 'read',
   'Subscription.deadLettered': 'admin',
   'Subscription.receipt': 'read',
@@ -66,7 +73,18 @@ const shows: Record<string, string | undefined> = {
   DeadLetterConnection: 'admin',
   DeadLetterEdge: 'admin',
   DeadLettered: 'admin',
+  DeadLetterCodeCount: 'admin',
+  DeadLetterModelCount: 'admin',
   Queue: 'admin',
+  Lookup: 'admin',
+  Condition: 'admin',
+  Worker: 'admin',
+  WorkerError: 'admin',
+  HeldRows: 'admin',
+  Pause: 'admin',
+  History: 'admin',
+  HistoryPoint: 'admin',
+  Quantiles: 'admin',
   ContentReceipt: undefined,
   Failure: undefined,
   PageInfo: undefined,
@@ -123,6 +141,7 @@ const select = (fields: readonly string[], last: string) =>
 function literal(type: GraphQLType): string {
   if (type instanceof GraphQLNonNull) return literal(type.ofType)
   if (type instanceof GraphQLList) return '[]'
+  if (isEnumType(type)) return type.getValues()[0]!.name
   return String(type) === 'Int' ? '1' : '"00000000-0000-7000-8000-000000000000"'
 }
 
@@ -207,7 +226,7 @@ describe('The API with AUTH_JWT_SECRET', () => {
       const owner = schema.getType(type)
       const leads = getNamedType((isObjectType(owner) && owner.getFields()[fields.at(-1)!]!.type) || field.type)
       if (isObjectType(leads)) types.push(leads.name)
-      const query = operation(kind, field, select(fields, isObjectType(leads) ? '{ __typename }' : ''))
+      const query = operation(kind, field, select(fields, isLeafType(leads) ? '' : '{ __typename }'))
       const needed = new Set([needs[name]!, ...types.flatMap((on) => shows[on] ?? [])])
       for (const held of [...scopes.map((scope) => [scope]), [...needed]]) {
         const allowed = [...needed].every((scope) => held.includes(scope))
