@@ -111,6 +111,8 @@ async function main(): Promise<number> {
   if (absent.length > 0) throw new Error(`there is no ${absent.join(', ')}; adapt test/engines/run.ts`)
 
   const fetched = seconds(began)
+  // For the harness: without what is embedded (boot.ts).
+  env.TEST_ENGINES = titles.join(' and ')
   const args = ['node_modules/vitest/vitest.mjs', 'run', ...files, ...process.argv.slice(2)]
   const child = spawn(process.execPath, args, { cwd: root, env, stdio: 'inherit' })
   const code = await new Promise<number>((resolve) => child.once('close', (exit) => resolve(exit ?? 1)))

@@ -13,7 +13,8 @@ import { quiet } from './quiet.ts'
 import { temporary } from './temporary.ts'
 
 export type SetUp = 'embedded' | 'redis + mariadb'
-export const setUps: SetUp[] = ['embedded', 'redis + mariadb']
+/** What is embedded has no engine that could be another one. */
+export const setUps: SetUp[] = process.env.TEST_ENGINES ? ['redis + mariadb'] : ['embedded', 'redis + mariadb']
 
 export interface BootOptions {
   /** Settings; they replace the addresses, too. */

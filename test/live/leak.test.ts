@@ -229,11 +229,11 @@ async function fill(url: string, redis: string): Promise<void> {
   await client(url).saveUntilAcknowledged('behind them')
 }
 
-test('a process keeps nothing of 12 APIs that were started and closed with subscribers', async () => {
+test('a process keeps nothing of six APIs that were started and closed with subscribers', async () => {
   api = await inspect(embedded())
   // Their own files, beside those of the API that stays.
   await api.cycle(4)
   const before = await api.holding()
-  await api.cycle(12)
+  await api.cycle(6)
   await expectGivenBack(api, before, 60_000)
 }, 600_000)

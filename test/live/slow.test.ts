@@ -186,9 +186,10 @@ async function receives(readers: readonly Reader[], count: number): Promise<void
 
 const upTo = (count: number) => Array.from({ length: count }, (_, i) => i)
 
-describe.each<SetUp>(['redis + mariadb', 'embedded'])('Spillway (%s)', (setUp) => {
+// What an API holds of events does not depend on the set-up: they pass through one follower and one ring.
+describe('Spillway (redis + mariadb)', () => {
   test('holds its memory and goes on sending to others while two subscribers do not read 100 MB, which they then get without a gap', async () => {
-    const { api, log } = await start(setUp, 400 * megabyte)
+    const { api, log } = await start('redis + mariadb', 400 * megabyte)
     const others = await overSse(api.url)
     const slow = [await overSse(api.url), await overWs(api.url)]
     // What it takes with everybody reading.
@@ -225,7 +226,9 @@ describe.each<SetUp>(['redis + mariadb', 'embedded'])('Spillway (%s)', (setUp) =
     }
     others.close()
   }, 180_000)
+})
 
+describe.each<SetUp>(['redis + mariadb', 'embedded'])('Spillway (%s)', (setUp) => {
   test('sends CURSOR_EXPIRED after the last event without a gap to a subscriber that does not read for longer than the log keeps', async () => {
     const { api, log } = await start(setUp, 32 * megabyte)
     const others = await overSse(api.url)
