@@ -306,7 +306,8 @@ export function makeFollow(
       readers.add(reader)
       update()
       try {
-        for (;;) {
+        // What it has not returned is behind the cursor: the follow that goes on there returns it.
+        while (!isClosed) {
           const item = reader.items.shift()
           if (item) {
             reader.last = item.cursor ?? reader.last
@@ -314,7 +315,6 @@ export function makeFollow(
             renew()
             yield item.row
           } else if (reader.problem) throw reader.problem
-          else if (isClosed) return
           else await rung
         }
       } finally {

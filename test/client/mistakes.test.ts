@@ -60,3 +60,24 @@ test('an input that is no JSON rejects, and a BigInt in a variable is a text', a
   })
   expect(await asked).toEqual({ comments: { edges: [] } })
 })
+
+test('an iterator whose follow is closed returns no more: the one that goes on from the cursor returns the rest, once each', async () => {
+  const { comment } = fixture.connect()
+  const postId = newId()
+  const follow = comment!.follow({ by: { postId } })
+  const iterator = follow[Symbol.asyncIterator]()
+  const bodies = ['a', 'b', 'c', 'd']
+  const first = iterator.next()
+  await holds(() => expect(follow.getSnapshot().state).toBe('live'))
+  await Promise.all(bodies.map((body) => comment!.save({ postId, body }).saved()))
+  const read = [(await first).value.body, (await iterator.next()).value.body]
+  await holds(() => expect(follow.getSnapshot().rows).toHaveLength(4))
+  const { cursor } = follow.getSnapshot()
+  follow.close()
+  expect(await iterator.next()).toEqual({ done: true, value: undefined })
+  for await (const { body } of comment!.follow({ by: { postId }, from: cursor })) {
+    read.push(body)
+    if (read.length === 4) break
+  }
+  expect(read.sort()).toEqual(bodies)
+})
