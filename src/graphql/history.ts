@@ -5,7 +5,7 @@ import type { Builder } from './builder.ts'
 const scope = { extensions: { scope: 'admin' } } as const
 
 export function addHistory(builder: Builder): void {
-  const Range = builder.enumType('HistoryRange', {
+  const Range = builder.enumType('QueueHistoryRange', {
     description: 'How far back a history goes.',
     values: {
       FIVE_MINUTES: { description: 'Points of 5 seconds.' },
@@ -13,7 +13,7 @@ export function addHistory(builder: Builder): void {
       DAY: { description: 'Points of 5 minutes.' },
     } as const,
   })
-  const Durations = builder.objectRef<Quantiles>('Quantiles').implement({
+  const Durations = builder.objectRef<Quantiles>('QueueDurations').implement({
     ...scope,
     description: 'Durations in milliseconds, counted in steps of a fifth.',
     fields: (t) => ({
@@ -22,7 +22,7 @@ export function addHistory(builder: Builder): void {
       p99: t.exposeFloat('p99', { description: '99 % of them took at most this.' }),
     }),
   })
-  const Point = builder.objectRef<HistoryPoint>('HistoryPoint').implement({
+  const Point = builder.objectRef<HistoryPoint>('QueueHistoryPoint').implement({
     ...scope,
     description:
       'What was counted in one step. A value that no process counted is null; zero means that nothing happened.',
@@ -57,7 +57,7 @@ export function addHistory(builder: Builder): void {
       }
     },
   })
-  const HistoryType = builder.objectRef<History>('History').implement({
+  const HistoryType = builder.objectRef<History>('QueueHistory').implement({
     ...scope,
     description: 'What all processes counted. Where no process counted, there is no point.',
     fields: (t) => ({
@@ -67,7 +67,7 @@ export function addHistory(builder: Builder): void {
       points: t.expose('points', { type: [Point], description: 'Oldest first, at most 300.' }),
     }),
   })
-  builder.queryField('history', (t) =>
+  builder.queryField('queueHistory', (t) =>
     t.field({
       ...scope,
       type: HistoryType,

@@ -21,7 +21,7 @@ interface Types {
 }
 
 export function addLookup(builder: Builder, { Receipt, DeadLetter }: Types): void {
-  const Lookup = builder.objectRef<LookupShape>('Lookup').implement({
+  const Lookup = builder.objectRef<LookupShape>('SaveLookup').implement({
     ...scope,
     description:
       'Where an id stands. A part that cannot be read is null, with an error of its own, and the others are answered.',
@@ -52,7 +52,7 @@ export function addLookup(builder: Builder, { Receipt, DeadLetter }: Types): voi
       }),
     }),
   })
-  builder.queryField('lookup', (t) =>
+  builder.queryField('saveLookup', (t) =>
     t.field({
       ...scope,
       type: Lookup,

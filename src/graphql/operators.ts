@@ -10,7 +10,7 @@ type QueueRef = ReturnType<typeof refOfQueue>
 const refOfQueue = (builder: Builder) => builder.objectRef<QueueStatus>('Queue')
 
 export function addPause(builder: Builder) {
-  return builder.objectRef<Pause>('Pause').implement({
+  return builder.objectRef<Pause>('QueuePause').implement({
     ...scope,
     description: 'Persisting is paused: workers finish what they have received, and receive nothing new. Saves go on.',
     fields: (t) => ({
@@ -55,7 +55,7 @@ type LastError = NonNullable<WorkerInfo['lastError']>
 type ErrorRef = ReturnType<typeof addWorkerError>
 
 function addWorkerError(builder: Builder) {
-  return builder.objectRef<LastError>('WorkerError').implement({
+  return builder.objectRef<LastError>('QueueWorkerError').implement({
     ...scope,
     description: 'A warning or an error of a worker. Its log has the rest.',
     fields: (t) => ({
@@ -73,7 +73,7 @@ function addWorkerError(builder: Builder) {
 }
 
 function addWorkers(builder: Builder, WorkerError: ErrorRef): void {
-  const WorkerState = builder.enumType('WorkerState', {
+  const WorkerState = builder.enumType('QueueWorkerState', {
     description: 'What a worker does.',
     values: {
       WORKING: { description: 'It receives entries, and persists them.' },
@@ -83,7 +83,7 @@ function addWorkers(builder: Builder, WorkerError: ErrorRef): void {
       GONE: { description: 'It has reported nothing for 12 seconds: it was killed, or it cannot reach the queue.' },
     } as const,
   })
-  const Held = builder.objectRef<HeldRows>('HeldRows').implement({
+  const Held = builder.objectRef<HeldRows>('QueueWorkerHeld').implement({
     ...scope,
     description: 'What a worker holds of one model.',
     fields: (t) => ({
@@ -107,7 +107,7 @@ function addWorkers(builder: Builder, WorkerError: ErrorRef): void {
       }),
     }),
   })
-  const WorkerType = builder.objectRef<WorkerInfo>('Worker').implement({
+  const WorkerType = builder.objectRef<WorkerInfo>('QueueWorker').implement({
     ...scope,
     description: 'A worker: a process, or the thread of an embedded queue. It reports every three seconds.',
     fields: (t) => ({
@@ -134,7 +134,7 @@ function addWorkers(builder: Builder, WorkerError: ErrorRef): void {
       }),
     }),
   })
-  builder.queryField('workers', (t) =>
+  builder.queryField('queueWorkers', (t) =>
     t.field({
       ...scope,
       type: [WorkerType],
@@ -146,7 +146,7 @@ function addWorkers(builder: Builder, WorkerError: ErrorRef): void {
 }
 
 function addConditions(builder: Builder, WorkerError: ErrorRef): void {
-  const Kind = builder.enumType('ConditionKind', {
+  const Kind = builder.enumType('QueueConditionKind', {
     description: 'What is wrong.',
     values: {
       QUEUE_UNAVAILABLE: { description: 'The queue does not answer: saves are refused.' },
@@ -157,7 +157,7 @@ function addConditions(builder: Builder, WorkerError: ErrorRef): void {
       QUEUE_GROWS: { description: 'The oldest message has been waiting for more than ten seconds.' },
     } as const,
   })
-  const ConditionType = builder.objectRef<Condition>('Condition').implement({
+  const ConditionType = builder.objectRef<Condition>('QueueCondition').implement({
     ...scope,
     description: 'Something that is wrong.',
     fields: (t) => ({
@@ -184,7 +184,7 @@ function addConditions(builder: Builder, WorkerError: ErrorRef): void {
       }),
     }),
   })
-  builder.queryField('conditions', (t) =>
+  builder.queryField('queueConditions', (t) =>
     t.field({
       ...scope,
       type: [ConditionType],

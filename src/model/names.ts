@@ -50,15 +50,15 @@ export const reservedNames = [
   'retryDeadLetters',
   'discardDeadLetters',
   'deadLettered',
-  'lookup',
-  'conditions',
-  'workers',
-  'history',
+  'saveLookup',
+  'queueConditions',
+  'queueWorkers',
+  'queueHistory',
   'pausePersisting',
   'resumePersisting',
 ]
 export const reservedTypes =
-  'Query Mutation Subscription Node Receipt ReceiptStatus Failure Queue Durability DeadLetter DeadLetterConnection DeadLetterEdge DeadLetterFilter DeadLetterChange DeadLetterCodeCount DeadLetterModelCount DeadLettered Lookup Condition ConditionKind Worker WorkerError WorkerState HeldRows Pause History HistoryPoint HistoryRange Quantiles PageInfo DateTime JSON BigInt Decimal Bytes String Int Float Boolean ID'.split(
+  'Query Mutation Subscription Node Receipt ReceiptStatus Failure Queue Durability DeadLetter DeadLetterConnection DeadLetterEdge DeadLetterFilter DeadLetterChange DeadLetterCodeCount DeadLetterModelCount DeadLettered SaveLookup QueueCondition QueueConditionKind QueueWorker QueueWorkerError QueueWorkerState QueueWorkerHeld QueuePause QueueHistory QueueHistoryPoint QueueHistoryRange QueueDurations PageInfo DateTime JSON BigInt Decimal Bytes String Int Float Boolean ID'.split(
     ' ',
   )
 /** Fields beside the row, in receipts and events. */

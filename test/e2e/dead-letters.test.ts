@@ -114,7 +114,7 @@ describe.each(setUps)('Spillway (%s) with seven dead letters', (setUp) => {
 
   test('looks an id up: its receipt, its row, and its dead letters', async () => {
     const lookup = `query ($id: ID!) {
-      lookup(id: $id) {
+      lookup: saveLookup(id: $id) {
         saveId
         receipt { model status conflicts ... on ContentReceipt { content { content } } }
         row

@@ -7,7 +7,7 @@ import type { Client, Json } from '../harness/client.ts'
 import { holds } from '../harness/eventually.ts'
 import { startRedis, type TestRedis } from '../harness/redis.ts'
 
-const query = `query ($range: HistoryRange!, $model: String) { history(range: $range, model: $model) {
+const query = `query ($range: QueueHistoryRange!, $model: String) { history: queueHistory(range: $range, model: $model) {
   from to stepMs points {
     at apis workers accepted refused persisted deadLettered backlog ack { p50 p95 p99 } saveToEvent { p50 p95 p99 }
   }

@@ -8,7 +8,7 @@ import { holds } from '../harness/eventually.ts'
 import { statement } from '../harness/rows.ts'
 import { secret, tokenOf } from '../harness/tenants.ts'
 
-const workersQuery = `{ workers {
+const workersQuery = `{ workers: queueWorkers {
   name state host pid release startedAt seenAt endedAt rowsPerSecond
   held { model inFlight parked waitingSince waitingCode } lastError { at message code }
 } }`
@@ -33,7 +33,8 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
     return body.data
   }
   const workers = async (): Promise<Json[]> => (await ask(workersQuery)).workers
-  const conditions = async (): Promise<Json[]> => (await ask('{ conditions { kind since models code } }')).conditions
+  const conditions = async (): Promise<Json[]> =>
+    (await ask('{ conditions: queueConditions { kind since models code } }')).conditions
   const kinds = async () => (await conditions()).map(({ kind }) => kind)
   const paused = async () => (await ask('{ queue { paused { since by } } }')).queue.paused
   const working = () => (system.embedded ? system.api : system.workers[0]!)
@@ -60,11 +61,14 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
     expect(+new Date(worker.startedAt)).toBeLessThanOrEqual(Date.now())
   })
 
-  test.each(['workers { pid }', 'conditions { kind }'])('refuses { %s } without the scope admin', async (field) => {
-    const reader = client(system.url, await tokenOf({ scope: 'read write' }))
-    const { body } = await reader.graphql(`{ ${field} }`)
-    expect(body.errors[0].extensions.code).toBe('FORBIDDEN')
-  })
+  test.each(['queueWorkers { pid }', 'queueConditions { kind }'])(
+    'refuses { %s } without the scope admin',
+    async (field) => {
+      const reader = client(system.url, await tokenOf({ scope: 'read write' }))
+      const { body } = await reader.graphql(`{ ${field} }`)
+      expect(body.errors[0].extensions.code).toBe('FORBIDDEN')
+    },
+  )
 
   test.each(['pausePersisting', 'resumePersisting'])('refuses %s without the scope admin', async (field) => {
     const reader = client(system.url, await tokenOf({ scope: 'read write' }))

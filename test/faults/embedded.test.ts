@@ -122,7 +122,7 @@ test('A17: persisting paused under load, the process killed meanwhile, and resum
   await stack.more(50)
   await stack.client.graphql('mutation { pausePersisting { depth } }')
   await holds(async () => {
-    const { data } = await stack!.client.graphql('{ workers { state held { inFlight } } }')
+    const { data } = await stack!.client.graphql('{ workers: queueWorkers { state held { inFlight } } }')
     expect(data.workers[0]).toEqual({ state: 'PAUSED', held: [] })
   })
   const { size } = await stack.rows()

@@ -405,7 +405,7 @@ fault(
     const isIdle = ({ pid }: SpillwayProcess, workers: { pid: number; state: string; held: unknown[] }[]) =>
       workers.some((worker) => worker.pid === pid && worker.state === 'PAUSED' && worker.held.length === 0)
     await holds(async () => {
-      const { data } = await stack.client.graphql('{ workers { pid state held { inFlight } } }')
+      const { data } = await stack.client.graphql('{ workers: queueWorkers { pid state held { inFlight } } }')
       for (const worker of stack.workers) expect(isIdle(worker, data.workers)).toBe(true)
     })
     const { size } = await stack.rows()
