@@ -3,11 +3,14 @@
  * that it delays no other work, however many dead letters there are; it changes exactly the dead letters that match, and of these only
  * those that were there when it began: one that fails again during the run is not touched again.
  */
-import { SpillwayError } from '../model/error.ts'
+import { badInput, SpillwayError } from '../model/error.ts'
+import type { Grant } from '../model/grant.ts'
 import type { Log } from '../model/log.ts'
 import type { Models } from '../model/model.ts'
 import { type DeadLetter, type DeadLetterRange, handlesAtOnce, type Queue } from '../queue/queue.ts'
+import { edited } from './dead-letter-edit.ts'
 import { type DeadLetterFilter, isEmpty, matcher, type Save, saveOf } from './dead-letter-filter.ts'
+import { type Receipt, receiptOf } from './receipts.ts'
 
 export type Selection = { ids: readonly string[] } | { filter: DeadLetterFilter }
 
@@ -29,6 +32,13 @@ export interface DeadLetterCounts {
 export interface DecodedDeadLetter extends DeadLetter {
   /** Undefined if the message cannot be decoded. */
   save: Save | undefined
+}
+
+/** Which dead letter gets which columns. */
+export interface DeadLetterEdit {
+  id: string
+  /** All columns by name, as `Save.input` has them. */
+  input: unknown
 }
 
 /** How a run is done, and for whom. */
@@ -159,6 +169,42 @@ export class DeadLetters {
         else await this.#discard(run, deadLetters)
       }
     })
+  }
+
+  /**
+   * Enqueues a dead letter again with other input, under its id and with its time: of several dead letters of an id, the one without the code
+   * ID_CONFLICT. Throws NOT_FOUND, BAD_USER_INPUT, and as `Queue.replace` does.
+   */
+  async edit({ id, input }: DeadLetterEdit, grant: Grant): Promise<Receipt> {
+    const deadLetter = await this.#editable(id)
+    const { item, model, changed } = edited(deadLetter, input, { models: this.#models, grant })
+    const fields = { subject: grant.subject, saveId: id, model: model.name, columns: changed }
+    try {
+      const state = await this.#queue.replace(deadLetter.handle, item)
+      if (!state) throw notFound(id)
+      this.#log?.info(fields, 'an operator edited a dead letter')
+      return receiptOf(id, model, state)
+    } catch (error) {
+      if (error instanceof SpillwayError && error.code === 'OUTCOME_UNKNOWN')
+        this.#log?.info({ ...fields, code: error.code }, 'an operator edited a dead letter')
+      throw error
+    }
+  }
+
+  /** The only dead letter of the id, or the only one without the code ID_CONFLICT. */
+  async #editable(id: string): Promise<DeadLetter> {
+    const [{ count, handles } = { count: 0, handles: [] }] = await this.#queue.deadLettersOf([id])
+    const found = await Promise.all(
+      handles.slice(0, 2).map((handle) => this.#within(1, () => this.#queue.deadLetter(handle))),
+    )
+    const all = found.filter((one) => one !== undefined)
+    if (all.length === 0) throw notFound(id)
+    const plain = all.filter(({ failure }) => failure.code !== 'ID_CONFLICT')
+    const [only, other] = plain.length > 0 ? plain : all
+    if (!other) return only!
+    throw badInput(
+      `The id ${id} has ${count} dead letters, and it is not certain which one is meant. Discard the others, by a filter with the times of their failures, and edit the one that is left.`,
+    )
   }
 
   /** Does it, and logs what was done, also where an error ended it. A dry run is not logged. */
@@ -316,6 +362,13 @@ function logged(selection: Selection): object {
   if ('ids' in selection) return {}
   const { reason, ...filter } = selection.filter
   return { filter: reason == null ? filter : { ...filter, reason: 'left out' } }
+}
+
+function notFound(id: string): SpillwayError {
+  return new SpillwayError(
+    'NOT_FOUND',
+    `${JSON.stringify(id.slice(0, 50))} is not the id of a dead letter: it may have been edited, retried or discarded. saveLookup shows where it is.`,
+  )
 }
 
 const handlesOf = (deadLetters: readonly Named[]) => deadLetters.map(({ handle }) => handle)

@@ -1,4 +1,4 @@
-/** The dead letters in GraphQL: their list, retry and discard. */
+/** The dead letters in GraphQL: their list, retry, discard and edit. */
 
 import { type DeadLetterFilter as FilterShape, isEmpty, reasonLimit } from '../app/dead-letter-filter.ts'
 import {
@@ -16,7 +16,7 @@ import { badInput, failureCodes } from '../model/error.ts'
 import { parseId } from '../model/input.ts'
 import type { DeadLetterRange } from '../queue/queue.ts'
 import type { Builder, Context } from './builder.ts'
-import type { FailureRef } from './receipt.ts'
+import type { FailureRef, ReceiptRef } from './receipt.ts'
 import type { FeedField } from './roots.ts'
 
 const scope = { extensions: { scope: 'admin' } }
@@ -33,11 +33,12 @@ interface Page {
 
 const filterOf = (filter: FilterShape | null | undefined): FilterShape => filter ?? {}
 
-export function addDeadLetters(builder: Builder, Failure: FailureRef) {
+export function addDeadLetters(builder: Builder, { Failure, Receipt }: { Failure: FailureRef; Receipt: ReceiptRef }) {
   addFeed(builder, Failure)
   const types = deadLetterTypes(builder, Failure)
   addList(builder, types)
   addChanges(builder, types)
+  addEdit(builder, Receipt)
   return types.DeadLetter
 }
 
@@ -303,6 +304,28 @@ function addChanges(builder: Builder, { DeadLetterFilter }: Types): void {
       }),
     }
   })
+}
+
+function addEdit(builder: Builder, Receipt: ReceiptRef): void {
+  builder.mutationField('editDeadLetter', (t) =>
+    t.field({
+      ...scope,
+      type: Receipt,
+      nullable: true,
+      description:
+        'Gives a dead letter other columns and enqueues it again, with its id and its `acceptedAt`. Of several dead letters of an id, it takes the one without the code ID_CONFLICT. A save with the id and the old columns is a conflict from then on.',
+      args: {
+        id: t.arg.id({ required: true, description: 'The id of the save.' }),
+        input: t.arg({
+          type: 'JSON',
+          required: true,
+          description:
+            'All columns by name, as `DeadLetter.input` has them; a column that is left out gets its default, or null. Columns that were set from the token of the client stay as they are.',
+        }),
+      },
+      resolve: (_root, { id, input }, { app, grant }) => app.deadLetters.edit({ id: parseId(id) ?? id, input }, grant),
+    }),
+  )
 }
 
 interface Given {

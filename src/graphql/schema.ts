@@ -41,7 +41,7 @@ export function makeSchema(models: Models, { datamodel }: SchemaOptions): GraphQ
   }
   addQueue(builder)
   addHistory(builder)
-  const DeadLetter = addDeadLetters(builder, Failure)
+  const DeadLetter = addDeadLetters(builder, { Failure, Receipt })
   addLookup(builder, { Receipt, DeadLetter })
   return checkVisibility(builder.toSchema(), models)
 }

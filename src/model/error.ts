@@ -7,7 +7,7 @@ export const codes = [
   'BAD_USER_INPUT',
   'UNAUTHENTICATED',
   'FORBIDDEN',
-  /** Of HTTP: there is nothing at the path, or no save with the id. GraphQL answers null. */
+  /** Of HTTP: there is nothing at the path, or no save with the id; GraphQL answers null. Of an edit: there is no dead letter with the id. */
   'NOT_FOUND',
   /** One client sent too many requests at once. */
   'RATE_LIMITED',

@@ -14,12 +14,36 @@ export function parseId(id: unknown): string | undefined {
 
 /** `path` is where the input stands, such as `inputs[3].`. Throws BAD_USER_INPUT, UNAUTHENTICATED, FORBIDDEN. */
 export function parseInput(model: Model, input: Readonly<Record<string, unknown>>, grant: Grant, path = ''): Values {
+  return parse(model, input, { grant, path })
+}
+
+/**
+ * As `parseInput`, for an operator's edit of a save with the values `stored`: columns that are set from a token keep their values, and the
+ * input may repeat them.
+ */
+export function parseEdit(
+  model: Model,
+  input: Readonly<Record<string, unknown>>,
+  grant: Grant,
+  stored: Values,
+): Values {
+  return parse(model, input, { grant, path: '', stored })
+}
+
+interface Parsing {
+  grant: Grant
+  path: string
+  stored?: Values
+}
+
+function parse(model: Model, input: Readonly<Record<string, unknown>>, parsing: Parsing): Values {
+  const { grant, path } = parsing
   const values: Values = {}
   let known = 0
   for (const column of model.columns) {
     const given = Object.hasOwn(input, column.name) ? input[column.name] : undefined
     if (Object.hasOwn(input, column.name)) known += 1
-    values[column.name] = columnValue(model, column, given, grant, path)
+    values[column.name] = columnValue(model, column, given, parsing)
   }
   if (known < Object.keys(input).length) throw unknownColumn(model, input, path)
   const problem = model.check?.(values, grant)
@@ -27,10 +51,16 @@ export function parseInput(model: Model, input: Readonly<Record<string, unknown>
   return values
 }
 
-function columnValue(model: Model, column: Column, given: unknown, grant: Grant, path: string): unknown {
+function columnValue(model: Model, column: Column, given: unknown, { grant, path, stored }: Parsing): unknown {
   const { name, type, nullable } = column
   const claim = claimNameOf(model, column)
   const wrong = (problem: string) => badInput(`${path}${name} of ${model.name} ${problem}`)
+  if (claim !== undefined && stored) {
+    const kept = stored[name] ?? null
+    if (given !== undefined && !isSame(column, given, kept))
+      throw wrong('was set from the token of the client, and stays as it is; leave it out')
+    return kept
+  }
   if (claim !== undefined) {
     if (given !== undefined) throw wrong('is set from the token; leave it out')
     return fromClaim(model, column, claim, grant)
@@ -43,6 +73,12 @@ function columnValue(model: Model, column: Column, given: unknown, grant: Grant,
   const value = codecs[type].parse(given, column)
   if (value instanceof Problem) throw wrong(value.text)
   return value
+}
+
+function isSame(column: Column, given: unknown, kept: unknown): boolean {
+  if (given === null || kept === null) return given === kept
+  const value = codecs[column.type].parse(given, column)
+  return !(value instanceof Problem) && codecs[column.type].text(value) === codecs[column.type].text(kept)
 }
 
 /** The claim that gives the column's value; undefined: the client does. */

@@ -49,6 +49,7 @@ export const reservedNames = [
   'deadLetters',
   'retryDeadLetters',
   'discardDeadLetters',
+  'editDeadLetter',
   'deadLettered',
   'saveLookup',
   'queueConditions',

@@ -1,5 +1,5 @@
 /** Dead letters are written in bounded steps: other clients of the queue come between two steps. */
-import { badInput, type SpillwayError } from '../model/error.ts'
+import { badInput, SpillwayError } from '../model/error.ts'
 import type { DeadLetterInput } from './queue.ts'
 
 const maxPerStep = 200
@@ -23,4 +23,12 @@ export function stepsOf(deadLetters: readonly DeadLetterInput[]): DeadLetterInpu
 
 export function noHandle(): SpillwayError {
   return badInput('this is not a cursor of a dead letter; use one that deadLetters returned')
+}
+
+/** Why `replace` leaves a dead letter where it is. */
+export function keptInPlace(id: string): SpillwayError {
+  return new SpillwayError(
+    'ID_CONFLICT',
+    `The id ${id} belongs to another message, which is in the queue or a dead letter. Nothing was changed; wait until that message is saved.`,
+  )
 }

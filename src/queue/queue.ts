@@ -180,6 +180,11 @@ export interface Queue {
    * Unknown handles are ignored. A dry run returns the same, and changes nothing.
    */
   retry(handles: readonly string[], options?: { dryRun?: boolean }): Promise<DeadLetterStep>
+  /**
+   * Enqueues the item in place of a dead letter of its id, in one atomic step, whatever the capacity. Returns the item's save state; undefined
+   * if there is no dead letter with the handle and the id. Rejects with ID_CONFLICT where `retry` would leave the dead letter.
+   */
+  replace(handle: string, item: Item): Promise<SaveState | undefined>
   /** Deletes dead letters permanently, in one atomic step as `retry`. */
   discard(handles: readonly string[]): Promise<DeadLetterStep>
   /**

@@ -6,8 +6,16 @@ import type { Redis } from 'ioredis'
 import { readFailure, SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import { type RedisConnection, retryAfterMs } from '../redis/connection.ts'
-import { noHandle } from './dead-letter-steps.ts'
-import { type DeadLetter, type DeadLetterRange, type DeadLetterStep, handlesAtOnce, type Queue } from './queue.ts'
+import { keptInPlace, noHandle } from './dead-letter-steps.ts'
+import {
+  type DeadLetter,
+  type DeadLetterRange,
+  type DeadLetterStep,
+  handlesAtOnce,
+  type Item,
+  type Queue,
+  type SaveState,
+} from './queue.ts'
 import type { ReplicatedWrites } from './redis-replicas.ts'
 import { type QueueKeys, record, type Scripts } from './redis-scripts.ts'
 
@@ -31,7 +39,7 @@ interface Written<Name extends keyof Scripts> {
 }
 
 export class RedisDeadLetters
-  implements Pick<Queue, 'deadLetter' | 'deadLetters' | 'deadLettersOf' | 'retry' | 'discard'>
+  implements Pick<Queue, 'deadLetter' | 'deadLetters' | 'deadLettersOf' | 'retry' | 'replace' | 'discard'>
 {
   readonly #connection: RedisConnection
   readonly #scripts: Redis & Scripts
@@ -88,6 +96,16 @@ export class RedisDeadLetters
     return { done, changed }
   }
 
+  async replace(handle: string, { id, digest, at, body }: Item): Promise<SaveState | undefined> {
+    if (!isHandle(handle)) return undefined
+    const { stream, pending, oldDeadIndex, deadIds, dead } = this.#keys
+    const keys = [stream, pending, oldDeadIndex, deadIds, dead]
+    const reply = await this.#confirmed('spillReplace', [...keys, handle, id, `${digest} ${at}`, body])
+    if (reply === 'GONE') return undefined
+    if (reply === 'KEPT') throw keptInPlace(id)
+    return { status: 'QUEUED', digest, at, conflicts: reply }
+  }
+
   async discard(handles: readonly string[]): Promise<DeadLetterStep> {
     if (handles.length === 0) return { done: 0, changed: [] }
     const { deadIds, dead } = this.#keys
@@ -108,7 +126,7 @@ export class RedisDeadLetters
   }
 
   /** As `read`, for a script that writes: see ReplicatedWrites.write. */
-  async write<Name extends 'spillEnqueue' | 'spillRetry' | 'spillDiscard'>(
+  async write<Name extends 'spillEnqueue' | 'spillRetry' | 'spillReplace' | 'spillDiscard'>(
     name: Name,
     args: readonly (string | number)[],
     waits?: boolean,
@@ -120,7 +138,10 @@ export class RedisDeadLetters
     }
   }
 
-  async #confirmed(name: 'spillRetry' | 'spillDiscard', args: readonly (string | number)[]) {
+  async #confirmed<Name extends 'spillRetry' | 'spillReplace' | 'spillDiscard'>(
+    name: Name,
+    args: readonly (string | number)[],
+  ): Promise<Written<Name>['reply']> {
     const { reply, unconfirmed } = await this.write(name, args)
     if (unconfirmed) throw unconfirmed
     return reply

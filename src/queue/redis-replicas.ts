@@ -2,7 +2,7 @@
  * Replicated acknowledgement (QUEUE_REPLICAS): a write is reported as done only when enough replicas have it, too. Invariant: a script and
  * the WAIT behind it go to one server, on one connection, with no command between them: WAIT waits for what its own connection wrote last.
  *
- * - The writes that the API answers wait (enqueue, retry, discard), and are reported as OUTCOME_UNKNOWN if too few replicas confirm.
+ * - The writes that the API answers wait (enqueue, retry, replace, discard), and are reported as OUTCOME_UNKNOWN if too few replicas confirm.
  * - A worker waits once, when it has received messages, and goes on after a second: without it, a row could be committed whose message is
  *   lost by a failover, so that its event is lost for good, and the new primary could use the handle of the message again.
  * - Its other writes (markSaved, ack, deadLetter, leases, attempts) do not wait. Scripts are replicated as transactions, so a failover that
@@ -270,7 +270,7 @@ export class ReplicatedWrites {
 
 /** So that the first call does not wait twice. Without the right to it, or after SCRIPT FLUSH, a call sends its script by itself. */
 function load(client: Redis): void {
-  for (const name of ['spillEnqueue', 'spillRetry', 'spillDiscard'] as const) {
+  for (const name of ['spillEnqueue', 'spillRetry', 'spillReplace', 'spillDiscard'] as const) {
     client.call('SCRIPT', 'LOAD', scriptNamed(name).lua).catch(() => {})
   }
 }

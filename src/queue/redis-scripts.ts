@@ -48,6 +48,7 @@ export interface Scripts {
   spillDeadLetter(...args: (string | number)[]): Promise<number>
   spillHandles(...args: (string | number)[]): Promise<'REPAIR' | [count: number, ...handles: string[]][]>
   spillRetry(...args: (string | number)[]): Promise<'REPAIR' | [done: number, handles: string[]]>
+  spillReplace(...args: (string | number)[]): Promise<'REPAIR' | 'GONE' | 'KEPT' | number>
   spillDiscard(...args: (string | number)[]): Promise<[done: number, handles: string[]]>
   spillPage(...args: (string | number)[]): Promise<[[handle: string, fields: string[]][], more: number]>
   spillRepair(...args: (string | number)[]): Promise<string>
@@ -66,7 +67,7 @@ const plain = {
   ...{ page: 1, ack: 5, 'extend-lease': 1, attempt: 2, release: 1, unregister: 1, unreserve: 1, layouts: 4 },
   ...{ 'report-worker': 2, workers: 2 },
 }
-const ofDeadLetters = { enqueue: 9, find: 6, 'dead-letter': 7, handles: 3, retry: 5, discard: 2, repair: 3 }
+const ofDeadLetters = { enqueue: 9, find: 6, 'dead-letter': 7, handles: 3, retry: 5, replace: 5, discard: 2, repair: 3 }
 
 const texts = [
   ...Object.entries(plain).map(([name, keys]) => ({ name, keys, lua: scriptOf(lua(name)) })),

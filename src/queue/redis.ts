@@ -336,6 +336,10 @@ export class RedisQueue implements Queue {
     return this.#deadLetters.retry(handles, options)
   }
 
+  replace(handle: string, item: Item): Promise<SaveState | undefined> {
+    return this.#deadLetters.replace(handle, item)
+  }
+
   discard(handles: readonly string[]): Promise<DeadLetterStep> {
     return this.#deadLetters.discard(handles)
   }

@@ -5,10 +5,18 @@
 import { SpillwayError } from '../model/error.ts'
 import { noHandle } from './dead-letter-steps.ts'
 import type { Layouts } from './layouts.ts'
-import { type DeadLetter, type DeadLetterRange, type DeadLetterStep, handlesAtOnce, type Queue } from './queue.ts'
+import {
+  type DeadLetter,
+  type DeadLetterRange,
+  type DeadLetterStep,
+  handlesAtOnce,
+  type Item,
+  type Queue,
+  type SaveState,
+} from './queue.ts'
 import { groupBy, splitHandle, withShardOf } from './shard-of.ts'
 
-type DeadLettersOfShard = Pick<Queue, 'deadLetter' | 'deadLetters' | 'deadLettersOf' | 'retry' | 'discard'>
+type DeadLettersOfShard = Pick<Queue, 'deadLetter' | 'deadLetters' | 'deadLettersOf' | 'retry' | 'replace' | 'discard'>
 
 const pageBytes = 4 * 1024 * 1024
 const lastOfTime = '18446744073709551615'
@@ -89,6 +97,11 @@ export class ShardedDeadLetters implements DeadLettersOfShard {
 
   retry(handles: readonly string[], options?: { dryRun?: boolean }): Promise<DeadLetterStep> {
     return this.#step(handles, (queue, some) => queue.retry(some, options))
+  }
+
+  async replace(text: string, item: Item): Promise<SaveState | undefined> {
+    const { shard, handle } = splitHandle(text)
+    return await this.#shards.get(shard)?.replace(handle, item)
   }
 
   discard(handles: readonly string[]): Promise<DeadLetterStep> {

@@ -298,6 +298,10 @@ export class ShardedQueue implements Queue {
     return this.#deadLetters.retry(handles, options)
   }
 
+  replace(handle: string, item: Item): Promise<SaveState | undefined> {
+    return this.#deadLetters.replace(handle, item)
+  }
+
   discard(handles: readonly string[]): Promise<DeadLetterStep> {
     return this.#deadLetters.discard(handles)
   }

@@ -25,6 +25,7 @@ export function queueCalls(queue: QueueTables) {
     deadLettersOf: (ids: readonly string[]) => queue.deadLettersOf(ids),
     retry: (handles: readonly string[]) => queue.retry(handles),
     retried: (handles: readonly string[]) => queue.retried(handles),
+    replace: (handle: string, item: Item) => queue.replace(handle, item),
     discard: (handles: readonly string[]) => queue.discard(handles),
     pause: (by: string | undefined) => operations.pause(by),
     resume: () => operations.resume(),

@@ -92,6 +92,11 @@ export class DeadLetterTables {
     return { count, handles: rows.map(({ seq }) => String(seq)) }
   }
 
+  /** The id of the dead letter; undefined if there is none. */
+  idAt(handle: string): string | undefined {
+    return (this.#sql('dead letter at').get(Number(handle)) as unknown as ShortRow | undefined)?.id
+  }
+
   /** Those of the dead letters that may be enqueued again, one of each id, and with how many of the handles a step is done with them. */
   retriable(handles: readonly string[], isPending: (id: string) => boolean): Retriable {
     const deadLetters: Retriable['deadLetters'] = []

@@ -65,8 +65,7 @@ export class QueueTables {
         if (!Array.isArray(reply)) return reply
         for (const [i, item] of request.entries()) {
           if (reply[i]!.duplicate) continue
-          const { lastInsertRowid } = this.#sql('add').run(item.id, item.digest, item.at, item.body)
-          this.#sql('pend').run(item.id, lastInsertRowid)
+          this.#add(item)
           depth++
         }
         return reply
@@ -77,6 +76,11 @@ export class QueueTables {
     })
     if (outcome.added) this.leases.wake()
     return outcome.replies
+  }
+
+  #add({ id, digest, at, body }: Item): void {
+    const { lastInsertRowid } = this.#sql('add').run(id, digest, at, body)
+    this.#sql('pend').run(id, lastInsertRowid)
   }
 
   /** Returns what enqueueing the request would do. It changes nothing. */
@@ -193,6 +197,23 @@ export class QueueTables {
       const { done, deadLetters } = this.#deadLetters.retriable(handles, (id) => this.#isPending(id))
       return { done, changed: deadLetters.map(({ handle }) => handle) }
     })
+  }
+
+  /** 'KEPT': the dead letter stays where retry would leave it. */
+  async replace(handle: string, item: Item): Promise<SaveState | 'KEPT' | undefined> {
+    const { id, digest, at } = item
+    const state = await this.#writeQueue.write({ durable: true }, () => {
+      if (this.#deadLetters.idAt(handle) !== id) return undefined
+      const { deadLetters } = this.#deadLetters.retriable([handle], (one) => this.#isPending(one))
+      if (deadLetters.length === 0) return 'KEPT'
+      this.#add(item)
+      this.#deadLetters.discard(handle)
+      this.#count('messages', 1)
+      this.#count('letters', -1)
+      return { status: 'QUEUED', digest, at, conflicts: this.#deadLetters.conflicts(id) } as const
+    })
+    if (typeof state === 'object') this.leases.wake()
+    return state
   }
 
   #isPending(id: string): boolean {

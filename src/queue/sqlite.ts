@@ -6,7 +6,7 @@ import type { MessagePort } from 'node:worker_threads'
 import { SpillwayError } from '../model/error.ts'
 import { sleep } from '../model/sleep.ts'
 import { RpcClient } from '../sqlite/rpc-client.ts'
-import { noHandle, stepsOf } from './dead-letter-steps.ts'
+import { keptInPlace, noHandle, stepsOf } from './dead-letter-steps.ts'
 import {
   type Consumer,
   type DeadLetter,
@@ -62,12 +62,12 @@ export class SqliteQueue implements Queue {
 
   async deadLetters(limit: number, range: DeadLetterRange = {}): ReturnType<Queue['deadLetters']> {
     for (const bound of [range.newerThan, range.olderThan])
-      if (bound !== undefined && !/^\d{1,15}$/.test(bound)) throw noHandle()
+      if (bound !== undefined && !isHandle(bound)) throw noHandle()
     return await this.#rpc.call('deadLetters', [limit, range])
   }
 
   async deadLetter(handle: string): Promise<DeadLetter | undefined> {
-    if (!/^\d{1,15}$/.test(handle)) return undefined
+    if (!isHandle(handle)) return undefined
     const around = { newerThan: String(Number(handle) - 1), olderThan: String(Number(handle) + 1) }
     return (await this.#rpc.call('deadLetters', [1, around])).deadLetters[0]
   }
@@ -78,6 +78,13 @@ export class SqliteQueue implements Queue {
 
   retry(handles: readonly string[], { dryRun = false } = {}): Promise<DeadLetterStep> {
     return this.#rpc.call(dryRun ? 'retried' : 'retry', [handles.slice(0, handlesAtOnce)])
+  }
+
+  async replace(handle: string, item: Item): Promise<SaveState | undefined> {
+    if (!isHandle(handle)) return undefined
+    const replaced = await this.#rpc.call('replace', [handle, item])
+    if (replaced === 'KEPT') throw keptInPlace(item.id)
+    return replaced
   }
 
   discard(handles: readonly string[]): Promise<DeadLetterStep> {
@@ -180,6 +187,8 @@ class SqliteConsumer implements Consumer {
     await this.#receiving
   }
 }
+
+const isHandle = (text: string) => /^\d{1,15}$/.test(text)
 
 function handleOf({ handle }: Entry): number {
   return Number(handle)

@@ -256,6 +256,62 @@ describe.each([
     expect(lines[1]![0].saveIds).toHaveLength(20)
   })
 
+  test('edits a dead letter of an id with an ID_CONFLICT, and logs who, which and which columns, and no part of a content', async () => {
+    const lines: [fields: object, message: string][] = []
+    const info = (fields: object, message: string) => void lines.push([fields, message])
+    const logged = new DeadLetters({ models, queue, log: { info, warn: info, error: info } })
+    const [one, late] = [item(randomUUID(), 'one', 'one', 5), 'late'] as const
+    const { id } = one
+    await fail([item(id, late, late)], 'ID_CONFLICT')
+    await fail([one])
+    const ann = { subject: 'ann', scopes: new Set<string>(), expiresAt: undefined, claims: {} }
+    const edit = (content: string) => logged.edit({ id, input: { content } }, ann)
+    const gone = { code: 'NOT_FOUND', message: expect.stringContaining('may have been edited, retried or discarded') }
+    await expect(logged.edit({ id: randomUUID(), input: {} }, ann)).rejects.toMatchObject(gone)
+    expect(lines).toEqual([])
+    const [first, second] = await Promise.allSettled([edit('edited'), edit('edited')])
+    const [receipt, lost] = first.status === 'fulfilled' ? [first, second] : [second, first]
+    expect(receipt).toMatchObject({
+      value: { id, status: 'QUEUED', duplicate: false, acceptedAt: new Date(5), conflicts: 1 },
+    })
+    // The ID_CONFLICT is left: where the second edit finds that one, the id is pending.
+    expect(lost).toMatchObject({ reason: { code: expect.stringMatching(/^(NOT_FOUND|ID_CONFLICT)$/) } })
+    const fields = { subject: 'ann', saveId: id, model: 'Content', columns: ['content'] }
+    expect(lines).toEqual([[fields, 'an operator edited a dead letter']])
+    const [entry] = await receive()
+    expect(JSON.parse(entry!.body)).toEqual({ v: 2, model: 'Content', id, at: 5, data: { content: 'edited' } })
+    await consumer.deadLetter([
+      { entry: entry!, failure: { code: 'REJECTED', message: 'No', attempts: 1, failedAt: time(1) } },
+    ])
+    await edit('edited')
+    expect(lines[1]).toEqual([{ ...fields, columns: [] }, 'an operator edited a dead letter'])
+  })
+
+  test('edits no dead letter that cannot be decoded, or of an id with several of a kind', async () => {
+    const [odd, id] = [randomUUID(), randomUUID()]
+    await fail([undecodable(odd)], 'UNDECODABLE')
+    const grant = { subject: undefined, scopes: new Set<string>(), expiresAt: undefined, claims: {} }
+    const edit = (id: string) => deadLetters.edit({ id, input: { content: 'x' } }, grant)
+    await expect(edit(odd)).rejects.toMatchObject({
+      code: 'BAD_USER_INPUT',
+      message: expect.stringMatching(
+        /cannot be edited, because this release cannot decode it: the message is not JSON/,
+      ),
+    })
+    await fail([{ ...item(randomUUID(), 'of another id'), id }], 'UNDECODABLE')
+    await expect(edit(id)).rejects.toMatchObject({ message: expect.stringContaining('the message has another id') })
+    await deadLetters.discard({ ids: [id] })
+    for (const content of ['one', 'two']) await fail([item(id, content, content)], 'ID_CONFLICT')
+    await expect(edit(id)).rejects.toMatchObject({
+      code: 'BAD_USER_INPUT',
+      message: expect.stringMatching(/has 2 dead letters.*Discard the others, by a filter/),
+    })
+    expect(await queue.status()).toMatchObject({ depth: 0, deadLetters: 3 })
+    await deadLetters.discard({ filter: { failedAfter: time(0), code: 'ID_CONFLICT' } })
+    await fail([item(id, 'one', 'one')], 'ID_CONFLICT')
+    expect(await edit(id)).toMatchObject({ status: 'QUEUED', conflicts: 0 })
+  })
+
   test('touches nothing twice in a run: what fails again meanwhile stays as it is, and what is added meanwhile, too', {
     timeout: 60_000,
   }, async () => {

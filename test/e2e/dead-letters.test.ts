@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { boot, type Spillway, setUps } from '../harness/boot.ts'
 import type { Json } from '../harness/client.ts'
 import { holds } from '../harness/eventually.ts'
-import { putRows, removeRow } from '../harness/rows.ts'
+import { putRows, removeRow, statement } from '../harness/rows.ts'
 
 const list = `query ($first: Int, $after: String, $last: Int, $before: String, $filter: DeadLetterFilter) {
   deadLetters(first: $first, after: $after, last: $last, before: $before, filter: $filter) {
@@ -239,6 +239,82 @@ describe.each(setUps)('Spillway (%s) with seven dead letters', (setUp) => {
   test('does not serve dead letters over REST', async () => {
     for (const path of ['/dead-letters', '/deadLetters'])
       expect((await fetch(`${system.url}${path}`)).status, path).toBe(404)
+  })
+
+  const edit = `mutation ($id: ID!, $input: JSON!) {
+    editDeadLetter(id: $id, input: $input) {
+      __typename saveId model status duplicate acceptedAt conflicts failure { code }
+    }
+  }`
+
+  test('edits one that the table rejected: it becomes the row that the operator wrote, once, with its event', async () => {
+    const { client, embedded, env } = system
+    const rule = embedded
+      ? "CREATE TRIGGER polite BEFORE INSERT ON Content WHEN NEW.content = 'rude' BEGIN SELECT RAISE(ABORT, 'rude'); END"
+      : "ALTER TABLE Content ADD CONSTRAINT polite CHECK (content <> 'rude')"
+    await statement(env.DATABASE_URL!, rule)
+    const id = randomUUID()
+    const sse = await client.sse(`subscription { saved { content { id content createdAt } } }`)
+    expect((await client.graphql(save, { id, content: 'rude' })).body.data.save).toEqual({ status: 'FAILED' })
+    const [{ node }] = (await page({ filter: { code: 'REJECTED' } })).edges
+    expect(node).toMatchObject({ saveId: id, input: { content: 'rude' } })
+    const again = await client.graphql(edit, { id, input: node.input })
+    expect(again.body.data.editDeadLetter).toMatchObject({ status: 'QUEUED' })
+    await holds(async () => expect(await page({ filter: { code: 'REJECTED' } })).toMatchObject({ totalCount: 1 }))
+    const { body } = await client.graphql(edit, { id: id.toUpperCase(), input: { content: 'polite' } })
+    expect(body).toEqual({
+      data: {
+        editDeadLetter: {
+          __typename: 'ContentReceipt',
+          saveId: id,
+          model: 'Content',
+          status: 'QUEUED',
+          duplicate: false,
+          acceptedAt: node.acceptedAt,
+          conflicts: 0,
+          failure: null,
+        },
+      },
+    })
+    await holds(() =>
+      expect(sse.results).toEqual([
+        { data: { saved: { content: { id, content: 'polite', createdAt: node.acceptedAt } } } },
+      ]),
+    )
+    sse.close()
+    expect((await client.graphql(save, { id, content: 'polite' })).body.data.save).toEqual({ status: 'SAVED' })
+    const old = await client.graphql(save, { id, content: 'rude' })
+    expect(old.body.errors[0].extensions.code).toBe('ID_CONFLICT')
+    const late = await client.graphql(`mutation { editDeadLetter(id: "${id}", input: { content: "late" }) { status } }`)
+    expect(late.body).toMatchObject({
+      data: { editDeadLetter: null },
+      errors: [
+        { message: expect.stringContaining('is not the id of a dead letter'), extensions: { code: 'NOT_FOUND' } },
+      ],
+    })
+    expect((await page({})).totalCount).toBe(count)
+  })
+
+  test.each<[what: string, input: unknown, RegExp]>([
+    ['without a column', {}, /^content of Content is missing$/],
+    ['with null for a column', { content: null }, /^content of Content must not be null$/],
+    ['with a number for a text', { content: 5 }, /^content of Content must be a string, got number$/],
+    [
+      'above a limit',
+      { content: 'x'.repeat(65_537) },
+      /^content of Content is 65537 bytes of UTF-8; at most 65536 are allowed$/,
+    ],
+    ['with an unknown column', { content: 'x', title: 'y' }, /^"title" is no column of Content; it has id, content$/],
+    ['with an id', { content: 'x', id: ids[0] }, /^"id" is no column/],
+    ['with a time', { content: 'x', createdAt: 5 }, /^createdAt of Content is set by Spillway; leave it out$/],
+    ['that is a list', [{ content: 'x' }], /^input must be a JSON object with the columns by name$/],
+    ['that is a text', 'content', /^input must be a JSON object/],
+  ])('refuses to edit one with an input %s', async (_, input, message) => {
+    const { body } = await system.client.graphql(edit, { id: ids[0], input })
+    expect(body).toMatchObject({
+      data: { editDeadLetter: null },
+      errors: [{ message: expect.stringMatching(message), extensions: { code: 'BAD_USER_INPUT' } }],
+    })
   })
 
   // The last one, because it changes the dead letters.

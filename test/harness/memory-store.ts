@@ -41,6 +41,11 @@ export class MemoryStore implements Store {
     for (const row of rows) known.set(row.id, row)
   }
 
+  /** Deletes a row, as `clear` does. */
+  remove(model: Model, id: string): void {
+    this.#of(model).delete(id)
+  }
+
   /** Deletes all rows of the model, as somebody may in a database. */
   clear({ name }: Model): void {
     this.#rows.delete(name)

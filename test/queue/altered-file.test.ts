@@ -21,6 +21,7 @@ let events: SqliteEventLog
 let consumer: Consumer
 let entries: Entry[]
 let dead: string
+let late: string
 
 beforeEach(async () => {
   sqlite = await testSqlite({ capacity })
@@ -33,7 +34,8 @@ beforeEach(async () => {
       return received.length > 0 && received
     }) as Promise<Entry[]>
   dead = randomUUID()
-  await queue.enqueue([[item(dead, 'dead'), item(randomUUID(), 'late'), item(randomUUID(), 'saved')]])
+  late = randomUUID()
+  await queue.enqueue([[item(dead, 'dead'), item(late, 'late'), item(randomUUID(), 'saved')]])
   const [a, b, c] = await receive()
   await consumer.deadLetter([
     { entry: a!, failure },
@@ -68,6 +70,7 @@ const steps: [string, () => Promise<unknown>][] = [
   ['retry', () => retryIds(queue, [dead])],
   ['retry of a handle', () => queue.retry(['1'])],
   ['retry of a handle, dry', () => queue.retry(['1'], { dryRun: true })],
+  ['replace', () => queue.replace('2', item(late, 'new'))],
   ['discard', () => discardIds(queue, [dead])],
   ['discard of a handle', () => queue.discard(['1'])],
   ['append', () => events.append([[]])],

@@ -80,13 +80,15 @@ test('RedisQueue.enqueue removes what it added before its stream was exhausted',
   expect(await queue.find(all.map(({ id }) => id))).toEqual(all.map(() => undefined))
 })
 
-test('RedisQueue.retry does not touch dead letters while the stream can get no entry', async () => {
+test('RedisQueue.retry and replace do not touch dead letters while the stream can get no entry', async () => {
   const { queue, consumer, client, keys } = await scene()
   const one = item(randomUUID(), 'one')
   await queue.enqueue([[one]])
   await consumer.deadLetter((await received(consumer, 1)).map((entry) => ({ entry, failure })))
   await client.xadd(keys.stream, highest, 'odd', 'one')
   await expect(retryIds(queue, [one.id])).rejects.toMatchObject(refused)
+  const [handle] = (await queue.deadLettersOf([one.id]))[0]!.handles
+  await expect(queue.replace(handle!, item(one.id, 'other'))).rejects.toMatchObject(refused)
   expect(await queue.find([one.id])).toMatchObject([{ status: 'FAILED' }])
 })
 

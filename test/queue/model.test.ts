@@ -90,6 +90,8 @@ type Step =
   | { do: 'close'; slot: number }
   | { do: 'time passes' }
   | { do: 'retry' | 'discard'; ids: number[] }
+  /** With the content of a text. */
+  | { do: 'replace'; pick: number; text: number }
   /** Dead letters named by their handles; one may be named twice. */
   | { do: 'retry these' | 'discard these'; picks: number[]; dryRun: boolean }
 
@@ -129,6 +131,14 @@ const step = fc.oneof(
   {
     weight: 1,
     arbitrary: fc.record({ do: fc.constant('discard'), ids: fc.array(id, { minLength: 1, maxLength: 2 }) }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: fc.constant('replace'),
+      pick: fc.nat({ max: 20 }),
+      text: fc.nat({ max: textCount - 1 }),
+    }),
   },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('retry these'), picks, dryRun: fc.boolean() }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('discard these'), picks, dryRun: fc.constant(false) }) },
@@ -279,6 +289,15 @@ class Model {
     return moved
   }
 
+  /** Returns what the queue does. */
+  replace(deadLetter: DeadLetter, item: Item) {
+    if (!this.#isRetriable(deadLetter)) return 'ID_CONFLICT'
+    this.deadLetters = this.deadLetters.filter((one) => one !== deadLetter)
+    this.#add(item)
+    this.enqueued.set(item.id, [...(this.enqueued.get(item.id) ?? []), item])
+    return this.#queued(item)
+  }
+
   #isRetriable(deadLetter: DeadLetter): boolean {
     const { id } = deadLetter.item
     return !this.of(id) && !(isConflict(deadLetter) && this.deadLettersOf(id).some((one) => !isConflict(one)))
@@ -319,6 +338,7 @@ type Sight =
   | 'retried exactly'
   | 'discarded exactly'
   | 'dry run'
+  | 'replaced'
   | 'acked'
   | 'acked by a zombie'
   | 'marked saved'
@@ -411,6 +431,8 @@ class History {
       case 'retry these':
       case 'discard these':
         return await this.#changeThese(step)
+      case 'replace':
+        return await this.#replace(step)
       case 'discard': {
         const wanted = step.ids.map((n) => ids[n]!)
         return void expect(await discardIds(this.#queues[1], wanted), 'dead letters discarded').toBe(
@@ -438,6 +460,21 @@ class History {
     model.deadLetters = model.deadLetters.filter((one) => !named.includes(one))
     if (changed.length > 0) this.#see('discarded exactly')
     expect(await this.#queues[0].discard(handles), 'dead letters discarded').toEqual({ done: handles.length, changed })
+  }
+
+  async #replace({ pick, text }: Extract<Step, { do: 'replace' }>): Promise<void> {
+    const found = this.#inOrder((await this.#queues[0].deadLetters(1_000)).deadLetters)
+    const pairs = this.#model.deadLetters.map((deadLetter, n) => ({ deadLetter, handle: found[n]!.handle }))
+    const [pair] = chosen(pairs, [pick])
+    if (!pair) return
+    const { id } = pair.deadLetter.item
+    const replacement = item(id, `text ${text}`, `digest-${text}`, this.#clock++)
+    const expected = this.#model.replace(pair.deadLetter, replacement)
+    const replaced = this.#queues[1].replace(pair.handle, replacement)
+    if (typeof expected === 'string') return await expect(replaced).rejects.toMatchObject({ code: expected })
+    this.#see('replaced')
+    expect(await replaced, 'the state of what replaced a dead letter').toEqual(expected)
+    expect(await this.#queues[0].replace(pair.handle, replacement), 'a second time').toBeUndefined()
   }
 
   async #enqueue(wanted: { id: number; text: number }[][]): Promise<void> {
@@ -645,6 +682,7 @@ const complete: Step[] = [
   { do: 'receive', slot: 1, rows: 5, bytes: 1_000_000 },
   { do: 'deadLetter', slot: 1, picks: [0, 1, 2, 3, 4, 5, 6, 7, 8] },
   { do: 'retry these', picks: [0, 0, 1], dryRun: true },
+  { do: 'replace', pick: 1, text: 2 },
   { do: 'retry these', picks: [0, 0], dryRun: false },
   { do: 'discard these', picks: [0, 0], dryRun: false },
 ]
@@ -676,6 +714,7 @@ const sighted: Sight[] = [
   'retried exactly',
   'discarded exactly',
   'dry run',
+  'replaced',
   'acked',
   'acked by a zombie',
   'marked saved',

@@ -99,13 +99,20 @@ test('RedisQueue with a replica acknowledges saves that the replica has, and rep
 
 test('RedisQueue acknowledges nothing while its replica is frozen: no new save, no duplicate, no step of dead letters', async () => {
   const [early, late, unknown] = [anItem('early'), anItem('late'), anItem('unknown')]
-  const [first, second] = await deadLetters(2)
+  const [first, second, third] = await deadLetters(3)
+  const edited = { ...anItem('edited'), id: (await queue.deadLetter(third!))!.id }
   const other = await open()
   await save(early)
   await save(anItem(), other)
   replica.pause()
   const started = performance.now()
-  const slow = [save(unknown), save(late), queue.retry([first!]), queue.discard([second!])]
+  const slow = [
+    save(unknown),
+    save(late),
+    queue.retry([first!]),
+    queue.discard([second!]),
+    other.replace(third!, edited),
+  ]
   const found = Promise.allSettled(slow)
   let settled = false
   void found.then(() => {
@@ -116,6 +123,7 @@ test('RedisQueue acknowledges nothing while its replica is frozen: no new save, 
   expect(await found).toMatchObject([
     { value: unconfirmed },
     { value: unconfirmed },
+    { reason: unconfirmed },
     { reason: unconfirmed },
     { reason: unconfirmed },
   ])
@@ -146,9 +154,9 @@ test('RedisQueue acknowledges nothing while its replica is frozen: no new save, 
   expect(await save(late, other)).toEqual(duplicate)
   expect(await save(unknown)).toEqual(duplicate)
   expect(await save(last)).toEqual(duplicate)
-  // early, unknown, late, last, one of the other queue, and the dead letter that was retried.
-  expect(await depth(primary)).toBe(6)
-  expect(await depth(replica)).toBe(6)
+  // early, unknown, late, last, one of the other queue, and the dead letters that were retried and replaced.
+  expect(await depth(primary)).toBe(7)
+  expect(await depth(replica)).toBe(7)
   const { deadLetters: left, replicas } = await queue.status()
   expect({ left, replicas }).toEqual({
     left: 0,
@@ -240,6 +248,7 @@ test('RedisQueue refuses saves at once while no replica is connected, and goes o
   const started = performance.now()
   for (let n = 0; n < 5; n++) await expect(save(anItem())).rejects.toMatchObject(refused)
   await expect(queue.retry(['1-1'])).rejects.toMatchObject(refused)
+  await expect(queue.replace('1-1', anItem())).rejects.toMatchObject(refused)
   // Six waits would take 6 s.
   expect(performance.now() - started).toBeLessThan(5_000)
   expect(await depth(primary)).toBe(before)

@@ -163,8 +163,13 @@ test('reads of the queue and of the events log reject with QUEUE_UNAVAILABLE whi
       tail: events.tail(),
       read: events.read(tail, 1),
     }
-    const [write, ...answers] = await Promise.allSettled([queue.retry(['1-1']), ...Object.values(reads)])
-    expect(write).toMatchObject({ reason: { code: 'OUTCOME_UNKNOWN' } })
+    const replaced = queue.replace('1-1', { id: 'an id', digest: 'digest', at: 5, body: '' })
+    const [retry, replace, ...answers] = await Promise.allSettled([
+      queue.retry(['1-1']),
+      replaced,
+      ...Object.values(reads),
+    ])
+    for (const write of [retry, replace]) expect(write).toMatchObject({ reason: { code: 'OUTCOME_UNKNOWN' } })
     const message = expect.stringContaining('it did not answer. Nothing was changed')
     for (const [i, answer] of answers.entries())
       expect(answer, Object.keys(reads)[i]).toMatchObject({ reason: { code: 'QUEUE_UNAVAILABLE', message } })

@@ -53,6 +53,7 @@ const needs: Record<string, string> = {
   'Mutation.saveMany': 'write',
   'Mutation.retryDeadLetters': 'admin',
   'Mutation.discardDeadLetters': 'admin',
+  'Mutation.editDeadLetter': 'admin',
   'Mutation.pausePersisting': 'admin',
   'Mutation.resumePersisting': 'admin',
   'Subscription.saved': 'read',

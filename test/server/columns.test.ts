@@ -1,8 +1,10 @@
 /** Columns of every type in GraphQL: what a client sends comes back exactly, as a variable and as a literal, or is refused by name and limit. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { jsonOf } from '../../src/model/model.ts'
 import type { Client, Json } from '../harness/client.ts'
 import { eventually } from '../harness/eventually.ts'
 import { type ModelServer, serveModels } from '../harness/model-server.ts'
+import { Every } from '../harness/models.ts'
 
 let server: ModelServer
 beforeAll(async () => {
@@ -243,6 +245,56 @@ describe('A column of GraphQL', () => {
       status: 'SAVED',
       every: { big: '9007199254740993', price: '0.1234567890123456789' },
     })
+  })
+})
+
+describe('editDeadLetter', () => {
+  const id = '00000000-0000-7000-8000-000000000001'
+  const query = 'mutation ($id: ID!, $input: JSON!) { editDeadLetter(id: $id, input: $input) { status } }'
+  const root = { scope: 'read write admin' }
+  const edited = async (input: object, how = query) => (await (await server.as(root)).graphql(how, { id, input })).body
+  const refused: [Column | 'maybeWhole' | 'colour', unknown, RegExp][] = [
+    ['text', 'x'.repeat(11), /^text of Every is 11 characters long; at most 10 are allowed$/],
+    ['maybeWhole', 2_147_483_648, /^maybeWhole of Every must be at least .* at most 2147483647, got 2147483648$/],
+    ['big', '9223372036854775808', /^big of Every must be .* at most 9223372036854775807, got 9223372036854775808$/],
+    ['big', 9_007_199_254_740_992, /^big of Every is a number that JSON cannot hold exactly; send it as a string/],
+    ['price', '1e3', /^price of Every must be a decimal number, such as "12.50"$/],
+    ['flag', 'true', /^flag of Every must be true or false, got string$/],
+    ['at', '2026-02-30T00:00:00Z', /^at of Every must be a time with its offset/],
+    ['data', { a: [9_007_199_254_740_992] }, /^data of Every holds a whole number beyond 2\^53/],
+    ['bytes', 'AP8', /^bytes of Every must be base64/],
+    ['mood', 'GONE', /^mood of Every must be one of HAPPY, SAD, Mixed_1, got "GONE"$/],
+    ['ratio', null, /^ratio of Every must not be null$/],
+    ['colour', 'red', /^"colour" is no column of Every/],
+  ]
+  const literalOf = (input: object) =>
+    `mutation { editDeadLetter(id: "${id}", input: ${jsonLiteral(input)}) { status } }`
+
+  test('takes the input of a dead letter as it is shown, and refuses a value by its column and limit', async () => {
+    const row = { id, createdAt: new Date(5), savedAt: new Date(5), ...plain }
+    await server.store.insert(Every, [row])
+    const input = { ...plain, data: { a: [-1.5e-7, 9_007_199_254_740_991, 'é'] }, seldomBig: null, maybePrice: '0.30' }
+    const saving = 'mutation ($input: EveryInput!) { saveEvery(input: $input, waitMs: 20000) { status } }'
+    const { body } = await (await server.as({})).graphql(saving, { input: { ...input, id } })
+    expect(body.data.saveEvery).toEqual({ status: 'FAILED' })
+    const list = '{ deadLetters { edges { node { input } } } }'
+    const { edges } = (await (await server.as(root)).graphql(list)).body.data.deadLetters
+    const shown = edges[0].node.input
+    expect(shown).toMatchObject({ ...input, maybePrice: '0.3', usualAt: defaults.at })
+    for (const [name, value, message] of refused) {
+      const all = { ...shown, [name]: value }
+      for (const { errors } of [await edited(all), await edited({}, literalOf(all))])
+        expect(errors, name).toMatchObject([
+          { message: expect.stringMatching(message), extensions: { code: 'BAD_USER_INPUT' } },
+        ])
+    }
+    const rounded = await edited({}, literalOf(shown).replace('9007199254740991', '9007199254740993'))
+    expect(rounded.errors[0].message).toContain('A number in a JSON literal would be rounded')
+    server.store.remove(Every, id)
+    expect(await edited({}, literalOf(shown))).toEqual({ data: { editDeadLetter: { status: 'QUEUED' } } })
+    await eventually(async () => (await server.app.queue.status()).depth === 0)
+    const [saved] = await server.store.find(Every, [id])
+    expect(jsonOf(Every, saved!)).toEqual(shown)
   })
 })
 

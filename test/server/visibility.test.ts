@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Json } from '../harness/client.ts'
 import { eventually, holds } from '../harness/eventually.ts'
 import { type ModelServer, serveModels } from '../harness/model-server.ts'
-import { resolved } from '../harness/models.ts'
+import { Memo, resolved } from '../harness/models.ts'
 import { openStream } from '../harness/ways.ts'
 
 const red = { sub: 'ann', tenant: 'red' }
@@ -207,6 +207,35 @@ describe('A model with visibleTo', () => {
         stream.close()
       }
     },
+  )
+})
+
+test("editDeadLetter keeps the value of a client's token, whoever edits, and refuses another one", async () => {
+  const id = randomUUID()
+  const row = { id, createdAt: new Date(5), savedAt: new Date(5), tenantId: 'blue', topic: 1, text: 'in the way' }
+  await server.store.insert(Memo, [row])
+  const query = 'mutation ($input: MemoInput!, $id: ID) { saveMemo(input: $input, id: $id, waitMs: 20000) { status } }'
+  const failed = await ask(red, query, { id, input: { topic: 1, text: 'wrong' } })
+  expect(failed.data).toEqual({ saveMemo: { status: 'FAILED' } })
+  server.store.remove(Memo, id)
+  const edit = (input: object) =>
+    ask(
+      { ...admin, tenant: 'blue' },
+      'mutation ($id: ID!, $input: JSON!) { editDeadLetter(id: $id, input: $input) { status } }',
+      { id, input },
+    )
+  for (const tenantId of ['blue', null, 5])
+    expect((await edit({ topic: 1, text: 'right', tenantId })).errors[0]).toMatchObject({
+      message: 'tenantId of Memo was set from the token of the client, and stays as it is; leave it out',
+      extensions: { code: 'BAD_USER_INPUT' },
+    })
+  expect(await edit({ topic: 1, text: 'right', tenantId: 'red' })).toEqual({
+    data: { editDeadLetter: { status: 'QUEUED' } },
+  })
+  await holds(async () =>
+    expect(await ask(red, `{ memo(id: "${id}") { tenantId text } }`)).toEqual({
+      data: { memo: { tenantId: 'red', text: 'right' } },
+    }),
   )
 })
 

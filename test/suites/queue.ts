@@ -997,6 +997,69 @@ export function queueSuite<B extends QueueBench>(
         expect(await queue.find([late.id])).toEqual([saved])
       })
 
+      test('are replaced by other content of their id, in one step, once', async () => {
+        const consumer = queue.consumer('w')
+        const [one, two] = items(2) as [Item, Item]
+        await deadLettered(one, consumer)
+        await deadLettered(two, consumer)
+        const handle = (await queue.deadLettersOf([one.id]))[0]!.handles[0]!
+        const other = item(one.id, 'other', 'other', one.at)
+        const another = item(one.id, 'another', 'another', one.at)
+        for (const unknown of ['x', '', '5', '5-5', '7/5-5', '1/'])
+          expect(await queue.replace(unknown, other), unknown).toBeUndefined()
+        expect(await queue.replace(handle, { ...other, id: two.id })).toBeUndefined()
+        expect(await queue.status()).toMatchObject({ depth: 0, deadLetters: 2 })
+        const states = await Promise.all([queue.replace(handle, other), (await bench.open()).replace(handle, another)])
+        const [winner, state] = states[0] ? [other, states[0]] : [another, states[1]]
+        expect(states.filter((one) => one === undefined)).toHaveLength(1)
+        const queued = { status: 'QUEUED', digest: winner.digest, at: one.at, conflicts: 0 }
+        expect(state).toEqual(queued)
+        expect(await queue.find([one.id, two.id])).toMatchObject([queued, { status: 'FAILED' }])
+        expect(await queue.status()).toMatchObject({ depth: 1, deadLetters: 1 })
+        const enqueued = async (one: Item) => (await queue.enqueue([[one]]))[0]
+        expect(await enqueued(winner)).toEqual([{ ...queued, duplicate: true }])
+        expect(await enqueued(one)).toMatchObject({ code: 'ID_CONFLICT' })
+        const [entry] = (await receiveSome(consumer)) as [Entry]
+        expect(entry).toMatchObject({ id: one.id, body: winner.body, deliveries: 1 })
+        expect(await consumer.countAttempt(entry)).toBe(1)
+        await consumer.deadLetter([{ entry, failure }])
+        expect(await queue.replace(handle, other)).toBeUndefined()
+        expect(await queue.find([one.id])).toMatchObject([{ status: 'FAILED', digest: winner.digest, at: one.at }])
+        const again = (await queue.deadLettersOf([one.id]))[0]!.handles[0]!
+        expect(await queue.replace(again, other)).toMatchObject({ status: 'QUEUED', digest: 'other' })
+        await consumer.ack(await receiveSome(consumer))
+        expect(await enqueued(other)).toMatchObject([{ status: 'SAVED', at: one.at, duplicate: true }])
+        expect(await enqueued(one)).toMatchObject({ code: 'ID_CONFLICT' })
+        expect(await queue.status()).toMatchObject({ depth: 0, deadLetters: 1 })
+      })
+
+      test('are not replaced while their id is pending, or belongs to another dead letter', async () => {
+        const consumer = queue.consumer('w')
+        const own = item(newId(), 'own')
+        await conflicting(item(own.id, 'late'), consumer)
+        const [late] = (await queue.deadLettersOf([own.id]))[0]!.handles as [string]
+        const replace = () => queue.replace(late, item(own.id, 'new', 'new', own.at))
+        const refused = { code: 'ID_CONFLICT', message: expect.stringContaining('Nothing was changed') }
+        await queue.enqueue([[own]])
+        await expect(replace()).rejects.toMatchObject(refused)
+        const [entry] = (await receiveSome(consumer)) as [Entry]
+        await consumer.deadLetter([{ entry, failure }])
+        await expect(replace()).rejects.toMatchObject(refused)
+        expect(await queue.find([own.id])).toMatchObject([{ status: 'FAILED', digest: own.digest, conflicts: 1 }])
+        expect(await queue.status()).toMatchObject({ depth: 0, deadLetters: 2 })
+        const [first] = (await queue.deadLettersOf([own.id]))[0]!.handles as [string]
+        const edited = item(own.id, 'edited', 'edited', own.at)
+        expect(await queue.replace(first, edited)).toEqual({
+          status: 'QUEUED',
+          digest: 'edited',
+          at: own.at,
+          conflicts: 1,
+        })
+        await consumer.ack(await receiveSome(consumer))
+        expect(await replace()).toMatchObject({ status: 'QUEUED', conflicts: 0 })
+        expect(await queue.find([own.id], 'edited')).toMatchObject([{ status: 'SAVED' }])
+      })
+
       test('are deleted by discard, all of an id, permanently', async () => {
         const consumer = queue.consumer('w')
         const id = randomUUID()

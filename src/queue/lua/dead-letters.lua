@@ -54,6 +54,13 @@ local function isInStream(stream, pending)
   return handle and #redis.call('XRANGE', stream, handle, handle) > 0
 end
 
+-- Whether the dead letter may be enqueued again. It stays if its id is pending, because an id has at most one pending message; and one with
+-- ID_CONFLICT if its id has one without, because the id belongs to the content of that one.
+local function mayMove(stream, pending, index, dead, id, deadLetter)
+  if isInStream(stream, redis.call('HGET', pending, id)) then return false end
+  return kindOf(deadLetter.f) == '0' or not firstDeadLetter(index, dead, id, '0')
+end
+
 -- Whether the index has to be repaired: it has one member for each dead letter, unless another program changed one of the two keys, or
 -- release 0.1 wrote its own index.
 local function needsRepair(oldIndex, index, dead)

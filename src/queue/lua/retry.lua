@@ -1,14 +1,8 @@
--- Enqueues dead letters again under their ids, in one bounded step. A dead letter stays if its id is pending, because an id has at most one
--- pending message; and one with ID_CONFLICT if its id has one without, because the id belongs to the content of that one.
+-- Enqueues dead letters again under their ids, in one bounded step: those that may move.
 -- KEYS: 1 stream, 2 pending, 3 old index, 4 index, 5 dead letters
 -- ARGV: 1 'dry' to change nothing, else ''; then handles of dead letters
 -- Returns 'REPAIR' if the index has to be repaired first; else with how many handles the step is done, and the handles that it moved
 local bytesAtOnce = 4 * 1024 * 1024
-
-local function mayMove(id, deadLetter)
-  if isInStream(KEYS[1], redis.call('HGET', KEYS[2], id)) then return false end
-  return kindOf(deadLetter.f) == '0' or not firstDeadLetter(KEYS[4], KEYS[5], id, '0')
-end
 
 local ok, plan = pcall(function()
   if needsRepair(KEYS[3], KEYS[4], KEYS[5]) then return 'REPAIR' end
@@ -22,7 +16,7 @@ local ok, plan = pcall(function()
     done = n - 1
     local id = deadLetter and deadLetter.id or handle
     -- Without a message there is nothing to enqueue.
-    if deadLetter and deadLetter.m and not isMoved[id] and mayMove(id, deadLetter) then
+    if deadLetter and deadLetter.m and not isMoved[id] and mayMove(KEYS[1], KEYS[2], KEYS[4], KEYS[5], id, deadLetter) then
       isMoved[id] = true
       handles[#handles + 1] = handle
       local member = memberOfDeadLetter(handle, deadLetter)
