@@ -100,6 +100,12 @@ const settings = {
   introspection: setting('INTROSPECTION', z.enum(['on', 'off'], { error: 'must be on or off' }).optional()).describe(
     'GraphiQL, and introspection of the schema: on or off. Left out: on, but off with NODE_ENV=production.',
   ),
+  consoleSpike: setting(
+    'CONSOLE_SPIKE',
+    z.enum(['true', 'false'], { error: 'must be true or false' }).optional(),
+  ).describe(
+    'Whether the console offers Spike, a demonstration that writes thousands of rows for good. Left out: true, but false with NODE_ENV=production.',
+  ),
   operations: setting('PERSISTED_OPERATIONS', operations.optional()).describe(
     'A JSON file with a list of documents, or an object of them: the server then refuses all others.',
   ),
@@ -260,6 +266,7 @@ function resolve(s: Settings, production: boolean) {
     allowedHosts: namesAll ? s.allowedHosts : loopbackNames(s.host),
     apiProcesses: s.apiProcesses === 'auto' ? (isFile(s.queueUrl) ? 1 : cores()) : s.apiProcesses,
     introspection: s.introspection ? s.introspection === 'on' : !production,
+    consoleSpike: s.consoleSpike ? s.consoleSpike === 'true' : !production,
     traces: endpoint ? { endpoint, headers: tracesHeaders, serviceName, sampler, ratio: samplerRatio } : undefined,
     production,
     /** Texts that must not appear in a log. */

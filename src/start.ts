@@ -89,6 +89,7 @@ export function startApi(
         graphiql: config.introspection && config.operations === undefined,
         introspection: config.introspection,
         operations: config.operations,
+        consoleSpike: config.consoleSpike,
         auth: config.auth,
         requestsPerSecond: config.requestsPerSecond,
         streamsPerClient: config.streamsPerClient,

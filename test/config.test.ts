@@ -55,6 +55,7 @@ describe('readConfig', () => {
       streamsPerClient: undefined,
       maxConnections: 15_000,
       introspection: true,
+      consoleSpike: true,
       traces: undefined,
       operations: undefined,
       production: false,
@@ -66,6 +67,14 @@ describe('readConfig', () => {
   test('prefers the environment to .env, and counts an empty setting as left out', () => {
     const config = readConfig({ PORT: '1', WORKER_BATCH: '' }, { PORT: '2', CACHE_TTL_MS: '500', WORKER_BATCH: '7' })
     expect(config).toMatchObject({ port: 1, cacheTtlMs: 500, workerBatch: 7 })
+  })
+
+  test('leaves the spike of the console out in production, unless CONSOLE_SPIKE says otherwise', () => {
+    const spike = (env: Record<string, string>) => readConfig(env, {}).consoleSpike
+    expect(spike({ NODE_ENV: 'production' })).toBe(false)
+    expect(spike({ NODE_ENV: 'production', CONSOLE_SPIKE: 'true' })).toBe(true)
+    expect(spike({ CONSOLE_SPIKE: 'false' })).toBe(false)
+    expect(problems({ CONSOLE_SPIKE: 'yes' })).toContain('CONSOLE_SPIKE must be true or false')
   })
 
   test('reports every problem in one message', () => {

@@ -16,13 +16,20 @@ const chartAlone: Plugin = {
   },
 }
 
+/** As the server does where CONSOLE_SPIKE is on. */
+const spike: Plugin = {
+  name: 'spike',
+  apply: 'serve',
+  transformIndexHtml: (page) => page.replace('<div id="console"', '$& data-console-spike'),
+}
+
 const config: InlineConfig = {
   root: fileURLToPath(new URL('.', import.meta.url)),
   configFile: false,
   base: '/console/',
   logLevel: 'warn',
   publicDir: false,
-  plugins: [chartAlone],
+  plugins: [chartAlone, spike],
   // No data: URLs and no inline script, so that the Content-Security-Policy can be strict.
   build: { assetsInlineLimit: 0, modulePreload: { polyfill: false }, target: 'es2023', reportCompressedSize: false },
   // `h(…)` is shorter than what the automatic runtime makes, and needs no second runtime.

@@ -120,3 +120,7 @@ export function lineOf({ columns }: Model, values: Values): string {
 
 export const textOf = (value: unknown): string =>
   typeof value === 'string' ? value : value === null || value === undefined ? '' : JSON.stringify(value)
+
+/** The beginning of a text. A part of a long text would keep all of it in memory: this is a text of its own. */
+export const excerptOf = (text: string, length: number): string =>
+  text.length <= length ? text : JSON.parse(JSON.stringify(text.slice(0, length)))

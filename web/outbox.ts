@@ -6,8 +6,9 @@ import { type Save, uuidv7 } from '../client/index.ts'
 import { access } from './access.ts'
 import { ask, client, clientOf, noting, problemOf, textOf } from './client.ts'
 import { onSaved } from './feed.ts'
+import { type Typed, typedOf } from './form.ts'
 import { duration } from './format.ts'
-import { chosen, lineOf, modelNamed, onChosen, operationsOf, type Values } from './models.ts'
+import { chosen, excerptOf, lineOf, type Model, modelNamed, onChosen, operationsOf, type Values } from './models.ts'
 import { Receipt } from './operations.ts'
 import { pause } from './pause.ts'
 import { look } from './queue.ts'
@@ -20,10 +21,12 @@ interface Kept {
   /** The name of the model. */
   model: string
   values: Values
+  /** What was typed for them, where they do not tell: JSON with its spaces, numbers with their zeros. */
+  texts: Typed
 }
 
 export interface Sent extends Kept {
-  /** The values in one line. */
+  /** The beginning of the values in one line. */
   text: string
   state: 'sending' | 'retrying' | 'queued' | 'saved' | 'failed'
   startedAt: number
@@ -44,13 +47,17 @@ export const outbox = makeStore({ sent: [] as Sent[] })
 /** Those that are not saved yet. */
 const open = new Map<string, Save>()
 
-export function submit(model: string, values: Values): void {
-  begin({ id: uuidv7(), model, values })
+export function submit(model: string, values: Values, typed: Typed): void {
+  const texts = Object.fromEntries(Object.entries(typed).filter(([name, text]) => text !== values[name]))
+  begin({ id: uuidv7(), model, values, texts })
 }
+
+/** What was typed. */
+export const typedFor = (model: Model, { values, texts }: Sent): Typed => ({ ...typedOf(model, values), ...texts })
 
 function begin(kept: Kept): void {
   const model = modelNamed(kept.model)
-  const text = model ? lineOf(model, kept.values) : JSON.stringify(kept.values)
+  const text = excerptOf(model ? lineOf(model, kept.values) : JSON.stringify(kept.values), 1_000)
   const sent: Sent = { ...kept, text, state: 'sending', startedAt: performance.now() }
   outbox.set({ sent: [sent, ...outbox.get().sent].slice(0, shown) })
   void send(kept)
@@ -166,7 +173,10 @@ function change(id: string, part: Partial<Sent>, without?: 'reason'): void {
 function keep(): void {
   const waiting = outbox.get().sent.filter(({ id }) => open.has(id))
   try {
-    sessionStorage.setItem(key, JSON.stringify(waiting.map(({ id, model, values }) => ({ id, model, values }))))
+    sessionStorage.setItem(
+      key,
+      JSON.stringify(waiting.map(({ id, model, values, texts }) => ({ id, model, values, texts }))),
+    )
   } catch {
     // More text than a browser keeps: a reload loses it, nothing else does.
   }

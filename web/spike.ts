@@ -12,6 +12,9 @@ import { look } from './queue.ts'
 import { say } from './say.ts'
 import { makeStore } from './store.ts'
 
+/** Whether the server lets its console do this: CONSOLE_SPIKE. */
+export const isOffered = document.getElementById('console')!.dataset.consoleSpike !== undefined
+
 export const sizes = [1_000, 10_000, 100_000]
 const requestsAtOnce = 3
 
@@ -49,7 +52,7 @@ const required = (model: Model): Column[] =>
 
 export async function startSpike(size: number): Promise<void> {
   const model = chosen()
-  if (sending(spike.get().run) || !model) return
+  if (!isOffered || sending(spike.get().run) || !model) return
   stop = new AbortController()
   open = new Set()
   spike.set({

@@ -47,13 +47,21 @@ interface File extends Tagged {
   zipped: Buffer
 }
 
+interface ConsoleOptions {
+  /** Whether the page offers the demonstration that writes thousands of rows. */
+  spike: boolean
+  /** The URL of the built console, with a slash at the end. */
+  folder?: URL
+}
+
 export class Console {
+  readonly #spike: boolean
   readonly #dist: URL
   #page: File | undefined
   readonly #assets = new Map<string, File>()
 
-  /** `folder`: the URL of the built console, with a slash at the end. */
-  constructor(folder = dist) {
+  constructor({ spike, folder = dist }: ConsoleOptions) {
+    this.#spike = spike
     this.#dist = folder
   }
 
@@ -90,8 +98,9 @@ export class Console {
     if (this.#page) return
     try {
       for (const name of readdirSync(new URL('assets/', this.#dist)))
-        this.#assets.set(name, read(new URL(`assets/${name}`, this.#dist)))
-      this.#page = read(new URL('index.html', this.#dist))
+        this.#assets.set(name, fileOf(name, readFileSync(new URL(`assets/${name}`, this.#dist))))
+      const page = readFileSync(new URL('index.html', this.#dist), 'utf8')
+      this.#page = fileOf('index.html', Buffer.from(this.#spike ? withSpike(page) : page))
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
     }
@@ -102,9 +111,11 @@ const notBuilt = `The console is not built: its files are missing in web/dist. "
 The API works without it: REST, where a client accepts application/json, and /graphql.
 `
 
-function read(url: URL): File {
-  const body = readFileSync(url)
-  const type = types[extname(url.pathname)] ?? 'text/html; charset=utf-8'
+/** web/spike.ts looks for the attribute: without it, the page has no way to start a spike. */
+const withSpike = (page: string) => page.replace('<div id="console"', '$& data-console-spike')
+
+function fileOf(name: string, body: Buffer): File {
+  const type = types[extname(name)] ?? 'text/html; charset=utf-8'
   return { ...tagged(type, body), zipped: gzipSync(body, { level: 9 }) }
 }
 

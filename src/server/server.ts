@@ -30,6 +30,8 @@ export interface ServerOptions extends LimitOptions {
   host: string
   port: number
   graphiql: boolean
+  /** The console offers its demonstration. */
+  consoleSpike: boolean
   auth: AuthOptions
   /** Per client; undefined: no limit. */
   requestsPerSecond: number | undefined
@@ -120,7 +122,7 @@ export async function serve(
     }),
   ])
   const receipts = '/receipts/'
-  const web = new Console()
+  const web = new Console({ spike: options.consoleSpike })
   const graphiql = new GraphiQL(models[0]!, { withToken: auth.required })
   const route = (path: string, request: IncomingMessage): Route | undefined => {
     // Like the console, the page needs no token: the user types it there.

@@ -93,7 +93,24 @@ describe.each(setUps)('the console (%s)', (setUp) => {
         for (const { duration } of list.getEntries()) longest.ms = Math.max(longest.ms, duration)
       }).observe({ type: 'longtask' })
     })
-    await page.click('button[aria-label="Save 10,000"]')
+    await page.locator('.spike summary').click()
+    const lowest = Math.max(
+      ...(await page
+        .locator('button:visible')
+        .evaluateAll((all) => all.map((one) => one.getBoundingClientRect().bottom))),
+    )
+    const offer = page.getByRole('button', { name: 'Spike of 10,000 rows', exact: true })
+    expect((await offer.boundingBox())!.y + (await offer.boundingBox())!.height).toBeCloseTo(lowest, 0)
+    await offer.click()
+    await page.locator('dialog', { hasText: 'Write 10,000 rows of Content into the database?' }).waitFor()
+    await holds(async () =>
+      expect(await page.evaluate(() => document.activeElement?.textContent)).toBe('Write nothing'),
+    )
+    await page.keyboard.press('Enter')
+    await page.locator('dialog').waitFor({ state: 'detached' })
+    expect(await page.locator('[data-spike]').count()).toBe(0)
+    await offer.click()
+    await page.getByRole('button', { name: 'Write 10,000 rows' }).click()
     await page.fill('#column-content', 'typed meanwhile')
     await page.locator('[data-spike=done]', { hasText: '10,000 accepted in' }).waitFor({ timeout: 60_000 })
     expect(await page.locator('.bar').allInnerTexts()).toEqual([
@@ -230,8 +247,7 @@ describe.each(setUps)('the console (%s)', (setUp) => {
       await press('Tab')
     }
     const names = seen.map(({ name }) => name)
-    for (const name of ['Save', 'What you saved', 'Save 1,000', 'Save 10,000', 'Save 100,000', 'Saved contents'])
-      expect(names).toContain(name)
+    for (const name of ['Save', 'What you saved', 'Saved contents']) expect(names).toContain(name)
     expect(seen.filter(({ visible }) => !visible)).toEqual([])
     await page.locator('.rows li button').first().focus()
     await press('Enter')

@@ -23,7 +23,9 @@ export interface Consoles {
 /** Over the app of `served`. */
 export function serveAll(
   { app, store }: ModelServer,
-  options: Partial<Pick<ServerOptions, 'introspection' | 'operations' | 'auth' | 'origins' | 'requestsPerSecond'>> = {},
+  options: Partial<
+    Pick<ServerOptions, 'consoleSpike' | 'introspection' | 'operations' | 'auth' | 'origins' | 'requestsPerSecond'>
+  > = {},
   datamodel = datamodelOf(),
 ): Promise<Served> {
   return serve(
@@ -33,6 +35,7 @@ export function serveAll(
       host: '127.0.0.1',
       port: 0,
       graphiql: true,
+      consoleSpike: false,
       introspection: true,
       operations: undefined,
       auth: {},
@@ -53,7 +56,8 @@ export function serveAll(
 
 export async function serveConsoles(): Promise<Consoles> {
   const served = await serveModels()
-  const open = await serveAll(served, { introspection: false, auth: { devClaims: { sub: 'dev', tenant: 'a' } } })
+  const auth = { devClaims: { sub: 'dev', tenant: 'a' } }
+  const open = await serveAll(served, { introspection: false, consoleSpike: true, auth })
   const locked = await serveAll(served, { introspection: false, auth: { secret } })
   const close = async () => {
     await open.close()

@@ -62,6 +62,10 @@ test('the console is revalidated each time, and sent once', async () => {
   expect(await again.text()).toBe('')
 })
 
+test('the page of the console says whether it offers Spike', async () => {
+  expect(await page()).toContain('<div id="console" data-console-spike></div>')
+})
+
 test('the files of the console are immutable, and match their integrity', async () => {
   const paths = await assets()
   expect(paths).toHaveLength(3)
@@ -94,7 +98,7 @@ test.each(['/console/assets/none.js', '/console/assets/..%2findex.html', '/conso
 )
 
 test('a server without a built console tells a browser how to build it', async () => {
-  const console = new Console(new URL('file:///nowhere/at/all/'))
+  const console = new Console({ spike: true, folder: new URL('file:///nowhere/at/all/') })
   const front = {
     paths: '/',
     route: console.route.bind(console),

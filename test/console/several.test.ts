@@ -8,7 +8,7 @@ import { holds } from '../harness/eventually.ts'
 import { models } from '../harness/models.ts'
 import { tokenOf } from '../harness/tenants.ts'
 import { type Consoles, serveAll, serveConsoles } from './consoles.ts'
-import { numberOf, openWindow } from './window.ts'
+import { numberOf, openWindow, startSpike } from './window.ts'
 
 let consoles: Consoles
 let browser: Browser
@@ -35,18 +35,26 @@ test('the console saves a row of the chosen model from a form of its columns, an
   expect(await page.locator('form.save label').allInnerTexts()).toEqual([
     expect.stringMatching(/^postId\s+text, at most 36 characters$/),
     expect.stringMatching(/^body\s+text$/),
-    expect.stringMatching(/^rating\s+a whole number, from 1 to 5, optional$/),
-    expect.stringMatching(/^mood\s+default HAPPY$/),
+    expect.stringMatching(/^rating\s+a whole number, from 1 to 5$/),
+    expect.stringMatching(/^mood\s*$/),
+  ])
+  expect(await page.locator('#choice-rating').inputValue()).toBe('null')
+  expect(await page.locator('#column-mood option').allInnerTexts()).toEqual([
+    'default: HAPPY',
+    'HAPPY',
+    'SAD',
+    'Mixed_1',
   ])
   await page.getByLabel('postId').fill('post 1')
   await page.getByLabel('postId').press('Enter')
   await page.getByText('body is missing.').waitFor()
+  await page.getByRole('button', { name: 'Save an empty text' }).waitFor()
   expect(await page.evaluate(() => document.activeElement?.id)).toBe('column-body')
   await page.getByLabel('body').fill('a comment')
-  await page.getByLabel('rating').fill('many')
+  await page.locator('#column-rating').fill('many')
   await page.getByLabel('body').press('Enter')
   await page.getByText('rating must be a whole number.').waitFor()
-  await page.getByLabel('rating').fill('9')
+  await page.locator('#column-rating').fill('9')
   await page.getByLabel('body').press('Enter')
   const failed = page.locator('.sent li[data-state=failed]')
   await failed.locator('.reason', { hasText: 'rating of Comment must be at least 1 and at most 5, got 9' }).waitFor()
@@ -56,7 +64,9 @@ test('the console saves a row of the chosen model from a form of its columns, an
   await failed.getByRole('button', { name: 'Edit' }).click()
   await holds(async () => expect(await page.locator('#column-body').inputValue()).toBe('a comment'))
   expect(await page.getByLabel('Model', { exact: true }).inputValue()).toBe('Comment')
-  await page.getByLabel('rating').fill('')
+  expect(await page.locator('#choice-rating').inputValue()).toBe('value')
+  await page.locator('#choice-rating').selectOption('null')
+  expect(await page.locator('#column-rating').inputValue()).toBe('')
   await page.getByLabel('mood').selectOption('SAD')
   await page.getByRole('button', { name: 'Save', exact: true }).click()
   await page
@@ -190,14 +200,141 @@ test('the form of a model has a field for each type of column, and each value is
   await window.close()
 })
 
+test('the form saves null, a default and an empty text where they are chosen, and a text of several lines', async () => {
+  const window = await openWindow(browser, consoles.open.url)
+  const { page } = window
+  await choose(window, 'Every')
+  const required = { whole: '1', big: '1', ratio: '1', price: '1', at: '2026-02-01T07:30', data: 'null', bytes: '' }
+  for (const [name, text] of Object.entries(required)) await page.locator(`#column-${name}`).fill(text)
+  await page.locator('#column-mood').selectOption('SAD')
+  for (const name of ['Whole', 'Big', 'Ratio', 'Price', 'At', 'Data', 'Bytes', 'Text'])
+    await page.locator(`#choice-seldom${name}`).selectOption('null')
+  for (const name of ['Flag', 'Mood']) await page.locator(`#column-seldom${name}`).selectOption('null')
+  await page.locator('#choice-maybeText').selectOption('empty')
+  // Typed and taken back, it is what it was at first.
+  await page.locator('#column-usualWhole').fill('8')
+  await page.locator('#column-usualWhole').fill('')
+  await page.locator('#column-usualText').pressSequentially('two')
+  await page.keyboard.press('Shift+Enter')
+  await page.keyboard.type('lines')
+  expect(await page.locator('#choice-usualText').inputValue()).toBe('value')
+  await page.getByRole('button', { name: 'Save', exact: true }).click()
+  await page.getByText('text is missing.').waitFor()
+  await page.getByText('bytes is missing.').waitFor()
+  await page.locator('#column-bytes').fill('AA==')
+  await page.getByRole('button', { name: 'Save an empty text' }).click()
+  const failed = page.locator('.sent li[data-state=failed]')
+  await failed.locator('.reason', { hasText: 'null' }).waitFor()
+  await failed.getByRole('button', { name: 'Edit' }).click()
+  await holds(async () => expect(await page.locator('#column-data').inputValue()).toBe('null'))
+  expect(await page.locator('#choice-maybeText').inputValue()).toBe('empty')
+  expect(await page.locator('#choice-seldomAt').inputValue()).toBe('null')
+  expect(await page.locator('#choice-usualWhole').inputValue()).toBe('default')
+  await page.locator('#column-data').fill('""')
+  await page.getByRole('button', { name: 'Save', exact: true }).click()
+  await page.locator('.sent li[data-state=saved]').waitFor()
+  const row = (await rowsOf('Every')).find(({ usualText }) => usualText === 'two\nlines')
+  const nulls = ['Whole', 'Big', 'Ratio', 'Price', 'At', 'Data', 'Bytes', 'Text', 'Flag', 'Mood']
+  expect(row).toMatchObject({
+    text: '',
+    data: '',
+    maybeText: '',
+    maybeWhole: null,
+    usualWhole: 7,
+    ...Object.fromEntries(nulls.map((name) => [`seldom${name}`, null])),
+  })
+  window.check(/status of 400/)
+  await window.close()
+})
+
+test('the form refuses what would be changed on its way, and gives back to Edit exactly what was typed', async () => {
+  const window = await openWindow(browser, consoles.open.url, { timezoneId: 'America/New_York' })
+  const { page } = window
+  await choose(window, 'Every')
+  const save = page.getByRole('button', { name: 'Save', exact: true })
+  const wrong = {
+    whole: [
+      [
+        '12345678901234567890',
+        'whole would be changed: 12345678901234567890 would be rounded to 12345678901234567000.',
+      ],
+      ['0x10', 'whole must be a whole number.'],
+    ],
+    ratio: [
+      [
+        '0.12345678901234567890',
+        'ratio would be changed: 0.12345678901234567890 would be rounded to 0.12345678901234568.',
+      ],
+      ['1e400', 'ratio has a number that is too large: 1e400.'],
+      ['1e-400', 'ratio would be changed: 1e-400 would be rounded to 0.'],
+    ],
+    at: [['2026-03-08T02:30', 'at is a time that the clocks leave out here.']],
+    data: [
+      [
+        '{"a": [9007199254740993]}',
+        '9007199254740993 would be rounded to 9007199254740992; write it as a text, in quotes.',
+      ],
+      ['[0.1000000000000000055]', '0.1000000000000000055 would be rounded to 0.1; write it as a text'],
+      ['[1e999]', 'data has a number that is too large: 1e999'],
+      ['{"a": 1, "b": {"a": 1, "a": 2}}', 'data has a key twice in one object'],
+      ['{"a": 1,}', 'data must be JSON.'],
+    ],
+  }
+  for (const [name, cases] of Object.entries(wrong))
+    for (const [text, problem] of cases) {
+      await page.locator(`#column-${name}`).fill(text!)
+      await save.click()
+      await page.locator(`#column-${name}-problem`, { hasText: problem! }).waitFor()
+    }
+  // A part of a date is no value; it is not left out for that.
+  await page.locator('#column-maybeAt').focus()
+  await page.keyboard.type('02012026')
+  await save.click()
+  await page.locator('#column-maybeAt-problem', { hasText: 'maybeAt must be a time.' }).waitFor()
+  await page.locator('#choice-maybeAt').selectOption('null')
+  const typed = {
+    text: 'more than ten characters',
+    whole: ' 1.0',
+    big: '9223372036854775807',
+    ratio: '1.50e3',
+    price: '12.500',
+    at: '2026-11-01T01:30',
+    data: ' { "b" : "\\u00e9 9007199254740993 \\" , : 0.10",\n"a": [1.0, -0.5e-3, 1E2, {"a": 0}] } ',
+    bytes: 'AP8=',
+  }
+  for (const [name, text] of Object.entries(typed)) await page.locator(`#column-${name}`).fill(text)
+  await page.locator('#column-mood').selectOption('SAD')
+  await save.click()
+  const failed = page.locator('.sent li[data-state=failed]')
+  await failed.locator('.reason', { hasText: 'text of Every is 24 characters long' }).waitFor()
+  await failed.getByRole('button', { name: 'Edit' }).click()
+  await holds(async () => expect(await page.locator('#column-text').inputValue()).toBe(typed.text))
+  for (const [name, text] of Object.entries(typed))
+    expect(await page.locator(`#column-${name}`).inputValue(), name).toBe(text)
+  await page.locator('#column-text').fill('exact')
+  await save.click()
+  await page.locator('.sent li[data-state=saved]').waitFor()
+  const row = (await rowsOf('Every')).find(({ text }) => text === 'exact')!
+  expect(row).toMatchObject({
+    whole: 1,
+    big: 9223372036854775807n,
+    ratio: 1_500,
+    at: new Date('2026-11-01T05:30:00.000Z'),
+    data: { b: 'é 9007199254740993 " , : 0.10', a: [1, -0.0005, 100, { a: 0 }] },
+  })
+  expect(String(row.price)).toBe('12.5')
+  window.check(/status of 400/)
+  await window.close()
+})
+
 test('a spike saves rows of the chosen model', async () => {
   const window = await openWindow(browser, consoles.open.url)
   const { page } = window
   await choose(window, 'Every')
-  await page.click('button[aria-label="Save 1,000"]')
+  expect(await startSpike(page, '1,000')).toContain('Write 1,000 rows of Every into the database?')
   await page.locator('[data-spike=done]', { hasText: '1,000 accepted in' }).waitFor({ timeout: 30_000 })
   await choose(window, 'Memo')
-  await page.getByText('So many saves at once.').waitFor()
+  await page.getByText('Watch the queue rise and drain.').waitFor()
   window.check()
   await window.close()
 })
@@ -265,7 +402,7 @@ test('the console shows a refusal of one model where it arises, and goes on with
   await window.page.getByLabel('body').press('Enter')
   const failed = window.page.locator('.sent li[data-state=failed]')
   await failed.locator('.reason', { hasText: 'author of Comment is set from the claim "sub"' }).waitFor()
-  expect(await window.page.locator('.panel h2').count()).toBe(5)
+  expect(await window.page.locator('.panel h2').count()).toBe(4)
   expect(await window.page.getByLabel('Token').count()).toBe(0)
   window.check(/status of 401/)
   await window.close()

@@ -6,7 +6,7 @@ import { launchBrowser } from '../harness/browser.ts'
 import { holds } from '../harness/eventually.ts'
 import { startRedis } from '../harness/redis.ts'
 import { secret, tokenOf } from '../harness/tenants.ts'
-import { openWindow } from './window.ts'
+import { openWindow, startSpike } from './window.ts'
 
 /** The browser's own log line about a server that is unavailable. */
 const unavailable = /net::ERR_/
@@ -230,7 +230,7 @@ describe('the console of a queue without a worker', () => {
     try {
       const window = await openWindow(browser, system.url)
       const { page } = window
-      await page.click('button[aria-label="Save 10,000"]')
+      await startSpike(page, '10,000')
       await page.locator('[data-spike].bad').waitFor()
       await page.getByRole('button', { name: 'Cancel' }).click()
       await page.locator('[data-spike]', { hasText: 'Cancelled after' }).waitFor()
@@ -263,7 +263,7 @@ test('the console shows that a power cut may lose saves', async () => {
 describe('the console of a server with authentication', () => {
   let system: Spillway
   beforeAll(async () => {
-    system = await boot('embedded', { env: { AUTH_JWT_SECRET: secret } })
+    system = await boot('embedded', { env: { AUTH_JWT_SECRET: secret, CONSOLE_SPIKE: 'false' } })
   })
   afterAll(() => system?.stop())
 
@@ -291,18 +291,18 @@ describe('the console of a server with authentication', () => {
     await page.getByText('This token may not save, nor see the queue and dead letters.').waitFor()
 
     await use(await token('read write'))
-    await holds(async () => expect(await panels()).toEqual(['Save', 'Spike', 'Live feed']))
+    await holds(async () => expect(await panels()).toEqual(['Save', 'Live feed']))
     await page.fill('#column-content', 'with a token')
     await page.press('#column-content', 'Enter')
     await page.locator('.rows li', { hasText: 'with a token' }).waitFor()
 
     await use(await token('read write admin'))
-    await holds(async () => expect(await panels()).toEqual(['Save', 'Spike', 'Dead letters', 'Queue', 'Live feed']))
+    await holds(async () => expect(await panels()).toEqual(['Save', 'Dead letters', 'Queue', 'Live feed']))
     await page.getByText('This token may do everything.').waitFor()
     await page.locator('.rows li', { hasText: 'with a token' }).waitFor()
     await page.reload()
     await page.locator('.connection.live').waitFor()
-    await holds(async () => expect(await panels()).toHaveLength(5))
+    await holds(async () => expect(await panels()).toHaveLength(4))
 
     await page.getByRole('button', { name: 'Forget' }).click()
     await page.getByText('This server asks for a token.').waitFor()

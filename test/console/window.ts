@@ -54,6 +54,15 @@ export async function numberOf(page: Page, name: string): Promise<number> {
   return Number(/[\d.,]+/.exec(text ?? '')?.[0].replaceAll(',', '') ?? Number.NaN)
 }
 
+/** Starts a spike of so many rows, such as '10,000', and says what the console asked before. */
+export async function startSpike(page: Page, size: string): Promise<string | null> {
+  if (!(await page.locator('.spike').getAttribute('open'))) await page.locator('.spike summary').click()
+  await page.getByRole('button', { name: `Spike of ${size} rows`, exact: true }).click()
+  const asked = await page.locator('dialog').textContent()
+  await page.getByRole('button', { name: `Write ${size} rows`, exact: true }).click()
+  return asked
+}
+
 /** The state of the scrolling list: the rows in the document, and the height of all rows. */
 export const rowsOf = (page: Page) =>
   page

@@ -51,6 +51,7 @@ export async function serveTwoWays(
     port: 0,
     graphiql: false,
     introspection: true,
+    consoleSpike: false,
     operations: undefined,
     requestsPerSecond: undefined,
     streamsPerClient: undefined,

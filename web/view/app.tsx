@@ -36,7 +36,6 @@ export function App() {
         <div class="columns">
           <div class="column">
             {may.write && <Save />}
-            {may.write && <Spike />}
             {may.admin && <Letters />}
           </div>
           <div class="column">
@@ -44,6 +43,7 @@ export function App() {
             {may.read && <Feed />}
           </div>
         </div>
+        {may.write && <Spike />}
       </main>
       <Said />
     </>

@@ -1,11 +1,11 @@
 /** The form of the chosen model and its button, and what became of what was typed. */
 import { useLayoutEffect, useRef, useState } from 'preact/hooks'
-import { readTexts, type Texts, textsOf } from '../form.ts'
+import { readTyped, type Texts, type Typed } from '../form.ts'
 import { duration } from '../format.ts'
-import { choose, type Model, modelNamed, models, sentColumns } from '../models.ts'
-import { outbox, type Sent, submit } from '../outbox.ts'
+import { type Column, choose, type Model, modelNamed, models, sentColumns } from '../models.ts'
+import { outbox, type Sent, submit, typedFor } from '../outbox.ts'
 import { useStore } from '../store.ts'
-import { Field, fieldOf, fill, textIn } from './field.tsx'
+import { Field, fieldOf, fill, typedIn } from './field.tsx'
 
 export function Save() {
   const { chosen: model } = useStore(models)
@@ -18,7 +18,7 @@ export function Save() {
       <Form
         key={`${model.name} ${edited?.id}`}
         model={model}
-        texts={edited?.model === model.name ? textsOf(model, edited.values) : undefined}
+        texts={edited?.model === model.name ? typedFor(model, edited) : undefined}
       />
       {sent.length > 0 && (
         <ul class="sent" aria-label="What you saved" tabindex={0}>
@@ -39,23 +39,30 @@ export function Save() {
 }
 
 /** `texts`: what to begin with. */
-function Form({ model, texts }: { model: Model; texts: Texts | undefined }) {
+function Form({ model, texts }: { model: Model; texts: Typed | undefined }) {
   const form = useRef<HTMLFormElement>(null)
-  const [problems, show] = useState<Texts>({})
   const columns = sentColumns(model)
+  const [problems, show] = useState<Texts>({})
+  /** The columns whose field means an empty text while nothing is typed into it. */
+  const [empty, setEmpty] = useState<readonly Column[]>(() => columns.filter(({ name }) => texts?.[name] === ''))
   // The fields keep their own text; the form is mounted anew for other texts.
   useLayoutEffect(() => {
     fill(form.current!, columns, texts ?? {})
     if (texts && columns[0]) fieldOf(form.current!, columns[0]).focus()
   }, [])
-  const save = () => {
-    const typed = Object.fromEntries(columns.map((column) => [column.name, textIn(form.current!, column)]))
-    const { values, problems } = readTexts(model, typed)
+  const save = (empty: readonly Column[]) => {
+    const typed: Typed = {}
+    for (const column of columns) {
+      const text = typedIn(form.current!, column)
+      if (text !== undefined) typed[column.name] = text
+      else if (empty.includes(column)) typed[column.name] = ''
+    }
+    const { values, problems } = readTyped(model, typed)
     const wrong = columns.find(({ name }) => problems[name])
-    const isEmpty = columns.length === 1 && wrong && typed[wrong.name] === ''
-    show(isEmpty ? {} : problems)
+    show(problems)
+    setEmpty(wrong ? empty : [])
     if (!wrong) {
-      submit(model.name, values)
+      submit(model.name, values, typed)
       fill(form.current!, columns, {})
     }
     const focused = wrong ?? columns[0]
@@ -69,7 +76,7 @@ function Form({ model, texts }: { model: Model; texts: Texts | undefined }) {
       ref={form}
       onSubmit={(event) => {
         event.preventDefault()
-        save()
+        save(empty)
       }}
     >
       {columns.map((column) => (
@@ -78,7 +85,9 @@ function Form({ model, texts }: { model: Model; texts: Texts | undefined }) {
           column={column}
           only={columns.length === 1}
           problem={problems[column.name]}
-          save={save}
+          isEmpty={empty.includes(column)}
+          save={() => save(empty)}
+          saveEmpty={() => save([...empty, column])}
         />
       ))}
       {fromToken.length > 0 && <p class="hint">From the token: {fromToken.join(', ')}</p>}

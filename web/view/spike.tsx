@@ -1,50 +1,89 @@
-/** Buttons that make a spike, and how far it got: accepted first, in the database later. */
+/**
+ * A spike, as a demonstration: behind a disclosure, last on the page, where nothing that grows can push it under the pointer; and how far it
+ * got, accepted first, in the database later.
+ */
+import { useState } from 'preact/hooks'
 import { count, duration, percent } from '../format.ts'
-import { models } from '../models.ts'
-import { cancelSpike, type Run, sending, sizes, spike, startSpike, unfillable } from '../spike.ts'
+import { type Model, models } from '../models.ts'
+import { cancelSpike, isOffered, type Run, sending, sizes, spike, startSpike, unfillable } from '../spike.ts'
 import { useStore } from '../store.ts'
+import { Dialog } from './dialog.tsx'
 
 export function Spike() {
   const { run } = useStore(spike)
   const { chosen: model } = useStore(models)
-  const busy = sending(run)
-  if (!model) return null
+  const [size, ask] = useState<number>()
+  if (!isOffered || !model) return null
   const open = unfillable(model).map(({ name }) => name)
-  if (open.length > 0) {
-    return (
-      <section class="panel" aria-labelledby="spike-title">
-        <h2 id="spike-title">Spike</h2>
+  return (
+    <details class="panel spike">
+      <summary>
+        <h2>Spike</h2> <span class="hint">a demonstration: many saves at once</span>
+      </summary>
+      {open.length > 0 ? (
         <p class="hint">
           Not for {model.name}: {open.join(' and ')} {open.length === 1 ? 'needs a value' : 'need values'} that cannot
           be made up.
         </p>
-      </section>
-    )
-  }
-  return (
-    <section class="panel" aria-labelledby="spike-title">
-      <h2 id="spike-title">Spike</h2>
-      <div class="sizes">
-        {sizes.map((size) => (
-          <button
-            key={size}
-            type="button"
-            aria-label={`Save ${count(size)}`}
-            aria-disabled={busy}
-            onClick={() => void startSpike(size)}
-          >
-            {count(size)}
-          </button>
-        ))}
-      </div>
+      ) : (
+        <Sizes busy={sending(run)} ask={ask} />
+      )}
       {run && run.model === model.name ? (
         <Progress run={run} />
       ) : (
         <p class="hint">
-          {busy ? `A spike of ${run!.model} is being sent.` : 'So many saves at once. Watch the queue rise and drain.'}
+          {sending(run)
+            ? `A spike of ${run!.model} is being sent.`
+            : 'Watch the queue rise and drain. The rows stay in the database.'}
         </p>
       )}
-    </section>
+      {size !== undefined && <Confirm model={model} size={size} close={() => ask(undefined)} />}
+    </details>
+  )
+}
+
+function Sizes({ busy, ask }: { busy: boolean; ask: (size: number) => void }) {
+  return (
+    <div class="sizes">
+      {sizes.map((size) => (
+        <button
+          key={size}
+          type="button"
+          aria-label={`Spike of ${count(size)} rows`}
+          aria-disabled={busy}
+          onClick={() => !busy && ask(size)}
+        >
+          {count(size)} …
+        </button>
+      ))}
+    </div>
+  )
+}
+
+function Confirm({ model, size, close }: { model: Model; size: number; close: () => void }) {
+  return (
+    <Dialog title={`Write ${count(size)} rows of ${model.name} into the database?`} close={close}>
+      <p>
+        Each is a made-up row, and all of them are written for good: the console cannot remove them, and all who read{' '}
+        {model.names.many} see them.
+      </p>
+      <div class="buttons end">
+        {/* The first one gets the focus: Enter does no harm. */}
+        <button type="button" onClick={close}>
+          Write nothing
+        </button>
+        <button
+          type="button"
+          class="danger"
+          onClick={() => {
+            close()
+            void startSpike(size)
+          }}
+        >
+          Write {count(size)} rows
+        </button>
+      </div>
+    </Dialog>
   )
 }
 
