@@ -21,11 +21,24 @@ export interface Load {
   onSend?(index: number, due: number): void
   /** Measured from here on; what is sent before is for warming up. */
   warmUpSeconds?: number
+  /** Reads what else is measured in the same time. */
+  meter?: Meter
+}
+
+export interface Meter {
+  /** Warmed up: what is measured begins. */
+  begin(): void
+  /** What is measured has been sent, and answered. */
+  end(): void
 }
 
 export interface Outcome {
   /** Good responses a second. */
   rate: number
+  /** Good responses. */
+  count: number
+  /** Those while it warmed up, too. */
+  total: number
   errors: number
   latency: Samples
 }
@@ -67,11 +80,13 @@ export async function run(load: Load): Promise<Outcome> {
   const measureFrom = performance.now() + (load.warmUpSeconds ?? 0) * 1_000
   const until = measureFrom + load.seconds * 1_000
   let done = 0
+  let total = 1
   let errors = 0
   // The first one was sent for the check.
   let next = 1
   const count = (response: Response | undefined, since: number) => {
     const now = performance.now()
+    if (isGood(response)) total += 1
     if (since < measureFrom || (now > until && load.rate === undefined)) return
     if (!isGood(response)) errors += 1
     else {
@@ -80,14 +95,17 @@ export async function run(load: Load): Promise<Outcome> {
     }
   }
   const receive = () => load.requests[next++ % load.requests.length]!
+  const begin = setTimeout(() => load.meter?.begin(), (load.warmUpSeconds ?? 0) * 1_000)
   try {
     if (load.rate === undefined)
       await Promise.all(connections.map((connection) => saturate(connection, receive, count, until)))
     else await pace(connections, load, receive, count, until)
+    load.meter?.end()
   } finally {
+    clearTimeout(begin)
     for (const connection of connections) connection.close()
   }
-  return { rate: done / load.seconds, errors, latency }
+  return { rate: done / load.seconds, count: done, total, errors, latency }
 }
 
 type Count = (response: Response | undefined, since: number) => void

@@ -32,7 +32,7 @@ export function machine(): string[] {
 export function settings({ rounds, seconds, warmUpSeconds }: Pace): string[] {
   return [
     'The client, the contender, both Redis and MariaDB share these cores and talk over the loopback: figures are to be read as ratios.',
-    `Medians of ${rounds} round${rounds === 1 ? '' : 's'}, contenders in turns; ${seconds} s each, after ${warmUpSeconds} s of warming up. NODE_ENV=production for all, one process each.`,
+    `Medians of ${rounds} round${rounds === 1 ? '' : 's'}, contenders in turns, each round in another order; ${seconds} s each, after ${warmUpSeconds} s of warming up. NODE_ENV=production for all, one process each.`,
     `Queue: appendonly yes, appendfsync always, for every contender's queue; maxmemory-policy noeviction; ${redisArgs.join(' ').replaceAll('--', '')}. Cache: ${cacheArgs.join(' ').replaceAll('--', '')}.`,
     `MariaDB: innodb-flush-log-at-trx-commit=1, skip-log-bin, ${mariadbArgs.join(', ').replaceAll('--', '')}.`,
   ]

@@ -3,7 +3,7 @@
  *
  *   npm run bench -- [--quick] [--only NAME]… [--rounds N] [--profile]
  *
- * A run of everything writes bench/RESULTS.md and bench/results.svg; --quick and --only print only, and profile with --profile only.
+ * A run of everything writes bench/RESULTS.md and bench/results.svg; --quick, --only and fewer than three rounds print only, and profile with --profile only.
  */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -13,8 +13,17 @@ import { type Pace, Parts } from './parts.ts'
 import { type Profile, readProfile } from './profile.ts'
 import { markdown, terminalTable } from './report.ts'
 import { type Result, runScenario, type Scenario } from './scenario.ts'
-import { acceptGraphql, acceptMany, acceptRest, metered } from './scenarios/accept.ts'
-import { contents } from './scenarios/contents.ts'
+import {
+  accept1K,
+  accept10K,
+  acceptConnections,
+  acceptGraphql,
+  acceptMany,
+  acceptRest,
+  equalRates,
+  metered,
+} from './scenarios/accept.ts'
+import { contents, contentsMany } from './scenarios/contents.ts'
 import { delivery } from './scenarios/delivery.ts'
 import { draining } from './scenarios/drain.ts'
 import { embedded } from './scenarios/embedded.ts'
@@ -30,12 +39,17 @@ import { picture } from './svg.ts'
 
 const all: Scenario[] = [
   acceptGraphql,
+  accept1K,
+  accept10K,
+  acceptConnections,
+  equalRates,
   acceptRest,
   acceptMany,
   metered,
   replicated,
   draining,
   contents,
+  contentsMany,
   latency,
   spiking,
   embedded,
@@ -64,12 +78,14 @@ if (values.rounds !== undefined && !/^[1-9]\d?$/.test(values.rounds))
   stop('--rounds must be a whole number from 1 to 99.')
 
 const { quick } = values
+/** Fewer are not worth writing down. */
+const leastRounds = 3
 const pace: Pace = quick
   ? { rounds: 1, seconds: 1, warmUpSeconds: 0.7, quick }
   : { rounds: 5, seconds: 5, warmUpSeconds: 2, quick }
 if (values.rounds) pace.rounds = Number(values.rounds)
 const scenarios = all.filter(({ name }) => values.only?.includes(name) ?? true)
-const isWhole = !quick && scenarios.length === all.length
+const isWhole = !quick && scenarios.length === all.length && pace.rounds >= leastRounds
 const started = performance.now()
 
 progress('starting Redis, a cache and MariaDB')
@@ -101,7 +117,9 @@ const text = markdown(results, profiles, pace)
 if (!isWhole || failed) {
   console.log(profiles.size > 0 ? text.slice(text.indexOf('## Where')) : '')
   console.log(terminalTable(results))
-  console.log('\nNothing was written: only a full run that fails nowhere writes bench/RESULTS.md.')
+  console.log(
+    '\nNothing was written: only a full run of three rounds or more that fails nowhere writes bench/RESULTS.md.',
+  )
 } else {
   await writeFile(new URL('RESULTS.md', import.meta.url), text)
   await writeFile(new URL('results.svg', import.meta.url), picture(results))

@@ -101,6 +101,11 @@ export class Parts {
     return Number(row.n)
   }
 
+  /** What the queue's Redis has in memory. */
+  async queueBytes(): Promise<number> {
+    return Number(/used_memory:(\d+)/.exec(String(await this.redis.cli('INFO', 'memory')))?.[1])
+  }
+
   /** How many statements are under way in the database at once, at the most, until the returned function is called. */
   async watchStatements(): Promise<() => Promise<number>> {
     const connection = await connect(this.databaseUrl)

@@ -17,6 +17,37 @@ export function cpuMs(pid: number): number {
   return ((Number(fields[11]) + Number(fields[12])) / ticksPerSecond) * 1_000
 }
 
+/** What parts of a system take in CPU between `begin` and `end`. A part is one process or several. */
+export class CpuMeter {
+  readonly #parts: Readonly<Record<string, readonly number[]>>
+  #before = new Map<string, number>()
+  readonly #taken = new Map<string, number>()
+
+  constructor(parts: Readonly<Record<string, readonly number[]>>) {
+    this.#parts = parts
+  }
+
+  #now(): Map<string, number> {
+    return new Map(
+      Object.entries(this.#parts).map(([name, pids]) => [name, pids.reduce((sum, pid) => sum + cpuMs(pid), 0)]),
+    )
+  }
+
+  begin(): void {
+    this.#before = this.#now()
+  }
+
+  end(): void {
+    for (const [name, ms] of this.#now()) this.#taken.set(name, ms - this.#before.get(name)!)
+  }
+
+  /** Microseconds an operation: `CPU µs` is of all parts. */
+  perOperation(operations: number): Record<string, number> {
+    const each = [...this.#taken].map(([name, ms]) => [`${name} µs`, (ms * 1_000) / operations] as const)
+    return { 'CPU µs': each.reduce((sum, [, us]) => sum + us, 0), ...Object.fromEntries(each) }
+  }
+}
+
 /** The most files that a process may have open. Node raises its own limit to it. */
 export function openFilesLimit(): number {
   const [, hard] = /^Max open files\s+\S+\s+(\S+)/m.exec(readFileSync('/proc/self/limits', 'utf8')) ?? []

@@ -4,7 +4,7 @@ import type { Pace } from './parts.ts'
 import type { Profile } from './profile.ts'
 import { type Line, number, type Result } from './scenario.ts'
 
-const columns = ['scenario', 'ours', 'beside', 'theirs', 'ratio', 'share of the limit', 'target', 'reached']
+const columns = ['scenario', 'ours', 'beside', 'theirs', 'ratio', 'least – most', 'target', 'reached']
 
 export function terminalTable(results: readonly Result[]): string {
   const rows = [columns, ...rowsOf(results)]
@@ -29,6 +29,8 @@ export function markdown(results: readonly Result[], profiles: ReadonlyMap<strin
     '![The rates, ours and theirs](results.svg)',
     '',
     table(columns, rowsOf(results)),
+    '',
+    'A ratio is that of the two medians beside it; the least and the most are of single rounds. A ratio to a limit has no ×: it is a share of what the machine can do. [docs/speed.md](../docs/speed.md) says where the differences come from.',
     '',
     '## How',
     '',
@@ -58,7 +60,10 @@ function rowsOf(results: readonly Result[]): string[][] {
   )
 }
 
-function cellsOf({ scenario, what, ours, unit, beside, ratio, target, reached }: Line, first: boolean): string[] {
+function cellsOf(
+  { scenario, what, ours, unit, beside, ratio, range, target, reached }: Line,
+  first: boolean,
+): string[] {
   const figure = what === 'rate' ? '' : `${what} `
   const limit = beside?.role === 'limit'
   return [
@@ -66,8 +71,10 @@ function cellsOf({ scenario, what, ours, unit, beside, ratio, target, reached }:
     `${figure}${withUnit(ours, unit)}`,
     beside ? `${beside.name}${limit ? ' (limit)' : ''}` : '',
     beside ? withUnit(beside.value, unit) : '',
-    ratio === undefined || limit ? '' : `${number(ratio)} ×`,
-    ratio !== undefined && limit ? number(ratio) : '',
+    ratio === undefined ? '' : `${number(ratio)}${limit ? '' : ' ×'}`,
+    range === undefined
+      ? ''
+      : `${number(range[0])} – ${number(range[1])}${range[0] < 1 && range[1] > 1 ? ', within noise' : ''}`,
     target,
     reached === undefined ? '' : reached ? 'yes' : 'NO',
   ]

@@ -8,15 +8,13 @@ const saveManyDocument = 'mutation ($inputs: [ContentInput!]!) { saveMany(inputs
 /** So many different requests are sent in turns. */
 const variants = 200
 
-export function contentOf(n: number): string {
-  const text = Array.from(
-    { length: contentLength },
-    (_, i) => alphabet[(n * 7 + i * (n % 13) + i * i) % alphabet.length],
-  )
+export function contentOf(n: number, length = contentLength): string {
+  const text = Array.from({ length }, (_, i) => alphabet[(n * 7 + i * (n % 13) + i * i) % alphabet.length])
   return text.join('')
 }
 
-export const graphqlSaves = (url: string): Buffer[] => requests((n) => graphqlSave(url, contentOf(n)))
+export const graphqlSaves = (url: string, length = contentLength): Buffer[] =>
+  requests((n) => graphqlSave(url, contentOf(n, length)))
 export const graphqlSave = (url: string, content: string): Buffer =>
   requestOf(url, '/graphql', JSON.stringify({ query: saveDocument, variables: { content } }))
 export const restSaves = (url: string): Buffer[] =>

@@ -1,6 +1,7 @@
 /**
- * A scenario: contenders, measured in turns for some rounds, and what is to be reached. Invariant: what is compared was measured in the
- * same round, minutes apart at most; a ratio is the median of the rounds' ratios.
+ * A scenario: contenders, measured in turns for some rounds, each round in another order, and what is to be reached. Invariant: what is
+ * compared was measured in the same round, minutes apart at most. A figure is the median of the rounds, a ratio that of two such figures;
+ * beside it are the least and the largest ratio of a round.
  */
 import type { Contender, Figures, Running } from './contender.ts'
 import type { Pace, Parts } from './parts.ts'
@@ -37,6 +38,8 @@ export interface Line {
   unit: string
   beside?: { name: string; role: Contender['role']; value: number }
   ratio?: number
+  /** The least and the largest ratio of a round. */
+  range?: readonly [number, number]
   target: string
   /** Undefined: nothing was to be reached. */
   reached: boolean | undefined
@@ -67,7 +70,7 @@ export async function runScenario(scenario: Scenario, parts: Parts, progress: (t
     }
     for (let round = 1; round <= parts.pace.rounds; round++) {
       const figures = new Map<string, Figures>()
-      for (const [name, contender] of running) {
+      for (const [name, contender] of rotated([...running], round - 1)) {
         progress(`${scenario.name}: round ${round} of ${parts.pace.rounds}, ${name}`)
         const measured = await contender.measure()
         figures.set(name, measured)
@@ -80,6 +83,11 @@ export async function runScenario(scenario: Scenario, parts: Parts, progress: (t
     await leave?.()
   }
   return summarise(scenario, rounds)
+}
+
+function rotated<T>(all: readonly T[], by: number): T[] {
+  const first = by % all.length
+  return [...all.slice(first), ...all.slice(0, first)]
 }
 
 function summarise(scenario: Scenario, rounds: readonly Map<string, Figures>[]): Result {
@@ -105,12 +113,14 @@ function summarise(scenario: Scenario, rounds: readonly Map<string, Figures>[]):
     const line = { scenario: scenario.title, what: figure, ours: ours[figure]!, unit }
     if ('beside' in target) {
       const value = figures.get(target.beside)![figure]!
-      const ratio = median(rounds.map((round) => round.get(first.name)![figure]! / round.get(target.beside)![figure]!))
+      const ratio = ours[figure]! / value
+      const ratios = rounds.map((round) => round.get(first.name)![figure]! / round.get(target.beside)![figure]!)
       const { role } = scenario.contenders.find(({ name }) => name === target.beside)!
       return {
         ...line,
         beside: { name: target.beside, role, value },
         ratio,
+        range: [Math.min(...ratios), Math.max(...ratios)],
         target: bound === '' || role === 'limit' ? bound : `${bound} ×`,
         reached: reached(ratio),
       }

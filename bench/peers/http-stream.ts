@@ -1,8 +1,8 @@
-/** node:http, JSON.parse and XADD, with no GraphQL, no checks and no duplicates found: the limit of accepting. */
+/** node:http, JSON.parse and XADD, those of one tick in one write, with no GraphQL, no checks and no duplicates found: the limit of accepting. */
 import { randomUUID } from 'node:crypto'
 import { queueRedis, serve } from './peer.ts'
 
-const redis = queueRedis()
+const redis = queueRedis({ enableAutoPipelining: true })
 
 serve((request, response) => {
   const chunks: Buffer[] = []

@@ -1,10 +1,10 @@
-/** Fastify and Mercurius with its JIT, straight to a Redis stream: the fastest of what people put together by themselves. */
+/** Fastify and Mercurius with its JIT, straight to a Redis stream, the XADDs of one tick in one write: the fastest of what people put together by themselves. */
 import { randomUUID } from 'node:crypto'
 import { fastify } from 'fastify'
 import { mercurius } from 'mercurius'
 import { queueRedis, ready } from './peer.ts'
 
-const redis = queueRedis()
+const redis = queueRedis({ enableAutoPipelining: true })
 const app = fastify()
 
 app.register(mercurius, {

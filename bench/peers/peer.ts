@@ -13,7 +13,7 @@ const need = (name: string): string => {
 }
 
 export const queueRedis = (options: RedisOptions = {}) => new Redis(need('QUEUE_URL'), options)
-export const cacheRedis = () => new Redis(need('CACHE_URL'))
+export const cacheRedis = (options: RedisOptions = {}) => new Redis(need('CACHE_URL'), options)
 
 /** The address of the queue for who connects by themselves. */
 export function queueAddress(): { host: string; port: number } {
