@@ -27,6 +27,7 @@ import { contents, contentsMany } from './scenarios/contents.ts'
 import { delivery } from './scenarios/delivery.ts'
 import { draining } from './scenarios/drain.ts'
 import { embedded } from './scenarios/embedded.ts'
+import { endToEnd } from './scenarios/end-to-end.ts'
 import { documents, fanOut, fanOutSingle } from './scenarios/fan-out.ts'
 import { idle } from './scenarios/idle.ts'
 import { idle100k } from './scenarios/idle-100k.ts'
@@ -50,6 +51,7 @@ const all: Scenario[] = [
   draining,
   contents,
   contentsMany,
+  endToEnd,
   latency,
   spiking,
   embedded,

@@ -15,11 +15,12 @@ const yoga = createYoga({
       type Comment { id: ID! postId: String! body: String! }
       type CommentSavedEvent { cursor: String! comment: Comment! }
       type Query { ok: Boolean! }
-      type Subscription { saved: SavedEvent! commentSaved(postId: String!): CommentSavedEvent! }
+      type Subscription { saved: SavedEvent! savedMany: [SavedEvent!]! commentSaved(postId: String!): CommentSavedEvent! }
     `,
     resolvers: {
       Subscription: {
         saved: { subscribe: () => pubsub.asyncIterator('saved') },
+        savedMany: { subscribe: () => pubsub.asyncIterator('savedMany') },
         commentSaved: { subscribe: (_root, { postId }) => pubsub.asyncIterator(`comments:${postId}`) },
       },
     },
