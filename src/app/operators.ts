@@ -54,15 +54,26 @@ export class Operators {
 
   /** Returns the state of the queue after that. */
   async pause({ subject }: Pick<Grant, 'subject'>): Promise<QueueStatus> {
-    await this.#queue.operations.pause(subject?.slice(0, subjectLimit))
-    this.#log.warn({ subject }, 'an operator paused persisting')
+    const by = subject?.slice(0, subjectLimit)
+    await this.#logged('an operator paused persisting', subject, () => this.#queue.operations.pause(by))
     return await this.#queue.status()
   }
 
   async resume({ subject }: Pick<Grant, 'subject'>): Promise<QueueStatus> {
-    await this.#queue.operations.resume()
-    this.#log.warn({ subject }, 'an operator resumed persisting')
+    await this.#logged('an operator resumed persisting', subject, () => this.#queue.operations.resume())
     return await this.#queue.status()
+  }
+
+  /** Logs what was done, and with its code what may have been done. */
+  async #logged(message: string, subject: string | undefined, act: () => Promise<void>): Promise<void> {
+    try {
+      await act()
+      this.#log.warn({ subject }, message)
+    } catch (error) {
+      const code = error instanceof SpillwayError ? error.code : undefined
+      if (code === 'OUTCOME_UNKNOWN') this.#log.warn({ subject, code }, message)
+      throw error
+    }
   }
 
   /** Those that run first, in the order of their start; then the ended ones, latest first. */

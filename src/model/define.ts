@@ -286,7 +286,8 @@ export function listModels(models: readonly Model[]): ReadonlyMap<string, Model>
     }
     owners.set(`${kind} ${name}`, owner)
   }
-  for (const kind of ['root field', 'subscription']) for (const name of reservedNames) claim(kind, name, 'Spillway')
+  for (const [kind, reserved] of Object.entries(reservedNames))
+    for (const name of reserved) claim(kind, name, 'Spillway')
   for (const name of reservedTypes) claim('GraphQL type', name, 'Spillway')
   for (const path of reservedPaths) claim('path', path, 'Spillway')
   for (const { name, names, columns } of models) {
@@ -296,7 +297,8 @@ export function listModels(models: readonly Model[]): ReadonlyMap<string, Model>
         `${owner} has the name ${names.one}, which is a field of receipts or events; give it another one: defineModel(…, { names: { one: '…' } })`,
       )
     }
-    for (const field of [names.one, names.many, names.save, names.saveMany]) claim('root field', field, owner)
+    for (const field of [names.one, names.many]) claim('query', field, owner)
+    for (const field of [names.save, names.saveMany]) claim('mutation', field, owner)
     claim('subscription', names.saved, owner)
     for (const end of ['', 'Input', 'Receipt', 'Saved', 'Connection', 'Edge'])
       claim('GraphQL type', `${name}${end}`, owner)

@@ -41,23 +41,18 @@ export function isReserved(name: string, narrows: boolean): boolean {
   return narrows && ['first', 'last', 'before', 'after'].includes(name)
 }
 
-export const reservedNames = [
-  'node',
-  'receipt',
-  'receipts',
-  'queue',
-  'deadLetters',
-  'retryDeadLetters',
-  'discardDeadLetters',
-  'editDeadLetter',
-  'deadLettered',
-  'saveLookup',
-  'queueConditions',
-  'queueWorkers',
-  'queueHistory',
-  'pausePersisting',
-  'resumePersisting',
-]
+/** By root type: a query, a mutation and a subscription may have one name. */
+export const reservedNames = {
+  query: [
+    ...['node', 'receipt', 'receipts', 'queue', 'deadLetters'],
+    ...['saveLookup', 'queueConditions', 'queueWorkers', 'queueHistory'],
+  ],
+  mutation: [
+    ...['retryDeadLetters', 'discardDeadLetters', 'editDeadLetter'],
+    ...['pausePersisting', 'resumePersisting'],
+  ],
+  subscription: ['deadLettered', 'receipt', 'receipts', 'queue'],
+}
 export const reservedTypes =
   'Query Mutation Subscription Node Receipt ReceiptStatus Failure Queue Durability DeadLetter DeadLetterConnection DeadLetterEdge DeadLetterFilter DeadLetterChange DeadLetterCodeCount DeadLetterModelCount DeadLettered SaveLookup QueueCondition QueueConditionKind QueueWorker QueueWorkerError QueueWorkerState QueueWorkerHeld QueuePause QueueHistory QueueHistoryPoint QueueHistoryRange QueueDurations PageInfo DateTime JSON BigInt Decimal Bytes String Int Float Boolean ID'.split(
     ' ',

@@ -27,17 +27,19 @@ export class RedisOperations implements Operations {
   }
 
   async pause(by: string | undefined): Promise<void> {
-    const { connection, keys, writes } = this.#deps
     const pause: Pause = { since: Date.now(), by }
-    await connection.ask((client) => client.set(keys.paused, JSON.stringify(pause), 'NX'))
-    await writes.confirm()
+    await this.#set(JSON.stringify(pause))
   }
 
-  /** Not by writing that it is not paused: a full server refuses to be written to, and accepts a deletion. */
   async resume(): Promise<void> {
-    const { connection, keys, writes } = this.#deps
-    await connection.ask((client) => client.del(keys.paused))
-    await writes.confirm()
+    await this.#set('')
+  }
+
+  /** Also on a full server, and while replicas are missing: then it is in effect, and the error says that a failover may undo it. */
+  async #set(pause: string): Promise<void> {
+    const { keys, writes } = this.#deps
+    const { unconfirmed } = await writes.writeAnyway('spillPause', [keys.paused, keys.fence, pause])
+    if (unconfirmed) throw unconfirmed
   }
 
   async paused(): Promise<Pause | undefined> {

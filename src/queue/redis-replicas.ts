@@ -90,6 +90,15 @@ export class ReplicatedWrites {
     return { reply: await this.#deps.connection.ask(run) }
   }
 
+  /** As `write`, but also while too few replicas are connected: then it is done, with `unconfirmed`. */
+  async writeAnyway<Name extends keyof Scripts>(
+    name: Name,
+    args: readonly (string | number)[],
+  ): Promise<{ reply: Reply<Name>; unconfirmed?: SpillwayError }> {
+    if (!(await this.refusal())) return await this.write(name, args)
+    return { ...(await this.write(name, args, false)), unconfirmed: this.#unconfirmed(0) }
+  }
+
   async #writeAndWait<Name extends keyof Scripts>(
     name: Name,
     args: readonly (string | number)[],
@@ -270,7 +279,7 @@ export class ReplicatedWrites {
 
 /** So that the first call does not wait twice. Without the right to it, or after SCRIPT FLUSH, a call sends its script by itself. */
 function load(client: Redis): void {
-  for (const name of ['spillEnqueue', 'spillRetry', 'spillReplace', 'spillDiscard'] as const) {
+  for (const name of ['spillEnqueue', 'spillRetry', 'spillReplace', 'spillDiscard', 'spillPause'] as const) {
     client.call('SCRIPT', 'LOAD', scriptNamed(name).lua).catch(() => {})
   }
 }

@@ -57,6 +57,7 @@ export interface Scripts {
   spillRelease(...args: (string | number)[]): Promise<number>
   spillUnreserve(...args: (string | number)[]): Promise<number>
   spillLayouts(...args: (string | number)[]): Promise<(string | null)[]>
+  spillPause(...args: (string | number)[]): Promise<number>
   spillReportWorker(...args: (string | number)[]): Promise<number>
   spillWorkers(...args: (string | number)[]): Promise<[now: string, reports: (string | null)[]]>
   spillUnregister(...args: (string | number)[]): Promise<number>
@@ -65,7 +66,7 @@ export interface Scripts {
 const lua = (name: string) => new URL(`lua/${name}.lua`, import.meta.url)
 const plain = {
   ...{ page: 1, ack: 5, 'extend-lease': 1, attempt: 2, release: 1, unregister: 1, unreserve: 1, layouts: 4 },
-  ...{ 'report-worker': 2, workers: 2 },
+  ...{ pause: 2, 'report-worker': 2, workers: 2 },
 }
 const ofDeadLetters = { enqueue: 9, find: 6, 'dead-letter': 7, handles: 3, retry: 5, replace: 5, discard: 2, repair: 3 }
 

@@ -14,6 +14,7 @@ import { eventually } from '../harness/eventually.ts'
 import { freshRedisUrl } from '../harness/fresh.ts'
 import { startProxy } from '../harness/proxy.ts'
 import { quiet } from '../harness/quiet.ts'
+import { startRedis } from '../harness/redis.ts'
 import { testSqlite } from '../harness/sqlite.ts'
 import { item } from '../suites/queue.ts'
 
@@ -525,6 +526,64 @@ test('DeadLetters on RedisQueue loses and doubles nothing when replies are lost 
   const entries = await receiveAll()
   expect(entries.map(({ id }) => id).sort()).toEqual(ids.toSorted())
   await consumer.deadLetter(entries.map((entry) => ({ entry, failure })))
+  // An edit whose reply is lost is done once, too.
+  const [{ id, handle } = { id: '', handle: '' }] = (await queue.deadLetters(1)).deadLetters
+  const grant = { subject: undefined, scopes: new Set<string>(), expiresAt: undefined, claims: {} }
+  const edit = () => deadLetters.edit({ id, input: { content: 'edited' } }, grant)
+  proxy.set({
+    kind: 'cut-before-reply',
+    times: 1,
+    when: (request: Buffer) => request.includes(handle) && request.includes('eval'),
+  })
+  await expect(edit()).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN' })
+  await queue.connection.whenReady(10_000)
+  await expect(edit()).rejects.toMatchObject({ code: 'NOT_FOUND' })
+  const edited = await consumer.receive({ rows: 10, bytes: 1_000_000 }, 5_000)
+  expect(edited).toMatchObject([{ id, body: expect.stringContaining('"edited"') }])
+  await consumer.deadLetter(edited.map((entry) => ({ entry, failure })))
   expect(await repeated('discard')).toBeLessThanOrEqual(ids.length)
   expect(await queue.status()).toMatchObject({ depth: 0, deadLetters: 0 })
+})
+
+test('DeadLetters.retry says how many are done and to repeat it when Redis is restarted in its midst, and the repetition loses and doubles nothing', async () => {
+  const server = await startRedis()
+  close.push(() => server.stop())
+  const queue = new RedisQueue(parseRedisUrl(server.url), { capacity: 100_000, log: quiet() })
+  close.push(() => queue.close())
+  await queue.connection.whenReady(5_000)
+  const consumer = queue.consumer('w')
+  const ids = Array.from({ length: 450 }, () => randomUUID() as string)
+  await queue.enqueue([ids.map((id) => item(id, 'content', 'digest'))])
+  const receive = async (): Promise<Entry[]> => {
+    const entries: Entry[] = []
+    await eventually(async () => {
+      entries.push(...(await consumer.receive({ rows: 1_000, bytes: 64_000_000 }, 100)))
+      return entries.length >= ids.length
+    })
+    return entries
+  }
+  const failure: Failure = { code: 'REJECTED', message: 'no', attempts: 1, failedAt: time(0) }
+  await consumer.deadLetter((await receive()).map((entry) => ({ entry, failure })))
+  let pages = 0
+  let restarting = Promise.resolve()
+  const within = async <T>(_: number, read: () => Promise<T>): Promise<T> => {
+    const page = await read()
+    pages += 1
+    // The page of the newest one, and two steps: the third is under way.
+    if (pages === 4) restarting = server.stop('SIGKILL').then(() => server.restart())
+    return page
+  }
+  const filter = { code: 'REJECTED' }
+  const error = await new DeadLetters({ models, queue, within }).retry({ filter }).catch((reason) => reason)
+  expect(error).toMatchObject({
+    code: 'OUTCOME_UNKNOWN',
+    message: expect.stringMatching(/^[23]00 dead letters are done; .*Repeat the call for the others\.$/),
+  })
+  await restarting
+  await eventually(() => queue.connection.ready)
+  const left = ids.length - Number.parseInt(error.message, 10)
+  // The step under way may have been done, without an answer.
+  expect([left, left - 100]).toContain((await new DeadLetters({ models, queue }).retry({ filter })).count)
+  expect(await queue.status()).toMatchObject({ depth: ids.length, deadLetters: 0 })
+  expect((await receive()).map(({ id }) => id).sort()).toEqual(ids.toSorted())
 })

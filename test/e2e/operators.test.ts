@@ -1,4 +1,4 @@
-/** What operators see and do over GraphQL: workers, conditions, pause and resume of persisting; on both set-ups, with kills. */
+/** What operators see and do over GraphQL: workers, conditions, look-ups, pause and resume of persisting; on both set-ups, with kills. */
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { boot, type Spillway, setUps } from '../harness/boot.ts'
@@ -20,8 +20,12 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
   let workerPort: number
   beforeAll(async () => {
     workerPort = await freePort()
-    const env = { AUTH_JWT_SECRET: secret, ...(setUp !== 'embedded' && { QUEUE_SHARDS: '2' }) }
-    system = await boot(setUp, { env, workers: 0, intervals: { reportEveryMs: 1_000, sharedMs: 1 } })
+    const env = { AUTH_JWT_SECRET: secret, QUEUE_CAPACITY: '2000', ...(setUp !== 'embedded' && { QUEUE_SHARDS: '2' }) }
+    system = await boot(setUp, {
+      env,
+      workers: 0,
+      intervals: { reportEveryMs: 1_000, sharedMs: 1, growsAfterMs: 2_000 },
+    })
     operator = client(() => system.url, await tokenOf({ sub: 'the operator' }, { expires: '1h' }))
     if (!system.embedded) await system.startWorker({ WORKER_PORT: String(workerPort) })
   })
@@ -110,6 +114,16 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
     const pausedWorker = (await workers()).find((worker) => worker.pid === working().pid)
     expect(pausedWorker.held).toEqual([])
     for (const id of ids) expect(await statusOf(id)).toBe('QUEUED')
+    await holds(async () => {
+      const { depth, capacity } = (await ask('{ queue { depth capacity } }')).queue
+      // Of two shards, the one with more room has a half of it at least.
+      const inputs = Array.from({ length: Math.ceil((capacity - depth) / 4) }, () => ({ content: 'until it is full' }))
+      if (inputs.length > 0) await operator.saveMany(inputs)
+      expect(depth).toBe(capacity)
+    }, patience)
+    await holds(async () => expect(await kinds()).toEqual(['PAUSED', 'QUEUE_FULL', 'QUEUE_GROWS']), patience)
+    const grows = (await conditions()).find(({ kind }) => kind === 'QUEUE_GROWS')
+    expect(Math.abs(+new Date(grows.since) - since)).toBeLessThan(60_000)
 
     const { resumePersisting } = await ask('mutation { resumePersisting { paused { since } } }')
     expect(resumePersisting.paused).toBeNull()
@@ -120,6 +134,15 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
     await holds(async () => expect(await kinds()).toEqual([]), patience)
     await holds(async () => expect(await stateOf(working().pid)).toBe('WORKING'), patience)
   })
+
+  const lookUp = async (id: string): Promise<Json> => {
+    const admin = client(system.url, await tokenOf({ scope: 'admin' }))
+    const { body } = await admin.graphql(
+      `{ found: saveLookup(id: "${id}") { receipt { status } row deadLetterCount deadLetters { saveId } } }`,
+    )
+    const errors = (body.errors ?? []).map(({ path, extensions }: Json) => [path.at(-1), extensions.code])
+    return { ...body.data.found, errors: Object.fromEntries(errors) }
+  }
 
   test('tells since when the database takes no rows of which model, and with which code', async () => {
     const url = system.env.DATABASE_URL!
@@ -139,11 +162,18 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
       const worker = (await workers()).find(({ pid }) => pid === working().pid)
       expect(worker.held).toMatchObject([{ model: 'Content', waitingCode: condition.code }])
       expect(worker.lastError.message).toBe('the database takes no rows of this model')
+      const parts = { row: null, deadLetterCount: 0, deadLetters: [] }
+      const unreadable = { row: 'STORE_UNAVAILABLE' }
+      expect(await lookUp(id)).toEqual({ ...parts, receipt: { status: 'QUEUED' }, errors: unreadable })
+      const errors = { ...unreadable, receipt: 'STORE_UNAVAILABLE' }
+      expect(await lookUp(randomUUID())).toEqual({ ...parts, receipt: null, errors })
     } finally {
       await statement(url, 'ALTER TABLE Elsewhere RENAME TO Content')
     }
     await holds(async () => expect(await statusOf(id)).toBe('SAVED'), patience)
     await holds(async () => expect(await kinds()).toEqual([]), patience)
+    const row = expect.objectContaining({ id, content: 'while the table is away' })
+    expect(await lookUp(id)).toMatchObject({ receipt: { status: 'SAVED' }, row, errors: {} })
   })
 
   test('tells that a killed worker is gone and that a stopped one has stopped, each since its end', async () => {

@@ -16,6 +16,8 @@ const places = {
   sharedMs: 'src/server/health.ts',
   /** How often a worker reports to operators; it is gone after four times that. */
   reportEveryMs: 'src/queue/operations.ts',
+  /** The queue grows while its oldest message is older. */
+  growsAfterMs: 'src/app/operators.ts',
   /** How often a process adds its counts to the history, and the width of its narrowest buckets. */
   addEveryMs: 'src/events/history.ts',
   /** How often streams get a heartbeat. */

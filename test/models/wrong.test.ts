@@ -1,5 +1,5 @@
 /** A definition that is wrong stops the start with one error: which file, which column, and what to do. */
-import { type GraphQLInterfaceType, getNamedType } from 'graphql'
+import { type GraphQLInterfaceType, type GraphQLObjectType, getNamedType } from 'graphql'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { makeSchema } from '../../src/graphql/schema.ts'
 import { limitColumns, listModels, modelsOf } from '../../src/model/define.ts'
@@ -9,7 +9,7 @@ import { reservedFields, reservedNames, reservedTypes } from '../../src/model/na
 import type { Table, TableColumn } from '../../src/model/table.ts'
 import { setUps } from '../harness/boot.ts'
 import { models as contents, given } from '../harness/contents.ts'
-import { column, table } from '../harness/models.ts'
+import { column, datamodelOf, table } from '../harness/models.ts'
 import { spawnSpillway } from '../harness/process.ts'
 import { addToIndex, copyTree, type Tree } from '../harness/tree.ts'
 import { bootTree } from './every.ts'
@@ -340,12 +340,12 @@ describe('listModels', () => {
     [
       'a name of a mutation',
       [named('Comment'), named('Remark', { names: { save: 'saveComment' } })],
-      /the model Remark and the model Comment both claim the root field saveComment; rename one/,
+      /the model Remark and the model Comment both claim the mutation saveComment; rename one/,
     ],
     [
       'a name of a list',
       [named('Comment'), named('Remark', { names: { many: 'comments' } })],
-      /both claim the root field comments/,
+      /both claim the query comments/,
     ],
     [
       'a path',
@@ -363,7 +363,7 @@ describe('listModels', () => {
       [named('Comment', { names: { listPath: '/metrics' } })],
       /the model Comment and Spillway both claim the path \/metrics/,
     ],
-    ['its own list', [named('Sheep', { names: { many: 'sheep' } })], /both claim the root field sheep/],
+    ['its own list', [named('Sheep', { names: { many: 'sheep' } })], /both claim the query sheep/],
     [
       'the same model',
       [named('Comment'), named('Comment')],
@@ -388,13 +388,28 @@ test('listModels reserves each type and root field of the GraphQL schema that is
   const isContents = (name: string) => /^Content/.test(name)
   const types = Object.keys(schema.getTypeMap()).filter((name) => !name.startsWith('__') && !isContents(name))
   expect(types.filter((name) => !reservedTypes.includes(name))).toEqual([])
-  const roots = [schema.getQueryType(), schema.getMutationType(), schema.getSubscriptionType()]
-  const fields = roots.flatMap((type) => Object.values(type!.getFields()))
-  const others = fields.filter(({ type }) => !isContents(getNamedType(type).name)).map(({ name }) => name)
-  expect(others.filter((name) => !reservedNames.includes(name))).toEqual([])
+  const othersOf = (root: GraphQLObjectType | null | undefined) =>
+    Object.values(root!.getFields())
+      .filter(({ type }) => !isContents(getNamedType(type).name))
+      .map(({ name }) => name)
+      .sort()
+  expect(Object.values(reservedNames).map((names) => names.toSorted())).toEqual(
+    [schema.getQueryType(), schema.getMutationType(), schema.getSubscriptionType()].map(othersOf),
+  )
   const receipt = Object.keys((schema.getType('Receipt') as GraphQLInterfaceType).getFields())
   expect(receipt.filter((name) => !reservedFields.includes(name))).toEqual([])
 })
+
+test.each(['Worker', 'Condition', 'History', 'Lookup', 'Pause', 'Edit', 'Save'])(
+  'listModels accepts a model with the name %s, and makeSchema makes its types beside those of operators',
+  (name) => {
+    const own = table(name, [body])
+    const models = listModels([define({}, own)])
+    expect(Object.keys(makeSchema(models, { datamodel: datamodelOf({ own }) }).getTypeMap())).toContain(
+      `${name}Receipt`,
+    )
+  },
+)
 
 describe('npm start', () => {
   let tree: Tree

@@ -20,13 +20,14 @@ const perSecond = 10
 const streams = 3
 const connections = 31
 
+const queueUrl = freshRedisUrl()
 let machine: SpillwayProcess
 let subjects = 0
 
 beforeAll(async () => {
   machine = await spawnSpillway('api', {
     API_PROCESSES: '2',
-    QUEUE_URL: freshRedisUrl(),
+    QUEUE_URL: queueUrl,
     AUTH_JWT_SECRET: secret,
     RATE_LIMIT: String(perSecond),
     STREAM_LIMIT: String(streams),
@@ -220,6 +221,23 @@ test('connections that killed API processes had not taken are closed or get a re
     for (const raw of raws) raw.close()
   }
 }, 90_000)
+
+test('each API process lists one worker once, and no API process', async () => {
+  const worker = await spawnSpillway('worker', { QUEUE_URL: queueUrl })
+  try {
+    const query = JSON.stringify({ query: '{ queueWorkers { pid state } }' })
+    const list = async () => {
+      const headers = { ...(await newClient()), 'content-type': 'application/json' }
+      return JSON.parse((await ask('/graphql', headers, query)).body).data.queueWorkers
+    }
+    const one = [{ pid: worker.pid, state: 'WORKING' }]
+    await holds(async () => expect(await list()).toEqual(one))
+    for (let n = 0; n < 8; n++) expect(await list()).toEqual(one)
+  } finally {
+    worker.kill('SIGKILL')
+    await worker.exited
+  }
+})
 
 test('API processes end when their primary is killed', async () => {
   const pids = apiProcesses(machine.pid)

@@ -249,6 +249,11 @@ test('RedisQueue refuses saves at once while no replica is connected, and goes o
   for (let n = 0; n < 5; n++) await expect(save(anItem())).rejects.toMatchObject(refused)
   await expect(queue.retry(['1-1'])).rejects.toMatchObject(refused)
   await expect(queue.replace('1-1', anItem())).rejects.toMatchObject(refused)
+  // An operator's brake works, too: the error says that it is not certain.
+  await expect(queue.operations.pause('ann')).rejects.toMatchObject(unconfirmed)
+  expect((await queue.status()).paused).toMatchObject({ by: 'ann' })
+  await expect(queue.operations.resume()).rejects.toMatchObject(unconfirmed)
+  expect((await queue.status()).paused).toBeUndefined()
   // Six waits would take 6 s.
   expect(performance.now() - started).toBeLessThan(5_000)
   expect(await depth(primary)).toBe(before)
@@ -256,6 +261,10 @@ test('RedisQueue refuses saves at once while no replica is connected, and goes o
   await replica.restart()
   await holds(async () => expect(await save(anItem())).toMatchObject([{ duplicate: false }]))
   await holds(async () => expect(await queue.probe()).toBe(undefined))
+  await queue.operations.pause('bob')
+  expect(await replica.cli('GET', '{spillway:0}:paused')).toContain('"by":"bob"')
+  await queue.operations.resume()
+  expect(await replica.cli('EXISTS', '{spillway:0}:paused')).toBe(0)
   const said = lines.map(({ message }) => message).filter((message) => message.includes('QUEUE_REPLICAS'))
   expect(said).toHaveLength(1)
   expect(said[0]).toContain('has 0 connected replicas, and QUEUE_REPLICAS=1 asks for 1')

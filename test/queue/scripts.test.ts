@@ -263,7 +263,7 @@ describe('RedisQueue', () => {
     expect(await client.xlen(keys.dead)).toBe(4)
   })
 
-  test('dead-letters, acknowledges and counts attempts on a full server, and enqueues nothing there', async () => {
+  test('dead-letters, acknowledges, counts attempts, pauses and resumes on a full server, and enqueues nothing there', async () => {
     const server = await startRedis()
     close.push(() => server.stop())
     const at = await scene(server.url)
@@ -280,6 +280,11 @@ describe('RedisQueue', () => {
     expect((await queue.deadLetters(10)).deadLetters).toHaveLength(3)
     expect(await discardIds(queue, [at.dead])).toBe(1)
     expect(await client.xlen(keys.stream)).toBe(1)
+    await queue.operations.pause('ann')
+    await queue.operations.pause('bob')
+    expect((await queue.status()).paused).toMatchObject({ by: 'ann' })
+    await queue.operations.resume()
+    expect((await queue.status()).paused).toBeUndefined()
   })
 })
 

@@ -9,6 +9,7 @@ import { ShardedQueue } from '../../src/queue/sharded.ts'
 import { hashTag, parseRedisUrl } from '../../src/redis/address.ts'
 import { holds } from '../harness/eventually.ts'
 import { freshRedisUrl } from '../harness/fresh.ts'
+import { startProxy } from '../harness/proxy.ts'
 import { quiet } from '../harness/quiet.ts'
 import { statusOf } from '../harness/states.ts'
 import { item, type QueueBench, queueSuite } from '../suites/queue.ts'
@@ -147,4 +148,34 @@ describe('ShardedQueue.enqueue of a request with ids of several shards', () => {
     })
     expect(await statesOf(queue, request)).toEqual(['QUEUED', 'QUEUED', 'QUEUED'])
   })
+})
+
+test('ShardedQueue pauses and resumes persisting while a shard is unavailable, and says that the call must be repeated', async () => {
+  const url = freshRedisUrl()
+  await using stack = new AsyncDisposableStack()
+  const proxy = await startProxy(url)
+  stack.defer(() => proxy.close())
+  const open = (shard: number) =>
+    new RedisQueue(parseRedisUrl(shard === 1 ? proxy.url(url) : url), { capacity: 10, reclaimMs, log, shard })
+  const queue = stack.adopt(new ShardedQueue(open, { shards: 2, log }), (one) => one.close())
+  await queue.whenReady(5_000)
+  const { operations } = queue
+  const isPaused = async () => (await queue.status()).paused?.by
+  const partly = (done: string) => ({
+    code: 'OUTCOME_UNKNOWN',
+    message: `Persisting is not ${done} in every shard: 1 of 2 are unavailable. Repeat the call when they are back.`,
+  })
+  proxy.set('cut')
+  await expect(operations.pause('ann')).rejects.toMatchObject(partly('paused'))
+  expect(await isPaused()).toBe('ann')
+  proxy.set('pass')
+  await holds(() => operations.pause('bob'))
+  expect(await isPaused()).toBe('ann')
+  proxy.set('cut')
+  await expect(operations.resume()).rejects.toMatchObject(partly('resumed'))
+  proxy.set('pass')
+  // The shard that was unavailable still has the pause.
+  await holds(async () => expect(await isPaused()).toBe('bob'))
+  await operations.resume()
+  expect(await isPaused()).toBeUndefined()
 })
