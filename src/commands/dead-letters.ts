@@ -1,16 +1,18 @@
 /** `npm run dead-letters`: the dead letters of the queue that QUEUE_URL names, from a shell. */
+import { readFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 import * as z from 'zod'
 import { type DeadLetterFilter, isEmpty } from '../app/dead-letter-filter.ts'
 import { DeadLetters, type DecodedDeadLetter, type Selection } from '../app/dead-letters.ts'
 import { readConfig } from '../config.ts'
-import { listModels } from '../model/define.ts'
+import { limitColumns, listModels } from '../model/define.ts'
 import { parseId } from '../model/input.ts'
 import { openQueueAlone } from '../open.ts'
 import { loadModels } from '../project.ts'
 
 const usage = `usage: npm run dead-letters -- list [FILTER]
        npm run dead-letters -- retry ID… | FILTER | --all [--dry-run]
+       npm run dead-letters -- edit ID FILE (a JSON object with all columns by name)
        npm run dead-letters -- discard ID… | FILTER | --all [--dry-run]
 FILTER is one or more of: --model NAME, --code CODE, --reason TEXT (a part of the reason), --after TIME, --before TIME (of the failure; such as 2026-11-27T12:00:00Z).`
 
@@ -28,7 +30,7 @@ const options = {
   before: { type: 'string' },
 } as const
 
-type Command = { name: 'list'; filter: DeadLetterFilter } | Change
+type Command = { name: 'list'; filter: DeadLetterFilter } | { name: 'edit'; id: string; file: string } | Change
 type Change = { name: 'retry' | 'discard'; selection: Selection; dryRun: boolean }
 
 function readArguments() {
@@ -51,6 +53,11 @@ function readCommand(): Command {
     if (ids.length > 0 || all || dryRun) throw new Error(usage)
     return { name, filter }
   }
+  if (name === 'edit') {
+    const [id, file, ...rest] = ids
+    if (!id || !file || rest.length > 0 || all || dryRun || !isEmpty(filter)) throw new Error(usage)
+    return { name, id: parseId(id) ?? id, file }
+  }
   const ways = [ids.length > 0, all, !isEmpty(filter)].filter(Boolean).length
   if ((name !== 'retry' && name !== 'discard') || ways !== 1) throw new Error(usage)
   return { name, selection: ids.length > 0 ? { ids: ids.map((id) => parseId(id) ?? id) } : { filter }, dryRun }
@@ -70,15 +77,32 @@ async function main(): Promise<void> {
   const command = readCommand()
   const { models } = await loadModels()
   await using stack = new AsyncDisposableStack()
+  const config = readConfig()
   const deadLetters = new DeadLetters({
-    models: listModels(models),
-    queue: await openQueueAlone({ log: silent, stack }, readConfig()),
+    models: limitColumns(listModels(models), config.contentMaxBytes),
+    queue: await openQueueAlone({ log: silent, stack }, config),
   })
   if (command.name === 'list') return await list(deadLetters, command.filter)
+  if (command.name === 'edit') return await edit(deadLetters, command)
   const { name, selection, dryRun } = command
   const { count } = await deadLetters[name](selection, { dryRun })
   const done = name === 'retry' ? 'back in the queue' : 'discarded'
   console.log(`${dryRun ? `dry run; would be ${done}` : done}: ${count}`)
+}
+
+async function edit(deadLetters: DeadLetters, { id, file }: { id: string; file: string }): Promise<void> {
+  const operator = { subject: undefined, scopes: new Set(['admin']), expiresAt: undefined, claims: {} }
+  await deadLetters.edit({ id, input: await readInput(file) }, operator)
+  console.log(`back in the queue: ${id}`)
+}
+
+async function readInput(file: string): Promise<unknown> {
+  const text = await readFile(file, 'utf8')
+  try {
+    return JSON.parse(text)
+  } catch {
+    throw new Error(`${file} is not JSON; it must have an object with all columns by name`)
+  }
 }
 
 /** Oldest first, so that the newest is beside the prompt. */

@@ -1,15 +1,17 @@
 /** `npm run dead-letters`, on both queues: its filters, dry runs, and what it says to wrong arguments. */
 import { execFile } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Failure } from '../../src/model/error.ts'
+import { digestOf } from '../../src/model/model.ts'
 import type { Entry, Queue } from '../../src/queue/queue.ts'
 import { RedisQueue } from '../../src/queue/redis.ts'
 import { parseRedisUrl } from '../../src/redis/address.ts'
+import { Content } from '../harness/contents.ts'
 import { eventually } from '../harness/eventually.ts'
 import { freshRedisUrl } from '../harness/fresh.ts'
 import { root } from '../harness/imports.ts'
@@ -105,7 +107,9 @@ describe.each([
       })
   })
 
-  test('retries and discards what filters match, and nothing in a dry run', { timeout: 60_000 }, async () => {
+  test('retries, edits and discards what is named or filters match, and nothing in a dry run', {
+    timeout: 60_000,
+  }, async () => {
     const left = async () => (await queue.deadLetters(10)).deadLetters.map(({ id }) => ids.indexOf(id))
     expect((await command(url, 'retry', '--code', 'REJECTED', '--dry-run')).stdout).toBe(
       'dry run; would be back in the queue: 2\n',
@@ -121,7 +125,14 @@ describe.each([
     expect(await left()).toEqual([1, 2, 3])
     expect((await command(url, 'discard', '--model', 'Content', '--code', 'REJECTED')).stdout).toBe('discarded: 1\n')
     expect(await left()).toEqual([1, 3])
-    expect((await command(url, 'retry', '--all')).stdout).toBe('back in the queue: 2\n')
+    const file = join(await mkdtemp(join(tmpdir(), 'spillway-edit-')), 'input.json')
+    close.push(() => rm(dirname(file), { recursive: true }))
+    await writeFile(file, '{ "content": "edited" }')
+    expect((await command(url, 'edit', ids[1]!.toUpperCase(), file)).stdout).toBe(`back in the queue: ${ids[1]}\n`)
+    const digest = digestOf(Content, { content: 'edited' })
+    expect(await queue.find([ids[1]!], digest)).toMatchObject([{ status: 'QUEUED' }])
+    expect((await command(url, 'edit', ids[1]!, file)).stderr).toMatch(/is not the id of a dead letter/)
+    expect((await command(url, 'retry', '--all')).stdout).toBe('back in the queue: 1\n')
     expect(await queue.status()).toMatchObject({ depth: 3, deadLetters: 0 })
   })
 
@@ -133,6 +144,8 @@ describe.each([
       [['discard', ids[0]!, '--code', 'REJECTED'], /^usage: /],
       [['discard', ids[0]!, '--all'], /^usage: /],
       [['list', ids[0]!], /^usage: /],
+      [['edit', ids[0]!], /^usage: /],
+      [['edit', ids[0]!, join(root, 'README.md')], /is not JSON; it must have an object with all columns by name$/m],
       [['list', '--dry-run'], /^usage: /],
       [['discard', '--code', 'rejected'], /^code must be one of ID_CONFLICT, .*, got "rejected"/],
       [['discard', '--reason='], /^reason must not be blank/],
