@@ -1,25 +1,21 @@
 /**
- * The one place that names implementations: each setting's URL picks one. `stack` closes everything that is opened here, in reverse order.
+ * The one place that names implementations: each setting's URL picks one, and only that one is imported, because the drivers of Redis and
+ * MySQL are a large part of a start. `stack` closes everything that is opened here, in reverse order.
  */
 import type { MessagePort } from 'node:worker_threads'
 import type { Cache } from './cache/cache.ts'
 import { MemoryCache, SharedVersions } from './cache/memory.ts'
-import { RedisCache, RedisVersions } from './cache/redis.ts'
 import { describeUrl, filePath, storeName } from './config/urls.ts'
 import type { Config } from './config.ts'
 import type { Clients } from './db/dialect.ts'
 import { PrismaStore } from './db/prisma.ts'
-import { SqliteFile } from './embedded/file.ts'
+import type { SqliteFile } from './embedded/file.ts'
 import type { EventLog } from './events/events.ts'
-import { RedisEventLog } from './events/redis.ts'
-import { SqliteEventLog } from './events/sqlite.ts'
 import type { Log } from './model/log.ts'
 import type { Models } from './model/model.ts'
 import type { Tracer } from './model/tracer.ts'
 import type { Queue } from './queue/queue.ts'
-import { RedisQueue } from './queue/redis.ts'
-import { ShardedQueue } from './queue/sharded.ts'
-import { SqliteQueue } from './queue/sqlite.ts'
+import type { ShardedQueue } from './queue/sharded.ts'
 import { parseRedisUrl, type RedisAddress } from './redis/address.ts'
 
 export interface OpenDeps {
@@ -43,40 +39,46 @@ type QueueConfig = Pick<
   | 'eventsRetentionBytes'
 >
 
-/**
- * The queue and the events log; `file` is set where both are embedded. `storeUrl` is the store that this
- * process writes messages to, if it does. `onUnfit` is called when the queue may lose saves (its Redis evicts
- * keys), or when this process has lost it for good.
- */
+interface QueueDeps extends OpenDeps {
+  models: Models
+  /** The store that this process writes messages to, if it does. */
+  storeUrl?: string
+  /** Called when the queue may lose saves (its Redis evicts keys), or when this process has lost it for good. */
+  onUnfit?: (error: Error) => void
+}
+
+/** The queue and the events log; `file` is set where both are embedded. */
 export async function openQueue(
-  {
-    log,
-    stack,
-    models,
-    storeUrl,
-    onUnfit = () => {},
-  }: OpenDeps & { models: Models; storeUrl?: string; onUnfit?: (error: Error) => void },
+  deps: QueueDeps,
   config: QueueConfig,
 ): Promise<{ queue: Queue; events: EventLog; file?: SqliteFile }> {
+  return isEmbedded(config) ? await openEmbedded(deps, config) : await openOnRedis(deps, config)
+}
+
+async function openEmbedded({ log, stack, models, storeUrl, onUnfit = () => {} }: QueueDeps, config: QueueConfig) {
+  const {
+    queueUrl,
+    queueCapacity: capacity,
+    eventsRetentionMs: retentionMs,
+    eventsRetentionBytes: retentionBytes,
+  } = config
+  const { SqliteFile } = await import('./embedded/file.ts')
+  const store = storeUrl === undefined ? undefined : storeName(storeUrl)
+  const file = await SqliteFile.open(filePath(queueUrl), { capacity, retentionMs, retentionBytes, store, log })
+  stack.defer(() => file.close())
+  file.failed.catch(onUnfit)
+  const ports = { queuePort: file.connect(), eventsPort: file.connect() }
+  return { ...(await connectQueue({ stack, models }, ports)), file }
+}
+
+async function openOnRedis({ log, stack, models, onUnfit = () => {} }: QueueDeps, config: QueueConfig) {
   const { queueUrl, queueShards: shards, queueCapacity: capacity, queueReplicas: replicas } = config
   const { eventsRetentionMs: retentionMs, eventsRetentionBytes: retentionBytes } = config
-  if (isEmbedded(config)) {
-    const store = storeUrl === undefined ? undefined : storeName(storeUrl)
-    const file = await SqliteFile.open(filePath(queueUrl), { capacity, retentionMs, retentionBytes, store, log })
-    stack.defer(() => file.close())
-    file.failed.catch(onUnfit)
-    return { ...connectQueue({ stack, models }, { queuePort: file.connect(), eventsPort: file.connect() }), file }
-  }
-  const queue = openShards(parseRedisUrl(queueUrl), { shards, capacity, replicas, log, onEvicting: onUnfit })
+  const { RedisEventLog } = await import('./events/redis.ts')
+  const queue = await openShards(parseRedisUrl(queueUrl), { shards, capacity, replicas, log, onEvicting: onUnfit })
   stack.defer(() => queue.close())
-  const events = new RedisEventLog(eventsAddress(config), {
-    retentionMs,
-    retentionBytes,
-    models,
-    log,
-    shards,
-    replicas,
-  })
+  const options = { retentionMs, retentionBytes, models, log, shards, replicas }
+  const events = new RedisEventLog(eventsAddress(config), options)
   stack.defer(() => events.close())
   return { queue, events }
 }
@@ -87,14 +89,18 @@ function eventsAddress({ queueUrl, eventsUrl }: Pick<Config, 'queueUrl' | 'event
 }
 
 /** With one shard, too, it is a queue of shards: another process may use more of them, or may have used more before. */
-function openShards(
+async function openShards(
   address: RedisAddress,
   {
     shards,
     capacity,
     ...options
   }: { shards: number; capacity: number; replicas: number; log: Log; onEvicting: (error: Error) => void },
-): ShardedQueue {
+): Promise<ShardedQueue> {
+  const [{ RedisQueue }, { ShardedQueue }] = await Promise.all([
+    import('./queue/redis.ts'),
+    import('./queue/sharded.ts'),
+  ])
   const open = (shard: number) => {
     // Shards of another number of shards get no new messages from here.
     const part = shard < shards ? Math.ceil((capacity - shard) / shards) : 0
@@ -111,10 +117,14 @@ export interface QueuePorts {
 }
 
 /** The embedded queue and events log, over ports that `SqliteFile.connect` returned; any thread may use them. */
-export function connectQueue(
+export async function connectQueue(
   { stack, models }: Pick<OpenDeps, 'stack'> & { models: Models },
   { queuePort, eventsPort }: QueuePorts,
 ) {
+  const [{ SqliteQueue }, { SqliteEventLog }] = await Promise.all([
+    import('./queue/sqlite.ts'),
+    import('./events/sqlite.ts'),
+  ])
   const queue = new SqliteQueue(queuePort)
   stack.defer(() => queue.close())
   const events = new SqliteEventLog(eventsPort, { models })
@@ -124,8 +134,10 @@ export function connectQueue(
 
 /** The queue alone, for a command: waits for Redis, for a bounded time. */
 export async function openQueueAlone(deps: OpenDeps, config: QueueConfig): Promise<Queue> {
-  const { queue } = await openQueue({ ...deps, models: new Map() }, config)
-  if (queue instanceof ShardedQueue) await queue.whenReady(commandWaitMs)
+  const queueDeps = { ...deps, models: new Map() }
+  if (isEmbedded(config)) return (await openEmbedded(queueDeps, config)).queue
+  const { queue } = await openOnRedis(queueDeps, config)
+  await queue.whenReady(commandWaitMs)
   return queue
 }
 
@@ -134,29 +146,34 @@ type CacheConfig = Pick<Config, 'cacheUrl' | 'cacheTtlMs' | 'queueUrl' | 'events
 export const sharedVersionsBytes = SharedVersions.bytes
 
 /** `sharedVersions` holds the versions of the pages where the API and its worker are threads of one process. */
-export function openCache(
+export async function openCache(
   { log, stack, sharedVersions }: OpenDeps & { sharedVersions?: SharedArrayBuffer },
   { cacheUrl, cacheTtlMs: ttlMs, queueUrl, eventsUrl }: CacheConfig,
-): Cache {
-  if (cacheUrl !== 'memory:') {
+): Promise<Cache> {
+  const inMemory = cacheUrl === 'memory:'
+  if (inMemory && isEmbedded({ queueUrl })) {
+    const versions = new SharedVersions(sharedVersions)
+    return stack.adopt(new MemoryCache({ ttlMs, versions }), (cache) => cache.close())
+  }
+  const { RedisCache, RedisVersions } = await import('./cache/redis.ts')
+  if (!inMemory) {
     return stack.adopt(new RedisCache(parseRedisUrl(cacheUrl, 'CACHE_URL'), { ttlMs, log }), (cache) => cache.close())
   }
   // Workers in other processes invalidate the pages in this process' memory: the versions are in the Redis of the events, which they all
   // reach. Each page that an API sends reads them, which is load that the queue's Redis has not.
-  const versions = isEmbedded({ queueUrl })
-    ? new SharedVersions(sharedVersions)
-    : new RedisVersions(eventsAddress({ queueUrl, eventsUrl }), { log })
+  const versions = new RedisVersions(eventsAddress({ queueUrl, eventsUrl }), { log })
   return stack.adopt(new MemoryCache({ ttlMs, versions }), (cache) => cache.close())
 }
 
 type StoreConfig = Pick<Config, 'databaseUrl' | 'databaseReadUrl' | 'workerConcurrency'>
 
-export function openStore(
+export async function openStore(
   { log, stack, models, clients }: OpenDeps & { models: Models; clients: Clients },
   config: StoreConfig,
-): PrismaStore {
+): Promise<PrismaStore> {
   const { databaseUrl: url, databaseReadUrl: readUrl, workerConcurrency: concurrency } = config
-  return stack.adopt(new PrismaStore({ url, readUrl, concurrency, models, clients, log }), (store) => store.close())
+  const store = await PrismaStore.open({ url, readUrl, concurrency, models, clients, log })
+  return stack.adopt(store, () => store.close())
 }
 
 /** Undefined where no traces are wanted; OpenTelemetry is imported only where they are. Opened first, so that it closes last and sends the

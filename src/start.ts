@@ -158,8 +158,8 @@ async function openApi(
     config,
   )
   signal.throwIfAborted()
-  const cache = openCache({ ...deps, sharedVersions }, config)
-  const store = openStore(deps, config)
+  const cache = await openCache({ ...deps, sharedVersions }, config)
+  const store = await openStore(deps, config)
   const queuePrepared = queue.prepare?.()
   let prepared = false
   const preparing = store.prepare(signal).then(() => {
@@ -217,8 +217,8 @@ export async function startWorker(config: Config, given: Given, log: Log, stop?:
     const deps = { log, stack, models, clients: given.prisma }
     const tracer = await openTracer(deps, config)
     const { queue, events } = await openQueue(deps, config)
-    const cache = openCache(deps, config)
-    const store = openStore(deps, config)
+    const cache = await openCache(deps, config)
+    const store = await openStore(deps, config)
     const metrics = await openMetrics(models, log)
     const recorder = new HistoryRecorder(events.history, {
       isApi: false,

@@ -64,9 +64,9 @@ const { signal } = ending
 const tracer = await openTracer({ log: silent, stack }, config)
 const given: { models: readonly Model[]; prisma: Clients } = await import(modelsUrl)
 const models = limitColumns(listModels(given.models), config.contentMaxBytes)
-const cache = openCache({ log, stack, sharedVersions }, config)
-const { queue, events } = connectQueue({ stack, models }, ports)
-const store = openStore({ log, stack, models, clients: given.prisma }, config)
+const cache = await openCache({ log, stack, sharedVersions }, config)
+const { queue, events } = await connectQueue({ stack, models }, ports)
+const store = await openStore({ log, stack, models, clients: given.prisma }, config)
 const { failed, preparing } = startWorking(
   { models, queue, events, cache, store, meter, tracer, log, stack, signal },
   config,

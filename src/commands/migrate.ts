@@ -14,7 +14,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
 try {
   await using stack = new AsyncDisposableStack()
   const { models, prisma } = await loadModels()
-  const store = openStore(
+  const store = await openStore(
     { log, stack, models: listModels(models), clients: prisma },
     { ...readConfig(), databaseReadUrl: undefined, workerConcurrency: 1 },
   )

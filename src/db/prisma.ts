@@ -11,11 +11,9 @@ import { digestOf, type Model, type Models, type Row, sizeOf } from '../model/mo
 import { type Client, type Clients, cautious, type Dialect } from './dialect.ts'
 import { classifyMysql, classifySqlite, type Fault, isHangUp } from './faults.ts'
 import { migrate } from './migrate.ts'
-import { mysqlDialect } from './mysql.ts'
 import { pageOf, rowsIn } from './page.ts'
 import { ReadTurns } from './read-turns.ts'
 import { SESSION_FAULT } from './session.ts'
-import { sqliteDialect } from './sqlite.ts'
 import { type Limits, type PageQuery, type Store, StoreFault } from './store.ts'
 import { type Table, TableGuard } from './table.ts'
 
@@ -60,27 +58,14 @@ export class PrismaStore implements Store {
   #limits = cautious
   #closed: Promise<void> | undefined
 
-  constructor({ url, readUrl, concurrency, models, clients, log }: PrismaStoreOptions) {
-    const tables = [...models.values()].map(({ table }) => table)
-    if (url.startsWith('mysql:')) {
-      this.#dialect = mysqlDialect({
-        url,
-        readUrl,
-        concurrency,
-        client: clients.mysql,
-        folder: clients.folder,
-        tables,
-        log,
-      })
-      this.#classify = classifyMysql
-    } else if (url.startsWith('file:')) {
-      if (readUrl !== undefined)
-        throw new Error('DATABASE_READ_URL is for mysql:// stores; a file has no replica: leave it out')
-      this.#dialect = sqliteDialect(url, { client: clients.sqlite, folder: clients.folder, log })
-      this.#classify = classifySqlite
-    } else {
-      throw new Error('DATABASE_URL must begin with mysql:// or file:')
-    }
+  /** Imports the driver of the URL's database and no other. */
+  static async open(options: PrismaStoreOptions): Promise<PrismaStore> {
+    return new PrismaStore(await openDialect(options), options)
+  }
+
+  private constructor({ dialect, classify }: OpenDialect, { models, log }: PrismaStoreOptions) {
+    this.#dialect = dialect
+    this.#classify = classify
     this.prisma = this.#dialect.replica
     this.#turns = new ReadTurns(this.#dialect.readsOfOneModel)
     this.#tables = new Map(
@@ -332,6 +317,27 @@ export class PrismaStore implements Store {
     this.#closed ??= this.#dialect.close()
     return this.#closed
   }
+}
+
+interface OpenDialect {
+  dialect: Dialect
+  classify: (error: unknown) => Fault
+}
+
+async function openDialect(options: PrismaStoreOptions): Promise<OpenDialect> {
+  const { url, readUrl, concurrency, models, clients, log } = options
+  const { folder } = clients
+  if (url.startsWith('mysql:')) {
+    const { mysqlDialect } = await import('./mysql.ts')
+    const tables = [...models.values()].map(({ table }) => table)
+    const dialect = mysqlDialect({ url, readUrl, concurrency, client: clients.mysql, folder, tables, log })
+    return { dialect, classify: classifyMysql }
+  }
+  if (!url.startsWith('file:')) throw new Error('DATABASE_URL must begin with mysql:// or file:')
+  if (readUrl !== undefined)
+    throw new Error('DATABASE_READ_URL is for mysql:// stores; a file has no replica: leave it out')
+  const { sqliteDialect } = await import('./sqlite.ts')
+  return { dialect: sqliteDialect(url, { client: clients.sqlite, folder, log }), classify: classifySqlite }
 }
 
 /** Values that the columns take, as far as their types tell. */

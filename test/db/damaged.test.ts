@@ -36,7 +36,7 @@ afterEach(() => rmSync(dir, { recursive: true }))
 /** Opens it as a start does, writes something, and closes it: then it is a single file. */
 const kinds = {
   store: async (rows: number) => {
-    const store = contentStore({ url: `file:${path}`, concurrency: 1, log: quiet() })
+    const store = await contentStore({ url: `file:${path}`, concurrency: 1, log: quiet() })
     try {
       await store.prepare(AbortSignal.timeout(20_000))
       for (let i = 0; i < rows; i++) {

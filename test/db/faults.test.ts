@@ -81,7 +81,7 @@ async function opened() {
   await server.sql(`CREATE DATABASE ${database}`)
   const ofApp = `mysql://app:${encodeURIComponent(password)}@127.0.0.1:${server.port}/${database}`
   const said = quiet()
-  const itsStore = contentStore({ url: ofApp, concurrency: 2, log: said })
+  const itsStore = await contentStore({ url: ofApp, concurrency: 2, log: said })
   await itsStore.prepare(AbortSignal.timeout(20_000))
   return { name: database, url: ofApp, log: said, store: itsStore }
 }
@@ -146,7 +146,7 @@ describe(`${engine.name} under a store`, () => {
       const [status] = await others[0]!.query("SHOW GLOBAL STATUS LIKE 'Threads_connected'")
       expect(Number(status.Value)).toBe(others.length)
     })
-    const late = contentStore({ url, concurrency: 1, log: quiet() })
+    const late = await contentStore({ url, concurrency: 1, log: quiet() })
     try {
       const { value, ms } = await timed(faultOf(late.insert(Content, rows(1))))
       expect(value).toMatchObject({ kind: 'unavailable', vendorCode: '45028' })
@@ -324,7 +324,7 @@ describe(`${engine.name} under a store`, () => {
   test('that is unavailable at the start is waited for, which is logged once', async () => {
     await store.close()
     await server.stop('SIGKILL')
-    const early = contentStore({ url, concurrency: 1, log })
+    const early = await contentStore({ url, concurrency: 1, log })
     log.said.length = 0
     try {
       const ready = early.prepare(AbortSignal.timeout(30_000))
@@ -341,7 +341,7 @@ describe(`${engine.name} under a store`, () => {
   })
 
   test('is waited for until the signal aborts', async () => {
-    const nowhere = contentStore({ url: 'mysql://app@127.0.0.1:1/x', concurrency: 1, log })
+    const nowhere = await contentStore({ url: 'mysql://app@127.0.0.1:1/x', concurrency: 1, log })
     try {
       const { ms } = await timed(expect(nowhere.prepare(AbortSignal.timeout(200))).rejects.toThrow())
       expect(ms).toBeLessThan(5_000)
@@ -359,7 +359,7 @@ describe(`${engine.name} under a store`, () => {
         return found.message.includes('denied') ? found : null
       })
       expect(fault.kind).toBe('unavailable')
-      const waiting = contentStore({ url, concurrency: 1, log })
+      const waiting = await contentStore({ url, concurrency: 1, log })
       const stopping = new AbortController()
       const preparing = waiting.prepare(stopping.signal).catch((e: unknown) => e)
       await holds(() => expect(log.said.join()).toContain('Access denied'))
@@ -376,7 +376,7 @@ describe(`${engine.name} under a store`, () => {
 
   test('that revoked a right is unavailable', async () => {
     await sql("CREATE USER reader@'%'", `GRANT SELECT ON ${name}.* TO reader@'%'`)
-    const reader = contentStore({ url: `mysql://reader@127.0.0.1:${server.port}/${name}`, concurrency: 1, log })
+    const reader = await contentStore({ url: `mysql://reader@127.0.0.1:${server.port}/${name}`, concurrency: 1, log })
     try {
       // With nothing to apply, a start only reads.
       await reader.prepare(AbortSignal.timeout(10_000))

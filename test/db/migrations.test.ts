@@ -91,7 +91,9 @@ describe.each(Object.entries(databases))('Migrations on %s', (kind, { url: newUr
 
   test('are applied once by several stores that start at the same time', async () => {
     const url = await newUrl()
-    const stores = Array.from({ length: 4 }, () => contentStore({ url, concurrency: 1, log: quiet() }))
+    const stores = await Promise.all(
+      Array.from({ length: 4 }, () => contentStore({ url, concurrency: 1, log: quiet() })),
+    )
     try {
       await Promise.all(stores.map((store) => store.prepare(AbortSignal.timeout(30_000))))
     } finally {

@@ -31,7 +31,7 @@ afterAll(async () => {
 })
 
 const open = async (url: string) => {
-  const store = contentStore({ url, concurrency: 2, log: quiet() })
+  const store = await contentStore({ url, concurrency: 2, log: quiet() })
   await store.prepare(AbortSignal.timeout(20_000))
   return store
 }
@@ -118,7 +118,7 @@ describe(`A store on ${engine.name}`, () => {
 
   test('reads pages from the replica, find and existing from the primary', async () => {
     const replica = await database()
-    const both = contentStore({ url, readUrl: `${server.url}${replica}`, concurrency: 2, log: quiet() })
+    const both = await contentStore({ url, readUrl: `${server.url}${replica}`, concurrency: 2, log: quiet() })
     const seed = await open(`${server.url}${replica}`)
     const [here, there] = [row('primary'), row('replica')]
     try {
@@ -146,7 +146,7 @@ describe(`A store on ${engine.name}`, () => {
       primaryUrl = `${server.url}${await database()}`
       replicaUrl = `${server.url}${await database()}`
       lagging = await open(replicaUrl)
-      both = contentStore({ url: primaryUrl, readUrl: replicaUrl, concurrency: 2, log: quiet() })
+      both = await contentStore({ url: primaryUrl, readUrl: replicaUrl, concurrency: 2, log: quiet() })
       await both.prepare(AbortSignal.timeout(20_000))
       rows = Array.from({ length: 10 }, (_, i) => ({ ...row(`${i}`), createdAt: new Date(1_800_000_000_000 - i) }))
       await both.insert(Content, rows)
@@ -193,7 +193,7 @@ describe(`A store on ${engine.name}`, () => {
     test('neither, but STORE_UNAVAILABLE, for a page of the primary while it is unavailable', async () => {
       const proxy = await startProxy(server.url)
       const url = proxy.url(primaryUrl)
-      const through = contentStore({ url, readUrl: replicaUrl, concurrency: 1, log: quiet() })
+      const through = await contentStore({ url, readUrl: replicaUrl, concurrency: 1, log: quiet() })
       try {
         proxy.set('cut')
         expect(await through.page(Content, { take: 3, skip: 1, cursor: rows[5]!.id, where: {} })).toEqual(

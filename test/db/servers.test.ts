@@ -51,7 +51,7 @@ const hosts = (...ports: number[]) =>
 const both = () => hosts(servers[0].port, servers[1].port)
 
 async function open(url: string, readUrl?: string): Promise<PrismaStore> {
-  const store = contentStore({ url, readUrl, concurrency: 2, log })
+  const store = await contentStore({ url, readUrl, concurrency: 2, log })
   stores.push(store)
   await store.prepare(AbortSignal.timeout(20_000))
   return store

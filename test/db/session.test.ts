@@ -63,7 +63,7 @@ const row = (content: string, i = 0) => ({
 })
 
 async function open(url: string, log = quiet()): Promise<PrismaStore> {
-  const store = contentStore({ url, concurrency: 2, log })
+  const store = await contentStore({ url, concurrency: 2, log })
   try {
     await store.prepare(AbortSignal.timeout(20_000))
     return store
@@ -255,7 +255,7 @@ describe(`A store on a ${engine.name} that does not keep what a session sets`, (
     const { url } = await database()
     await capped.sql('CREATE DATABASE replica')
     const readUrl = `mysql://app@127.0.0.1:${capped.port}/replica`
-    const store = contentStore({ url, readUrl, concurrency: 2, log: quiet() })
+    const store = await contentStore({ url, readUrl, concurrency: 2, log: quiet() })
     try {
       const error = await store.prepare(AbortSignal.timeout(20_000)).catch((e: unknown) => e)
       expect((error as Error).message).toMatch(/^DATABASE_READ_URL: /)
@@ -267,7 +267,7 @@ describe(`A store on a ${engine.name} that does not keep what a session sets`, (
 
   test('starts where the read replica is unavailable', async () => {
     const { url } = await database()
-    const store = contentStore({ url, readUrl: 'mysql://app@127.0.0.1:1/replica', concurrency: 2, log: quiet() })
+    const store = await contentStore({ url, readUrl: 'mysql://app@127.0.0.1:1/replica', concurrency: 2, log: quiet() })
     try {
       await store.prepare(AbortSignal.timeout(20_000))
     } finally {

@@ -17,7 +17,7 @@ import { contentStore, prismaOf } from '../harness/stores.ts'
 import { storeSuite } from '../suites/store.ts'
 
 const open = async (path: string) => {
-  const store = contentStore({ url: `file:${path}`, concurrency: 2, log: quiet() })
+  const store = await contentStore({ url: `file:${path}`, concurrency: 2, log: quiet() })
   await store.prepare(AbortSignal.timeout(20_000))
   return store
 }
@@ -203,16 +203,16 @@ describe('A store on SQLite', () => {
     ])
   })
 
-  test('says what is wrong with a URL', () => {
+  test('says what is wrong with a URL', async () => {
     expect(sqlitePath('file:///var/lib/a%20b.db')).toBe('/var/lib/a b.db')
     expect(() => sqlitePath('file::memory:')).toThrow(/must be a file/)
     expect(() => sqlitePath('file:a.db?mode=ro')).toThrow(/must be a file/)
-    expect(() => contentStore({ url: 'postgres://a:secret@b/c', concurrency: 1, log: quiet() })).toThrow(
+    await expect(contentStore({ url: 'postgres://a:secret@b/c', concurrency: 1, log: quiet() })).rejects.toThrow(
       /mysql:\/\/ or file:/,
     )
-    expect(() => contentStore({ url: 'file:a.db', readUrl: 'mysql://a/b', concurrency: 1, log: quiet() })).toThrow(
-      /no replica/,
-    )
+    await expect(
+      contentStore({ url: 'file:a.db', readUrl: 'mysql://a/b', concurrency: 1, log: quiet() }),
+    ).rejects.toThrow(/no replica/)
   })
 })
 

@@ -39,7 +39,7 @@ test.each([
   ['SQLite, by a relative path', async () => 'file:./with a space/store.db'],
 ])('serves its page and the rows of the store: %s', async (_, newUrl) => {
   const url = await newUrl()
-  const store = contentStore({ url: url.replace('file:.', `file:${dir}`), concurrency: 1, log: quiet() })
+  const store = await contentStore({ url: url.replace('file:.', `file:${dir}`), concurrency: 1, log: quiet() })
   await store.prepare(AbortSignal.timeout(20_000))
   await store.close()
   const port = await freePort()

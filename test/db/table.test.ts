@@ -167,7 +167,7 @@ describe.each([
     const [one] = cases
     await all(one!.change)
     const log = quiet()
-    const store = contentStore({ url: made.url, concurrency: 1, log })
+    const store = await contentStore({ url: made.url, concurrency: 1, log })
     try {
       await store.prepare(AbortSignal.timeout(20_000))
       expect(log.said.join('\n')).toMatch(one!.says)
@@ -215,7 +215,7 @@ test(`A store on ${engine.name} refuses sessions in which init_connect makes a t
   const name = url.pathname.slice(1)
   await made.sql('CREATE TABLE Template LIKE Content')
   await server.sql(`SET GLOBAL init_connect = 'CREATE TEMPORARY TABLE ${name}.Content LIKE ${name}.Template'`)
-  const store = contentStore({ url: url.href, concurrency: 1, log: quiet() })
+  const store = await contentStore({ url: url.href, concurrency: 1, log: quiet() })
   try {
     await expect(store.prepare(AbortSignal.timeout(20_000))).rejects.toThrow(
       /a temporary table named Content hides the table in every new session; remove its CREATE from init_connect/,

@@ -476,7 +476,7 @@ fault(
       const queue = new RedisQueue(address, { capacity: 1_000_000, log })
       const events = new RedisEventLog(address, { retentionMs: 3_600_000, retentionBytes: 268_435_456, models, log })
       const cache = new RedisCache(parseRedisUrl(stack.cache.url), { ttlMs: 10_000, log })
-      const store = new PrismaStore({ url: stack.database, concurrency: 2, models, clients: given.prisma, log })
+      const store = await PrismaStore.open({ url: stack.database, concurrency: 2, models, clients: given.prisma, log })
       await store.prepare(new AbortController().signal)
       const worker = new Worker(
         { consumer: queue.consumer(`${hostname()}-twin`), store, cache, events },

@@ -43,7 +43,7 @@ beforeAll(async () => {
   const addressOf = (shard: number) => parseRedisUrl(servers[shard]!.url)
   const open = async () => {
     const store = stack.adopt(
-      new PrismaStore({ url: database.url, concurrency: 2, models, clients: given.prisma, log }),
+      await PrismaStore.open({ url: database.url, concurrency: 2, models, clients: given.prisma, log }),
       (store) => store.close(),
     )
     await store.prepare(new AbortController().signal)

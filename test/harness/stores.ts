@@ -24,13 +24,13 @@ type ContentStoreOptions = Omit<PrismaStoreOptions, 'models' | 'clients'>
 
 /** A store of the models that Spillway has out of the box, not prepared. */
 export const contentStore = (options: ContentStoreOptions) =>
-  new PrismaStore({ models, clients: given.prisma, ...options })
+  PrismaStore.open({ models, clients: given.prisma, ...options })
 
 /** The generated client of a store, on MySQL and SQLite alike. */
 export const prismaOf = (store: PrismaStore) => store.prisma as InstanceType<typeof given.prisma.mysql>
 
 async function open(url: string): Promise<PrismaStore> {
-  const store = contentStore({ url, concurrency: 2, log: quiet() })
+  const store = await contentStore({ url, concurrency: 2, log: quiet() })
   await store.prepare(AbortSignal.timeout(30_000))
   return store
 }

@@ -35,7 +35,7 @@ export async function serveTwoWays(
   const file = await SqliteFile.open(join(dir, 'queue.db'), { capacity: 1e6, retentionMs: 1e6, retentionBytes: 1e9 })
   const queue = new SqliteQueue(file.connect())
   const events = new SqliteEventLog(file.connect(), { models: limited })
-  const store = new PrismaStore({
+  const store = await PrismaStore.open({
     url: `file:${dir}/store.db`,
     concurrency: 1,
     models: limited,

@@ -345,7 +345,7 @@ test.each([
 
 test('Studio is let in on another address, and answers there', async () => {
   const dir = await mkdtemp(join(tmpdir(), 'spillway-studio-'))
-  const store = new PrismaStore({
+  const store = await PrismaStore.open({
     url: `file:${dir}/x.db`,
     concurrency: 1,
     models,

@@ -65,7 +65,7 @@ async function open(make: (models: Models) => Promise<Parts>, { onTestFinished }
   const { models, clients } = library
   const parts = await make(models)
   const database = await freshDatabase()
-  const store = new PrismaStore({ url: database.url, concurrency: 2, models, clients, log: quiet() })
+  const store = await PrismaStore.open({ url: database.url, concurrency: 2, models, clients, log: quiet() })
   const closers: (() => Promise<unknown>)[] = [() => parts.cleanup(), () => store.close()]
   onTestFinished(async () => {
     for (const close of closers.reverse()) await close()

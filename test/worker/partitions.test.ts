@@ -39,14 +39,14 @@ async function open({ onTestFinished }: TestContext) {
   const sql = (statement: string) => server.sql(statement, name)
   const { models, clients } = library
   const log = quiet()
-  const root = new PrismaStore({ url: `${server.url}${name}`, concurrency: 1, models, clients, log: quiet() })
+  const root = await PrismaStore.open({ url: `${server.url}${name}`, concurrency: 1, models, clients, log: quiet() })
   await root.prepare(AbortSignal.timeout(30_000))
   await root.close()
   for (const statement of libraryTables('mysql')) await sql(statement)
   await sql(`GRANT SELECT ON ${name}.* TO app@'%'`)
   for (const table of tableNames) await sql(`GRANT INSERT ON ${name}.${table} TO app@'%'`)
   const url = `mysql://app@127.0.0.1:${server.port}/${name}`
-  const store = new PrismaStore({ url, concurrency: 2, models, clients, log })
+  const store = await PrismaStore.open({ url, concurrency: 2, models, clients, log })
   await store.prepare(AbortSignal.timeout(30_000))
   const address = parseRedisUrl(freshRedisUrl())
   const queue = new RedisQueue(address, { capacity: 100_000, log })
