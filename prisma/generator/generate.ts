@@ -5,8 +5,10 @@
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { GeneratorOptions } from '@prisma/generator-helper'
 import { generateTables, manifest } from './generator.ts'
 import { project } from './project.ts'
+import { useQueryCompilerFile } from './query-compiler.ts'
 
 // The ES modules of these packages import files that are not there.
 const require = createRequire(import.meta.url)
@@ -14,9 +16,16 @@ const { getGenerators, loadSchemaContext } = require('@prisma/internals') as typ
 const { PrismaClientTsGenerator } =
   require('@prisma/client-generator-ts') as typeof import('@prisma/client-generator-ts')
 
+class ClientGenerator extends PrismaClientTsGenerator {
+  override async generate(options: GeneratorOptions): Promise<void> {
+    await super.generate(options)
+    await useQueryCompilerFile(options.generator.output!.value!)
+  }
+}
+
 /** The generators by their `provider`. Any other one is a program, as with Prisma's command line. */
 const registry: Parameters<typeof getGenerators>[0]['registry'] = {
-  'prisma-client': { type: 'in-process', generator: new PrismaClientTsGenerator() },
+  'prisma-client': { type: 'in-process', generator: new ClientGenerator() },
   'prisma-pothos-types': {
     type: 'rpc',
     generatorPath: join(dirname(require.resolve('@pothos/plugin-prisma')), '../bin/generator.js'),
