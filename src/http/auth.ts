@@ -3,20 +3,10 @@
  * only pages, liveness and readiness are served; a grant never outlives its token, nor the key that signed it by more than five minutes.
  */
 import type { IncomingMessage } from 'node:http'
-import {
-  createRemoteJWKSet,
-  customFetch,
-  errors,
-  type FetchImplementation,
-  type JWTPayload,
-  type JWTVerifyOptions,
-  type JWTVerifyResult,
-  jwtVerify,
-} from 'jose'
+import type { JWTPayload } from 'jose'
 import { LRUCache } from 'lru-cache'
 import { SpillwayError } from '../model/error.ts'
 import { type Grant, type Scope, scopes } from '../model/grant.ts'
-import type { Log } from '../model/log.ts'
 import { SingleFlight } from '../model/single-flight.ts'
 import { wantsEventStream } from './accept.ts'
 
@@ -35,20 +25,19 @@ export interface AuthOptions {
 }
 
 /** Allows for clocks that differ. */
-const leewaySeconds = 30
+export const leewaySeconds = 30
 /** After this time a token is verified again, and the issuer's keys are read again: a revoked key is noticed after twice the time. */
-const recheckMs = 150_000
-/** How long the last keys are used while the issuer's keys cannot be read. */
-const keysGraceMs = 3_600_000
-/** The timeout of reading keys while the last ones can be used. */
-const keysTimeoutMs = 1_000
+export const keysRecheckMs = 150_000
 const tokensCached = 10_000
 /** Of all cached tokens and their claims. */
 const bytesCached = 64 * 1024 * 1024
 const tokenLength = 8_000
 
+/** The claims of a token. Rejects with UNAUTHENTICATED. */
+export type Verify = (token: string) => Promise<JWTPayload>
+
 export class Auth {
-  readonly #verify: ((token: string) => Promise<{ payload: JWTPayload }>) | undefined
+  readonly #verify: Verify | undefined
   /** Of every request, where no token is required. */
   readonly #fullGrant: Grant
   /** Verified tokens, and when (performance.now()). */
@@ -62,44 +51,12 @@ export class Auth {
   readonly #checks = new SingleFlight<Grant>()
   readonly #recheckMs: number
 
-  /** With neither a secret nor keys, every request gets all scopes. */
-  constructor({ secret, jwksUrl, issuer, audience, devClaims = {}, ...times }: AuthOptions, log: Log) {
+  /** Without `verify`, every request gets all scopes. */
+  constructor({ jwksUrl, devClaims = {}, ...times }: AuthOptions, verify: Verify | undefined) {
     this.#fullGrant = { subject: undefined, scopes: new Set(scopes), expiresAt: undefined, claims: devClaims }
     // A secret does not change while the process runs.
-    this.#recheckMs = jwksUrl ? (times.recheckMs ?? recheckMs) : Number.POSITIVE_INFINITY
-    const options: JWTVerifyOptions = {
-      clockTolerance: leewaySeconds,
-      // A token without an expiry would be valid forever.
-      requiredClaims: ['exp', 'sub'],
-      ...(issuer ? { issuer } : {}),
-      ...(audience ? { audience } : {}),
-    }
-    if (secret) {
-      const key = new TextEncoder().encode(secret)
-      // The server sets the algorithm: if the token did, "none", or a public key used as a secret, would be accepted.
-      this.#verify = (token) => jwtVerify(token, key, { ...options, algorithms: ['HS256'] })
-    } else if (jwksUrl) {
-      const keys = createRemoteJWKSet(new URL(jwksUrl), {
-        timeoutDuration: 5_000,
-        cooldownDuration: 30_000,
-        cacheMaxAge: this.#recheckMs,
-        [customFetch]: lastGood(times.keysGraceMs ?? keysGraceMs, log),
-      })
-      const algorithms = [
-        'RS256',
-        'RS384',
-        'RS512',
-        'PS256',
-        'PS384',
-        'PS512',
-        'ES256',
-        'ES384',
-        'ES512',
-        'EdDSA',
-        'Ed25519',
-      ]
-      this.#verify = (token) => verifyWithAny(token, keys, { ...options, algorithms })
-    }
+    this.#recheckMs = jwksUrl ? (times.recheckMs ?? keysRecheckMs) : Number.POSITIVE_INFINITY
+    this.#verify = verify
   }
 
   /** Whether requests need a token. */
@@ -151,22 +108,8 @@ export class Auth {
     }
   }
 
-  async #check(token: string, verify: (token: string) => Promise<{ payload: JWTPayload }>): Promise<Grant> {
-    let payload: JWTPayload
-    try {
-      payload = (await verify(token)).payload
-    } catch (error) {
-      if (error instanceof errors.JWTExpired) throw refused('the token has expired')
-      if (error instanceof errors.JWTClaimValidationFailed)
-        throw refused(`the token's claim ${JSON.stringify(error.claim)} is missing, or has an unexpected value`)
-      if (error instanceof errors.JWKSTimeout || !(error instanceof errors.JOSEError)) {
-        throw new SpillwayError('UNAUTHENTICATED', 'The token cannot be checked now; try again shortly.', {
-          retryAfterMs: 1_000,
-          cause: error,
-        })
-      }
-      throw refused('the token is not valid')
-    }
+  async #check(token: string, verify: Verify): Promise<Grant> {
+    const payload = await verify(token)
     // Limits count by the subject; `requiredClaims` checked only that it exists.
     if (typeof payload.sub !== 'string' || payload.sub.trim() === '')
       throw refused(`the token's claim "sub" must be a text that is not empty`)
@@ -190,58 +133,6 @@ function bytesOf(claim: unknown): number {
   return Object.entries(claim).reduce((sum, [name, value]) => sum + bytesOf(name) + bytesOf(value), 64)
 }
 
-type Keys = ReturnType<typeof createRemoteJWKSet>
-
-/** If several of the issuer's keys have the token's key id, tries each: an issuer that rotates its keys may publish two. */
-async function verifyWithAny(token: string, keys: Keys, options: JWTVerifyOptions): Promise<JWTVerifyResult> {
-  try {
-    return await jwtVerify(token, keys, options)
-  } catch (error) {
-    if (!(error instanceof errors.JWKSMultipleMatchingKeys)) throw error
-    for await (const key of error) {
-      try {
-        return await jwtVerify(token, key, options)
-      } catch (refusal) {
-        if (!(refusal instanceof errors.JWSSignatureVerificationFailed)) throw refusal
-      }
-    }
-    throw new errors.JWSSignatureVerificationFailed()
-  }
-}
-
-/** Reads the issuer's keys; while that fails, returns the last ones for up to `graceMs`. */
-function lastGood(graceMs: number, log: Log): FetchImplementation {
-  let logged = 0
-  let last: { text: string; readAt: number } | undefined
-  return async (url, options) => {
-    const usable = last !== undefined && performance.now() - last.readAt < graceMs
-    const signal = usable ? AbortSignal.any([options.signal, AbortSignal.timeout(keysTimeoutMs)]) : options.signal
-    try {
-      const response = await fetch(url, { ...options, signal })
-      const text = await response.text()
-      const members = JSON.parse(text)?.keys
-      if (response.status !== 200 || !Array.isArray(members)) throw new Error('no key set')
-      const keys = members.filter(isKey)
-      const skipped = members.length - keys.length
-      if (skipped > 0 && skipped !== logged)
-        log.warn(
-          { skipped, used: keys.length },
-          'members of the key set at AUTH_JWKS_URL are no keys; they are skipped',
-        )
-      logged = skipped
-      last = { text: JSON.stringify({ keys }), readAt: performance.now() }
-    } catch (error) {
-      if (!usable) throw error
-    }
-    return new Response(last!.text)
-  }
-}
-
-/** jose would refuse a set that has a member without a type. */
-function isKey(member: unknown): boolean {
-  return typeof member === 'object' && member !== null && 'kty' in member && typeof member.kty === 'string'
-}
-
 /** OAuth's `scope` (a text, RFC 8693) or, as some issuers have it, a list. */
 function scopesOf({ scope, scopes: list, scp }: JWTPayload): string[] {
   const claim = scope ?? list ?? scp
@@ -255,7 +146,7 @@ function alternatives(request: IncomingMessage | undefined): string {
   return '. EventSource cannot send it: read the stream with fetch (graphql-sse, EventSource libraries that take headers), or subscribe over WebSocket with {"authorization": "Bearer TOKEN"} as the payload of connection_init'
 }
 
-function refused(why: string): SpillwayError {
+export function refused(why: string): SpillwayError {
   return new SpillwayError('UNAUTHENTICATED', `Not authenticated: ${why}.`)
 }
 

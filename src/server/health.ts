@@ -7,10 +7,11 @@
  */
 import { Bytes } from '../app/bytes.ts'
 import { StoreFault } from '../db/store.ts'
-import { Auth, type AuthOptions } from '../http/auth.ts'
+import type { AuthOptions } from '../http/auth.ts'
 import { boundedLog } from '../http/bounded-log.ts'
 import { RateLimit } from '../http/client-limits.ts'
 import { type HttpServer, listen } from '../http/listen.ts'
+import { openAuth } from '../http/open-auth.ts'
 import { OriginCheck, type OriginCheckOptions } from '../http/origin-check.ts'
 import { sendJson, sendText } from '../http/respond.ts'
 import type { Route } from '../http/route.ts'
@@ -163,7 +164,7 @@ function codeOf(error: unknown): string {
 }
 
 /** The HTTP server of a worker, for probes and Prometheus. */
-export function serveHealth(
+export async function serveHealth(
   deps: HealthDeps,
   options: OriginCheckOptions & { host: string; port: number; auth: AuthOptions; log: Log },
 ): Promise<HttpServer> {
@@ -173,7 +174,7 @@ export function serveHealth(
       paths: [...routes.keys()].join(', '),
       route: (path) => routes.get(path),
       upgrade: (_request, socket) => socket.destroy(),
-      auth: new Auth(options.auth, options.log),
+      auth: await openAuth(options.auth, options.log),
       originCheck: new OriginCheck(options),
       rateLimit: new RateLimit(undefined),
     },

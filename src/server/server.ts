@@ -6,12 +6,13 @@ import type { EventLog } from '../events/events.ts'
 import type { LimitOptions } from '../graphql/document-limits.ts'
 import { makeGraphQL } from '../graphql/endpoint.ts'
 import { makeSchema, type SchemaOptions } from '../graphql/schema.ts'
-import { Auth, type AuthOptions } from '../http/auth.ts'
+import type { AuthOptions } from '../http/auth.ts'
 import { boundedLog } from '../http/bounded-log.ts'
 import { type ClientCounts, RateLimit, StreamLimit } from '../http/client-limits.ts'
 import type { OtherProcesses } from '../http/connection-limit.ts'
 import { HttpError } from '../http/errors.ts'
 import { type HttpServer, listen } from '../http/listen.ts'
+import { openAuth } from '../http/open-auth.ts'
 import { OriginCheck } from '../http/origin-check.ts'
 import { Responses } from '../http/responses.ts'
 import type { Route, Upgrade } from '../http/route.ts'
@@ -68,7 +69,7 @@ export async function serve(
   // A character escaped as \\u0000 takes six bytes in JSON; many inputs get another 2 MiB.
   const models = [...app.models.values()]
   const maxBodyBytes = 2 * 1024 * 1024 + Math.max(...models.map(maxSizeOf)) * 6
-  const auth = new Auth(options.auth, options.log)
+  const auth = await openAuth(options.auth, options.log)
   options.metrics.watchBytes(app.bytes)
   const rateLimit = new RateLimit(options.requestsPerSecond, options.counts)
   const limit = new StreamLimit(options.streamsPerClient, options.counts)

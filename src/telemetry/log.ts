@@ -1,6 +1,5 @@
 /** The log of a process: JSON lines, or text on a terminal. Invariant: it never blocks the service (see Output) and contains no secret. */
 import { type Logger, pino } from 'pino'
-import pretty from 'pino-pretty'
 import type { Log } from '../model/log.ts'
 import { describeErrors } from './log-errors.ts'
 import { Output } from './log-output.ts'
@@ -15,17 +14,19 @@ export interface ProcessLog extends Log {
   configure(options: { secrets: readonly string[]; text: boolean }): void
 }
 
+const isTerminal = process.stdout.isTTY === true
+const pretty = isTerminal ? (await import('pino-pretty')).default : undefined
 const mask = '[redacted]'
 
 export function openLog(): ProcessLog {
   const output = new Output(1)
-  const asText = pretty.prettyFactory({ ignore: 'pid,hostname', colorize: pretty.isColorSupported })
-  let text = process.stdout.isTTY === true
+  const asText = pretty?.prettyFactory({ ignore: 'pid,hostname', colorize: pretty.isColorSupported })
+  let text = isTerminal
   let secrets: readonly string[] = []
   const write = (line: string) => {
     let shown = line
     for (const secret of secrets) if (shown.includes(secret)) shown = shown.replaceAll(secret, mask)
-    output.write(text ? asText(shown) : shown)
+    output.write(text && asText ? asText(shown) : shown)
   }
   const logger: Logger = pino(
     // The formatter has described errors already; the standard serializer would change them again.
@@ -44,7 +45,7 @@ export function openLog(): ProcessLog {
     flush: (withinMs) => output.flush(withinMs),
     configure: (options) => {
       secrets = options.secrets.flatMap((secret) => [secret, JSON.stringify(secret).slice(1, -1)])
-      text = options.text && process.stdout.isTTY === true
+      text = options.text && isTerminal
     },
   }
 }

@@ -3,9 +3,9 @@ import { readFileSync } from 'node:fs'
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { Bytes } from '../../src/app/bytes.ts'
-import { Auth } from '../../src/http/auth.ts'
 import { RateLimit } from '../../src/http/client-limits.ts'
 import { listen } from '../../src/http/listen.ts'
+import { openAuth } from '../../src/http/open-auth.ts'
 import { OriginCheck } from '../../src/http/origin-check.ts'
 import { Console } from '../../src/server/console.ts'
 import { generate } from '../../web/generate.ts'
@@ -103,7 +103,7 @@ test('a server without a built console tells a browser how to build it', async (
     paths: '/',
     route: console.route.bind(console),
     upgrade() {},
-    auth: new Auth({}, quiet()),
+    auth: await openAuth({}, quiet()),
     rateLimit: new RateLimit(undefined),
   }
   const options = {

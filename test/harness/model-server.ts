@@ -11,9 +11,9 @@ import { SqliteFile } from '../../src/embedded/file.ts'
 import { SqliteEventLog } from '../../src/events/sqlite.ts'
 import { makeGraphQL } from '../../src/graphql/endpoint.ts'
 import { makeSchema } from '../../src/graphql/schema.ts'
-import { Auth } from '../../src/http/auth.ts'
 import { RateLimit, StreamLimit } from '../../src/http/client-limits.ts'
 import { listen } from '../../src/http/listen.ts'
+import { openAuth } from '../../src/http/open-auth.ts'
 import { OriginCheck } from '../../src/http/origin-check.ts'
 import { Responses } from '../../src/http/responses.ts'
 import type { Models } from '../../src/model/model.ts'
@@ -72,7 +72,7 @@ export async function serveModels({
   const schema = makeSchema(models, { datamodel })
   const urls: string[] = []
   for (const fast of [true, false]) {
-    const auth = new Auth(hasAuth ? { secret } : {}, log)
+    const auth = await openAuth(hasAuth ? { secret } : {}, log)
     const rateLimit = new RateLimit(undefined)
     const graphql = makeGraphQL(
       {
