@@ -97,7 +97,7 @@ function plain(literal: string): string {
 const tokens = /"[^"\\]*(?:\\.[^"\\]*)*"(\s*:)?|-?\d[\d.eE+-]*/g
 
 /** Undefined: the text is no JSON. */
-function jsonOf(text: string): unknown {
+export function jsonOf(text: string): unknown {
   let value: unknown
   try {
     value = JSON.parse(text)

@@ -1,10 +1,14 @@
-/** The dead letters: what could not be saved, and what is done about it. The list is read anew whenever their number changes. */
+/**
+ * The list of the dead letters: the filter, the counts by code, and a window of the list, newest first. Invariants: the page holds at most
+ * `most` of them, without their inputs, however many there are; and the list does not move while somebody reads or selects in it. Counts
+ * read all dead letters on the server: they are asked for when the filter changes, on demand, and seldom besides.
+ */
 import { access } from './access.ts'
 import { ask, problemOf, textOf } from './client.ts'
-import { plural } from './format.ts'
-import { DeadLetters, Discard, Retry } from './operations.ts'
-import { look, queue } from './queue.ts'
-import { say } from './say.ts'
+import { DeadLetterCounts, DeadLetters } from './operations.ts'
+import { anything, conditionsOf, type Filter, filterHash, go, onPlace } from './place.ts'
+import { queue } from './queue.ts'
+import { onRun } from './run.ts'
 import { makeStore } from './store.ts'
 
 export interface Letter {
@@ -12,98 +16,175 @@ export interface Letter {
   cursor: string
   saveId: string
   model: string | null
-  input: unknown
-  acceptedAt: string | null
-  failure: { code: string; message: string; attempts: number; failedAt: string }
+  code: string
+  /** The beginning of it. */
+  reason: string
+  failedAt: string
 }
 
-const page = 20
-const largePage = 100
-/** A filter that all dead letters match. */
-const all = { failedAfter: new Date(0).toISOString() }
+const page = 50
+const most = 200
+const reasonLength = 300
+/** The list and its counts are read again by themselves at most so often. */
+const everyMs = 5_000
 
 export const letters = makeStore({
-  /** Only those of this model; empty: all. */
-  model: '',
+  filter: anything,
   list: [] as Letter[],
-  cursor: undefined as string | undefined,
-  hasMore: false,
-  busy: false,
+  /** Whether there are more, on either side of the list. */
+  newer: false,
+  older: false,
+  /** Of the filter without its code; undefined: not known. */
+  counts: undefined as { code: string; count: number }[] | undefined,
+  /** Ids of those that are shown. */
+  selected: new Set<string>() as ReadonlySet<string>,
+  /** The list is not what the server has now. */
+  stale: false,
+  reading: false,
   problem: '',
 })
 
+/** How many match the filter. */
+export function totalOf({ filter, counts }: Pick<ReturnType<typeof letters.get>, 'filter' | 'counts'>) {
+  return counts
+    ?.filter(({ code }) => filter.code === '' || code === filter.code)
+    .reduce((sum, { count }) => sum + count, 0)
+}
+
 export function watchLetters(): void {
+  onPlace(({ filter }) => {
+    if (filter && filterHash(filter) !== filterHash(letters.get().filter)) show(filter)
+  })
   let seen = 0
-  queue.follow(() => {
+  let may = false
+  const grown = () => {
     const now = queue.get().status?.deadLetters ?? seen
-    if (now === seen) return
-    if (now > seen) say(`${plural(now - seen, 'new dead letter')}.`)
+    if (now !== seen) changed()
     seen = now
-    if (!letters.get().busy) void reload()
+  }
+  queue.follow(grown)
+  onRun(() => void refresh())
+  access.follow(() => {
+    if (access.get().may.admin && !may) void refresh()
+    may = access.get().may.admin
   })
+  may = access.get().may.admin
+  void refresh()
 }
 
-export async function showOnly(model: string): Promise<void> {
-  letters.patch({ model, list: [], hasMore: false })
-  await trying(() => read(undefined, page))
+/** Narrows the list, and says so in the address. */
+export const narrow = (part: Partial<Filter>): void => go(filterHash({ ...letters.get().filter, ...part }))
+
+function show(filter: Filter): void {
+  letters.patch({ filter, list: [], newer: false, older: false, counts: undefined, selected: new Set(), problem: '' })
+  void refresh()
 }
 
-/** As many as are shown already, from the first one on. */
-async function reload(): Promise<void> {
-  await trying(() => read(undefined, Math.min(largePage, Math.max(page, letters.get().list.length))))
+/** The newest ones, and the counts. */
+export async function refresh(): Promise<void> {
+  refreshedAt = Date.now()
+  await Promise.all([read({ first: page }), count()])
 }
 
-export const loadMore = (): Promise<void> => trying(() => read(letters.get().cursor, page))
+let refreshedAt = 0
+let isDue = false
 
-async function read(after: string | undefined, first: number): Promise<void> {
+/** Somebody reads or selects in the list. */
+let inUse = false
+
+export function use(isUsed: boolean): void {
+  inUse = isUsed
+  if (!isUsed && letters.get().stale) changed()
+}
+
+/** Now, or after a while; only the counts where the list must not move. */
+function changed(): void {
+  if (isDue) return
+  isDue = true
+  setTimeout(
+    () => {
+      isDue = false
+      const { selected, newer } = letters.get()
+      if (!inUse && selected.size === 0 && !newer) return void refresh()
+      refreshedAt = Date.now()
+      letters.patch({ stale: true })
+      void count()
+    },
+    Math.max(0, refreshedAt + everyMs - Date.now()),
+  )
+}
+
+export const loadOlder = (): Promise<void> => read({ first: page, after: letters.get().list.at(-1)!.cursor })
+
+export const loadNewer = (): Promise<void> => read({ last: page, before: letters.get().list[0]!.cursor })
+
+export function select(ids: readonly string[], isSelected: boolean): void {
+  const selected = new Set(letters.get().selected)
+  for (const id of ids) isSelected ? selected.add(id) : selected.delete(id)
+  letters.patch({ selected })
+}
+
+let readings = 0
+
+async function read(range: { first: number; after?: string } | { last: number; before: string }): Promise<void> {
   if (!access.get().may.admin) return
-  const { model } = letters.get()
-  const filter = model === '' ? null : { model }
-  const { deadLetters } = await ask(DeadLetters, 'admin', { first, after: after ?? null, filter })
-  if (letters.get().model !== model) return
-  const { edges = [], pageInfo } = deadLetters ?? {}
-  const more = edges.map(({ cursor, node }) => ({ cursor, ...node }))
-  letters.patch({
-    list: after === undefined ? more : [...letters.get().list, ...more],
-    cursor: edges.at(-1)?.cursor,
-    hasMore: pageInfo?.hasNextPage ?? false,
-    problem: '',
-  })
-}
-
-export const retry = (ids: string[]): Promise<void> => doing(() => retried({ ids }))
-
-/** All that there are now, of the model that is shown, in one run: one that fails again is not retried again. */
-export const retryAll = (): Promise<void> =>
-  doing(() => retried({ filter: letters.get().model === '' ? all : { model: letters.get().model } }))
-
-async function retried(which: { ids: string[] } | { filter: typeof all | { model: string } }): Promise<string> {
-  const { retryDeadLetters } = await ask(Retry, 'admin', which)
-  return `${plural(retryDeadLetters?.count ?? 0, 'dead letter')} back in the queue.`
-}
-
-export const discard = (ids: string[]): Promise<void> =>
-  doing(async () => {
-    const { discardDeadLetters } = await ask(Discard, 'admin', { ids })
-    return `${plural(discardDeadLetters?.count ?? 0, 'dead letter')} discarded.`
-  })
-
-/** One thing at a time; then the list and the numbers as they are. */
-async function doing(act: () => Promise<string>): Promise<void> {
-  if (letters.get().busy) return
-  letters.patch({ busy: true })
-  await trying(async () => {
-    say(await act())
-    await read(undefined, page)
-  })
-  letters.patch({ busy: false })
-  look()
-}
-
-async function trying(act: () => Promise<void>): Promise<void> {
+  const reading = ++readings
+  letters.patch({ reading: true })
   try {
-    await act()
+    const { deadLetters } = await ask(DeadLetters, 'admin', { ...range, filter: conditionsOf(letters.get().filter) })
+    if (reading !== readings) return
+    const { edges = [], pageInfo } = deadLetters ?? {}
+    const more = edges.map(({ cursor, node: { saveId, model, failure } }): Letter => {
+      const { code, message, failedAt } = failure
+      return { cursor, saveId, model, code, reason: beginningOf(message), failedAt }
+    })
+    letters.patch({ ...joined(range, more, pageInfo), problem: '', reading: false })
   } catch (error) {
-    letters.patch({ problem: textOf(problemOf(error)) })
+    if (reading === readings) letters.patch({ problem: textOf(problemOf(error)), reading: false })
+  }
+}
+
+/** A copy: what is sliced alone keeps the whole text in memory. */
+const beginningOf = (text: string): string =>
+  text.length > reasonLength ? structuredClone(`${text.slice(0, reasonLength)}…`) : text
+
+function joined(
+  range: { after?: string; before?: string },
+  more: Letter[],
+  info: { hasNextPage: boolean; hasPreviousPage: boolean } | undefined,
+) {
+  const { list: before, newer, older, selected } = letters.get()
+  const after = info?.hasNextPage ?? false
+  if (range.after !== undefined) {
+    const all = [...before, ...more]
+    return windowOf(all.slice(-most), { newer: newer || all.length > most, older: after }, selected)
+  }
+  if (range.before !== undefined) {
+    const all = [...more, ...before]
+    return windowOf(
+      all.slice(0, most),
+      { newer: info?.hasPreviousPage ?? false, older: older || all.length > most },
+      selected,
+    )
+  }
+  return { ...windowOf(more, { newer: false, older: after }, selected), stale: false }
+}
+
+function windowOf(list: Letter[], beyond: { newer: boolean; older: boolean }, selected: ReadonlySet<string>) {
+  const shown = new Set(list.map(({ saveId }) => saveId))
+  return { list, ...beyond, selected: new Set([...selected].filter((id) => shown.has(id))) }
+}
+
+let countings = 0
+
+async function count(): Promise<void> {
+  if (!access.get().may.admin) return
+  const counting = ++countings
+  try {
+    const filter = conditionsOf({ ...letters.get().filter, code: '' })
+    const { deadLetters } = await ask(DeadLetterCounts, 'admin', { filter })
+    if (counting === countings) letters.patch({ counts: deadLetters?.countsByCode ?? [] })
+  } catch (error) {
+    if (counting === countings) letters.patch({ counts: undefined, problem: textOf(problemOf(error)) })
   }
 }

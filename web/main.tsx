@@ -2,6 +2,7 @@
 import { render } from 'preact'
 import { watchCounts } from './counts.ts'
 import { watchFeed } from './feed.ts'
+import { watchFind } from './find.ts'
 import { watchLetters } from './letters.ts'
 import { loadModels } from './models.ts'
 import { watchOutbox } from './outbox.ts'
@@ -10,6 +11,7 @@ import { watchSpike } from './spike.ts'
 import { App } from './view/app.tsx'
 
 watchLetters()
+watchFind()
 watchSpike()
 watchFeed()
 void watchQueue()

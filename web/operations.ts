@@ -15,17 +15,42 @@ export const Receipt = 'query Receipt($id:ID!){receipt(id:$id){status failure{co
   { id: string }
 >
 
-export const DeadLetters = 'query DeadLetters($first:Int$after:String$filter:DeadLetterFilter){deadLetters(first:$first after:$after filter:$filter){edges{cursor node{saveId model input acceptedAt failure{code message attempts failedAt}}}pageInfo{hasNextPage}}}' as Operation<
-  { deadLetters: { edges: ({ cursor: string; node: { saveId: string; model: string | null; input: unknown | null; acceptedAt: string | null; failure: { code: string; message: string; attempts: number; failedAt: string } } })[]; pageInfo: { hasNextPage: boolean } } | null },
-  { first?: number | null; after?: string | null; filter?: { code?: string | null; failedAfter?: string | null; failedBefore?: string | null; model?: string | null; reason?: string | null } | null }
+export const DeadLetters = 'query DeadLetters($first:Int$after:String$last:Int$before:String$filter:DeadLetterFilter){deadLetters(first:$first after:$after last:$last before:$before filter:$filter){edges{cursor node{saveId model failure{code message failedAt}}}pageInfo{hasNextPage hasPreviousPage}}}' as Operation<
+  { deadLetters: { edges: ({ cursor: string; node: { saveId: string; model: string | null; failure: { code: string; message: string; failedAt: string } } })[]; pageInfo: { hasNextPage: boolean; hasPreviousPage: boolean } } | null },
+  { first?: number | null; after?: string | null; last?: number | null; before?: string | null; filter?: { code?: string | null; failedAfter?: string | null; failedBefore?: string | null; model?: string | null; reason?: string | null } | null }
 >
 
-export const Retry = 'mutation Retry($ids:[ID!]$filter:DeadLetterFilter){retryDeadLetters(ids:$ids filter:$filter){count}}' as Operation<
+export const DeadLetterCounts = 'query DeadLetterCounts($filter:DeadLetterFilter){deadLetters(first:1 filter:$filter){countsByCode{code count}}}' as Operation<
+  { deadLetters: { countsByCode: ({ code: string; count: number })[] } | null },
+  { filter?: { code?: string | null; failedAfter?: string | null; failedBefore?: string | null; model?: string | null; reason?: string | null } | null }
+>
+
+export const Retry = 'mutation Retry($ids:[ID!]$filter:DeadLetterFilter$dryRun:Boolean!){retryDeadLetters(ids:$ids filter:$filter dryRun:$dryRun){count}}' as Operation<
   { retryDeadLetters: { count: number } | null },
-  { ids?: (string)[] | null; filter?: { code?: string | null; failedAfter?: string | null; failedBefore?: string | null; model?: string | null; reason?: string | null } | null }
+  { ids?: (string)[] | null; filter?: { code?: string | null; failedAfter?: string | null; failedBefore?: string | null; model?: string | null; reason?: string | null } | null; dryRun: boolean }
 >
 
-export const Discard = 'mutation Discard($ids:[ID!]){discardDeadLetters(ids:$ids){count}}' as Operation<
+export const Discard = 'mutation Discard($ids:[ID!]$filter:DeadLetterFilter$dryRun:Boolean!){discardDeadLetters(ids:$ids filter:$filter dryRun:$dryRun){count}}' as Operation<
   { discardDeadLetters: { count: number } | null },
-  { ids?: (string)[] | null }
+  { ids?: (string)[] | null; filter?: { code?: string | null; failedAfter?: string | null; failedBefore?: string | null; model?: string | null; reason?: string | null } | null; dryRun: boolean }
+>
+
+export const FindReceipt = 'query FindReceipt($id:ID!){saveLookup(id:$id){receipt{model status acceptedAt conflicts failure{code message}}}}' as Operation<
+  { saveLookup: { receipt: { model: string; status: 'FAILED' | 'QUEUED' | 'SAVED'; acceptedAt: string; conflicts: number; failure: { code: string; message: string } | null } | null } | null },
+  { id: string }
+>
+
+export const FindRow = 'query FindRow($id:ID!){saveLookup(id:$id){row}}' as Operation<
+  { saveLookup: { row: unknown | null } | null },
+  { id: string }
+>
+
+export const FindDeadLetters = 'query FindDeadLetters($id:ID!){saveLookup(id:$id){deadLetterCount deadLetters{model input acceptedAt failure{code message attempts failedAt}}}}' as Operation<
+  { saveLookup: { deadLetterCount: number | null; deadLetters: ({ model: string | null; input: unknown | null; acceptedAt: string | null; failure: { code: string; message: string; attempts: number; failedAt: string } })[] | null } | null },
+  { id: string }
+>
+
+export const EditDeadLetter = 'mutation EditDeadLetter($id:ID!$input:JSON!){editDeadLetter(id:$id input:$input){status}}' as Operation<
+  { editDeadLetter: { status: 'FAILED' | 'QUEUED' | 'SAVED' } | null },
+  { id: string; input: unknown }
 >

@@ -1,8 +1,10 @@
-/** What a screen reader is to say by itself: short sentences, the newest one only. */
+/** What an action did: shown until the next one, or until it is dismissed, and read aloud once. */
 import { makeStore } from './store.ts'
 
-export const said = makeStore({ text: '' })
+/** `nth`: the same text twice is read aloud twice. */
+export const said = makeStore({ text: '', isProblem: false, nth: 0 })
 
-export function say(text: string): void {
-  said.set({ text })
+/** `isProblem`: read aloud at once, whatever is being read. */
+export function say(text: string, { isProblem = false } = {}): void {
+  said.set({ text, isProblem, nth: said.get().nth + 1 })
 }

@@ -101,9 +101,9 @@ export class DeadLetters {
     return { deadLetters: page, more: false }
   }
 
-  /** Returns how many dead letters match. With a filter it reads all of them, step by step. */
-  async count(filter: DeadLetterFilter = {}): Promise<number> {
-    return isEmpty(filter) ? (await this.#queue.status()).deadLetters : (await this.counts(filter)).total
+  /** Returns how many dead letters there are. */
+  async count(): Promise<number> {
+    return (await this.#queue.status()).deadLetters
   }
 
   /** Reads all dead letters, step by step, and counts those that match. */

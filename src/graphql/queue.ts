@@ -26,8 +26,10 @@ export function addQueue(builder: Builder): void {
     fields: (t) => ({
       depth: t.exposeInt('depth', { description: 'Messages enqueued and not yet saved, including those in flight.' }),
       inFlight: t.exposeInt('inFlight', { description: 'Messages leased to workers.' }),
-      oldestAgeMs: t.exposeInt('oldestAgeMs', {
-        description: 'The age of the oldest message, in milliseconds.',
+      oldestAgeMs: t.int({
+        description: 'The age of the oldest message, in milliseconds; of one older than 24 days 2147483647.',
+        // A dead letter that is retried has the age of its save.
+        resolve: ({ oldestAgeMs }) => Math.min(oldestAgeMs, 2 ** 31 - 1),
       }),
       deadLetters: t.exposeInt('deadLetters', { description: 'The number of dead letters.' }),
       capacity: t.exposeInt('capacity', { description: 'The depth at which saves are refused.' }),

@@ -195,7 +195,7 @@ describe.each([
       },
     })
     const filter = { model: 'Content', code: 'REJECTED' }
-    expect(await deadLetters.count(filter)).toBe(all)
+    expect((await deadLetters.counts(filter)).total).toBe(all)
     expect(await deadLetters.page(20, { newestFirst: true }, { code: 'GAVE_UP' })).toEqual({
       deadLetters: [],
       more: false,

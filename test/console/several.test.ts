@@ -352,29 +352,95 @@ test('the console shows dead letters of all models, or of one, and retries those
   }
   const window = await openWindow(browser, consoles.open.url)
   const { page } = window
-  const shown = () => page.locator('.letters .text').allInnerTexts()
-  await page.locator('.badge', { hasText: '2' }).waitFor()
-  await holds(async () => expect((await shown()).sort()).toHaveLength(2))
+  const shown = () => page.locator('.letters .head').allInnerTexts()
+  const matching = (total: number) => page.locator(`[data-total="${total}"]`).waitFor()
+  await matching(2)
+  await holds(async () => expect(await shown()).toHaveLength(2))
   const filter = page.getByLabel('Dead letters of the model')
   await filter.selectOption('Memo')
-  await holds(async () => expect(await shown()).toEqual([expect.stringContaining('a letter of Memo')]))
+  await matching(1)
+  await holds(async () => expect(await shown()).toEqual([expect.stringContaining('Memo')]))
   await filter.selectOption('Comment')
-  await page.getByText('None of Comment.').waitFor()
+  await page.getByText('None that match.').waitFor()
   await filter.selectOption('Memo')
-  await holds(async () => expect(await shown()).toHaveLength(1))
+  await matching(1)
   consoles.served.store.clear(models.get('Memo')!)
-  await page.getByRole('button', { name: 'Retry all' }).click()
-  await page.getByText('None of Memo.').waitFor({ timeout: 30_000 })
+  await page.getByRole('button', { name: 'Retry all that match…' }).click()
+  await page.getByText('Retry 1 dead letter of Memo?').waitFor()
+  await page.locator('.run .primary').click()
+  await page.getByText('None that match.').waitFor({ timeout: 30_000 })
   await filter.selectOption('All models')
-  await holds(async () => expect(await shown()).toEqual([expect.stringContaining('a letter of Content')]))
+  await holds(async () => expect(await shown()).toEqual([expect.stringContaining('Content')]))
   window.check()
+  await window.close()
+})
+
+test('the console shows and edits the input of a dead letter digit for digit, and shows what a look-up could not read', async () => {
+  const every = models.get('Every')!
+  const { models: list } = await (await fetch(`${consoles.open.url}/models.json`)).json()
+  const { columns } = list.find(({ name }: { name: string }) => name === 'Every')
+  const given: Record<string, unknown> = Object.fromEntries(
+    columns.map(({ name, sample }: { name: string; sample: unknown }) => [name, sample]),
+  )
+  const input = { ...given, big: '9007199254740993', price: '0.123456789012345678', data: { n: 0.1 } }
+  const id = randomUUID()
+  const query =
+    'mutation ($id: ID!, $input: EveryInput!) { saveEvery(id: $id, input: $input, waitMs: 20000) { status failure { message } } }'
+  const save = async () =>
+    JSON.stringify(
+      await (
+        await fetch(`${consoles.open.url}/graphql`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify({ query, variables: { id, input } }),
+        })
+      ).json(),
+    )
+  const row = { ...(await rowsOf('Every'))[0], id, createdAt: new Date(), savedAt: new Date() }
+  await consoles.served.store.insert(every, [row])
+  expect(await save()).toContain('FAILED')
+  const window = await openWindow(browser, `${consoles.open.url}/#find=${id}`)
+  const { page } = window
+  const shown = page.locator('.letter pre')
+  const text = (await shown.textContent())!
+  for (const exact of ['"big": "9007199254740993"', '"price": "0.123456789012345678"', '"n": 0.1'])
+    expect(text).toContain(exact)
+  consoles.served.store.clear(every)
+  await page.getByRole('button', { name: 'Edit and retry…' }).click()
+  const field = page.getByLabel('Input', { exact: true })
+  const send = async (input: string, problem: string) => {
+    await field.fill(input)
+    await page.getByRole('button', { name: 'Save and retry' }).click()
+    await page.locator('#edit-problem', { hasText: problem }).waitFor()
+    expect(await field.inputValue()).toBe(input)
+  }
+  await send(
+    text.replace('0.1\n', '12345678901234567890\n'),
+    '12345678901234567890 would be rounded to 12345678901234567000',
+  )
+  await send(text.replace('"0.123456789012345678"', '0.123456789012345678'), 'would be rounded')
+  await send(text.replace('"9007199254740993"', '"many"'), 'big')
+  await field.fill(text.replace('0.1\n', '"12345678901234567890"\n'))
+  await page.getByRole('button', { name: 'Save and retry' }).click()
+  await page.locator('dialog [data-status=SAVED]').waitFor()
+  expect((await rowsOf('Every')).find((row) => row.id === id)).toMatchObject({ data: { n: '12345678901234567890' } })
+
+  // The rows cannot be read, and the rest is.
+  await page.route('**/graphql', async (route) =>
+    route.request().postData()!.includes('FindRow') ? await route.abort('connectionrefused') : await route.fallback(),
+  )
+  await page.locator('dialog').getByRole('button', { name: 'Refresh' }).click()
+  await page.locator('dialog').getByRole('alert').getByText('The server cannot be reached.').waitFor()
+  await page.locator('dialog [data-status=SAVED]').waitFor()
+  window.check(/status of 400|net::ERR_/)
   await window.close()
 })
 
 test('the console asks for a token before it shows a model, and what the token may do with it', async () => {
   const context = await browser.newContext()
   const page = await context.newPage()
-  await page.goto(consoles.locked.url)
+  const unknown = randomUUID()
+  await page.goto(`${consoles.locked.url}/#find=${unknown}`)
   const use = async (claims: Record<string, string>) => {
     await page.getByLabel('Token').fill(await tokenOf(claims))
     await page.getByRole('button', { name: 'Use' }).click()
@@ -390,6 +456,10 @@ test('the console asks for a token before it shows a model, and what the token m
   await page.getByLabel('text').fill('of ann')
   await page.getByLabel('text').press('Enter')
   await page.locator('.rows li', { hasText: 'tenantId: a · topic: 3 · text: of ann' }).waitFor()
+  // The link that the window was opened with is followed as soon as a token allows it.
+  expect(await page.locator('dialog').count()).toBe(0)
+  await use({ scope: 'read write admin', sub: 'ann', tenant: 'a' })
+  await page.locator('dialog', { hasText: unknown }).getByText('This id is not known here.').waitFor()
   await context.close()
 })
 

@@ -2,14 +2,15 @@
 import { access } from '../access.ts'
 import { feed } from '../feed.ts'
 import { queue } from '../queue.ts'
-import { said } from '../say.ts'
 import { useStore } from '../store.ts'
 import { Banners } from './banners.tsx'
 import { Feed } from './feed.tsx'
+import { Find } from './find.tsx'
 import { Flow } from './flow.tsx'
 import { Letters } from './letters.tsx'
 import { ModelSwitch } from './model.tsx'
 import { QueuePanel } from './queue.tsx'
+import { Said } from './said.tsx'
 import { Save } from './save.tsx'
 import { Spike } from './spike.tsx'
 import { Token } from './token.tsx'
@@ -30,6 +31,7 @@ export function App() {
       </header>
       <main>
         <Token />
+        <Find />
         <Flow />
         <Banners />
         <ModelSwitch />
@@ -64,15 +66,6 @@ function Connection() {
   const { lostSince } = useStore(queue)
   const shown = lostSince === undefined ? state : 'lost'
   return <p class={`connection ${shown.replace(' ', '-')}`}>{words[shown]}</p>
-}
-
-function Said() {
-  const { text } = useStore(said)
-  return (
-    <p class="unseen" role="status" aria-live="polite">
-      {text}
-    </p>
-  )
 }
 
 function Mark() {
