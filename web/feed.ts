@@ -6,8 +6,7 @@ import type { Follow, FollowSnapshot, SpillwayError } from '../client/index.ts'
 import { access, granted, refused } from './access.ts'
 import { clientOf, problemOf, textOf, unreachable } from './client.ts'
 import { count } from './format.ts'
-import { chosen, type Model, models, onChosen, type Row } from './models.ts'
-import { noteWritten } from './queue.ts'
+import { chosen, type Model, onChosen, type Row } from './models.ts'
 import { say } from './say.ts'
 import { makeStore } from './store.ts'
 
@@ -113,7 +112,7 @@ function show(now: FollowSnapshot<Row>): void {
   if (state === 'live') catchUp(fresh.length > 0, missed !== before)
   else rest()
   if (problem) lose(problem)
-  if (fresh.length > 0) tell(fresh)
+  if (fresh.length > 0) for (const watcher of watchers) watcher(fresh)
 }
 
 /** Those on top that are new; those of a page are not. */
@@ -152,13 +151,6 @@ function lose(problem: SpillwayError): void {
   refused('read', problem)
   const isRefused = problem.code === 'FORBIDDEN' && access.get().may.read
   feed.patch({ state: isRefused ? 'refused' : 'lost', problem: unreachable(problem) ? '' : problem.message })
-}
-
-function tell(rows: readonly Row[]): void {
-  if (models.get().list.length === 1)
-    for (const [savedAt, { length }] of Map.groupBy(rows, (row) => row.savedAt))
-      noteWritten(Date.parse(savedAt), length)
-  for (const watcher of watchers) watcher(rows)
 }
 
 export async function loadOlder(): Promise<void> {

@@ -40,5 +40,17 @@ export function time(iso: string): string {
   return date.toDateString() === new Date().toDateString() ? at : `${day.format(date)} ${at}`
 }
 
+const minutes = new Intl.DateTimeFormat('en', { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' })
+
+/** 16:48 today, 24 Nov 16:48 before. */
+export function minute(at: string | number): string {
+  const date = new Date(at)
+  const text = minutes.format(date)
+  return date.toDateString() === new Date().toDateString() ? text : `${day.format(date)} ${text}`
+}
+
+/** 16:48, or 16:48:05. */
+export const clockOf = (at: number, withSeconds: boolean): string => (withSeconds ? clock : minutes).format(at)
+
 /** One, or many of it. */
 export const plural = (n: number, one: string, many = `${one}s`): string => `${count(n)} ${n === 1 ? one : many}`

@@ -1,21 +1,25 @@
 /** The console: starts what follows the server, and shows it. */
 import { render } from 'preact'
-import { watchCounts } from './counts.ts'
 import { watchFeed } from './feed.ts'
 import { watchFind } from './find.ts'
+import { watchHistory } from './history.ts'
 import { watchLetters } from './letters.ts'
 import { loadModels } from './models.ts'
 import { watchOutbox } from './outbox.ts'
 import { watchQueue } from './queue.ts'
 import { watchSpike } from './spike.ts'
+import { watchStatus } from './status.ts'
+import { watchTitle } from './title.ts'
 import { App } from './view/app.tsx'
 
 watchLetters()
 watchFind()
 watchSpike()
 watchFeed()
+watchTitle()
+watchStatus()
 void watchQueue()
-void watchCounts()
+void watchHistory()
 // Last: the others hear of the first model.
 void watchOutbox()
 void loadModels()

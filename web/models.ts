@@ -97,14 +97,11 @@ export function retryModels(): void {
 export const sentColumns = ({ columns }: Model): Column[] => columns.filter(({ fromToken }) => !fromToken)
 
 export interface Operations {
-  /** Tells of each row only when it was written. */
-  written: string
   saveMany: Operation<{ saves: { status: string }[] | null }, { inputs: Values[] }>
 }
 
 /** Those that the client does not make. */
 export const operationsOf = ({ name, names }: Model): Operations => ({
-  written: `subscription Written{saved:${names.saved}{row:${names.one}{savedAt}}}`,
   saveMany:
     `mutation SaveMany($inputs:[${name}Input!]!){saves:${names.saveMany}(inputs:$inputs){status}}` as Operations['saveMany'],
 })

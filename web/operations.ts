@@ -5,8 +5,28 @@ declare const takes: unique symbol
 /** The text of an operation, and in its type what it answers and what it takes. */
 export type Operation<Data, Variables> = string & { [answers]: Data; [takes]: Variables }
 
-export const Queue = 'query Queue{queue{depth inFlight oldestAgeMs deadLetters capacity durability}}' as Operation<
-  { queue: { depth: number; inFlight: number; oldestAgeMs: number; deadLetters: number; capacity: number; durability: 'EVERYSEC' | 'FSYNC' | 'MEMORY' | 'REPLICATED' } | null },
+export const Queue = 'query Queue{queue{depth inFlight oldestAgeMs deadLetters capacity durability paused{since by}}queueConditions{kind since models code lastError{at message code}}}' as Operation<
+  { queue: { depth: number; inFlight: number; oldestAgeMs: number; deadLetters: number; capacity: number; durability: 'EVERYSEC' | 'FSYNC' | 'MEMORY' | 'REPLICATED'; paused: { since: string; by: string | null } | null } | null; queueConditions: ({ kind: 'DATABASE_UNAVAILABLE' | 'NO_WORKER' | 'PAUSED' | 'QUEUE_FULL' | 'QUEUE_GROWS' | 'QUEUE_UNAVAILABLE'; since: string | null; models: (string)[]; code: string | null; lastError: { at: string; message: string; code: string | null } | null })[] | null },
+  Record<string, never>
+>
+
+export const QueueHistory = 'query QueueHistory($range:QueueHistoryRange!$model:String){queueHistory(range:$range model:$model){from to stepMs points{at accepted refused persisted deadLettered backlog ack{p50 p95 p99}saveToEvent{p50 p95 p99}}}}' as Operation<
+  { queueHistory: { from: string; to: string; stepMs: number; points: ({ at: string; accepted: number | null; refused: number | null; persisted: number | null; deadLettered: number | null; backlog: number | null; ack: { p50: number; p95: number; p99: number } | null; saveToEvent: { p50: number; p95: number; p99: number } | null })[] } | null },
+  { range: 'DAY' | 'FIVE_MINUTES' | 'HOUR'; model?: string | null }
+>
+
+export const Workers = 'query Workers{queueWorkers{name state host pid release startedAt endedAt rowsPerSecond held{model inFlight parked waitingSince waitingCode}lastError{at message code}}}' as Operation<
+  { queueWorkers: ({ name: string; state: 'GONE' | 'PAUSED' | 'STOPPED' | 'WAITING' | 'WORKING'; host: string; pid: number; release: string; startedAt: string; endedAt: string | null; rowsPerSecond: number; held: ({ model: string | null; inFlight: number; parked: number; waitingSince: string | null; waitingCode: string | null })[]; lastError: { at: string; message: string; code: string | null } | null })[] | null },
+  Record<string, never>
+>
+
+export const PausePersisting = 'mutation PausePersisting{pausePersisting{depth inFlight oldestAgeMs deadLetters capacity durability paused{since by}}}' as Operation<
+  { pausePersisting: { depth: number; inFlight: number; oldestAgeMs: number; deadLetters: number; capacity: number; durability: 'EVERYSEC' | 'FSYNC' | 'MEMORY' | 'REPLICATED'; paused: { since: string; by: string | null } | null } | null },
+  Record<string, never>
+>
+
+export const ResumePersisting = 'mutation ResumePersisting{resumePersisting{depth inFlight oldestAgeMs deadLetters capacity durability paused{since by}}}' as Operation<
+  { resumePersisting: { depth: number; inFlight: number; oldestAgeMs: number; deadLetters: number; capacity: number; durability: 'EVERYSEC' | 'FSYNC' | 'MEMORY' | 'REPLICATED'; paused: { since: string; by: string | null } | null } | null },
   Record<string, never>
 >
 

@@ -22,7 +22,7 @@ beforeAll(async () => {
 })
 afterAll(() => browser?.close())
 
-const banner = (page: Page, id: string) => page.locator(`[data-banner="${id}"]`)
+const condition = (page: Page, id: string) => page.locator(`[data-condition="${id}"]`)
 
 describe.each(setUps)('the console (%s), after the server was killed and started again,', (setUp) => {
   let system: Spillway
@@ -38,14 +38,14 @@ describe.each(setUps)('the console (%s), after the server was killed and started
     await page.press('#column-content', 'Enter')
     await page.locator('.rows li', { hasText: 'before' }).waitFor()
     await system.kill(system.api)
-    await banner(page, 'lost').waitFor()
+    await condition(page, 'lost').waitFor()
     await page.locator('.connection.lost').waitFor()
     await page.fill('#column-content', 'while it was away')
     await page.press('#column-content', 'Enter')
     await page.locator('.sent li[data-state=retrying]', { hasText: 'while it was away' }).waitFor()
     await system.startApi()
     await page.locator('.sent li[data-state=saved]', { hasText: 'while it was away' }).waitFor()
-    await banner(page, 'lost').waitFor({ state: 'detached' })
+    await condition(page, 'lost').waitFor({ state: 'detached' })
     await page.locator('.connection.live').waitFor()
     await page.locator('.rows li', { hasText: 'while it was away' }).waitFor()
     const contents = (await system.client.contents()).map(({ content }) => content)
@@ -179,19 +179,19 @@ describe('the console of a queue without a worker', () => {
       const window = await openWindow(browser, system.url)
       const { page } = window
       await saveMany(system, 'waiting', 79)
-      await banner(page, 'no-worker').waitFor()
-      expect(await banner(page, 'high').count()).toBe(0)
+      await condition(page, 'no-worker').waitFor()
+      expect(await condition(page, 'high').count()).toBe(0)
       await saveMany(system, 'waiting more', 1)
-      await banner(page, 'high').getByText('The queue is 80 % full.').waitFor()
+      await condition(page, 'high').getByText('The queue is 80 % full.').waitFor()
       await saveMany(system, 'waiting still', 20)
-      await banner(page, 'full').getByText('Saves are refused.').waitFor()
-      expect(await banner(page, 'high').count()).toBe(0)
+      await condition(page, 'full').getByText('The queue is full: saves are refused.').waitFor()
+      expect(await condition(page, 'high').count()).toBe(0)
       await page.fill('#column-content', 'refused at first')
       await page.press('#column-content', 'Enter')
       await page.locator('.sent li[data-state=retrying] .reason').waitFor()
       await system.startWorker()
       await page.locator('.sent li[data-state=saved]', { hasText: 'refused at first' }).waitFor()
-      for (const id of ['full', 'high', 'no-worker']) await banner(page, id).waitFor({ state: 'detached' })
+      for (const id of ['full', 'high', 'no-worker']) await condition(page, id).waitFor({ state: 'detached' })
       window.check(refused)
       await window.close()
     } finally {
@@ -215,7 +215,7 @@ describe('the console of a queue without a worker', () => {
       // Each of them has asked after its save.
       await holds(async () => {
         for (const tab of tabs) expect(await tab.locator('[data-number=depth]').textContent()).toMatch(/^3 /)
-        for (const tab of tabs) expect(await banner(tab, 'no-worker').count()).toBe(1)
+        for (const tab of tabs) expect(await condition(tab, 'no-worker').count()).toBe(1)
       })
       await system.startWorker()
       for (const tab of tabs) await tab.locator('.sent li[data-state=saved]').waitFor()
@@ -251,7 +251,7 @@ test('the console shows that a power cut may lose saves', async () => {
   const system = await boot('redis + mariadb', { env: { QUEUE_URL: redis.url }, workers: 0 })
   try {
     const window = await openWindow(browser, system.url)
-    await banner(window.page, 'durability').getByText('Durability is EVERYSEC, not FSYNC.').waitFor()
+    await condition(window.page, 'durability').getByText('Durability is EVERYSEC, not FSYNC.').waitFor()
     window.check()
     await window.close()
   } finally {
@@ -297,7 +297,7 @@ describe('the console of a server with authentication', () => {
     await page.locator('.rows li', { hasText: 'with a token' }).waitFor()
 
     await use(await token('read write admin'))
-    await holds(async () => expect(await panels()).toEqual(['Save', 'Dead letters', 'Queue', 'Live feed']))
+    await holds(async () => expect(await panels()).toEqual(['Queue', 'Dead letters', 'Save', 'Live feed']))
     await page.getByText('This token may do everything.').waitFor()
     await page.locator('.rows li', { hasText: 'with a token' }).waitFor()
     await page.reload()

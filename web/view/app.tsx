@@ -1,9 +1,7 @@
-/** The page: what the system does, the flow with its numbers, and the panels. */
+/** The page: what is wrong first, then the queue and what operators do about it, then what is saved. */
 import { access } from '../access.ts'
-import { feed } from '../feed.ts'
-import { queue } from '../queue.ts'
+import { shown } from '../status.ts'
 import { useStore } from '../store.ts'
-import { Banners } from './banners.tsx'
 import { Feed } from './feed.tsx'
 import { Find } from './find.tsx'
 import { Flow } from './flow.tsx'
@@ -13,6 +11,7 @@ import { QueuePanel } from './queue.tsx'
 import { Said } from './said.tsx'
 import { Save } from './save.tsx'
 import { Spike } from './spike.tsx'
+import { Status } from './status.tsx'
 import { Token } from './token.tsx'
 
 export function App() {
@@ -23,30 +22,37 @@ export function App() {
         <h1>
           <Mark /> Spillway
         </h1>
-        <p>
-          A save is acknowledged as soon as it is safe in the queue; workers write the queue to the database in batches.
-          A spike of traffic makes the queue longer and never reaches the database.
-        </p>
         <Connection />
       </header>
       <main>
+        <Status />
         <Token />
-        <Find />
         <Flow />
-        <Banners />
-        <ModelSwitch />
+        {/* The order on a phone, and of the tab key. */}
         <div class="columns">
           <div class="column">
-            {may.write && <Save />}
-            {may.admin && <Letters />}
+            {may.admin && <QueuePanel />}
+            {may.admin && (
+              <div id="dead-letters" tabIndex={-1}>
+                <Letters />
+              </div>
+            )}
+            <Find />
           </div>
           <div class="column">
-            {may.admin && <QueuePanel />}
+            <ModelSwitch />
+            {may.write && <Save />}
             {may.read && <Feed />}
           </div>
         </div>
         {may.write && <Spike />}
       </main>
+      <footer>
+        <p>
+          A save is acknowledged as soon as it is safe in the queue; workers write the queue to the database in batches.
+          A spike of traffic makes the queue longer and never reaches the database.
+        </p>
+      </footer>
       <Said />
     </>
   )
@@ -55,17 +61,14 @@ export function App() {
 const words = {
   connecting: 'Connecting',
   live: 'Live',
-  'catching up': 'Catching up',
-  refused: 'Not allowed',
   lost: 'Reconnecting',
-  paused: 'Paused',
+  'signed out': 'Signed out',
 }
 
+/** The connection alone: the status says whether Spillway works. */
 function Connection() {
-  const { state } = useStore(feed)
-  const { lostSince } = useStore(queue)
-  const shown = lostSince === undefined ? state : 'lost'
-  return <p class={`connection ${shown.replace(' ', '-')}`}>{words[shown]}</p>
+  const { connection } = useStore(shown)
+  return <p class={`connection ${connection.replace(' ', '-')}`}>{words[connection]}</p>
 }
 
 function Mark() {

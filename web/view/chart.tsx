@@ -1,21 +1,46 @@
-/** Backlog, saves/s and persisted/s over five minutes. uPlot draws it; what it shows is said in words, too. */
+/** Lines over the time of a history, drawn by uPlot. A line is broken where there is no value; what it shows is said in words, too. */
 import { useEffect, useRef } from 'preact/hooks'
 import uPlot from 'uplot'
-import { compact, count } from '../format.ts'
-import { queue, ratesAt, type Sample, windowMs } from '../queue.ts'
-import { useStore } from '../store.ts'
+import { clockOf, compact, duration } from '../format.ts'
+import { type History, type Point, stepsOf } from '../history.ts'
 
-const height = 200
+export interface Line {
+  value: (point: Point) => number | null | undefined
+  /** `ms` is logarithmic. */
+  scale: 'count' | 'rate' | 'ms'
+  /** A custom property of CSS. */
+  color: string
+  dash?: number[]
+  fill?: string
+}
 
-export function Chart() {
-  const { samples } = useStore(queue)
+interface Props {
+  name: string
+  label: string
+  history: History
+  lines: readonly Line[]
+  height: number
+  /** The step that is looked at; undefined: none. */
+  at: number | undefined
+  lookAt: (step: number | undefined) => void
+}
+
+export function Chart({ name, label, history, lines, height, at, lookAt }: Props) {
   const box = useRef<HTMLDivElement>(null)
   const plot = useRef<uPlot | undefined>(undefined)
+  const props = useRef({ history, lines, lookAt })
+  props.current = { history, lines, lookAt }
   useEffect(() => {
     const dark = matchMedia('(prefers-color-scheme: dark)')
     const make = () => {
       plot.current?.destroy()
-      plot.current = new uPlot(options(box.current!), dataOf(queue.get().samples), box.current!)
+      const { history, lines } = props.current
+      const look = (step: number | undefined) => props.current.lookAt(step)
+      plot.current = new uPlot(
+        options(box.current!, lines, height, () => props.current.history, look),
+        dataOf(history, lines),
+        box.current!,
+      )
     }
     make()
     dark.addEventListener('change', make)
@@ -27,76 +52,104 @@ export function Chart() {
       plot.current?.destroy()
     }
   }, [])
-  useEffect(() => plot.current?.setData(dataOf(samples)), [samples])
-  return <div class="chart" ref={box} role="img" aria-label={inWords(samples)} />
+  useEffect(() => plot.current?.setData(dataOf(history, lines)), [history])
+  useEffect(() => {
+    const chart = plot.current
+    if (!chart || (chart.cursor.idx ?? undefined) === at) return
+    const left = at === undefined ? -10 : chart.valToPos(chart.data[0]![at]!, 'x')
+    chart.setCursor({ left, top: at === undefined ? -10 : 0 })
+  }, [at])
+  return (
+    <div class="chart" data-chart={name} ref={box} role="img" aria-label={label} style={{ height: `${height}px` }} />
+  )
 }
 
-function dataOf(samples: readonly Sample[]): uPlot.AlignedData {
-  const now = (samples.at(-1)?.at ?? Date.now()) / 1_000
-  const x: number[] = []
-  const depth: (number | null)[] = []
-  const saves: (number | null)[] = []
-  const persisted: (number | null)[] = []
-  samples.forEach((sample, i) => {
-    const rates = ratesAt(samples, i)
-    x.push(sample.at / 1_000 - now)
-    depth.push(sample.status?.depth ?? null)
-    saves.push(rates ? rates.saves : null)
-    persisted.push(rates ? rates.persisted : null)
-  })
-  return [x, depth, saves, persisted]
+function dataOf(history: History, lines: readonly Line[]): uPlot.AlignedData {
+  const steps = stepsOf(history)
+  return [
+    steps.map(({ at }) => at / 1_000),
+    ...lines.map(({ value }) => steps.map(({ point }) => (point && value(point)) ?? null)),
+  ]
 }
 
-function inWords(samples: readonly Sample[]): string {
-  const known = samples.filter(({ status }) => status)
-  const most = Math.max(0, ...known.map(({ status }) => status!.depth))
-  return `The last five minutes: the backlog was ${count(most)} at most and is ${count(known.at(-1)?.status?.depth ?? 0)} now.`
-}
-
-function options(box: HTMLElement): uPlot.Options {
+function options(
+  box: HTMLElement,
+  lines: readonly Line[],
+  height: number,
+  history: () => History,
+  lookAt: (step: number | undefined) => void,
+): uPlot.Options {
   const style = getComputedStyle(box)
   const color = (name: string) => style.getPropertyValue(name)
   const axis = { stroke: color('--muted'), font: `11px ${style.fontFamily}`, ticks: { show: false }, gap: 6 }
   const grid = { stroke: color('--grid'), width: 1 }
-  const values = (_: uPlot, splits: number[]) => splits.map(compact)
+  const seconds = (iso: string) => Date.parse(iso) / 1_000
   const fromZero = (_: uPlot, _min: number | null, max: number | null): uPlot.Range.MinMax => [
     0,
     Math.max(10, (max ?? 0) * 1.1),
   ]
+  const axes = {
+    count: { values: (_: uPlot, splits: number[]) => splits.map(compact), size: 46 },
+    rate: {
+      values: (_: uPlot, splits: number[]) => splits.map((s) => `${compact(s)}/s`),
+      size: 54,
+      side: 1 as const,
+      grid: { show: false },
+    },
+    ms: {
+      filter: (_: uPlot, splits: number[]) => splits.map((s) => (Number.isInteger(Math.log10(s)) ? s : null)),
+      values: (_: uPlot, splits: (number | null)[]) => splits.map((s) => (s === null ? '' : duration(s))),
+      size: 54,
+    },
+  }
+  const scales = [...new Set(lines.map(({ scale }) => scale))]
   return {
     width: box.clientWidth,
     height,
     legend: { show: false },
-    cursor: { show: false },
+    cursor: { y: false, drag: { x: false, y: false }, sync: { key: 'history' } },
+    hooks: { setCursor: [({ cursor: { idx } }) => lookAt(idx ?? undefined)] },
     padding: [8, 0, 0, 0],
     scales: {
-      x: { time: false, range: [-windowMs / 1_000, 0] },
-      depth: { range: fromZero },
+      x: { time: true, range: () => [seconds(history().from), seconds(history().to)] },
+      count: { range: fromZero },
       rate: { range: fromZero },
+      ms: { distr: 3, range: decades },
     },
     axes: [
       {
         ...axis,
         grid: { show: false },
-        splits: () => [-300, -240, -180, -120, -60, 0],
-        values: (_, splits) => splits.map((s) => (s === 0 ? 'now' : `${s / 60} min`.replace('-', '−'))),
+        space: 70,
+        values: (_, splits, _axis, _space, incr) => splits.map((s) => clockOf(s * 1_000, incr < 60)),
         size: 26,
       },
-      { ...axis, scale: 'depth', grid, values, size: 46 },
-      {
-        ...axis,
-        scale: 'rate',
-        side: 1,
-        grid: { show: false },
-        values: (_, splits) => splits.map((s) => `${compact(s)}/s`),
-        size: 54,
-      },
+      ...scales.map((scale) => ({ ...axis, grid, scale, ...axes[scale] })),
     ],
     series: [
       {},
-      { scale: 'depth', stroke: color('--depth'), fill: color('--depth-fill'), width: 2, points: { show: false } },
-      { scale: 'rate', stroke: color('--saves'), width: 1.5, dash: [5, 3], points: { show: false } },
-      { scale: 'rate', stroke: color('--persisted'), width: 1.5, points: { show: false } },
+      ...lines.map(({ scale, color: name, dash, fill }) => ({
+        scale,
+        stroke: color(name),
+        width: scale === 'count' ? 2 : 1.5,
+        ...(dash && { dash }),
+        ...(fill && { fill: color(fill) }),
+        points: { show: false, size: 4, fill: color(name), filter: alone },
+      })),
     ],
   }
+}
+
+/** A whole number of decades, so that the axis has a line to read. */
+function decades(_: uPlot, min: number | null, max: number | null): uPlot.Range.MinMax {
+  const low = Math.floor(Math.log10(Math.max(0.1, min ?? 1)))
+  const high = Math.ceil(Math.log10(Math.max(1, max ?? 1_000)))
+  return [10 ** low, 10 ** Math.max(high, low + 2)]
+}
+
+/** Values between two gaps: no line would show them. */
+function alone({ data }: uPlot, series: number): number[] {
+  const values = data[series]!
+  const isKnown = (i: number) => (values[i] ?? null) !== null
+  return Array.from(values.keys()).filter((i) => isKnown(i) && !isKnown(i - 1) && !isKnown(i + 1))
 }

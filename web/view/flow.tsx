@@ -1,21 +1,29 @@
 /** The way of a save, with what is where just now: the console in one line. */
 import { access } from '../access.ts'
 import { count, duration, percent, rate } from '../format.ts'
+import { history, newest, total } from '../history.ts'
 import { queue } from '../queue.ts'
+import { shown } from '../status.ts'
 import { useStore } from '../store.ts'
 
 export function Flow() {
-  const { status, savesPerS, persistedPerS, persisted, counts } = useStore(queue)
+  const { status: known } = useStore(queue)
+  const { recent } = useStore(history)
+  const { notices } = useStore(shown)
   const { may } = useStore(access)
-  if (!may.admin && !may.read) return null
+  if (!may.admin) return null
+  const isStale = notices.some(({ id }) => id === 'lost' || id === 'trouble' || id === 'unavailable')
+  const status = isStale ? undefined : known
+  const point = isStale ? undefined : newest(recent)
   const depth = status?.depth ?? 0
-  const number = (n: number | undefined) => (n === undefined ? '–' : count(n))
+  const number = (n: number | null | undefined, write = count) => (n === undefined || n === null ? '–' : write(n))
+  const written = total(recent, 'persisted')
   return (
     <ol class="flow" aria-label="From save to database">
-      <li class={savesPerS > 0 ? 'step moving' : 'step'}>
+      <li class={(point?.accepted ?? 0) > 0 ? 'step moving' : 'step'}>
         <h2>Save</h2>
         <p class="number" data-number="saves">
-          {status && counts ? rate(savesPerS) : '–'} <small>per second</small>
+          {number(point?.accepted, rate)} <small>per second</small>
         </p>
         <p class="note">acknowledged once it is in the queue</p>
       </li>
@@ -30,7 +38,7 @@ export function Flow() {
         </p>
         {status && <Fill part={depth / status.capacity} />}
       </li>
-      <li class={persistedPerS > 0 ? 'step moving' : 'step'}>
+      <li class={(point?.persisted ?? 0) > 0 ? 'step moving' : 'step'}>
         <h2>Worker</h2>
         <p class="number" data-number="in-flight">
           {number(status?.inFlight)} <small>in flight</small>
@@ -40,10 +48,10 @@ export function Flow() {
       <li class="step">
         <h2>Database</h2>
         <p class="number" data-number="persisted">
-          {counts ? rate(persistedPerS) : '–'} <small>rows per second</small>
+          {number(point?.persisted, rate)} <small>rows per second</small>
         </p>
         <p class="note" data-number="total">
-          {persisted === 0 ? 'no row since you opened this page' : `${count(persisted)} since you opened this page`}
+          {number(written)} in the last five minutes
         </p>
       </li>
     </ol>

@@ -1,7 +1,6 @@
 /** The token field: only there where the server asks for a token. */
 import { useRef } from 'preact/hooks'
 import { access, type Right, setToken } from '../access.ts'
-import { recount } from '../counts.ts'
 import { reconnect } from '../feed.ts'
 import { retryModels } from '../models.ts'
 import { mayWrite } from '../outbox.ts'
@@ -18,7 +17,6 @@ export function Token() {
   const use = (text: string) => {
     setToken(text)
     reconnect()
-    recount()
     look()
     retryModels()
     void mayWrite()
