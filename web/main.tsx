@@ -11,6 +11,7 @@ import { watchSpike } from './spike.ts'
 import { watchStatus } from './status.ts'
 import { watchTitle } from './title.ts'
 import { App } from './view/app.tsx'
+import { watchWorkers } from './workers.ts'
 
 watchLetters()
 watchFind()
@@ -20,6 +21,7 @@ watchTitle()
 watchStatus()
 void watchQueue()
 void watchHistory()
+void watchWorkers()
 // Last: the others hear of the first model.
 void watchOutbox()
 void loadModels()

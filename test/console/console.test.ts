@@ -1,11 +1,10 @@
 /** The console in a real browser, on both set-ups: what a user does, and what the console then shows. */
-import axe from 'axe-core'
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { boot, type Spillway, setUps } from '../harness/boot.ts'
 import { launchBrowser } from '../harness/browser.ts'
 import { holds } from '../harness/eventually.ts'
-import { numberOf, openWindow, rowsOf } from './window.ts'
+import { numberOf, openWindow, rowsOf, violationsOf } from './window.ts'
 
 describe.each(setUps)('the console (%s)', (setUp) => {
   let system: Spillway
@@ -125,12 +124,28 @@ describe.each(setUps)('the console (%s)', (setUp) => {
     )
     expect(await words()).toMatch(/The backlog was [\d,]+ at most.* and is 0 now\./)
     expect(await colored(page)).toBeGreaterThan(100)
+    // The server has not run for long: before that, there is no line.
+    expect(await colored(page, 0.3)).toBe(0)
+    expect(await words()).toMatch(/Nothing was counted in \d\d steps of 60\./)
+    expect(await page.locator('[data-chart=durations]').count()).toBe(1)
+    await page.getByLabel('Point in time').focus()
+    for (let i = 0; i < 60; i++) await page.keyboard.press('ArrowLeft')
+    expect(await page.getByLabel('Point in time').getAttribute('aria-valuetext')).toMatch(
+      /^[\d:]+: nothing was counted$/,
+    )
+    await page.getByRole('button', { name: '1 hour' }).click()
+    await holds(async () => expect(await words()).toMatch(/^In the last hour: 1\d,\d\d\d saves accepted/), {
+      timeoutMs: 30_000,
+    })
     expect((await rowsOf(page)).inDocument).toBeLessThan(60)
     // Single frames may be missed; a second without a frame may not.
     expect(await page.evaluate(() => (globalThis as unknown as { longest: { ms: number } }).longest.ms)).toBeLessThan(
       500,
     )
     expect(await page.inputValue('#column-content')).toBe('typed meanwhile')
+    await page.reload()
+    await holds(async () => expect(await words()).toMatch(/^In the last hour: 1\d,\d\d\d saves accepted/))
+    expect(await colored(page)).toBeGreaterThan(10)
     window.check()
     await window.close()
   })
@@ -161,6 +176,45 @@ describe.each(setUps)('the console (%s)', (setUp) => {
     await page.getByRole('button', { name: '↑ Newest' }).click()
     await page.locator('.rows li', { hasText: 'comes while somebody reads' }).waitFor()
     window.check()
+    await window.close()
+  })
+
+  test('pauses persisting after a confirmation, shows it loudly, and resumes', async () => {
+    const window = await open()
+    const { page } = window
+    const pause = page.getByRole('button', { name: 'Pause persisting' })
+    await pause.click()
+    await page.locator('dialog', { hasText: 'It stays paused through restarts' }).waitFor()
+    await holds(async () =>
+      expect(await page.evaluate(() => document.activeElement?.textContent)).toBe('Go on persisting'),
+    )
+    await page.keyboard.press('Enter')
+    await page.locator('dialog').waitFor({ state: 'detached' })
+    await pause.click()
+    await page.locator('dialog').getByRole('button', { name: 'Pause', exact: true }).click()
+    const paused = page.locator('[data-condition=paused]')
+    await paused.getByText(/^Persisting is paused since [\w ]*\d\d:\d\d\.$/).waitFor()
+    await holds(async () => expect(await page.title()).toMatch(/⚠ Paused · Spillway$/))
+    await page.locator('.worker-list .worker-state', { hasText: 'Paused' }).waitFor()
+    await page.fill('#column-content', 'while it is paused')
+    await page.press('#column-content', 'Enter')
+    const sent = page.locator('.sent li', { hasText: 'while it is paused' })
+    await sent.and(page.locator('[data-state=queued]')).waitFor()
+    expect(await violationsOf(page)).toEqual([])
+    await page.reload()
+    await paused.waitFor()
+    const isResume = (text: string) => text.startsWith('mutation ResumePersisting')
+    await page.route('**/graphql', (route) =>
+      isResume(route.request().postDataJSON().query) ? route.abort('connectionrefused') : route.fallback(),
+    )
+    await paused.getByRole('button', { name: 'Resume' }).click()
+    await paused.getByText('The server cannot be reached.').waitFor()
+    await page.unroute('**/graphql')
+    await paused.getByRole('button', { name: 'Resume' }).click()
+    await paused.waitFor({ state: 'detached' })
+    expect(await page.evaluate(() => document.activeElement?.getAttribute('aria-label'))).toBe('Status')
+    await page.locator('.rows li', { hasText: 'while it is paused' }).waitFor()
+    window.check(/net::ERR_/)
     await window.close()
   })
 
@@ -223,24 +277,34 @@ describe.each(setUps)('the console (%s)', (setUp) => {
       () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
     )
     expect(beyond).toBe(0)
-    await page.evaluate(axe.source)
-    const { violations } = await page.evaluate(() => (globalThis as unknown as { axe: typeof axe }).axe.run())
-    const serious = violations.filter(({ impact }) => impact === 'serious' || impact === 'critical')
-    expect(serious.map(({ id, nodes }) => [id, nodes.map(({ html }) => html)])).toEqual([])
+    expect(await violationsOf(page)).toEqual([])
+    // What is wrong comes before everything else, for the eye and for a screen reader.
+    const sections = await page
+      .locator('.status, .panel')
+      .evaluateAll((all) => all.map((one) => one.querySelector('h2')?.firstChild?.textContent?.trim() ?? one.ariaLabel))
+    const order = ['Status', 'Queue', 'Dead letters', 'Workers', 'Save', 'Live feed']
+    expect(sections.filter((name) => order.includes(name!))).toEqual(order)
+    if ('isMobile' in options) {
+      const tops = await page
+        .locator('.status, .panel')
+        .evaluateAll((all) => all.map((one) => one.getBoundingClientRect().top))
+      expect(tops).toEqual(tops.toSorted((a, b) => a - b))
+    }
     window.check()
     await window.close()
   })
 })
 
-/** How many points of the chart have a color other than grey. */
-function colored(page: Page): Promise<number> {
-  return page.locator('[data-chart=flow] canvas').evaluate((canvas: HTMLCanvasElement) => {
-    const { data } = canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height)
+/** How many points of the chart have a color other than grey, in its left part. */
+function colored(page: Page, part = 1): Promise<number> {
+  return page.locator('[data-chart=flow] canvas').evaluate((canvas: HTMLCanvasElement, part) => {
+    const width = Math.floor(canvas.width * part)
+    const { data } = canvas.getContext('2d')!.getImageData(0, 0, width, canvas.height)
     let points = 0
     for (let i = 0; i < data.length; i += 4) {
       const [r, g, b, a] = data.slice(i, i + 4) as unknown as [number, number, number, number]
       if (a > 100 && Math.max(r, g, b) - Math.min(r, g, b) > 60) points += 1
     }
     return points
-  })
+  }, part)
 }

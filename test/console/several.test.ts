@@ -135,7 +135,7 @@ test('the console gives its stream back when its tab was hidden for a minute, an
   await page.locator('.connection.live').waitFor()
   await show(true)
   await page.clock.fastForward(61_000)
-  await page.locator('.connection.paused').waitFor()
+  await page.locator('[data-feed=paused]').waitFor()
   const before = streams
   const text = `while nobody looked ${randomUUID()}`
   const query = `mutation { save(content: "${text}", waitMs: 20000) { status } }`
@@ -146,7 +146,7 @@ test('the console gives its stream back when its tab was hidden for a minute, an
   })
   expect(await response.text()).toContain('SAVED')
   expect(streams).toBe(before)
-  expect(await page.locator('.connection.paused').count()).toBe(1)
+  expect(await page.locator('[data-feed=paused]').count()).toBe(1)
   await show(false)
   await page.locator('.feed .hint', { hasText: 'caught up 1 missed' }).waitFor()
   await page.locator('.rows li', { hasText: text }).waitFor()
@@ -484,7 +484,7 @@ test('the console shows a refusal of one model where it arises, and goes on with
   const model = page.getByLabel('Model', { exact: true })
   await model.selectOption('Memo')
   await page.locator('.feed .bad', { hasText: 'visible only to tokens with the claim "tenant"' }).waitFor()
-  await page.locator('.connection', { hasText: 'Not allowed' }).waitFor()
+  await page.locator('[data-feed=refused]').waitFor({ state: 'attached' })
   await page.getByLabel('topic').fill('1')
   await page.getByLabel('text').fill('of no tenant')
   await page.getByLabel('text').press('Enter')

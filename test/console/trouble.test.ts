@@ -5,8 +5,9 @@ import { boot, type SetUp, type Spillway, setUps } from '../harness/boot.ts'
 import { launchBrowser } from '../harness/browser.ts'
 import { holds } from '../harness/eventually.ts'
 import { startRedis } from '../harness/redis.ts'
+import { statement } from '../harness/rows.ts'
 import { secret, tokenOf } from '../harness/tenants.ts'
-import { openWindow, startSpike } from './window.ts'
+import { openWindow, startSpike, violationsOf } from './window.ts'
 
 /** The browser's own log line about a server that is unavailable. */
 const unavailable = /net::ERR_/
@@ -39,7 +40,9 @@ describe.each(setUps)('the console (%s), after the server was killed and started
     await page.locator('.rows li', { hasText: 'before' }).waitFor()
     await system.kill(system.api)
     await condition(page, 'lost').waitFor()
-    await page.locator('.connection.lost').waitFor()
+    await page.locator('.connection.lost', { hasText: 'Reconnecting' }).waitFor()
+    expect(await page.title()).toBe('⚠ Connection lost · Spillway')
+    expect(await violationsOf(page)).toEqual([])
     await page.fill('#column-content', 'while it was away')
     await page.press('#column-content', 'Enter')
     await page.locator('.sent li[data-state=retrying]', { hasText: 'while it was away' }).waitFor()
@@ -173,25 +176,61 @@ describe.each(setUps)('the console (%s), after the server was killed and started
 })
 
 describe('the console of a queue without a worker', () => {
-  test('shows that no worker lives, that the queue fills, and that saves are refused, and recovers by itself', async () => {
-    const system = await boot('redis + mariadb', { env: { QUEUE_CAPACITY: '100' }, workers: 0 })
+  test('shows what is wrong first: no worker, a full queue, a table that takes no rows, a worker that is gone', async () => {
+    const intervals = { reportEveryMs: 500, maxBackoffMs: 500 }
+    const system = await boot('redis + mariadb', { env: { QUEUE_CAPACITY: '100' }, workers: 0, intervals })
     try {
       const window = await openWindow(browser, system.url)
       const { page } = window
+      const icon = () => page.locator('link[rel=icon]').getAttribute('href')
+      const news = page.locator('[data-news]')
       await saveMany(system, 'waiting', 79)
-      await condition(page, 'no-worker').waitFor()
+      await condition(page, 'no-worker').getByText('No worker runs.').waitFor()
+      await news.getByText('No worker runs.').waitFor({ state: 'attached' })
+      expect(await page.title()).toBe('⚠ No worker · Spillway')
+      expect(await icon()).toContain('icon-bad')
       expect(await condition(page, 'high').count()).toBe(0)
       await saveMany(system, 'waiting more', 1)
       await condition(page, 'high').getByText('The queue is 80 % full.').waitFor()
       await saveMany(system, 'waiting still', 20)
       await condition(page, 'full').getByText('The queue is full: saves are refused.').waitFor()
       expect(await condition(page, 'high').count()).toBe(0)
+      // The worst first, above everything else.
+      const conditions = page.locator('[data-condition]')
+      expect(await conditions.first().getAttribute('data-condition')).toBe('no-worker')
+      expect((await conditions.last().boundingBox())!.y).toBeLessThan((await page.locator('.flow').boundingBox())!.y)
       await page.fill('#column-content', 'refused at first')
       await page.press('#column-content', 'Enter')
       await page.locator('.sent li[data-state=retrying] .reason').waitFor()
-      await system.startWorker()
+      expect(await violationsOf(page)).toEqual([])
+      const worker = await system.startWorker()
       await page.locator('.sent li[data-state=saved]', { hasText: 'refused at first' }).waitFor()
-      for (const id of ['full', 'high', 'no-worker']) await condition(page, id).waitFor({ state: 'detached' })
+      await page.locator('[data-state=working]').waitFor()
+      expect(await conditions.count()).toBe(0)
+      expect(await news.textContent()).toContain('Over: ')
+      expect(await page.title()).toBe('Spillway')
+      expect(await icon()).not.toContain('icon-bad')
+      const running = page.getByRole('list', { name: 'Running workers' }).locator('li')
+      await running.getByText(`process ${worker.pid}, release `).waitFor()
+
+      await statement(system.env.DATABASE_URL!, 'RENAME TABLE Content TO Away')
+      await saveMany(system, 'held', 2)
+      const away = condition(page, 'database')
+      await away.getByText(/^The database takes no rows since [\w ]*\d\d:\d\d for Content: 1146\.$/).waitFor()
+      await away.getByText(/^Last error, [\w ]*\d\d:\d\d: ./).waitFor()
+      await running.getByText('Waits for a table').waitFor()
+      await running.getByText(/Content: \d+ in flight.*, waits since .*: 1146/).waitFor()
+      expect(await violationsOf(page)).toEqual([])
+
+      await system.kill(worker)
+      await condition(page, 'no-worker')
+        .getByText(/^No worker runs since [\w ]*\d\d:\d\d\.$/)
+        .waitFor()
+      const ended = page.getByRole('list', { name: 'Ended workers' }).locator('li', { hasText: String(worker.pid) })
+      await ended.getByText('Gone').waitFor()
+      await ended.getByText(/^Nothing was heard of it since [\w ]*\d\d:\d\d:\d\d/).waitFor()
+      expect(await running.count()).toBe(0)
+      expect(await violationsOf(page)).toEqual([])
       window.check(refused)
       await window.close()
     } finally {
@@ -281,7 +320,10 @@ describe('the console of a server with authentication', () => {
     const panels = () =>
       page.locator('.panel h2').evaluateAll((all) => all.map(({ firstChild }) => firstChild!.textContent!.trim()))
     await page.getByText('This server asks for a token.').waitFor()
+    await page.getByText('Sign in with a token to see the status.').waitFor()
+    await page.locator('.connection', { hasText: 'Signed out' }).waitFor()
     await holds(async () => expect(await panels()).toEqual([]))
+    expect(await violationsOf(page)).toEqual([])
 
     await use('not.a.token')
     await page.getByText('Not authenticated: the token is not valid.').waitFor()
@@ -289,6 +331,8 @@ describe('the console of a server with authentication', () => {
     await use(await token('read'))
     await holds(async () => expect(await panels()).toEqual(['Live feed']))
     await page.getByText('This token may not save, nor see the queue and dead letters.').waitFor()
+    await page.getByText('It takes a token with the scope admin.').waitFor()
+    await page.locator('.connection.live').waitFor()
 
     await use(await token('read write'))
     await holds(async () => expect(await panels()).toEqual(['Save', 'Live feed']))
@@ -297,7 +341,7 @@ describe('the console of a server with authentication', () => {
     await page.locator('.rows li', { hasText: 'with a token' }).waitFor()
 
     await use(await token('read write admin'))
-    await holds(async () => expect(await panels()).toEqual(['Queue', 'Dead letters', 'Save', 'Live feed']))
+    await holds(async () => expect(await panels()).toEqual(['Queue', 'Dead letters', 'Workers', 'Save', 'Live feed']))
     await page.getByText('This token may do everything.').waitFor()
     await page.locator('.rows li', { hasText: 'with a token' }).waitFor()
     await page.reload()

@@ -1,4 +1,5 @@
 /** A browser window on the console, which records everything that the page must never do. */
+import axe from 'axe-core'
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
 import { expect } from 'vitest'
 
@@ -68,3 +69,10 @@ export const rowsOf = (page: Page) =>
   page
     .locator('.rows')
     .evaluate((box) => ({ inDocument: box.querySelectorAll('li').length, scrollHeight: box.scrollHeight }))
+
+/** What axe finds in the page as it is. */
+export async function violationsOf(page: Page): Promise<unknown[]> {
+  await page.evaluate(axe.source)
+  const { violations } = await page.evaluate(() => (globalThis as unknown as { axe: typeof axe }).axe.run())
+  return violations.map(({ id, nodes }) => [id, nodes.map(({ html }) => html)])
+}

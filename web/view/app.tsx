@@ -13,6 +13,7 @@ import { Save } from './save.tsx'
 import { Spike } from './spike.tsx'
 import { Status } from './status.tsx'
 import { Token } from './token.tsx'
+import { WorkersPanel } from './workers.tsx'
 
 export function App() {
   const { may } = useStore(access)
@@ -38,6 +39,7 @@ export function App() {
               </div>
             )}
             <Find />
+            {may.admin && <WorkersPanel />}
           </div>
           <div class="column">
             <ModelSwitch />
