@@ -236,7 +236,7 @@ describe('the console of a queue without a worker', () => {
     } finally {
       await system.stop()
     }
-  })
+  }, 120_000)
 
   test('leaves connections to each of three tabs whose saves wait: a browser has six for all of them', async () => {
     const system = await boot('redis + mariadb', { workers: 0 })
