@@ -131,7 +131,7 @@ describe.each(setUps)('the console (%s)', (setUp) => {
     expect(await words()).toMatch(/Nothing was counted in \d\d steps of 60\./)
     expect(await page.locator('[data-chart=durations]').count()).toBe(1)
     await page.getByLabel('Point in time').focus()
-    for (let i = 0; i < 60; i++) await page.keyboard.press('ArrowLeft')
+    await page.keyboard.press('Home')
     expect(await page.getByLabel('Point in time').getAttribute('aria-valuetext')).toMatch(
       /^[\d:]+: nothing was counted$/,
     )
