@@ -148,7 +148,7 @@ describe.each(setUps)('the console (%s)', (setUp) => {
     await page.reload()
     await holds(async () => expect(await words()).toMatch(/^In the last hour: 1\d,\d\d\d saves accepted/))
     expect(await colored(page)).toBeGreaterThan(10)
-    window.check()
+    window.check(/willReadFrequently/)
     await window.close()
   })
 
@@ -238,7 +238,7 @@ describe.each(setUps)('the console (%s)', (setUp) => {
       })
     const seen: { name: string; visible: boolean }[] = []
     // What operators need comes before the form.
-    for (let i = 0; i < 20 && (await focused()).name !== 'column-content'; i++) {
+    for (let i = 0; i < 80 && (await focused()).name !== 'column-content'; i++) {
       await press('Tab')
       seen.push((await focused()) as (typeof seen)[number])
     }
@@ -246,7 +246,7 @@ describe.each(setUps)('the console (%s)', (setUp) => {
     await page.keyboard.type('by keyboard')
     await press('Enter')
     await page.locator('.sent li[data-state=saved]', { hasText: 'by keyboard' }).waitFor()
-    while (seen.at(-1)?.name !== 'Saved contents' && seen.length < 60) {
+    while (seen.at(-1)?.name !== 'Saved contents' && seen.length < 120) {
       seen.push((await focused()) as (typeof seen)[number])
       await press('Tab')
     }

@@ -31,21 +31,22 @@ export function Chart({ name, label, history, lines, height, at, lookAt }: Props
   const props = useRef({ history, lines, lookAt })
   props.current = { history, lines, lookAt }
   useEffect(() => {
+    const element = box.current!
     const dark = matchMedia('(prefers-color-scheme: dark)')
     const make = () => {
       plot.current?.destroy()
       const { history, lines } = props.current
       const look = (step: number | undefined) => props.current.lookAt(step)
       plot.current = new uPlot(
-        options(box.current!, lines, height, () => props.current.history, look),
+        options(element, lines, height, () => props.current.history, look),
         dataOf(history, lines),
-        box.current!,
+        element,
       )
     }
     make()
     dark.addEventListener('change', make)
-    const resized = new ResizeObserver(() => plot.current?.setSize({ width: box.current!.clientWidth, height }))
-    resized.observe(box.current!)
+    const resized = new ResizeObserver(() => plot.current?.setSize({ width: element.clientWidth, height }))
+    resized.observe(element)
     return () => {
       dark.removeEventListener('change', make)
       resized.disconnect()
