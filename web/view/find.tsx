@@ -177,7 +177,7 @@ function Receipt({ receipt }: { receipt: FoundReceipt }) {
   return (
     <>
       <p data-status={status}>
-        <strong class={`status ${status.toLowerCase()}`}>{status}</strong> {states[status]}
+        <strong class={`receipt-status ${status.toLowerCase()}`}>{status}</strong> {states[status]}
       </p>
       <p class="hint">
         {model}, accepted <Moment at={acceptedAt} />.
