@@ -163,12 +163,12 @@ function Durations({ name, of, value }: { name: string; of: string; value: Quant
   return (
     <li class={of}>
       {name}
-      {parts.map((part) => (
+      {parts.map((part) => [
+        ' ',
         <span key={part} class={part}>
-          {' '}
           {part} <b data-value={`${of} ${part}`}>{shownAs(value?.[part], duration)}</b>
-        </span>
-      ))}
+        </span>,
+      ])}
     </li>
   )
 }
