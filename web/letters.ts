@@ -55,11 +55,12 @@ export function watchLetters(): void {
   onPlace(({ filter }) => {
     if (filter && filterHash(filter) !== filterHash(letters.get().filter)) show(filter)
   })
-  let seen = 0
+  // The first number that comes is no change of it.
+  let seen: number | undefined
   let may = false
   const grown = () => {
     const now = queue.get().status?.deadLetters ?? seen
-    if (now !== seen) changed()
+    if (seen !== undefined && now !== seen) changed()
     seen = now
   }
   queue.follow(grown)

@@ -19,17 +19,19 @@ export function Letters() {
         <h2 id="letters-title">
           Dead letters {(status?.deadLetters ?? 0) > 0 && <span class="badge">{count(status!.deadLetters)}</span>}
         </h2>
-        <span class="row">
-          <span class="hint">{stale && 'The list has changed.'}</span>
-          {filterHash(filter) !== '' && (
-            <button type="button" class="link" onClick={() => narrow(anything)}>
-              Clear the filter
-            </button>
-          )}
-          <button type="button" aria-disabled={reading} onClick={() => void refresh()}>
-            Refresh
-          </button>
+        <span class="unseen" role="status">
+          {stale && 'The list of dead letters has changed.'}
         </span>
+        {/* Its color says the same as the status, and moves nothing. */}
+        <button
+          type="button"
+          class={stale ? 'primary' : ''}
+          title={stale ? 'The list has changed.' : ''}
+          aria-disabled={reading}
+          onClick={() => void refresh()}
+        >
+          Refresh
+        </button>
       </div>
       <Narrowing />
       <Codes />
@@ -173,10 +175,17 @@ function Actions() {
   }
   return (
     <>
-      <p class="hint total" data-total={total}>
-        {total !== undefined &&
-          `${plural(total, 'dead letter')}${isFiltered ? (total === 1 ? ' matches' : ' match') : ''}, ${count(list.length)} shown.`}
-      </p>
+      <div class="row total">
+        <p class="hint" data-total={total}>
+          {total !== undefined &&
+            `${plural(total, 'dead letter')}${isFiltered ? (total === 1 ? ' matches' : ' match') : ''}, ${count(list.length)} shown.`}
+        </p>
+        {isFiltered && (
+          <button type="button" class="link" onClick={() => narrow(anything)}>
+            Clear the filter
+          </button>
+        )}
+      </div>
       <div class="actions">
         <label class="all">
           <input
