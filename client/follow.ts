@@ -19,6 +19,8 @@ export interface FollowOptions<By = Readonly<Record<string, unknown>>> {
   from?: string | undefined
   /** How many rows the store has at most, unless `loadOlder` loads more; 1,000 by default. */
   keep?: number
+  /** What is kept of each row, for a page that shows the beginning of long ones: an object with its id, createdAt and savedAt. */
+  excerpt?: (row: AnyRow) => AnyRow
 }
 
 export interface FollowSnapshot<Row> {
@@ -82,7 +84,7 @@ const skewMs = 60_000
 export function makeFollow(
   { transport, models, waker, closed }: Deps,
   key: string,
-  { by = {}, first = 50, from, keep = 1_000 }: FollowOptions,
+  { by = {}, first = 50, from, keep = 1_000, excerpt = (row) => row }: FollowOptions,
 ): Follow<AnyRow> {
   const columns = Object.keys(by)
   const readers = new Set<Reader>()
@@ -177,7 +179,9 @@ export function makeFollow(
           if (signal.aborted) return
           if (store.getSnapshot().state !== 'live') move('live')
           for (const frame of frames) cursor = frame.cursor ?? cursor
-          const items = frames.flatMap(({ cursor, result }) => (result ? { row: result.data!.saved.row, cursor } : []))
+          const items = frames.flatMap(({ cursor, result }) =>
+            result ? { row: excerpt(result.data!.saved.row), cursor } : [],
+          )
           missed += items.filter(({ row }) => Date.parse(row.savedAt) <= connectedAt).length
           add(items, isResumed ? { missed } : {})
           while ([...readers].some(({ items }) => items.length >= mostItems) && !signal.aborted) await rung
@@ -236,11 +240,13 @@ export function makeFollow(
     for (let hasOlder = true; hasOlder; first = pageLimit) {
       const { page } = await transport.ask<{ page: Page }>(query, { ...by, first, after }, signal)
       hasOlder = page.pageInfo.hasNextPage
-      for (const { cursor, node } of page.edges) {
+      const rows = page.edges.map(({ cursor, node }) => {
+        const row = excerpt(node)
         after = cursor
-        places.set(node, after)
-      }
-      yield { rows: page.edges.map(({ node }) => node), cursor: page.savedCursor, hasOlder }
+        places.set(row, after)
+        return row
+      })
+      yield { rows, cursor: page.savedCursor, hasOlder }
     }
   }
 

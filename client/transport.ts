@@ -180,7 +180,7 @@ function refusalOf(body: Result<unknown> | undefined, response?: Response): Spil
   // A server without /models.json is too old.
   const code = (status !== 404 && (extensions.code ?? codes[status])) || 'NOT_SPILLWAY'
   const after = Number(response?.headers.get('retry-after')) * 1_000
-  return new SpillwayError(code, message ?? `HTTP ${status} is no answer of Spillway's.`, {
+  return new SpillwayError(code, message ?? `HTTP ${status} is not Spillway's.`, {
     // Whatever answered in its place may be gone in a moment.
     retryAfterMs: after || (code === 'NOT_SPILLWAY' ? 5_000 : undefined),
     path,

@@ -4,13 +4,22 @@
  */
 import type { Follow, FollowSnapshot, SpillwayError } from '../client/index.ts'
 import { access, granted, refused } from './access.ts'
-import { clientOf, problemOf, textOf, unreachable } from './client.ts'
+import { ask, clientOf, problemOf, textOf, unreachable } from './client.ts'
 import { count } from './format.ts'
-import { chosen, type Model, onChosen, type Row } from './models.ts'
+import {
+  chosen,
+  type Excerpt,
+  excerptOfRow,
+  type Model,
+  onChosen,
+  operationsOf,
+  type Row,
+  type Values,
+} from './models.ts'
 import { say } from './say.ts'
 import { makeStore } from './store.ts'
 
-const keptRows = 10_000
+export const keptRows = 10_000
 const page = 100
 const hiddenMs = 60_000
 /** Nothing came for so long: nothing more was missed. */
@@ -19,8 +28,12 @@ const keyOf = (model: Model) => `spillway.cursor.${model.name}`
 
 export const feed = makeStore({
   /** Newest first. */
-  rows: [] as readonly Row[],
-  state: 'connecting' as 'connecting' | 'live' | 'catching up' | 'refused' | 'lost' | 'paused',
+  rows: [] as readonly Excerpt[],
+  /** While the list is held: how many rows came since; undefined: it is not held. */
+  newer: undefined as number | undefined,
+  /** The values that the rows are narrowed to. */
+  filter: undefined as Values | undefined,
+  state: 'connecting' as 'connecting' | 'live' | 'catching up' | 'refused' | 'signed out' | 'lost' | 'paused',
   /** What came at once after the page was away; -1: the place was lost, and the list was read anew. */
   caughtUp: 0,
   hasOlder: false,
@@ -28,15 +41,17 @@ export const feed = makeStore({
   problem: '',
 })
 
-const watchers = new Set<(rows: readonly Row[]) => void>()
+const watchers = new Set<(rows: readonly Excerpt[]) => void>()
 /** The one whose rows are here. */
 let model: Model | undefined
-let follow: Follow<Row> | undefined
+let follow: Follow<Excerpt> | undefined
 /** Ends the subscription to `follow`; undefined: there is none. */
 let stop: (() => void) | undefined
 let isPaused = false
+/** The newest row that is shown while the list is held, or '' for none; undefined: it is not held. */
+let heldFrom: string | undefined
 /** Rows of a page, and those that the watchers have been called with. */
-const noted = new WeakSet<Row>()
+const noted = new WeakSet<Excerpt>()
 /** The stream goes on from the page that was just read: there was nothing to miss. */
 let isFresh = false
 let isLive = false
@@ -44,34 +59,82 @@ let catching: ReturnType<typeof setTimeout> | undefined
 let missed: number | undefined = 0
 
 /** Calls back with the rows of each event as it comes. */
-export function onSaved(watcher: (rows: readonly Row[]) => void): void {
+export function onSaved(watcher: (rows: readonly Excerpt[]) => void): void {
   watchers.add(watcher)
 }
 
 export function watchFeed(): void {
   setInterval(keepCursor, 1_000)
   addEventListener('pagehide', keepCursor)
-  onChosen(showModel)
+  onChosen(() => showModel())
   access.follow(update)
   pauseWhileHidden()
 }
 
-/** Another model: its rows in the place of the last one's. */
-function showModel(): void {
+/** The rows of the chosen model, or some of them, in the place of those that are here. */
+function showModel(filter?: Values): void {
+  leave()
+  heldFrom = undefined
+  const shown = chosen()
+  if (!shown) return
+  model = shown
+  follow = clientOf(shown.name).follow({
+    first: page,
+    keep: keptRows,
+    excerpt: (row) => excerptOfRow(shown, row as Row) as never,
+    // The place of a narrowed feed is behind rows that it did not show.
+    ...(filter ? { by: filter } : { from: sessionStorage.getItem(keyOf(shown)) ?? undefined }),
+  })
+  missed = 0
+  feed.set({
+    rows: [],
+    newer: undefined,
+    filter,
+    state: 'connecting',
+    caughtUp: 0,
+    hasOlder: false,
+    loadingOlder: false,
+    problem: '',
+  })
+  update()
+}
+
+/** Only the rows with these values; undefined: all. */
+export function narrow(filter: Values | undefined): void {
+  if (filter || feed.get().filter) showModel(filter)
+}
+
+/** Ends the feed, and remembers its place. */
+function leave(): void {
   keepCursor()
   cut()
   follow?.close()
-  model = chosen()
-  follow =
-    model &&
-    clientOf(model.name).follow({
-      first: page,
-      keep: keptRows,
-      from: sessionStorage.getItem(keyOf(model)) ?? undefined,
-    })
-  missed = 0
-  feed.set({ rows: [], state: 'connecting', caughtUp: 0, hasOlder: false, loadingOlder: false, problem: '' })
-  update()
+  follow = undefined
+}
+
+/** What the session remembers of the feeds is forgotten, and nothing more is remembered. */
+export function forgetFeed(): void {
+  leave()
+  model = undefined
+}
+
+/** Holds the list as it is, and shows what came meanwhile. The feed goes on: what comes is counted. */
+export function hold(isHeld: boolean): void {
+  heldFrom = isHeld ? (feed.get().rows[0]?.id ?? '') : undefined
+  const { rows = [] } = follow?.getSnapshot() ?? {}
+  feed.patch(shownOf(rows))
+}
+
+function shownOf(rows: readonly Excerpt[]): { rows: readonly Excerpt[]; newer: number | undefined } {
+  if (heldFrom === undefined) return { rows, newer: undefined }
+  const newer = heldFrom === '' ? rows.length : rows.findIndex(({ id }) => id === heldFrom)
+  // So many came that the list has lost the row.
+  return newer < 0 ? { rows: feed.get().rows, newer: rows.length } : { rows: rows.slice(newer), newer }
+}
+
+/** The whole row; null: there is none any more. */
+export async function readRow({ id, row }: Excerpt): Promise<Row | null> {
+  return row ?? (model ? (await ask(operationsOf(model).row, 'read', { id })).row : null)
 }
 
 /** Follows as long as the token may read and somebody looks. */
@@ -92,16 +155,15 @@ function rest(): void {
   clearTimeout(catching)
 }
 
-/** Another token: begin again with it. */
+/** Another token: begin again with it. What another one allowed to see is gone. */
 export function reconnect(): void {
-  cut()
-  update()
+  showModel()
 }
 
-function show(now: FollowSnapshot<Row>): void {
+function show(now: FollowSnapshot<Excerpt>): void {
   const { rows, state, problem, cursor, hasOlder } = now
   if (state === 'reading' && cursor === undefined) isFresh = true
-  feed.patch({ rows, hasOlder: hasOlder && rows.length > 0 })
+  feed.patch({ ...shownOf(rows), hasOlder: hasOlder && rows.length > 0 })
   const before = missed
   missed = now.missed
   if (missed === undefined && before !== undefined) {
@@ -116,7 +178,7 @@ function show(now: FollowSnapshot<Row>): void {
 }
 
 /** Those on top that are new; those of a page are not. */
-function eventsOf(rows: readonly Row[], isLive: boolean): readonly Row[] {
+function eventsOf(rows: readonly Excerpt[], isLive: boolean): readonly Excerpt[] {
   let end = 0
   for (; end < rows.length && !noted.has(rows[end]!); end++) noted.add(rows[end]!)
   return isLive ? rows.slice(0, end) : []
@@ -149,8 +211,10 @@ function caughtUp(): void {
 function lose(problem: SpillwayError): void {
   isFresh = false
   refused('read', problem)
-  const isRefused = problem.code === 'FORBIDDEN' && access.get().may.read
-  feed.patch({ state: isRefused ? 'refused' : 'lost', problem: unreachable(problem) ? '' : problem.message })
+  const { may } = access.get()
+  const state = problem.code === 'FORBIDDEN' ? 'refused' : may.read ? 'lost' : 'signed out'
+  // A refusal of the token is shown beside the token.
+  feed.patch({ state, problem: unreachable(problem) || !may.read ? '' : problem.message })
 }
 
 export async function loadOlder(): Promise<void> {
@@ -168,7 +232,7 @@ export async function loadOlder(): Promise<void> {
 
 function keepCursor(): void {
   const { cursor } = follow?.getSnapshot() ?? {}
-  if (model && cursor) sessionStorage.setItem(keyOf(model), cursor)
+  if (model && cursor && !feed.get().filter) sessionStorage.setItem(keyOf(model), cursor)
 }
 
 /** A tab that nobody looks at gives its connection back, for there are six for all tabs together; it catches up when it is shown. */
@@ -186,6 +250,9 @@ function pauseWhileHidden(): void {
       isPaused = false
       feed.patch({ state: 'connecting' })
       update()
-    } else if (feed.get().state === 'lost') reconnect()
+    } else if (feed.get().state === 'lost') {
+      cut()
+      update()
+    }
   })
 }

@@ -3,6 +3,7 @@ import { render } from 'preact'
 import { watchFeed } from './feed.ts'
 import { watchFind } from './find.ts'
 import { watchHistory } from './history.ts'
+import { watchKeys } from './keys.ts'
 import { watchLetters } from './letters.ts'
 import { loadModels } from './models.ts'
 import { watchOutbox } from './outbox.ts'
@@ -13,6 +14,7 @@ import { watchTitle } from './title.ts'
 import { App } from './view/app.tsx'
 import { watchWorkers } from './workers.ts'
 
+watchKeys()
 watchLetters()
 watchFind()
 watchSpike()

@@ -32,6 +32,8 @@ export interface Model {
   name: string
   names: { one: string; many: string; saveMany: string; saved: string }
   columns: Column[]
+  /** The sets of columns that its rows can be narrowed by. */
+  by: string[][]
 }
 
 /** Columns by name, in the form of JSON. */
@@ -42,6 +44,14 @@ export interface Row extends Values {
   createdAt: string
   savedAt: string
 }
+
+/** What the feed keeps of a row, so that ten thousand of them are a few megabytes: all of a short one, or the beginning of its line. */
+export interface Excerpt extends Pick<Row, 'id' | 'createdAt' | 'savedAt'> {
+  line: string
+  row: Row | undefined
+}
+
+const excerptLength = 300
 
 const key = 'spillway.model'
 
@@ -97,11 +107,13 @@ export function retryModels(): void {
 export const sentColumns = ({ columns }: Model): Column[] => columns.filter(({ fromToken }) => !fromToken)
 
 export interface Operations {
+  row: Operation<{ row: Row | null }, { id: string }>
   saveMany: Operation<{ saves: { status: string }[] | null }, { inputs: Values[] }>
 }
 
 /** Those that the client does not make. */
-export const operationsOf = ({ name, names }: Model): Operations => ({
+export const operationsOf = ({ name, names, columns }: Model): Operations => ({
+  row: `query Row($id:ID!){row:${names.one}(id:$id){id ${columns.map((column) => column.name).join(' ')} createdAt savedAt}}` as Operations['row'],
   saveMany:
     `mutation SaveMany($inputs:[${name}Input!]!){saves:${names.saveMany}(inputs:$inputs){status}}` as Operations['saveMany'],
 })
@@ -121,3 +133,10 @@ export const textOf = (value: unknown): string =>
 /** The beginning of a text. A part of a long text would keep all of it in memory: this is a text of its own. */
 export const excerptOf = (text: string, length: number): string =>
   text.length <= length ? text : JSON.parse(JSON.stringify(text.slice(0, length)))
+
+export function excerptOfRow(model: Model, row: Row): Excerpt {
+  const { id, createdAt, savedAt } = row
+  const line = lineOf(model, row)
+  const isShort = line.length <= excerptLength
+  return { id, createdAt, savedAt, line: excerptOf(line, excerptLength), row: isShort ? row : undefined }
+}

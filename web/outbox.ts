@@ -11,7 +11,7 @@ import { duration } from './format.ts'
 import { chosen, excerptOf, lineOf, type Model, modelNamed, onChosen, operationsOf, type Values } from './models.ts'
 import { Receipt } from './operations.ts'
 import { pause } from './pause.ts'
-import { look } from './queue.ts'
+import { look, queue } from './queue.ts'
 import { say } from './say.ts'
 import { makeStore } from './store.ts'
 
@@ -33,12 +33,16 @@ export interface Sent extends Kept {
   /** How long until it was acknowledged, and until it was saved. */
   queuedMs?: number
   savedMs?: number
+  /** It failed, and is among the dead letters, from which it may be retried. */
+  isLetter?: boolean
   /** Why it failed, or what it is waiting for. */
   reason?: string
 }
 
 const shown = 50
 const receiptAfterMs = 1_000
+/** Turns of that. */
+const lettersEvery = 15
 const key = 'spillway.saves'
 
 /** Newest first. */
@@ -77,11 +81,18 @@ async function send({ id, model, values }: Kept): Promise<void> {
     const problem = problemOf(error)
     // Edited, it is another save.
     client.$outbox.discard(id)
-    fail(id, save.getSnapshot().state === 'failed' ? inLetters(problem) : textOf(problem))
+    if (save.getSnapshot().state === 'failed') bury(id, problem)
+    else fail(id, textOf(problem))
   }
 }
 
-const inLetters = ({ message }: { message: string }) => `${message} It is among the dead letters.`
+function bury(id: string, { message }: { message: string }): void {
+  fail(id, `${message} It is among the dead letters.`, true)
+}
+
+/** How many may not have reached the server. */
+export const unsent = (): number =>
+  outbox.get().sent.filter(({ state }) => state === 'sending' || state === 'retrying').length
 
 function showRetries(): void {
   for (const [id, save] of open) {
@@ -96,20 +107,30 @@ function showRetries(): void {
 }
 
 function settle(id: string): void {
-  if (!open.delete(id)) return
+  const sent = find(id)
   // The event may have come before the answer.
-  client.$outbox.discard(id)
-  const { startedAt, queuedMs } = find(id) ?? {}
-  if (startedAt === undefined) return
-  const savedMs = performance.now() - startedAt
-  change(id, { state: 'saved', savedMs, queuedMs: queuedMs ?? savedMs }, 'reason')
+  if (open.delete(id)) client.$outbox.discard(id)
+  if (!sent || sent.state === 'saved') return
+  const savedMs = performance.now() - sent.startedAt
+  // Nothing is edited any more.
+  const done = {
+    state: 'saved',
+    savedMs,
+    queuedMs: sent.queuedMs ?? savedMs,
+    isLetter: false,
+    values: {},
+    texts: {},
+  } as const
+  change(id, done, 'reason')
   keep()
   say(`Saved in ${duration(savedMs)}.`)
 }
 
-function fail(id: string, reason: string): void {
-  if (!open.delete(id)) return
-  change(id, { state: 'failed', reason })
+function fail(id: string, reason: string, isLetter = false): void {
+  open.delete(id)
+  const { state } = find(id) ?? {}
+  if (!state || state === 'saved' || state === 'failed') return
+  change(id, { state: 'failed', reason, isLetter })
   keep()
   say(`Failed: ${reason}`)
 }
@@ -131,7 +152,7 @@ export async function mayWrite(): Promise<void> {
  */
 export async function watchOutbox(): Promise<never> {
   onSaved((rows) => {
-    if (open.size > 0) for (const { id } of rows) settle(id)
+    if (outbox.get().sent.some(({ state }) => state !== 'saved')) for (const { id } of rows) settle(id)
   })
   client.$outbox.subscribe(showRetries)
   let begun = false
@@ -141,16 +162,34 @@ export async function watchOutbox(): Promise<never> {
     if (access.get().on) void mayWrite()
     for (const one of kept()) begin(one)
   })
-  for (;;) {
+  // A dead letter may be retried or discarded: it is asked for when their number changes, and now and then where the token may not know it.
+  let letters: number | undefined
+  const due = new Set<string>()
+  const noteLetters = () => {
+    for (const { id, isLetter } of outbox.get().sent) if (isLetter) due.add(id)
+  }
+  queue.follow(() => {
+    const now = queue.get().status?.deadLetters
+    if (now !== letters) noteLetters()
+    letters = now
+  })
+  for (let turn = 1; ; turn++) {
     await pause(receiptAfterMs)
+    if (turn % lettersEvery === 0) noteLetters()
     const waiting = outbox
       .get()
       .sent.filter(({ state, startedAt }) => state === 'queued' && performance.now() - startedAt > receiptAfterMs)
-    for (const { id } of waiting.slice(-3)) {
+    const asked = [...waiting.slice(-3).map(({ id }) => id), ...[...due].slice(0, 3)]
+    for (const id of asked) {
+      due.delete(id)
       try {
         const { receipt } = await ask(Receipt, 'read', { id })
+        const isLetter = find(id)?.isLetter
         if (receipt?.status === 'SAVED') settle(id)
-        else if (receipt?.failure) fail(id, inLetters(receipt.failure))
+        else if (receipt?.failure) bury(id, receipt.failure)
+        else if (isLetter && receipt) change(id, { state: 'queued', isLetter: false }, 'reason')
+        else if (isLetter)
+          change(id, { reason: 'It was discarded from the dead letters, and is not saved.', isLetter: false })
       } catch (error) {
         problemOf(error)
       }

@@ -4,7 +4,7 @@
  */
 import { isFinal, uuidv7 } from '../client/index.ts'
 import { ask, problemOf, textOf } from './client.ts'
-import { onSaved } from './feed.ts'
+import { narrow, onSaved } from './feed.ts'
 import { count, duration } from './format.ts'
 import { type Column, chosen, type Model, operationsOf, sentColumns, type Values } from './models.ts'
 import { pause } from './pause.ts'
@@ -53,6 +53,8 @@ const required = (model: Model): Column[] =>
 export async function startSpike(size: number): Promise<void> {
   const model = chosen()
   if (!isOffered || sending(spike.get().run) || !model) return
+  // The feed counts what is saved.
+  narrow(undefined)
   stop = new AbortController()
   open = new Set()
   spike.set({

@@ -325,6 +325,172 @@ test('the form refuses what would be changed on its way, and gives back to Edit 
   await window.close()
 })
 
+test('the feed is narrowed to values of the columns that its model can be narrowed by, and held while one reads', async () => {
+  const window = await openWindow(browser, consoles.open.url)
+  const { page } = window
+  const comment = (postId: string, body: string) =>
+    fetch(`${consoles.open.url}/comments`, { method: 'POST', body: JSON.stringify({ postId, body }) }).then(
+      ({ status }) => expect(status).toBe(202),
+    )
+  const shown = () => page.locator('.rows .text').allInnerTexts()
+  await choose(window, 'Comment')
+  await comment('narrow', 'first of narrow')
+  await comment('wide', 'first of wide')
+  await page.locator('.rows li', { hasText: 'first of wide' }).waitFor()
+  const by = page.getByLabel('Narrow the feed by')
+  expect(await by.locator('option').allInnerTexts()).toEqual([
+    'All rows',
+    'By postId',
+    'By author',
+    'By author and postId',
+  ])
+  await by.selectOption('By postId')
+  await page.getByLabel('Only with postId').fill('narrow')
+  await page.getByLabel('Only with postId').press('Enter')
+  await page.locator('.filter', { hasText: 'Only rows with postId: narrow' }).waitFor()
+  await page.locator('.connection.live').waitFor()
+  await holds(async () => expect(await shown()).toEqual([expect.stringContaining('first of narrow')]))
+  await comment('wide', 'second of wide')
+  await comment('narrow', 'second of narrow')
+  await page.locator('.rows li', { hasText: 'second of narrow' }).waitFor()
+  expect(await shown()).toHaveLength(2)
+
+  await page.getByRole('button', { name: 'Hold the list' }).click()
+  await comment('narrow', 'third of narrow')
+  await comment('narrow', 'fourth of narrow')
+  const on = page.getByRole('button', { name: 'Go on: 2 new' })
+  await on.waitFor()
+  expect(await shown()).toHaveLength(2)
+  await accessible(page)
+  await on.click()
+  await page.locator('.rows li', { hasText: 'fourth of narrow' }).waitFor()
+  expect(await shown()).toHaveLength(4)
+  await by.selectOption('All rows')
+  await page.locator('.rows li', { hasText: 'second of wide' }).waitFor()
+  window.check()
+  await window.close()
+})
+
+test('a feed of 60 KB rows takes less than 150 MB and scrolls; a row opens whole, and one that is gone says so', async () => {
+  const window = await openWindow(browser, consoles.open.url)
+  const { page } = window
+  await page.locator('.rows[aria-label="Saved contents"]').waitFor()
+  const total = 3_000
+  const perRequest = 30
+  // One character outside of Latin-1 makes the browser take two bytes for each.
+  const textOf = (i: number) => `long row ${i} … ${'x'.repeat(60_000)}`
+  for (let from = 0; from < total; from += perRequest) {
+    const inputs = Array.from({ length: perRequest }, (_, i) => ({ content: textOf(from + i) }))
+    const query = 'mutation ($inputs: [ContentInput!]!) { saveMany(inputs: $inputs) { status } }'
+    const response = await fetch(`${consoles.open.url}/graphql`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ query, variables: { inputs } }),
+    })
+    expect(await response.text()).not.toContain('errors')
+  }
+  await page.locator('.rows li', { hasText: `long row ${total - 1} ` }).waitFor()
+  const rows = async () => Number(await page.locator('.rows li').first().getAttribute('aria-setsize'))
+  await holds(async () => expect(await rows()).toBeGreaterThanOrEqual(total), { timeoutMs: 30_000 })
+  const session = await page.context().newCDPSession(page)
+  await session.send('Performance.enable')
+  await session.send('HeapProfiler.collectGarbage')
+  const { metrics } = await session.send('Performance.getMetrics')
+  const heap = metrics.find(({ name }) => name === 'JSHeapUsedSize')!.value
+  console.log(`the console's heap with ${await rows()} rows of 60 KB: ${Math.round(heap / 1e6)} MB`)
+  expect(heap).toBeLessThan(150e6)
+  const frames = await page.locator('.rows').evaluate(async (box) => {
+    let longest = 0
+    for (let i = 0, before = performance.now(); i < 30; i++) {
+      box.scrollTop = i * 3_000
+      await new Promise(requestAnimationFrame)
+      const now = performance.now()
+      longest = Math.max(longest, now - before)
+      before = now
+    }
+    box.scrollTop = 0
+    return longest
+  })
+  expect(frames).toBeLessThan(500)
+  await page.locator('.rows li', { hasText: `long row ${total - 1} ` }).click()
+  await holds(async () => expect(await page.locator('dialog .whole').textContent()).toBe(textOf(total - 1)))
+  await page.keyboard.press('Escape')
+  await page.locator('dialog').waitFor({ state: 'detached' })
+  consoles.served.store.clear(models.get('Content')!)
+  await page.locator('.rows li', { hasText: `long row ${total - 2} ` }).click()
+  await page.locator('dialog', { hasText: 'The row is gone: the database no longer has it.' }).waitFor()
+  await accessible(page)
+  window.check()
+  await window.close()
+})
+
+test('a save that failed is shown as saved once its dead letter was retried', async () => {
+  const window = await openWindow(browser, consoles.open.url)
+  const { page } = window
+  const model = models.get('Content')!
+  await page.route('**/graphql', async (route) => {
+    const { query, variables } = route.request().postDataJSON()
+    if (query.startsWith('mutation Save(')) {
+      const at = new Date()
+      const { id } = variables.inputs[0]
+      await consoles.served.store.insert(model, [{ id, createdAt: at, savedAt: at, content: 'in the way' }])
+    }
+    await route.fallback()
+  })
+  await page.fill('#column-content', 'to be retried')
+  await page.press('#column-content', 'Enter')
+  const sent = page.locator('.sent li', { hasText: 'to be retried' })
+  await sent.locator('.reason', { hasText: 'It is among the dead letters.' }).waitFor()
+  consoles.served.store.clear(model)
+  const query = 'mutation { retryDeadLetters(filter: { failedAfter: "1970-01-01T00:00:00.000Z" }) { count } }'
+  await fetch(`${consoles.open.url}/graphql`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ query }),
+  })
+  await sent.locator('.state', { hasText: /^saved/ }).waitFor()
+  expect(await sent.locator('.reason').count()).toBe(0)
+  window.check()
+  await window.close()
+})
+
+test('keys go to the sections and show what they do, at 200 % zoom, too, and not while one types', async () => {
+  const window = await openWindow(browser, consoles.open.url, {
+    viewport: { width: 640, height: 450 },
+    deviceScaleFactor: 2,
+    reducedMotion: 'reduce',
+  })
+  const { page } = window
+  const focused = () => page.evaluate(() => document.activeElement?.id || document.activeElement?.className)
+  await page.fill('#column-content', '')
+  await page.focus('#column-content')
+  await page.keyboard.type('g?/f')
+  expect(await page.inputValue('#column-content')).toBe('g?/f')
+  expect(await page.locator('dialog').count()).toBe(0)
+  await page.fill('#column-content', '')
+  await page.evaluate(() => (document.activeElement as HTMLElement).blur())
+  await page.keyboard.type('gf')
+  expect(await focused()).toBe('rows')
+  await page.keyboard.type('gd')
+  expect(await focused()).toBe('letters-title')
+  await page.keyboard.type('gv')
+  expect(await focused()).toBe('column-content')
+  await page.evaluate(() => (document.activeElement as HTMLElement).blur())
+  await page.keyboard.press('?')
+  await page.locator('dialog', { hasText: 'go to the live feed' }).waitFor()
+  await accessible(page)
+  await page.keyboard.press('Escape')
+  await page.locator('dialog').waitFor({ state: 'detached' })
+  await page.locator('.spike summary').click()
+  await page.getByRole('button', { name: 'Spike of 1,000 rows', exact: true }).click()
+  await accessible(page)
+  await page.keyboard.press('Escape')
+  expect(await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)).toBe(0)
+  expect(await page.evaluate(() => document.getAnimations().length)).toBe(0)
+  window.check()
+  await window.close()
+})
+
 test('a spike saves rows of the chosen model', async () => {
   const window = await openWindow(browser, consoles.open.url)
   const { page } = window
@@ -583,3 +749,9 @@ test.each([
   window.check()
   await window.close()
 })
+
+async function accessible(page: Page): Promise<void> {
+  await page.evaluate(axe.source)
+  const { violations } = await page.evaluate(() => (globalThis as unknown as { axe: typeof axe }).axe.run())
+  expect(violations.map(({ id, nodes }) => [id, nodes.map(({ html }) => html)])).toEqual([])
+}

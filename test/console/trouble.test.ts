@@ -327,15 +327,20 @@ describe('the console of a server with authentication', () => {
 
     await use('not.a.token')
     await page.getByText('Not authenticated: the token is not valid.').waitFor()
+    await page.locator('.connection', { hasText: 'Signed out' }).waitFor()
 
     await use(await token('read'))
-    await holds(async () => expect(await panels()).toEqual(['Live feed']))
+    await holds(async () => expect(await panels()).toEqual(['Save', 'Queue and dead letters', 'Live feed']))
+    await page
+      .locator('.missing', { hasText: 'This token lacks the scope write. With it you may save here.' })
+      .waitFor()
+    expect(await page.locator('form.save').count()).toBe(0)
     await page.getByText('This token may not save, nor see the queue and dead letters.').waitFor()
     await page.getByText('It takes a token with the scope admin.').waitFor()
     await page.locator('.connection.live').waitFor()
 
     await use(await token('read write'))
-    await holds(async () => expect(await panels()).toEqual(['Save', 'Live feed']))
+    await holds(async () => expect(await panels()).toEqual(['Save', 'Queue and dead letters', 'Live feed']))
     await page.fill('#column-content', 'with a token')
     await page.press('#column-content', 'Enter')
     await page.locator('.rows li', { hasText: 'with a token' }).waitFor()
@@ -351,6 +356,8 @@ describe('the console of a server with authentication', () => {
     await page.getByRole('button', { name: 'Forget' }).click()
     await page.getByText('This server asks for a token.').waitFor()
     await holds(async () => expect(await panels()).toEqual([]))
+    expect(await page.getByText('with a token').count()).toBe(0)
+    expect(await page.evaluate(() => sessionStorage.length)).toBe(0)
     await context.close()
   })
 })

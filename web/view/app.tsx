@@ -5,6 +5,7 @@ import { useStore } from '../store.ts'
 import { Feed } from './feed.tsx'
 import { Find } from './find.tsx'
 import { Flow } from './flow.tsx'
+import { Keys } from './keys.tsx'
 import { Letters } from './letters.tsx'
 import { ModelSwitch } from './model.tsx'
 import { QueuePanel } from './queue.tsx'
@@ -12,7 +13,7 @@ import { Said } from './said.tsx'
 import { Save } from './save.tsx'
 import { Spike } from './spike.tsx'
 import { Status } from './status.tsx'
-import { Token } from './token.tsx'
+import { Missing, Token } from './token.tsx'
 import { WorkersPanel } from './workers.tsx'
 
 export function App() {
@@ -38,16 +39,18 @@ export function App() {
                 <Letters />
               </div>
             )}
+            <Missing right="admin" />
             <Find />
             {may.admin && <WorkersPanel />}
           </div>
           <div class="column">
             <ModelSwitch />
-            {may.write && <Save />}
-            {may.read && <Feed />}
+            {may.write ? <Save /> : <Missing right="write" />}
+            {may.read ? <Feed /> : <Missing right="read" />}
           </div>
         </div>
         {may.write && <Spike />}
+        <Keys />
       </main>
       <footer>
         <p>

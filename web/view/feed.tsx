@@ -1,20 +1,22 @@
 /** The live feed: newest on top. Only the rows in sight are in the document, however many there are. */
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
-import { feed, loadOlder } from '../feed.ts'
+import { textOf as messageOf, problemOf } from '../client.ts'
+import { feed, hold, keptRows, loadOlder, readRow } from '../feed.ts'
 import { count, duration, plural, time } from '../format.ts'
-import { lineOf, type Model, models, type Row, textOf } from '../models.ts'
+import { type Excerpt, type Model, models, type Row, textOf } from '../models.ts'
 import { useStore } from '../store.ts'
 import { Dialog } from './dialog.tsx'
+import { Filter } from './filter.tsx'
 
 const rowHeight = 34
 const overscan = 8
 
 export function Feed() {
-  const { rows, state, caughtUp, hasOlder, loadingOlder, problem } = useStore(feed)
+  const { rows, newer, filter, state, caughtUp, hasOlder, loadingOlder, problem } = useStore(feed)
   const { chosen: model } = useStore(models)
   const box = useRef<HTMLDivElement>(null)
   const [top, setTop] = useState(0)
-  const [shown, show] = useState<Row>()
+  const [shown, show] = useState<Excerpt>()
   const height = useHeight(box)
   const newest = useRef<string | undefined>(undefined)
 
@@ -41,7 +43,11 @@ export function Feed() {
         <p class="hint" data-feed={state} data-caught-up={caughtUp}>
           {wordsFor(state, caughtUp) || (rows.length > 0 ? `${plural(rows.length, 'row')} loaded` : '')}
         </p>
+        <button type="button" onClick={() => hold(newer === undefined)}>
+          {newer === undefined ? 'Hold the list' : newer === 0 ? 'Go on' : `Go on: ${count(newer)} new`}
+        </button>
       </div>
+      {model && model.by.length > 0 && <Filter key={model.name} model={model} />}
       {problem && <p class="hint bad">{problem}</p>}
       <div class="scroller">
         {top > rowHeight && (
@@ -58,7 +64,7 @@ export function Feed() {
           onScroll={() => setTop(box.current!.scrollTop)}
         >
           {rows.length === 0 ? (
-            <p class="empty">{emptyText(state)}</p>
+            <p class="empty">{filter && state === 'live' ? 'No row has these values yet.' : emptyText(state)}</p>
           ) : (
             <ul style={{ height: `${rows.length * rowHeight}px` }}>
               {visible.map((row, i) => (
@@ -71,7 +77,7 @@ export function Feed() {
                   <button type="button" onClick={() => show(row)}>
                     <time dateTime={row.createdAt}>{time(row.createdAt)}</time>
                     <span class="text" dir="auto">
-                      {model && lineOf(model, row).slice(0, 300)}
+                      {row.line}
                     </span>
                     <span class="took">{duration(took(row))}</span>
                   </button>
@@ -79,7 +85,7 @@ export function Feed() {
               ))}
             </ul>
           )}
-          {hasOlder && (
+          {hasOlder && rows.length < keptRows && (
             <button type="button" class="more" aria-disabled={loadingOlder} onClick={() => void loadOlder()}>
               {loadingOlder ? 'Loading …' : 'Load older'}
             </button>
@@ -93,6 +99,7 @@ export function Feed() {
 
 function emptyText(state: ReturnType<typeof feed.get>['state']): string {
   if (state === 'connecting') return 'Connecting …'
+  if (state === 'lost') return 'The server cannot be reached.'
   return state === 'refused' ? 'No row can be shown.' : 'Nothing is saved yet. Save something, or make a spike.'
 }
 
@@ -103,9 +110,34 @@ function wordsFor(state: ReturnType<typeof feed.get>['state'], caughtUp: number)
   return caughtUp > 0 ? `caught up ${count(caughtUp)} missed` : ''
 }
 
-const took = (row: Row) => Date.parse(row.savedAt) - Date.parse(row.createdAt)
+const took = (row: Excerpt) => Date.parse(row.savedAt) - Date.parse(row.createdAt)
 
-function Whole({ model, row, close }: { model: Model; row: Row; close: () => void }) {
+function Whole({ model, row: excerpt, close }: { model: Model; row: Excerpt; close: () => void }) {
+  const [row, show] = useState<Row | null | undefined>(excerpt.row)
+  const [problem, explain] = useState('')
+  useEffect(() => {
+    readRow(excerpt).then(show, (error) => explain(messageOf(problemOf(error))))
+  }, [])
+  if (!row) {
+    return (
+      <Dialog title={model.name} close={close}>
+        <p class="text whole" dir="auto">
+          {excerpt.line}
+        </p>
+        <p role="status" class={problem ? 'hint bad' : 'hint'}>
+          {problem ||
+            (row === null
+              ? 'This is its beginning. The row is gone: the database no longer has it.'
+              : 'Reading the whole row …')}
+        </p>
+        <div class="buttons end">
+          <button type="button" onClick={close}>
+            Close
+          </button>
+        </div>
+      </Dialog>
+    )
+  }
   const [only] = model.columns.length === 1 ? model.columns : []
   return (
     <Dialog title={model.name} close={close}>
@@ -136,7 +168,7 @@ function Whole({ model, row, close }: { model: Model; row: Row; close: () => voi
         <div>
           <dt>Written</dt>
           <dd>
-            {row.savedAt} <span class="hint">after {duration(took(row))}</span>
+            {row.savedAt} <span class="hint">after {duration(took(excerpt))}</span>
           </dd>
         </div>
       </dl>
