@@ -139,7 +139,9 @@ export async function readRow({ id, row }: Excerpt): Promise<Row | null> {
 
 /** Follows as long as the token may read and somebody looks. */
 function update(): void {
-  const isWanted = access.get().may.read && !isPaused
+  const { may, problem } = access.get()
+  const isWanted = may.read && !isPaused
+  if (!may.read && problem && feed.get().state !== 'signed out') feed.patch({ state: 'signed out', problem: '' })
   if (!isWanted) cut()
   else if (!stop) stop = follow?.subscribe(show)
 }
