@@ -636,7 +636,7 @@ test('the console shows a refusal of one model where it arises, and goes on with
   await window.page.getByLabel('body').press('Enter')
   const failed = window.page.locator('.sent li[data-state=failed]')
   await failed.locator('.reason', { hasText: 'author of Comment is set from the claim "sub"' }).waitFor()
-  expect(await window.page.locator('.panel h2').count()).toBe(4)
+  expect(await window.page.locator('.panel h2').count()).toBe(5)
   expect(await window.page.getByLabel('Token').count()).toBe(0)
   window.check(/status of 401/)
   await window.close()
