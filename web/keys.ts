@@ -3,12 +3,12 @@ import { makeStore } from './store.ts'
 
 export const keys = makeStore({ helps: false })
 
-/** By the second key: what it is called, and the heading or the field that it goes to. */
-export const places: Record<string, { name: string; ids: readonly string[] }> = {
-  s: { name: 'the status', ids: ['status-title', 'queue-title'] },
-  d: { name: 'the dead letters', ids: ['letters-title'] },
-  f: { name: 'the live feed', ids: ['feed-title'] },
-  v: { name: 'the form that saves', ids: ['save-title'] },
+/** By the second key: what it is called, and what gets the focus. */
+export const places: Record<string, { name: string; selector: string }> = {
+  s: { name: 'the status', selector: '.status' },
+  d: { name: 'the dead letters', selector: '#letters' },
+  f: { name: 'the live feed', selector: '.feed .rows' },
+  v: { name: 'the form that saves', selector: 'form.save [id^="column-"]' },
 }
 
 const secondWithinMs = 1_500
@@ -21,7 +21,7 @@ export function watchKeys(): void {
     if (ctrlKey || metaKey || altKey || isComposing || isTyped || document.querySelector('dialog[open]')) return
     const goes = performance.now() < goesUntil
     goesUntil = 0
-    if (goes && places[key]) go(places[key].ids)
+    if (goes && places[key]) go(places[key].selector)
     else if (key === 'g') goesUntil = performance.now() + secondWithinMs
     else if (key === '/') document.getElementById('find-input')?.focus()
     else if (key === '?') keys.set({ helps: true })
@@ -30,13 +30,10 @@ export function watchKeys(): void {
   })
 }
 
-/** The first of them that the page has. */
-function go(ids: readonly string[]): void {
-  const heading = ids.map((id) => document.getElementById(id)).find((one) => one !== null)
-  const section = heading?.closest<HTMLElement>('section')
-  if (!heading || !section) return
-  const place = section.querySelector<HTMLElement>('form.save [id^="column-"], .rows') ?? heading
-  if (place === heading) heading.tabIndex = -1
-  section.scrollIntoView({ block: 'nearest' })
+function go(selector: string): void {
+  const place = document.querySelector<HTMLElement>(selector)
+  if (!place) return
+  // A section is reached by no Tab.
+  if (place.tabIndex < 0) place.tabIndex = -1
   place.focus()
 }
