@@ -46,7 +46,9 @@ afterAll(async () => {
 
 // A request that hangs is repeated.
 const quick = ['--prefer-offline', '--fetch-timeout=20000', '--no-audit', '--no-fund', '--no-update-notifier']
-const env = () => ({ ...inherited(), PATH: [join(dir, 'bin'), process.env.PATH].join(delimiter) })
+// npm trusts the registry as it does outside of the test.
+const { NODE_EXTRA_CA_CERTS = '' } = process.env
+const env = () => ({ ...inherited(), NODE_EXTRA_CA_CERTS, PATH: [join(dir, 'bin'), process.env.PATH].join(delimiter) })
 const npm = (folder: string, ...args: string[]) => run('npm', args, { cwd: join(dir, folder), env: env() })
 /** The command in the folder's node_modules, as `npx spillway`. */
 const npx = (folder: string, ...args: string[]) =>
