@@ -73,7 +73,7 @@ describe.each(setUps)('the console (%s)', (setUp) => {
     await window.page.locator('.rows li', { hasText: 'longlong' }).click()
     // Until it is open, Escape closes nothing.
     await window.page.locator('dialog[open] .whole').waitFor()
-    expect(await window.page.locator('dialog .whole').textContent()).toBe(texts[2])
+    await holds(async () => expect(await window.page.locator('dialog .whole').textContent()).toBe(texts[2]))
     await window.page.keyboard.press('Escape')
     await window.page.locator('dialog').waitFor({ state: 'detached' })
     window.check()
@@ -95,7 +95,7 @@ describe.each(setUps)('the console (%s)', (setUp) => {
     // What comes later, as the charts do, moves it.
     await holds(async () => {
       const bottoms = await page
-        .locator('button:visible')
+        .locator('main button:visible')
         .evaluateAll((all) => all.map((one) => one.getBoundingClientRect().bottom))
       const { y, height } = (await offer.boundingBox())!
       expect(y + height).toBeCloseTo(Math.max(...bottoms), 0)

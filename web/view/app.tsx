@@ -50,13 +50,13 @@ export function App() {
           </div>
         </div>
         {may.write && <Spike />}
-        <Keys />
       </main>
       <footer>
         <p>
           A save is acknowledged as soon as it is safe in the queue; workers write the queue to the database in batches.
           A spike of traffic makes the queue longer and never reaches the database.
         </p>
+        <Keys />
       </footer>
       <Said />
     </>
