@@ -121,11 +121,12 @@ describe.each(setUps)('the console (%s)', (setUp) => {
       expect(await numberOf(page, 'depth')).toBe(0)
     })
     const words = () => page.locator('[data-chart=flow]').getAttribute('aria-label')
-    await holds(async () =>
-      expect(await words()).toMatch(/1\d,\d\d\d saves accepted, 1\d,\d\d\d rows persisted, 0 saves refused/),
-    )
-    expect(await words()).toMatch(/The backlog was [\d,]+ at most.* and is 0 now\./)
-    expect(await colored(page)).toBeGreaterThan(100)
+    // The newest point may be of a moment before the last row.
+    await holds(async () => {
+      expect(await words()).toMatch(/1\d,\d\d\d saves accepted, 1\d,\d\d\d rows persisted, 0 saves refused/)
+      expect(await words()).toMatch(/The backlog was [\d,]+ at most.* and is 0 now\./)
+      expect(await colored(page)).toBeGreaterThan(100)
+    })
     // The server has not run for long: before that, there is no line.
     expect(await colored(page, 0.3)).toBe(0)
     expect(await words()).toMatch(/Nothing was counted in \d\d steps of 60\./)
