@@ -247,21 +247,30 @@ describe.each(setUps)('the console (%s) with 10,000 dead letters', (setUp) => {
     const { page } = window
     const button = (name: string | RegExp) => page.getByRole('button', { name })
     const before = (await queue()).deadLetters
-    const places = async () => [await button(/^Retry /).boundingBox(), await button(/^Discard /).boundingBox()]
+    const places = async () => [(await button(/^Retry /).boundingBox())!, (await button(/^Discard /).boundingBox())!]
+    // A line of text may be a part of a pixel higher than another.
+    const stand = async (before: Awaited<ReturnType<typeof places>>) => {
+      for (const [i, { x, y }] of (await places()).entries()) {
+        expect(Math.abs(x - before[i]!.x)).toBeLessThan(2)
+        expect(Math.abs(y - before[i]!.y)).toBeLessThan(2)
+      }
+    }
 
     await total(page, before)
     await page.locator('.codes button', { hasText: 'GAVE_UP' }).click()
     await total(page, 900)
+    // The page scrolls to a question that is out of sight.
+    await button('Retry all that match…').evaluate((one) => one.scrollIntoView({ block: 'center' }))
     const stood = await places()
     await button('Retry all that match…').click()
     await run(page, 'asking').getByText('Retry 900 dead letters with the code GAVE_UP?').waitFor()
-    expect(await places()).toEqual(stood)
+    await stand(stood)
     expect((await queue()).deadLetters).toBe(before)
     await button('Cancel').click()
     await button('Retry all that match…').click()
     await page.locator('.run .primary').click()
     await run(page, 'done').getByText('900 dead letters are back in the queue.').waitFor()
-    expect(await places()).toEqual(stood)
+    await stand(stood)
     await emptied()
     expect((await queue()).deadLetters).toBe(before - 900)
     await page.getByText('None that match.').waitFor()
