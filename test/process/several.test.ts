@@ -198,6 +198,23 @@ test('STREAM_LIMIT and MAX_CONNECTIONS are those of the machine, also after one 
   }
 })
 
+test('each API process lists one worker once, and no API process', async () => {
+  const worker = await spawnSpillway('worker', { QUEUE_URL: queueUrl })
+  try {
+    const query = JSON.stringify({ query: '{ queueWorkers { pid state } }' })
+    const list = async () => {
+      const headers = { ...(await newClient()), 'content-type': 'application/json' }
+      return JSON.parse((await ask('/graphql', headers, query)).body).data.queueWorkers
+    }
+    const one = [{ pid: worker.pid, state: 'WORKING' }]
+    await holds(async () => expect(await list()).toEqual(one))
+    for (let n = 0; n < 8; n++) expect(await list()).toEqual(one)
+  } finally {
+    worker.kill('SIGKILL')
+    await worker.exited
+  }
+})
+
 test('connections that killed API processes had not taken are closed or get a response, and all processes are replaced', async () => {
   const pids = apiProcesses(machine.pid)
   for (const pid of pids) process.kill(pid, 'SIGSTOP')
@@ -221,23 +238,6 @@ test('connections that killed API processes had not taken are closed or get a re
     for (const raw of raws) raw.close()
   }
 }, 90_000)
-
-test('each API process lists one worker once, and no API process', async () => {
-  const worker = await spawnSpillway('worker', { QUEUE_URL: queueUrl })
-  try {
-    const query = JSON.stringify({ query: '{ queueWorkers { pid state } }' })
-    const list = async () => {
-      const headers = { ...(await newClient()), 'content-type': 'application/json' }
-      return JSON.parse((await ask('/graphql', headers, query)).body).data.queueWorkers
-    }
-    const one = [{ pid: worker.pid, state: 'WORKING' }]
-    await holds(async () => expect(await list()).toEqual(one))
-    for (let n = 0; n < 8; n++) expect(await list()).toEqual(one)
-  } finally {
-    worker.kill('SIGKILL')
-    await worker.exited
-  }
-})
 
 test('API processes end when their primary is killed', async () => {
   const pids = apiProcesses(machine.pid)
