@@ -135,6 +135,8 @@ test('every package that Spillway imports is in the image', () => {
     )
     // The models, which are ours.
     .filter((name) => !name.startsWith('computed: import(modelsUrl'))
+    // The query compiler of @prisma/client, by the path that its generated client names.
+    .filter((name) => !name.startsWith('computed: import(pathToFileURL(createRequire(path)'))
     .map((name) => name.split('/', name.startsWith('@') ? 2 : 1).join('/'))
   expect(packages).toContain('ioredis')
   expect([...new Set(packages)].filter((name) => !(name in dependencies))).toEqual([])
