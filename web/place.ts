@@ -59,7 +59,10 @@ const watchers: ((place: Place) => void)[] = []
 /** Calls back with the place now, and whenever it changes. */
 export function onPlace(arrived: (place: Place) => void): void {
   watchers.push(arrived)
-  addEventListener('hashchange', () => arrived(placeOf(location.hash)))
+  addEventListener('hashchange', () => {
+    // Another fragment is a jump within the page, such as to the dead letters: the list keeps its filter.
+    if (/^($|#find=|#letters\?)/.test(location.hash)) arrived(placeOf(location.hash))
+  })
   arrived(placeOf(location.hash))
 }
 

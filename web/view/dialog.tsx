@@ -16,3 +16,14 @@ export function Dialog({ title, close, children }: { title: string; close: () =>
     </dialog>
   )
 }
+
+/** The last line of a dialog that only shows something. */
+export function Close({ close }: { close: () => void }) {
+  return (
+    <div class="buttons end">
+      <button type="button" onClick={close}>
+        Close
+      </button>
+    </div>
+  )
+}

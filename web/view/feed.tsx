@@ -5,7 +5,7 @@ import { feed, hold, keptRows, loadOlder, readRow } from '../feed.ts'
 import { count, duration, plural, time } from '../format.ts'
 import { type Excerpt, type Model, models, type Row, textOf } from '../models.ts'
 import { useStore } from '../store.ts'
-import { Dialog } from './dialog.tsx'
+import { Close, Dialog } from './dialog.tsx'
 import { Filter } from './filter.tsx'
 
 const rowHeight = 34
@@ -130,11 +130,7 @@ function Whole({ model, row: excerpt, close }: { model: Model; row: Excerpt; clo
               ? 'This is its beginning. The row is gone: the database no longer has it.'
               : 'Reading the whole row …')}
         </p>
-        <div class="buttons end">
-          <button type="button" onClick={close}>
-            Close
-          </button>
-        </div>
+        <Close close={close} />
       </Dialog>
     )
   }
@@ -172,11 +168,7 @@ function Whole({ model, row: excerpt, close }: { model: Model; row: Excerpt; clo
           </dd>
         </div>
       </dl>
-      <div class="buttons end">
-        <button type="button" onClick={close}>
-          Close
-        </button>
-      </div>
+      <Close close={close} />
     </Dialog>
   )
 }

@@ -1,7 +1,7 @@
 /** What the keys do. */
 import { keys, places } from '../keys.ts'
 import { useStore } from '../store.ts'
-import { Dialog } from './dialog.tsx'
+import { Close, Dialog } from './dialog.tsx'
 
 export function Keys() {
   const { helps } = useStore(keys)
@@ -22,11 +22,7 @@ export function Keys() {
             <Key keys={['Esc']} does="close a dialog" />
             <Key keys={['Enter']} does="save what is typed" />
           </dl>
-          <div class="buttons end">
-            <button type="button" onClick={close}>
-              Close
-            </button>
-          </div>
+          <Close close={close} />
         </Dialog>
       )}
     </div>
