@@ -143,6 +143,14 @@ describe.each(setUps)('the console (%s) with 10,000 dead letters', (setUp) => {
       await holds(async () => expect(await lines(page).count()).toBe(6))
       await accessible(page)
       const link = new URL(page.url())
+      // A jump within the page is no other filter.
+      const jumped = page.evaluate(() =>
+        new Promise((resolve) => addEventListener('hashchange', resolve)).then(() => {}),
+      )
+      await page.locator('.to-letters').click()
+      await jumped
+      expect(await page.getByLabel('Part of the reason').inputValue()).toBe('MESSAGE alone')
+      expect(await lines(page).count()).toBe(6)
       const other = await open(link.hash)
       await total(other.page, 6)
       expect(await lines(other.page).allInnerTexts()).toEqual(await lines(page).allInnerTexts())
