@@ -20,13 +20,13 @@ export const Workers = 'query Workers{queueWorkers{name state host pid release s
   Record<string, never>
 >
 
-export const PausePersisting = 'mutation PausePersisting{pausePersisting{depth inFlight oldestAgeMs deadLetters capacity durability paused{since by}}}' as Operation<
-  { pausePersisting: { depth: number; inFlight: number; oldestAgeMs: number; deadLetters: number; capacity: number; durability: 'EVERYSEC' | 'FSYNC' | 'MEMORY' | 'REPLICATED'; paused: { since: string; by: string | null } | null } | null },
+export const PausePersisting = 'mutation PausePersisting{pausePersisting{depth}}' as Operation<
+  { pausePersisting: { depth: number } | null },
   Record<string, never>
 >
 
-export const ResumePersisting = 'mutation ResumePersisting{resumePersisting{depth inFlight oldestAgeMs deadLetters capacity durability paused{since by}}}' as Operation<
-  { resumePersisting: { depth: number; inFlight: number; oldestAgeMs: number; deadLetters: number; capacity: number; durability: 'EVERYSEC' | 'FSYNC' | 'MEMORY' | 'REPLICATED'; paused: { since: string; by: string | null } | null } | null },
+export const ResumePersisting = 'mutation ResumePersisting{resumePersisting{depth}}' as Operation<
+  { resumePersisting: { depth: number } | null },
   Record<string, never>
 >
 

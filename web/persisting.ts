@@ -1,7 +1,7 @@
 /** Pause and resume of persisting. */
 import { ask, problemOf, textOf } from './client.ts'
 import { PausePersisting, ResumePersisting } from './operations.ts'
-import { look, queue } from './queue.ts'
+import { look } from './queue.ts'
 import { makeStore } from './store.ts'
 
 export const persisting = makeStore({
@@ -10,19 +10,16 @@ export const persisting = makeStore({
   problem: '',
 })
 
-export const pausePersisting = (): Promise<boolean> =>
-  change(async () => (await ask(PausePersisting, 'admin', {})).pausePersisting)
+export const pausePersisting = (): Promise<boolean> => change(() => ask(PausePersisting, 'admin', {}))
 
-export const resumePersisting = (): Promise<boolean> =>
-  change(async () => (await ask(ResumePersisting, 'admin', {})).resumePersisting)
+export const resumePersisting = (): Promise<boolean> => change(() => ask(ResumePersisting, 'admin', {}))
 
-/** Whether it was done. */
-async function change(act: () => Promise<ReturnType<typeof queue.get>['status'] | null>): Promise<boolean> {
+/** Whether it was done. The status of the queue follows. */
+async function change(act: () => Promise<unknown>): Promise<boolean> {
   if (persisting.get().busy) return false
   persisting.set({ busy: true, problem: '' })
   try {
-    const status = await act()
-    if (status) queue.patch({ status })
+    await act()
     persisting.set({ busy: false, problem: '' })
     return true
   } catch (error) {
