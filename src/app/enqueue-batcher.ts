@@ -14,9 +14,11 @@ interface Waiting {
 /** The most of one call, unless a single request has more: one script must not block Redis for long. As many items as the largest saveMany
  *  (5 ms of the script), since each call costs a write to disk. */
 const itemsPerCall = 1_000
-const bytesPerCall = 4 * 1024 * 1024
+const bytesPerCall = 1024 * 1024
 /** With fewer calls at a time, more saves share one write to disk; with more, a slow call delays fewer others. */
 const callsAtOnce = 4
+/** With as many bytes in calls, no further one starts: a slow network has to carry them all within the deadline of the first one. */
+const bytesAtOnce = 4 * 1024 * 1024
 /** As many requests are sent before the tick ends: the queue works on them while this process reads from other clients. */
 const flushThreshold = 16
 const waitingItems = 20_000
@@ -26,6 +28,8 @@ const waitingBytes = 64 * 1024 * 1024
 interface Lane {
   waiting: Waiting[]
   calls: number
+  /** Of the calls. */
+  bytes: number
   scheduled: boolean
 }
 
@@ -57,28 +61,30 @@ export class EnqueueBatcher {
     const lane = this.#lane(this.#queue.shardOf?.(request) ?? 0)
     return new Promise((resolve, reject) => {
       lane.waiting.push({ request, resolve, reject })
-      if (lane.waiting.length >= flushThreshold && lane.calls < callsAtOnce) void this.#send(lane)
+      if (lane.waiting.length >= flushThreshold && maySend(lane)) void this.#send(lane)
       else this.#schedule(lane)
     })
   }
 
   #lane(shard: number): Lane {
-    this.#lanes[shard] ??= { waiting: [], calls: 0, scheduled: false }
+    this.#lanes[shard] ??= { waiting: [], calls: 0, bytes: 0, scheduled: false }
     return this.#lanes[shard]
   }
 
   #schedule(lane: Lane): void {
-    if (lane.scheduled || lane.calls >= callsAtOnce || lane.waiting.length === 0) return
+    if (lane.scheduled || !maySend(lane)) return
     lane.scheduled = true
     setImmediate(() => {
       lane.scheduled = false
-      while (lane.calls < callsAtOnce && lane.waiting.length > 0) void this.#send(lane)
+      while (maySend(lane)) void this.#send(lane)
     })
   }
 
   async #send(lane: Lane): Promise<void> {
     const call = next(lane.waiting)
+    const bytes = call.reduce((sum, { request }) => sum + sizeOf(request), 0)
     lane.calls += 1
+    lane.bytes += bytes
     try {
       const answers = await this.#queue.enqueue(call.map(({ request }) => request))
       call.forEach(({ request, resolve, reject }, i) => {
@@ -90,14 +96,16 @@ export class EnqueueBatcher {
       for (const { request, reject } of call) reject(errorFor(error as Error, request))
     } finally {
       lane.calls -= 1
-      for (const { request } of call) {
-        this.#items -= request.length
-        this.#bytes -= sizeOf(request)
-      }
+      lane.bytes -= bytes
+      this.#bytes -= bytes
+      for (const { request } of call) this.#items -= request.length
       this.#schedule(lane)
     }
   }
 }
+
+const maySend = ({ waiting, calls, bytes }: Lane): boolean =>
+  waiting.length > 0 && calls < callsAtOnce && bytes < bytesAtOnce
 
 /** Takes the requests of the next call. */
 function next(waiting: Waiting[]): Waiting[] {

@@ -39,7 +39,8 @@ function slow(queue: Queue) {
   let gate = Promise.resolve()
   let running = 0
   const calls: number[] = []
-  const seen = { calls, largest: 0, atOnce: 0 }
+  const seen = { calls, largest: 0, atOnce: 0, bytesAtOnce: 0 }
+  let bytes = 0
   return {
     seen,
     extendLease(): () => void {
@@ -52,10 +53,10 @@ function slow(queue: Queue) {
     },
     async enqueue(requests: readonly (readonly Item[])[]) {
       calls.push(requests.flat().length)
-      seen.largest = Math.max(
-        seen.largest,
-        requests.flat().reduce((sum, { body }) => sum + body.length, 0),
-      )
+      const size = requests.flat().reduce((sum, { body }) => sum + body.length, 0)
+      seen.largest = Math.max(seen.largest, size)
+      bytes += size
+      seen.bytesAtOnce = Math.max(seen.bytesAtOnce, bytes)
       running += 1
       seen.atOnce = Math.max(seen.atOnce, running)
       try {
@@ -63,6 +64,7 @@ function slow(queue: Queue) {
         return await queue.enqueue(requests)
       } finally {
         running -= 1
+        bytes -= size
       }
     },
   }
@@ -161,6 +163,16 @@ describe.each([
     expect(await queued()).toEqual([received, requests[0]![0]!, ...requests[4]!].map(({ id }) => id))
   })
 
+  test('starts no call while the ones before have some megabytes', { timeout: 60_000 }, async () => {
+    const release = queue.extendLease()
+    const accepting = Array.from({ length: 12 }, () => batcher.enqueue([one('x'.repeat(3 * 1_048_576))]))
+    await holds(async () => expect(queue.seen.atOnce).toBe(2))
+    release()
+    await Promise.all(accepting)
+    expect(queue.seen.bytesAtOnce).toBeLessThan(7 * 1_048_576)
+    expect((await made.queue.status()).depth).toBe(12)
+  })
+
   describe('refuses with QUEUE_FULL', () => {
     const full = { code: 'QUEUE_FULL', retryAfterMs: expect.any(Number) }
 
@@ -181,17 +193,17 @@ describe.each([
 
     test('more than a bounded number of waiting bytes', { timeout: 60_000 }, async () => {
       const release = queue.extendLease()
-      const large = () => one('x'.repeat(1_048_576))
-      const accepting = Array.from({ length: 63 }, () => batcher.enqueue([large()]))
+      const large = () => one('x'.repeat(262_144))
+      const accepting = Array.from({ length: 255 }, () => batcher.enqueue([large()]))
       await expect(batcher.enqueue([large()])).rejects.toMatchObject(full)
       // A small save still fits.
       accepting.push(batcher.enqueue([one()]))
       release()
       await Promise.all(accepting)
       await batcher.enqueue([large()])
-      expect((await made.queue.status()).depth).toBe(65)
+      expect((await made.queue.status()).depth).toBe(257)
       // No call is so large that it blocks Redis for long.
-      expect(queue.seen.largest).toBeLessThanOrEqual(4 * 1_048_576)
+      expect(queue.seen.largest).toBeLessThanOrEqual(1_048_576)
     })
 
     test('saves beyond the capacity of the queue', { timeout: 60_000 }, async () => {

@@ -182,7 +182,7 @@ function Receipt({ receipt }: { receipt: FoundReceipt }) {
       <p class="hint">
         {model}, accepted <Moment at={acceptedAt} />.
         {conflicts > 0 &&
-          ` ${plural(conflicts, 'later save')} with this id and another content became ${conflicts === 1 ? 'a dead letter' : 'dead letters'}.`}
+          ` ${plural(conflicts, 'later save')} with this id and other values became ${conflicts === 1 ? 'a dead letter' : 'dead letters'}.`}
       </p>
     </>
   )
