@@ -116,6 +116,8 @@ describe.each(setUps)('the console (%s)', (setUp) => {
     await page.getByRole('button', { name: 'Write 10,000 rows' }).click()
     await page.fill('#column-content', 'typed meanwhile')
     await page.locator('[data-spike=done]', { hasText: '10,000 accepted in' }).waitFor({ timeout: 60_000 })
+    // Single frames may be missed; half a second without a frame may not.
+    expect(longestTaskMs(await browser.stopTracing())).toBeLessThan(500)
     expect(await page.locator('.bar').allInnerTexts()).toEqual([
       expect.stringContaining('10,000 of 10,000'),
       expect.stringContaining('10,000 of 10,000'),
@@ -145,8 +147,6 @@ describe.each(setUps)('the console (%s)', (setUp) => {
       timeoutMs: 30_000,
     })
     expect((await rowsOf(page)).inDocument).toBeLessThan(60)
-    // Single frames may be missed; half a second without a frame may not.
-    expect(longestTaskMs(await browser.stopTracing())).toBeLessThan(500)
     expect(await page.inputValue('#column-content')).toBe('typed meanwhile')
     await page.reload()
     await holds(async () => expect(await words()).toMatch(/^In the last hour: 1\d,\d\d\d saves accepted/))
