@@ -1,5 +1,6 @@
 /** npm start: the API, and the worker when the queue is embedded. */
-import { loadModels } from './project.ts'
-import { run } from './run.ts'
+import { programUrl } from './bundle.ts'
+import type * as Program from './program.ts'
 
+const { run, loadModels }: typeof Program = await import(programUrl({ ...process.env }))
 await run('api', loadModels)

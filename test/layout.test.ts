@@ -104,7 +104,23 @@ const rules: Rule[] = [
     mayTypes: ['src/start.ts'],
     computed: ['import(modelsUrl.href)'],
   },
-  { room: 'main', files: /^(src|worker)\/main\.ts$/, may: ['src/run.ts', 'src/project.ts'] },
+  {
+    room: 'main',
+    files: /^(src|worker)\/main\.ts$/,
+    may: ['src/bundle.ts'],
+    mayTypes: ['src/program.ts'],
+    computed: ['import(programUrl({ ...process.env })'],
+  },
+  // It names the program, which it does not load.
+  { room: 'bundle', files: /^src\/bundle\.ts$/, may: ['src/program.ts', ''] },
+  {
+    room: 'commands',
+    files: /^src\/commands\/bundle\.ts$/,
+    may: ['src/bundle.ts'],
+    computed: ['import(${JSON.stringify(source(entries.models)'],
+  },
+  // What main loads, from the sources or from the bundle.
+  { room: 'program', files: /^src\/program\.ts$/, may: ['src/run.ts', 'src/project.ts'] },
   { room: 'worker', files: /^worker\//, may: [model, ...interfaces] },
   {
     room: 'start',
