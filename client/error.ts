@@ -1,6 +1,6 @@
 /** The one error that this package throws. `code` says what to do; the message is for people. */
 
-/** Of the server: its README has the table. Of dead letters: why a save failed. Of the client: why it could not ask. */
+/** Of the server: docs/errors.md has the table. Of dead letters: why a save failed. Of the client: why it could not ask. */
 export type Code =
   | 'BAD_USER_INPUT'
   | 'UNAUTHENTICATED'

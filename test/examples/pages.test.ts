@@ -114,7 +114,7 @@ test('every page of examples/ shows all rows once, after the server was killed w
   expect(problems).toEqual([])
 })
 
-test('examples/plain-html follows by the lines of README.md', async () => {
+test('examples/plain-html follows by the lines of docs/browser.md', async () => {
   const [copy, lines] = await Promise.all(
     ['examples/plain-html/show.js', 'test/harness/ten-lines.js'].map((file) => readFile(join(root, file), 'utf8')),
   )

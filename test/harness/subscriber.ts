@@ -1,5 +1,5 @@
 /**
- * A subscriber to `saved` as the README asks for one: it keeps the cursor of the last event or heartbeat, and subscribes with it again wherever
+ * A subscriber to `saved` as docs/protocol.md asks for one: it keeps the cursor of the last event or heartbeat, and subscribes with it again wherever
  * a server accepts it. Invariant: it notes every event in the order it came, and every way in which the server broke the order.
  */
 import type { Json } from './client.ts'

@@ -1,4 +1,4 @@
-/** The clients that people use, unchanged: graphql-sse, graphql-ws, urql over both, a browser's EventSource, and the README's lines. */
+/** The clients that people use, unchanged: graphql-sse, graphql-ws, urql over both, a browser's EventSource, and the lines of docs/browser.md. */
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
@@ -15,7 +15,7 @@ import { cursorNow } from '../harness/subscriber.ts'
 
 const savedQuery = 'subscription ($after: String) { saved(after: $after) { cursor content { id content } } }'
 /** As they stand, but for `export`: a page's own script has no exports. */
-const readmeLines = readFileSync(new URL('../harness/ten-lines.js', import.meta.url), 'utf8').replaceAll('export ', '')
+const documentedLines = readFileSync(new URL('../harness/ten-lines.js', import.meta.url), 'utf8').replaceAll('export ', '')
 
 interface Saved {
   saved: { cursor: string; content: { id: string } }
@@ -274,7 +274,7 @@ describe('a browser', () => {
     await expectAll(() => seenIn(page), ['01a21300-0000-7000-8000-000000000001'])
   }, 180_000)
 
-  test("with the README's lines shows a page, and misses nothing after it through a restart and a proxy that answers 502", async () => {
+  test('with the lines of docs/browser.md shows a page, and misses nothing after it through a restart and a proxy that answers 502', async () => {
     stack = await Stack.start({ embedded: true })
     const url = stack.apis[0]!.url!
     const page = await open(url)
@@ -282,7 +282,7 @@ describe('a browser', () => {
     await stack.drained()
     // What is saved between the page and the stream comes by the stream.
     const meanwhile = Array.from({ length: 20 }, (_, i) => stack.save(randomUUID(), `meanwhile ${i}`))
-    await page.evaluate(`${readmeLines}
+    await page.evaluate(`${documentedLines}
       window.seen = []
       window.pages = 0
       const onPage = (rows) => (pages++, seen.push(...rows.map(({ id }) => id)))
@@ -304,13 +304,13 @@ describe('a browser', () => {
     expect(await page.evaluate('window.pages')).toBe(1)
   }, 180_000)
 
-  test("with the README's lines reads a page again when its cursor has expired", async () => {
+  test('with the lines of docs/browser.md reads a page again when its cursor has expired', async () => {
     stack = await Stack.start({ embedded: true })
     await stack.save('01a21300-0000-7000-8000-000000000001', 'before')
     await stack.drained()
     const page = await open(stack.apis[0]!.url!)
     // The first page is one of long ago.
-    await page.evaluate(`${readmeLines}
+    await page.evaluate(`${documentedLines}
       window.seen = []
       window.pages = 0
       const original = window.fetch
@@ -328,10 +328,10 @@ describe('a browser', () => {
     expect(await page.evaluate('window.pages')).toBe(2)
   }, 180_000)
 
-  test("with the README's lines reports an expired cursor once", async () => {
+  test('with the lines of docs/browser.md reports an expired cursor once', async () => {
     stack = await Stack.start({ embedded: true })
     const page = await open(stack.apis[0]!.url!)
-    await page.evaluate(`${readmeLines}
+    await page.evaluate(`${documentedLines}
       window.seen = []
       window.expired = 0
       follow(location.origin, 'anotherEpoch.00000000000001.000000.000000', ({ id }) => seen.push(id), () => expired++)`)

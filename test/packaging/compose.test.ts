@@ -150,7 +150,7 @@ const started = (...profiles: string[]) =>
     .filter((name) => (service(name).profiles ?? profiles).some((profile: string) => profiles.includes(profile)))
     .sort()
 
-test('has what the README promises: a database, two Redis, the API, two workers; more by profile', () => {
+test('has what docs/operations.md says: a database, two Redis, the API, two workers; more by profile', () => {
   const always = ['api', 'mysql', 'redis-cache', 'redis-queue', 'worker']
   expect(started('none')).toEqual(always)
   expect(started('observability')).toEqual([...always, 'grafana', 'prometheus'].sort())

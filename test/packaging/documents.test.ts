@@ -148,11 +148,11 @@ test('docs/protocol.md has operations that are valid', () => {
   for (const [, operation] of operations) expect(validate(schema, parse(operation!)), operation!).toEqual([])
 })
 
-test('README.md has the defaults of .env.example in its table of settings', () => {
+test('docs/settings.md has the defaults of .env.example in its table', () => {
   const defaults = Object.fromEntries(
     [...envExample().matchAll(/^# ([A-Z_]+)=(.*)$/gm)].map(([, name, value]) => [name, value]),
   )
-  const [, table] = /^## Settings$([\s\S]*?)^## /m.exec(read('README.md'))!
+  const [, table] = /^## Names and defaults$([\s\S]*?)^## /m.exec(read('docs/settings.md'))!
   const codesIn = (cell: string) => [...cell.matchAll(/`([^`]*)`/g)].map(([, text]) => text!)
   const rows = [...table!.matchAll(/^\| (`[^|]*)\|([^|]*)\|/gm)].flatMap(([, names, values]) =>
     codesIn(names!).map((name, i) => [name, codesIn(values!)[i] ?? '']),
@@ -195,12 +195,12 @@ test('operations and the dashboard name every stage of spillway_batch_duration_s
   expect([...description.matchAll(/(\w+): /g)].map(([, stage]: string[]) => stage!).sort()).toEqual(stages)
 })
 
-test('the map in README.md and the picture in CONTRIBUTING.md name every folder of src/, and no other', () => {
+test('the map and the picture in CONTRIBUTING.md name every folder of src/, and no other', () => {
   const folders = readdirSync(join(root, 'src'), { withFileTypes: true })
     .filter((entry) => entry.isDirectory())
     .map(({ name }) => name)
     .sort()
-  const [, map] = /^## Map of the source$[\s\S]*?```\n([\s\S]*?)```/m.exec(read('README.md'))!
+  const [, map] = /^## Map of the source$[\s\S]*?```\n([\s\S]*?)```/m.exec(read('CONTRIBUTING.md'))!
   const named = [...map!.matchAll(/\bsrc\/(\w+)\/|, (\w+)\/ /g)].map(([, room, file]) => room ?? file!)
   expect([...new Set(named)].sort()).toEqual(folders)
   const [, picture] = /^## The house$([\s\S]*?)^## /m.exec(read('CONTRIBUTING.md'))!
@@ -258,6 +258,6 @@ describe('found out:', () => {
   })
 })
 
-test("the README's client code is what test/live/clients.test.ts runs", () => {
-  expect(read('README.md')).toContain(read('test/harness/ten-lines.js'))
+test('docs/browser.md has the lines that test/live/clients.test.ts runs', () => {
+  expect(read('docs/browser.md')).toContain(read('test/harness/ten-lines.js'))
 })
