@@ -1,10 +1,13 @@
 /** What operators see and do over GraphQL: workers, conditions, look-ups, pause and resume of persisting; on both set-ups, with kills. */
 import { randomUUID } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { boot, type Spillway, setUps } from '../harness/boot.ts'
 import { type Client, client, type Json } from '../harness/client.ts'
 import { freePort } from '../harness/daemon.ts'
 import { holds } from '../harness/eventually.ts'
+import { root } from '../harness/imports.ts'
 import { statement } from '../harness/rows.ts'
 import { secret, tokenOf } from '../harness/tenants.ts'
 
@@ -13,6 +16,7 @@ const workersQuery = `{ workers: queueWorkers {
   held { model inFlight parked waitingSince waitingCode } lastError { at message code }
 } }`
 const patience = { timeoutMs: 60_000 }
+const { version: release } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 
 describe.each(setUps)('Spillway (%s)', (setUp) => {
   let system: Spillway
@@ -60,7 +64,7 @@ describe.each(setUps)('Spillway (%s)', (setUp) => {
       expect(await kinds()).toEqual([])
       return all
     }, patience)
-    expect(worker).toMatchObject({ pid: working().pid, release: '0.1.0', state: 'WORKING', endedAt: null })
+    expect(worker).toMatchObject({ pid: working().pid, release, state: 'WORKING', endedAt: null })
     expect(worker.name).toContain(`${worker.host}-${worker.pid}-`)
     expect(+new Date(worker.startedAt)).toBeLessThanOrEqual(Date.now())
   })
