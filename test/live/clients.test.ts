@@ -15,7 +15,10 @@ import { cursorNow } from '../harness/subscriber.ts'
 
 const savedQuery = 'subscription ($after: String) { saved(after: $after) { cursor content { id content } } }'
 /** As they stand, but for `export`: a page's own script has no exports. */
-const documentedLines = readFileSync(new URL('../harness/ten-lines.js', import.meta.url), 'utf8').replaceAll('export ', '')
+const documentedLines = readFileSync(new URL('../harness/ten-lines.js', import.meta.url), 'utf8').replaceAll(
+  'export ',
+  '',
+)
 
 interface Saved {
   saved: { cursor: string; content: { id: string } }
