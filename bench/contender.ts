@@ -14,6 +14,9 @@ export interface Contender {
   start(parts: Parts, execArgv?: string[]): Promise<Running>
 }
 
+/** Thrown by a contender's start: what it needs is not on this machine and cannot be had. The others are measured without it. */
+export class NotRun extends Error {}
+
 export interface Running {
   measure(): Promise<Figures>
   stop(): Promise<void>
@@ -22,7 +25,31 @@ export interface Running {
 export interface Process {
   url: string
   pid: number
+  /** What it runs on in place of the servers of all. */
+  server?: Server
   stop(): Promise<void>
+}
+
+/** A server that a few contenders need, started for them and stopped with them. */
+export interface Server {
+  /** The part that its CPU is counted as: "NATS". */
+  name: string
+  pid: number
+  /** Of the peers that use it. */
+  env: Record<string, string>
+  /** Has the table, in place of MariaDB. */
+  table?: Table
+  /** Empties the queue, and the table that it has. */
+  reset(): Promise<void>
+  stop(): Promise<void>
+}
+
+/** The table that the rows end in. */
+export interface Table {
+  rows(): Promise<number>
+  truncate(): Promise<void>
+  /** Resolves when the database has nothing to do for a while. */
+  databaseIdle(): Promise<void>
 }
 
 /** bench/peers/`name`.ts */
@@ -35,7 +62,7 @@ export async function startPeer(
   let said: { url?: string } | undefined
   const { PATH } = process.env
   const child = launch(process.execPath, ['--disable-warning=ExperimentalWarning', ...execArgv, file], {
-    env: { PATH, ...env },
+    env: { PATH, QUEUE_NAME: 'save', ...env },
     onLine(line) {
       if (line.startsWith('{"msg":"ready"')) said = JSON.parse(line)
     },
@@ -48,6 +75,24 @@ export async function startPeer(
     stop: async () => {
       child.kill('SIGTERM')
       await child.exited
+    },
+  }
+}
+
+/** A peer on a server of its own, which is started with it. */
+export async function startPeerOn(
+  startServer: () => Promise<Server>,
+  name: string,
+  parts: Parts,
+): Promise<Process & { server: Server }> {
+  const server = await startServer()
+  const peer = await startPeer(name, { ...parts.env, ...server.env })
+  return {
+    ...peer,
+    server,
+    stop: async () => {
+      await peer.stop()
+      await server.stop()
     },
   }
 }

@@ -6,6 +6,7 @@ import { mysqlDialect } from '../src/db/mysql.ts'
 import { eventually } from '../test/harness/eventually.ts'
 import { connect, startMariadb, type TestMariadb } from '../test/harness/mariadb.ts'
 import { startRedis, type TestRedis } from '../test/harness/redis.ts'
+import type { Table } from './contender.ts'
 
 export const redisArgs = ['--auto-aof-rewrite-percentage', '0']
 export const cacheArgs = ['--appendonly', 'no', '--maxmemory', '256mb', '--maxmemory-policy', 'allkeys-lru']
@@ -20,7 +21,7 @@ export interface Pace {
   quick: boolean
 }
 
-export class Parts {
+export class Parts implements Table {
   readonly redis: TestRedis
   readonly cache: TestRedis
   readonly mariadb: TestMariadb
@@ -68,7 +69,7 @@ export class Parts {
 
   /** Everything empty, and nothing going on in the background. */
   async reset(): Promise<void> {
-    await Promise.all([this.redis.cli('FLUSHALL'), this.cache.cli('FLUSHALL'), this.sql('TRUNCATE Content')])
+    await Promise.all([this.redis.cli('FLUSHALL'), this.cache.cli('FLUSHALL'), this.truncate()])
     await this.redis.cli('BGREWRITEAOF')
     await eventually(
       async () => /aof_rewrite_in_progress:0/.test(String(await this.redis.cli('INFO', 'persistence'))),
@@ -94,6 +95,10 @@ export class Parts {
 
   get #database(): string {
     return new URL(this.databaseUrl).pathname.slice(1)
+  }
+
+  async truncate(): Promise<void> {
+    await this.sql('TRUNCATE Content')
   }
 
   async rows(): Promise<number> {

@@ -1,5 +1,6 @@
 /** What a process takes of the machine, from /proc. */
 import { readFileSync } from 'node:fs'
+import { childrenOf } from '../test/harness/machine.ts'
 
 /** Of a second: what Linux counts CPU time in (USER_HZ). */
 const ticksPerSecond = 100
@@ -10,14 +11,33 @@ export function residentKiB(pid: number): number {
 
 /** The CPU time of all threads so far, in user and kernel mode. */
 export function cpuMs(pid: number): number {
+  return ticksMs(pid, 2)
+}
+
+/** As above, and of the processes that it has started, whether or not they still run: PostgreSQL has one for each connection. */
+function familyCpuMs(pid: number): number {
+  // Also user and kernel mode of the children that have ended.
+  let ms = ticksMs(pid, 4)
+  for (const child of childrenOf(pid)) {
+    try {
+      ms += familyCpuMs(child)
+    } catch {
+      // It has ended just now.
+    }
+  }
+  return ms
+}
+
+/** The sum of the first so many of the times in /proc/PID/stat. */
+function ticksMs(pid: number, times: number): number {
   // The name, in parentheses, may have blanks.
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
     .replace(/^.*\) /s, '')
     .split(' ')
-  return ((Number(fields[11]) + Number(fields[12])) / ticksPerSecond) * 1_000
+  return (fields.slice(11, 11 + times).reduce((sum, ticks) => sum + Number(ticks), 0) / ticksPerSecond) * 1_000
 }
 
-/** What parts of a system take in CPU between `begin` and `end`. A part is one process or several. */
+/** What parts of a system take in CPU between `begin` and `end`. A part is one process or several, with their children. */
 export class CpuMeter {
   readonly #parts: Readonly<Record<string, readonly number[]>>
   #before = new Map<string, number>()
@@ -29,7 +49,7 @@ export class CpuMeter {
 
   #now(): Map<string, number> {
     return new Map(
-      Object.entries(this.#parts).map(([name, pids]) => [name, pids.reduce((sum, pid) => sum + cpuMs(pid), 0)]),
+      Object.entries(this.#parts).map(([name, pids]) => [name, pids.reduce((sum, pid) => sum + familyCpuMs(pid), 0)]),
     )
   }
 

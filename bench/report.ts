@@ -70,7 +70,7 @@ function cellsOf(
     first ? scenario : '',
     `${figure}${withUnit(ours, unit)}`,
     beside ? `${beside.name}${limit ? ' (limit)' : ''}` : '',
-    beside ? withUnit(beside.value, unit) : '',
+    beside?.notRun !== undefined ? `not run: ${beside.notRun}` : beside ? withUnit(beside.value, unit) : '',
     ratio === undefined ? '' : `${number(ratio)}${limit ? '' : ' ×'}`,
     range === undefined
       ? ''
@@ -84,13 +84,14 @@ function withUnit(value: number, unit: string): string {
   return unit.startsWith('/') ? `${number(value)}${unit}` : `${number(value)} ${unit}`.trim()
 }
 
-function detailsOf({ scenario, figures, unable }: Result): string[] {
+function detailsOf({ scenario, figures, notRun, unable }: Result): string[] {
   if (unable !== undefined) return [`### ${scenario.title}`, '', `Not measured: ${unable}.`, '']
   const names = [...new Set([...figures.values()].flatMap((measured) => Object.keys(measured)))]
   const rows = [...figures].map(([name, measured]) => [
     name,
     ...names.map((figure) => (measured[figure] === undefined ? '' : number(measured[figure]))),
   ])
+  for (const [name, reason] of notRun) rows.push([name, `not run: ${reason}`, ...names.slice(1).map(() => '')])
   const head = names.map((name) =>
     /^p\d+$/.test(name) ? `${name} ms` : name === 'rate' ? scenarioRate(scenario) : name,
   )

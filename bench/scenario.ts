@@ -3,7 +3,7 @@
  * compared was measured in the same round, minutes apart at most. A figure is the median of the rounds, a ratio that of two such figures;
  * beside it are the least and the largest ratio of a round.
  */
-import type { Contender, Figures, Running } from './contender.ts'
+import { type Contender, type Figures, NotRun, type Running } from './contender.ts'
 import type { Pace, Parts } from './parts.ts'
 import { median } from './samples.ts'
 
@@ -36,7 +36,8 @@ export interface Line {
   what: string
   ours: number
   unit: string
-  beside?: { name: string; role: Contender['role']; value: number }
+  /** `notRun`: why it has no value. */
+  beside?: { name: string; role: Contender['role']; value: number; notRun?: string | undefined }
   ratio?: number
   /** The least and the largest ratio of a round. */
   range?: readonly [number, number]
@@ -49,6 +50,8 @@ export interface Result {
   scenario: Scenario
   /** Medians, by contender. */
   figures: Map<string, Figures>
+  /** The contenders without figures, and why. */
+  notRun: ReadonlyMap<string, string>
   lines: Line[]
   /** Why there are no figures. */
   unable?: string
@@ -58,15 +61,22 @@ export async function runScenario(scenario: Scenario, parts: Parts, progress: (t
   const unable = scenario.unable?.(parts.pace)
   if (unable !== undefined) {
     progress(`${scenario.name}: not measured: ${unable}`)
-    return { scenario, figures: new Map(), lines: [], unable }
+    return { scenario, figures: new Map(), notRun: new Map(), lines: [], unable }
   }
   const rounds: Map<string, Figures>[] = []
   const running = new Map<string, Running>()
+  const notRun = new Map<string, string>()
   const leave = await scenario.stage?.(parts)
   try {
     for (const contender of scenario.contenders) {
       progress(`${scenario.name}: starting ${contender.name}`)
-      running.set(contender.name, await contender.start(parts))
+      try {
+        running.set(contender.name, await contender.start(parts))
+      } catch (error) {
+        if (!(error instanceof NotRun)) throw error
+        notRun.set(contender.name, error.message)
+        progress(`${scenario.name}: ${contender.name}: not run: ${error.message}`)
+      }
     }
     for (let round = 1; round <= parts.pace.rounds; round++) {
       const figures = new Map<string, Figures>()
@@ -82,7 +92,7 @@ export async function runScenario(scenario: Scenario, parts: Parts, progress: (t
     for (const contender of running.values()) await contender.stop()
     await leave?.()
   }
-  return summarise(scenario, rounds)
+  return summarise(scenario, rounds, notRun)
 }
 
 function rotated<T>(all: readonly T[], by: number): T[] {
@@ -90,9 +100,13 @@ function rotated<T>(all: readonly T[], by: number): T[] {
   return [...all.slice(first), ...all.slice(0, first)]
 }
 
-function summarise(scenario: Scenario, rounds: readonly Map<string, Figures>[]): Result {
+function summarise(
+  scenario: Scenario,
+  rounds: readonly Map<string, Figures>[],
+  notRun: ReadonlyMap<string, string>,
+): Result {
   const figures = new Map<string, Figures>()
-  for (const { name } of scenario.contenders) {
+  for (const { name } of scenario.contenders.filter(({ name }) => !notRun.has(name))) {
     const all = rounds.map((round) => round.get(name)!)
     const medians: Figures = {}
     for (const figure of Object.keys(all[0]!)) {
@@ -112,10 +126,15 @@ function summarise(scenario: Scenario, rounds: readonly Map<string, Figures>[]):
       bound === '' ? undefined : clean && value >= (atLeast ?? -Infinity) && value <= (atMost ?? Infinity)
     const line = { scenario: scenario.title, what: figure, ours: ours[figure]!, unit }
     if ('beside' in target) {
+      const { role } = scenario.contenders.find(({ name }) => name === target.beside)!
+      const reason = notRun.get(target.beside)
+      if (reason !== undefined) {
+        const beside = { name: target.beside, role, value: Number.NaN, notRun: reason }
+        return { ...line, beside, target: '', reached: undefined }
+      }
       const value = figures.get(target.beside)![figure]!
       const ratio = ours[figure]! / value
       const ratios = rounds.map((round) => round.get(first.name)![figure]! / round.get(target.beside)![figure]!)
-      const { role } = scenario.contenders.find(({ name }) => name === target.beside)!
       return {
         ...line,
         beside: { name: target.beside, role, value },
@@ -127,7 +146,7 @@ function summarise(scenario: Scenario, rounds: readonly Map<string, Figures>[]):
     }
     return { ...line, target: bound === '' ? '' : `${bound} ${unit}`.trim(), reached: reached(line.ours) }
   })
-  return { scenario, figures, lines }
+  return { scenario, figures, notRun, lines }
 }
 
 export function show(figures: Figures): string {

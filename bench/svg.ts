@@ -22,10 +22,12 @@ export function picture(results: readonly Result[]): string {
   let y = 8
   for (const { scenario, figures } of results.filter(({ figures }) => figures.size > 1)) {
     const { title, figure, unit, contenders } = scenario
-    const less = unit === 'ms' || unit === 'KiB' ? ', less is better' : ''
+    const less = ['ms', 'µs', 'KiB'].includes(unit) ? ', less is better' : ''
     parts.push(text(12, y + 20, `${title} (${unit}${less})`, 'title'))
     y += headHeight
-    const values = contenders.map(({ name, role }) => ({ name, role, value: figures.get(name)![figure]! }))
+    const values = contenders
+      .filter(({ name }) => figures.has(name))
+      .map(({ name, role }) => ({ name, role, value: figures.get(name)![figure]! }))
     const most = Math.max(...values.map(({ value }) => value))
     for (const { name, role, value } of values.sort((a, b) => b.value - a.value)) {
       const length = Math.max(1, (value / most) * barWidth)

@@ -3,9 +3,9 @@ import { randomUUID } from 'node:crypto'
 import { ApolloServer } from '@apollo/server'
 import { startStandaloneServer } from '@apollo/server/standalone'
 import { Queue } from 'bullmq'
-import { queueAddress, ready } from './peer.ts'
+import { queueAddress, queueName, ready } from './peer.ts'
 
-const queue = new Queue('save', { connection: queueAddress(), defaultJobOptions: { removeOnComplete: true } })
+const queue = new Queue(queueName(), { connection: queueAddress(), defaultJobOptions: { removeOnComplete: true } })
 
 const server = new ApolloServer({
   typeDefs: `#graphql

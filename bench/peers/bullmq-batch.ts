@@ -1,6 +1,8 @@
 /** A BullMQ worker whose jobs gather until they are a thousand, or for ten milliseconds, and become rows by one `createMany`. */
 import { Worker } from 'bullmq'
-import { prismaClient, queueAddress, ready } from './peer.ts'
+import { gather } from './gather.ts'
+import { queueAddress, queueName, ready } from './peer.ts'
+import { prismaClient } from './prisma.ts'
 
 interface Save {
   id: string
@@ -8,46 +10,20 @@ interface Save {
   at: number
 }
 
-const size = 1_000
-const lingerMs = 10
 const prisma = prismaClient()
 await prisma.$connect()
 
-interface Batch {
-  saves: Save[]
-  done: Promise<void>
-  close(): void
-}
-
-let batch: Batch | undefined
-
-function join(save: Save): Promise<void> {
-  batch ??= begin()
-  const { saves, done, close } = batch
-  saves.push(save)
-  if (saves.length === size) close()
-  return done
-}
-
-function begin(): Batch {
-  const saves: Save[] = []
-  const closed = Promise.withResolvers<void>()
-  const close = () => {
-    clearTimeout(timer)
-    batch = undefined
-    closed.resolve()
-  }
-  const timer = setTimeout(close, lingerMs)
-  const done = closed.promise.then(async () => {
-    const savedAt = new Date()
-    await prisma.content.createMany({
-      data: saves.map(({ id, content, at }) => ({ id, content, createdAt: new Date(at), savedAt })),
-    })
+const insert = gather<Save>((saves) => {
+  const savedAt = new Date()
+  return prisma.content.createMany({
+    data: saves.map(({ id, content, at }) => ({ id, content, createdAt: new Date(at), savedAt })),
   })
-  return { saves, done, close }
-}
+})
 
-const worker = new Worker<Save>('save', ({ data }) => join(data), { connection: queueAddress(), concurrency: size * 2 })
+const worker = new Worker<Save>(queueName(), ({ data }) => insert(data), {
+  connection: queueAddress(),
+  concurrency: 2_000,
+})
 worker.on('error', () => {})
 await worker.waitUntilReady()
 ready()

@@ -1,6 +1,7 @@
 /** A BullMQ worker that makes each job a row, fifty at a time. */
 import { Worker } from 'bullmq'
-import { prismaClient, queueAddress, ready } from './peer.ts'
+import { queueAddress, queueName, ready } from './peer.ts'
+import { prismaClient } from './prisma.ts'
 
 interface Save {
   id: string
@@ -12,7 +13,7 @@ const prisma = prismaClient()
 await prisma.$connect()
 
 const worker = new Worker<Save>(
-  'save',
+  queueName(),
   async ({ data: { id, content, at } }) => {
     await prisma.content.create({ data: { id, content, createdAt: new Date(at), savedAt: new Date() } })
   },

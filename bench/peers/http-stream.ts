@@ -1,6 +1,7 @@
 /** node:http, JSON.parse and XADD, those of one tick in one write, with no GraphQL, no checks and no duplicates found: the limit of accepting. */
 import { randomUUID } from 'node:crypto'
-import { queueRedis, serve } from './peer.ts'
+import { serve } from './peer.ts'
+import { queueRedis } from './redis.ts'
 
 const redis = queueRedis({ enableAutoPipelining: true })
 

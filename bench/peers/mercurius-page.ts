@@ -4,7 +4,9 @@
  */
 import { fastify } from 'fastify'
 import { mercurius } from 'mercurius'
-import { cacheRedis, prismaClient, ready } from './peer.ts'
+import { ready } from './peer.ts'
+import { prismaClient } from './prisma.ts'
+import { cacheRedis } from './redis.ts'
 
 const redis = cacheRedis({ enableAutoPipelining: true })
 const prisma = prismaClient()

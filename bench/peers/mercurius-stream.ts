@@ -2,7 +2,8 @@
 import { randomUUID } from 'node:crypto'
 import { fastify } from 'fastify'
 import { mercurius } from 'mercurius'
-import { queueRedis, ready } from './peer.ts'
+import { ready } from './peer.ts'
+import { queueRedis } from './redis.ts'
 
 const redis = queueRedis({ enableAutoPipelining: true })
 const app = fastify()

@@ -1,19 +1,13 @@
-/** What all peers share, and nobody's speed depends on: where they listen, saying so, their parts by URL, and stopping. */
+/** What all peers share, and nobody's speed, start or memory depends on: where they listen, saying so, their settings, and stopping. */
 import type { RequestListener } from 'node:http'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { PrismaMariaDb } from '@prisma/adapter-mariadb'
-import { Redis, type RedisOptions } from 'ioredis'
-import { PrismaClient } from '../../prisma/mysql/generated/client.ts'
 
-const need = (name: string): string => {
+export const need = (name: string): string => {
   const value = process.env[name]
   if (!value) throw new Error(`${name} is not set; peers are started by bench/main.ts`)
   return value
 }
-
-export const queueRedis = (options: RedisOptions = {}) => new Redis(need('QUEUE_URL'), options)
-export const cacheRedis = (options: RedisOptions = {}) => new Redis(need('CACHE_URL'), options)
 
 /** The address of the queue for who connects by themselves. */
 export function queueAddress(): { host: string; port: number } {
@@ -21,7 +15,8 @@ export function queueAddress(): { host: string; port: number } {
   return { host: hostname, port: Number(port) }
 }
 
-export const prismaClient = () => new PrismaClient({ adapter: new PrismaMariaDb(need('DATABASE_URL')) })
+/** Of the API and the worker of one contender: workers of two contenders would take each other's jobs. */
+export const queueName = () => need('QUEUE_NAME')
 
 export function serve(listener: RequestListener): void {
   const server = createServer(listener)

@@ -2,16 +2,13 @@
  * What a good engineer writes in forty lines: XREADGROUP, one INSERT of all that came, XACK and XDEL, two batches at once. It keeps no
  * receipts, dead letters or events, and nothing takes over what a killed worker held.
  */
-import { createPool } from 'mariadb'
-import { queueRedis, ready } from './peer.ts'
+import { databasePool } from './mariadb.ts'
+import { ready } from './peer.ts'
+import { queueRedis } from './redis.ts'
 
 const most = 1_000
 const lanes = 2
-const pool = createPool({ ...connectionOf(new URL(process.env.DATABASE_URL!)), connectionLimit: lanes })
-
-function connectionOf({ hostname, port, username, pathname }: URL) {
-  return { host: hostname, port: Number(port), user: username, database: pathname.slice(1) }
-}
+const pool = databasePool(lanes)
 
 type Entry = [id: string, fields: string[]]
 

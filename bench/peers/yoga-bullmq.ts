@@ -3,9 +3,9 @@ import { randomUUID } from 'node:crypto'
 import SchemaBuilder from '@pothos/core'
 import { Queue } from 'bullmq'
 import { createYoga } from 'graphql-yoga'
-import { queueAddress, serve } from './peer.ts'
+import { queueAddress, queueName, serve } from './peer.ts'
 
-const queue = new Queue('save', { connection: queueAddress(), defaultJobOptions: { removeOnComplete: true } })
+const queue = new Queue(queueName(), { connection: queueAddress(), defaultJobOptions: { removeOnComplete: true } })
 // never: Spillway's own plugins change the options' type for the whole program.
 const builder = new SchemaBuilder({} as never)
 

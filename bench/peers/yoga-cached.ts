@@ -3,7 +3,8 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createInMemoryCache, useResponseCache } from '@graphql-yoga/plugin-response-cache'
 import { createSchema, createYoga } from 'graphql-yoga'
-import { prismaClient, ready } from './peer.ts'
+import { ready } from './peer.ts'
+import { prismaClient } from './prisma.ts'
 
 const prisma = prismaClient()
 const cache = createInMemoryCache()

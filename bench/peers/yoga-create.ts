@@ -5,7 +5,8 @@ import PrismaPlugin from '@pothos/plugin-prisma'
 import { createYoga } from 'graphql-yoga'
 import type PrismaTypes from '../../prisma/mysql/generated/pothos.ts'
 import { getDatamodel } from '../../prisma/mysql/generated/pothos.ts'
-import { prismaClient, serve } from './peer.ts'
+import { serve } from './peer.ts'
+import { prismaClient } from './prisma.ts'
 
 const prisma = prismaClient()
 const builder = new SchemaBuilder<{ PrismaTypes: PrismaTypes }>({

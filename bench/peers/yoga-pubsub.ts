@@ -2,7 +2,8 @@
 import { once } from 'node:events'
 import { RedisPubSub } from 'graphql-redis-subscriptions'
 import { createSchema, createYoga } from 'graphql-yoga'
-import { queueRedis, serve } from './peer.ts'
+import { serve } from './peer.ts'
+import { queueRedis } from './redis.ts'
 
 const [publisher, subscriber] = [queueRedis(), queueRedis()]
 const pubsub = new RedisPubSub({ publisher, subscriber })

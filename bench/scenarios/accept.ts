@@ -1,9 +1,11 @@
 /** How many saves a second are acknowledged, durable. No worker runs: everybody's queue only grows. */
 import { fileURLToPath } from 'node:url'
 import { run } from '../client.ts'
-import type { Contender, Figures, Process, Running } from '../contender.ts'
-import { startPeer, startSpillway } from '../contender.ts'
+import type { Contender, Figures, Process, Running, Server } from '../contender.ts'
+import { startPeer, startPeerOn, startSpillway } from '../contender.ts'
+import { startNats } from '../nats.ts'
 import type { Parts } from '../parts.ts'
+import { startPostgres } from '../postgres.ts'
 import { CpuMeter, residentKiB } from '../process-figures.ts'
 import {
   checkGraphqlSave,
@@ -36,14 +38,23 @@ const rest: Saves = { requests: restSaves, check: checkRestSave, rows: 1 }
 const restToLimit: Saves = { ...rest, check: checkGraphqlSave }
 const hundred: Saves = { requests: (url) => graphqlSaveManys(url, many), check: checkSaveMany(many), rows: many }
 
-export function accepting(parts: Parts, { url, pid, stop }: Process, saves: Saves, load = connections): Running {
+export function accepting(
+  parts: Parts,
+  { url, pid, server, stop }: Process,
+  saves: Saves,
+  load = connections,
+): Running {
   const { seconds, warmUpSeconds } = parts.pace
   const requests = saves.requests(url)
   const { check, rows } = saves
   return {
     async measure() {
       await parts.reset()
-      const meter = new CpuMeter({ API: [pid], Redis: [parts.redis.pid], database: [parts.mariadb.pid] })
+      await server?.reset()
+      const meter = new CpuMeter({
+        API: [pid],
+        ...(server ? { [server.name]: [server.pid] } : { Redis: [parts.redis.pid], database: [parts.mariadb.pid] }),
+      })
       const bytesBefore = await parts.queueBytes()
       const done = await run({ url, connections: load, requests, check, seconds, warmUpSeconds, meter })
       const { rate, count, total, errors, latency } = done
@@ -54,7 +65,7 @@ export function accepting(parts: Parts, { url, pid, stop }: Process, saves: Save
         p99: latency.quantile(0.99),
         ...meter.perOperation(count * rows),
         'RSS MiB': residentKiB(pid) / 1_024,
-        'Redis bytes': bytes / (total * rows),
+        ...(!server && { 'Redis bytes': bytes / (total * rows) }),
         errors,
       }
     },
@@ -74,23 +85,34 @@ const peer = (name: string, file: string, role: 'peer' | 'limit', saves = single
   start: async (parts) => accepting(parts, await startPeer(file, parts.env), saves),
 })
 
+/** On a server of its own. */
+const peerOn = (name: string, file: string, startServer: () => Promise<Server>): Contender => ({
+  name,
+  role: 'peer',
+  start: async (parts) => accepting(parts, await startPeerOn(startServer, file, parts), single),
+})
+
 const limit = 'node:http + JSON.parse + XADD'
 const nearest = 'Mercurius + jit + XADD'
+const jetstream = 'Mercurius + jit + NATS JetStream'
+const graphile = 'Mercurius + jit + graphile-worker'
 
 const figures =
-  'CPU µs a save, of the API, Redis and the database; resident memory of the API at the end; bytes of Redis a queued save'
+  'CPU µs a save, of the API and of the servers that it asks; resident memory of the API at the end; bytes of Redis a queued save'
 
 export const acceptGraphql: Scenario = {
   name: 'accept',
   title: `accept, GraphQL save, ${connections} connections`,
   figure: 'rate',
   unit: '/s',
-  note: `One API process; contents of ${contentLength} bytes; no worker runs beside it, so that every queue only grows. Both XADDs are pipelined: those of one tick go in one write. The limit checks nothing and finds no duplicates. ${figures}.`,
+  note: `One API process; contents of ${contentLength} bytes; no worker runs beside it, so that every queue only grows. Both XADDs are pipelined: those of one tick go in one write. NATS acknowledges each message by itself; a job of graphile-worker has all saves that came while the last one was added. The limit checks nothing and finds no duplicates. ${figures}.`,
   profile: true,
   contenders: [
     spillway('Spillway', single),
     peer(limit, 'http-stream', 'limit'),
     peer(nearest, 'mercurius-stream', 'peer'),
+    peerOn(jetstream, 'mercurius-jetstream', startNats),
+    peerOn(graphile, 'mercurius-graphile', startPostgres),
     peer('Apollo Server + BullMQ', 'apollo-bullmq', 'peer'),
     peer('stock Yoga + Pothos + BullMQ', 'yoga-bullmq', 'peer'),
     peer('stock Yoga + Pothos + Prisma create', 'yoga-create', 'peer'),
@@ -100,6 +122,8 @@ export const acceptGraphql: Scenario = {
     { beside: nearest, figure: 'CPU µs', unit: 'µs', atMost: 0.85 },
     { beside: limit },
     { beside: nearest, atLeast: 1.2 },
+    { beside: jetstream },
+    { beside: graphile },
     { beside: 'Apollo Server + BullMQ' },
     { beside: 'stock Yoga + Pothos + BullMQ' },
     { beside: 'stock Yoga + Pothos + Prisma create' },
@@ -176,13 +200,14 @@ const atEqualRates = (name: string, role: Contender['role'], start: (parts: Part
   name,
   role,
   start: async (parts) => {
-    const { url, stop } = await start(parts)
+    const { url, server, stop } = await start(parts)
     const { seconds, warmUpSeconds } = parts.pace
     return {
       async measure() {
         const figures: Figures = {}
         for (const rate of rates) {
           await parts.reset()
+          await server?.reset()
           const requests = single.requests(url)
           const load = { url, connections, requests, check: single.check, seconds, warmUpSeconds, rate }
           const { latency, errors } = await run(load)
@@ -208,6 +233,8 @@ export const equalRates: Scenario = {
     atEqualRates('Spillway', 'ours', (parts) => startSpillway('api', parts.env)),
     atEqualRates(limit, 'limit', (parts) => startPeer('http-stream', parts.env)),
     atEqualRates(nearest, 'peer', (parts) => startPeer('mercurius-stream', parts.env)),
+    atEqualRates(jetstream, 'peer', (parts) => startPeerOn(startNats, 'mercurius-jetstream', parts)),
+    atEqualRates(graphile, 'peer', (parts) => startPeerOn(startPostgres, 'mercurius-graphile', parts)),
     atEqualRates('Apollo Server + BullMQ', 'peer', (parts) => startPeer('apollo-bullmq', parts.env)),
     atEqualRates('stock Yoga + Pothos + BullMQ', 'peer', (parts) => startPeer('yoga-bullmq', parts.env)),
     atEqualRates('stock Yoga + Pothos + Prisma create', 'peer', (parts) => startPeer('yoga-create', parts.env)),

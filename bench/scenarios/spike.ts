@@ -12,6 +12,7 @@ import {
   batchStack,
   createStack,
   directStack,
+  jetstreamStack,
   type Stack,
   type StackKind,
   spillwayStack,
@@ -24,8 +25,9 @@ const connections = 256
 const workers = 1
 const concurrency = 2
 
-async function spike(parts: Parts, { api: { url } }: Stack) {
+async function spike(parts: Parts, { api: { url, server } }: Stack) {
   await parts.reset()
+  await server?.reset()
   const load = { url, connections, requests: graphqlSaves(url), check: checkGraphqlSave }
   const warm = await run({ ...load, seconds: parts.pace.warmUpSeconds, rate: 500 })
   await written(parts, warm.total)
@@ -72,6 +74,7 @@ export const spiking: Scenario = {
   contenders: [
     spillwayStack({ WORKER_CONCURRENCY: String(concurrency) }),
     streamStack,
+    jetstreamStack,
     batchStack,
     createStack,
     directStack,
@@ -82,6 +85,7 @@ export const spiking: Scenario = {
     { figure: 'statements in flight', unit: '', atMost: workers * concurrency },
     { beside: streamStack.name },
     { beside: streamStack.name, figure: 'last row after s', unit: 's', atMost: 1 },
+    { beside: jetstreamStack.name },
     { beside: batchStack.name },
     { beside: createStack.name },
     { beside: directStack.name },

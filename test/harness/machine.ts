@@ -1,4 +1,4 @@
-/** The API processes that a primary has started, as the system sees them. */
+/** The processes that a process has started, as the system sees them: the API processes of a primary. */
 import { readdirSync, readFileSync } from 'node:fs'
 
 /** Their process ids, whether or not they listen yet. */
@@ -23,7 +23,8 @@ function isApiProcess(pid: number): boolean {
   }
 }
 
-function childrenOf(pid: number): number[] {
+/** The processes that a process has started and that run. */
+export function childrenOf(pid: number): number[] {
   try {
     return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
   } catch {

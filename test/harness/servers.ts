@@ -2,8 +2,6 @@
  * Before the first test (vitest's globalSetup): one Redis and one MariaDB for the whole run. Where a server, or the browser, is not
  * installed it is installed, as root on Debian and Ubuntu, and elsewhere the run stops with the command to type. Nothing is skipped.
  */
-import { spawnSync } from 'node:child_process'
-import { existsSync, rmSync, writeFileSync } from 'node:fs'
 import type { TestProject } from 'vitest/node'
 import {
   find,
@@ -16,6 +14,7 @@ import {
   findRedis,
 } from './binaries.ts'
 import { useCompileCache } from './compile-cache.ts'
+import { canInstall, install, installCommand } from './install.ts'
 import { startMariadb } from './mariadb.ts'
 import { startRedis } from './redis.ts'
 
@@ -70,13 +69,10 @@ function installMissing(): void {
     ...(findGalera() ? [] : ['galera-4']),
   ]
   if (missing.length === 0) return
-  const command = `apt-get install -y --no-install-recommends ${missing.join(' ')}`
-  if (!find('apt-get') || process.getuid?.() !== 0) throw new Error(advice(missing, command))
+  const command = installCommand(missing)
+  if (!canInstall()) throw new Error(advice(missing, command))
   console.log(`The tests run against real servers. Installing ${missing.join(' and ')}: ${command}`)
-  withoutServices(() => {
-    run('apt-get', ['update'])
-    run('apt-get', ['install', '-y', '--no-install-recommends', ...missing])
-  })
+  install(missing)
   const found = [findRedis(), findMariadb(), findChromium(), findPromtool(), findNginx(), findHaproxy(), findGalera()]
   if (found.includes(undefined)) throw new Error(`${missing.join(' and ')} were installed, and are not on the PATH`)
 }
@@ -87,22 +83,4 @@ function advice(missing: readonly string[], command: string): string {
     `the tests run against real servers, and ${missing.join(' and ')} cannot be found on the PATH. ` +
     `Debian, Ubuntu: sudo ${command}. macOS: brew install ${brew}. Then run npm test again.`
   )
-}
-
-/** Keeps the packages from starting services on the standard ports: Debian asks policy-rc.d, and 101 means no. */
-function withoutServices(install: () => void): void {
-  const policy = '/usr/sbin/policy-rc.d'
-  const ours = !existsSync(policy)
-  if (ours) writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 })
-  try {
-    install()
-  } finally {
-    if (ours) rmSync(policy)
-  }
-}
-
-function run(command: string, args: string[]): void {
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
-  const { status, error } = spawnSync(command, args, { env, stdio: ['ignore', 'inherit', 'inherit'] })
-  if (status !== 0) throw new Error(`${command} ${args.join(' ')} failed: ${error?.message ?? `exit code ${status}`}`)
 }
