@@ -1,6 +1,7 @@
 /** MySQL 8, MariaDB, and other servers with their protocol. Invariant: no error from here holds the password. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { PrismaMariaDb } from '@prisma/adapter-mariadb'
+import type { SqlDriverAdapter } from '@prisma/driver-adapter-utils'
 import type { ConnectionConfig, Pool } from 'mariadb'
 import type { Log } from '../model/log.ts'
 import { parseMysqlUrl } from './address.ts'
@@ -48,7 +49,9 @@ export function mysqlDialect({ url, readUrl, concurrency, client, folder, tables
     writes: true,
   })
   const pools = [servers]
-  const primary = makeClient(client, servers)
+  const adapter = adapterOf(servers)
+  const primary = makeClient(client, adapter)
+  let connected: Promise<SqlDriverAdapter> | undefined
   let replica = primary
   if (readUrl !== undefined) {
     const replicas = new Servers(parseMysqlUrl(readUrl, 'DATABASE_READ_URL'), {
@@ -59,12 +62,17 @@ export function mysqlDialect({ url, readUrl, concurrency, client, folder, tables
       writes: false,
     })
     pools.push(replicas)
-    replica = makeClient(client, replicas)
+    replica = makeClient(client, adapterOf(replicas))
   }
   let replicaTried = readUrl === undefined
   return {
     primary,
     replica,
+    async execute(sql, args) {
+      // It opens no connection, and does not reject.
+      connected ??= adapter.connect()
+      return await (await connected).executeRaw({ sql, args: [...args], argTypes: args.map(() => asItIs) })
+    },
     readsOfOneModel: concurrency + SPARE_CONNECTIONS - CONNECTIONS_OF_OTHERS,
     timestamp: (date) => date.toISOString().slice(0, -1).replace('T', ' '),
     async limits() {
@@ -93,9 +101,12 @@ async function trySession(pool: StorePool): Promise<void> {
 }
 
 /** With the text protocol: one round trip, where a prepared statement takes two, and a third more rows a second. */
-function makeClient(PrismaClient: ClientClass, pool: StorePool): Client {
-  return new PrismaClient({ adapter: new PrismaMariaDb(pool as Pool, { useTextProtocol: true }) }) as Client
-}
+const adapterOf = (pool: StorePool) => new PrismaMariaDb(pool as Pool, { useTextProtocol: true })
+
+const makeClient = (PrismaClient: ClientClass, adapter: PrismaMariaDb) => new PrismaClient({ adapter }) as Client
+
+/** The type of an argument that the adapter hands on unchanged. */
+const asItIs = { scalarType: 'unknown', arity: 'scalar' } as const
 
 async function askLimits(client: Client): Promise<ServerLimits> {
   const [row] = await client.$queryRawUnsafe<{ packet: bigint }[]>('SELECT @@GLOBAL.max_allowed_packet AS packet')

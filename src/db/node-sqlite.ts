@@ -68,6 +68,11 @@ export class NodeSqlite implements SqlDriverAdapterFactory {
     return this.#connection
   }
 
+  /** Resolves with the number of rows. Prisma's client must have connected. */
+  async execute(sql: string, args: readonly unknown[]): Promise<number> {
+    return await this.#connection!.executeRaw({ sql, args: [...args], argTypes: [] })
+  }
+
   /** Changes with each change of the schema by any process. Bypasses Prisma's client, which takes thirty times as long. */
   async schemaVersion(): Promise<number | undefined> {
     return await this.#connection?.schemaVersion()

@@ -8,7 +8,7 @@ import { type Column, codecs } from '../model/columns.ts'
 import { SpillwayError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import { digestOf, type Model, type Models, type Row, sizeOf } from '../model/model.ts'
-import { type Client, type Clients, cautious, type Dialect } from './dialect.ts'
+import { type Clients, cautious, type Dialect } from './dialect.ts'
 import { classifyMysql, classifySqlite, type Fault, isHangUp } from './faults.ts'
 import { migrate } from './migrate.ts'
 import { pageOf, rowsIn } from './page.ts'
@@ -179,7 +179,7 @@ export class PrismaStore implements Store {
     let inserted: number
     try {
       await guard.assertFitLately()
-      inserted = await this.#insert(model, this.#dialect.primary, rows)
+      inserted = await this.#insert(model, this.#dialect.execute, rows)
     } catch (error) {
       const fault = this.#classify(error)
       if (fault.kind !== 'unavailable') await this.#assertFit(guard)
@@ -225,7 +225,7 @@ export class PrismaStore implements Store {
   }
 
   /** Resolves with the number of inserted rows that the database reports. */
-  async #insert(model: Model, client: Pick<Client, '$executeRawUnsafe'>, rows: readonly Row[]): Promise<number> {
+  async #insert(model: Model, execute: Dialect['execute'], rows: readonly Row[]): Promise<number> {
     const { columns } = model
     // Building the text takes microseconds; caching one for each number of rows is not worth the memory.
     const values = `(${'?,'.repeat(columns.length + 2)}?)`
@@ -250,7 +250,7 @@ export class PrismaStore implements Store {
       }
       args.push(timestamp(row.createdAt), timestamp(row.savedAt))
     }
-    return await client.$executeRawUnsafe(sql, ...args)
+    return await execute(sql, args)
   }
 
   /**
@@ -267,7 +267,8 @@ export class PrismaStore implements Store {
       const row = { ...(some ?? sampleOf(model)), id: randomUUID(), createdAt: now, savedAt: now }
       await primary.$transaction(
         async (transaction) => {
-          const inserted = await this.#insert(model, transaction, [row, row])
+          const execute: Dialect['execute'] = (sql, args) => transaction.$executeRawUnsafe(sql, ...args)
+          const inserted = await this.#insert(model, execute, [row, row])
           if (inserted < 2) throw dropped(inserted, 2)
           throw new Error('the table accepts one id twice: its primary key is missing')
         },

@@ -50,6 +50,10 @@ export function sqliteDialect(url: string, { client: PrismaClient, folder, log }
   return {
     primary: client,
     replica: client,
+    async execute(sql, args) {
+      await client.$connect()
+      return await adapter.execute(sql, args)
+    },
     // No read waits for a lock.
     readsOfOneModel: Number.POSITIVE_INFINITY,
     timestamp: sqliteTimestamp,
