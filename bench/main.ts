@@ -1,14 +1,17 @@
 /**
  * npm run bench: Spillway beside what people use instead, and beside what the machine can do at all.
  *
- *   npm run bench -- [--quick] [--only NAME]… [--rounds N] [--profile]
+ *   npm run bench -- [--quick] [--only NAME,…] [--rounds N] [--profile]
  *
  * A run of everything writes bench/RESULTS.md and bench/results.svg; --quick, --only and fewer than three rounds print only, and profile with --profile only.
  */
+import { execFile } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { fileURLToPath } from 'node:url'
+import { parseArgs, promisify } from 'node:util'
+import { fsyncTime } from './machine.ts'
 import { type Pace, Parts } from './parts.ts'
 import { type Profile, readProfile } from './profile.ts'
 import { markdown, terminalTable } from './report.ts'
@@ -36,6 +39,7 @@ import { processes } from './scenarios/processes.ts'
 import { replicated } from './scenarios/replicas.ts'
 import { rooms } from './scenarios/rooms.ts'
 import { spiking } from './scenarios/spike.ts'
+import { starting } from './scenarios/start.ts'
 import { picture } from './svg.ts'
 
 const all: Scenario[] = [
@@ -63,6 +67,7 @@ const all: Scenario[] = [
   idle,
   idle100k,
   processes,
+  starting,
 ]
 
 const { values } = parseArgs({
@@ -74,7 +79,8 @@ const { values } = parseArgs({
   },
 })
 const names = all.map(({ name }) => name)
-const unknown = values.only?.find((name) => !names.includes(name))
+const only = values.only?.flatMap((some) => some.split(','))
+const unknown = only?.find((name) => !names.includes(name))
 if (unknown !== undefined) stop(`There is no scenario ${unknown}; there are ${names.join(', ')}.`)
 if (values.rounds !== undefined && !/^[1-9]\d?$/.test(values.rounds))
   stop('--rounds must be a whole number from 1 to 99.')
@@ -86,15 +92,19 @@ const pace: Pace = quick
   ? { rounds: 1, seconds: 1, warmUpSeconds: 0.7, quick }
   : { rounds: 5, seconds: 5, warmUpSeconds: 2, quick }
 if (values.rounds) pace.rounds = Number(values.rounds)
-const scenarios = all.filter(({ name }) => values.only?.includes(name) ?? true)
+const scenarios = all.filter(({ name }) => only?.includes(name) ?? true)
 const isWhole = !quick && scenarios.length === all.length && pace.rounds >= leastRounds
 const started = performance.now()
 
 /** A preloaded module makes a program load its sources, whose paths say what a function belongs to. */
 const fromSources = ['--import', 'data:text/javascript,0']
 
+progress('bundling Spillway, as npm ci does')
+await promisify(execFile)(process.execPath, [fileURLToPath(new URL('../src/commands/bundle.ts', import.meta.url))])
 progress('starting Redis, a cache and MariaDB')
 const parts = await Parts.start(pace)
+const fsync = fsyncTime(parts.redis.dir)
+progress(fsync)
 const results: Result[] = []
 const profiles = new Map<string, Profile>()
 let failed = false
@@ -118,7 +128,7 @@ try {
 }
 finishProgress()
 if (failed) process.exitCode = 1
-const text = markdown(results, profiles, pace)
+const text = markdown(results, profiles, pace, fsync)
 if (!isWhole || failed) {
   console.log(profiles.size > 0 ? text.slice(text.indexOf('## Where')) : '')
   console.log(terminalTable(results))

@@ -19,7 +19,12 @@ export function terminalTable(results: readonly Result[]): string {
     .join('\n')
 }
 
-export function markdown(results: readonly Result[], profiles: ReadonlyMap<string, Profile>, pace: Pace): string {
+export function markdown(
+  results: readonly Result[],
+  profiles: ReadonlyMap<string, Profile>,
+  pace: Pace,
+  fsync: string,
+): string {
   const missed = results.flatMap(({ lines }) => lines).filter(({ reached }) => reached === false)
   return [
     '# What it measures',
@@ -34,7 +39,7 @@ export function markdown(results: readonly Result[], profiles: ReadonlyMap<strin
     '',
     '## How',
     '',
-    ...[...machine(), ...settings(pace)].map((line) => `- ${line}`),
+    ...[...machine(), fsync, ...settings(pace)].map((line) => `- ${line}`),
     '',
     '## All contenders',
     '',
