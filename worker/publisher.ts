@@ -64,10 +64,11 @@ export class Publisher {
       const batch = this.#pending
       this.#pending = []
       try {
-        await this.#markSaved(batch)
+        const outcome = merge(batch)
+        await this.#markSaved(outcome)
         // Appends run one at a time; the next batch is marked saved meanwhile.
         await this.#appending
-        this.#appending = this.#append(batch).catch((error) => reject(batch, error))
+        this.#appending = this.#append(batch, outcome).catch((error) => reject(batch, error))
       } catch (error) {
         reject(batch, error)
       }
@@ -76,9 +77,8 @@ export class Publisher {
   }
 
   /** After this, every process returns for these ids the state that their events will report. */
-  async #markSaved(batch: readonly Pending[]): Promise<void> {
+  async #markSaved({ saved, entries, deadLetters }: Outcome): Promise<void> {
     const { consumer } = this.#deps
-    const { saved, entries, deadLetters } = merge(batch)
     // Before the event: a client that gets the event of a failure finds the dead letter.
     if (deadLetters.length > 0) {
       await this.#timed('dead_letter', () => consumer.deadLetter(deadLetters))
@@ -89,8 +89,7 @@ export class Publisher {
     if (entries.length > 0) await this.#timed('mark_saved', () => consumer.markSaved(entries))
   }
 
-  async #append(batch: readonly Pending[]): Promise<void> {
-    const { saved, entries, deadLetters } = merge(batch)
+  async #append(batch: readonly Pending[], { saved, entries, deadLetters }: Outcome): Promise<void> {
     const log = logEntries(saved, deadLetters)
     if (log.length > 0) await this.#timed('append', () => this.#deps.events.append(log))
     this.#countPublished(saved)

@@ -61,6 +61,10 @@ export class RedisConsumer implements Consumer {
   /** The size of an entry, to turn a limit of bytes into a COUNT. At first the default limit of a content. */
   #averageBytes = 65_536
   #receiving: Promise<unknown> = Promise.resolve()
+  /** How often the connection `acking` has become ready: another server may answer since. */
+  #connections = 0
+  /** The lists of entries that were marked saved, and over which of these connections. */
+  readonly #marked = new WeakMap<readonly Entry[], number>()
   #lastLogged: string | undefined
   #closed: Promise<void> | undefined
 
@@ -69,6 +73,9 @@ export class RedisConsumer implements Consumer {
     this.#options = options
     deps.reading.onReady(() => {
       this.#ownFrom = '0'
+    })
+    deps.acking.onReady(() => {
+      this.#connections += 1
     })
   }
 
@@ -238,22 +245,26 @@ export class RedisConsumer implements Consumer {
     this.#averageBytes = Math.max(64, bytes, this.#averageBytes * 0.7)
   }
 
-  markSaved(entries: readonly Entry[]): Promise<void> {
-    return this.#ack('markSaved', entries)
+  async markSaved(entries: readonly Entry[]): Promise<void> {
+    const connection = this.#connections
+    await this.#ack('markSaved', entries)
+    this.#marked.set(entries, connection)
   }
 
   async ack(entries: readonly Entry[]): Promise<void> {
-    await this.#ack('ack', entries)
+    // A server that took over may lack what another one has marked.
+    await this.#ack(this.#marked.get(entries) === this.#connections ? 'ackMarked' : 'ack', entries)
     this.#forget(entries)
   }
 
-  async #ack(how: 'markSaved' | 'ack', entries: readonly Entry[]): Promise<void> {
+  async #ack(how: 'markSaved' | 'ack' | 'ackMarked', entries: readonly Entry[]): Promise<void> {
     const { keys: k, acking, scripts } = this.#deps
     const { group, rememberedIds } = this.#options
     const calls: Promise<unknown>[] = []
     for (let i = 0; i < entries.length; i += 1_000) {
       const some = entries.slice(i, i + 1_000)
-      const args = [...some.map(({ handle }) => handle), ...some.map(({ id }) => id ?? '')]
+      const handles = some.map(({ handle }) => handle)
+      const args = how === 'ackMarked' ? handles : [...handles, ...some.map(({ id }) => id ?? '')]
       calls.push(
         acking.ask(() =>
           scripts.spillAck(
