@@ -638,7 +638,7 @@ test('the console shows a refusal of one model where it arises, and goes on with
   await window.page.getByLabel('body').press('Enter')
   const failed = window.page.locator('.sent li[data-state=failed]')
   await failed.locator('.reason', { hasText: 'author of Comment is set from the claim "sub"' }).waitFor()
-  expect(await window.page.locator('.panel h2').count()).toBe(5)
+  await holds(async () => expect(await window.page.locator('.panel h2').count()).toBe(5))
   expect(await window.page.getByLabel('Token').count()).toBe(0)
   window.check(/status of 401/)
   await window.close()
@@ -659,7 +659,7 @@ test('the console shows a refusal of one model where it arises, and goes on with
   await page.locator('.sent .reason', { hasText: 'tenantId of Memo is set from the claim "tenant"' }).waitFor()
   await model.selectOption('Content')
   await page.locator('.connection.live').waitFor()
-  expect(await page.locator('.feed .bad').count()).toBe(0)
+  await holds(async () => expect(await page.locator('.feed .bad').count()).toBe(0))
   await context.close()
 })
 
