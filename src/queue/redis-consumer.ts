@@ -16,6 +16,7 @@ import type { RedisConnection } from '../redis/connection.ts'
 import { prove } from '../redis/probe.ts'
 import { stepsOf } from './dead-letter-steps.ts'
 import type { Consumer, DeadLetterInput, Entry } from './queue.ts'
+import { RedisAcks } from './redis-acks.ts'
 import type { ReplicatedWrites } from './redis-replicas.ts'
 import { type QueueKeys, queueProof, record, type Scripts } from './redis-scripts.ts'
 
@@ -61,10 +62,7 @@ export class RedisConsumer implements Consumer {
   /** The size of an entry, to turn a limit of bytes into a COUNT. At first the default limit of a content. */
   #averageBytes = 65_536
   #receiving: Promise<unknown> = Promise.resolve()
-  /** How often the connection `acking` has become ready: another server may answer since. */
-  #connections = 0
-  /** The lists of entries that were marked saved, and over which of these connections. */
-  readonly #marked = new WeakMap<readonly Entry[], number>()
+  readonly #acks: RedisAcks
   #lastLogged: string | undefined
   #closed: Promise<void> | undefined
 
@@ -74,9 +72,7 @@ export class RedisConsumer implements Consumer {
     deps.reading.onReady(() => {
       this.#ownFrom = '0'
     })
-    deps.acking.onReady(() => {
-      this.#connections += 1
-    })
+    this.#acks = new RedisAcks(deps, options)
   }
 
   receive(limit: { rows: number; bytes: number }, waitMs: number): Promise<Entry[]> {
@@ -245,35 +241,13 @@ export class RedisConsumer implements Consumer {
     this.#averageBytes = Math.max(64, bytes, this.#averageBytes * 0.7)
   }
 
-  async markSaved(entries: readonly Entry[]): Promise<void> {
-    const connection = this.#connections
-    await this.#ack('markSaved', entries)
-    this.#marked.set(entries, connection)
+  markSaved(entries: readonly Entry[]): Promise<void> {
+    return this.#acks.markSaved(entries)
   }
 
   async ack(entries: readonly Entry[]): Promise<void> {
-    // A server that took over may lack what another one has marked.
-    await this.#ack(this.#marked.get(entries) === this.#connections ? 'ackMarked' : 'ack', entries)
+    await this.#acks.ack(entries)
     this.#forget(entries)
-  }
-
-  async #ack(how: 'markSaved' | 'ack' | 'ackMarked', entries: readonly Entry[]): Promise<void> {
-    const { keys: k, acking, scripts } = this.#deps
-    const { group, rememberedIds } = this.#options
-    const calls: Promise<unknown>[] = []
-    for (let i = 0; i < entries.length; i += 1_000) {
-      const some = entries.slice(i, i + 1_000)
-      const handles = some.map(({ handle }) => handle)
-      const args = how === 'ackMarked' ? handles : [...handles, ...some.map(({ id }) => id ?? '')]
-      calls.push(
-        acking.ask(() =>
-          scripts.spillAck(
-            ...[k.stream, k.pending, k.saved, k.savedBefore, k.attempts, how, group, rememberedIds, ...args],
-          ),
-        ),
-      )
-    }
-    await Promise.all(calls)
   }
 
   async deadLetter(deadLetters: readonly DeadLetterInput[]): Promise<void> {

@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, inject, onTestFinished, test } from 'vitest'
 import { RedisQueue } from '../../src/queue/redis.ts'
 import { queueKeys } from '../../src/queue/redis-scripts.ts'
 import { hashTag, parseRedisUrl } from '../../src/redis/address.ts'
 import { eventually, holds } from '../harness/eventually.ts'
 import { freshRedisUrl } from '../harness/fresh.ts'
+import { startProxy } from '../harness/proxy.ts'
 import { quiet } from '../harness/quiet.ts'
 import { item, type QueueBench, queueSuite } from '../suites/queue.ts'
 
@@ -86,6 +87,31 @@ describe('RedisQueue', () => {
       await receive().catch(() => {})
       expect([...seen].sort()).toEqual(all.map(({ id }) => id).sort())
     })
+  })
+
+  test('ack marks the ids saved again where a server answers that lacks what was marked over another connection', async () => {
+    const proxy = await startProxy(inject('redisUrl'))
+    onTestFinished(() => proxy.close())
+    const address = parseRedisUrl(proxy.url(freshRedisUrl()))
+    queue = new RedisQueue(address, { capacity: 100, reclaimMs, log: quiet() })
+    await queue.connection.whenReady(5_000)
+    const consumer = queue.consumer('w')
+    const { client } = queue.connection
+    const keys = queueKeys(hashTag(address, '0'))
+    const save = item(randomUUID(), 'marked before a failover')
+    await queue.enqueue([[save]])
+    const pending = await client.hget(keys.pending, save.id)
+    const entries = await consumer.receive({ rows: 1, bytes: 1_000 }, 1_000)
+    await consumer.markSaved(entries)
+    expect(await queue.find([save.id])).toMatchObject([{ status: 'SAVED' }])
+    // As a replica has it that was behind, to which the worker connects.
+    await client.multi().hset(keys.pending, save.id, pending!).del(keys.saved).exec()
+    proxy.set('cut')
+    proxy.set('pass')
+    await holds(() => consumer.ack(entries))
+    expect(await queue.find([save.id])).toMatchObject([{ status: 'SAVED' }])
+    expect(await queue.status()).toMatchObject({ depth: 0 })
+    await consumer.close()
   })
 
   test('unregisters 8 killed consumers once another one has received their entries (FD7)', async () => {
