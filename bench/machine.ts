@@ -65,8 +65,8 @@ export function fsyncTime(dir: string): string {
     rmSync(own, { recursive: true })
   }
   const [p50, p99] = [0.5, 0.99].map((at) => number(samples.quantile(at)))
-  const where = folder === '/dev/shm' ? ', which is memory' : ''
-  return `The servers keep their files in ${folder}${where}: an fsync of 4 KiB takes ${p50} µs there, p99 ${p99} µs.`
+  const where = folder === '/dev/shm' ? 'in memory' : 'on the disk'
+  return `The servers keep their files ${where}: an fsync of 4 KiB takes ${p50} µs there, p99 ${p99} µs.`
 }
 
 function version(binary: string | undefined): string {

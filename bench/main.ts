@@ -101,6 +101,8 @@ const fromSources = ['--import', 'data:text/javascript,0']
 
 progress('bundling Spillway, as npm ci does')
 await promisify(execFile)(process.execPath, [fileURLToPath(new URL('../src/commands/bundle.ts', import.meta.url))])
+// On the disk, where an fsync costs what it costs.
+process.env.TMPDIR ??= tmpdir()
 progress('starting Redis, a cache and MariaDB')
 const parts = await Parts.start(pace)
 const fsync = fsyncTime(parts.redis.dir)

@@ -1,5 +1,5 @@
 /**
- * Directories of servers and processes that a test throws away. They are in memory where the machine has enough of it: a disk that other
+ * Directories of servers and processes that a test throws away. Unless TMPDIR says where, they are in memory if the machine has enough of it: a disk that other
  * programs keep busy was seen to hold up an fsync for more than two seconds, and no test of a promise is about that. What was written
  * survives each way in which a test ends a process; a power cut is told by what was fsynced (power.ts).
  */
@@ -13,7 +13,8 @@ const enoughBytes = 4 * 1024 ** 3
 
 /** Makes a directory of its own; the caller removes it. */
 export async function temporary(prefix: string): Promise<string> {
-  return await mkdtemp(join((await fitsInMemory()) ? inMemory : tmpdir(), prefix))
+  const isInMemory = process.env.TMPDIR === undefined && (await fitsInMemory())
+  return await mkdtemp(join(isInMemory ? inMemory : tmpdir(), prefix))
 }
 
 async function fitsInMemory(): Promise<boolean> {
