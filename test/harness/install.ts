@@ -9,6 +9,15 @@ export const installCommand = (packages: readonly string[]) =>
 /** It takes root, and apt-get. */
 export const canInstall = () => find('apt-get') !== undefined && process.getuid?.() === 0
 
+/** Whether apt-get would find the package, perhaps after it has asked for what there is: a bare machine knows of none. */
+export function isOffered(name: string): boolean {
+  const shows = () => spawnSync('apt-cache', ['show', name], { stdio: 'ignore' }).status === 0
+  if (shows()) return true
+  if (spawnSync('apt-cache', ['show', 'redis-server'], { stdio: 'ignore' }).status === 0) return false
+  run('apt-get', ['update'])
+  return shows()
+}
+
 export function install(packages: readonly string[]): void {
   withoutServices(() => {
     run('apt-get', ['update'])

@@ -4,6 +4,7 @@
  */
 import type { TestProject } from 'vitest/node'
 import {
+  chromiumShell,
   find,
   findChromium,
   findGalera,
@@ -14,7 +15,7 @@ import {
   findRedis,
 } from './binaries.ts'
 import { useCompileCache } from './compile-cache.ts'
-import { canInstall, install, installCommand } from './install.ts'
+import { canInstall, install, installCommand, isOffered } from './install.ts'
 import { startMariadb } from './mariadb.ts'
 import { startRedis } from './redis.ts'
 
@@ -61,7 +62,7 @@ function installMissing(): void {
   const missing = [
     ...(findRedis() ? [] : ['redis-server']),
     ...(findMariadb() ? [] : ['mariadb-server']),
-    ...(findChromium() ? [] : ['chromium']),
+    ...missingBrowser(),
     ...(findPromtool() ? [] : ['prometheus']),
     ...(find('openssl') ? [] : ['openssl']),
     ...(findNginx() ? [] : ['nginx']),
@@ -75,6 +76,12 @@ function installMissing(): void {
   install(missing)
   const found = [findRedis(), findMariadb(), findChromium(), findPromtool(), findNginx(), findHaproxy(), findGalera()]
   if (found.includes(undefined)) throw new Error(`${missing.join(' and ')} were installed, and are not on the PATH`)
+}
+
+function missingBrowser(): string[] {
+  if (find(chromiumShell)) return []
+  if (canInstall() && isOffered(chromiumShell)) return [chromiumShell]
+  return findChromium() ? [] : ['chromium']
 }
 
 function advice(missing: readonly string[], command: string): string {
