@@ -289,12 +289,16 @@ export class RedisConnection {
 
   async #askOnce<T>(run: (client: Redis) => Promise<T>, deadlineMs: number): Promise<T | typeof redirected> {
     let timer: NodeJS.Timeout | undefined
+    let isOver = false
     const deadline = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => {
+      const giveUp = () => {
+        if (isOver) return
         reject(this.#unknown(`no answer within ${Math.ceil(deadlineMs)} ms`))
         // Other commands in flight on it will not be answered either; a new connection may reach a healthy server.
         this.client.disconnect(true)
-      }, deadlineMs)
+      }
+      // Where this process itself was busy, the answer may be there, not read yet: timers come before the network.
+      timer = setTimeout(() => setImmediate(giveUp), deadlineMs)
     })
     this.#inFlight += 1
     try {
@@ -306,6 +310,7 @@ export class RedisConnection {
       this.#leave(message)
       return redirected
     } finally {
+      isOver = true
       clearTimeout(timer)
       this.#inFlight -= 1
       if (this.#leaving && this.#inFlight === 0) this.client.disconnect(true)

@@ -248,6 +248,17 @@ describe('RedisConnection, once ready,', () => {
   })
 })
 
+test('RedisConnection takes an answer that came in time for one, where its own process was busy until after the deadline', async () => {
+  const { connection } = connect(redis.url)
+  await connection.whenReady(5_000)
+  const asked = connection.ask((client) => client.ping(), 200)
+  // The request leaves; nothing of its answer is read before the deadline.
+  await new Promise((resolve) => setImmediate(resolve))
+  const until = performance.now() + 500
+  while (performance.now() < until);
+  expect(await asked).toBe('PONG')
+})
+
 test('RedisConnection that keeps its keys refuses a server that evicts them, until it does not any more', async () => {
   const server = await startRedis({ args: ['--maxmemory-policy', 'allkeys-lru'] })
   servers.push(server)

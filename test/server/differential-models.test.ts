@@ -202,7 +202,8 @@ test('A narrowed subscription sends the same events, with the same ids, however 
             const { results, ids } = await read(url, what, transport)
             expected ??= results
             expect(results).toEqual(expected)
-            expect(ids).toEqual(results.map(({ data }) => data.cursor))
+            // Behind the last event, a heartbeat may have come, which has an id, too.
+            expect(ids.slice(0, results.length)).toEqual(results.map(({ data }) => data.cursor))
           }
         },
       ),
