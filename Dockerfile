@@ -10,7 +10,7 @@ COPY web ./web
 RUN npm ci --ignore-scripts && npm run generate && npm run web
 COPY src ./src
 COPY worker ./worker
-RUN npm run bundle && npm prune --omit=optional
+RUN npm run bundle && npm prune --omit=optional --no-save
 
 # With Prisma's command line, for the compose profile `studio`.
 FROM build AS studio
@@ -28,6 +28,7 @@ COPY --from=build /app/web/dist ./web/dist
 COPY --from=build /app/.bundle ./.bundle
 # From there, too, since the bundle is of these files with these times.
 COPY --from=build /app/package.json ./
+COPY --from=build /app/package-lock.json ./
 COPY --from=build /app/src ./src
 COPY --from=build /app/worker ./worker
 COPY LICENSE ./

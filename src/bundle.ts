@@ -1,5 +1,5 @@
 /**
- * The bundle: the program and its dependencies in some twenty files, where the sources are a thousand. A start that loads it takes half of the
+ * The bundle: the program and its dependencies in some seventy files in place of more than a thousand. A start that loads it takes half of the
  * processor time. `npm run bundle` writes it (src/commands/bundle.ts). It is used only if it was made of the sources as they are now, so that
  * a changed file never has to be built.
  */
@@ -18,8 +18,6 @@ export const bundle = {
 /** `manifest.json` of the bundle. */
 export interface BundleManifest {
   root: string
-  /** The file that exports what src/program.ts does. */
-  program: string
   /** What the bundle was made of, by path under the root: `stampOf`. */
   sources: Record<string, string>
   /** Of the bundle. */
@@ -45,7 +43,7 @@ export function programUrl(env: NodeJS.ProcessEnv): string {
     if (!isCurrent) return sources
     // Node keeps what it compiled, where it may write. NODE_COMPILE_CACHE and NODE_DISABLE_COMPILE_CACHE have precedence.
     enableCompileCache(fileURLToPath(new URL('compiled/', bundle.folder)))
-    return new URL(manifest.program, bundle.folder).href
+    return new URL('program.js', bundle.folder).href
   } catch {
     // There is none, because optional dependencies were left out; or a source is gone.
     return sources

@@ -98,8 +98,10 @@ async function write({ rolldown }: typeof import('rolldown')): Promise<void> {
   const kept = ['manifest.json', ...files, ...(before?.files ?? [])]
   for (const name of readdirSync(folder))
     if (!kept.includes(name)) rmSync(new URL(name, bundle.folder), { recursive: true })
-  const sources = Object.fromEntries(['package.json', ...own].map((path) => [path, stampOf(path)]))
-  const manifest: BundleManifest = { root: bundle.root, program: 'program.js', sources, files }
+  // With a changed lock, dependencies may be others: a mended one must not stay out.
+  const manifests = ['package.json', 'package-lock.json'].filter((name) => existsSync(source(name)))
+  const sources = Object.fromEntries([...manifests, ...own].map((path) => [path, stampOf(path)]))
+  const manifest: BundleManifest = { root: bundle.root, sources, files }
   writeFileSync(manifestFile, JSON.stringify(manifest))
   console.log(`The bundle is in ${relative(root, folder)}: ${own.size} sources in ${files.length} files.`)
 }

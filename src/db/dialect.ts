@@ -34,8 +34,8 @@ export interface Dialect {
   readonly primary: Client
   /** For reads that may lag behind: the primary itself if there is no replica. */
   readonly replica: Client
-  /** Runs a statement on the primary by Prisma's adapter alone, and resolves with the number of its rows: its client writes thousands of
-   *  parameters as JSON, and reads them again. */
+  /** Runs a statement on the primary, and resolves with the number of rows that it changed. By Prisma's adapter alone: the client would
+   *  write thousands of parameters as JSON, and read them again. */
   execute(sql: string, args: readonly unknown[]): Promise<number>
   /** The most reads of one model at once: fewer than there are connections. */
   readonly readsOfOneModel: number

@@ -83,7 +83,7 @@ test('what it takes from the build stage is made there', () => {
   expect(taken).toContain('web/dist')
   const runs = build.filter(({ name }) => name === 'RUN').map(({ rest }) => rest)
   expect(runs.join(' && ').replace('npm ci --ignore-scripts', 'node node-version.mjs')).toBe(
-    `${JSON.parse(read('package.json')).scripts.prepare} && npm prune --omit=optional`,
+    `${JSON.parse(read('package.json')).scripts.prepare} && npm prune --omit=optional --no-save`,
   )
 })
 
