@@ -1,12 +1,10 @@
 /**
- * Fastify and Mercurius with its JIT in front of graphile-worker on PostgreSQL. A job is a batch of saves ("batch jobs" in its
+ * To graphile-worker on PostgreSQL. A job is a batch of saves ("batch jobs" in its
  * documentation): those that came while the last jobs were being added.
  */
-import { randomUUID } from 'node:crypto'
-import { fastify } from 'fastify'
 import { makeWorkerUtils } from 'graphile-worker'
-import { mercurius } from 'mercurius'
-import { need, ready } from './peer.ts'
+import { serveSaves } from './mercurius.ts'
+import { need } from './peer.ts'
 
 interface Save {
   id: string
@@ -16,7 +14,6 @@ interface Save {
 
 const lanes = 2
 const utils = await makeWorkerUtils({ connectionString: need('POSTGRES_URL') })
-const app = fastify()
 let next: { saves: Save[]; added: PromiseWithResolvers<void> } | undefined
 let busy = 0
 
@@ -44,22 +41,4 @@ function add(): void {
     })
 }
 
-app.register(mercurius, {
-  jit: 1,
-  schema: `
-    type Receipt { saveId: ID! status: String! }
-    type Query { ok: Boolean! }
-    type Mutation { save(content: String!): Receipt! }
-  `,
-  resolvers: {
-    Mutation: {
-      save: async (_root: unknown, { content }: { content: string }) => {
-        const id = randomUUID()
-        await enqueue({ id, content, at: Date.now() })
-        return { saveId: id, status: 'QUEUED' }
-      },
-    },
-  },
-})
-
-ready(await app.listen({ host: '127.0.0.1', port: 0 }))
+await serveSaves((id, content) => enqueue({ id, content, at: Date.now() }))
