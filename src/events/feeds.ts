@@ -6,26 +6,29 @@
  */
 import { setImmediate as turn } from 'node:timers/promises'
 import { SpillwayError } from '../model/error.ts'
+import { nextOf, type Polled, type Polls } from '../model/polls.ts'
 import { CatchUp } from './catch-up.ts'
 import { type Cursor, type EventLog, expired, type LogEntry, type Position, placeBefore } from './events.ts'
 import type { Ring } from './ring.ts'
 import { TopicIndex } from './topic-index.ts'
 import { type FeedEvent, type Topic, topicsOf } from './topics.ts'
 
-export interface Feed {
+/** `poll` returns the next events of the topic, at least one, at most an entry's. It rejects with CURSOR_EXPIRED. */
+export interface Feed extends Polls<readonly FeedEvent[]> {
   /** Behind all events that the feed returned. */
   readonly cursor: Cursor
   /** The end of the log while the feed waits there: it has returned all events of its topic. Undefined otherwise. The same object until the log grows. */
   readonly end: Cursor | undefined
-  /** The next events of the topic, at least one, at most an entry's; waits for them. Undefined once closed. Rejects with CURSOR_EXPIRED. One
-   *  call at a time. */
+  /** As `poll`, and waits for the events. Undefined once closed. */
   next(): Promise<readonly FeedEvent[] | undefined>
   /** May be called twice. A pending `next` resolves with undefined. */
   close(): void
 }
 
-/** Continues a feed that waits, from this cursor, or from its own. */
+/** Continues a feed if it waits: with a cursor, one that waits at the end of the log, from there; without, one that waits at its own cursor. */
 type Wake = (from?: Cursor) => void
+
+type Events = readonly FeedEvent[]
 
 /** A feed skips so many entries in one turn of the event loop. */
 const skipsInTurn = 64
@@ -34,13 +37,19 @@ const skipsInTurn = 64
 class OpenFeed implements Feed {
   readonly #cursor: () => Cursor
   readonly #end: () => Cursor | undefined
-  readonly next: Feed['next']
+  readonly poll: Feed['poll']
+  readonly onMore: Feed['onMore']
   readonly close: Feed['close']
 
-  constructor(cursor: () => Cursor, end: () => Cursor | undefined, next: Feed['next'], close: Feed['close']) {
+  constructor(
+    cursor: () => Cursor,
+    end: () => Cursor | undefined,
+    { poll, onMore, close }: Pick<Feed, 'poll' | 'onMore' | 'close'>,
+  ) {
     this.#cursor = cursor
     this.#end = end
-    this.next = next
+    this.poll = poll
+    this.onMore = onMore
     this.close = close
   }
 
@@ -51,15 +60,21 @@ class OpenFeed implements Feed {
   get end(): Cursor | undefined {
     return this.#end()
   }
+
+  next(): Promise<Events | undefined> {
+    return nextOf(this)
+  }
 }
 
 export class Feeds {
   readonly #ring: Ring
   readonly #catchUp: CatchUp
-  /** The feeds that wait at the end of the ring. */
-  readonly #atEnd = new TopicIndex<Wake>()
+  /** The open feeds that have waited at the end of the ring. Most of them wait there again. */
+  readonly #known = new TopicIndex<Wake>()
   /** The feeds that wait at their own cursors: the log could not be read, or this process does not have its newest entries yet. */
   #elsewhere = new Set<Wake>()
+  /** What waits for feeds that were woken. */
+  #toResume: (() => void)[] = []
   #end: Cursor | undefined
   /** How often the feeds were woken: a feed that was reading meanwhile reads again before it waits. */
   #wakes = 0
@@ -76,7 +91,7 @@ export class Feeds {
   push(entries: readonly LogEntry[]): void {
     for (const entry of entries) {
       const from = { position: placeBefore(entry), index: 0 }
-      for (const feeds of this.#atEnd.take(entry)) for (const wake of feeds) wake(from)
+      this.#known.forEach(entry, (wake) => wake(from))
     }
     this.#wakeElsewhere()
   }
@@ -95,12 +110,13 @@ export class Feeds {
 
   #wakeAll(): void {
     const from = this.#endOfRing()
-    for (const feeds of this.#atEnd.takeAll()) for (const wake of feeds) wake(from)
+    if (from) for (const wake of this.#known.all()) wake(from)
     this.#wakeElsewhere()
   }
 
   #wakeElsewhere(): void {
     this.#wakes += 1
+    if (this.#elsewhere.size === 0) return
     const waiting = this.#elsewhere
     this.#elsewhere = new Set()
     for (const wake of waiting) wake()
@@ -116,66 +132,94 @@ export class Feeds {
     if (entry !== 'unavailable' && index > (entry?.events.length ?? 0)) throw expired()
   }
 
+  /** Calls back when all entries that came together are in the ring, so that a feed returns all of them in one turn. */
+  #resume(listener: () => void): void {
+    if (this.#toResume.push(listener) > 1) return
+    queueMicrotask(() => {
+      const listeners = this.#toResume
+      this.#toResume = []
+      for (const listener of listeners) listener()
+    })
+  }
+
   open(topic: Topic, start: Cursor): Feed {
     let cursor = start
     let closed = false
-    let stopWaiting: (() => void) | undefined
-    let atEnd = false
-    const wait = () =>
-      new Promise<void>((resolve) => {
-        const wake: Wake = (from = cursor) => {
-          cursor = from
-          atEnd = false
-          stopWaiting = undefined
-          resolve()
-        }
-        // Inside an entry that this process does not have yet, the feed must remember which events it has returned.
-        atEnd = cursor.index === 0 && this.#ring.endsAt(cursor.position)
-        if (atEnd) this.#atEnd.add(topic, wake)
-        else this.#elsewhere.add(wake)
-        stopWaiting = () => {
-          const from = atEnd ? this.#endOfRing() : cursor
-          this.#atEnd.delete(topic, wake)
-          this.#elsewhere.delete(wake)
-          wake(from)
-        }
-      })
+    let waits: 'at end' | 'elsewhere' | undefined
+    let isKnown = false
+    let listener: (() => void) | undefined
+    let stopSkipping: (() => void) | undefined
+    const wake: Wake = (from) => {
+      if (waits !== (from ? 'at end' : 'elsewhere')) return
+      if (from) cursor = from
+      waits = undefined
+      if (!listener) return
+      this.#resume(listener)
+      listener = undefined
+    }
+    const wait = (): 'none' => {
+      // Inside an entry that this process does not have yet, the feed must remember which events it has returned.
+      waits = cursor.index === 0 && this.#ring.endsAt(cursor.position) ? 'at end' : 'elsewhere'
+      if (waits === 'elsewhere') this.#elsewhere.add(wake)
+      else if (!isKnown) this.#known.add(topic, wake)
+      isKnown ||= waits === 'at end'
+      return 'none'
+    }
     const skip = async () => {
       const { promise, resolve } = this.#catchUp.skip(topic, cursor.position)
-      stopWaiting = () => resolve(cursor.position)
+      stopSkipping = () => resolve(cursor.position)
       const position = await this.#unlessUnavailable(promise)
-      stopWaiting = undefined
+      stopSkipping = undefined
       if (position && position !== 'unavailable') cursor = { position, index: 0 }
     }
-    const next = async (): Promise<readonly FeedEvent[] | undefined> => {
+    const take = (entry: LogEntry): Events => {
+      const events = eventsBehind(cursor, entry, topic)
+      cursor = { position: entry.position, index: 0 }
+      return events
+    }
+    const toEnd = () => {
+      cursor = this.#endOfRing()!
+      return wait()
+    }
+    const read = async (): Promise<Polled<Events>> => {
       let skipped = 0
       while (!closed && !this.#closed) {
         const wakes = this.#wakes
         const known = cursor.index === 0 ? this.#ring.next(topic, cursor.position) : this.#ring.after(cursor.position)
-        if (known === 'none') {
-          cursor = this.#endOfRing()!
-          await wait()
-          continue
-        }
+        if (known === 'none') return toEnd()
         const entry = known ?? (await this.#fromLog(cursor.position))
         if (closed) break
         if (entry && entry !== 'unavailable') {
-          const events = eventsBehind(cursor, entry, topic)
-          cursor = { position: entry.position, index: 0 }
+          const events = take(entry)
           if (events.length > 0) return events
           skipped += 1
           if (skipped % skipsInTurn === 0) await turn()
           if (!closed && this.#isBehindRing(cursor.position)) await skip()
-        } else if (wakes === this.#wakes) await wait()
+        } else if (wakes === this.#wakes) return wait()
       }
       return undefined
     }
+    const poll = () => {
+      if (closed || this.#closed) return undefined
+      if (waits) return 'none'
+      const known = cursor.index === 0 ? this.#ring.next(topic, cursor.position) : undefined
+      if (known === 'none') return toEnd()
+      return known ? take(known) : read()
+    }
+    const onMore = (more: () => void) => {
+      if (waits) listener = more
+      else this.#resume(more)
+    }
+    const end = () => (waits === 'at end' ? this.#endOfRing() : undefined)
     const close = () => {
       closed = true
-      stopWaiting?.()
+      stopSkipping?.()
+      const from = end()
+      if (isKnown) this.#known.delete(topic, wake)
+      this.#elsewhere.delete(wake)
+      wake(from)
     }
-    const end = () => (atEnd ? this.#endOfRing() : undefined)
-    return new OpenFeed(() => end() ?? cursor, end, next, close)
+    return new OpenFeed(() => end() ?? cursor, end, { poll, onMore, close })
   }
 
   #endOfRing(): Cursor | undefined {
@@ -207,7 +251,7 @@ export class Feeds {
     }
   }
 
-  /** Every pending `next` resolves with undefined. */
+  /** Every feed ends. */
   close(): void {
     this.#closed = true
     this.#catchUp.close()

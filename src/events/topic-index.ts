@@ -24,6 +24,18 @@ export class TopicIndex<T> {
     if (byKey?.size === 0) this.#sets.delete(set)
   }
 
+  /** Calls back with the values of all topics that have events in the entry. */
+  forEach(entry: LogEntry, callback: (value: T) => void): void {
+    for (const [set, byKey] of this.#sets) {
+      for (const key of topicsOf(entry).by(set).keys()) byKey.get(key)?.forEach(callback)
+    }
+  }
+
+  /** Every value. */
+  *all(): Iterable<T> {
+    for (const byKey of this.#sets.values()) for (const values of byKey.values()) yield* values
+  }
+
   /** Removes and returns the values of all topics that have events in the entry. */
   take(entry: LogEntry): Set<T>[] {
     const taken: Set<T>[] = []

@@ -38,6 +38,10 @@ interface Open extends Known {
   readonly id: string
   /** Since when its socket does not drain; undefined: it drains. */
   stuckSince: number | undefined
+  /** Whether the next results, or errors, are the first. */
+  isFirst: boolean
+  /** Sends what there is; again, when there is more. */
+  readonly pump: () => void
 }
 
 interface Failing {
@@ -100,12 +104,18 @@ export class HttpStreams {
     const held = call.held
     call.held = undefined
     const socket = connection.takeOver(response)
-    this.#serve(
-      { socket, connection, format, stream, sent: cursor, id, stuckSince: undefined },
-      call.grant,
-      leave,
-      held,
-    )
+    const open: Open = {
+      socket,
+      connection,
+      format,
+      stream,
+      sent: cursor,
+      id,
+      stuckSince: undefined,
+      isFirst: true,
+      pump: () => void this.#pump(open),
+    }
+    this.#serve(open, call.grant, leave, held)
   }
 
   /** Counts the stream that the call becomes; call the returned function when it ends. */
@@ -126,19 +136,21 @@ export class HttpStreams {
       held?.release()
       open.stream.close()
     })
-    void this.#pump(open)
+    open.pump()
   }
 
+  /** Synchronous if possible: what waits between two events is the stream, and no promise. */
   async #pump(open: Open): Promise<void> {
-    const { socket, connection, format, stream, id } = open
-    let isFirst = true
+    const { socket, connection, format, stream } = open
     try {
       for (;;) {
-        const batch = await stream.next()
+        const polled = stream.poll()
+        const batch = polled instanceof Promise ? await polled : polled
+        if (batch === 'none') return stream.onMore(open.pump)
         if (!batch) break
         if (socket.destroyed) return
         const frames = format.frames(batch)
-        isFirst = false
+        open.isFirst = false
         this.#deps.meter.delivered(batch.results.length)
         open.sent = batch.cursor
         if (!writeTogether(socket, frames)) {
@@ -149,7 +161,7 @@ export class HttpStreams {
       }
       if (stream.completes && !this.#closing) socket.write(format.complete)
     } catch (error) {
-      this.#fail(socket, error, { format, id, isFirst })
+      this.#fail(socket, error, open)
     }
     socket.destroySoon()
   }

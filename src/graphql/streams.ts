@@ -8,6 +8,7 @@ import { type ExecutionResult, type FormattedExecutionResult, Kind, valueFromAST
 import type { Bytes } from '../app/bytes.ts'
 import { type Cursor, formatCursor, parseCursor } from '../events/events.ts'
 import type { Feed, Follower } from '../events/follower.ts'
+import { nextOf, type Polled, type Polls } from '../model/polls.ts'
 import { type FeedEvent, type Topic, topicText } from '../events/topics.ts'
 import { type MaskError, shownResult } from '../http/errors.ts'
 import { badInput } from '../model/error.ts'
@@ -32,14 +33,14 @@ export interface Batch {
 }
 
 /** A subscription as HTTP and WebSocket serve it. */
-export interface Stream {
+export interface Stream extends Polls<Batch> {
   /** The cursor to resume from; undefined if the stream cannot be resumed. */
   readonly cursor: string | undefined
   /** The cursor while the stream waits at the end of the log and has returned all events before it; undefined otherwise. */
   readonly end: string | undefined
   /** Whether the end of the stream is `complete` for the client: a feed never completes. */
   readonly completes: boolean
-  /** Waits for the next results; undefined at the end. One call at a time. */
+  /** As `poll`, and waits for the results. */
   next(): Promise<Batch | undefined>
   /** May be called twice. */
   close(): void
@@ -49,7 +50,8 @@ export function frameOf(result: FormattedExecutionResult): string {
   return `event: next\ndata: ${JSON.stringify(result)}\n\n`
 }
 
-type Render = (events: readonly FeedEvent[]) => Promise<Batch>
+/** Renders at once, unless a resolver needs time, or there are many bytes. */
+type Render = (events: readonly FeedEvent[]) => Batch | Promise<Batch>
 
 /** A subscription whose root field is a feed. */
 export interface FeedRequest {
@@ -90,9 +92,21 @@ class FeedStream implements Stream {
     return end && this.#textOf(end)
   }
 
-  async next(): Promise<Batch | undefined> {
-    const events = await this.#feed.next()
-    return events && (await this.#render(events))
+  poll(): Polled<Batch> | Promise<Polled<Batch>> {
+    const events = this.#feed.poll()
+    return events instanceof Promise ? events.then((read) => this.#rendered(read)) : this.#rendered(events)
+  }
+
+  #rendered(events: Polled<readonly FeedEvent[]>): Polled<Batch> | Promise<Batch> {
+    return events === undefined || events === 'none' ? events : this.#render(events)
+  }
+
+  onMore(listener: () => void): void {
+    this.#feed.onMore(listener)
+  }
+
+  next(): Promise<Batch | undefined> {
+    return nextOf(this)
   }
 
   close(): void {
@@ -249,7 +263,7 @@ type Resolve = (event: unknown) => FormattedExecutionResult | Promise<FormattedE
 class SharedRenderer {
   readonly #render: Render
   readonly #recent: Recent
-  readonly #renderings = new WeakMap<readonly FeedEvent[], Promise<Batch>>()
+  readonly #renderings = new WeakMap<readonly FeedEvent[], Batch | Promise<Batch>>()
   subscribers = 0
 
   constructor(render: Render, recent: Recent) {
@@ -257,40 +271,59 @@ class SharedRenderer {
     this.#recent = recent
   }
 
-  render(events: readonly FeedEvent[]): Promise<Batch> {
+  render(events: readonly FeedEvent[]): Batch | Promise<Batch> {
     // Nobody else would take the rendering, and to keep it costs about as much as to make it.
     if (this.subscribers === 1) return this.#render(events)
     let rendering = this.#renderings.get(events)
     if (!rendering) {
-      rendering = this.#renderAndKeep(events)
+      rendering = this.#render(events)
       this.#renderings.set(events, rendering)
+      if (rendering instanceof Promise) void this.#keepWhenDone(events, rendering)
+      else this.#keep(events, rendering)
     }
     return rendering
   }
 
-  async #renderAndKeep(events: readonly FeedEvent[]): Promise<Batch> {
-    const batch = await this.#render(events)
+  async #keepWhenDone(events: readonly FeedEvent[], rendering: Promise<Batch>): Promise<void> {
+    try {
+      this.#keep(events, await rendering)
+    } catch {
+      // Whoever takes the rendering gets the error.
+    }
+  }
+
+  #keep(events: readonly FeedEvent[], { frames }: Batch): void {
     // The bytes, and about as much again for the objects, and for the parts of multipart subscriptions.
-    this.#recent.add(batch.frames.length * 3 + 1_000, () => this.#renderings.delete(events))
-    return batch
+    this.#recent.add(frames.length * 3 + 1_000, () => this.#renderings.delete(events))
   }
 }
 
-async function renderBatch(
+function renderBatch(
   resolve: Resolve,
   events: readonly FeedEvent[],
   { root }: FeedField,
   bytes: Bytes,
-): Promise<Batch> {
+): Batch | Promise<Batch> {
+  const resultOf = ({ cursorText, event }: FeedEvent) => resolve(root(cursorText, event))
   const results: FormattedExecutionResult[] = []
-  const frames: string[] = []
   // Every renderer renders the events, and there may be many renderers.
-  if (events.reduce((sum, { size }) => sum + size, 0) > turnBytes) await bytes.turn()
-  for (const { cursorText, event } of events) {
-    const resolved = resolve(root(cursorText, event))
-    const result = resolved instanceof Promise ? await resolved : resolved
+  if (events.reduce((sum, { size }) => sum + size, 0) > turnBytes) return bytes.turn().then(() => renderRest())
+  for (const event of events) {
+    const result = resultOf(event)
+    if (result instanceof Promise) return renderRest(result)
     results.push(result)
-    frames.push(`id: ${cursorText}\n${frameOf(result)}`)
   }
+  return batchOf(events, results)
+
+  /** One after the other, since a resolver may read from the database. */
+  async function renderRest(pending?: Promise<FormattedExecutionResult>): Promise<Batch> {
+    if (pending) results.push(await pending)
+    for (const event of events.slice(results.length)) results.push(await resultOf(event))
+    return batchOf(events, results)
+  }
+}
+
+function batchOf(events: readonly FeedEvent[], results: readonly FormattedExecutionResult[]): Batch {
+  const frames = results.map((result, i) => `id: ${events[i]!.cursorText}\n${frameOf(result)}`)
   return { cursor: events.at(-1)!.cursorText, results, frames: Buffer.from(frames.join('')) }
 }

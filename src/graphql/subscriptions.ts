@@ -77,17 +77,20 @@ export class Subscriptions {
     })
     if (!isAsyncIterable(source)) throw new AggregateError(source.errors ?? [])
     const iterator = source[Symbol.asyncIterator]()
+    const next = async () => {
+      const { done, value } = await iterator.next()
+      if (done) return undefined
+      // Each message has a context of its own, and so the bounds of one operation (Reads).
+      const result = shownResult(await document.execute(value, contextOf(grant, client), variables), maskError)
+      return { cursor: undefined, results: [result], frames: Buffer.from(frameOf(result)) }
+    }
     return {
       cursor: undefined,
       end: undefined,
       completes: true,
-      next: async () => {
-        const { done, value } = await iterator.next()
-        if (done) return undefined
-        // Each message has a context of its own, and so the bounds of one operation (Reads).
-        const result = shownResult(await document.execute(value, contextOf(grant, client), variables), maskError)
-        return { cursor: undefined, results: [result], frames: Buffer.from(frameOf(result)) }
-      },
+      next,
+      poll: next,
+      onMore: () => {},
       close: () => {
         leave()
         void iterator.return?.()
