@@ -17,7 +17,7 @@ import { parseId } from '../model/input.ts'
 import type { DeadLetterRange } from '../queue/queue.ts'
 import type { Builder, Context } from './builder.ts'
 import type { FailureRef, ReceiptRef } from './receipt.ts'
-import type { FeedField } from './roots.ts'
+import { eventItself, type FeedField } from './roots.ts'
 
 const scope = { extensions: { scope: 'admin' } }
 /** What a page by a filter, or counts, are worth in the limit of rows of an operation: they may read all dead letters. */
@@ -191,7 +191,7 @@ function addFeed(builder: Builder, Failure: FailureRef): void {
       subscribe: () => {
         throw new Error('FeedStreams serves this field')
       },
-      resolve: (deadLettered: unknown) => deadLettered as DeadLetteredShape,
+      resolve: eventItself<DeadLetteredShape>,
     }),
   )
 }

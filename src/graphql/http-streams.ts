@@ -151,7 +151,7 @@ export class HttpStreams {
         if (socket.destroyed) return
         const frames = format.frames(batch)
         open.isFirst = false
-        this.#deps.meter.delivered(batch.results.length)
+        this.#deps.meter.delivered(batch.length)
         open.sent = batch.cursor
         if (!writeTogether(socket, frames)) {
           const sent = connection.sending(socket.writableLength, frames)

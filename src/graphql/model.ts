@@ -11,7 +11,7 @@ import type { Builder } from './builder.ts'
 import { type ColumnTypes, narrowingArgs, rowFields } from './columns.ts'
 import { narrowingOfArgs } from './narrowing.ts'
 import type { NodeRef } from './node.ts'
-import { type FeedField, selects } from './roots.ts'
+import { eventItself, type FeedField, selects } from './roots.ts'
 
 export type RowRef = ReturnType<typeof addRow>
 
@@ -152,7 +152,7 @@ export function addSubscription(
       subscribe: () => {
         throw new Error('FeedStreams serves this field')
       },
-      resolve: (saved: unknown) => saved as SavedShape,
+      resolve: eventItself<SavedShape>,
     }),
   )
 }

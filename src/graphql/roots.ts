@@ -61,6 +61,9 @@ export function rootsOf(
   })
 }
 
+/** The resolver of a field with a feed: the root value is the event. */
+export const eventItself = <Event>(event: unknown): Event => event as Event
+
 export function feedOf({ field }: Root): FeedField | undefined {
   return field.extensions.feed as FeedField | undefined
 }

@@ -4,8 +4,8 @@
  */
 import type { FormattedExecutionResult } from 'graphql'
 import type { StreamType } from '../http/accept.ts'
+import { type Batch, delimiter, frameOf, partOf } from './batch.ts'
 import { heartbeatFrame, type Known } from './heartbeat.ts'
-import { type Batch, frameOf } from './streams.ts'
 
 /** The errors that end a stream. */
 export interface StreamErrors {
@@ -37,30 +37,22 @@ const sse: StreamFormat = {
   errors: ({ errors, isFinal }) => {
     // An empty id replaces an invalid or expired cursor in the browser, so that it does not reconnect with that cursor.
     const resetsCursor = errors.some(({ extensions }) => cursorErrors.includes(String(extensions?.code)))
-    return `${resetsCursor ? 'id:\n' : ''}${frameOf({ errors })}${isFinal ? sse.complete : ''}`
+    return `${resetsCursor ? 'id:\n' : ''}${frameOf(JSON.stringify({ errors }))}${isFinal ? sse.complete : ''}`
   },
   complete: 'event: complete\ndata:\n\n',
 }
 
-/** Clients process a part only after the delimiter behind it, so each part ends with one. JSON has no line break that could make another. */
-const delimiter = '\r\n--graphql'
-const part = (body: object) => `\r\ncontent-type: application/json\r\n\r\n${JSON.stringify(body)}${delimiter}`
-const emptyPart = Buffer.from(part({}))
-const parts = new WeakMap<Batch, Buffer>()
+const emptyPart = Buffer.from(partOf('{}'))
 
 const multipart: StreamFormat = {
   contentType: 'multipart/mixed;boundary="graphql";subscriptionSpec=1.0',
   begin: () => `${delimiter}${emptyPart}`,
-  frames: (batch) => {
-    const rendered = parts.get(batch) ?? Buffer.from(batch.results.map((payload) => part({ payload })).join(''))
-    parts.set(batch, rendered)
-    return rendered
-  },
+  frames: ({ parts }) => parts,
   heartbeat: () => emptyPart,
   // The protocol tells errors of the request from errors that end a stream, which have no payload.
   errors: ({ errors, isFirst, isFinal }) => {
     const body = isFirst && isFinal ? { payload: { errors } } : { payload: null, errors }
-    return `${isFirst ? delimiter : ''}${part(body)}${isFinal ? multipart.complete : ''}`
+    return `${isFirst ? delimiter : ''}${partOf(JSON.stringify(body))}${isFinal ? multipart.complete : ''}`
   },
   complete: '--\r\n',
 }

@@ -4,17 +4,19 @@
  * are. If a selected field depends on the grant, each subscriber has a rendering of its own. Invariant: a subscriber holds no more than the batch being sent; for one
  * that does not read its stream, the log is not read.
  */
-import { type ExecutionResult, type FormattedExecutionResult, Kind, valueFromASTUntyped, visit } from 'graphql'
+import { type ExecutionResult, Kind, valueFromASTUntyped, visit } from 'graphql'
 import type { Bytes } from '../app/bytes.ts'
 import { type Cursor, formatCursor, parseCursor } from '../events/events.ts'
 import type { Feed, Follower } from '../events/follower.ts'
-import { nextOf, type Polled, type Polls } from '../model/polls.ts'
 import { type FeedEvent, type Topic, topicText } from '../events/topics.ts'
 import { type MaskError, shownResult } from '../http/errors.ts'
 import { badInput } from '../model/error.ts'
 import type { Grant } from '../model/grant.ts'
+import { nextOf, type Polled, type Polls } from '../model/polls.ts'
+import { Batch, type Result } from './batch.ts'
 import type { Context } from './builder.ts'
 import type { Document } from './documents.ts'
+import { templateOf } from './event-template.ts'
 import type { GraphQLParams } from './params.ts'
 import type { FeedField, Root } from './roots.ts'
 
@@ -23,14 +25,6 @@ const maxRenderedBytes = 32 * 1024 * 1024
 
 /** Rendering more bytes of rows waits for a turn of the event loop of its own. */
 const turnBytes = 64 * 1024
-
-/** Some results, and the same results as frames of Server-Sent Events. */
-export interface Batch {
-  /** Behind its last event; undefined if the stream cannot be resumed. */
-  cursor: string | undefined
-  results: readonly FormattedExecutionResult[]
-  frames: Buffer
-}
 
 /** A subscription as HTTP and WebSocket serve it. */
 export interface Stream extends Polls<Batch> {
@@ -44,10 +38,6 @@ export interface Stream extends Polls<Batch> {
   next(): Promise<Batch | undefined>
   /** May be called twice. */
   close(): void
-}
-
-export function frameOf(result: FormattedExecutionResult): string {
-  return `event: next\ndata: ${JSON.stringify(result)}\n\n`
 }
 
 /** Renders at once, unless a resolver needs time, or there are many bytes. */
@@ -179,11 +169,16 @@ export class FeedStreams {
     const variables = declaredVariables(document, params)
     const shown = (result: ExecutionResult) => shownResult(result, maskError)
     // Synchronous if possible: while other renderings run, a half-finished one would stay in memory.
-    const resolve: Resolve = (event) => {
-      const executed = document.execute(event, contextOf(grant), variables)
+    const resolve = (root: unknown) => {
+      const executed = document.execute(root, contextOf(grant), variables)
       return executed instanceof Promise ? executed.then(shown) : shown(executed)
     }
-    return (events) => renderBatch(resolve, events, feed, bytes)
+    const template = templateOf(document, variables)
+    const resultOf = ({ cursorText, event }: FeedEvent) => {
+      const root = feed.root(cursorText, event)
+      return template?.(root) ?? resolve(root)
+    }
+    return (events) => renderBatch(events, resultOf, bytes)
   }
 }
 
@@ -256,9 +251,6 @@ class Recent {
   }
 }
 
-/** Executes the document on an event. */
-type Resolve = (event: unknown) => FormattedExecutionResult | Promise<FormattedExecutionResult>
-
 /** Renders a feed for all subscribers that sent the same request: each batch once, since all of them get the same array of events. */
 class SharedRenderer {
   readonly #render: Render
@@ -293,19 +285,22 @@ class SharedRenderer {
   }
 
   #keep(events: readonly FeedEvent[], { frames }: Batch): void {
-    // The bytes, and about as much again for the objects, and for the parts of multipart subscriptions.
-    this.#recent.add(frames.length * 3 + 1_000, () => this.#renderings.delete(events))
+    // The bytes, and about as much again for the texts, the objects, and the parts of multipart subscriptions.
+    this.#recent.add(frames.length * 4 + 1_000, () => this.#renderings.delete(events))
   }
 }
 
 function renderBatch(
-  resolve: Resolve,
   events: readonly FeedEvent[],
-  { root }: FeedField,
+  resultOf: (event: FeedEvent) => Result | Promise<Result>,
   bytes: Bytes,
 ): Batch | Promise<Batch> {
-  const resultOf = ({ cursorText, event }: FeedEvent) => resolve(root(cursorText, event))
-  const results: FormattedExecutionResult[] = []
+  const results: Result[] = []
+  const batch = () =>
+    new Batch(
+      results,
+      events.map(({ cursorText }) => cursorText),
+    )
   // Every renderer renders the events, and there may be many renderers.
   if (events.reduce((sum, { size }) => sum + size, 0) > turnBytes) return bytes.turn().then(() => renderRest())
   for (const event of events) {
@@ -313,17 +308,12 @@ function renderBatch(
     if (result instanceof Promise) return renderRest(result)
     results.push(result)
   }
-  return batchOf(events, results)
+  return batch()
 
   /** One after the other, since a resolver may read from the database. */
-  async function renderRest(pending?: Promise<FormattedExecutionResult>): Promise<Batch> {
+  async function renderRest(pending?: Promise<Result>): Promise<Batch> {
     if (pending) results.push(await pending)
     for (const event of events.slice(results.length)) results.push(await resultOf(event))
-    return batchOf(events, results)
+    return batch()
   }
-}
-
-function batchOf(events: readonly FeedEvent[], results: readonly FormattedExecutionResult[]): Batch {
-  const frames = results.map((result, i) => `id: ${events[i]!.cursorText}\n${frameOf(result)}`)
-  return { cursor: events.at(-1)!.cursorText, results, frames: Buffer.from(frames.join('')) }
 }

@@ -10,13 +10,14 @@ import { type MaskError, shownResult } from '../http/errors.ts'
 import type { Share } from '../http/share.ts'
 import { badInput } from '../model/error.ts'
 import type { Grant } from '../model/grant.ts'
+import { Batch } from './batch.ts'
 import type { Context } from './builder.ts'
 import type { Document, Documents } from './documents.ts'
 import { OpenDocuments } from './open-documents.ts'
 import type { GraphQLParams } from './params.ts'
 import { feedOf } from './roots.ts'
 import { checkScopes } from './scopes.ts'
-import { declaredVariables, type FeedStreams, frameOf, type Stream } from './streams.ts'
+import { declaredVariables, type FeedStreams, type Stream } from './streams.ts'
 
 export interface SubscriptionsDeps {
   documents: Documents
@@ -82,7 +83,7 @@ export class Subscriptions {
       if (done) return undefined
       // Each message has a context of its own, and so the bounds of one operation (Reads).
       const result = shownResult(await document.execute(value, contextOf(grant, client), variables), maskError)
-      return { cursor: undefined, results: [result], frames: Buffer.from(frameOf(result)) }
+      return new Batch([result])
     }
     return {
       cursor: undefined,
