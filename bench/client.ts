@@ -162,14 +162,14 @@ async function pace(
   for (let i = answered; i < due(); i++) count(undefined, until)
 }
 
-interface Response {
+export interface Response {
   status: number
   /** Its beginning; all of it where `missing` is 0. */
   body: Buffer
   missing: number
 }
 
-interface Connection {
+export interface Connection {
   readonly alive: boolean
   /** The callback gets undefined when the connection broke instead. */
   send(request: Buffer, callback: (response: Response | undefined) => void): void
@@ -177,7 +177,7 @@ interface Connection {
 }
 
 /** `whole`: for who wants to read the bodies. */
-async function open(url: string, whole = false): Promise<Connection> {
+export async function open(url: string, whole = false): Promise<Connection> {
   const { hostname, port } = new URL(url)
   const socket = await new Promise<Socket>((resolve, reject) => {
     const socket = connect({ host: hostname, port: Number(port), noDelay: true }, () => resolve(socket))

@@ -27,12 +27,20 @@ const packages = [
   'graphql-redis-subscriptions',
 ]
 
-export function machine(): string[] {
+export const hardware = (): string =>
+  `${cpus().length} cores (${cpus()[0]?.model.trim()}), ${Math.round(totalmem() / 2 ** 30)} GiB, ${type()} ${release()}`
+
+/** Of what Spillway itself needs. */
+export function versions(): string {
   const [redis] = /v=[\d.]+/.exec(version(findRedis())) ?? ['']
   const [mariadb] = /[\d.]+-MariaDB|[\d.]+/.exec(version(findMariadb())) ?? ['']
+  return `Node ${process.version}, Redis ${redis.slice(2)}, MariaDB ${mariadb}`
+}
+
+export function machine(): string[] {
   return [
-    `${cpus().length} cores (${cpus()[0]?.model.trim()}), ${Math.round(totalmem() / 2 ** 30)} GiB, ${type()} ${release()}`,
-    `Node ${process.version}, Redis ${redis.slice(2)}, MariaDB ${mariadb}, NATS ${natsVersion()}, PostgreSQL ${postgresVersion()}`,
+    hardware(),
+    `${versions()}, NATS ${natsVersion()}, PostgreSQL ${postgresVersion()}`,
     packages.map((name) => `${name} ${versionOf(name)}`).join(', '),
   ]
 }

@@ -49,8 +49,8 @@ ${parts.join('\n')}
 `
 }
 
-function text(x: number, y: number, content: string, kind?: string, anchor?: string): string {
+export function text(x: number, y: number, content: string, kind?: string, anchor?: string): string {
   const escaped = content.replaceAll('&', '&amp;').replaceAll('<', '&lt;')
   const attributes = `${kind ? ` class="${kind}"` : ''}${anchor ? ` text-anchor="${anchor}"` : ''}`
-  return `<text x="${x.toFixed(1)}" y="${y}"${attributes}>${escaped}</text>`
+  return `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}"${attributes}>${escaped}</text>`
 }

@@ -20,6 +20,8 @@ export interface ReadBack {
 /** A subscription to saved rows, with the variable `after`. */
 export interface Feed {
   query: string
+  /** Beside `after`. */
+  variables?: Record<string, unknown>
   read(data: Json): { cursor: string; id: string }
 }
 
@@ -49,6 +51,8 @@ export class Subscriber {
   readonly #feed: Feed
   /** Called with the id of each event besides. */
   onEvent: (id: string) => void = () => {}
+  /** False: `seen` and `ids` stay empty, for a run so long that they would fill the memory. */
+  keeps = true
   /** Called when the cursor has expired; undefined: then the server has broken its promise. */
   readBack: ((url: string) => Promise<ReadBack>) | undefined
 
@@ -114,8 +118,10 @@ export class Subscriber {
     const { cursor, id } = this.#feed.read(data)
     if (cursor <= this.#after) this.faults.push(`${cursor} after ${this.#after}`)
     this.#after = cursor
-    this.seen.push(`${cursor} ${id}`)
-    this.ids.add(id)
+    if (this.keeps) {
+      this.seen.push(`${cursor} ${id}`)
+      this.ids.add(id)
+    }
     this.onEvent(id)
   }
 
@@ -127,7 +133,7 @@ export class Subscriber {
   }
 
   async #overSse(url: string): Promise<void> {
-    const client = await SseClient.open(url, this.#feed.query, { after: this.#after })
+    const client = await SseClient.open(url, this.#feed.query, { ...this.#feed.variables, after: this.#after })
     client.onFrame = ({ id, event, data }) => {
       if (event === 'next') this.#note(JSON.parse(data))
       else if (event === undefined && id !== undefined) this.#moved(id)
@@ -157,7 +163,7 @@ export class Subscriber {
     this.connections += 1
     this.#drop = () => client.close()
     if (this.#stopping.signal.aborted) client.close()
-    client.subscribe('1', this.#feed.query, { after: this.#after })
+    client.subscribe('1', this.#feed.query, { ...this.#feed.variables, after: this.#after })
     await client.closed
   }
 }

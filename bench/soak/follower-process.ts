@@ -1,0 +1,38 @@
+/** The process of the subscribers. It ends with the process that started it. */
+import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Follower } from './follower.ts'
+import type { Crowd, Finish, Received } from './followers.ts'
+
+/** The load is over: what does not arrive in this time does not arrive. */
+const stalledMs = 30_000
+const mostFaults = 20
+
+process.on('disconnect', () => process.exit(0))
+// Ctrl-C reaches the whole group: the process that started this one ends it.
+process.on('SIGINT', () => {})
+
+const [{ ofRooms, ofAll, ...rest }] = (await once(process, 'message')) as [Crowd]
+const followers = Array.from({ length: ofRooms + ofAll }, (_, i) => {
+  const wire = i % 2 === 0 ? 'SSE' : 'WebSocket'
+  return new Follower({ ...rest, wire, room: i < ofRooms ? i : undefined })
+})
+const sum = (of: (one: Follower) => number) => followers.reduce((total, one) => total + of(one), 0)
+
+const [{ total, without }] = (await once(process, 'message')) as [Finish]
+for (const one of followers) one.stay()
+const gaps = () => sum((one) => one.missed(total, without))
+const events = () => sum((one) => one.events)
+for (let before = events(), since = performance.now(); gaps() > 0; await sleep(200)) {
+  if (events() > before) [before, since] = [events(), performance.now()]
+  else if (performance.now() - since > stalledMs) break
+}
+const received: Received = {
+  events: events(),
+  connections: sum((one) => one.connections),
+  repeated: sum((one) => one.repeated),
+  gaps: gaps(),
+  faults: followers.flatMap(({ faults }) => faults).slice(0, mostFaults),
+  faulty: sum(({ faults }) => faults.length),
+}
+process.send!(received)
