@@ -83,10 +83,11 @@ async function soak(stack: AsyncDisposableStack): Promise<Result> {
   const { urls } = system
   const prefix = newPrefix()
   const after = await cursorNow(urls[0]!)
-  const followers = stack.adopt(new Followers({ urls, prefix, rooms, after, ...subscribers }), (one) => one.stop())
+  const followers = stack.adopt(new Followers(), (one) => one.stop())
+  await followers.start({ urls, prefix, rooms, after, ...subscribers })
   const load = stack.adopt(new Load({ urls, rate, prefix, rooms }), (one) => one.stop(0))
   const abuser = stack.adopt(new Abuser(urls), (one) => one.stop())
-  const sampler = new Sampler(system, load, { 'the soak': process.pid, subscribers: followers.pid })
+  const sampler = new Sampler(system, load, { 'this client': process.pid, subscribers: followers.pid })
   const aftermaths = new Aftermaths(system, load, rate)
 
   const started = performance.now()

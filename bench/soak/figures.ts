@@ -89,39 +89,38 @@ export function livesOf(samples: readonly Sample[]): Life[] {
   return [...lives.values()]
 }
 
-export interface Slope {
+export interface Growth {
   name: string
-  /** Minutes, of what the slope is of. */
-  from: number
-  until: number
-  mibPerHour: number
-  first: number
-  last: number
+  /** The most that any process of this name had. */
+  most: number
+  /** Of the one that lived for at least half of the run, if any. */
+  line?: { from: number; until: number; perHour: number; first: number; last: number }
 }
 
-/** Of the processes that lived for at least half of the run, after a sixth of it for warming up. */
-export function slopesOf(samples: readonly Sample[]): Slope[] {
+/** MiB, and minutes: a line through the memory of a process, after a sixth of the run for warming up. */
+export function growthOf(samples: readonly Sample[]): Growth[] {
   const seconds = samples.at(-1)?.at ?? 0
-  return livesOf(samples)
-    .filter(({ from, until }) => until - from >= seconds / 2)
-    .map(({ name, from, points }) => {
-      const measured = points.filter(([at]) => at >= from + seconds / 6)
-      const [start, end] = [measured[0]!, measured.at(-1)!]
-      return {
-        name,
-        from: start[0] / 60,
-        until: end[0] / 60,
-        mibPerHour: slopeOf(measured) * 3_600,
-        first: start[1],
-        last: end[1],
-      }
-    })
+  const lives = livesOf(samples)
+  return [...new Set(lives.map(({ name }) => name))].map((name) => {
+    const its = lives.filter((life) => life.name === name)
+    const most = Math.max(...its.flatMap(({ points }) => points.map(([, mib]) => mib)))
+    const long = its.find(({ from, until }) => until - from >= seconds / 2)
+    if (!long) return { name, most }
+    const points = long.points.filter(([at]) => at >= long.from + seconds / 6)
+    const [from, until] = [points[0]![0], points.at(-1)![0]]
+    const slope = slopeOf(points)
+    const middle = meanOf(points.map(([, mib]) => mib)) - slope * meanOf(points.map(([at]) => at))
+    const [first, last] = [from, until].map((at) => middle + slope * at) as [number, number]
+    return { name, most, line: { from: from / 60, until: until / 60, perHour: slope * 3_600, first, last } }
+  })
 }
 
 /** Least squares: how much the second value of the points grows with the first. */
 export function slopeOf(points: readonly (readonly [number, number])[]): number {
-  const mean = (i: 0 | 1) => points.reduce((sum, point) => sum + point[i], 0) / points.length
-  const [x, y] = [mean(0), mean(1)]
+  const x = meanOf(points.map(([at]) => at))
+  const y = meanOf(points.map(([, value]) => value))
   const covariance = points.reduce((sum, point) => sum + (point[0] - x) * (point[1] - y), 0)
   return covariance / points.reduce((sum, point) => sum + (point[0] - x) ** 2, 0)
 }
+
+const meanOf = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length

@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Follower } from './follower.ts'
-import type { Crowd, Finish, Received } from './followers.ts'
+import type { Answer, Crowd, Finish } from './followers.ts'
 
 /** The load is over: what does not arrive in this time does not arrive. */
 const stalledMs = 30_000
@@ -18,21 +18,24 @@ const followers = Array.from({ length: ofRooms + ofAll }, (_, i) => {
   return new Follower({ ...rest, wire, room: i < ofRooms ? i : undefined })
 })
 const sum = (of: (one: Follower) => number) => followers.reduce((total, one) => total + of(one), 0)
+while (followers.some(({ connections }) => connections === 0)) await sleep(50)
 
-const [{ total, without }] = (await once(process, 'message')) as [Finish]
+const finishing = once(process, 'message')
+process.send!('connected')
+const [{ total, without }] = (await finishing) as [Finish]
 for (const one of followers) one.stay()
-const gaps = () => sum((one) => one.missed(total, without))
-const events = () => sum((one) => one.events)
+const gaps = () => sum((one) => one.received.missed(total, without))
+const events = () => sum((one) => one.received.events)
 for (let before = events(), since = performance.now(); gaps() > 0; await sleep(200)) {
   if (events() > before) [before, since] = [events(), performance.now()]
   else if (performance.now() - since > stalledMs) break
 }
-const received: Received = {
+const answer: Answer = {
   events: events(),
   connections: sum((one) => one.connections),
-  repeated: sum((one) => one.repeated),
+  repeated: sum((one) => one.received.repeated),
   gaps: gaps(),
   faults: followers.flatMap(({ faults }) => faults).slice(0, mostFaults),
   faulty: sum(({ faults }) => faults.length),
 }
-process.send!(received)
+process.send!(answer)

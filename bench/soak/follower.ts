@@ -1,10 +1,7 @@
-/**
- * A subscriber that comes and goes: it is connected for a while, away for a while, and subscribes again with its last cursor. It remembers
- * every message that it received, so that at the end it can tell which ones it missed.
- */
+/** A subscriber that comes and goes: it is connected for a while, away for a while, and subscribes again with its last cursor. */
 import { type Feed, Subscriber, type Wire } from '../../test/harness/subscriber.ts'
 import { numberOf, roomOf } from './messages.ts'
-import { NumberSet } from './number-set.ts'
+import { Received } from './received.ts'
 
 const connectedMs = [10_000, 60_000] as const
 const awayMs = [100, 15_000] as const
@@ -25,18 +22,15 @@ export interface Following {
 }
 
 export class Follower {
-  events = 0
-  /** Events of messages that it had received before, with a later cursor: P4 promises each event at least once. */
-  repeated = 0
-  readonly #numbers = new NumberSet()
-  readonly #following: Following
+  /** What it receives again has a later cursor: P4 promises each event at least once. */
+  readonly received: Received
   readonly #subscriber: Subscriber
   #connectFrom = 0
   #timer: NodeJS.Timeout | undefined
 
   constructor(following: Following) {
     const { wire, urls, prefix, room, rooms, after } = following
-    this.#following = following
+    this.received = new Received(rooms, room)
     let turn = Math.floor(Math.random() * urls.length)
     const where = () => {
       const now = performance.now()
@@ -48,9 +42,7 @@ export class Follower {
     this.#subscriber.keeps = false
     this.#subscriber.onEvent = (id) => {
       const n = numberOf(id, prefix)
-      if (n === undefined) return
-      this.events += 1
-      if (!this.#numbers.add(this.#indexOf(n))) this.repeated += 1
+      if (n !== undefined) this.received.add(n)
     }
     this.#subscriber.start()
     this.#leaveLater()
@@ -70,24 +62,9 @@ export class Follower {
     clearTimeout(this.#timer)
   }
 
-  /** How many of the messages below `total` it has not received; those of `without` were never published. */
-  missed(total: number, without: readonly number[]): number {
-    const { room, rooms } = this.#following
-    const isMine = (n: number) => room === undefined || n % rooms === room
-    const all = room === undefined ? total : Math.max(0, Math.ceil((total - room) / rooms))
-    const unpublished = without.filter((n) => isMine(n) && !this.#numbers.has(this.#indexOf(n))).length
-    return all - unpublished - this.#numbers.size
-  }
-
   stop(): Promise<void> {
     this.stay()
     return this.#subscriber.stop()
-  }
-
-  /** Its own messages without the spaces between. */
-  #indexOf(n: number): number {
-    const { room, rooms } = this.#following
-    return room === undefined ? n : (n - room) / rooms
   }
 
   #leaveLater(): void {

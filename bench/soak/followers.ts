@@ -14,14 +14,14 @@ export interface Finish {
   without: readonly number[]
 }
 
-export interface Received {
+export interface Answer {
   events: number
   /** Subscriptions that were opened. */
   connections: number
   repeated: number
   /** Messages that one of them missed, of all of them. */
   gaps: number
-  /** Of the first messages about it. */
+  /** Ways in which the server broke the order of cursors, or refused one: the first of them, and how many there were. */
   faults: readonly string[]
   faulty: number
 }
@@ -32,20 +32,28 @@ export class Followers {
   readonly pid: number
   readonly #child: ChildProcess
 
-  constructor(crowd: Crowd) {
+  constructor() {
     this.#child = fork(main, { execArgv: ['--disable-warning=ExperimentalWarning'] })
     this.pid = this.#child.pid!
-    this.#child.send(crowd)
+  }
+
+  /** Resolves when each of them has been connected once. */
+  async start(crowd: Crowd): Promise<void> {
+    await this.#ask(crowd)
   }
 
   /** Waits until they have received all, or nothing arrives any more. */
-  async finish(finish: Finish): Promise<Received> {
+  async finish(finish: Finish): Promise<Answer> {
+    return (await this.#ask(finish)) as Answer
+  }
+
+  async #ask(question: Crowd | Finish): Promise<unknown> {
     const ended = once(this.#child, 'exit').then(([code, signal]) => {
       throw new Error(`the process of the subscribers ended with ${signal ?? code}`)
     })
-    const received = once(this.#child, 'message').then(([answer]) => answer as Received)
-    this.#child.send(finish)
-    return await Promise.race([received, ended])
+    const answer = once(this.#child, 'message').then(([value]) => value)
+    this.#child.send(question)
+    return await Promise.race([answer, ended])
   }
 
   stop(): void {

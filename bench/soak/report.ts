@@ -6,7 +6,7 @@ import { number } from '../scenario.ts'
 import { abuses } from './abuser.ts'
 import { letterOf } from './chart.ts'
 import type { Aftermath } from './faults.ts'
-import { type Sample, slopesOf } from './figures.ts'
+import { growthOf, type Sample } from './figures.ts'
 
 export interface Result {
   seconds: number
@@ -92,16 +92,21 @@ export function figuresOf(result: Result): [string, string, string][] {
   ]
 }
 
-const slopeHead = ['process', 'MiB an hour', 'minutes', 'MiB at their beginning', 'at their end']
+const memoryHead = ['process', 'MiB an hour', 'minutes', 'MiB at their beginning', 'at their end', 'most']
 
-const slopeRows = ({ samples }: Result) =>
-  slopesOf(samples).map(({ name, mibPerHour, from, until, first, last }) => [
-    name,
-    `${mibPerHour > 0 ? '+' : ''}${number(mibPerHour)}`,
-    `${number(from)} – ${number(until)}`,
-    number(first),
-    number(last),
-  ])
+const memoryRows = ({ samples }: Result): string[][] =>
+  growthOf(samples).map(({ name, most, line }) => {
+    if (!line) return [name, '–', '–', '–', '–', count(most)]
+    const slope = `${line.perHour > 0 ? '+' : ''}${number(line.perHour)}`
+    return [
+      name,
+      slope,
+      `${Math.round(line.from)} to ${Math.round(line.until)}`,
+      count(line.first),
+      count(line.last),
+      count(most),
+    ]
+  })
 
 const faultHead = [
   '',
@@ -133,10 +138,11 @@ function faultRows({ aftermaths }: Result): string[][] {
 
 export function terminal(result: Result): string {
   const lines = figuresOf(result).map(([name, value]) => `${name.padEnd(22)}${value.padStart(14)}`)
-  const slopes = slopeRows(result).map(([name, slope, minutes, first, last]) =>
-    [name!.padEnd(14), `${slope} MiB an hour`.padEnd(24), `minutes ${minutes}: ${first} to ${last} MiB`].join(''),
+  const memory = memoryRows(result).map(
+    ([name, slope, minutes, first, last, most]) =>
+      `${name!.padEnd(14)}${`${slope} MiB an hour`.padEnd(22)}minutes ${minutes}: ${first} to ${last} MiB, most ${most}`,
   )
-  return [...lines, '', ...slopes, '', ...result.troubles].join('\n').trimEnd()
+  return [...lines, '', ...memory, '', ...result.troubles].join('\n').trimEnd()
 }
 
 export function markdown(result: Result): string {
@@ -161,9 +167,10 @@ ${table(['', '', 'what it is'], figuresOf(result))}
 
 ## Memory
 
-The slope is that of least squares over the resident memory of each process that lived for half of the run, after a sixth of the run for warming up.
+A line of least squares through the resident memory of each process that lived for half of the run, after a sixth of the run for warming up: its slope, and
+where it begins and ends. "most" is of all processes of that name.
 
-${table(slopeHead, slopeRows(result))}
+${table(memoryHead, memoryRows(result))}
 
 ## Faults
 
