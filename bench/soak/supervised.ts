@@ -6,8 +6,6 @@ const restartAfterMs = 200
 
 export class Supervised {
   readonly name: string
-  /** Counts the times that it was started. */
-  starts = 0
   /** Ends that no fault caused. */
   readonly failures: string[] = []
   readonly #start: () => Promise<SpillwayProcess>
@@ -40,24 +38,29 @@ export class Supervised {
   }
 
   async #supervise(first: SpillwayProcess): Promise<void> {
-    for (let current: SpillwayProcess | undefined = first; !this.#isStopping; ) {
-      if (current) {
-        this.starts += 1
-        this.#process = current
-        const exit = await current.exited
-        this.#process = undefined
-        if (this.#isStopping) return
-        if (!this.#isKilled) this.failures.push(`${this.name} ended with ${exit}: ${current.logs().slice(-2_000)}`)
-        this.#isKilled = false
+    for (let current: SpillwayProcess | undefined = first; ; current = await this.#startAgain()) {
+      if (this.#isStopping) {
+        current?.kill('SIGKILL')
+        await current?.exited
+        return
       }
-      await sleep(restartAfterMs)
-      if (this.#isStopping) return
-      current = await this.#start().catch((error: Error) => {
-        this.failures.push(error.message.slice(0, 2_000))
-        return undefined
-      })
+      if (!current) continue
+      this.#process = current
+      const exit = await current.exited
+      this.#process = undefined
+      if (!this.#isKilled && !this.#isStopping)
+        this.failures.push(`${this.name} ended with ${exit}: ${current.logs().slice(-2_000)}`)
+      this.#isKilled = false
     }
-    this.#process?.kill('SIGKILL')
+  }
+
+  async #startAgain(): Promise<SpillwayProcess | undefined> {
+    if (this.#isStopping) return undefined
+    await sleep(restartAfterMs)
+    return await this.#start().catch((error: Error) => {
+      this.failures.push(error.message.slice(0, 2_000))
+      return undefined
+    })
   }
 
   /** It is started again. */
