@@ -3,14 +3,13 @@
  *
  *   npm run soak -- [--minutes N] [--rate SAVES_A_SECOND] [--every SECONDS] [--write]
  *
- * Without --rate it measures what one API process accepts, and sends 30 % of it. --every: a fault, each so many seconds. A run of half an hour or
+ * Without --rate it measures what one API process accepts while the workers drain, and sends 30 % of it. --every: a fault, each so many seconds. A run of half an hour or
  * more, or with --write, writes docs/soak.md and docs/soak.svg. Exits with 1 where a save is lost or doubled, or a subscriber missed a row.
  */
 import { writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import { eventually } from '../test/harness/eventually.ts'
 import { cursorNow } from '../test/harness/subscriber.ts'
 import { number } from './scenario.ts'
 import { Abuser } from './soak/abuser.ts'
@@ -20,7 +19,7 @@ import type { Aftermath } from './soak/faults.ts'
 import { Sampler } from './soak/figures.ts'
 import { Followers } from './soak/followers.ts'
 import { Load } from './soak/load.ts'
-import { bodyLength, newPrefix, numberOf } from './soak/messages.ts'
+import { newPrefix } from './soak/messages.ts'
 import { failuresOf, markdown, type Result, terminal } from './soak/report.ts'
 import { System } from './soak/system.ts'
 
@@ -31,7 +30,6 @@ const sampleEverySeconds = 5
 const progressEverySeconds = 60
 const leastMinutesToWrite = 30
 const acknowledgedWithinMs = 120_000
-const emptyWithinMs = 120_000
 
 const { values } = parseArgs({
   options: {
@@ -73,13 +71,14 @@ async function soak(stack: AsyncDisposableStack): Promise<Result> {
   progress('starting Redis, a cache and MariaDB')
   const system = await System.prepare(stack)
   signal.throwIfAborted()
+  await system.start(stack)
+  signal.throwIfAborted()
   const limit = givenRate === undefined ? await system.acceptLimit() : undefined
   const rate = givenRate ?? Math.round(limit! * share)
   progress(
     `${limit === undefined ? '' : `one API process accepts ${number(limit)}/s; `}saving ${number(rate)}/s for ${minutes} minutes`,
   )
   signal.throwIfAborted()
-  await system.start(stack)
   const { urls } = system
   const prefix = newPrefix()
   const after = await cursorNow(urls[0]!)
@@ -115,15 +114,10 @@ async function soak(stack: AsyncDisposableStack): Promise<Result> {
 
   progress('waiting until everything is acknowledged, and the queue is empty')
   await load.stop(acknowledgedWithinMs)
-  let depth: number | undefined
-  const isEmpty = async () => {
-    depth = await system.depth()
-    return depth === 0
-  }
   // What stays in the queue is counted as lost below.
-  await eventually(isEmpty, { timeoutMs: emptyWithinMs, intervalMs: 200, progress: () => depth }).catch(() => {})
+  await system.empty().catch((error: Error) => console.error(error.message))
   progress('comparing the rows with what was acknowledged')
-  const { numbers, ...rows } = await system.rows(prefix, (id) => numberOf(id, prefix), bodyLength)
+  const { numbers, ...rows } = await system.rows(prefix)
   const without = Array.from({ length: load.sent }, (_, n) => n).filter((n) => !numbers.has(n))
   progress('waiting for the subscribers')
   const { gaps, faulty, faults, events, repeated, connections } = await followers.finish({ total: load.sent, without })

@@ -11,6 +11,8 @@ import { NumberSet } from './number-set.ts'
 const connections = 64
 /** Later than the API's own bounds: the process is frozen, or gone. */
 const answerWithinMs = 10_000
+/** A connection that a fault has driven to another API process is opened at its own again, so that the load stays spread. */
+const astrayMs = 10_000
 const mostRefusals = 20
 
 export interface LoadOptions {
@@ -93,14 +95,22 @@ export class Load {
     const { urls, prefix, rooms } = this.#options
     let connection: Connection | undefined
     let turn = i
+    let openedAt = 0
     for (let n = await this.#next(); n !== undefined; n = await this.#next()) {
       const body = saveOf(n, prefix, rooms)
+      if (turn !== i && performance.now() - openedAt > astrayMs) {
+        connection?.close()
+        turn = i
+      }
       for (let attempt = 0; !this.#givenUp.signal.aborted; attempt++) {
         if (attempt > 0) this.repeated += 1
         let waitMs: number | undefined
         try {
           const url = urls[turn % urls.length]!
-          connection = connection?.alive ? connection : await open(url, true)
+          if (!connection?.alive) {
+            connection = await open(url, true)
+            openedAt = performance.now()
+          }
           waitMs = this.#judge(n, await answerOf(connection, requestOf(url, '/graphql', body)))
         } catch {
           waitMs = 200

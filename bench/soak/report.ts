@@ -53,11 +53,7 @@ export function figuresOf(result: Result): [string, string, string][] {
     ['rows', count(result.rows), 'Read from the database at the end, one by one.'],
     ['lost', count(result.lost), 'Acknowledged, and neither a row nor a dead letter.'],
     ['doubled', count(result.doubled), 'A row and a dead letter of one id; two rows of one id cannot be.'],
-    [
-      'altered',
-      count(result.altered),
-      'Rows with a body that is not the one of their id, or with an id that was not sent.',
-    ],
+    ['altered', count(result.altered), 'Rows with a body that is not the one of their id.'],
     ['dead letters', count(result.deadLetters), 'No save was wrong.'],
     ['refused', count(result.refused), 'Answers after which a client must not repeat a save.'],
     ['gaps', count(result.gaps), 'Rows that a subscriber missed, of all subscribers over all their connections.'],
@@ -150,7 +146,7 @@ export function markdown(result: Result): string {
   const share =
     limit === undefined
       ? ''
-      : `, ${Math.round((rate / limit) * 100)} % of the ${count(limit)}/s that one API process accepted before`
+      : `, ${Math.round((rate / limit) * 100)} % of the ${count(limit)}/s that one API process accepted before, while the workers drained`
   const failures = failuresOf(result)
   const verdict =
     failures === 0 ? 'Nothing was lost, doubled or missed.' : `${count(failures)} of what must be zero below is not.`

@@ -1,13 +1,13 @@
 /** The Spillway of the soak: two API processes and two workers on a Redis, a cache and a MariaDB of its own, with a model that has rooms. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { freePort } from '../../test/harness/daemon.ts'
+import { eventually } from '../../test/harness/eventually.ts'
 import { connect, type Row, startMariadb, type TestMariadb } from '../../test/harness/mariadb.ts'
-import { spawnSpillway } from '../../test/harness/process.ts'
 import { startRedis, type TestRedis } from '../../test/harness/redis.ts'
 import { treeWithRooms } from '../../test/harness/rooms.ts'
 import { requestOf, run } from '../client.ts'
 import { cacheArgs, mariadbArgs } from '../parts.ts'
-import { newPrefix, saveOf } from './messages.ts'
+import { bodyLength, newPrefix, numberOf, saveOf } from './messages.ts'
 import { NumberSet } from './number-set.ts'
 import { Supervised } from './supervised.ts'
 
@@ -16,6 +16,7 @@ const deadKey = '{spillway:0}:dead'
 const rowsOfPage = 20_000
 /** Of a look at Redis. */
 const answerWithinMs = 900
+const emptyWithinMs = 120_000
 
 export interface Rows {
   /** The numbers of the messages that have a row. */
@@ -23,7 +24,7 @@ export interface Rows {
   /** Those that are rows and dead letters. */
   doubled: number
   deadLetters: number
-  /** Rows whose body is not the one of their id, or whose id is of no message. */
+  /** Rows whose body is not the one of their id. */
   altered: number
 }
 
@@ -75,30 +76,6 @@ export class System {
     }
   }
 
-  /** Saves a second that one API process acknowledges over 64 connections, without workers. What was saved is removed. */
-  async acceptLimit(): Promise<number> {
-    const api = await spawnSpillway('api', this.#env, { tree: this.#tree })
-    try {
-      const url = api.url!
-      // Without ids: each request is a save of its own, however often it is sent.
-      const requests = Array.from({ length: 200 }, (_, n) => {
-        const body = JSON.parse(saveOf(n, newPrefix(), 1_000))
-        delete body.variables.id
-        return requestOf(url, '/graphql', JSON.stringify(body))
-      })
-      const check = (body: string) => {
-        if (JSON.parse(body).data?.saveMessage?.status !== 'QUEUED')
-          throw new Error(`a save was answered with ${body.slice(0, 500)}`)
-      }
-      const { rate } = await run({ url, connections: 64, requests, check, warmUpSeconds: 3, seconds: 5 })
-      return rate
-    } finally {
-      api.kill('SIGKILL')
-      await api.exited
-      await this.redis.cli('FLUSHALL')
-    }
-  }
-
   async start(stack: AsyncDisposableStack): Promise<void> {
     const startOne = async (name: string, role: 'api' | 'worker', env: Record<string, string>) => {
       const one = await Supervised.start(name, role, { ...this.#env, ...env }, this.#tree)
@@ -108,6 +85,34 @@ export class System {
     this.urls = ports.map((port) => `http://127.0.0.1:${port}`)
     this.apis = await Promise.all(ports.map((port, i) => startOne(`API ${i + 1}`, 'api', { PORT: `${port}` })))
     this.workers = await Promise.all([1, 2].map((i) => startOne(`worker ${i}`, 'worker', {})))
+  }
+
+  /** Saves a second that one API process acknowledges over 64 connections while the workers drain. Resolves when the queue is empty again. */
+  async acceptLimit(): Promise<number> {
+    const url = this.urls[0]!
+    // Without ids: each request is a save of its own, however often it is sent.
+    const requests = Array.from({ length: 200 }, (_, n) => {
+      const body = JSON.parse(saveOf(n, newPrefix(), 1_000))
+      delete body.variables.id
+      return requestOf(url, '/graphql', JSON.stringify(body))
+    })
+    const check = (body: string) => {
+      if (JSON.parse(body).data?.saveMessage?.status !== 'QUEUED')
+        throw new Error(`a save was answered with ${body.slice(0, 500)}`)
+    }
+    const { rate } = await run({ url, connections: 64, requests, check, warmUpSeconds: 3, seconds: 5 })
+    await this.empty()
+    return rate
+  }
+
+  /** Resolves when the queue is empty. Rejects when it does not get shorter. */
+  async empty(): Promise<void> {
+    let depth: number | undefined
+    const look = async () => {
+      depth = await this.depth()
+      return depth === 0
+    }
+    await eventually(look, { timeoutMs: emptyWithinMs, intervalMs: 200, progress: () => depth })
   }
 
   get processes(): readonly Supervised[] {
@@ -158,27 +163,26 @@ export class System {
     await server.restart()
   }
 
-  /** Every row of the run, whose ids begin with the prefix, and every dead letter. */
-  async rows(prefix: string, numberOf: (id: string) => number | undefined, bodyLength: number): Promise<Rows> {
+  /** The rows of the run, whose ids begin with the prefix, and its dead letters. */
+  async rows(prefix: string): Promise<Rows> {
     const connection = await connect(this.#databaseUrl)
     try {
       const numbers = new NumberSet()
       let altered = 0
       const select = (after: string): Promise<Row[]> =>
         connection.query(
-          `SELECT id, RIGHT(id, 12) = LEFT(body, 12) AND CHAR_LENGTH(body) = ? AS same FROM Message WHERE id > ? ORDER BY id LIMIT ${rowsOfPage}`,
-          [bodyLength, after],
+          `SELECT id, RIGHT(id, 12) = LEFT(body, 12) AND CHAR_LENGTH(body) = ? AS same FROM Message WHERE id > ? AND id < ? ORDER BY id LIMIT ${rowsOfPage}`,
+          [bodyLength, after, `${prefix}g`],
         )
-      for (let page = await select(''); page.length > 0; page = await select(page.at(-1)!.id)) {
+      for (let page = await select(prefix); page.length > 0; page = await select(page.at(-1)!.id)) {
         for (const { id, same } of page) {
-          const n = numberOf(id)
-          if (n !== undefined) numbers.add(n)
-          if (n === undefined || Number(same) !== 1) altered += 1
+          numbers.add(numberOf(id, prefix)!)
+          if (Number(same) !== 1) altered += 1
         }
       }
       const letters = (await this.redis.cli('XRANGE', deadKey, '-', '+')) as [string, string[]][]
       const dead = letters.map(([, fields]) => fields[fields.indexOf('id') + 1]!).filter((id) => id.startsWith(prefix))
-      const doubled = dead.filter((id) => numbers.has(numberOf(id)!)).length
+      const doubled = dead.filter((id) => numbers.has(numberOf(id, prefix)!)).length
       return { numbers, doubled, deadLetters: dead.length, altered }
     } finally {
       await connection.end()
