@@ -27,7 +27,6 @@ const share = 0.3
 const subscribers = { ofRooms: 996, ofAll: 4 }
 const rooms = subscribers.ofRooms
 const sampleEverySeconds = 5
-const progressEverySeconds = 60
 const leastMinutesToWrite = 30
 const acknowledgedWithinMs = 120_000
 
@@ -91,18 +90,20 @@ async function soak(stack: AsyncDisposableStack): Promise<Result> {
 
   const started = performance.now()
   const seconds = minutes * 60
-  for (let at = 1; at <= seconds; at++) {
-    await sleep(Math.max(0, started + at * 1_000 - performance.now()), undefined, { signal })
+  const isDue = { fault: every(faultEverySeconds), sample: every(sampleEverySeconds), progress: every(60) }
+  for (let at = 0; at < seconds; ) {
+    await sleep(1_000 - ((performance.now() - started) % 1_000), undefined, { signal })
+    at = Math.round((performance.now() - started) / 1_000)
     aftermaths.look(at, await system.depth())
     // The last one is left the time to show what follows it.
-    if (at % faultEverySeconds === 0 && seconds - at >= Math.min(faultEverySeconds, 30)) {
+    if (isDue.fault(at) && seconds - at >= Math.min(faultEverySeconds, 30)) {
       await aftermaths.settled()
       print(aftermaths.next(at))
       progress(aftermaths.all.at(-1)!.name)
     }
-    if (at % sampleEverySeconds !== 0) continue
+    if (!isDue.sample(at)) continue
     const { depth, rate, p99, redisMiB, memory } = await sampler.take(at)
-    if (at % progressEverySeconds !== 0) continue
+    if (!isDue.progress(at)) continue
     const mib = Object.entries(memory).map(([name, { mib }]) => `${name} ${Math.round(mib)}`)
     progress(
       `${number(rate)}/s, p99 ${number(p99)} ms, queue ${depth ?? '–'}, Redis ${number(redisMiB ?? Number.NaN)} MiB; resident: ${mib.join(', ')}`,
@@ -118,7 +119,8 @@ async function soak(stack: AsyncDisposableStack): Promise<Result> {
   await system.empty().catch((error: Error) => console.error(error.message))
   progress('comparing the rows with what was acknowledged')
   const { numbers, ...rows } = await system.rows(prefix)
-  const without = Array.from({ length: load.sent }, (_, n) => n).filter((n) => !numbers.has(n))
+  const without: number[] = []
+  for (let n = 0; n < load.sent; n++) if (!numbers.has(n)) without.push(n)
   progress('waiting for the subscribers')
   const { gaps, faulty, faults, events, repeated, connections } = await followers.finish({ total: load.sent, without })
   signal.throwIfAborted()
@@ -165,6 +167,16 @@ function print(aftermath: Aftermath | undefined): void {
 
 function progress(line: string): void {
   console.error(`${String(Math.round((performance.now() - began) / 1_000)).padStart(5)} s  ${line}`)
+}
+
+/** Whether so many seconds have passed since it last was true. */
+function every(seconds: number): (at: number) => boolean {
+  let next = seconds
+  return (at) => {
+    if (at < next) return false
+    next = at - (at % seconds) + seconds
+    return true
+  }
 }
 
 function wholeNumber(name: string, text: string): number {

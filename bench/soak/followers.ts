@@ -31,10 +31,16 @@ const main = new URL('follower-process.ts', import.meta.url)
 export class Followers {
   readonly pid: number
   readonly #child: ChildProcess
+  readonly #ended: Promise<never>
 
   constructor() {
     this.#child = fork(main, { execArgv: ['--disable-warning=ExperimentalWarning'] })
     this.pid = this.#child.pid!
+    this.#ended = once(this.#child, 'exit').then(([code, signal]) => {
+      throw new Error(`the process of the subscribers ended with ${signal ?? code}`)
+    })
+    // It is thrown by the next question.
+    this.#ended.catch(() => {})
   }
 
   /** Resolves when each of them has been connected once. */
@@ -48,12 +54,10 @@ export class Followers {
   }
 
   async #ask(question: Crowd | Finish): Promise<unknown> {
-    const ended = once(this.#child, 'exit').then(([code, signal]) => {
-      throw new Error(`the process of the subscribers ended with ${signal ?? code}`)
-    })
     const answer = once(this.#child, 'message').then(([value]) => value)
-    this.#child.send(question)
-    return await Promise.race([answer, ended])
+    // Where the process has ended, so has the channel.
+    this.#child.send(question, () => {})
+    return await Promise.race([answer, this.#ended])
   }
 
   stop(): void {

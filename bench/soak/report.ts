@@ -164,13 +164,13 @@ ${table(['', '', 'what it is'], figuresOf(result))}
 ## Memory
 
 A line of least squares through the resident memory of each process that lived for half of the run, after a sixth of the run for warming up: its slope, and
-where it begins and ends. "most" is of all processes of that name.
+where it begins and ends. API 1 and worker 1 are never killed. "most" is of all processes of that name.
 
 ${table(memoryHead, memoryRows(result))}
 
 ## Faults
 
-The worst of each kind until the next fault. The queue is short when it has less than a second's saves.
+The worst of each kind until the next fault. The queue is short again when the fault is over and it has less than a second's saves.
 
 ${table(faultHead, faultRows(result))}
 

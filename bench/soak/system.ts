@@ -6,13 +6,15 @@ import { connect, type Row, startMariadb, type TestMariadb } from '../../test/ha
 import { startRedis, type TestRedis } from '../../test/harness/redis.ts'
 import { treeWithRooms } from '../../test/harness/rooms.ts'
 import { requestOf, run } from '../client.ts'
-import { cacheArgs, mariadbArgs } from '../parts.ts'
+import { cacheArgs } from '../parts.ts'
 import { bodyLength, newPrefix, numberOf, saveOf } from './messages.ts'
 import { NumberSet } from './number-set.ts'
 import { Supervised } from './supervised.ts'
 
 const queueKey = '{spillway:0}:queue'
 const deadKey = '{spillway:0}:dead'
+/** A log that is read again within seconds after MariaDB was killed. */
+const mariadbArgs = ['--innodb-buffer-pool-size=1G', '--innodb-log-file-size=128M']
 const rowsOfPage = 20_000
 /** Of a look at Redis. */
 const answerWithinMs = 900
