@@ -193,7 +193,7 @@ export function makeOutbox({ transport, models, waker, storage, tab, follow, clo
           show('waiting', problem)
           await waker.backOff(tries, problem.retryAfterMs, closed)
           tries += 1
-        } else if (isOfInput && batch.length > 1) {
+        } else if ((isOfInput || code === 'BAD_REQUEST') && batch.length > 1) {
           single = batch.length
           for (const { control } of sent()) control.move('waiting')
         } else {

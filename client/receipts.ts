@@ -83,12 +83,9 @@ export function makeReceipts({ transport, models, waker, closed }: Deps) {
   }
 
   return (control: SaveControl, model: string): void => {
-    const { signal } = renewal
+    const mine = renewal
     waiting.set(control.save.id, { control, model })
-    if (isRunning && waiting.size <= mostIds) {
-      const mine = renewal
-      if (!signal.aborted) setTimeout(() => mine.abort(), patienceMs)
-    }
+    if (isRunning && waiting.size <= mostIds) setTimeout(() => mine.abort(), patienceMs)
     void run()
   }
 }

@@ -47,16 +47,10 @@ export const followStates = {
 } as const satisfies Table
 
 /** For tests. */
-export const watch = {
-  taken: (_table: Table, _from: string, _to: string): void => {},
-  unknown: (_from: string, _to: string): void => {},
-}
+export const watch: { change?(table: Table, from: string, to: string, isListed: boolean): void } = {}
 
 export function next<T extends Table>(table: T, from: StateOf<T>, to: StateOf<T>): StateOf<T> {
-  if (table[from]!.includes(to)) {
-    watch.taken(table, from, to)
-    return to
-  }
-  watch.unknown(from, to)
-  return from
+  const isListed = table[from]!.includes(to)
+  watch.change?.(table, from, to, isListed)
+  return isListed ? to : from
 }

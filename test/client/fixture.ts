@@ -31,7 +31,9 @@ export async function serveBetween(): Promise<Fixture> {
   const between = await putBetween(consoles.open.url)
   const clients: { $close(): void }[] = []
   const unknown: string[] = []
-  watch.unknown = (from, to) => unknown.push(`${from} to ${to}`)
+  watch.change = (_, from, to, isListed) => {
+    if (!isListed) unknown.push(`${from} to ${to}`)
+  }
   return {
     consoles,
     between,

@@ -15,7 +15,11 @@ const taken = new Set<string>()
 let fixture: Fixture
 beforeAll(async () => {
   fixture = await serveBetween()
-  watch.taken = (table, from, to) => taken.add(`${namesOf(table)}: ${from} to ${to}`)
+  const { change } = watch
+  watch.change = (table, from, to, isListed) => {
+    change?.(table, from, to, isListed)
+    if (isListed) taken.add(`${namesOf(table)}: ${from} to ${to}`)
+  }
 })
 afterEach(() => fixture.reset())
 afterAll(() => fixture?.close())

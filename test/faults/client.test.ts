@@ -19,7 +19,9 @@ import { record } from './table.ts'
 const unknown: string[] = []
 let tree: Tree
 beforeAll(async () => {
-  watch.unknown = (from, event) => unknown.push(`${from}: ${event}`)
+  watch.change = (_, from, to, isListed) => {
+    if (!isListed) unknown.push(`${from} to ${to}`)
+  }
   tree = await treeWithComments()
 }, 180_000)
 afterAll(() => tree?.[Symbol.asyncDispose]())
