@@ -20,14 +20,13 @@ import { Sampler } from './soak/figures.ts'
 import { Followers } from './soak/followers.ts'
 import { Load } from './soak/load.ts'
 import { newPrefix } from './soak/messages.ts'
-import { failuresOf, markdown, type Result, terminal } from './soak/report.ts'
+import { failuresOf, markdown, type Result, terminal, warmSeconds } from './soak/report.ts'
 import { System } from './soak/system.ts'
 
 const share = 0.3
 const subscribers = { ofRooms: 996, ofAll: 4 }
 const rooms = subscribers.ofRooms
 const sampleEverySeconds = 5
-const leastMinutesToWrite = 30
 const acknowledgedWithinMs = 120_000
 
 const { values } = parseArgs({
@@ -53,7 +52,7 @@ try {
   const result = await soak(stack)
   console.log(`\n${terminal(result)}`)
   code = failuresOf(result) === 0 ? 0 : 1
-  if (values.write || minutes >= leastMinutesToWrite) {
+  if (values.write || minutes * 60 >= warmSeconds) {
     await writeFile(new URL('../docs/soak.md', import.meta.url), markdown(result))
     await writeFile(new URL('../docs/soak.svg', import.meta.url), chart(result.samples, result.aftermaths))
     console.log('\nWritten: docs/soak.md, docs/soak.svg')

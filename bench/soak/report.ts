@@ -37,6 +37,9 @@ export interface Result {
   troubles: readonly string[]
 }
 
+/** Of a shorter run, the slopes of memory say nothing. */
+export const warmSeconds = 1_800
+
 /** What must be zero. */
 export const failuresOf = ({ lost, doubled, altered, deadLetters, refused, gaps, faulty }: Result): number =>
   lost + doubled + altered + deadLetters + refused + gaps + faulty
@@ -138,6 +141,7 @@ export function terminal(result: Result): string {
     ([name, slope, minutes, first, last, most]) =>
       `${name!.padEnd(14)}${`${slope} MiB an hour`.padEnd(22)}minutes ${minutes}: ${first} to ${last} MiB, most ${most}`,
   )
+  if (result.seconds < warmSeconds) memory.push('(too short a run for slopes: the processes were warming up)')
   return [...lines, '', ...memory, '', ...result.troubles].join('\n').trimEnd()
 }
 
@@ -150,6 +154,8 @@ export function markdown(result: Result): string {
   const failures = failuresOf(result)
   const verdict =
     failures === 0 ? 'Nothing was lost, doubled or missed.' : `${count(failures)} of what must be zero below is not.`
+  const warmingUp =
+    result.seconds < warmSeconds ? '\n\nThis run was too short for a slope: the processes were warming up.' : ''
   return `# Soak
 
 \`npm run soak\` made this file, on ${new Date().toISOString().slice(0, 10)}: ${number(result.seconds / 60)} minutes at ${count(rate)} saves/s${share},
@@ -164,7 +170,7 @@ ${table(['', '', 'what it is'], figuresOf(result))}
 ## Memory
 
 A line of least squares through the resident memory of each process that lived for half of the run, after a sixth of the run for warming up: its slope, and
-where it begins and ends. API 1 and worker 1 are never killed. "most" is of all processes of that name.
+where it begins and ends. API 1 and worker 1 are never killed. "most" is of all processes of that name.${warmingUp}
 
 ${table(memoryHead, memoryRows(result))}
 

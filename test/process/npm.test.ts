@@ -108,7 +108,7 @@ describe('package.json', () => {
     expect(devDependencies).toBeUndefined()
     expect(readFileSync(join(root, '.npmrc'), 'utf8')).toMatch(/^workspaces=false$/m)
     const before = Object.fromEntries(
-      ['check', 'test', 'test:engines', 'bench', 'format', 'breakages', 'studio'].map((name) => [
+      ['check', 'test', 'test:engines', 'bench', 'soak', 'format', 'breakages', 'studio'].map((name) => [
         name,
         scripts[`pre${name}`],
       ]),
@@ -118,6 +118,7 @@ describe('package.json', () => {
       test: 'node install-workspaces.mjs test',
       'test:engines': 'node install-workspaces.mjs test',
       bench: 'node install-workspaces.mjs test bench',
+      soak: 'node install-workspaces.mjs test bench',
       format: 'node install-workspaces.mjs test',
       breakages: 'node install-workspaces.mjs test',
       studio: 'node install-workspaces.mjs test',
