@@ -172,13 +172,8 @@ function frameOf<Data>(text: string): Frame<Data> {
   return { cursor: lineOf('id'), result: JSON.parse(lineOf('data') ?? 'null') }
 }
 
-/** Of answers that are not Spillway's: a firewall refuses a text that it takes for an attack with 403 or 400. */
-const codes: Readonly<Record<number, Code>> = {
-  400: 'BAD_REQUEST',
-  401: 'UNAUTHENTICATED',
-  403: 'BAD_REQUEST',
-  413: 'BAD_USER_INPUT',
-}
+/** Of answers that are not Spillway's: a firewall refuses a text that it takes for an attack with 403. */
+const codes: Readonly<Record<number, Code>> = { 401: 'UNAUTHENTICATED', 403: 'BAD_REQUEST', 413: 'BAD_USER_INPUT' }
 
 function refusalOf(body: Result<unknown> | undefined, response?: Response): SpillwayError {
   const [{ message, path, extensions = {} } = {} as ResponseError] = body?.errors ?? []

@@ -159,7 +159,9 @@ export class FeedStreams {
         open = false
         leave()
         renderer.subscribers -= 1
-        if (renderer.subscribers === 0) this.#renderers.delete(key)
+        if (renderer.subscribers > 0) return
+        this.#renderers.delete(key)
+        renderer.close()
       },
     }
   }
@@ -255,7 +257,7 @@ class Recent {
 class SharedRenderer {
   readonly #render: Render
   readonly #recent: Recent
-  readonly #renderings = new WeakMap<readonly FeedEvent[], Batch | Promise<Batch>>()
+  #renderings = new WeakMap<readonly FeedEvent[], Batch | Promise<Batch>>()
   subscribers = 0
 
   constructor(render: Render, recent: Recent) {
@@ -274,6 +276,11 @@ class SharedRenderer {
       else this.#keep(events, rendering)
     }
     return rendering
+  }
+
+  /** Nobody will take the renderings, which Recent would keep. */
+  close(): void {
+    this.#renderings = new WeakMap()
   }
 
   async #keepWhenDone(events: readonly FeedEvent[], rendering: Promise<Batch>): Promise<void> {

@@ -148,7 +148,7 @@ describe('package.json', () => {
   })
 
   test('starts long-running processes by exec, and names the oldest Node that can install it', () => {
-    for (const name of ['start', 'worker', 'dev']) expect(scripts[name]).toMatch(/^exec node /)
+    for (const name of ['start', 'worker', 'dev']) expect(scripts[name]).toMatch(/^NODE_COMPILE_CACHE=\S+ exec node /)
     expect(engines).toEqual({ node: '>=20.19' })
     expect(readFileSync(join(root, 'README.md'), 'utf8')).toContain('Node 20.19 or newer')
   })
