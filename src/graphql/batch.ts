@@ -1,4 +1,5 @@
-/** Some results of a stream, in the forms that the transports send. Each form is made once, when a transport needs it. */
+/** Some results of a stream, in the forms that the transports send. Each form is made once, when it is needed: the frames also
+ *  to tell how much memory a shared rendering takes. */
 import type { FormattedExecutionResult } from 'graphql'
 
 /** An object, or its JSON. */
