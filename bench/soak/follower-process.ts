@@ -13,9 +13,12 @@ process.on('disconnect', () => process.exit(0))
 process.on('SIGINT', () => {})
 
 const [{ ofRooms, ofAll, ...rest }] = (await once(process, 'message')) as [Crowd]
+const expired: string[] = []
+const onExpired = ({ name }: Follower, cursor: string) =>
+  expired.push(`the cursor ${cursor} of ${name} expired at ${new Date().toISOString()}`)
 const followers = Array.from({ length: ofRooms + ofAll }, (_, i) => {
   const wire = i % 2 === 0 ? 'SSE' : 'WebSocket'
-  return new Follower({ ...rest, wire, room: i < ofRooms ? i : undefined })
+  return new Follower({ ...rest, wire, room: i < ofRooms ? i : undefined, onExpired })
 })
 const sum = (of: (one: Follower) => number) => followers.reduce((total, one) => total + of(one), 0)
 while (followers.some(({ connections }) => connections === 0)) await sleep(50)
@@ -35,7 +38,16 @@ const answer: Answer = {
   connections: sum((one) => one.connections),
   repeated: sum((one) => one.received.repeated),
   gaps: gaps(),
-  faults: followers.flatMap(({ faults }) => faults).slice(0, mostFaults),
-  faulty: sum(({ faults }) => faults.length),
+  faults: [
+    ...followers.flatMap(({ name, faults }) => faults.map((fault) => `${name}: ${fault}`)).slice(0, mostFaults),
+    ...expired.slice(0, mostFaults),
+    ...followers.flatMap(missedBy).slice(0, mostFaults),
+  ],
+  faulty: sum(({ faults }) => faults.length) + expired.length,
 }
 process.send!(answer)
+
+function missedBy({ name, received }: Follower): string[] {
+  const missed = received.missed(total, without)
+  return missed > 0 ? [`${name} missed ${missed} of the ${total} messages of the run`] : []
+}

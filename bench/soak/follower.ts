@@ -1,4 +1,5 @@
 /** A subscriber that comes and goes: it is connected for a while, away for a while, and subscribes again with its last cursor. */
+import { Client } from '../../test/harness/client.ts'
 import { type Feed, Subscriber, type Wire } from '../../test/harness/subscriber.ts'
 import { numberOf, roomOf } from './messages.ts'
 import { Received } from './received.ts'
@@ -19,17 +20,21 @@ export interface Following {
   room: number | undefined
   /** The cursor that it begins with. */
   after: string
+  /** Called when its cursor has expired. */
+  onExpired: (follower: Follower, cursor: string) => void
 }
 
 export class Follower {
   /** What it receives again has a later cursor: P4 promises each event at least once. */
   readonly received: Received
+  readonly name: string
   readonly #subscriber: Subscriber
   #connectFrom = 0
   #timer: NodeJS.Timeout | undefined
 
   constructor(following: Following) {
-    const { wire, urls, prefix, room, rooms, after } = following
+    const { wire, urls, prefix, room, rooms, after, onExpired } = following
+    this.name = `${room === undefined ? 'all rooms' : roomOf(room, rooms)} over ${wire}`
     this.received = new Received(rooms, room)
     let turn = Math.floor(Math.random() * urls.length)
     const where = () => {
@@ -43,6 +48,11 @@ export class Follower {
     this.#subscriber.onEvent = (id) => {
       const n = numberOf(id, prefix)
       if (n !== undefined) this.received.add(n)
+    }
+    this.#subscriber.readBack = async (url) => {
+      onExpired(this, this.#subscriber.cursor)
+      // The rows between are not read: they are gaps, since no cursor may expire in a run.
+      return { savedCursor: await placeOfPage(url), ids: [] }
     }
     this.#subscriber.start()
     this.#leaveLater()
@@ -75,6 +85,11 @@ export class Follower {
     }
     this.#timer = setTimeout(leave, between(connectedMs))
   }
+}
+
+async function placeOfPage(url: string): Promise<string> {
+  const { data } = await new Client(url).graphql('{ messages(first: 1) { savedCursor } }')
+  return data.messages.savedCursor
 }
 
 const read: Feed['read'] = ({ messageSaved }) => ({ cursor: messageSaved.cursor, id: messageSaved.message.id })

@@ -3,7 +3,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import type { Following } from './follower.ts'
 
-export interface Crowd extends Omit<Following, 'wire' | 'room'> {
+export interface Crowd extends Omit<Following, 'wire' | 'room' | 'onExpired'> {
   /** Each follows a room of its own; as many follow all rooms. */
   ofRooms: number
   ofAll: number
@@ -21,8 +21,9 @@ export interface Answer {
   repeated: number
   /** Messages that one of them missed, of all of them. */
   gaps: number
-  /** Ways in which the server broke the order of cursors, or refused one: the first of them, and how many there were. */
+  /** Who missed how much, and ways in which the server broke the order of cursors or refused one: the first of each. */
   faults: readonly string[]
+  /** Of the latter, how many there were. */
   faulty: number
 }
 
