@@ -3,7 +3,8 @@
  *
  *   npm run bench -- [--quick] [--only NAME,…] [--rounds N] [--profile]
  *
- * A run of everything writes bench/RESULTS.md and bench/results.svg; --quick, --only and fewer than three rounds print only, and profile with --profile only.
+ * A run of everything writes bench/RESULTS.md and bench/results.svg, which say of a scenario that failed that it did; --quick, --only and fewer than three rounds
+ * print only, and profile with --profile only.
  */
 import { execFile } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -15,7 +16,7 @@ import { fsyncTime } from './machine.ts'
 import { type Pace, Parts } from './parts.ts'
 import { type Profile, readProfile } from './profile.ts'
 import { markdown, terminalTable } from './report.ts'
-import { type Result, runScenario, type Scenario } from './scenario.ts'
+import { type Result, runScenario, type Scenario, unmeasured } from './scenario.ts'
 import {
   accept1K,
   accept10K,
@@ -123,6 +124,7 @@ try {
       failed = true
       finishProgress()
       console.error(`${scenario.name} failed:`, error)
+      results.push(unmeasured(scenario, `it failed: ${(error as Error).message.split('\n', 1)[0]}`))
     }
   }
 } finally {
@@ -131,12 +133,10 @@ try {
 finishProgress()
 if (failed) process.exitCode = 1
 const text = markdown(results, profiles, pace, fsync)
-if (!isWhole || failed) {
+if (!isWhole) {
   console.log(profiles.size > 0 ? text.slice(text.indexOf('## Where')) : '')
   console.log(terminalTable(results))
-  console.log(
-    '\nNothing was written: only a full run of three rounds or more that fails nowhere writes bench/RESULTS.md.',
-  )
+  console.log('\nNothing was written: only a full run of three rounds or more writes bench/RESULTS.md.')
 } else {
   await writeFile(new URL('RESULTS.md', import.meta.url), text)
   await writeFile(new URL('results.svg', import.meta.url), picture(results))

@@ -61,7 +61,7 @@ export async function runScenario(scenario: Scenario, parts: Parts, progress: (t
   const unable = scenario.unable?.(parts.pace)
   if (unable !== undefined) {
     progress(`${scenario.name}: not measured: ${unable}`)
-    return { scenario, figures: new Map(), notRun: new Map(), lines: [], unable }
+    return unmeasured(scenario, unable)
   }
   const rounds: Map<string, Figures>[] = []
   const running = new Map<string, Running>()
@@ -93,6 +93,10 @@ export async function runScenario(scenario: Scenario, parts: Parts, progress: (t
     await leave?.()
   }
   return summarise(scenario, rounds, notRun)
+}
+
+export function unmeasured(scenario: Scenario, unable: string): Result {
+  return { scenario, figures: new Map(), notRun: new Map(), lines: [], unable }
 }
 
 function rotated<T>(all: readonly T[], by: number): T[] {

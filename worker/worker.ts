@@ -4,7 +4,7 @@
  *
  * A batch waits
  * 1. to be received: for a place among the batches in flight (`maxInFlight`), and for space for held rows (`#holdsTooMuch`)
- * 2. to be received after a batch that was not full: for `receiveSpacingMs`
+ * 2. to be received after a batch that was not full: for `receiveSpacingMs`, and for its statement
  * 3. for the rows of its models' parents that were received with it (`#afterParents`)
  * 4. for a slot for its statement (`Slots`)
  * 5. for a table that takes rows (`TableState.backOff`)
@@ -66,8 +66,10 @@ const receiveBytes = 8 * 1024 * 1024
 /** How long receive waits for an entry; an idle worker takes as long to stop. */
 const receiveWaitMs = 1_000
 /** The time between two calls of receive if the first returned less than a batch. Otherwise, saves that arrive one by one would each cost
- *  a statement. An idle worker receives at once, and full batches follow each other without a pause. */
+ *  a statement. An idle worker receives at once, and full batches follow each other without a pause. Where a statement takes longer, the
+ *  next call waits for its end, at most `mostSpacingMs`: the slower the database, the larger the batches. */
 const receiveSpacingMs = 5
+const mostSpacingMs = 25
 /** So many batches are received at once at most: the queue's script that returns them blocks its other clients. */
 const mostSpread = 4
 /** An entry that was delivered more often may have crashed its worker: it is a suspect, and its attempts are counted durably. */
@@ -203,14 +205,20 @@ export class Worker {
         if (entries.length === 0) continue
         const characters = entries.reduce((sum, { body }) => sum + body.length, 0)
         const isFull = entries.length >= rows || characters >= receiveBytes / 2
-        this.#process(entries, isFull)
-        const pauseMs = receiveSpacingMs - (performance.now() - startedAt)
-        if (entries.length < batch && pauseMs > 0) await sleep(pauseMs, this.#stopping.signal)
+        const inserted = this.#process(entries, isFull)
+        if (entries.length < batch) await this.#space(startedAt, inserted)
       } catch (error) {
         log.error({ err: error }, 'receiving from the queue failed; retrying in 1 s')
         await sleep(1_000, this.#stopping.signal)
       }
     }
+  }
+
+  async #space(startedAt: number, inserted: Promise<unknown>): Promise<void> {
+    const pause = (untilMs: number) =>
+      sleep(Math.max(0, startedAt + untilMs - performance.now()), this.#stopping.signal)
+    await pause(receiveSpacingMs)
+    await Promise.race([inserted, pause(mostSpacingMs)])
   }
 
   /** The number of batches in flight that do not wait for a table that takes no rows. */
@@ -267,8 +275,8 @@ export class Worker {
       })
   }
 
-  /** `isFull`: the queue has more entries. */
-  #process(entries: readonly Entry[], isFull: boolean): void {
+  /** `isFull`: the queue has more entries. Resolves when the rows are inserted, or cannot be. */
+  #process(entries: readonly Entry[], isFull: boolean): Promise<unknown> {
     const isSuspect = (entry: Entry) => entry.deliveries > suspectDeliveries && !this.#newer.has(entry)
     const suspects = entries.filter(isSuspect)
     const others = suspects.length === 0 ? entries : entries.filter((entry) => !isSuspect(entry))
@@ -276,7 +284,7 @@ export class Worker {
     this.#finishUnsaved(sorted)
     this.#spread = Math.max(1, sorted.rows.size)
     if (isFull || isLate(sorted)) this.#seesBacklog()
-    const persisted = new Map<Model, Promise<unknown>>()
+    const persisted = new Map<Model, Promise<void>>()
     for (const [model, rows] of sorted.rows) {
       const partition = this.#partitions.get(model)!
       const parents = this.#afterParents(model, persisted)
@@ -288,6 +296,7 @@ export class Worker {
     for (const ofShard of Map.groupBy(suspects, (entry) => this.#consumer.shardOf?.(entry)).values())
       for (const [partition, some] of this.#suspects.byPartition(ofShard))
         this.#track(partition, some, () => this.#suspects.process(partition, some))
+    return Promise.all(persisted.values())
   }
 
   /** Of sorted entries, those that are no rows. */
@@ -303,8 +312,7 @@ export class Worker {
     this.#track(undefined, entries, () => this.#publisher.publish({ saved: [], entries: [], deadLetters }))
   }
 
-  /** Resolves when the rows of the model's parents in `persisted` are inserted, or a parent's table takes no rows: then the foreign key tells
-   *  which rows can be saved all the same. */
+  /** Resolves when the parents in `persisted` are inserted, or their table takes no rows: then the foreign key tells which rows can be saved. */
   async #afterParents(model: Model, persisted: ReadonlyMap<Model, Promise<unknown>>): Promise<void> {
     for (const { model: name } of model.references) {
       const parent = this.#options.models.get(name)
@@ -387,8 +395,4 @@ function isLate({ rows }: Sorted): boolean {
   return [...rows.values()].some((some) => some.some(({ row }) => +row.createdAt < latest))
 }
 
-function entriesOf(rows: readonly PendingRow[]): Entry[] {
-  const all: Entry[] = []
-  for (const { entries } of rows) for (const entry of entries) all.push(entry)
-  return all
-}
+const entriesOf = (rows: readonly PendingRow[]): Entry[] => rows.flatMap(({ entries }) => entries)

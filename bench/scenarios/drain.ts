@@ -130,7 +130,7 @@ const jetstream: Contender = {
       async measure() {
         await parts.reset()
         await server.reset()
-        const messages = messagesFor(parts, 100_000)
+        const messages = messagesFor(parts, 20_000)
         for (let n = 0; n < messages; n += 500)
           await server.publish(Array.from({ length: 500 }, (_, i) => JSON.stringify(saveOf(n + i))))
         const start = () => startPeer('jetstream-insert', { ...parts.env, ...server.env })
@@ -222,7 +222,7 @@ export const draining: Scenario = {
   title: 'drain, one worker, 200,000 queued',
   figure: 'rate',
   unit: 'rows/s',
-  note: 'From the first message that left the queue to the last; for Spillway, these are committed, published and acknowledged. The forty lines keep no receipts, dead letters or events. NATS and PostgreSQL get 100,000 (NATS writes each to disk by itself), the BullMQ workers 20,000 and 50,000: they would need minutes. A job of graphile-worker is a batch of 50 saves. BullMQ has no batches of its own; the second one gathers jobs to createMany of 1,000. A statement alone needs no queue. CPU µs are a row.',
+  note: 'From the first message that left the queue to the last; for Spillway, these are committed, published and acknowledged. The forty lines keep no receipts, dead letters or events. PostgreSQL gets 100,000, NATS 20,000 (it writes each to disk by itself), the BullMQ workers 20,000 and 50,000: they would need minutes. A job of graphile-worker is a batch of 50 saves. BullMQ has no batches of its own; the second one gathers jobs to createMany of 1,000. A statement alone needs no queue. CPU µs are a row.',
   profile: true,
   contenders: [
     spillway,

@@ -1,185 +1,206 @@
 /**
- * Reads of the log for feeds that are behind the ring. A feed reads the entry that it needs, and feeds at the same place share that read.
- * Feeds that skip entries without events of their topics go on together, in long reads: one read runs at a time, the feeds furthest behind
- * are served first, and all feeds that they meet on their way join them. So an entry that none of them takes costs the same, whatever
- * their number.
+ * Older entries of the log, for feeds that are behind the ring: stretches that were read lately, each indexed as the ring is, so that a feed
+ * skips the entries of others at no cost. Invariants: stretches do not overlap, and the entries of one are consecutive. One read runs at a
+ * time, in turns for the place furthest behind and for the one that has waited longest, and all feeds whose place it brings go on. So feeds
+ * that are far apart come together, and what an old entry costs does not depend on their number.
  */
 import { setImmediate as turn } from 'node:timers/promises'
 import { SpillwayError } from '../model/error.ts'
 import { SingleFlight } from '../model/single-flight.ts'
-import { compare, type EventLog, type LogEntry, type Position, placeBefore } from './events.ts'
-import { bytesOf, type Ring } from './ring.ts'
-import { TopicIndex } from './topic-index.ts'
+import { compare, type EventLog, type LogEntry, type Position } from './events.ts'
+import { bytesOf, Ring } from './ring.ts'
 import type { Topic } from './topics.ts'
 
-const longRead = 16
-/** Of the entries of long reads that are kept, in bytes of the rows' values. */
-const maxBytes = 4 * 1024 * 1024
-const maxEntries = 256
+const longRead = 128
+/** Of the stretches that are kept, in all. In bytes of the rows' values. */
+const most = { bytes: 8 * 1024 * 1024, events: 25_000, stretches: 512 }
 
-/** A feed that skips entries; it continues from the position that this resolves to. */
-export type Skip = PromiseWithResolvers<Position>
+interface Stretch {
+  /** The place before its first entry. */
+  from: Position
+  entries: Ring
+  events: number
+  bytes: number
+  /** Grows with each use. */
+  usedAt: number
+}
 
-/** The feeds that skip entries from a position on. */
-interface Group {
+/** True: what follows the place is known now. False: nothing follows it. */
+export type Load = PromiseWithResolvers<boolean>
+
+interface Waiting {
   position: Position
-  skips: TopicIndex<Skip>
+  loads: Load[]
 }
 
 export class CatchUp {
   readonly #events: Pick<EventLog, 'read'>
-  readonly #ring: Ring
-  #reads = new SingleFlight<LogEntry[]>()
+  readonly #reads = new SingleFlight<LogEntry[]>()
+  /** In the order of the log. */
+  #stretches: Stretch[] = []
+  #uses = 0
   /** By place; the one that has waited longest is first. */
-  readonly #groups = new Map<string, Group>()
-  /** The entries of the latest long reads, by the places before them. */
-  readonly #read = new Map<string, LogEntry>()
-  #bytes = 0
+  readonly #waiting = new Map<string, Waiting>()
   #isReading = false
-  #closed = false
 
-  constructor(deps: { events: Pick<EventLog, 'read'>; ring: Ring }) {
+  constructor(deps: { events: Pick<EventLog, 'read'> }) {
     this.#events = deps.events
-    this.#ring = deps.ring
   }
 
-  /** The entry after a position; undefined at the log's end. Rejects as EventLog.read does. */
-  async next(position: Position): Promise<LogEntry | undefined> {
+  /** The entry that follows a position, where it was read lately. */
+  after(position: Position): LogEntry | undefined {
+    return this.#stretchAt(position)?.entries.after(position)
+  }
+
+  /** The next entry behind a position with events of a topic, or the position up to which there is none; undefined where what follows must be
+   *  loaded. */
+  next(topic: Topic, position: Position): LogEntry | Position | undefined {
+    const entries = this.#stretchAt(position)?.entries
+    const found = entries?.next(topic, position)
+    return found === 'none' ? entries!.tail : found
+  }
+
+  /** Reads what follows a position, for `after` and `next`. Rejects as EventLog.read does. A feed that is closed resolves it itself. */
+  load(position: Position): Load {
+    const load: Load = Promise.withResolvers()
     const place = textOf(position)
-    const known = this.#read.get(place)
-    if (known) return known
-    const [entry] = await this.#reads.run(place, () => this.#events.read(position, 1))
+    const waiting = this.#waiting.get(place)
+    if (waiting) waiting.loads.push(load)
+    else this.#waiting.set(place, { position, loads: [load] })
+    if (!this.#isReading) void this.#readAll()
+    return load
+  }
+
+  /** Reads the entry after a position, at once; callers at the same position share the read. Undefined at the log's end. */
+  async read(position: Position): Promise<LogEntry | undefined> {
+    const [entry] = await this.#reads.run(textOf(position), () => this.#events.read(position, 1))
     return entry
   }
 
-  /** As `next`, with a read that begins now. */
+  /** As `read`, and begins now. */
   async readNow(position: Position): Promise<LogEntry | undefined> {
     const [entry] = await this.#events.read(position, 1)
     return entry
   }
 
-  /**
-   * Resolves to the position before the next entry with events of the topic, or to one from which the ring has the rest, or to the end of the
-   * log. Rejects as EventLog.read does. A feed that is closed resolves it itself.
-   */
-  skip(topic: Topic, position: Position): Skip {
-    const skip: Skip = Promise.withResolvers()
-    const skips = new TopicIndex<Skip>()
-    skips.add(topic, skip)
-    this.#add({ position, skips })
-    if (!this.#isReading) void this.#readAll()
-    return skip
-  }
-
   /** The log was replaced or trimmed: what was read of it before, or is being read, is returned to no feed that asks later. */
   forget(): void {
-    this.#reads = new SingleFlight()
-    this.#read.clear()
-    this.#bytes = 0
+    this.#stretches = []
   }
 
-  /** Every skip ends. */
+  /** Every load ends. */
   close(): void {
-    this.#closed = true
-    for (const group of this.#groups.values()) end(group)
-    this.#groups.clear()
-  }
-
-  #add(group: Group): void {
-    const place = textOf(group.position)
-    const there = this.#groups.get(place)
-    if (there) there.skips.join(group.skips)
-    else this.#groups.set(place, group)
-  }
-
-  /** The group at a position, which is then the caller's; a feed that comes there later may know more of the log than a read that began before. */
-  #take(position: Position): Group | undefined {
-    const place = textOf(position)
-    const group = this.#groups.get(place)
-    this.#groups.delete(place)
-    return group
+    for (const { loads } of this.#waiting.values()) resolve(loads, false)
+    this.#waiting.clear()
   }
 
   async #readAll(): Promise<void> {
     this.#isReading = true
-    for (let n = 0; this.#groups.size > 0; n += 1) {
-      const [first] = this.#groups.values()
-      // Every second read is for the feeds that have waited longest, so that new feeds from far behind do not keep them waiting.
-      const { position } = n % 2 === 0 ? this.#furthestBehind() : first!
-      await this.#advance(this.#take(position)!)
+    for (let n = 0; this.#waiting.size > 0; n += 1) {
+      // Those that wait longest have every second read, so that new feeds from far behind do not keep them waiting.
+      const [first] = this.#waiting.values()
+      await this.#serve(n % 2 === 0 ? this.#furthestBehind() : first!)
       // Other work has its turn of the event loop.
       await turn()
     }
     this.#isReading = false
   }
 
-  #furthestBehind(): Group {
-    return [...this.#groups.values()].reduce((a, b) => (compare(b.position, a.position) < 0 ? b : a))
+  #furthestBehind(): Waiting {
+    return [...this.#waiting.values()].reduce((a, b) => (compare(b.position, a.position) < 0 ? b : a))
   }
 
-  async #advance(group: Group): Promise<void> {
-    let entries = this.#knownAfter(group.position)
-    const reads = this.#reads
+  async #serve(waiting: Waiting): Promise<void> {
+    const { position, loads } = waiting
+    // A feed that comes later may know more of the log than this read.
+    this.#waiting.delete(textOf(position))
+    const stretches = this.#stretches
     try {
-      if (entries.length === 0) entries = await this.#events.read(group.position, longRead)
+      const entries = await this.#events.read(position, longRead)
+      if (entries.length > 0 && stretches === this.#stretches) this.#keep(position, entries)
+      resolve(loads, entries.length > 0)
     } catch (error) {
-      this.#fail(group, error)
-      return
+      this.#fail(loads, error)
     }
-    if (reads === this.#reads) this.#keep(entries)
-    for (const entry of entries) {
-      const joining = this.#take(group.position)
-      if (joining) group.skips.join(joining.skips)
-      for (const skips of group.skips.take(entry)) for (const { resolve } of skips) resolve(group.position)
-      group.position = entry.position
+    for (const [place, { position, loads }] of this.#waiting) {
+      if (!this.after(position)) continue
+      this.#waiting.delete(place)
+      resolve(loads, true)
     }
-    const { position } = group
-    if (entries.length === 0 || this.#closed || this.#ring.endsAt(position) || this.#ring.after(position)) end(group)
-    else if (!group.skips.isEmpty) this.#add(group)
   }
 
-  #fail(group: Group, error: unknown): void {
-    const isExpired = error instanceof SpillwayError && error.code === 'CURSOR_EXPIRED'
+  #fail(loads: readonly Load[], error: unknown): void {
+    for (const { reject } of loads) reject(error)
+    if (error instanceof SpillwayError && error.code === 'CURSOR_EXPIRED') return
     // Any other error is one of the log as a whole: it cannot be read from any position.
-    const failing = isExpired ? [group] : [group, ...this.#groups.values()]
-    if (!isExpired) this.#groups.clear()
-    for (const { skips } of failing) for (const all of skips.takeAll()) for (const { reject } of all) reject(error)
+    for (const { loads } of this.#waiting.values()) for (const { reject } of loads) reject(error)
+    this.#waiting.clear()
   }
 
-  #knownAfter(position: Position): LogEntry[] {
-    const entries: LogEntry[] = []
-    for (let at = position; entries.length < longRead; at = entries.at(-1)!.position) {
-      const entry = this.#read.get(textOf(at))
-      if (!entry) break
-      entries.push(entry)
+  #keep(from: Position, entries: readonly LogEntry[]): void {
+    if (this.#stretches[0] && this.#stretches[0].from.epoch !== from.epoch) this.#stretches.length = 0
+    const index = this.#indexBehind(from)
+    const behind = this.#stretches[index]
+    const own = behind ? entries.filter(({ position }) => compare(position, behind.from) <= 0) : entries
+    const stretch = {
+      from,
+      entries: new Ring(),
+      events: own.reduce((sum, { events }) => sum + events.length, 0),
+      bytes: own.reduce((sum, entry) => sum + bytesOf(entry), 0),
+      usedAt: this.#use(),
     }
-    return entries
+    stretch.entries.reset(from)
+    stretch.entries.push(own)
+    this.#stretches.splice(index, 0, stretch)
+    this.#dropOld()
   }
 
-  /** Keeps all of these, and as many older ones as there is room for. */
-  #keep(entries: readonly LogEntry[]): void {
-    for (const entry of entries) {
-      const place = textOf(placeBefore(entry))
-      this.#drop(place)
-      this.#read.set(place, entry)
-      this.#bytes += bytesOf(entry)
-    }
-    for (const place of this.#read.keys()) {
-      if (this.#read.size <= entries.length || (this.#bytes <= maxBytes && this.#read.size <= maxEntries)) break
-      this.#drop(place)
-    }
+  /** The stretch that was just read stays, however large it is. */
+  #dropOld(): void {
+    let events = 0
+    let bytes = 0
+    let stretches = 0
+    const newestFirst = this.#stretches.toSorted((a, b) => b.usedAt - a.usedAt)
+    const last = newestFirst.findIndex((stretch) => {
+      events += stretch.events
+      bytes += stretch.bytes
+      stretches += 1
+      return stretches > 1 && (events > most.events || bytes > most.bytes || stretches > most.stretches)
+    })
+    if (last < 0) return
+    const dropped = new Set(newestFirst.slice(last))
+    let kept = 0
+    for (const stretch of this.#stretches) if (!dropped.has(stretch)) this.#stretches[kept++] = stretch
+    this.#stretches.length = kept
   }
 
-  #drop(place: string): void {
-    const entry = this.#read.get(place)
-    if (!entry) return
-    this.#bytes -= bytesOf(entry)
-    this.#read.delete(place)
+  #stretchAt(position: Position): Stretch | undefined {
+    const stretch = this.#stretches[this.#indexBehind(position) - 1]
+    if (!stretch?.entries.after(position)) return undefined
+    stretch.usedAt = this.#use()
+    return stretch
+  }
+
+  /** The number of stretches that begin at a position or before it. */
+  #indexBehind(position: Position): number {
+    let low = 0
+    let high = this.#stretches.length
+    while (low < high) {
+      const middle = (low + high) >> 1
+      if (compare(this.#stretches[middle]!.from, position) <= 0) low = middle + 1
+      else high = middle
+    }
+    return low
+  }
+
+  #use(): number {
+    this.#uses += 1
+    return this.#uses
   }
 }
 
-function end({ position, skips }: Group): void {
-  for (const all of skips.takeAll()) for (const { resolve } of all) resolve(position)
+function resolve(loads: readonly Load[], value: boolean): void {
+  for (const { resolve } of loads) resolve(value)
 }
 
 function textOf({ epoch, major, minor }: Position): string {

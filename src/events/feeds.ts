@@ -30,8 +30,8 @@ type Wake = (from?: Cursor) => void
 
 type Events = readonly FeedEvent[]
 
-/** A feed skips so many entries in one turn of the event loop. */
-const skipsInTurn = 64
+/** All feeds that are behind the ring take so many entries, or stretches without one, in a turn of the event loop. */
+const mostInTurn = 64
 
 /** A class, since an object literal with getters has a hidden class of its own: a kilobyte for each feed. */
 class OpenFeed implements Feed {
@@ -81,6 +81,8 @@ export class Feeds {
   #closed = false
   /** A read of the log failed: feeds may wait although the log has more for them. */
   #readFailed = false
+  #takenInTurn = 0
+  #nextTurn: Promise<void> | undefined
 
   constructor(deps: { events: Pick<EventLog, 'read'>; ring: Ring }) {
     this.#ring = deps.ring
@@ -124,7 +126,7 @@ export class Feeds {
 
   /** Throws CURSOR_EXPIRED if events after the cursor are missing. While the log is unavailable, every cursor is accepted. */
   async check({ position, index }: Cursor): Promise<void> {
-    let entry = this.#ring.after(position) ?? (await (index > 0 ? this.#read(position) : this.#fromLog(position)))
+    let entry = this.#inMemory(position) ?? (await this.#read({ position, index }))
     if (index === 0) return
     // A cursor inside an entry is valid only if the entry exists. Another process may have sent the cursor before this one has the entry, and
     // after the read began that this one shares.
@@ -148,7 +150,7 @@ export class Feeds {
     let waits: 'at end' | 'elsewhere' | undefined
     let isKnown = false
     let listener: (() => void) | undefined
-    let stopSkipping: (() => void) | undefined
+    let stopLoading: (() => void) | undefined
     const wake: Wake = (from) => {
       if (waits !== (from ? 'at end' : 'elsewhere')) return
       if (from) cursor = from
@@ -165,12 +167,15 @@ export class Feeds {
       isKnown ||= waits === 'at end'
       return 'none'
     }
-    const skip = async () => {
-      const { promise, resolve } = this.#catchUp.skip(topic, cursor.position)
-      stopSkipping = () => resolve(cursor.position)
-      const position = await this.#unlessUnavailable(promise)
-      stopSkipping = undefined
-      if (position && position !== 'unavailable') cursor = { position, index: 0 }
+    /** True: what follows the cursor is known now. */
+    const load = async () => {
+      // Nothing follows the tail yet.
+      if (this.#ring.endsAt(cursor.position)) return false
+      const { promise, resolve } = this.#catchUp.load(cursor.position)
+      stopLoading = () => resolve(false)
+      const loaded = await this.#unlessUnavailable(promise)
+      stopLoading = undefined
+      return loaded === true
     }
     const take = (entry: LogEntry): Events => {
       const events = eventsBehind(cursor, entry, topic)
@@ -182,20 +187,22 @@ export class Feeds {
       return wait()
     }
     const read = async (): Promise<Polled<Events>> => {
-      let skipped = 0
       while (!closed && !this.#closed) {
         const wakes = this.#wakes
-        const known = cursor.index === 0 ? this.#ring.next(topic, cursor.position) : this.#ring.after(cursor.position)
-        if (known === 'none') return toEnd()
-        const entry = known ?? (await this.#fromLog(cursor.position))
+        const { position, index } = cursor
+        const inRing = index === 0 ? this.#ring.next(topic, position) : this.#ring.after(position)
+        if (inRing === 'none') return toEnd()
+        const found = inRing ?? (index === 0 ? this.#catchUp.next(topic, position) : this.#catchUp.after(position))
+        if (!found) {
+          if (!(await load()) && wakes === this.#wakes && !closed) return wait()
+          continue
+        }
+        for (let pause = this.#pause(); pause && !closed; pause = this.#pause()) await pause
         if (closed) break
-        if (entry && entry !== 'unavailable') {
-          const events = take(entry)
+        if ('events' in found) {
+          const events = take(found)
           if (events.length > 0) return events
-          skipped += 1
-          if (skipped % skipsInTurn === 0) await turn()
-          if (!closed && this.#isBehindRing(cursor.position)) await skip()
-        } else if (wakes === this.#wakes) return wait()
+        } else cursor = { position: found, index: 0 }
       }
       return undefined
     }
@@ -213,7 +220,7 @@ export class Feeds {
     const end = () => (waits === 'at end' ? this.#endOfRing() : undefined)
     const close = () => {
       closed = true
-      stopSkipping?.()
+      stopLoading?.()
       const from = end()
       if (isKnown) this.#known.delete(topic, wake)
       this.#elsewhere.delete(wake)
@@ -228,17 +235,27 @@ export class Feeds {
     return this.#end
   }
 
-  #isBehindRing(position: Position): boolean {
-    return !this.#ring.endsAt(position) && !this.#ring.after(position)
+  /** Undefined while there is time in this turn of the event loop; else the next turn, in which others may be first. */
+  #pause(): Promise<void> | undefined {
+    this.#takenInTurn += 1
+    if (this.#takenInTurn <= mostInTurn) return undefined
+    this.#nextTurn ??= turn().then(() => {
+      this.#takenInTurn = 0
+      this.#nextTurn = undefined
+    })
+    return this.#nextTurn
   }
 
-  /** The entry that follows a position; undefined at the log's end. The log is not read where the position is the tail. */
-  async #fromLog(position: Position): Promise<LogEntry | 'unavailable' | undefined> {
-    return this.#ring.endsAt(position) ? undefined : await this.#read(position)
+  /** The entry that follows a position, if it is in memory. */
+  #inMemory(position: Position): LogEntry | undefined {
+    return this.#ring.after(position) ?? this.#catchUp.after(position)
   }
 
-  #read(position: Position): Promise<LogEntry | 'unavailable' | undefined> {
-    return this.#unlessUnavailable(this.#catchUp.next(position))
+  /** The entry in which a cursor is, or that follows it; undefined at the log's end. */
+  async #read({ position, index }: Cursor): Promise<LogEntry | 'unavailable' | undefined> {
+    // Nothing follows the tail yet, but a cursor inside the next entry says that there is one.
+    if (index === 0 && this.#ring.endsAt(position)) return undefined
+    return await this.#unlessUnavailable(this.#catchUp.read(position))
   }
 
   async #unlessUnavailable<T>(reading: Promise<T>): Promise<T | 'unavailable'> {

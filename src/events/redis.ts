@@ -45,6 +45,11 @@ export interface RedisEventLogOptions {
 /** A wake-up does not carry a larger entry; followers read it from the log. Redis keeps a copy of each wake-up for every slow subscriber. */
 const publishWholeBytes = 256 * 1024
 
+/** A read ends where it has as much. It may have more: the next entries may be large. */
+const readBytes = 256 * 1024
+/** Of entries whose events are elsewhere, so that their size is not known before they are read. */
+const mostReferences = 16
+
 const heartbeatMs = 5_000
 
 const appendScript = scriptOf(new URL('lua/append.lua', import.meta.url))
@@ -133,9 +138,7 @@ export class RedisEventLog implements EventLog {
   async read(after: Position, limit: number): Promise<LogEntry[]> {
     const from = `${after.major}-${after.minor}`
     // Begins with the entry at the position itself, which proves that the position belongs to this log.
-    const [meta, all] = await this.#connection.read(() =>
-      this.#read(from === '0-0' ? '-' : from, Math.min(limit, 16) + 1),
-    )
+    const [meta, all] = await this.#connection.read(() => this.#read(from === '0-0' ? '-' : from, limit + 1))
     const [epoch, last] = meta
     if (epoch !== after.epoch) throw expired()
     // Another program's entries are skipped.
@@ -144,7 +147,9 @@ export class RedisEventLog implements EventLog {
     // The position is valid if its own entry was found, if the next entry names it, or if it is the end of the log.
     const proven = found.length > entries.length || (entries[0] ? entries[0][1][1] || '0-0' : (last ?? '0-0')) === from
     if (!proven) throw expired()
-    return await this.#intact(epoch, entries.slice(0, limit))
+    const some = consecutive(entries, from).slice(0, limit)
+    const areReferences = some.some(([, [, , , d = '']]) => isReference(d))
+    return await this.#intact(epoch, areReferences ? some.slice(0, mostReferences) : some)
   }
 
   /** The entries up to the first one that is damaged, or whose events are lost or cannot be read now. If that is the first one, throws: a reader
@@ -183,11 +188,12 @@ export class RedisEventLog implements EventLog {
     })
   }
 
+  /** Of small entries `count`, of others fewer. */
   #read(from: string, count: number): Promise<[[string | null, string | null], [string, string[]][]]> {
     const client = this.#connection.client as Redis & {
       spillRead(...args: (string | number)[]): Promise<[[string | null, string | null], [string, string[]][]]>
     }
-    return client.spillRead(this.#keys.log, this.#keys.meta, from, count)
+    return client.spillRead(this.#keys.log, this.#keys.meta, from, count, readBytes)
   }
 
   async probe(): Promise<string | undefined> {
@@ -260,6 +266,18 @@ export class RedisEventLog implements EventLog {
     this.#batches.close()
     this.#connection.close()
   }
+}
+
+/** Up to the first entry that does not follow the one before it. Throws CURSOR_EXPIRED where that is the first of them: others were behind `from`. */
+function consecutive(entries: [string, string[]][], from: string): [string, string[]][] {
+  let before = from
+  const end = entries.findIndex(([id, [, p]]) => {
+    const follows = (p || '0-0') === before
+    before = id
+    return !follows
+  })
+  if (end === 0) throw expired()
+  return end < 0 ? entries : entries.slice(0, end)
 }
 
 function position(epoch: string, id: string): Position {

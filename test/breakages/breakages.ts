@@ -321,8 +321,8 @@ export const breakages: Breakage[] = [
     changes: [
       change(
         'src/events/catch-up.ts',
-        'for (const { resolve } of skips) resolve(group.position)',
-        'for (const { resolve } of skips) resolve(entry.position)',
+        "return found === 'none' ? entries!.tail : found",
+        'return found && entries!.tail',
       ),
     ],
     test: { file: 'test/events/feeds.test.ts', name: 'P4: each returns exactly the events of its topic' },

@@ -248,6 +248,43 @@ describe.each([
     await holds(async () => expect((await parts.queue.status()).depth).toBe(0))
   })
 
+  test('Worker gathers saves while a statement runs, and not for long where one does not end', async () => {
+    let ends: Promise<unknown> | undefined
+    const spied = observed(async (step) => {
+      if (step === 'insert') await (ends ?? new Promise((resolve) => setTimeout(resolve, 12)))
+    })
+    const count = (step: string) => spied.seen.filter((one) => one === step).length
+    /** Since the call before, where a statement was running. */
+    const gaps: number[] = []
+    let calledAt = Number.NEGATIVE_INFINITY
+    const receive: Consumer['receive'] = (limits, waitMs) => {
+      const now = performance.now()
+      if (count('insert begins') > count('insert is done')) gaps.push(now - calledAt)
+      calledAt = now
+      return spied.consumer.receive(limits, waitMs)
+    }
+    const worker = new Worker(
+      { consumer: { ...spied.consumer, receive }, store: spied.store, cache: spied.cache, events: spied.events },
+      { models, batch: 100, concurrency: 2, maxAttempts: 3, cacheTtlMs: 1_000, log: quiet() },
+    )
+    worker.start()
+    closers.push(() => worker.stop())
+    for (const one of items(200)) await holds(() => enqueue([one]))
+    await holds(async () => expect((await parts.queue.status()).depth).toBe(0))
+    // 25 ms, and a timer may fire early.
+    for (const gap of gaps) expect(gap).toBeGreaterThan(22)
+    const ending = Promise.withResolvers<void>()
+    ends = ending.promise
+    for (const one of items(2)) {
+      const before = count('insert begins')
+      await enqueue([one])
+      await holds(() => expect(count('insert begins')).toBe(before + 1))
+    }
+    expect(count('insert begins') - count('insert is done')).toBe(2)
+    ending.resolve()
+    await holds(async () => expect((await parts.queue.status()).depth).toBe(0))
+  })
+
   test('Publisher writes a dead letter before the event of it, and does not invalidate the cache where no row is saved', async () => {
     const [good, bad] = [item(randomUUID(), 'good'), item(randomUUID(), '\ud800')]
     const standings: unknown[] = []
