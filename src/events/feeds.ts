@@ -4,11 +4,11 @@
  * fails with CURSOR_EXPIRED; it never skips one. An entry wakes the feeds that have events in it; the place of a feed that waits at the end
  * of the log is the end, wherever that is.
  */
-import { setImmediate as turn } from 'node:timers/promises'
 import { SpillwayError } from '../model/error.ts'
 import { nextOf, type Polled, type Polls } from '../model/polls.ts'
 import { CatchUp } from './catch-up.ts'
 import { type Cursor, type EventLog, expired, type LogEntry, type Position, placeBefore } from './events.ts'
+import { Pace } from './pace.ts'
 import type { Ring } from './ring.ts'
 import { TopicIndex } from './topic-index.ts'
 import { type FeedEvent, type Topic, topicsOf } from './topics.ts'
@@ -81,8 +81,7 @@ export class Feeds {
   #closed = false
   /** A read of the log failed: feeds may wait although the log has more for them. */
   #readFailed = false
-  #takenInTurn = 0
-  #nextTurn: Promise<void> | undefined
+  readonly #pace = new Pace(mostInTurn)
 
   constructor(deps: { events: Pick<EventLog, 'read'>; ring: Ring }) {
     this.#ring = deps.ring
@@ -197,7 +196,7 @@ export class Feeds {
           if (!(await load()) && wakes === this.#wakes && !closed) return wait()
           continue
         }
-        for (let pause = this.#pause(); pause && !closed; pause = this.#pause()) await pause
+        await this.#pace.pass()
         if (closed) break
         if ('events' in found) {
           const events = take(found)
@@ -233,17 +232,6 @@ export class Feeds {
     const { tail } = this.#ring
     if (tail && tail !== this.#end?.position) this.#end = { position: tail, index: 0 }
     return this.#end
-  }
-
-  /** Undefined while there is time in this turn of the event loop; else the next turn, in which others may be first. */
-  #pause(): Promise<void> | undefined {
-    this.#takenInTurn += 1
-    if (this.#takenInTurn <= mostInTurn) return undefined
-    this.#nextTurn ??= turn().then(() => {
-      this.#takenInTurn = 0
-      this.#nextTurn = undefined
-    })
-    return this.#nextTurn
   }
 
   /** The entry that follows a position, if it is in memory. */
