@@ -124,7 +124,7 @@ try {
       failed = true
       finishProgress()
       console.error(`${scenario.name} failed:`, error)
-      results.push(unmeasured(scenario, `it failed: ${(error as Error).message.split('\n', 1)[0]}`))
+      results.push(unmeasured(scenario, 'it failed'))
     }
   }
 } finally {

@@ -25,11 +25,12 @@ export function markdown(
   pace: Pace,
   fsync: string,
 ): string {
+  const unmeasured = results.filter(({ unable }) => unable !== undefined).length
   const missed = results.flatMap(({ lines }) => lines).filter(({ reached }) => reached === false)
   return [
     '# What it measures',
     '',
-    `\`npm run bench\` made this file, on ${new Date().toISOString().slice(0, 10)}. ${missed.length === 0 ? 'Every target was reached.' : `${missed.length} target${missed.length === 1 ? ' was' : 's were'} missed.`}`,
+    `\`npm run bench\` made this file, on ${new Date().toISOString().slice(0, 10)}. ${missed.length === 0 ? 'Every target was reached.' : `${missed.length} target${missed.length === 1 ? ' was' : 's were'} missed.`}${unmeasured === 0 ? '' : ` Not measured: ${unmeasured} of ${results.length} scenarios.`}`,
     '',
     '![The rates, ours and theirs](results.svg)',
     '',

@@ -35,7 +35,7 @@ interface Waiting {
 
 export class CatchUp {
   readonly #events: Pick<EventLog, 'read'>
-  readonly #reads = new SingleFlight<LogEntry[]>()
+  #reads = new SingleFlight<LogEntry[]>()
   /** In the order of the log. */
   #stretches: Stretch[] = []
   #uses = 0
@@ -85,6 +85,7 @@ export class CatchUp {
 
   /** The log was replaced or trimmed: what was read of it before, or is being read, is returned to no feed that asks later. */
   forget(): void {
+    this.#reads = new SingleFlight()
     this.#stretches = []
   }
 

@@ -45,7 +45,7 @@ export interface RedisEventLogOptions {
 /** A wake-up does not carry a larger entry; followers read it from the log. Redis keeps a copy of each wake-up for every slow subscriber. */
 const publishWholeBytes = 256 * 1024
 
-/** A read ends where it has as much. It may have more: the next entries may be large. */
+/** A read ends where it has as much, and has at most three entries more. */
 const readBytes = 256 * 1024
 /** Of entries whose events are elsewhere, so that their size is not known before they are read. */
 const mostReferences = 16

@@ -65,6 +65,28 @@ describe('RedisEventLog', () => {
     expect(await log.read(second, 16)).toHaveLength(1)
   })
 
+  test('reads up to an entry that is missing, and reports a cursor before it as CURSOR_EXPIRED', async () => {
+    const start = await log.tail()
+    const ends = []
+    for (let n = 0; n < 4; n += 1) {
+      await log.append([[event]])
+      ends.push(await log.tail())
+    }
+    await redis.xdel(key('log'), `${ends[2]!.major}-${ends[2]!.minor}`)
+    expect((await log.read(start, 16)).map(({ position }) => position)).toEqual(ends.slice(0, 2))
+    await expect(log.read(ends[1]!, 16)).rejects.toMatchObject({ code: 'CURSOR_EXPIRED' })
+    expect(await log.read(ends[2]!, 16)).toHaveLength(1)
+  })
+
+  test('reads as many small entries as it is asked for, and few large ones', async () => {
+    const start = await log.tail()
+    await log.append(Array.from({ length: 100 }, () => [event]))
+    expect(await log.read(start, 99)).toHaveLength(99)
+    const small = await log.tail()
+    for (let n = 0; n < 8; n += 1) await log.append([[savedEvent('x'.repeat(100_000))]])
+    expect(await log.read(small, 99)).toHaveLength(3)
+  })
+
   test('never uses an id twice, even if the clock stands still and the tail was lost', async () => {
     await redis.eval(
       "redis.call('XDEL', KEYS[1], redis.call('XADD', KEYS[1], '99999999999999-0', 'p', ''))",
