@@ -9,11 +9,11 @@ import { nextOf, type Polled, type Polls } from '../model/polls.ts'
 import { CatchUp } from './catch-up.ts'
 import { type Cursor, type EventLog, expired, type LogEntry, type Position, placeBefore } from './events.ts'
 import { Pace } from './pace.ts'
-import type { Ring } from './ring.ts'
+import type { Ring, Run } from './ring.ts'
 import { TopicIndex } from './topic-index.ts'
 import { type FeedEvent, type Topic, topicsOf } from './topics.ts'
 
-/** `poll` returns the next events of the topic, at least one, at most an entry's. It rejects with CURSOR_EXPIRED. */
+/** `poll` returns the next events of the topic, at least one, at most an entry's or some kilobytes. It rejects with CURSOR_EXPIRED. */
 export interface Feed extends Polls<readonly FeedEvent[]> {
   /** Behind all events that the feed returned. */
   readonly cursor: Cursor
@@ -25,8 +25,17 @@ export interface Feed extends Polls<readonly FeedEvent[]> {
   close(): void
 }
 
-/** Continues a feed if it waits: with a cursor, one that waits at the end of the log, from there; without, one that waits at its own cursor. */
-type Wake = (from?: Cursor) => void
+/** Where feeds that waited at the end of the log continue. */
+interface Start {
+  from: Cursor
+  /** The entry that woke them. */
+  entry?: LogEntry
+  /** Shared, so that it is rendered once. */
+  run?: Run
+}
+
+/** Continues a feed if it waits: with a start, one that waits at the end of the log; without, one that waits at its own cursor. */
+type Wake = (start?: Start) => void
 
 type Events = readonly FeedEvent[]
 
@@ -92,7 +101,10 @@ export class Feeds {
   push(entries: readonly LogEntry[]): void {
     for (const entry of entries) {
       const from = { position: placeBefore(entry), index: 0 }
-      this.#known.forEach(entry, (wake) => wake(from))
+      this.#known.forEach(entry, (wakes) => {
+        const start: Start = { from, entry }
+        for (const wake of wakes) wake(start)
+      })
     }
     this.#wakeElsewhere()
   }
@@ -111,7 +123,7 @@ export class Feeds {
 
   #wakeAll(): void {
     const from = this.#endOfRing()
-    if (from) for (const wake of this.#known.all()) wake(from)
+    if (from) for (const wake of this.#known.all()) wake({ from })
     this.#wakeElsewhere()
   }
 
@@ -143,16 +155,20 @@ export class Feeds {
     })
   }
 
-  open(topic: Topic, start: Cursor): Feed {
-    let cursor = start
+  open(topic: Topic, from: Cursor): Feed {
+    let cursor = from
+    let start: Start | undefined
     let closed = false
     let waits: 'at end' | 'elsewhere' | undefined
     let isKnown = false
     let listener: (() => void) | undefined
     let stopLoading: (() => void) | undefined
-    const wake: Wake = (from) => {
-      if (waits !== (from ? 'at end' : 'elsewhere')) return
-      if (from) cursor = from
+    const wake: Wake = (woken) => {
+      if (waits !== (woken ? 'at end' : 'elsewhere')) return
+      if (woken) {
+        cursor = woken.from
+        start = woken
+      }
       waits = undefined
       if (!listener) return
       this.#resume(listener)
@@ -181,6 +197,12 @@ export class Feeds {
       cursor = { position: entry.position, index: 0 }
       return events
     }
+    /** All that the ring has behind the entry that woke the feed, so that it leaves in one piece. */
+    const takeRun = (woken: Start, entry: LogEntry): Events => {
+      woken.run ??= this.#ring.run(topic, entry)
+      cursor = { position: woken.run.end, index: 0 }
+      return woken.run.events
+    }
     const toEnd = () => {
       cursor = this.#endOfRing()!
       return wait()
@@ -208,6 +230,9 @@ export class Feeds {
     const poll = () => {
       if (closed || this.#closed) return undefined
       if (waits) return 'none'
+      const woken = start
+      start = undefined
+      if (woken?.entry) return takeRun(woken, woken.entry)
       const known = cursor.index === 0 ? this.#ring.next(topic, cursor.position) : undefined
       if (known === 'none') return toEnd()
       return known ? take(known) : read()
@@ -220,10 +245,10 @@ export class Feeds {
     const close = () => {
       closed = true
       stopLoading?.()
-      const from = end()
+      const at = end()
       if (isKnown) this.#known.delete(topic, wake)
       this.#elsewhere.delete(wake)
-      wake(from)
+      wake(at && { from: at })
     }
     return new OpenFeed(() => end() ?? cursor, end, { poll, onMore, close })
   }

@@ -4,12 +4,21 @@
  */
 import { sizeOf } from '../model/model.ts'
 import { compare, type LogEntry, type Position, placeBefore } from './events.ts'
-import { type ColumnSet, type Topic, topicsOf } from './topics.ts'
+import { type ColumnSet, type FeedEvent, type Topic, topicsOf } from './topics.ts'
 
 const maxEntries = 4_096
 const maxEvents = 50_000
 /** In bytes of the rows' values. */
 const maxBytes = 16 * 1024 * 1024
+
+/** Of the rows' values that a feed gets at once, unless they are of one entry. */
+const maxRunBytes = 32 * 1024
+
+/** Events of a topic without a gap, and the position behind their entries. */
+export interface Run {
+  events: readonly FeedEvent[]
+  end: Position
+}
 
 export class Ring {
   #entries: LogEntry[] = []
@@ -74,15 +83,43 @@ export class Ring {
   /** The next entry behind a position with events of a topic; 'none' if there is none up to the tail; undefined where the ring does not have
    *  all entries behind the position. */
   next(topic: Topic, position: Position): LogEntry | 'none' | undefined {
-    if (!this.endsAt(position) && !this.after(position)) return undefined
-    let byKey = this.#byTopic.get(topic.set)
+    if (this.endsAt(position)) return 'none'
+    if (!this.after(position)) return undefined
+    return firstBehind(this.#entriesOf(topic), position) ?? 'none'
+  }
+
+  /** The events of a topic from this entry on, of as many entries as the ring has. */
+  run(topic: Topic, first: LogEntry): Run {
+    const pieces = [topicsOf(first).of(topic)]
+    let end = first.position
+    let bytes = sizesOf(pieces[0]!)
+    const entries = this.#entriesOf(topic)
+    // From the end, where most runs begin. The ring may have been reset since the entry came.
+    const index = entries.lastIndexOf(first)
+    for (const entry of index < 0 ? [] : entries.slice(index + 1)) {
+      const events = topicsOf(entry).of(topic)
+      bytes += sizesOf(events)
+      if (bytes > maxRunBytes) break
+      pieces.push(events)
+      end = entry.position
+    }
+    // The array of one entry is the one that feeds behind the ring get, too: rendered once.
+    return { events: pieces.length === 1 ? pieces[0]! : pieces.flat(), end }
+  }
+
+  #entriesOf({ set, key }: Topic): readonly LogEntry[] {
+    let byKey = this.#byTopic.get(set)
     if (!byKey) {
       byKey = new Map()
-      for (const entry of this.#entries) addTo(byKey, topic.set, entry)
-      this.#byTopic.set(topic.set, byKey)
+      for (const entry of this.#entries) addTo(byKey, set, entry)
+      this.#byTopic.set(set, byKey)
     }
-    return firstBehind(byKey.get(topic.key) ?? [], position) ?? 'none'
+    return byKey.get(key) ?? []
   }
+}
+
+function sizesOf(events: readonly FeedEvent[]): number {
+  return events.reduce((sum, { size }) => sum + size, 0)
 }
 
 function addTo(byKey: Map<string, LogEntry[]>, set: ColumnSet, entry: LogEntry): void {

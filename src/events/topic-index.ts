@@ -20,10 +20,13 @@ export class TopicIndex<T> {
     if (byKey?.size === 0) this.#sets.delete(set)
   }
 
-  /** Calls back with the values of all topics that have events in the entry. */
-  forEach(entry: LogEntry, callback: (value: T) => void): void {
+  /** Calls back for each topic that has values here and events in the entry. */
+  forEach(entry: LogEntry, callback: (values: ReadonlySet<T>) => void): void {
     for (const [set, byKey] of this.#sets) {
-      for (const key of topicsOf(entry).by(set).keys()) byKey.get(key)?.forEach(callback)
+      for (const key of topicsOf(entry).by(set).keys()) {
+        const values = byKey.get(key)
+        if (values) callback(values)
+      }
     }
   }
 

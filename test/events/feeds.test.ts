@@ -350,6 +350,24 @@ describe('Feeds', () => {
       for (const other of others) expect(other).toBe(first)
     })
 
+    test.each([
+      ['small', 1, 3],
+      ['large', 20_000, 1],
+    ])(
+      'and of the same key share one array of the entries that came together, where these are %s',
+      async (_what, bytes, together) => {
+        const feeds = await Promise.all(Array.from({ length: 100 }, () => open('room 1')))
+        const waiting = feeds.map((feed) => feed.next())
+        const large = () => saved(Comment, { postId: 'room 1', author: 'ann', body: 'b'.repeat(bytes), rating: null })
+        log.add([large()], [comment('room 2')], [large(), comment('room 2')], [large()])
+        const [first, ...others] = await Promise.all(waiting)
+        expect(first).toHaveLength(together)
+        for (const other of others) expect(other).toBe(first)
+        const rest = 3 - together
+        for (let n = 0; n < rest; n += 1) expect(await feeds[n]!.next()).toHaveLength(1)
+      },
+    )
+
     test('cost nothing for each key while an entry with a thousand keys is divided', async () => {
       let looks = 0
       // An entry whose events count how often they are looked at.
