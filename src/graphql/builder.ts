@@ -63,6 +63,9 @@ export interface AnyModelTypes extends PrismaModelTypes {
   Shape: Row
 }
 
+/** Of fields whose resolvers look at nothing but the connection and the context (page-template.ts). */
+export const ofConnection = { shared: true, connection: true }
+
 export type Builder = ReturnType<typeof makeBuilder>
 
 export function makeBuilder(datamodel: PothosPrismaDatamodel) {
@@ -85,13 +88,13 @@ export function makeBuilder(datamodel: PothosPrismaDatamodel) {
       },
       startCursorFieldOptions: { description: 'The cursor of the first edge; null for an empty page.' },
       endCursorFieldOptions: { description: 'The cursor of the last edge; null for an empty page.' },
-      pageInfoFieldOptions: { description: 'The position of this page in the list.', extensions: { shared: true } },
+      pageInfoFieldOptions: { description: 'The position of this page in the list.', extensions: ofConnection },
       edgesFieldOptions: {
         description: 'The rows of this page.',
         nullable: { list: false, items: false },
-        extensions: { shared: true },
+        extensions: ofConnection,
       },
-      nodeFieldOptions: { description: 'The row.', nullable: false, extensions: { shared: true } },
+      nodeFieldOptions: { description: 'The row.', nullable: false, extensions: ofConnection },
       cursorFieldOptions: { description: 'The position of this edge in the list, for `after` and `before`.' },
       firstArgOptions: {
         description: 'The number of rows to read from the beginning: at most 100; 20 without first and last.',

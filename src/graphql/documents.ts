@@ -7,15 +7,14 @@ import {
   type ExecutionResult,
   execute,
   GraphQLError,
-  type GraphQLSchema,
   getOperationAST,
   Kind,
-  type OperationDefinitionNode,
   visit,
 } from 'graphql'
 import { compileQuery, isCompiledQuery } from 'graphql-jit'
 import { LRUCache } from 'lru-cache'
 import type { Share } from '../http/share.ts'
+import { type PageTemplate, type Parsed, pageTemplateOf } from './page-template.ts'
 import type { GraphQLParams } from './params.ts'
 import { isShared, reachedFields } from './reach.ts'
 import { listOf, type Root, rootsOf } from './roots.ts'
@@ -25,12 +24,9 @@ import type { Yoga } from './yoga.ts'
 
 type Variables = Record<string, unknown>
 
-export interface Document {
+export interface Document extends Parsed {
   /** Executes the operation; a subscription, on one event. */
   execute: (root: unknown, context: unknown, variables: Variables) => ExecutionResult | Promise<ExecutionResult>
-  schema: GraphQLSchema
-  node: DocumentNode
-  operation: OperationDefinitionNode
   /** The errors of variables that do not match their declarations. */
   errorsOf(variables: Variables): GraphQLError[]
   /** The root fields; the variables must be valid. */
@@ -43,15 +39,17 @@ export interface Document {
   bytes: number
   /** Whether the operation is a shared query of pages of lists, and of nothing else: its response can be cached. */
   page: boolean
+  /** Of such an operation, where it has one. */
+  template?: PageTemplate | undefined
 }
-
-type Parsed = Pick<Document, 'schema' | 'node' | 'operation'>
 
 /** The longest cached document, in characters; a longer one is parsed each time. */
 const maxDocumentLength = 10_000
-const documentsCached = 500
-/** Of all cached documents, in characters: a compiled one of two thousand takes half a megabyte. */
-const documentsLength = 250_000
+/** Of all cached documents, in characters and what each has besides: 40 MB. A compiled document takes 15 KB and 135 bytes a character (measured). */
+const documentsLength = 300_000
+const besidesLength = 120
+/** A full cache takes one of so many new documents. Else more documents than it has room for, sent in turns, would all be compiled each time. */
+const admitted = 16
 /** Documents that were sent once. A document is compiled the second time, so that ever new documents cost no compilation. */
 const seenCached = 2_000
 const seenLength = 2_000_000
@@ -61,28 +59,31 @@ const newDocumentCost = 200
 const documentBytes = 10_240
 const nodeBytes = 320
 const lengthOfKey = (_: unknown, key: string) => key.length || 1
+const sizeInCache = (_: unknown, key: string) => key.length + besidesLength
 
 export class Documents {
   readonly #yoga: Yoga
   /** false: the document cannot be compiled. */
   readonly #documents = new LRUCache<string, Document | false>({
-    max: documentsCached,
     maxSize: documentsLength,
-    sizeCalculation: lengthOfKey,
+    sizeCalculation: sizeInCache,
   })
   readonly #seen = new LRUCache<string, true>({ max: seenCached, maxSize: seenLength, sizeCalculation: lengthOfKey })
+  /** Documents that came while the cache was full. */
+  #late = 0
 
   constructor(yoga: Yoga) {
     this.#yoga = yoga
   }
 
-  /** The compiled document; null if it is invalid, too long, an introspection, or not seen before: then Yoga responds. */
+  /** The compiled document; null if it is invalid, too long, an introspection, not seen before, or one too many: then Yoga responds. */
   get(params: GraphQLParams): Document | null {
     if (params.query.length > maxDocumentLength) return null
     const key = keyOf(params)
     const cached = this.#documents.get(key)
     if (cached !== undefined) return cached || null
     if (this.#seen.get(key)) {
+      if (!this.#admits(key)) return null
       const parsed = this.#parse(params)
       return this.#keep(key, parsed ? compiled(parsed) : null)
     }
@@ -115,6 +116,12 @@ export class Documents {
     if (parsed?.operation.operation !== 'subscription') return undefined
     if (params.query.length > maxDocumentLength) return interpreted(parsed)
     return this.#keep(key, compiled(parsed)) ?? interpreted(parsed)
+  }
+
+  #admits(key: string): boolean {
+    if (this.#documents.calculatedSize + sizeInCache(undefined, key) <= documentsLength) return true
+    this.#late += 1
+    return this.#late % admitted === 0
   }
 
   #keep(key: string, document: Document | null): Document | null {
@@ -157,11 +164,25 @@ function keyOf({ query, operationName }: GraphQLParams): string {
 
 function compiled(parsed: Parsed): Document | null {
   if (isUncompilable(parsed.node)) return null
+  const late = described(parsed, compiledLate(parsed))
+  return late.template ? late : compiledAtOnce(parsed)
+}
+
+function compiledAtOnce(parsed: Parsed): Document | null {
   try {
     const query = compileQuery(parsed.schema, parsed.node, parsed.operation.name?.value)
     return isCompiledQuery(query) ? described(parsed, query.query as Document['execute']) : null
   } catch {
     return null
+  }
+}
+
+/** Compiles when it is executed first: a document with a template hardly ever is. */
+function compiledLate(parsed: Parsed): Document['execute'] {
+  let document: Document | undefined
+  return (...args) => {
+    document ??= compiledAtOnce(parsed) ?? interpreted(parsed)
+    return document.execute(...args)
   }
 }
 
@@ -180,6 +201,8 @@ function described(parsed: Parsed, execute: Document['execute']): Document {
   const shared = reached.every(({ field }) => isShared(field))
   const query = schema.getQueryType()
   const lists = reached.every(({ type, field }) => type !== query || listOf({ field }) !== undefined)
+  const isQuery = operation.operation === 'query'
+  const page = isQuery && shared && lists && [...needs.keys()].every((scope) => scope === 'read')
   return {
     ...parsed,
     execute,
@@ -188,7 +211,8 @@ function described(parsed: Parsed, execute: Document['execute']): Document {
     needs,
     shared,
     bytes: bytesOf(node),
-    page: operation.operation === 'query' && shared && lists && [...needs.keys()].every((scope) => scope === 'read'),
+    page,
+    template: page ? pageTemplateOf(parsed) : undefined,
   }
 }
 

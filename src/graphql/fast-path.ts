@@ -85,7 +85,11 @@ export class FastPath {
     const render = async () => {
       const { document, params } = asked() ?? {}
       if (!document || !params) return undefined
-      const context = { ...this.#deps.contextOf(grant), savedCursor: cursorMark }
+      const newContext = () => ({ ...this.#deps.contextOf(grant), savedCursor: cursorMark })
+      const read = newContext()
+      const text = await document.template?.(read, params.variables)
+      if (text !== undefined) return { text, readAt: read.readAt }
+      const context = newContext()
       const result = await document.execute(undefined, context, params.variables)
       if (result.errors || result.data === undefined) return undefined
       return { text: JSON.stringify(result), readAt: context.readAt }

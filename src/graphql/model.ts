@@ -7,7 +7,7 @@ import { checkId, checkPage } from '../http/input.ts'
 import { ModelError } from '../model/define.ts'
 import type { Model, Row } from '../model/model.ts'
 import { isVisible, visibleValue } from '../model/narrow.ts'
-import type { Builder } from './builder.ts'
+import { type Builder, ofConnection } from './builder.ts'
 import { type ColumnTypes, narrowingArgs, rowFields } from './columns.ts'
 import { narrowingOfArgs } from './narrowing.ts'
 import type { NodeRef } from './node.ts'
@@ -98,7 +98,7 @@ export function addQueries(builder: Builder, model: Model, { types, Row }: { typ
         extensions: { scope: 'read' },
         fields: (t) => ({
           savedCursor: t.string({
-            extensions: { shared: true },
+            extensions: ofConnection,
             description: `Where the events stood before this page was read: \`${names.saved}(after: savedCursor)\` misses no row that the page lacks, and may repeat rows that it has. A page that selects it is read from the primary database, never from a read replica.`,
             resolve: (_page, _args, { savedCursor }) => {
               if (savedCursor === undefined) throw new Error('savedCursor was not taken before the page was read')

@@ -23,12 +23,10 @@ import { variableErrors } from './variables.ts'
 // biome-ignore lint/suspicious/noExplicitAny: any context that Yoga was made with.
 export type Yoga = YogaServerInstance<any, any>
 
-/** Bounds of what Yoga caches per document: by number, and by the characters of the documents, since a thousand may be gigabytes. */
-const cacheBounds = {
-  max: 200,
-  maxSize: 250_000,
-  sizeCalculation: (_: unknown, document: string) => document.length || 1,
-}
+/** Bounds of what Yoga caches per document, in characters and what each has besides, since a thousand may be gigabytes. */
+const cacheBounds = { maxSize: 250_000, sizeCalculation: (_: unknown, document: string) => document.length + 120 }
+/** The errors of a short document may take fifty kilobytes. */
+const errorsCached = 200
 
 export interface YogaDeps {
   schema: GraphQLSchema
@@ -58,7 +56,7 @@ export function makeYoga(
     maxRequestBodySize: false,
     parserAndValidationCache: {
       documentCache: new LRUCache<string, DocumentNode>(cacheBounds),
-      errorCache: new LRUCache<string, Error>(cacheBounds),
+      errorCache: new LRUCache<string, Error>({ ...cacheBounds, max: errorsCached }),
     },
     maskedErrors: { maskError: (error) => maskError(error), isDev: false },
     // Yoga would log the full text of clients' mistakes. `maskError` logs unexpected errors.
