@@ -2,15 +2,7 @@
  * Cached documents: parsed and validated by Yoga, so that the rules of its plugins apply, and compiled by graphql-jit. Invariant: the cache is
  * bounded, whatever documents are sent.
  */
-import {
-  type DocumentNode,
-  type ExecutionResult,
-  execute,
-  GraphQLError,
-  getOperationAST,
-  Kind,
-  visit,
-} from 'graphql'
+import { type DocumentNode, type ExecutionResult, execute, GraphQLError, getOperationAST, Kind, visit } from 'graphql'
 import { compileQuery, isCompiledQuery } from 'graphql-jit'
 import { LRUCache } from 'lru-cache'
 import type { Share } from '../http/share.ts'
