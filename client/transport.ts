@@ -61,12 +61,14 @@ export const toJson = (value: unknown): string =>
 export type Transport = ReturnType<typeof makeTransport>
 
 export function makeTransport(url: string, token: Token | undefined, closed: AbortSignal) {
+  // Else every request would fail, and be tried again for ever.
+  if (!/^(http|\/|$)/.test(url)) throw new TypeError(`No http(s) URL: ${url}`)
   /** How far the server's clock is ahead, as far as the Date headers tell, which have whole seconds. */
   let ahead: number | undefined
 
   async function send(accept: string, signal: AbortSignal, body: string): Promise<Response> {
     const fetchWith = async (bearer: string | undefined) => {
-      const response = await fetch(url.replace(/\/+$/, '') + (body ? '/graphql' : '/models.json'), {
+      const response = await fetch(url.replace(/(\/graphql)?\/*$/, '') + (body ? '/graphql' : '/models.json'), {
         ...(body && { method: 'POST', body }),
         // A browser asks with the ETag of the body that it has.
         cache: 'no-cache',

@@ -124,6 +124,8 @@ describe('readConfig', () => {
       DATABASE_URL_FIEL: 'DATABASE_URL_FILE',
       OTEL_EXPORTER_OTLP_ENDPOINTS: 'OTEL_EXPORTER_OTLP_ENDPOINT',
       PROT: 'PORT',
+      PORTT: 'PORT',
+      HHOST: 'HOST',
       port: 'PORT',
     }
     for (const [name, right] of Object.entries(misspelt)) {

@@ -55,7 +55,7 @@ function suggestionsFor(name: string, known: readonly string[]): string[] {
   if (kubernetes.test(name)) return []
   const upper = name.toUpperCase()
   const close = known.filter((setting) => {
-    if (setting.length < longName) return upper === setting || isSwapped(upper, setting)
+    if (setting.length < longName) return upper === setting || isSwapped(upper, setting) || isDoubled(upper, setting)
     return editDistance(upper, setting) <= nearMiss
   })
   if (close.length === 0) return []
@@ -80,6 +80,11 @@ function isSwapped(name: string, setting: string): boolean {
     if (name === setting.slice(0, i) + setting[i + 1] + setting[i] + setting.slice(i + 2)) return name !== setting
   }
   return false
+}
+
+/** One letter is there twice: PORTT. */
+function isDoubled(name: string, setting: string): boolean {
+  return [...setting].some((letter, i) => name === setting.slice(0, i) + letter + setting.slice(i))
 }
 
 /** The Levenshtein distance, one row at a time; more than `nearMiss` where it cannot be less. */

@@ -12,7 +12,19 @@ import { removeModels } from './own-models.ts'
 
 const run = promisify(execFile)
 const root = fileURLToPath(new URL('../../', import.meta.url))
-const copied = ['package.json', 'tsconfig.json', 'prisma', 'src', 'worker', 'web', 'test/harness', 'examples']
+const copied = [
+  'package.json',
+  'tsconfig.json',
+  'install-workspaces.mjs',
+  'prisma',
+  'src',
+  'worker',
+  'web',
+  'test/harness',
+  'test/package.json',
+  'bench/package.json',
+  'examples',
+]
 
 export interface Output {
   stdout: string
