@@ -43,8 +43,9 @@ export function granted(right: Right): void {
   if (token() && (!may[right] || problem)) access.patch({ may: { ...may, [right]: true }, problem: '' })
 }
 
+/** Takes the value of an Authorization header, too. */
 export function setToken(text: string): void {
-  const token = text.trim()
+  const token = text.trim().replace(/^bearer\s+/i, '')
   if (token) sessionStorage.setItem(key, token)
   else sessionStorage.removeItem(key)
   access.patch({ token, problem: '', may: every(true) })

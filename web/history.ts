@@ -131,9 +131,9 @@ export function inWords(known: History, range: Range): string {
   const span = `In the ${ranges[range].long}`
   if (points.length === 0)
     return `${span}, nothing was counted: no process of Spillway ran, or its events log was away.`
-  const said = (rate: Rate, verb: string) => {
+  const said = (rate: Rate, one: string, verb: string) => {
     const all = total(known, rate)
-    return all === undefined ? `${verb}: not known` : `${count(all)} ${verb}`
+    return all === undefined ? `${one}s ${verb}: not known` : `${plural(all, one)} ${verb}`
   }
   const backlogs = points.filter(({ backlog }) => backlog !== null)
   const most = backlogs.reduce<Point | undefined>((a, b) => (a && a.backlog! >= b.backlog! ? a : b), undefined)
@@ -146,5 +146,5 @@ export function inWords(known: History, range: Range): string {
   const missing = stepsOf(known).filter(({ point }) => !point).length
   const gaps =
     missing > 0 ? ` Nothing was counted in ${plural(missing, 'step')} of ${count(stepsOf(known).length)}.` : ''
-  return `${span}: ${said('accepted', 'saves accepted')}, ${said('persisted', 'rows persisted')}, ${said('refused', 'saves refused')}, ${said('deadLettered', 'dead-lettered')}.${backlog}${gaps}`
+  return `${span}: ${said('accepted', 'save', 'accepted')}, ${said('persisted', 'row', 'persisted')}, ${said('refused', 'save', 'refused')}, ${said('deadLettered', 'save', 'dead-lettered')}.${backlog}${gaps}`
 }

@@ -155,6 +155,41 @@ describe.each(setUps)('the console (%s)', (setUp) => {
     await window.close()
   })
 
+  test('draws each label of its charts whole, however long a save took', async () => {
+    const window = await open()
+    const { page } = window
+    await page.route('**/graphql', async (route) => {
+      if (!route.request().postData()?.includes('queueHistory')) return route.fallback()
+      const response = await route.fetch()
+      const json = await response.json()
+      for (const point of json.data.queueHistory.points)
+        point.saveToEvent = { p50: 1_000, p95: 100_000, p99: 1_000_000 }
+      await route.fulfill({ response, json })
+    })
+    await page.addInitScript(() => {
+      const drawn: string[] = []
+      const { prototype } = CanvasRenderingContext2D
+      const { fillText } = prototype
+      prototype.fillText = function (text, x, y) {
+        const { actualBoundingBoxLeft, actualBoundingBoxRight } = this.measureText(text)
+        const isWhole = x - actualBoundingBoxLeft >= 0 && x + actualBoundingBoxRight <= this.canvas.width
+        drawn.push(isWhole ? text : `cut off: ${text}`)
+        fillText.call(this, text, x, y)
+      }
+      Object.assign(globalThis, { drawn })
+    })
+    await page.reload()
+    const drawn = () => page.evaluate(() => (globalThis as unknown as { drawn: string[] }).drawn)
+    await holds(async () =>
+      expect(await drawn()).toEqual(
+        expect.arrayContaining([expect.stringContaining('16 min 40 s'), expect.stringMatching(/\d\/s$/)]),
+      ),
+    )
+    expect((await drawn()).filter((label) => label.startsWith('cut off'))).toEqual([])
+    window.check()
+    await window.close()
+  })
+
   test('keeps a bounded number of rows in the document, and loads older ones', async () => {
     const window = await open()
     const { page } = window

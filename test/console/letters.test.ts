@@ -189,6 +189,11 @@ describe.each(setUps)('the console (%s) with 10,000 dead letters', (setUp) => {
       await dialog.getByRole('button', { name: 'Copy link' }).click()
       await holds(async () => expect(await clipboard()).toBe(`${system.url}/#find=${ids[n]}`))
       await accessible(page)
+      // Another link, while the dialog of this one is open.
+      await page.goto(`${system.url}/#find=${ids[n - 1]}`)
+      await dialog.getByRole('heading', { name: `Id ${ids[n - 1]}` }).waitFor()
+      await dialog.locator('.letter', { hasText: kindOf(n - 1).message }).waitFor()
+      expect(new URL(page.url()).hash).toBe(`#find=${ids[n - 1]}`)
       await page.keyboard.press('Escape')
       await dialog.waitFor({ state: 'detached' })
       expect(new URL(page.url()).hash).toBe('')

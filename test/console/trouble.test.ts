@@ -320,6 +320,7 @@ describe('the console of a server with authentication', () => {
     const panels = () =>
       page.locator('.panel h2').evaluateAll((all) => all.map(({ firstChild }) => firstChild!.textContent!.trim()))
     await page.getByText('This server asks for a token.').waitFor()
+    expect(await page.getByLabel('Token').getAttribute('placeholder')).toBe('A token (JWT)')
     await page.getByText('Sign in with a token to see the status.').waitFor()
     await page.locator('.connection', { hasText: 'Signed out' }).waitFor()
     await holds(async () => expect(await panels()).toEqual([]))
@@ -329,7 +330,9 @@ describe('the console of a server with authentication', () => {
     await page.getByText('Not authenticated: the token is not valid.').waitFor()
     await page.locator('.connection', { hasText: 'Signed out' }).waitFor()
 
-    await use(await token('read'))
+    await page.getByPlaceholder('Another token (JWT)').waitFor()
+    // As it stands in a header.
+    await use(` bearer  ${await token('read')} `)
     await holds(async () => expect(await panels()).toEqual(['Queue and dead letters', 'Save', 'Live feed']))
     await page
       .locator('.missing', { hasText: 'This token lacks the scope write. With it you may save here.' })
@@ -349,6 +352,7 @@ describe('the console of a server with authentication', () => {
     await holds(async () => expect(await panels()).toEqual(['Queue', 'Dead letters', 'Workers', 'Save', 'Live feed']))
     await page.getByText('This token may do everything.').waitFor()
     await page.locator('.rows li', { hasText: 'with a token' }).waitFor()
+    await page.locator('.in-words', { hasText: ': 1 save accepted, 1 row persisted, 0 saves refused' }).waitFor()
     await page.reload()
     await page.locator('.connection.live').waitFor()
     await holds(async () => expect(await panels()).toHaveLength(5))

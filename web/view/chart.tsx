@@ -82,7 +82,19 @@ function options(
 ): uPlot.Options {
   const style = getComputedStyle(box)
   const color = (name: string) => style.getPropertyValue(name)
-  const axis = { stroke: color('--muted'), font: `11px ${style.fontFamily}`, ticks: { show: false }, gap: 6 }
+  const font = `11px ${style.fontFamily}`
+  const axis = { stroke: color('--muted'), font, ticks: { show: false }, gap: 6 }
+  /** Room for the longest label, and never less than `least`, so that the lines seldom move. */
+  const roomFor =
+    (least: number) =>
+    ({ ctx }: uPlot, labels: string[] | null): number => {
+      // uPlot remembers which font it has set.
+      ctx.save()
+      ctx.font = font
+      const longest = Math.max(0, ...(labels ?? []).map((label) => ctx.measureText(label).width))
+      ctx.restore()
+      return Math.max(least, Math.ceil(longest) + axis.gap + 4)
+    }
   const grid = { stroke: color('--grid'), width: 1 }
   const seconds = (iso: string) => Date.parse(iso) / 1_000
   const fromZero = (_: uPlot, _min: number | null, max: number | null): uPlot.Range.MinMax => [
@@ -90,17 +102,17 @@ function options(
     Math.max(10, (max ?? 0) * 1.1),
   ]
   const axes = {
-    count: { values: (_: uPlot, splits: number[]) => splits.map(compact), size: 46 },
+    count: { values: (_: uPlot, splits: number[]) => splits.map(compact), size: roomFor(46) },
     rate: {
       values: (_: uPlot, splits: number[]) => splits.map((s) => `${compact(s)}/s`),
-      size: 54,
+      size: roomFor(54),
       side: 1 as const,
       grid: { show: false },
     },
     ms: {
       filter: (_: uPlot, splits: number[]) => splits.map((s) => (Number.isInteger(Math.log10(s)) ? s : null)),
       values: (_: uPlot, splits: (number | null)[]) => splits.map((s) => (s === null ? '' : duration(s))),
-      size: 54,
+      size: roomFor(54),
     },
   }
   const scales = [...new Set(lines.map(({ scale }) => scale))]
@@ -110,7 +122,8 @@ function options(
     legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false }, sync: { key: 'history' } },
     hooks: { setCursor: [({ cursor: { idx } }) => lookAt(idx ?? undefined)] },
-    padding: [8, 0, 0, 0],
+    // Where no axis is at the right, the last time needs room for its half.
+    padding: [8, scales.includes('rate') ? 0 : 26, 0, 0],
     scales: {
       x: { time: true, range: () => [seconds(history().from), seconds(history().to)] },
       count: { range: fromZero },

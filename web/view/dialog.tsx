@@ -1,4 +1,7 @@
-/** A modal dialog: the browser keeps the focus in it, closes it on Escape, and gives the focus back. */
+/**
+ * A modal dialog: the browser keeps the focus in it, closes it on Escape, and gives the focus back. `close` is called only while the dialog is
+ * shown: the browser reports the end of one that was removed later, when another may be in its place.
+ */
 import type { ComponentChildren } from 'preact'
 import { useEffect, useRef } from 'preact/hooks'
 
@@ -10,7 +13,7 @@ export function Dialog({ title, close, children }: { title: string; close: () =>
     return () => element.close()
   }, [])
   return (
-    <dialog ref={dialog} aria-labelledby="dialog-title" onClose={close}>
+    <dialog ref={dialog} aria-labelledby="dialog-title" onClose={() => dialog.current && close()}>
       <h2 id="dialog-title">{title}</h2>
       {children}
     </dialog>

@@ -41,7 +41,7 @@ export function Token() {
         type="password"
         autocomplete="off"
         spellcheck={false}
-        placeholder={token ? 'Another token' : 'Bearer token'}
+        placeholder={token ? 'Another token (JWT)' : 'A token (JWT)'}
         aria-describedby="token-state"
       />
       <button type="submit" class="primary">
