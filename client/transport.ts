@@ -62,7 +62,7 @@ export type Transport = ReturnType<typeof makeTransport>
 
 export function makeTransport(url: string, token: Token | undefined, closed: AbortSignal) {
   // Else every request would fail, and be tried again for ever.
-  if (!/^(http|\/|$)/.test(url)) throw new TypeError(`No http(s) URL: ${url}`)
+  if (!/^(https?:|\/|$)/.test(url)) throw new TypeError(`No http(s) URL: ${url}`)
   /** How far the server's clock is ahead, as far as the Date headers tell, which have whole seconds. */
   let ahead: number | undefined
 

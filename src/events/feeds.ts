@@ -13,7 +13,7 @@ import type { Ring, Run } from './ring.ts'
 import { TopicIndex } from './topic-index.ts'
 import { type FeedEvent, type Topic, topicsOf } from './topics.ts'
 
-/** `poll` returns the next events of the topic, at least one, at most an entry's or some kilobytes. It rejects with CURSOR_EXPIRED. */
+/** `poll` returns the next events of the topic: at least one, and at most those of one entry, or of several with 32 KiB of values. It rejects with CURSOR_EXPIRED. */
 export interface Feed extends Polls<readonly FeedEvent[]> {
   /** Behind all events that the feed returned. */
   readonly cursor: Cursor

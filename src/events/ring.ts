@@ -88,7 +88,7 @@ export class Ring {
     return firstBehind(this.#entriesOf(topic), position) ?? 'none'
   }
 
-  /** The events of a topic from this entry on, of as many entries as the ring has. */
+  /** The events of a topic from this entry on, of as many entries as the ring has, up to `maxRunBytes`. */
   run(topic: Topic, first: LogEntry): Run {
     const pieces = [topicsOf(first).of(topic)]
     let end = first.position

@@ -6,10 +6,10 @@ import { type DocumentNode, type ExecutionResult, execute, GraphQLError, getOper
 import { compileQuery, isCompiledQuery } from 'graphql-jit'
 import { LRUCache } from 'lru-cache'
 import type { Share } from '../http/share.ts'
-import { type PageTemplate, type Parsed, pageTemplateOf } from './page-template.ts'
+import { type PageTemplate, pageTemplateOf } from './page-template.ts'
 import type { GraphQLParams } from './params.ts'
 import { isShared, reachedFields } from './reach.ts'
-import { listOf, type Root, rootsOf } from './roots.ts'
+import { listOf, type Parsed, type Root, rootsOf } from './roots.ts'
 import { type Needs, scopesOf } from './scopes.ts'
 import { variableErrors } from './variables.ts'
 import type { Yoga } from './yoga.ts'
@@ -31,7 +31,7 @@ export interface Document extends Parsed {
   bytes: number
   /** Whether the operation is a shared query of pages of lists, and of nothing else: its response can be cached. */
   page: boolean
-  /** Of such an operation, where it has one. */
+  /** Makes its response without executing it; undefined where it must be executed. */
   template?: PageTemplate | undefined
 }
 
@@ -156,35 +156,34 @@ function keyOf({ query, operationName }: GraphQLParams): string {
 
 function compiled(parsed: Parsed): Document | null {
   if (isUncompilable(parsed.node)) return null
-  const late = described(parsed, compiledLate(parsed))
-  return late.template ? late : compiledAtOnce(parsed)
+  let run: Document['execute'] | undefined
+  // A document with a template hardly ever executes.
+  const document = described(parsed, (...args) => {
+    run ??= compile(parsed) ?? interpret(parsed)
+    return run(...args)
+  })
+  if (document.template) return document
+  run = compile(parsed)
+  return run ? { ...document, execute: run } : null
 }
 
-function compiledAtOnce(parsed: Parsed): Document | null {
+/** Undefined: it cannot be compiled. */
+function compile({ schema, node, operation }: Parsed): Document['execute'] | undefined {
   try {
-    const query = compileQuery(parsed.schema, parsed.node, parsed.operation.name?.value)
-    return isCompiledQuery(query) ? described(parsed, query.query as Document['execute']) : null
+    const query = compileQuery(schema, node, operation.name?.value)
+    return isCompiledQuery(query) ? (query.query as Document['execute']) : undefined
   } catch {
-    return null
+    return undefined
   }
 }
 
-/** Compiles when it is executed first: a document with a template hardly ever is. */
-function compiledLate(parsed: Parsed): Document['execute'] {
-  let document: Document | undefined
-  return (...args) => {
-    document ??= compiledAtOnce(parsed) ?? interpreted(parsed)
-    return document.execute(...args)
-  }
-}
-
-function interpreted(parsed: Parsed): Document {
-  const { schema, node: document, operation } = parsed
+function interpret({ schema, node: document, operation }: Parsed): Document['execute'] {
   const operationName = operation.name?.value
-  return described(parsed, (rootValue, contextValue, variableValues) =>
-    execute({ schema, document, operationName, rootValue, contextValue, variableValues }),
-  )
+  return (rootValue, contextValue, variableValues) =>
+    execute({ schema, document, operationName, rootValue, contextValue, variableValues })
 }
+
+const interpreted = (parsed: Parsed): Document => described(parsed, interpret(parsed))
 
 function described(parsed: Parsed, execute: Document['execute']): Document {
   const { schema, node, operation } = parsed
@@ -199,7 +198,7 @@ function described(parsed: Parsed, execute: Document['execute']): Document {
     ...parsed,
     execute,
     errorsOf: (variables) => variableErrors(schema, operation, variables),
-    roots: (variables) => rootsOf(schema, node, operation, variables),
+    roots: (variables) => rootsOf(parsed, variables),
     needs,
     shared,
     bytes: bytesOf(node),

@@ -4,7 +4,6 @@
  */
 import {
   type FieldNode,
-  type FragmentDefinitionNode,
   type GraphQLLeafType,
   type GraphQLObjectType,
   getNullableType,
@@ -12,12 +11,10 @@ import {
   isLeafType,
   isNullableType,
   isObjectType,
-  Kind,
 } from 'graphql'
 import { collectFields, collectSubfields } from 'graphql/execution/collectFields.js'
-import type { Document } from './documents.ts'
 import { isPlain } from './reach.ts'
-import { eventItself } from './roots.ts'
+import { eventItself, fragmentsOf, type Parsed } from './roots.ts'
 
 /** The result for the root value of an event, as JSON; undefined where the document must be executed, which returns the error. */
 export type Template = (root: unknown) => string | undefined
@@ -33,15 +30,11 @@ interface Leaf {
 
 /** Undefined if a selected field has a resolver, or a type that only the executor knows. The variables must be valid. */
 export function templateOf(
-  { schema, node, operation }: Pick<Document, 'schema' | 'node' | 'operation'>,
+  { schema, node, operation }: Parsed,
   variables: Record<string, unknown>,
 ): Template | undefined {
   const { coerced = {} } = getVariableValues(schema, operation.variableDefinitions ?? [], variables)
-  const fragments = Object.fromEntries(
-    node.definitions
-      .filter((definition): definition is FragmentDefinitionNode => definition.kind === Kind.FRAGMENT_DEFINITION)
-      .map((definition) => [definition.name.value, definition]),
-  )
+  const fragments = fragmentsOf(node)
   const constants = ['{"data":']
   const leaves: Leaf[] = []
   const add = (text: string) => constants.push(constants.pop()! + text)

@@ -85,11 +85,12 @@ export class FastPath {
     const render = async () => {
       const { document, params } = asked() ?? {}
       if (!document || !params) return undefined
-      const newContext = () => ({ ...this.#deps.contextOf(grant), savedCursor: cursorMark })
-      const read = newContext()
-      const text = await document.template?.(read, params.variables)
-      if (text !== undefined) return { text, readAt: read.readAt }
-      const context = newContext()
+      const context = { ...this.#deps.contextOf(grant), savedCursor: cursorMark }
+      if (document.template) {
+        const text = await document.template(context, params.variables)
+        // What was wrong is said by the execution that follows, once: a database that is in trouble is not read a third time.
+        return text === undefined ? undefined : { text, readAt: context.readAt }
+      }
       const result = await document.execute(undefined, context, params.variables)
       if (result.errors || result.data === undefined) return undefined
       return { text: JSON.stringify(result), readAt: context.readAt }

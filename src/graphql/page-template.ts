@@ -3,14 +3,11 @@
  * all documents that select the same of it. Invariant: a template makes a text of the same value as the executed document, or none.
  */
 import {
-  type DocumentNode,
   type FieldNode,
-  type FragmentDefinitionNode,
   type GraphQLField,
   type GraphQLObjectType,
   type GraphQLOutputType,
   type GraphQLResolveInfo,
-  type GraphQLSchema,
   getArgumentValues,
   getVariableValues,
   isLeafType,
@@ -18,23 +15,15 @@ import {
   isNonNullType,
   isObjectType,
   Kind,
-  type OperationDefinitionNode,
   visit,
 } from 'graphql'
 import { collectFields, collectSubfields } from 'graphql/execution/collectFields.js'
 import { LRUCache } from 'lru-cache'
 import { isPlain } from './reach.ts'
-import { listOf } from './roots.ts'
+import { fragmentsOf, listOf, type Parsed } from './roots.ts'
 
 /** The result of the query, as JSON; undefined where the document must be executed, which returns the error. */
 export type PageTemplate = (context: object, variables: Record<string, unknown>) => Promise<string | undefined>
-
-/** An operation of a valid document. */
-export interface Parsed {
-  schema: GraphQLSchema
-  node: DocumentNode
-  operation: OperationDefinitionNode
-}
 
 type Fields = ReadonlyMap<string, readonly FieldNode[]>
 
@@ -50,11 +39,7 @@ const keptTexts = new WeakMap<GraphQLObjectType, LRUCache<string, WeakMap<object
 /** Undefined if a field has a resolver of a model's own, arguments below the root, a directive, or a type that only the executor knows. */
 export function pageTemplateOf({ schema, node, operation }: Parsed): PageTemplate | undefined {
   const query = schema.getQueryType()!
-  const fragments: Record<string, FragmentDefinitionNode> = Object.fromEntries(
-    node.definitions
-      .filter((definition): definition is FragmentDefinitionNode => definition.kind === Kind.FRAGMENT_DEFINITION)
-      .map((definition) => [definition.name.value, definition]),
-  )
+  const fragments = fragmentsOf(node)
 
   function renderOf(type: GraphQLOutputType, nodes: readonly FieldNode[]): Render | undefined {
     if (isNonNullType(type)) {
@@ -150,7 +135,6 @@ function readerOf(field: GraphQLField<unknown, unknown>): ((value: unknown, cont
   if (field.args.length > 0) return undefined
   const { pothosExposedField, connection } = field.extensions
   if (pothosExposedField !== undefined) return (value) => (value as Record<string, unknown>)[String(pothosExposedField)]
-  // The resolvers of connections look at nothing but their object and the context.
   const { resolve } = field
   return connection === true && resolve
     ? (value, context) => resolve(value, {}, context, undefined as unknown as GraphQLResolveInfo)

@@ -1,7 +1,6 @@
 /** The fields that an operation reaches, on each object type: through fragments, interfaces, aliases and directives. */
 import {
   type DocumentNode,
-  type FragmentDefinitionNode,
   type GraphQLField,
   type GraphQLNamedType,
   type GraphQLObjectType,
@@ -13,6 +12,7 @@ import {
   type OperationDefinitionNode,
   type SelectionSetNode,
 } from 'graphql'
+import { fragmentsOf } from './roots.ts'
 
 export interface Reached {
   type: GraphQLObjectType
@@ -28,11 +28,7 @@ export function reachedFields(
   document: DocumentNode,
   operation: OperationDefinitionNode,
 ): Reached[] {
-  const fragments = new Map(
-    document.definitions
-      .filter((node): node is FragmentDefinitionNode => node.kind === Kind.FRAGMENT_DEFINITION)
-      .map((node) => [node.name.value, node]),
-  )
+  const fragments = fragmentsOf(document)
   const reached = new Map<GraphQLField<unknown, unknown>, Reached>()
   // Visits each selection once per type: fragments that spread each other twice would take exponential time.
   const seen = new Map<SelectionSetNode, Set<GraphQLObjectType>>()
@@ -53,7 +49,7 @@ export function reachedFields(
       } else if (selection.kind === Kind.INLINE_FRAGMENT) {
         collect(selection.selectionSet, narrowed(schema, fresh, selection.typeCondition?.name.value))
       } else {
-        const fragment = fragments.get(selection.name.value)
+        const fragment = fragments[selection.name.value]
         if (fragment) collect(fragment.selectionSet, narrowed(schema, fresh, fragment.typeCondition.name.value))
       }
     }

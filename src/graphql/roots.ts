@@ -33,6 +33,13 @@ export interface FeedField {
   root(cursor: string, event: KnownEvent): unknown
 }
 
+/** An operation of a valid document. */
+export interface Parsed {
+  schema: GraphQLSchema
+  node: DocumentNode
+  operation: OperationDefinitionNode
+}
+
 export interface Root {
   field: GraphQLField<unknown, unknown>
   /** More than one if the field is repeated. */
@@ -40,25 +47,21 @@ export interface Root {
   args: Record<string, unknown>
 }
 
-/** The document and the variables must be valid. */
-export function rootsOf(
-  schema: GraphQLSchema,
-  document: DocumentNode,
-  operation: OperationDefinitionNode,
-  variables: Record<string, unknown>,
-): Root[] {
+/** The variables must be valid. */
+export function rootsOf({ schema, node, operation }: Parsed, variables: Record<string, unknown>): Root[] {
   const type = schema.getRootType(operation.operation)!
   const { coerced = {} } = getVariableValues(schema, operation.variableDefinitions ?? [], variables)
-  const fragments = Object.fromEntries(
-    document.definitions
-      .filter((node): node is FragmentDefinitionNode => node.kind === Kind.FRAGMENT_DEFINITION)
-      .map((node) => [node.name.value, node]),
-  )
-  const collected = collectFields(schema, fragments, coerced, type, operation.selectionSet)
+  const collected = collectFields(schema, fragmentsOf(node), coerced, type, operation.selectionSet)
   return [...collected.values()].flatMap((nodes) => {
     const field = type.getFields()[nodes[0]!.name.value]
     return field ? [{ field, nodes, args: getArgumentValues(field, nodes[0]!, coerced) }] : []
   })
+}
+
+/** The fragments of a document, by name. */
+export function fragmentsOf({ definitions }: DocumentNode): Record<string, FragmentDefinitionNode> {
+  const fragments = definitions.filter((node) => node.kind === Kind.FRAGMENT_DEFINITION)
+  return Object.fromEntries(fragments.map((node) => [node.name.value, node]))
 }
 
 /** The resolver of a field with a feed: the root value is the event. */

@@ -25,7 +25,7 @@ export type Yoga = YogaServerInstance<any, any>
 
 /** Bounds of what Yoga caches per document, in characters and what each has besides, since a thousand may be gigabytes. */
 const cacheBounds = { maxSize: 250_000, sizeCalculation: (_: unknown, document: string) => document.length + 120 }
-/** The errors of a short document may take fifty kilobytes. */
+/** By number, too: the errors of a document have no bound in its characters. */
 const errorsCached = 200
 
 export interface YogaDeps {

@@ -42,7 +42,7 @@ test('a subscriber that throws stops neither a save, nor the outbox, nor a follo
 })
 
 test('a URL without a scheme is refused at once, and one with /graphql is that of the server', async () => {
-  for (const wrong of ['127.0.0.1:8080', 'localhost:8080', 8080])
+  for (const wrong of ['127.0.0.1:8080', 'localhost:8080', 'httpd:8080', 8080])
     expect(() => fixture.connect({}, wrong as unknown as string)).toThrow(`No http(s) URL: ${wrong}`)
   const client = fixture.connect({}, `${fixture.between.url}/graphql/`)
   expect((await client.$models()).map(({ name }) => name)).toContain('Comment')

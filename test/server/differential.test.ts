@@ -29,6 +29,8 @@ describe('The fast path', () => {
   let close: () => Promise<void>
   /** Runs it while the table cannot be read. */
   let unavailable: (act: () => Promise<void>) => Promise<void>
+  /** Pages that the store was asked for. */
+  let pagesRead = 0
 
   beforeAll(async () => {
     const ways = await serveTwoWays()
@@ -45,6 +47,11 @@ describe('The fast path', () => {
       } finally {
         await sql('ALTER TABLE Elsewhere RENAME TO Content')
       }
+    }
+    const page = ways.store.page.bind(ways.store)
+    ways.store.page = (...args) => {
+      pagesRead += 1
+      return page(...args)
     }
     await ways.store.insert(
       ways.app.models.get('Content')!,
@@ -114,6 +121,17 @@ describe('The fast path', () => {
     }
     expect(first.at(-1)).toBe('content-type')
     expect(first[0]).not.toBe('content-type')
+  })
+
+  test('reads a page that cannot be read at most twice: once to cache it, once for the errors', async () => {
+    const text = 'query ($n: Int) { contents(first: $n) { edges { node { id content } } } }'
+    for (let i = 0; i < 3; i++) await send(fast, query(text, { n: 1 }), {})
+    await unavailable(async () => {
+      pagesRead = 0
+      const { body } = await send(fast, query(text, { n: 4 }), {})
+      expect(body).toContain('STORE_UNAVAILABLE')
+      expect(pagesRead).toBe(2)
+    })
   })
 
   const saveText =

@@ -1,49 +1,17 @@
 /** A template makes of a page of rows the text that the executed document makes, and renders each row once for all documents. */
-import { Decimal } from 'decimal.js'
 import fc from 'fast-check'
 import { execute, type GraphQLSchema, getOperationAST, parse, validate } from 'graphql'
 import { describe, expect, test } from 'vitest'
 import { pageTemplateOf } from '../../src/graphql/page-template.ts'
 import { makeSchema } from '../../src/graphql/schema.ts'
 import type { Row } from '../../src/model/model.ts'
-import type { ColumnType } from '../../src/model/table.ts'
-import { datamodelOf, Every, models } from '../harness/models.ts'
+import { everyField, everyRow } from '../harness/every-row.ts'
+import { datamodelOf, models } from '../harness/models.ts'
 import { type Written, written } from '../harness/ways.ts'
 
 const schema: GraphQLSchema = makeSchema(models, { datamodel: datamodelOf() })
 
-const values: Record<ColumnType, fc.Arbitrary<unknown>> = {
-  String: fc.string({ unit: 'binary' }),
-  Int: fc.integer(),
-  BigInt: fc.bigInt(),
-  Float: fc.double({ noNaN: true, noDefaultInfinity: true }),
-  Decimal: fc.constantFrom('0', '12.50', '-1e-20', '123456789012345678901234567890.5').map((text) => new Decimal(text)),
-  Boolean: fc.boolean(),
-  DateTime: fc.date({ min: new Date('1000-01-01'), max: new Date('9999-12-31'), noInvalidDate: true }),
-  Json: fc.json().map((text) => JSON.parse(text) ?? {}),
-  Bytes: fc.uint8Array({ maxLength: 8 }),
-  Enum: fc.constantFrom('HAPPY', 'SAD'),
-}
-const dates = { createdAt: values.DateTime, savedAt: values.DateTime }
-const row = fc.record({
-  id: fc.uuid(),
-  ...dates,
-  ...Object.fromEntries(
-    Every.columns.map(({ name, type, nullable }) => [name, nullable ? fc.option(values[type]) : values[type]]),
-  ),
-}) as fc.Arbitrary<Row>
-
-const fields = fc.subarray(
-  [
-    'id',
-    '__typename',
-    'again: id',
-    '... on Node { id }',
-    ...Object.keys(dates),
-    ...Every.columns.map(({ name }) => name),
-  ],
-  { minLength: 1 },
-)
+const fields = fc.subarray(['__typename', 'again: id', '... on Node { id }', ...everyField], { minLength: 1 })
 const document = fields.chain((some) =>
   written({
     kind: 'query',
@@ -77,7 +45,7 @@ function prepared({ query, variables, operationName }: Written, rows: readonly R
 test('A template makes the text that the executed document makes, of every column type and however it is written', async () => {
   let templates = 0
   await fc.assert(
-    fc.asyncProperty(document, fc.array(row, { maxLength: 4 }), async (what, rows) => {
+    fc.asyncProperty(document, fc.array(everyRow, { maxLength: 4 }), async (what, rows) => {
       const { template, context, executed } = prepared(what, rows)
       if (!template) expect(what.query).toMatch(/@|queue/)
       else {
